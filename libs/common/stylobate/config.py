@@ -1,0 +1,227 @@
+"""Settings: one frozen class per service, resolved field by field, every value with its origin.
+
+A setting resolves: mounted file -> (a store handed in, later Vault) -> environment -> default. A secret resolves: that
+store -> mounted file -> environment -> in development a generated one kept under ``.stylobate/secrets/``; elsewhere a
+missing one stops the start with everything that is missing and every place that was looked at.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+MASK = "********"
+_FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
+_LISTS = (list, tuple, set, frozenset, dict)
+
+
+class Environment(StrEnum):
+    """Where this process runs; decides defaults that are convenient in development only."""
+
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Where a value came from."""
+
+    name: str
+    value: str
+    """As text; a secret is masked."""
+    origin: str
+    """``default``, ``environment STYLOBATE_…``, ``file …``, ``generated …``."""
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used: one finding a line, each with the names that would set it."""
+
+    def __init__(self, findings: list[str]) -> None:
+        self.findings = findings
+        super().__init__("\n".join(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where values may come from; the test's way to hand in others."""
+
+    environ: Mapping[str, str]
+    folders: tuple[Path, ...] = _FILE_FOLDERS
+    generated: Path | None = None
+    """Folder for generated secrets (0700); None outside development."""
+
+    @classmethod
+    def of_process(cls, data: Path | None = None) -> "Sources":
+        """Return the sources of this process; ``data`` is the `.stylobate` folder."""
+        return cls(environ=os.environ, generated=data / "secrets" if data is not None else None)
+
+
+def secret(**kwargs: Any) -> Any:
+    """Declare a field that is a secret: masked in every output, never a default outside development.
+
+    ``generate=False`` for one that cannot be made up (it must match something outside).
+    """
+    generate = kwargs.pop("generate", True)
+    return Field("", json_schema_extra={"secret": True, "generate": generate}, repr=False, **kwargs)
+
+
+class Settings(BaseModel):
+    """Base of a service's settings. Subclass, set :attr:`service`, give every field a default that works.
+
+    Fields of this base are shared: ``STYLOBATE_DATABASE_URL`` holds for every service, ``STYLOBATE_STATE_DATABASE_URL``
+    for one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    service: ClassVar[str] = ""
+
+    environment: Environment = Environment.DEVELOPMENT
+    """development, staging or production."""
+    modules: str = "modules"
+    """Folders of modules, separated by the path separator; packages as ``package:name``."""
+    database_url: str = "postgresql://stylobate@localhost/stylobate"
+    """PostgreSQL; several hosts as ``host1,host2``; see DatabaseManager."""
+    database_replica_url: str = ""
+    """PostgreSQL for reads that may be stale; empty: the same as database_url."""
+    database_roles: bool = True
+    """Whether each service takes its own role after connecting (SET ROLE) and migrations create it."""
+    database_pool_size: int = 10
+    """Connections a service and process may open."""
+    redis_url: str = "redis://localhost:6379/0"
+    """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
+    identity_private_key: str = ""
+    """File of this service's Ed25519 private key (PEM); empty: ``<identity_folder>/<service>.pem``."""
+    identity_folder: str = ".stylobate/identity"
+    """Folder with the public keys of all services as ``<service>.pub.pem``."""
+
+    @property
+    def is_development(self) -> bool:
+        """Whether development conveniences may be on."""
+        return self.environment is Environment.DEVELOPMENT
+
+    @classmethod
+    def load(cls, sources: Sources, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Resolve every field.
+
+        :param overrides: values that win over every source (a command-line flag).
+        :raises ConfigError: with all findings at once.
+        """
+        settings, _ = cls.resolve(sources, overrides)
+        return settings
+
+    @classmethod
+    def resolve(cls, sources: Sources, overrides: Mapping[str, Any] | None = None) -> tuple[Self, list[Resolved]]:
+        """Resolve every field and say where each came from. Raises ConfigError."""
+        values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        findings: list[str] = []
+        for name in cls.model_fields:
+            if overrides and name in overrides:
+                values[name], origins[name] = overrides[name], "command line"
+            elif (found := cls._find(name, sources)) is not None:
+                values[name], origins[name] = found
+        findings += cls._secrets(values, origins, sources)
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            for entry in error.errors():
+                name = str(entry["loc"][0]) if entry["loc"] else ""
+                findings.append(f"{cls._variable(name)}: {entry['msg']} (from {origins.get(name, 'default')})")
+            raise ConfigError(findings) from None
+        if findings:
+            raise ConfigError(findings)
+        return settings, [
+            Resolved(name, cls._shown(name, getattr(settings, name)), origins.get(name, "default")) for name in cls.model_fields
+        ]
+
+    @classmethod
+    def _find(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
+        if not cls._is_shared(name):
+            files = [f"{cls.service}_{name}"]
+            variables = [cls._variable(name)]
+        else:
+            files = [f"{cls.service}_{name}", name]
+            variables = [f"STYLOBATE_{cls.service}_{name}".upper(), f"STYLOBATE_{name}".upper()]
+        for folder in sources.folders:
+            for file in files:
+                path = folder / file
+                if path.is_file():
+                    return cls._parsed(name, path.read_text(encoding="utf-8").strip()), f"file {path}"
+        for variable in variables:
+            if variable in sources.environ:
+                return cls._parsed(name, sources.environ[variable]), f"environment {variable}"
+        return None
+
+    @classmethod
+    def _secrets(cls, values: dict[str, Any], origins: dict[str, str], sources: Sources) -> list[str]:
+        findings = []
+        environment = values.get("environment", cls.model_fields["environment"].default)
+        for name, info in cls.model_fields.items():
+            extra = _extra(info)
+            if not extra.get("secret") or values.get(name):
+                continue
+            if environment == Environment.DEVELOPMENT and extra.get("generate") and sources.generated is not None:
+                path = sources.generated / f"{cls.service}_{name}"
+                values[name], origins[name] = _generated(path), f"generated {path}"
+            elif extra.get("generate"):
+                places = [str(folder / f"{cls.service}_{name}") for folder in sources.folders]
+                findings.append(f"{cls._variable(name)}: missing secret; looked at {', '.join(places)} and the environment")
+        return findings
+
+    @classmethod
+    def _is_shared(cls, name: str) -> bool:
+        return name in Settings.model_fields
+
+    @classmethod
+    def _variable(cls, name: str) -> str:
+        return f"STYLOBATE_{cls.service}_{name}".upper() if not cls._is_shared(name) else f"STYLOBATE_{name}".upper()
+
+    @classmethod
+    def _parsed(cls, name: str, text: str) -> Any:
+        annotation = cls.model_fields[name].annotation
+        origin = getattr(annotation, "__origin__", annotation)
+        if origin in _LISTS and origin is not dict:
+            return [part.strip() for part in text.split(",") if part.strip()]
+        return text
+
+    @classmethod
+    def _shown(cls, name: str, value: Any) -> str:
+        if _extra(cls.model_fields[name]).get("secret") and value:
+            return MASK
+        return _without_password(str(value)) if name.endswith("_url") else str(value)
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def _generated(path: Path) -> str:
+    """Return the secret kept at the path; make it once, safe against a second process doing the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrets.token_urlsafe(48))
+    try:
+        os.link(candidate, path)  # atomic, and fails where a secret exists already
+    except FileExistsError:
+        pass
+    finally:
+        candidate.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    if not at or ":" not in head.partition("://")[2]:
+        return url
+    scheme, _, credentials = head.partition("://")
+    return f"{scheme}://{credentials.partition(':')[0]}:{MASK}@{tail}"
