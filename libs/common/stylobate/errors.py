@@ -90,7 +90,7 @@ class StylobateError(Exception):
         return title_of(self.reason)
 
     @classmethod
-    def of(  # noqa: PLR0913  the parts of a status; all keyword-only
+    def of(
         cls,
         *,
         code: grpc.StatusCode,

@@ -1,0 +1,218 @@
+"""What modules declare, as plain data: the loader's result, read by the service it concerns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+JsonSchema = Mapping[str, Any]
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong in a declaration, with its place."""
+
+    file: str
+    """Path as given to the loader, such as ``modules/shop/actions.yaml``."""
+    line: int
+    """From 1; 0 where the whole file is meant."""
+    message: str
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        """Return ``file:line: message``."""
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Who may: any one of the terms is enough; no term means nobody.
+
+    A term is ``public``, ``authenticated``, ``owner``, ``actions`` (only through a handler) or a permission such as
+    ``orders:read``.
+    """
+
+    terms: tuple[str, ...] = ()
+
+    @property
+    def permissions(self) -> tuple[str, ...]:
+        """The terms that are permissions."""
+        return tuple(term for term in self.terms if ":" in term)
+
+    def __str__(self) -> str:
+        """Return the rule as declared."""
+        return " or ".join(self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A limit such as ``30/minute``."""
+
+    limit: int
+    period: timedelta
+    algorithm: str = "window"
+    """``window`` (exact, at most 1,000 a period) or ``gcra``."""
+    burst: int = 0
+    """For ``gcra``: how many at once; 0 means ``limit``."""
+    text: str = ""
+    """As declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDeclaration:
+    """One action."""
+
+    name: str
+    """Full name, ``shop.place_order``."""
+    module: str
+    handler: str
+    """The method of the module's class."""
+    access: AccessRule
+    """One term: a permission, ``public`` or ``authenticated``."""
+    summary: str = ""
+    route: str = ""
+    """``POST /orders``, or empty."""
+    rate_limit: RateLimit | None = None
+    timeout: timedelta = timedelta(seconds=5)
+    input: JsonSchema | None = None
+    """Self-contained JSON Schema 2020-12 (``$defs`` inside); None: the handler's annotations say it, else no input."""
+    output: JsonSchema | None = None
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionDeclaration:
+    """One event of a namespace's machine."""
+
+    event: str
+    sources: tuple[str, ...]
+    """The statuses it may leave (``from``)."""
+    target: str
+    """The status it enters (``to``)."""
+    access: AccessRule | None = None
+    """None: the namespace's ``write`` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceAccess:
+    """Who may do what in a namespace; nobody where nothing is said."""
+
+    read: AccessRule = AccessRule()
+    list: AccessRule = AccessRule()
+    create: AccessRule = AccessRule()
+    write: AccessRule = AccessRule()
+    delete: AccessRule = AccessRule()
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeHook:
+    """A method of a module that may refuse or change a change before it happens."""
+
+    module: str
+    method: str
+    on_unavailable: str = "deny"
+    """``deny`` or ``allow``: what holds while the actions service does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDeclaration:
+    """One namespace of state objects."""
+
+    name: str
+    module: str
+    schema: JsonSchema | None = None
+    schema_version: int = 1
+    initial: str = ""
+    """The first status; empty: no machine."""
+    statuses: tuple[str, ...] = ()
+    """All statuses: initial and every one that a transition names, sorted."""
+    access: NamespaceAccess = NamespaceAccess()
+    transitions: Mapping[str, TransitionDeclaration] = field(default_factory=dict)
+    """By event."""
+    before: Mapping[str, BeforeHook] = field(default_factory=dict)
+    """By operation: ``created``, ``updated``, ``deleted`` or the name of an event."""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDeclaration:
+    """One namespace of realtime channels."""
+
+    name: str
+    """Empty for channels without a namespace."""
+    module: str
+    subscribe: str = ""
+    """Who may subscribe: an access rule as text, or ``state:<namespace>``; empty: nobody."""
+    publish: str = ""
+    """Who may publish from a socket: an access rule as text, or ``subscribers``; empty: nobody."""
+    presence: bool = False
+    """Whether presence is kept and may be asked for by subscribers."""
+    join_leave: bool = False
+    """Whether joins and leaves are pushed to subscribers that ask."""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleDeclaration:
+    """One module: what its files say."""
+
+    name: str
+    folder: Path
+    version: str = ""
+    description: str = ""
+    dependencies: tuple[str, ...] = ()
+    settings_schema: JsonSchema | None = None
+    permissions: Mapping[str, str] = field(default_factory=dict)
+    """Permissions that the module introduces, with a description each."""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Permissions by role that the module adds: ``{"user": ("orders:create",)}``."""
+    actions: tuple[ActionDeclaration, ...] = ()
+    namespaces: tuple[NamespaceDeclaration, ...] = ()
+    channels: tuple[ChannelDeclaration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Declarations:
+    """All modules of a deployment, in dependency order."""
+
+    modules: tuple[ModuleDeclaration, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """All findings at once; a module with an error finding is left out of :attr:`modules`."""
+    digest: str = ""
+    """SHA-256 over every declaration file: two services that load the same declarations have the same digest."""
+
+    @property
+    def namespaces(self) -> dict[str, NamespaceDeclaration]:
+        """Every state namespace by name."""
+        return {namespace.name: namespace for module in self.modules for namespace in module.namespaces}
+
+    @property
+    def actions(self) -> dict[str, ActionDeclaration]:
+        """Every action by full name."""
+        return {action.name: action for module in self.modules for action in module.actions}
+
+    @property
+    def channels(self) -> dict[str, ChannelDeclaration]:
+        """Every channel namespace by name."""
+        return {channel.name: channel for module in self.modules for channel in module.channels}
+
+    @property
+    def roles(self) -> dict[str, frozenset[str]]:
+        """Permissions by role, of all modules together."""
+        merged: dict[str, frozenset[str]] = {}
+        for module in self.modules:
+            for role, permissions in module.roles.items():
+                merged[role] = merged.get(role, frozenset()) | frozenset(permissions)
+        return merged

@@ -1,0 +1,61 @@
+"""Who is calling."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+DEFAULT_TENANT = "default"
+
+
+class PrincipalKind(StrEnum):
+    """What kind of caller."""
+
+    ANONYMOUS = "anonymous"
+    USER = "user"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller. Built from tokens only, never from what a peer says of itself."""
+
+    kind: PrincipalKind
+    id: str
+    """A user's UUIDv7; ``service:<name>`` for a service; empty for an anonymous caller. The token's ``sub``."""
+    tenant: str = DEFAULT_TENANT
+    session: str = ""
+    """The token's ``sid``; empty for a service."""
+    token_id: str = ""
+    """The token's ``jti``."""
+    roles: tuple[str, ...] = ()
+    """A hint from the token; :class:`stylobate.identity.Access` decides."""
+    scopes: frozenset[str] = frozenset()
+    issued_at: float = 0.0
+    """Unix seconds."""
+    expires_at: float = 0.0
+    """Unix seconds."""
+    via: str = ""
+    """The service that made the call, proven by its own token; empty when a client called directly."""
+    act_for: str = ""
+    """For a service's own work: the subject that caused it. Counts only beside a service's token."""
+
+    @property
+    def subject(self) -> str:
+        """The id whose rights and ownership count: ``act_for`` where a service acts for someone, else ``id``."""
+        return self.act_for or self.id
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody is known."""
+        return self.kind is PrincipalKind.ANONYMOUS
+
+    @property
+    def is_service(self) -> bool:
+        """Whether a service acts in its own name (perhaps for a subject)."""
+        return self.kind is PrincipalKind.SERVICE
+
+    def with_via(self, service: str) -> "Principal":
+        """Return the same caller, coming through the service."""
+        return replace(self, via=service)
+
+
+ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS, id="")

@@ -1,0 +1,96 @@
+"""What keeps a caller well when a callee is not: backoff, waiting at start, circuit breaking."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from time import monotonic
+from typing import TypeVar
+
+from stylobate.errors import UnavailableError
+from stylobate.logs import get_logger
+
+T = TypeVar("T")
+_SAY_AGAIN_S = 5.0
+_log = get_logger("app")
+
+
+def backoff(initial: float = 0.1, factor: float = 2.0, maximum: float = 5.0, *, jitter: bool = True) -> Iterator[float]:
+    """Yield seconds to wait, for ever: growing from ``initial`` to ``maximum``, each between half and whole with jitter."""
+    wait = initial
+    while True:
+        yield wait * random.uniform(0.5, 1.0) if jitter else wait  # noqa: S311  spreads retries, hides nothing
+        wait = min(wait * factor, maximum)
+
+
+async def wait_for_dependency(
+    what: str,
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    faults: tuple[type[Exception], ...] = (UnavailableError, OSError),
+) -> T:
+    """Try until it works, saying what is waited for at once and then every 5 s.
+
+    :param what: names the dependency with its address, such as ``database localhost:5432``.
+    :param faults: what counts as "not there yet"; anything else is raised.
+    """
+    started = monotonic()
+    said = -_SAY_AGAIN_S
+    for wait in backoff():
+        try:
+            result = await attempt()
+        except faults as error:
+            now = monotonic() - started
+            if now - said >= _SAY_AGAIN_S:
+                said = now
+                _log.warning("waiting_for", what=what, error=f"{type(error).__name__}: {error}", seconds=round(now, 1))
+            await asyncio.sleep(wait)
+        else:
+            if said >= 0:
+                _log.info("waited_for", what=what, seconds=round(monotonic() - started, 1))
+            return result
+    raise AssertionError("backoff never ends")
+
+
+class CircuitBreaker:
+    """Closed, open after ``failures`` in a row, half open (one probe) when ``reset_after`` has passed."""
+
+    def __init__(
+        self,
+        name: str,
+        failures: int = 5,
+        reset_after: timedelta = timedelta(seconds=1),
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.name = name
+        self._limit = failures
+        self._reset_s = reset_after.total_seconds()
+        self._clock = clock
+        self._failed = 0
+        self._probe_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused at the moment (a probe may be due)."""
+        return self._failed >= self._limit
+
+    def allow(self) -> bool:
+        """Return whether a call may be made now; while open, one probe per ``reset_after``."""
+        if self._failed < self._limit:
+            return True
+        now = self._clock()
+        if now < self._probe_at:
+            return False
+        self._probe_at = now + self._reset_s
+        return True
+
+    def success(self) -> None:
+        """Tell that the callee answered, whatever it said."""
+        if self._failed:
+            self._failed = 0
+
+    def failure(self) -> None:
+        """Tell that the callee did not answer."""
+        self._failed += 1
+        if self._failed >= self._limit:
+            self._probe_at = self._clock() + self._reset_s

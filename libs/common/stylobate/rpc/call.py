@@ -1,0 +1,43 @@
+"""The call that is being served: what crosses with it and what it may use."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from stylobate.identity.principal import ANONYMOUS, Principal
+
+AUTHORIZATION = "authorization"
+SERVICE_TOKEN = "stylobate-service-token"  # noqa: S105  a metadata key
+REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
+ACT_FOR = "stylobate-act-for"
+HOOK_DEPTH = "stylobate-hook-depth"
+
+MAX_HOOK_DEPTH = 3
+
+
+@dataclass(slots=True)
+class Call:
+    """One call as the server's interceptors found it. Everything here came with the call's metadata and was verified."""
+
+    request_id: str = ""
+    """Correlation only."""
+    traceparent: str = ""
+    """W3C trace context, or empty."""
+    authorization: str = ""
+    """The caller's ``Bearer …``, passed on unchanged to the services called in turn."""
+    principal: Principal = ANONYMOUS
+    deadline: float = 0.0
+    """On the loop's clock (``loop.time()``); 0 means none."""
+    hook_depth: int = 0
+    """How many hooks this call is under."""
+    act_for: str = ""
+    """Passed on for work in a service's own name."""
+
+
+current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)
+"""The call being served in this context; None outside of any."""
+
+
+def call() -> Call:
+    """Return the call being served, or an empty one outside of any (start-up, background work)."""
+    return current_call.get() or Call()
