@@ -1,0 +1,1 @@
+"""The ``stylobate`` command: placement of services in processes, embedded servers, supervision."""

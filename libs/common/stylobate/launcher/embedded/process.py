@@ -1,0 +1,212 @@
+"""A child process: its own session, output to a file, identified by pid and start time, stopped with certainty."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+
+import psutil
+
+_LOOK_AGAIN_S = 0.02
+_LOG_LIMIT = 16 * 1024 * 1024
+_START_TOLERANCE_S = 0.05
+
+
+class EmbeddedServerError(Exception):
+    """A child could not be started or did not get ready; the text is one line for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """What identifies a process for good: a pid alone is given out again by the system."""
+
+    name: str
+    pid: int
+    started: float
+    """Seconds since the epoch, as the system says."""
+    stop_signal: int = signal.SIGTERM
+
+    def process(self) -> psutil.Process | None:
+        """Return the process while it is this one and runs; a zombie does not run."""
+        try:
+            found = psutil.Process(self.pid)
+            is_same = abs(found.create_time() - self.started) < _START_TOLERANCE_S
+            return found if is_same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this very process runs."""
+        return self.process() is not None
+
+    async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
+        """End the process and its group, which need not be our child: the signal, a wait, SIGKILL."""
+        if not self.is_running:
+            return
+        _send(self.pid, self.stop_signal, whole_group=False)
+        if not await self._gone(grace):
+            _send(self.pid, signal.SIGKILL, whole_group=True)
+            await self._gone(grace)
+
+    async def _gone(self, within: timedelta) -> bool:
+        deadline = monotonic() + within.total_seconds()
+        while self.is_running:
+            if monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return True
+
+
+class ChildProcess:
+    """One child. Start it from the main thread: the protection against orphans is bound to the thread that forked."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        user: int | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        """Describe the child; nothing runs yet.
+
+        :param log: takes its output and errors, appended; a big one is put aside as ``<log>.1`` at the start.
+        :param environ: the whole environment; None: ours.
+        :param user: uid and gid to run as (only root may); None: ours.
+        """
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environ = environ
+        self._folder = folder
+        self._user = user
+        self._stop_signal = stop_signal
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._record: ProcessRecord | None = None
+
+    def start(self) -> None:
+        """Start the child. Raises EmbeddedServerError when it cannot be executed."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.replace(self.log.with_name(self.log.name + ".1"))
+        with self.log.open("ab") as output:
+            try:
+                self._popen = subprocess.Popen(  # noqa: S603  the command is built by the launcher
+                    [*_die_with_parent(self._stop_signal), *self._command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=self._environ,
+                    cwd=self._folder,
+                    start_new_session=True,  # its own group too; the terminal's Ctrl-C is for us to pass on
+                    user=self._user,
+                    group=self._user,
+                    extra_groups=None if self._user is None else [],
+                )
+            except OSError as error:
+                raise EmbeddedServerError(f"{self.name} does not start: {error}") from error
+        try:
+            started = psutil.Process(self._popen.pid).create_time()
+        except psutil.NoSuchProcess:  # gone already; whoever waits for it will say so
+            started = 0.0
+        self._record = ProcessRecord(self.name, self._popen.pid, started, self._stop_signal)
+
+    @property
+    def record(self) -> ProcessRecord:
+        """What identifies the child, to be kept by a supervisor. Raises RuntimeError before the start."""
+        if self._record is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._record
+
+    @property
+    def pid(self) -> int:
+        """The child's process id. Raises RuntimeError before the start."""
+        return self.record.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended (negative: by that signal); None while it runs or before the start."""
+        return None if self._popen is None else self._popen.poll()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._popen is not None and self._popen.poll() is None
+
+    async def wait(self) -> int:
+        """Wait for the end; return how it ended. Raises RuntimeError before the start."""
+        if self._popen is None:
+            raise RuntimeError(f"{self.name} was not started")
+        if self._popen.poll() is None and hasattr(os, "pidfd_open"):
+            await _ended(self._popen.pid)
+        while True:
+            if (code := self._popen.poll()) is not None:
+                return code
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
+        """End the child: its stop signal, at most ``grace`` to comply, then SIGKILL to its whole group. May be repeated."""
+        if self._popen is None:
+            return
+        if self._popen.poll() is None:
+            self._popen.send_signal(self._stop_signal)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wait(), grace.total_seconds())
+        if self._popen.poll() is None:
+            _send(self._popen.pid, signal.SIGKILL, whole_group=True)
+        await self.wait()
+
+    def kill(self) -> None:
+        """End the child at once (SIGKILL), itself only, as a crash would."""
+        if self._popen is not None:
+            self._popen.kill()
+
+    def last_words(self, lines: int = 5) -> str:
+        """Return the end of its log as one line, for error messages."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 4096))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return " | ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+async def _ended(pid: int) -> None:
+    """Wait until a child of ours has ended, without asking again and again (Linux)."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, ended.cancel)
+    try:
+        await asyncio.wait([ended])
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _die_with_parent(number: signal.Signals) -> list[str]:
+    """Return the prefix that makes a child get the signal when we are killed (Linux; elsewhere the next start cleans up)."""
+    tool = shutil.which("setpriv")
+    return [tool, f"--pdeathsig={number.name.removeprefix('SIG')}", "--"] if tool is not None else []
+
+
+def _send(pid: int, number: int, *, whole_group: bool) -> None:
+    try:
+        if whole_group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # gone, or (macOS) a group of zombies only: nothing is left to end

@@ -1,0 +1,57 @@
+"""pytest plugin: one embedded PostgreSQL and one embedded Valkey per test session, a fresh database per test.
+
+``pytest_plugins = ["stylobate.testing.fixtures"]`` in the root conftest loads it. Servers start when first asked for.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+"""The data of a test need to survive a killed server, which they do; not a lost machine."""
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a PostgreSQL that runs for the whole session."""
+    folder = tmp_path_factory.mktemp("postgres")
+    run = run_folder(folder)
+    server = EmbeddedPostgres(folder / "data", run, options=_FAST)
+    yield from _running(server)
+    shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a Valkey that runs for the whole session."""
+    folder = tmp_path_factory.mktemp("valkey")
+    run = run_folder(folder)
+    server = EmbeddedValkey(folder / "data", run, options={"appendonly": "no"})
+    yield from _running(server)
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def _running(server: EmbeddedPostgres | EmbeddedValkey) -> Iterator[str]:
+    async def up() -> None:
+        await server.start()
+        await server.ready()
+
+    try:
+        _finish(up())
+        yield server.url
+    finally:
+        _finish(server.stop())
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a loop of its own: session fixtures outlive the loop of each test."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
