@@ -1,0 +1,40 @@
+"""What modules declare: read from YAML with every finding at once, as plain data for the services it concerns."""
+
+from stylobate.declarations.compiled import CompiledSchema
+from stylobate.declarations.loader import load_declarations
+from stylobate.declarations.model import (
+    AccessRule,
+    ActionDeclaration,
+    BeforeHook,
+    ChannelDeclaration,
+    Declarations,
+    Finding,
+    JsonSchema,
+    ModuleDeclaration,
+    NamespaceAccess,
+    NamespaceDeclaration,
+    RateLimit,
+    Severity,
+    TransitionDeclaration,
+)
+from stylobate.declarations.rules import parse_access_rule, parse_rate_limit
+
+__all__ = [
+    "AccessRule",
+    "ActionDeclaration",
+    "BeforeHook",
+    "ChannelDeclaration",
+    "CompiledSchema",
+    "Declarations",
+    "Finding",
+    "JsonSchema",
+    "ModuleDeclaration",
+    "NamespaceAccess",
+    "NamespaceDeclaration",
+    "RateLimit",
+    "Severity",
+    "TransitionDeclaration",
+    "load_declarations",
+    "parse_access_rule",
+    "parse_rate_limit",
+]

@@ -1,0 +1,88 @@
+"""actions.yaml: actions and the schemas that a module names."""
+
+import re
+from datetime import timedelta
+
+from stylobate.declarations.context import ModuleContext
+from stylobate.declarations.document import Node
+from stylobate.declarations.model import AccessRule, ActionDeclaration, JsonSchema
+from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit, parse_route
+from stylobate.declarations.schemas import SchemaSet
+from stylobate.declarations.section import Section
+
+FILE = "actions.yaml"
+_KEYS = ("actions", "schemas")
+_LATER = ("schedules", "queues")
+_ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "input", "output")
+_ACTION_LATER = (
+    "audit", "before", "after", "do", "grpc", "guard", "http", "idempotent", "isolation", "mode", "priority", "retry", "schedule",
+)  # fmt: skip
+_ACTION = re.compile(r"[a-z][a-z0-9_]*")
+_HANDLER = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
+_DEFAULT_TIMEOUT = timedelta(seconds=5)
+
+
+def read_schemas(node: Node | None, module: str, report: ModuleReport) -> SchemaSet:
+    """Return the module's named schemas. ``node`` is the file's content, None where it could not be read."""
+    file = report.of(FILE)
+    if node is None:
+        return SchemaSet(module, None, file)
+    named = node.value.get("schemas") if isinstance(node.value, dict) else None
+    return SchemaSet(module, named or Node({}, 0), file)
+
+
+def read_actions(node: Node, module: ModuleContext) -> tuple[ActionDeclaration, ...]:
+    """Read the actions; what is wrong stands in the report."""
+    section = Section(node, module.report.of(FILE), FILE, _KEYS, _LATER)
+    return tuple(_action(name, line, child, module) for name, line, child in section.entries("actions"))
+
+
+def _action(name: str, line: int, node: Node, module: ModuleContext) -> ActionDeclaration:
+    file = module.report.of(FILE)
+    prefix, _, rest = name.partition(".")
+    if prefix != module.name or not _ACTION.fullmatch(rest):
+        file.error(line, f"{name!r} must be `{module.name}.<name>` in lower case letters, digits and _")
+    action = Section(node, file, f"action {name}", _ACTION_KEYS, _ACTION_LATER)
+    return ActionDeclaration(
+        name=name,
+        module=module.name,
+        handler=_handler(action),
+        access=_access(action, module.report),
+        summary=action.text("summary"),
+        route=action.parsed("route", parse_route) or "",
+        rate_limit=action.parsed("rate_limit", parse_rate_limit),
+        timeout=action.parsed("timeout", parse_duration) or _DEFAULT_TIMEOUT,
+        input=_schema(action, "input", module.schemas),
+        output=_schema(action, "output", module.schemas),
+        file=file.file,
+        line=line,
+    )
+
+
+def _handler(action: Section) -> str:
+    node = action.node("handler")
+    value = node.value if node is not None else ""
+    if isinstance(value, dict) or (isinstance(value, str) and ":" in value):
+        action.error("handler", "a handler outside of Python is not supported yet; name a method of the module")
+        return ""
+    handler = action.text("handler", required=True)
+    if handler and not _HANDLER.fullmatch(handler):
+        action.error("handler", f"{handler!r} is no name of a public method")
+    return handler
+
+
+def _access(action: Section, report: ModuleReport) -> AccessRule:
+    rule = action.parsed("access", lambda text: parse_access_rule(text, words=(PUBLIC, AUTHENTICATED)), required=True)
+    if rule is None:
+        return AccessRule()
+    if len(rule.terms) > 1:
+        action.error("access", "`access` of an action is one permission, `public` or `authenticated`")
+    line = action.line_of("access")
+    report.permissions += [action.report.reference(permission, line) for permission in rule.permissions]
+    return rule
+
+
+def _schema(action: Section, key: str, schemas: SchemaSet) -> JsonSchema | None:
+    node = action.node(key)
+    return schemas.resolve(node, action.report, FILE) if node is not None else None

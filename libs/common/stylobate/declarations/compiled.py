@@ -1,0 +1,56 @@
+"""JSON Schema 2020-12, compiled once and asked often."""
+
+from typing import Any
+
+import jsonschema_rs
+
+from stylobate.declarations.model import JsonSchema
+from stylobate.errors import Violation
+
+_MOST_VIOLATIONS = 100
+"""An input with thousands of faults is described by its first ones."""
+
+
+class CompiledSchema:
+    """A schema ready for checking; costs half a microsecond for a small valid object.
+
+    ``format`` is checked (``email``, ``date-time``, …), and nothing is ever fetched: a ``$ref`` points inside the schema.
+    """
+
+    def __init__(self, schema: JsonSchema) -> None:
+        """Compile. Raises ValueError when it is no valid schema."""
+        document = dict(schema)
+        self._validator = jsonschema_rs.Draft202012Validator(
+            document, mask="the value", validate_formats=True, retriever=_refuse_to_fetch
+        )
+        self.is_valid = self._validator.is_valid
+        """Whether the object (JSON as Python values) fits; bound once for the hot path."""
+
+    def violations(self, instance: Any) -> tuple[Violation, ...]:
+        """Return what is wrong with the object, one entry per finding, at most 100; empty when it fits.
+
+        The input's own values are never repeated in the sentences.
+        """
+        found: list[Violation] = []
+        for error in self._validator.iter_errors(instance):
+            found += _violations_of(error)
+            if len(found) >= _MOST_VIOLATIONS:
+                return tuple(found[:_MOST_VIOLATIONS])
+        return tuple(found)
+
+
+def pointer(path: list[str | int]) -> str:
+    """Return the path as a JSON pointer (RFC 6901)."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+def _violations_of(error: jsonschema_rs.ValidationError) -> list[Violation]:
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
+        return [Violation(pointer([*error.instance_path, name]), "is not known here") for name in error.kind.unexpected]
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+        return [Violation(pointer([*error.instance_path, str(error.kind.property)]), "is missing")]
+    return [Violation(pointer(error.instance_path), error.message)]
+
+
+def _refuse_to_fetch(uri: str) -> Any:
+    raise ValueError(f"a schema may not refer to {uri}")

@@ -1,0 +1,117 @@
+"""What can only be seen with all modules at hand: duplicates, unknown names, order of dependencies."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stylobate.declarations.model import Finding, ModuleDeclaration
+from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.section import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A module as read, with what was found so far."""
+
+    declaration: ModuleDeclaration
+    report: ModuleReport
+
+    @property
+    def name(self) -> str:
+        """The module's name."""
+        return self.declaration.name
+
+
+def check_names(drafts: list[Draft]) -> None:
+    """Report names that two modules introduce (at the later one) and names that none introduces."""
+    _check_duplicates(drafts)
+    permissions = {name for draft in drafts for name in draft.declaration.permissions}
+    namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
+    for draft in drafts:
+        for used in draft.report.permissions:
+            if used.name not in permissions:
+                message = f"no module declares the permission `{used.name}`{did_you_mean(used.name, permissions)}"
+                draft.report.findings.append(Finding(used.file, used.line, message))
+        for used in draft.report.namespaces:
+            if used.name not in namespaces:
+                message = f"no module declares the state namespace `{used.name}`{did_you_mean(used.name, namespaces)}"
+                draft.report.findings.append(Finding(used.file, used.line, message))
+
+
+def in_dependency_order(drafts: list[Draft]) -> list[Draft]:
+    """Return the modules without errors, each after what it depends on; report cycles and what is missing."""
+    by_name: dict[str, Draft] = {}
+    for draft in drafts:
+        by_name.setdefault(draft.name, draft)
+    _check_dependencies(drafts, by_name)
+    ordered: list[Draft] = []
+    for draft in drafts:
+        if not draft.report.has_errors:
+            _place(draft, by_name, ordered)
+    return ordered
+
+
+def _introduced(draft: Draft) -> Iterator[tuple[str, str, str, int]]:
+    """Yield kind, name, file and line of what must be unique among all modules."""
+    declaration = draft.declaration
+    yield "module", declaration.name, str(declaration.folder / "module.yaml"), 0
+    for action in declaration.actions:
+        yield "action", action.name, action.file, action.line
+        if action.route:
+            yield "route", action.route, action.file, action.line
+    for namespace in declaration.namespaces:
+        yield "namespace", namespace.name, namespace.file, namespace.line
+    for channel in declaration.channels:
+        yield "channel namespace", channel.name, channel.file, channel.line
+
+
+def _check_duplicates(drafts: list[Draft]) -> None:
+    first: dict[tuple[str, str], str] = {}
+    for draft in drafts:
+        for kind, name, file, line in _introduced(draft):
+            place = f"{file}:{line}" if line else file
+            earlier = first.setdefault((kind, name), place)
+            if earlier != place:
+                draft.report.findings.append(Finding(file, line, f"the {kind} `{name}` is declared in {earlier} already"))
+
+
+def _check_dependencies(drafts: list[Draft], by_name: dict[str, Draft]) -> None:
+    for draft in drafts:
+        for used in draft.report.dependencies:
+            if used.name not in by_name:
+                message = f"depends on the module `{used.name}`, which is not there{did_you_mean(used.name, by_name.keys())}"
+                draft.report.findings.append(Finding(used.file, used.line, message))
+            elif (cycle := _path(used.name, draft.name, by_name)) is not None:
+                draft.report.findings.append(
+                    Finding(used.file, used.line, f"depends on itself: {' -> '.join([draft.name, *cycle])}")
+                )
+    changed = True
+    while changed:
+        changed = False
+        for draft in drafts:
+            if draft.report.has_errors:
+                continue
+            for used in draft.report.dependencies:
+                if by_name[used.name].report.has_errors:
+                    message = f"depends on the module `{used.name}`, which has errors"
+                    draft.report.findings.append(Finding(used.file, used.line, message))
+                    changed = True
+
+
+def _path(start: str, goal: str, by_name: dict[str, Draft], seen: frozenset[str] = frozenset()) -> list[str] | None:
+    """Return a shortest-first chain of dependencies from one module to another, both named, or None."""
+    if start == goal:
+        return [goal]
+    if start in seen or start not in by_name:
+        return None
+    for dependency in by_name[start].declaration.dependencies:
+        if (rest := _path(dependency, goal, by_name, seen | {start})) is not None:
+            return [start, *rest]
+    return None
+
+
+def _place(draft: Draft, by_name: dict[str, Draft], ordered: list[Draft]) -> None:
+    if any(placed is draft for placed in ordered):
+        return
+    for dependency in draft.declaration.dependencies:
+        _place(by_name[dependency], by_name, ordered)
+    ordered.append(draft)

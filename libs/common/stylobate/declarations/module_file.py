@@ -1,0 +1,89 @@
+"""module.yaml: what a module is called, needs, and adds to permissions and roles."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stylobate.declarations.context import ModuleContext
+from stylobate.declarations.document import Node
+from stylobate.declarations.model import JsonSchema
+from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.rules import is_permission
+from stylobate.declarations.section import Section
+
+FILE = "module.yaml"
+_KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles")
+_LATER = ("secrets",)
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_ROLE = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFile:
+    """The file's content."""
+
+    name: str
+    version: str
+    description: str
+    dependencies: tuple[str, ...]
+    permissions: Mapping[str, str]
+    roles: Mapping[str, tuple[str, ...]]
+    settings: Node | None
+
+
+def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
+    """Read the file; what is wrong stands in the report."""
+    file = report.of(FILE)
+    section = Section(node, file, FILE, _KEYS, _LATER)
+    name = section.text("name", required=True)
+    if name and not _NAME.fullmatch(name):
+        section.error("name", f"{name!r} is no name for a module; use lower case letters, digits and _")
+    dependencies = section.texts("dependencies")
+    report.dependencies += [file.reference(dependency, line) for dependency, line in dependencies]
+    return ModuleFile(
+        name=name,
+        version=section.text("version"),
+        description=section.text("description"),
+        dependencies=tuple(dependency for dependency, _ in dependencies),
+        permissions=_permissions(section),
+        roles=_roles(section, report),
+        settings=section.node("settings"),
+    )
+
+
+def settings_schema(content: ModuleFile, module: ModuleContext) -> JsonSchema | None:
+    """Return the schema of the module's settings, or None."""
+    node = content.settings
+    if node is None or node.value is None:
+        return None
+    file = module.report.of(FILE)
+    if not isinstance(node.value, dict) or "type" not in node.value or node.value["type"].value != "object":
+        file.error(node.line, "`settings` must be a JSON Schema with `type: object`")
+        return None
+    return module.schemas.resolve(node, file, FILE)
+
+
+def _permissions(section: Section) -> dict[str, str]:
+    permissions: dict[str, str] = {}
+    for name, line, node in section.entries("permissions"):
+        if not is_permission(name):
+            section.report.error(line, f"{name!r} is no permission; write `orders:create`")
+        if name.startswith("state:"):
+            section.report.error(line, f"{name!r}: `state:` names state namespaces in realtime.yaml")
+        if not isinstance(node.value, str) or not node.value:
+            section.report.error(line, f"the permission `{name}` needs a description")
+        permissions[name] = str(node.value)
+    return permissions
+
+
+def _roles(section: Section, report: ModuleReport) -> dict[str, tuple[str, ...]]:
+    names = [name for name, _, _ in section.entries("roles")]
+    roles = section.section("roles", names)
+    granted: dict[str, tuple[str, ...]] = {}
+    for role in names:
+        if not _ROLE.fullmatch(role):
+            roles.error(role, f"{role!r} is no name for a role; use lower case letters, digits, _ and -")
+        permissions = roles.texts(role)
+        report.permissions += [section.report.reference(permission, line) for permission, line in permissions]
+        granted[role] = tuple(permission for permission, _ in permissions)
+    return granted

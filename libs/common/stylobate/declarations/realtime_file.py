@@ -1,0 +1,72 @@
+"""realtime.yaml: namespaces of channels and who may subscribe and publish."""
+
+import re
+
+from stylobate.declarations.context import ModuleContext
+from stylobate.declarations.document import Node
+from stylobate.declarations.model import ChannelDeclaration
+from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule
+from stylobate.declarations.section import Section
+
+FILE = "realtime.yaml"
+SUBSCRIBERS = "subscribers"
+_STATE = "state:"
+_KEYS = ("namespaces",)
+_CHANNEL_KEYS = ("access", "presence", "join_leave")
+_CHANNEL_LATER = (
+    "channel_regex", "delta", "force_push_join_leave", "force_recovery", "history", "history_size", "history_ttl", "rate_limit",
+    "recovery", "rpc",
+)  # fmt: skip
+_ACCESS_KEYS = ("subscribe", "publish")
+_ACCESS_LATER = ("history", "presence")
+_NAME = re.compile(r"[-a-zA-Z0-9_]{2,}")
+
+
+def read_channels(node: Node, module: ModuleContext) -> tuple[ChannelDeclaration, ...]:
+    """Read the channel namespaces; what is wrong stands in the report."""
+    section = Section(node, module.report.of(FILE), FILE, _KEYS)
+    return tuple(_channel(name, line, child, module) for name, line, child in section.entries("namespaces"))
+
+
+def _channel(name: str, line: int, node: Node, module: ModuleContext) -> ChannelDeclaration:
+    file = module.report.of(FILE)
+    if name and not _NAME.fullmatch(name):
+        file.error(line, f"{name!r} is no name for a channel namespace; use two or more letters, digits, _ and -")
+    section = Section(node, file, f"channels {name or 'without a namespace'}", _CHANNEL_KEYS, _CHANNEL_LATER)
+    access = section.section("access", _ACCESS_KEYS, _ACCESS_LATER)
+    return ChannelDeclaration(
+        name=name,
+        module=module.name,
+        subscribe=_subscribe(access, module.report),
+        publish=_publish(access, module.report),
+        presence=section.flag("presence"),
+        join_leave=section.flag("join_leave"),
+        file=file.file,
+        line=line,
+    )
+
+
+def _subscribe(access: Section, report: ModuleReport) -> str:
+    text = access.text("subscribe").strip()
+    if not text.startswith(_STATE):
+        return _rule(access, "subscribe", report)
+    namespace = text.removeprefix(_STATE)
+    if " " in text or not namespace:
+        access.error("subscribe", "`state:<namespace>` stands alone: who may read the object may subscribe")
+        return ""
+    report.namespaces.append(access.report.reference(namespace, access.line_of("subscribe")))
+    return text
+
+
+def _publish(access: Section, report: ModuleReport) -> str:
+    text = access.text("publish").strip()
+    return text if text == SUBSCRIBERS else _rule(access, "publish", report)
+
+
+def _rule(access: Section, key: str, report: ModuleReport) -> str:
+    rule = access.parsed(key, lambda text: parse_access_rule(text, words=(PUBLIC, AUTHENTICATED)))
+    if rule is None:
+        return ""
+    report.permissions += [access.report.reference(term, access.line_of(key)) for term in rule.permissions]
+    return str(rule)

@@ -1,0 +1,112 @@
+"""The small languages inside declarations: access rules, rate limits, durations, routes.
+
+Every parser raises ValueError with a sentence for the author of the declaration.
+"""
+
+import re
+from collections.abc import Collection
+from datetime import timedelta
+
+from stylobate.declarations.model import AccessRule, RateLimit
+
+PUBLIC = "public"
+AUTHENTICATED = "authenticated"
+OWNER = "owner"
+ACTIONS = "actions"
+TERMS = (PUBLIC, AUTHENTICATED, OWNER, ACTIONS)
+
+WINDOW_MAXIMUM = 1000
+"""A window remembers each charge; this bounds what one subject costs."""
+_LIMIT_MAXIMUM = 2**31 - 1
+
+_PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
+_RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
+_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)")
+_ROUTE = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
+
+_PERIODS = {
+    "second": timedelta(seconds=1),
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
+_UNITS = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_RESERVED = (
+    "/v1", "/oauth2", "/.well-known", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/connection",
+    "/emulation", "/problems",
+)  # fmt: skip
+
+
+def is_permission(text: str) -> bool:
+    """Whether the text has the form of a permission: ``orders:create``."""
+    return _PERMISSION.fullmatch(text) is not None
+
+
+def parse_access_rule(text: str, *, words: Collection[str] = TERMS) -> AccessRule:
+    """Return the rule of ``orders:read or owner``: any one term is enough.
+
+    :param words: which of :data:`TERMS` make sense where the rule stands.
+    :raises ValueError: for a term that is neither one of these words nor a permission.
+    """
+    terms = tuple(term.strip() for term in re.split(r"\s+or\s+", text.strip()))
+    for term in terms:
+        if term in words or is_permission(term):
+            continue
+        if term in TERMS:
+            raise ValueError(f"`{term}` has no meaning here")
+        if " and " in term:
+            raise ValueError(f"{term!r}: terms are joined by `or` only")
+        raise ValueError(f"{term!r} is neither a permission such as `orders:read` nor one of: {', '.join(sorted(words))}")
+    if len(set(terms)) < len(terms):
+        raise ValueError(f"{text!r} names a term twice")
+    return AccessRule(terms)
+
+
+def parse_rate_limit(text: str) -> RateLimit:
+    """Return the limit of ``30/minute``, ``5000/hour gcra`` or ``100/second burst 200``.
+
+    A plain limit is a ``window`` (exact, at most 1,000 a period); ``gcra`` or a burst makes it a ``gcra``.
+    :raises ValueError: for any other form.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None or match["unit"] not in _PERIODS:
+        raise ValueError(f"{text!r} is no rate limit; write `30/minute` (second, minute, hour, day), with `burst N` if needed")
+    limit, burst = int(match["limit"]), int(match["burst"] or 0)
+    if not 0 < limit <= _LIMIT_MAXIMUM or (match["burst"] is not None and not 0 < burst <= _LIMIT_MAXIMUM):
+        raise ValueError(f"{text!r}: the numbers must be between 1 and {_LIMIT_MAXIMUM}")
+    period = _PERIODS[match["unit"]]
+    if match["gcra"] or match["burst"]:
+        return RateLimit(limit, period, "gcra", burst, text)
+    if limit > WINDOW_MAXIMUM:
+        raise ValueError(f"{text!r}: an exact window counts at most {WINDOW_MAXIMUM}; write `{text} gcra` for more")
+    return RateLimit(limit, period, "window", 0, text)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration of ``500ms``, ``5s``, ``1.5m`` or ``1h``; more than nothing. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration; write `500ms`, `5s`, `2m` or `1h`")
+    duration = float(match["number"]) * _UNITS[match["unit"]]
+    if duration <= timedelta(0):
+        raise ValueError(f"{text!r}: a duration must be more than nothing")
+    return duration
+
+
+def parse_route(text: str) -> str:
+    """Return the route ``POST /orders`` as declared. Raises ValueError."""
+    match = _ROUTE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no route; write `POST /orders`")
+    path = match["path"]
+    if match["method"] not in _METHODS:
+        raise ValueError(f"{match['method']!r} is not one of {', '.join(_METHODS)}")
+    if "{" in path or "<" in path or "*" in path:
+        raise ValueError(f"{path!r}: a route with parameters is not supported yet; take them from the input")
+    if "?" in path or "#" in path or "//" in path or path.endswith("/"):
+        raise ValueError(f"{path!r} must be a plain path such as `/orders`, without a slash at its end, a query or a fragment")
+    for prefix in _RESERVED:
+        if path == prefix or path.startswith(f"{prefix}/"):
+            raise ValueError(f"{path!r}: {prefix} belongs to the platform")
+    return text

@@ -1,0 +1,141 @@
+"""states.yaml: namespaces of state objects, their machines, and who may what."""
+
+import re
+from collections.abc import Mapping
+
+from stylobate.declarations.context import ModuleContext
+from stylobate.declarations.document import Node
+from stylobate.declarations.model import (
+    AccessRule,
+    BeforeHook,
+    NamespaceAccess,
+    NamespaceDeclaration,
+    TransitionDeclaration,
+)
+from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, OWNER, PUBLIC, TERMS, parse_access_rule
+from stylobate.declarations.section import Section
+
+FILE = "states.yaml"
+_KEYS = ("namespaces",)
+_NAMESPACE_KEYS = ("schema", "schema_version", "initial", "access", "transitions", "before")
+_NAMESPACE_LATER = (
+    "after", "durability", "ephemeral", "guard", "guards", "indexes", "migrations", "retention", "storage", "store", "timers",
+    "ttl", "validators",
+)  # fmt: skip
+_ACCESS_KEYS = ("read", "list", "create", "write", "delete")
+_TRANSITION_KEYS = ("from", "to", "access")
+_TRANSITION_LATER = ("after", "before", "do", "guard", "on_enter", "timers")
+_HOOK_KEYS = ("method", "on_unavailable")
+_OPERATIONS = ("created", "updated", "deleted")
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
+
+
+def read_namespaces(node: Node, module: ModuleContext) -> tuple[NamespaceDeclaration, ...]:
+    """Read the namespaces; what is wrong stands in the report."""
+    section = Section(node, module.report.of(FILE), FILE, _KEYS)
+    return tuple(_namespace(name, line, child, module) for name, line, child in section.entries("namespaces"))
+
+
+def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> NamespaceDeclaration:
+    file = module.report.of(FILE)
+    if not _NAMESPACE.fullmatch(name):
+        file.error(line, f"{name!r} is no name for a namespace; use lower case letters, digits, _ and -")
+    section = Section(node, file, f"namespace {name}", _NAMESPACE_KEYS, _NAMESPACE_LATER)
+    schema = section.node("schema")
+    transitions = _transitions(section, module.report)
+    initial = section.text("initial")
+    _check_machine(section, initial, transitions)
+    statuses = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
+    return NamespaceDeclaration(
+        name=name,
+        module=module.name,
+        schema=module.schemas.resolve(schema, file, FILE) if schema is not None else None,
+        schema_version=section.positive("schema_version", 1),
+        initial=initial,
+        statuses=tuple(sorted(statuses)),
+        access=_namespace_access(section, module.report),
+        transitions=transitions,
+        before=_before(section, module.name, transitions),
+        file=file.file,
+        line=line,
+    )
+
+
+def _namespace_access(section: Section, report: ModuleReport) -> NamespaceAccess:
+    access = section.section("access", _ACCESS_KEYS)
+    everywhere = {key: _rule(access, key, report, TERMS) or AccessRule() for key in _ACCESS_KEYS if key != "create"}
+    # Nobody owns what does not exist yet.
+    create = _rule(access, "create", report, (PUBLIC, AUTHENTICATED, ACTIONS)) or AccessRule()
+    return NamespaceAccess(create=create, **everywhere)
+
+
+def _rule(section: Section, key: str, report: ModuleReport, words: tuple[str, ...]) -> AccessRule | None:
+    rule = section.parsed(key, lambda text: parse_access_rule(text, words=words))
+    if rule is not None:
+        report.permissions += [section.report.reference(term, section.line_of(key)) for term in rule.permissions]
+    return rule
+
+
+def _transitions(section: Section, report: ModuleReport) -> dict[str, TransitionDeclaration]:
+    transitions: dict[str, TransitionDeclaration] = {}
+    for event, line, node in section.entries("transitions"):
+        if not _WORD.fullmatch(event) or event in _OPERATIONS:
+            section.report.error(
+                line, f"{event!r} is no name for an event; use letters, digits, _ and -, not {'/'.join(_OPERATIONS)}"
+            )
+        transition = Section(node, section.report, f"transition {event}", _TRANSITION_KEYS, _TRANSITION_LATER)
+        sources = transition.texts("from", or_one=True)
+        if not sources:
+            transition.report.error(line, f"`from` is missing in transition {event}")
+        target = transition.text("to", required=True)
+        for status, at in [*sources, (target, transition.line_of("to"))]:
+            if status and not _WORD.fullmatch(status):
+                transition.report.error(at, f"{status!r} is no name for a status; use letters, digits, _ and -")
+        access = _rule(transition, "access", report, (PUBLIC, AUTHENTICATED, OWNER, ACTIONS))
+        transitions[event] = TransitionDeclaration(event, tuple(status for status, _ in sources), target, access)
+    return transitions
+
+
+def _check_machine(section: Section, initial: str, transitions: Mapping[str, TransitionDeclaration]) -> None:
+    if initial and not _WORD.fullmatch(initial):
+        section.error("initial", f"{initial!r} is no name for a status; use letters, digits, _ and -")
+    if transitions and not initial:
+        section.report.error(section.line, f"`initial` is missing in {section.where}: its transitions need a first status")
+        return
+    reached = {initial}
+    while more := {item.target for item in transitions.values() if reached.intersection(item.sources)} - reached:
+        reached |= more
+    lines = {event: line for event, line, _ in section.entries("transitions")}
+    warned: set[str] = set()
+    for event, transition in transitions.items():
+        for status in transition.sources:
+            if status not in reached and status not in warned:
+                warned.add(status)
+                section.report.warning(lines[event], f"no transition reaches the status `{status}` ({section.where})")
+
+
+def _before(section: Section, module: str, transitions: Mapping[str, TransitionDeclaration]) -> dict[str, BeforeHook]:
+    allowed = (*_OPERATIONS, *transitions)
+    hooks = section.section("before", allowed)
+    before: dict[str, BeforeHook] = {}
+    for operation, _, node in section.entries("before"):
+        if operation in allowed:
+            before[operation] = _hook(hooks, operation, node, module)
+    return before
+
+
+def _hook(hooks: Section, operation: str, node: Node, module: str) -> BeforeHook:
+    method, on_unavailable = node.value, "deny"
+    if isinstance(method, dict):
+        hook = Section(node, hooks.report, f"before hook of {operation}", _HOOK_KEYS)
+        method = hook.text("method", required=True)
+        on_unavailable = hook.text("on_unavailable", "deny")
+        if on_unavailable not in {"deny", "allow"}:
+            hook.error("on_unavailable", "`on_unavailable` must be deny or allow")
+    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+        hooks.error(operation, f"`{operation}` must name a public method of the module")
+        return BeforeHook(module, "", on_unavailable)
+    return BeforeHook(module, method, on_unavailable)
