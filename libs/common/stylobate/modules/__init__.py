@@ -1,0 +1,37 @@
+"""What module authors import: the base class, the contexts, ``on``, state objects and errors to raise."""
+
+from stylobate.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    StylobateError,
+    UnavailableError,
+    Violation,
+)
+from stylobate.health import Health, Status
+from stylobate.modules.base import BaseModule
+from stylobate.modules.context import ActionContext, HookContext
+from stylobate.modules.errors import RefusedError
+from stylobate.modules.events import on
+from stylobate.modules.state import StateChange, StateClient, StateObject
+from stylobate.outbox.event import Event
+
+__all__ = [
+    "ActionContext",
+    "BaseModule",
+    "Event",
+    "Health",
+    "HookContext",
+    "InvalidInputError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RefusedError",
+    "StateChange",
+    "StateClient",
+    "StateObject",
+    "Status",
+    "StylobateError",
+    "UnavailableError",
+    "Violation",
+    "on",
+]

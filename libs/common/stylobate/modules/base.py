@@ -1,0 +1,43 @@
+"""The class that a module subclasses, and its life.
+
+``configure`` (settings are there) -> ``initialize`` (dependencies are initialized) -> handlers and hooks run -> ``dispose``.
+Modules are initialized in dependency order and disposed in reverse; one that fails is reported and left out.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from stylobate.health import Health
+from stylobate.logs import get_logger
+
+
+class BaseModule:
+    """Base of every module's class. One instance serves a process; handlers and hooks are its methods.
+
+    A handler is ``async def name(self, ctx: ActionContext, input) -> output``; its annotations may be pydantic models,
+    dataclasses or TypedDicts, and stand in for schemas that ``actions.yaml`` leaves out.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Keep what every module has; do real work in :meth:`initialize`."""
+        self.name = name
+        """As declared in ``module.yaml``."""
+        self.settings: Mapping[str, Any] = MappingProxyType(dict(settings or {}))
+        """Values of the declared settings, checked against their schema."""
+        self.log: structlog.stdlib.BoundLogger = get_logger("app").bind(module=name)
+
+    def configure(self) -> None:
+        """Look at the settings and prepare; no waiting here."""
+
+    async def initialize(self) -> None:
+        """Open what the module needs. Raising leaves the module out, with everything that depends on it."""
+
+    async def dispose(self) -> None:
+        """Close what :meth:`initialize` opened. Called once, also when it failed half-way."""
+
+    async def health_check(self) -> Health:
+        """Say how the module is; answered quickly."""
+        return Health()

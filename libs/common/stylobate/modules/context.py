@@ -1,0 +1,109 @@
+"""Contexts: everything that a handler or a hook may use, and in whose name."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, Protocol
+
+import structlog
+
+from stylobate.identity.principal import Principal
+from stylobate.modules.base import BaseModule
+from stylobate.modules.errors import RefusedError
+from stylobate.modules.payload import decode, encode
+from stylobate.modules.state import StateClient
+from stylobate.rpc.call import Call
+
+
+class CallAction(Protocol):
+    """Runs another action; permission, limit and schemas hold as for any caller."""
+
+    async def __call__(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
+        """Return the output as JSON. ``depth`` counts the actions that called each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What stands behind the contexts of a process; handed in by whoever runs handlers."""
+
+    state: StateClient
+    publish: Callable[[str, bytes], Awaitable[None]]
+    """Sends JSON to a realtime channel."""
+    call: CallAction
+    now: Callable[[], datetime]
+    loop_time: Callable[[], float]
+    """The clock of deadlines."""
+
+
+class _Context:
+    """What actions and hooks have in common. Made per call; costs nothing for what is not asked for."""
+
+    __slots__ = ("_call", "_depth", "_module", "_name", "_platform")
+
+    def __init__(self, platform: Platform, module: BaseModule, name: str, call: Call, depth: int = 0) -> None:
+        self._platform = platform
+        self._module = module
+        self._name = name
+        self._call = call
+        self._depth = depth
+
+    @property
+    def principal(self) -> Principal:
+        """In whose name this runs; its ``subject`` is whose rights and ownership count."""
+        return self._call.principal
+
+    @property
+    def state(self) -> StateClient:
+        """The state service, asked in the principal's name."""
+        return self._platform.state
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The module's settings."""
+        return self._module.settings
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """A logger that names the module, what runs and the request."""
+        return self._module.log.bind(running=self._name, request_id=self._call.request_id)
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC. Take it from here: tests move it."""
+        return self._platform.now()
+
+    @property
+    def deadline(self) -> datetime:
+        """When this must be done, in UTC: the nearer of its own timeout and what its caller allows."""
+        left = self._call.deadline - self._platform.loop_time()
+        return self._platform.now() + timedelta(seconds=left)
+
+    async def publish(self, channel: str, data: Any) -> None:
+        """Publish to the subscribers of a realtime channel, such as ``orders:42``.
+
+        :param data: anything that JSON can hold; ``bytes`` are taken to be JSON already, such as ``event.data``.
+        """
+        await self._platform.publish(channel, data if isinstance(data, bytes) else encode(data))
+
+    async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
+        """Run another action in the principal's name, limits and permissions included, and return its output.
+
+        A typed error of that action comes out unchanged and may be let through.
+        """
+        return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1))
+
+    def refuse(self, reason: str, detail: str, **metadata: Any) -> NoReturn:
+        """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError`."""
+        raise RefusedError(reason, detail, metadata={name: str(value) for name, value in metadata.items()})
+
+
+class ActionContext(_Context):
+    """What a handler may use. Runs in the name of the action's caller."""
+
+    __slots__ = ()
+
+
+class HookContext(_Context):
+    """What a hook may use. Runs as the actions service, with the rights of the subject that caused the event."""
+
+    __slots__ = ()

@@ -1,0 +1,99 @@
+"""Errors of module code: what a handler raises on purpose, and what the platform says about handlers.
+
+A handler may raise any :class:`~stylobate.errors.StylobateError`; it reaches the caller unchanged, over gRPC and HTTP.
+Any other exception is a defect: the caller sees ``ACTION_FAILED`` and nothing of its text.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import grpc
+
+from stylobate.declarations.model import Finding
+from stylobate.errors import InvalidInputError, StylobateError, Violation
+
+_REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+
+
+class RefusedError(StylobateError):
+    """The module's own rules say no: 409 over HTTP, with a reason of the module's choosing.
+
+    Raise it where it is decided, or subclass it to give a refusal a name of its own::
+
+        raise RefusedError("CART_EMPTY", "There is nothing in the cart.")
+
+        class OutOfStockError(RefusedError):
+            \"\"\"Nothing is left of an item.\"\"\"
+
+            reason = "OUT_OF_STOCK"
+            default_detail = "This item is sold out."
+    """
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "REFUSED"
+    default_detail = "The rules do not allow this now."
+    cure = "Read `detail`: it says which rule of the application stands against it."
+
+    def __init__(
+        self,
+        reason: str = "",
+        detail: str = "",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[Violation] = (),
+        retry_after: timedelta | None = None,
+    ) -> None:
+        """Take the reason in upper snake case (none: that of the class) and a sentence for a person.
+
+        Raises ValueError for a reason of another form: clients match on it.
+        """
+        super().__init__(detail, metadata=metadata, violations=violations, retry_after=retry_after)
+        if reason:
+            if not _REASON.fullmatch(reason):
+                raise ValueError(f"a reason is written in upper snake case, such as OUT_OF_STOCK, not {reason!r}")
+            self.reason = reason
+
+
+class ActionInputInvalidError(InvalidInputError):
+    """The input does not fit the action's schema."""
+
+    reason = "ACTION_INPUT_INVALID"
+    default_detail = "The input does not fit the schema of this action."
+    cure = "Read `errors`; the schema stands in the catalogue (`GET /v1/actions/{name}`)."
+
+
+class MalformedJsonError(StylobateError):
+    """The input is no JSON at all."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "MALFORMED_JSON"
+    default_detail = "The input is not valid JSON."
+    cure = "Send one JSON value in UTF-8."
+
+
+class ActionFailedError(StylobateError):
+    """A defect in the action; its text is in the log, never in the answer."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "ACTION_FAILED"
+    default_detail = "The action failed on our side."
+    cure = "Give the request id to the operator: the log names the module, the action and the place."
+
+
+class OutputInvalidError(Exception):
+    """What a handler returned is not what its action promises. Never leaves the process."""
+
+    def __init__(self, detail: str, violations: Sequence[Violation] = ()) -> None:
+        self.violations = tuple(violations)
+        lines = [f"{violation.pointer or '(the whole)'}: {violation.detail}" for violation in violations]
+        super().__init__("\n".join([detail, *lines]))
+
+
+class ModuleLoadError(Exception):
+    """A module that cannot be used, with every finding and where it stands."""
+
+    def __init__(self, module: str, findings: Sequence[Finding]) -> None:
+        self.module = module
+        self.findings = tuple(findings)
+        super().__init__("; ".join(str(finding) for finding in findings))

@@ -1,0 +1,114 @@
+"""Importing ``module.py``.
+
+Each module is a package of its own under a unique name: two modules may have files of the same name, and relative imports
+work. A module inside an installed package is imported under its real name.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+from stylobate.declarations.model import Finding, ModuleDeclaration
+from stylobate.modules.base import BaseModule
+from stylobate.modules.errors import ModuleLoadError
+
+PACKAGE_PREFIX = "package:"
+
+
+def packages_of(modules: str) -> dict[Path, str]:
+    """Return the importable packages that the setting names as ``package:name``, by folder.
+
+    One that is not installed is left out: the declarations' loader has a finding for it.
+    """
+    found: dict[Path, str] = {}
+    for name in _package_names(modules):
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            continue
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+            found[Path(folder).resolve()] = name
+    return found
+
+
+def module_class(declaration: ModuleDeclaration, packages: Mapping[Path, str] | None = None) -> type[BaseModule] | None:
+    """Import the module's code and return its class; None when it has no ``module.py``.
+
+    :param packages: modules that are installed packages and are imported under their own name.
+    :raises ModuleLoadError: the code does not import, or holds no class or several.
+    """
+    file = declaration.folder / "module.py"
+    if not file.is_file():
+        return None
+    package = _installed_name(declaration.folder.resolve(), packages or {}) or _make_package(declaration)
+    try:
+        code = importlib.import_module(f"{package}.module")
+    except Exception as error:
+        raise ModuleLoadError(declaration.name, [_import_finding(error, file)]) from error
+    classes = [
+        value
+        for value in vars(code).values()
+        if inspect.isclass(value) and issubclass(value, BaseModule) and f"{value.__module__}.".startswith(f"{package}.")
+    ]
+    if len(classes) != 1:
+        names = ", ".join(found.__name__ for found in classes)
+        problem = f"several classes derive from BaseModule: {names}" if classes else "no class derives from BaseModule"
+        raise ModuleLoadError(declaration.name, [Finding(str(file), 0, problem)])
+    return classes[0]
+
+
+def _installed_name(folder: Path, packages: Mapping[Path, str]) -> str | None:
+    if folder in packages:
+        return packages[folder]
+    return f"{packages[folder.parent]}.{folder.name}" if folder.parent in packages else None
+
+
+def _make_package(declaration: ModuleDeclaration) -> str:
+    """Enter a package for the folder under a name that no other folder has; as usual in Python it is imported once."""
+    folder = declaration.folder.resolve()
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    name = f"stylobate_module_{re.sub(r'[^a-z0-9]', '_', declaration.name.lower())}_{digest}"
+    if name in sys.modules:
+        return name
+    initial = folder / "__init__.py"
+    if initial.is_file():
+        spec = importlib.util.spec_from_file_location(name, initial, submodule_search_locations=[str(folder)])
+        if spec is None or spec.loader is None:
+            raise ModuleLoadError(declaration.name, [Finding(str(initial), 0, "cannot be imported")])
+        package = importlib.util.module_from_spec(spec)
+        sys.modules[name] = package
+        try:
+            spec.loader.exec_module(package)
+        except Exception as error:
+            del sys.modules[name]
+            raise ModuleLoadError(declaration.name, [_import_finding(error, initial)]) from error
+        return name
+    package = ModuleType(name, f"Module {declaration.name}.")
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package
+    return name
+
+
+def _package_names(modules: str) -> Iterator[str]:
+    # a path separator may be the colon of "package:", so the prefix is put back together
+    parts = iter(modules.replace(PACKAGE_PREFIX, "package=").split(os.pathsep))
+    for part in parts:
+        if part.strip().startswith("package="):
+            yield part.strip().removeprefix("package=")
+
+
+def _import_finding(error: Exception, file: Path) -> Finding:
+    """Name the line in the module's own folder that the failure goes back to."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return Finding(error.filename, error.lineno or 0, f"does not import: {error.msg}")
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(file.parent)]
+    place, line = (own[-1].filename, own[-1].lineno or 0) if own else (str(file), 0)
+    return Finding(place, line, f"does not import: {type(error).__name__}: {error}")

@@ -1,0 +1,157 @@
+"""State objects as handlers see them: plain values in, plain values out."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc.aio
+
+from stylobate.api.state.v1 import state_service_pb2 as pb
+from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
+from stylobate.modules.payload import decode, encode
+
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StateObject:
+    """A state object at one version."""
+
+    namespace: str
+    key: str
+    version: int
+    status: str
+    """Where it stands in the namespace's machine; empty when there is none."""
+    data: Any
+    created_at: datetime
+    updated_at: datetime
+    owner: str
+    """The subject in whose name it was created."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What happened to an object at one version."""
+
+    version: int
+    change: str
+    """``created``, ``updated``, ``transitioned`` or ``deleted``."""
+    event: str
+    """The machine's event, for a transition."""
+    from_status: str
+    to_status: str
+    data: Any
+    """The data after; None for a deletion."""
+    actor: str
+    time: datetime
+    event_id: str
+
+
+class StateClient:
+    """The state service, asked in the name of whoever the handler runs for; access rules hold as for any caller.
+
+    Errors are typed and may be let through: ``STATE_VERSION_CONFLICT``, ``STATE_TRANSITION_NOT_ALLOWED`` and so on.
+    Deletions and writes may have happened when an ``UNAVAILABLE`` error comes back.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = StateServiceStub(channel)
+
+    async def get(self, namespace: str, key: str) -> StateObject | None:
+        """Return the object as it is now, or None when there is none."""
+        found = await self.get_many(namespace, [key])
+        return found.get(key)
+
+    async def get_many(self, namespace: str, keys: Sequence[str]) -> dict[str, StateObject]:
+        """Return those of at most 500 objects that exist, by key."""
+        wanted = [pb.StateKey(namespace=namespace, key=key) for key in keys]
+        reply = await self._stub.GetState(pb.GetStateRequest(keys=wanted))
+        return {state.key: _object(state) for state in reply.states}
+
+    async def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
+        """Create the object or replace its data.
+
+        :param expected_version: the version it must have, 0: it must not exist yet; None: any.
+        """
+        reply = await self._stub.PutState(
+            pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
+        )
+        return _object(reply.state)
+
+    async def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
+        """Merge into the data (RFC 7396: None removes a member)."""
+        reply = await self._stub.PatchState(
+            pb.PatchStateRequest(namespace=namespace, key=key, patch=encode(data), expected_version=expected_version)
+        )
+        return _object(reply.state)
+
+    async def delete(self, namespace: str, key: str, expected_version: int | None = None) -> int:
+        """Remove the object; its history stays. Returns the version of the deletion."""
+        reply = await self._stub.DeleteState(
+            pb.DeleteStateRequest(namespace=namespace, key=key, expected_version=expected_version)
+        )
+        return int(reply.version)
+
+    async def transition(
+        self, namespace: str, key: str, event: str, data: Any = None, expected_version: int | None = None
+    ) -> StateObject:
+        """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data."""
+        patch = b"" if data is None else encode(data)
+        reply = await self._stub.TransitionState(
+            pb.TransitionStateRequest(namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version)
+        )
+        return _object(reply.state)
+
+    async def list(self, namespace: str, *, status: str = "") -> AsyncIterator[StateObject]:
+        """Yield the objects that the caller may list, in the order of their keys, page by page as they are asked for."""
+        token = ""
+        while True:
+            reply = await self._stub.ListStates(
+                pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE, page_token=token)
+            )
+            for state in reply.states:
+                yield _object(state)
+            token = reply.next_page_token
+            if not token:
+                return
+
+    async def history(self, namespace: str, key: str) -> AsyncIterator[StateChange]:
+        """Yield what happened to the object, newest first, page by page as it is asked for."""
+        token = ""
+        while True:
+            reply = await self._stub.ListHistory(
+                pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE, page_token=token)
+            )
+            for entry in reply.entries:
+                yield _change(entry)
+            token = reply.next_page_token
+            if not token:
+                return
+
+
+def _object(state: pb.State) -> StateObject:
+    return StateObject(
+        namespace=state.namespace,
+        key=state.key,
+        version=state.version,
+        status=state.status,
+        data=decode(state.data),
+        created_at=state.created_at.ToDatetime(tzinfo=UTC),
+        updated_at=state.updated_at.ToDatetime(tzinfo=UTC),
+        owner=state.owner,
+    )
+
+
+def _change(entry: pb.HistoryEntry) -> StateChange:
+    return StateChange(
+        version=entry.version,
+        change=entry.change,
+        event=entry.event,
+        from_status=entry.from_status,
+        to_status=entry.to_status,
+        data=decode(entry.data) if entry.data else None,
+        actor=entry.actor,
+        time=entry.time.ToDatetime(tzinfo=UTC),
+        event_id=entry.event_id,
+    )
