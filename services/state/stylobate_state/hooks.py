@@ -1,0 +1,84 @@
+"""Before-hooks: a module's method in the actions service that may refuse a change or alter its data."""
+
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+import msgspec
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.declarations.model import BeforeHook
+from stylobate.errors import StylobateError
+from stylobate.logs import get_logger
+from stylobate.outbox import Event
+from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH, call
+
+from stylobate_state.errors import StateHookRecursionError, StateHookUnavailableError
+from stylobate_state.model import StateKey
+from stylobate_state.operation import Draft
+
+_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_log = get_logger("app")
+_encode = msgspec.json.Encoder().encode
+
+
+class BeforeHooks(Protocol):
+    """Asks the hook of a change."""
+
+    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+        """Return the data to use instead, as JSON; empty: as it is.
+
+        :raises StateHookUnavailableError: no answer in time, and the hook must agree.
+        :raises StylobateError: what the hook raised: the change is refused.
+        """
+        ...
+
+
+class RemoteBeforeHooks:
+    """Asks the actions service, wherever it runs.
+
+    :param channel: to actions; passes on the caller's token.
+    :param timeout: how long the hook may take.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, timeout: timedelta) -> None:
+        self._stub: Any = ModuleServiceStub(channel)
+        self._timeout_s = timeout.total_seconds()
+
+    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+        """Call ``ModuleService.CallHook``; see BeforeHooks."""
+        depth = call().hook_depth + 1
+        if depth >= MAX_HOOK_DEPTH:
+            raise StateHookRecursionError(metadata={"module": hook.module, "hook": hook.method})
+        request = CallHookRequest(module=hook.module, hook=hook.method, event=event.json())
+        try:
+            response = await self._stub.CallHook(request, timeout=self._timeout_s, metadata=((HOOK_DEPTH, str(depth)),))
+        except StylobateError as error:
+            if error.code not in _UNANSWERED:
+                raise
+            if hook.on_unavailable == "allow":
+                _log.warning("before_hook_skipped", module=hook.module, hook=hook.method, reason=error.reason)
+                return b""
+            raise StateHookUnavailableError(hook.module, hook.method) from error
+        data: bytes = response.data
+        return data
+
+
+def proposal(key: StateKey, draft: Draft, *, seen: int, actor: str, event_id: str, now: datetime) -> Event:
+    """Return what is about to happen in the shape of the event that it would become.
+
+    ``data.version`` is the version that was seen (0: nothing was there); the change itself would be the next one.
+    """
+    payload: dict[str, Any] = {
+        "namespace": key.namespace,
+        "key": key.key,
+        "version": seen,
+        "status": draft.status,
+        "data": msgspec.Raw(draft.data),
+        "actor": actor,
+    }
+    if draft.event:
+        payload |= {"event": draft.event, "from": draft.from_status, "to": draft.status}
+    type_ = f"state.{key.namespace}.{draft.change}"
+    return Event(event_id, "state", type_, key.key, now, key.tenant, _encode(payload), actor)

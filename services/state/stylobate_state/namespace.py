@@ -1,0 +1,85 @@
+"""A declared namespace, bound for use: compiled schema, machine, access rules, before-hooks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stylobate.declarations import CompiledSchema
+from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
+
+from stylobate_state.document import parse_document
+from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceUnknownError
+from stylobate_state.machine import Machine
+from stylobate_state.model import Change
+
+MAX_KEY_LENGTH = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What holds for the objects of one namespace."""
+
+    name: str
+    access: NamespaceAccess
+    machine: Machine
+    before: Mapping[str, BeforeHook]
+    schema: CompiledSchema | None
+    max_data_bytes: int
+
+    @classmethod
+    def of(cls, declaration: NamespaceDeclaration, *, max_data_bytes: int) -> "Namespace":
+        """Bind a declaration. Raises ValueError for a schema that is none (the loader has refused it before)."""
+        return cls(
+            name=declaration.name,
+            access=declaration.access,
+            machine=Machine(declaration.name, declaration.initial, declaration.transitions),
+            before=declaration.before,
+            schema=CompiledSchema(declaration.schema) if declaration.schema is not None else None,
+            max_data_bytes=max_data_bytes,
+        )
+
+    def parse(self, data: bytes) -> Any:
+        """Return the value of a JSON text that came in, whatever the schema says. Raises StateDataInvalidError."""
+        return parse_document(data, self.max_data_bytes)
+
+    def check(self, data: bytes) -> None:
+        """Raise StateDataInvalidError for data that may not be stored here, with every finding."""
+        value = self.parse(data)
+        if self.schema is not None and not self.schema.is_valid(value):
+            raise StateDataInvalidError(self.schema.violations(value))
+
+    def rule_for_event(self, event: str) -> AccessRule:
+        """Return who may fire the event: its own rule, else ``write``. Raises StateEventUnknownError."""
+        return self.machine.transition(event).access or self.access.write
+
+    def hook(self, change: Change, event: str) -> BeforeHook | None:
+        """Return what must agree before the change: for a transition the hook of its event."""
+        return self.before.get(event if change is Change.TRANSITIONED else change.value)
+
+
+class Namespaces:
+    """All declared namespaces by name."""
+
+    def __init__(self, declarations: Mapping[str, NamespaceDeclaration], *, max_data_bytes: int) -> None:
+        self._namespaces = {
+            name: Namespace.of(declaration, max_data_bytes=max_data_bytes) for name, declaration in declarations.items()
+        }
+
+    def __len__(self) -> int:
+        """Return how many are declared."""
+        return len(self._namespaces)
+
+    def get(self, name: str) -> Namespace:
+        """Return a namespace. Raises StateNamespaceUnknownError."""
+        try:
+            return self._namespaces[name]
+        except KeyError:
+            raise StateNamespaceUnknownError(name) from None
+
+
+def check_key(key: str) -> None:
+    """Raise StateKeyInvalidError for a key that could not be stored, shown or put into a URL path."""
+    if not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise StateKeyInvalidError(f"A key has 1 to {MAX_KEY_LENGTH} characters.")
+    if not key.isprintable() or "/" in key or key in {".", ".."}:
+        raise StateKeyInvalidError("A key has printable characters only, no `/`, and is not `.` or `..`.")

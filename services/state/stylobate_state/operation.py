@@ -1,0 +1,147 @@
+"""What a caller can ask for, and what it would make of an object: pure rules, no waiting."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from stylobate.declarations.model import AccessRule
+
+from stylobate_state.document import NULL
+from stylobate_state.errors import StateStatusNotWritableError
+from stylobate_state.merge import merge_patch
+from stylobate_state.model import Change, StateObject
+from stylobate_state.namespace import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A change as it is meant, before hooks, schema and the store had their say."""
+
+    change: Change
+    data: bytes
+    status: str
+    """The status after it."""
+    event: str = ""
+    from_status: str = ""
+
+
+class Operation(Protocol):
+    """One thing that can be asked of an object."""
+
+    word: ClassVar[str]
+    """The verb, as in "You may not <verb> orders/42"."""
+    creates: ClassVar[bool]
+    """Whether it can be done where nothing is."""
+
+    @property
+    def builds_on_present(self) -> bool:
+        """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
+        ...
+
+    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:
+        """Return who may do it to the object; None: to one that is not there."""
+        ...
+
+    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+        """Return the change; ``live`` is None only for what :attr:`creates`.
+
+        :raises StylobateError: the rules refuse it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Create, or replace the data."""
+
+    word: ClassVar[str] = "write"
+    creates: ClassVar[bool] = True
+
+    data: bytes
+    status: str | None = None
+    """When given it must be the present (on create: the initial) status."""
+
+    @property
+    def builds_on_present(self) -> bool:
+        """Only where the status was compared."""
+        return self.status is not None
+
+    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:
+        """``create`` for what is not there, else ``write``."""
+        return namespace.access.create if live is None else namespace.access.write
+
+    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+        """Keep the status, take the data."""
+        status = namespace.machine.initial if live is None else live.status
+        if self.status is not None and self.status != status:
+            raise StateStatusNotWritableError(given=self.status, present=status)
+        return Draft(Change.CREATED if live is None else Change.UPDATED, self.data, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Merge into the data (RFC 7396)."""
+
+    word: ClassVar[str] = "write"
+    creates: ClassVar[bool] = False
+    builds_on_present: ClassVar[bool] = True
+
+    patch: bytes
+
+    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+        """``write``."""
+        return namespace.access.write
+
+    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+        """Keep the status, merge the data."""
+        present = _present(live)
+        namespace.parse(self.patch)
+        return Draft(Change.UPDATED, merge_patch(present.data, self.patch), present.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Fire an event of the machine, with a merge patch for the data or none."""
+
+    word: ClassVar[str] = "fire this event of"
+    creates: ClassVar[bool] = False
+    builds_on_present: ClassVar[bool] = True
+
+    event: str
+    patch: bytes = b""
+
+    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+        """Ask the event for its own rule, else ``write``."""
+        return namespace.rule_for_event(self.event)
+
+    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+        """Enter the status that the event leads to."""
+        present = _present(live)
+        status = namespace.machine.fire(present.status, self.event)
+        data = present.data
+        if self.patch:
+            namespace.parse(self.patch)
+            data = merge_patch(data, self.patch)
+        return Draft(Change.TRANSITIONED, data, status, self.event, present.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Leave a tombstone."""
+
+    word: ClassVar[str] = "delete"
+    creates: ClassVar[bool] = False
+    builds_on_present: ClassVar[bool] = False
+
+    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+        """``delete``."""
+        return namespace.access.delete
+
+    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:  # noqa: ARG002  as the protocol has it
+        """Keep nothing but the status it had."""
+        return Draft(Change.DELETED, NULL, _present(live).status)
+
+
+def _present(live: StateObject | None) -> StateObject:
+    if live is None:
+        raise AssertionError("asked of an object that is not there")
+    return live

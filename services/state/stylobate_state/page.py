@@ -1,0 +1,61 @@
+"""Pages: sizes within bounds, and tokens that say where to go on. A token carries no right; access is decided anew."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from stylobate.errors import InvalidInputError, Violation
+
+DEFAULT_SIZE = 50
+MAX_SIZE = 500
+MAX_BYTES = 8 * 1024 * 1024
+"""Of the data on one page: half of the longest message between services."""
+
+T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
+
+
+def page_size(asked: int) -> int:
+    """Return the size of the page: 50 when none was asked for, at most 500. Raises InvalidInputError below 0."""
+    if asked < 0:
+        raise InvalidInputError(violations=[Violation("/page_size", "must not be negative")])
+    return min(asked or DEFAULT_SIZE, MAX_SIZE)
+
+
+def fitting(found: Sequence[T], limit: int, size_of: Callable[[T], int]) -> Sequence[T]:
+    """Return the first of what was found: at most ``limit``, and at most MAX_BYTES but at least one."""
+    total = 0
+    for count, item in enumerate(found[:limit]):
+        total += size_of(item)
+        if total > MAX_BYTES and count:
+            return found[:count]
+    return found[:limit]
+
+
+def page_token(about: tuple[str, ...], position: str) -> str:
+    """Return the token for going on behind the position in the listing that ``about`` names."""
+    return base64.urlsafe_b64encode(_encode([*about, position])).rstrip(b"=").decode()
+
+
+def page_position(about: tuple[str, ...], token: str) -> str:
+    """Return the position in a token; empty for an empty one.
+
+    :raises InvalidInputError: no token of ours, or one of another listing.
+    """
+    if not token:
+        return ""
+    try:
+        *found, position = _decode(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, msgspec.MsgspecError, ValueError):
+        raise _refused() from None
+    if tuple(found) != about or not position:
+        raise _refused()
+    return position
+
+
+def _refused() -> InvalidInputError:
+    detail = "is not a page token of this listing; pass it on as received, with the same filters"
+    return InvalidInputError(violations=[Violation("/page_token", detail)])

@@ -1,0 +1,181 @@
+"""State objects: who may see and change them, and what they may become."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from stylobate.declarations.model import NamespaceDeclaration
+from stylobate.errors import InvalidInputError, Violation
+from stylobate.health import Health
+from stylobate.identity import Principal
+
+from stylobate_state.errors import StateNotFoundError
+from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
+from stylobate_state.namespace import Namespace, Namespaces, check_key
+from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
+from stylobate_state.page import MAX_SIZE, fitting, page_position, page_size, page_token
+from stylobate_state.rights import refusal
+from stylobate_state.state_reader import StateReader
+from stylobate_state.state_writer import StateWriter, Surroundings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a listing."""
+
+    items: Sequence[T]
+    next_token: str
+    """Empty on the last page."""
+
+
+class StateManager:
+    """Every use of state goes through here; access is decided before anything else is said.
+
+    All methods raise StateNamespaceUnknownError, StateKeyInvalidError, UnauthenticatedError, PermissionDeniedError and
+    DatabaseUnavailableError beside what they name.
+    """
+
+    def __init__(self, namespaces: Namespaces, surroundings: Surroundings, reader: StateReader, writer: StateWriter) -> None:
+        self._namespaces = namespaces
+        self._store = surroundings.store
+        self._rights = surroundings.rights
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, declarations: Mapping[str, NamespaceDeclaration], surroundings: Surroundings, *, max_data_bytes: int
+    ) -> AsyncIterator["StateManager"]:
+        """Make it usable; on leaving, the writes that were begun are finished.
+
+        :param max_data_bytes: the longest data of an object, as JSON text.
+        """
+        namespaces = Namespaces(declarations, max_data_bytes=max_data_bytes)
+        async with (
+            StateReader.open(surroundings.store) as reader,
+            StateWriter.open(surroundings, reader) as writer,
+        ):
+            yield cls(namespaces, surroundings, reader, writer)
+
+    async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateObject]:
+        """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for.
+
+        One that the principal may not read fails the whole; one that does not exist is left out, but fails it likewise
+        when the principal could not read any object there.
+        """
+        if len(names) > MAX_SIZE:
+            raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
+        asked = [self._at(principal, namespace, key) for namespace, key in names]
+        found = await self._reader.many([key for _, key in asked])
+        states: list[StateObject] = []
+        for namespace, key in asked:
+            state = found.get(key)
+            what = f"read {key.namespace}/{key.key}"
+            if state is None or state.is_deleted:
+                await self._rights.require_possible(namespace.access.read, principal, what)
+                continue
+            await self._rights.require(namespace.access.read, principal, state.owner, what)
+            states.append(state)
+        return states
+
+    async def put(
+        self, principal: Principal, namespace: str, key: str, data: bytes, *, expected: int | None, status: str | None = None
+    ) -> StateObject:
+        """Create the object or replace its data (JSON); the status stays.
+
+        :param expected: the version it must have, 0: it must not exist, None: any.
+        :raises StateVersionConflictError: it has another.
+        :raises StateStatusNotWritableError: ``status`` is given and not the present one.
+        :raises StateDataInvalidError: the data is not what the namespace declares.
+        """
+        return await self._change(principal, namespace, key, Put(data, status), expected)
+
+    async def patch(self, principal: Principal, namespace: str, key: str, patch: bytes, *, expected: int | None) -> StateObject:
+        """Merge a JSON merge patch into the data. Raises StateNotFoundError, and as :meth:`put`."""
+        return await self._change(principal, namespace, key, Patch(patch), expected)
+
+    async def transition(
+        self, principal: Principal, namespace: str, key: str, event: str, *, patch: bytes, expected: int | None
+    ) -> StateObject:
+        """Fire an event of the machine and merge the patch (empty: none) into the data.
+
+        :raises StateEventUnknownError: the namespace declares no such event.
+        :raises StateTransitionNotAllowedError: not from the present status.
+        """
+        self._namespaces.get(namespace).machine.transition(event)
+        return await self._change(principal, namespace, key, Transition(event, patch), expected)
+
+    async def delete(self, principal: Principal, namespace: str, key: str, *, expected: int | None) -> int:
+        """Remove the object and return the version of the deletion. Raises StateNotFoundError, StateVersionConflictError."""
+        return (await self._change(principal, namespace, key, Delete(), expected)).version
+
+    async def list_states(
+        self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
+    ) -> Page[StateObject]:
+        """Return the living objects that the principal may list, by key; the filter is part of the query.
+
+        :param size: 0 means 50; at most 500. A page also ends before it grows over 8 MiB.
+        """
+        rule = self._namespaces.get(namespace).access.list
+        owner = None
+        if not await self._rights.allows_any(rule, principal):
+            if "owner" not in rule.terms or principal.is_anonymous:
+                raise refusal(rule, principal, f"list {namespace}")
+            owner = principal.subject
+        about = ("states", namespace, status)
+        limit = page_size(size)
+        query = ListQuery(principal.tenant, namespace, limit + 1, page_position(about, token), status, owner)
+        found = await self._store.list_states(query)
+        items = fitting(found, limit, lambda state: len(state.data))
+        return Page(items, page_token(about, items[-1].key.key) if len(items) < len(found) else "")
+
+    async def list_history(
+        self, principal: Principal, namespace: str, key: str, *, size: int = 0, token: str = ""
+    ) -> Page[HistoryEntry]:
+        """Return what happened to the object, newest first; also of one that was deleted.
+
+        Who may read it only because they own it sees it from the version on that created it: a key may have belonged to
+        another before. Raises StateNotFoundError for a key that was never written.
+        """
+        bound, at = self._at(principal, namespace, key)
+        rule, what = bound.access.read, f"read {namespace}/{key}"
+        state = await self._reader.one(at)
+        if state is None:
+            await self._rights.require_possible(rule, principal, what)
+            raise StateNotFoundError(namespace, key)
+        await self._rights.require(rule, principal, state.owner, what)
+        since = 1 if await self._rights.allows_any(rule, principal) else state.first_version
+        about = ("history", namespace, key)
+        before = _version(page_position(about, token))
+        limit = page_size(size)
+        found = await self._store.list_history(HistoryQuery(at, limit + 1, before, since))
+        items = fitting(found, limit, lambda entry: len(entry.data))
+        return Page(items, page_token(about, str(items[-1].version)) if len(items) < len(found) else "")
+
+    async def health(self) -> Health:
+        """Say how the store is, and how many namespaces are declared."""
+        store = await self._store.health()
+        return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
+
+    async def _change(
+        self, principal: Principal, namespace: str, key: str, operation: Operation, expected: int | None
+    ) -> StateObject:
+        bound, _ = self._at(principal, namespace, key)
+        return await self._writer.change(principal, bound, key, operation, expected)
+
+    def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
+        bound = self._namespaces.get(namespace)
+        check_key(key)
+        return bound, StateKey(principal.tenant, namespace, key)
+
+
+def _version(position: str) -> int | None:
+    if not position:
+        return None
+    if not position.isdecimal() or len(position) > 18:  # noqa: PLR2004  what a bigint holds for sure
+        raise InvalidInputError(violations=[Violation("/page_token", "is not a page token of this listing")])
+    return int(position)

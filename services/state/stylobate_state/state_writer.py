@@ -1,0 +1,181 @@
+"""The write path: access, rules, schema, before-hook, then compare-and-set with the event, batched with its neighbours."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from stylobate.batching import Batcher
+from stylobate.errors import InvalidInputError, UnavailableError, Violation
+from stylobate.identity import Principal
+
+from stylobate_state.errors import StateContendedError, StateNotFoundError, StateVersionConflictError, for_each
+from stylobate_state.hooks import BeforeHooks, proposal
+from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
+from stylobate_state.namespace import Namespace
+from stylobate_state.operation import Draft, Operation
+from stylobate_state.rights import Rights
+from stylobate_state.state_reader import StateReader
+from stylobate_state.store import StateStore
+from stylobate_state.turns import Turns
+
+MAX_TRIES = 8
+"""How often a change without an expected version is tried while others are faster."""
+_FIRST_PAUSE_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the write path works with."""
+
+    store: StateStore
+    rights: Rights
+    hooks: BeforeHooks
+    committed: Callable[[], None]
+    """Called once after each batch in which something was written; must not block."""
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+    """Waits between tries, in seconds."""
+
+
+class StateWriter:
+    """Carries out operations. Two batches of writes are in flight at most; a key stands in one of them at a time."""
+
+    def __init__(self, surroundings: Surroundings, reader: StateReader, batcher: Batcher[Write, Outcome]) -> None:
+        self._surroundings = surroundings
+        self._rights = surroundings.rights
+        self._reader = reader
+        self._writes = batcher
+        self._turns = Turns()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, surroundings: Surroundings, reader: StateReader) -> AsyncIterator["StateWriter"]:
+        """Make it usable; on leaving, the writes that were begun are finished."""
+        store, committed = surroundings.store, surroundings.committed
+
+        async def flush(writes: list[Write]) -> Sequence[Outcome | Exception]:
+            try:
+                outcomes = await store.write(writes)
+            except UnavailableError as error:
+                return for_each(error, len(writes))  # not one by one: it may have been written
+            if any(isinstance(outcome, Written) for outcome in outcomes):
+                committed()
+            return outcomes
+
+        async with Batcher[Write, Outcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
+            yield cls(surroundings, reader, batcher)
+
+    async def change(
+        self, principal: Principal, namespace: Namespace, key: str, operation: Operation, expected: int | None
+    ) -> StateObject:
+        """Do the operation and return the object as it stands then (a tombstone for a deletion).
+
+        :param expected: the version it must have; 0: it must not exist; None: any, tried again while others are faster.
+        """
+        if expected is not None and expected < 0:
+            raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
+        at = StateKey(principal.tenant, namespace.name, key)
+        if expected is not None:
+            changed = await self._try(principal, namespace, at, operation, expected)
+            if changed is None:
+                raise await self._conflict(at, expected)
+            return changed
+        async with AsyncExitStack() as stack:
+            if operation.builds_on_present or namespace.before:
+                await stack.enter_async_context(self._turns.hold(at))
+            for attempt in range(MAX_TRIES):
+                if attempt:
+                    pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
+                    await self._surroundings.pause(pause_s)
+                changed = await self._try(principal, namespace, at, operation, None)
+                if changed is not None:
+                    return changed
+        raise StateContendedError(namespace.name, key)
+
+    async def _try(
+        self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, expected: int | None
+    ) -> StateObject | None:
+        """Read, decide, compare and set. Returns None when another was faster."""
+        seen = await self._reader.one(key)
+        live = seen if seen is not None and not seen.is_deleted else None
+        await self._authorize(principal, namespace, key, operation, live)
+        present = live.version if live is not None else 0
+        if expected is not None and expected != present:
+            raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
+        draft = operation.draft(namespace, live)
+        if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
+            namespace.check(draft.data)
+        hook_agreed, draft = await self._consult(principal, namespace, key, draft, present)
+        is_exact = expected is not None or operation.builds_on_present or hook_agreed or live is None
+        keeps_status = draft.change in {Change.UPDATED, Change.DELETED}
+        write = Write(
+            key=key,
+            change=draft.change,
+            expected=present if is_exact else None,
+            owner=live.owner if live is not None else principal.subject,
+            status=None if keeps_status else draft.status,
+            data=draft.data,
+            actor=principal.subject,
+            event_id=self._surroundings.new_id(),
+            event=draft.event,
+            from_status=draft.from_status,
+        )
+        outcome = await self._writes.submit(write)
+        return None if isinstance(outcome, Refused) else _as_written(write, outcome)
+
+    async def _authorize(
+        self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, live: StateObject | None
+    ) -> None:
+        """Decide access before anything else is said, existence included."""
+        rule = operation.rule(namespace, live)
+        what = f"{operation.word} {key.namespace}/{key.key}"
+        if live is not None or operation.creates:
+            await self._rights.require(rule, principal, live.owner if live is not None else None, what)
+            return
+        await self._rights.require_possible(rule, principal, what)
+        raise StateNotFoundError(key.namespace, key.key)
+
+    async def _consult(
+        self, principal: Principal, namespace: Namespace, key: StateKey, draft: Draft, seen: int
+    ) -> tuple[bool, Draft]:
+        """Ask the before-hook, if there is one; it may refuse by raising, or give other data (not for a deletion)."""
+        hook = namespace.hook(draft.change, draft.event)
+        if hook is None:
+            return False, draft
+        event = proposal(
+            key,
+            draft,
+            seen=seen,
+            actor=principal.subject,
+            event_id=self._surroundings.new_id(),
+            now=self._surroundings.clock(),
+        )
+        data = await self._surroundings.hooks.ask(hook, event)
+        if data and draft.change is not Change.DELETED:
+            namespace.check(data)
+            draft = replace(draft, data=data)
+        return True, draft
+
+    async def _conflict(self, key: StateKey, expected: int) -> StateVersionConflictError:
+        """Return the error for a write that lost between its read and its compare-and-set."""
+        seen = await self._reader.one(key)
+        actual = seen.version if seen is not None and not seen.is_deleted else 0
+        return StateVersionConflictError(key.namespace, key.key, expected=expected, actual=actual)
+
+
+def _as_written(write: Write, written: Written) -> StateObject:
+    return StateObject(
+        key=write.key,
+        version=written.version,
+        status=written.status,
+        data=write.data,
+        owner=written.owner,
+        created_at=written.created_at,
+        updated_at=written.updated_at,
+        first_version=written.first_version,
+        is_deleted=write.change is Change.DELETED,
+    )

@@ -1,0 +1,120 @@
+"""State objects in memory: for tests, and the plainest statement of what a store does."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+from stylobate.health import Health
+
+from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.model import (
+    Change,
+    HistoryEntry,
+    HistoryQuery,
+    ListQuery,
+    Outcome,
+    Refused,
+    StateKey,
+    StateObject,
+    Write,
+    Written,
+)
+
+
+class MemoryStateStore:
+    """A StateStore in dictionaries. One process only.
+
+    :param clock: the time that objects and events carry.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._objects: dict[StateKey, StateObject] = {}
+        self._history: dict[StateKey, list[HistoryEntry]] = {}
+
+    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+        """See StateStore."""
+        return {key: self._objects[key] for key in keys if key in self._objects}
+
+    async def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """See StateStore."""
+        for write in writes:
+            try:
+                msgspec.json.decode(write.data)
+            except (msgspec.DecodeError, ValueError):
+                raise StateDataInvalidError.at("", "cannot be kept") from None
+        return [self._write(write) for write in writes]
+
+    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
+        """See StateStore."""
+        found = (
+            state
+            for key, state in sorted(self._objects.items())
+            if key.tenant == query.tenant
+            and key.namespace == query.namespace
+            and key.key > query.after
+            and not state.is_deleted
+            and query.status in {"", state.status}
+            and query.owner in {None, state.owner}
+        )
+        return [state for state, _ in zip(found, range(query.limit), strict=False)]
+
+    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
+        """See StateStore."""
+        entries = reversed(self._history.get(query.key, []))
+        chosen = [e for e in entries if e.version >= query.since and (query.before is None or e.version < query.before)]
+        return chosen[: query.limit]
+
+    async def health(self) -> Health:
+        """Memory is always there."""
+        return Health(metrics={"objects": len(self._objects)})
+
+    def _write(self, write: Write) -> Outcome:
+        present = self._objects.get(write.key)
+        live = present if present is not None and not present.is_deleted else None
+        if not _holds(write, live):
+            return Refused(live.version if live is not None else 0)
+        now = self._clock()
+        version = present.version + 1 if present is not None else 1
+        state = StateObject(
+            key=write.key,
+            version=version,
+            status=_status(write, live),
+            data=write.data,
+            owner=write.owner,
+            created_at=live.created_at if live is not None else now,
+            updated_at=now,
+            first_version=live.first_version if live is not None else version,
+            is_deleted=write.change is Change.DELETED,
+        )
+        self._objects[write.key] = state
+        self._history.setdefault(write.key, []).append(_entry(write, state))
+        return Written(version, state.status, state.owner, state.created_at, now, state.first_version)
+
+
+def _holds(write: Write, live: StateObject | None) -> bool:
+    if write.expected == 0:
+        return live is None
+    return live is not None and live.owner == write.owner and write.expected in {None, live.version}
+
+
+def _entry(write: Write, state: StateObject) -> HistoryEntry:
+    is_deletion = write.change is Change.DELETED
+    from_status = {Change.CREATED: "", Change.TRANSITIONED: write.from_status}.get(write.change, state.status)
+    return HistoryEntry(
+        version=state.version,
+        change=write.change,
+        event=write.event,
+        from_status=from_status,
+        to_status="" if is_deletion else state.status,
+        data=b"" if is_deletion else write.data,
+        actor=write.actor,
+        time=state.updated_at,
+        event_id=write.event_id,
+    )
+
+
+def _status(write: Write, live: StateObject | None) -> str:
+    if write.status is not None:
+        return write.status
+    return live.status if live is not None else ""
