@@ -1,0 +1,147 @@
+"""The log: the numbered events of one service, read from a position on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from stylobate.database import DatabaseManager
+from stylobate.outbox.errors import PositionExpiredError, PositionInvalidError
+from stylobate.outbox.event import PARTITIONS
+from stylobate.outbox.numbering import LoggedEvent, logged_event
+from stylobate.outbox.pattern import EventPattern
+from stylobate.outbox.position import Position
+
+# How many events of a partition one read looks at: the bound of a read whose types are rare.
+_WINDOW = 5000
+
+# One statement, so one snapshot: the ends and the events fit together also while a relay numbers and a pruning deletes.
+_READ = """
+select p.partition, p.number as start, h.number as head, h.pruned,
+       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.data
+from unnest($1::smallint[], $2::bigint[]) as p (partition, number)
+join outbox_head h on h.partition = p.partition
+left join lateral (
+    select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.data::text
+    from outbox_event o
+    where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
+      and ($3::text[] is null or o.type ~ any ($3))
+    order by o.number limit $4
+) e on true
+order by p.partition, e.number
+"""
+
+# Removes the oldest numbered events of one partition, up to the first that is too young. An event without a number is
+# never touched. One partition at a time, so that at most one end is locked and no order of locks can clash.
+_PRUNE = """
+with ends as materialized (
+    select partition, pruned, number from outbox_head where partition = $1 for update
+), edge as materialized (
+    select ends.partition, ends.pruned, coalesce(
+        (select o.number - 1 from outbox_event o
+         where o.partition = ends.partition and o.number > ends.pruned and o.number <= ends.pruned + $3
+           and o.time >= now() - $2::interval
+         order by o.number limit 1),
+        least(ends.number, ends.pruned + $3)
+    ) as upto from ends
+), gone as (
+    delete from outbox_event o using edge
+    where o.partition = edge.partition and o.number > edge.pruned and o.number <= edge.upto
+)
+update outbox_head h set pruned = edge.upto from edge
+where h.partition = edge.partition and edge.upto > edge.pruned
+returning h.pruned - edge.pruned as removed
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """What one read found."""
+
+    events: list[LoggedEvent]
+    """In the order of each partition."""
+    position: Position
+    """Where to go on: behind every event that was looked at, also those of other types."""
+
+
+class EventLog:
+    """The log of one service. Readers get every event after their position, in order per subject, or an error."""
+
+    def __init__(self, database: DatabaseManager, source: str) -> None:
+        self._database = database
+        self.source = source
+
+    async def head(self) -> Position:
+        """Return the position behind the newest event."""
+        rows = await self._database.fetch("select number from outbox_head order by partition")
+        return Position.of([row["number"] for row in rows])
+
+    async def oldest(self) -> Position:
+        """Return the position before the oldest event that is kept."""
+        rows = await self._database.fetch("select pruned from outbox_head order by partition")
+        return Position.of([row["pruned"] for row in rows])
+
+    async def check(self, position: Position, partitions: Iterable[int] | None = None) -> None:
+        """Make sure that nothing is missing behind the position. Raises as :meth:`read` does."""
+        rows = await self._database.fetch("select partition, number as head, pruned from outbox_head order by partition")
+        wanted = set(range(PARTITIONS) if partitions is None else partitions)
+        _check(
+            [(row["partition"], position.numbers[row["partition"]], row) for row in rows if row["partition"] in wanted], position
+        )
+
+    async def read(
+        self,
+        position: Position,
+        partitions: Sequence[int] | None = None,
+        types: Sequence[EventPattern] = (),
+        limit: int = 256,
+    ) -> LogPage:
+        """Read on from a position.
+
+        :param partitions: which to look at; None: all. The position of the others stays as it is.
+        :param types: which types; none given: all.
+        :param limit: about how many events at most, shared between the partitions (at least one each).
+        :raises PositionExpiredError: events behind the position were pruned.
+        :raises PositionInvalidError: the position lies beyond the end of this log: it is not from here.
+        """
+        wanted = list(range(PARTITIONS) if partitions is None else partitions)
+        each = max(1, limit // max(1, len(wanted)))
+        starts = [position.numbers[partition] for partition in wanted]
+        patterns = [pattern.regex for pattern in types] or None
+        rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW)
+        _check([(row["partition"], row["start"], row) for row in rows], position)
+        events = [logged_event(row) for row in rows if row["number"] is not None]
+        reached = {row["partition"]: min(row["head"], row["start"] + _WINDOW) for row in rows}
+        found: dict[int, int] = {}
+        for event in events:
+            found[event.partition] = found.get(event.partition, 0) + 1
+            if found[event.partition] == each:  # there may be more before the end
+                reached[event.partition] = event.number
+        return LogPage(events, position.advanced(reached))
+
+    async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
+        """Remove published events that are older; return how many. Events without a number stay.
+
+        :param batch: how many of a partition are removed in one transaction.
+        """
+        removed = 0
+        for partition in range(PARTITIONS):
+            while True:
+                count = await self._database.fetchval(_PRUNE, partition, older_than, batch) or 0
+                removed += count
+                if count < batch:
+                    break
+        return removed
+
+
+def _check(ends: Iterable[tuple[int, int, Any]], position: Position) -> None:
+    """Compare each start with the ends of its partition (``row`` has head and pruned)."""
+    expired: dict[int, int] = {}
+    for partition, start, row in ends:
+        head, pruned = row["head"], row["pruned"]
+        if start > head:
+            raise PositionInvalidError("The position lies beyond the end of this log.")
+        if start < pruned:
+            expired[partition] = pruned
+    if expired:
+        raise PositionExpiredError(metadata={"position": str(position.advanced(expired))})

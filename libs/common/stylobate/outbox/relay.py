@@ -1,0 +1,155 @@
+"""The relay: from written to published. Of all processes of a service the one with the lease does it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from stylobate.database import DatabaseManager
+from stylobate.errors import UnavailableError
+from stylobate.health import Health, Status
+from stylobate.leases import Lease, LeaseManager
+from stylobate.logs import get_logger
+from stylobate.outbox.log import EventLog
+from stylobate.outbox.numbering import BATCH, LoggedEvent, Numbering
+from stylobate.outbox.publisher import LivePublisher
+from stylobate.redis import RedisManager
+from stylobate.resilience import backoff
+from stylobate.telemetry import counter, histogram
+
+LEASE = "outbox-relay"
+_LOOK_S = 0.2
+_PRUNE_EVERY = timedelta(minutes=1)
+_DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_log = get_logger("app")
+
+
+class Relay:
+    """Numbers the events of one outbox and publishes a live copy of each.
+
+    Delivery: every committed event gets a number, once, however many relays run and die; then a copy goes out on
+    ``hooks:<type>``, at most once: a crash in between loses the copy, never the event. Order: the events of one subject are
+    numbered in the order of their commits. When there is nothing to do it looks every 200 ms; :meth:`wake` makes it look
+    at once, in whichever process it runs.
+    """
+
+    def __init__(
+        self,
+        database: DatabaseManager,
+        leases: LeaseManager,
+        redis: RedisManager,
+        source: str,
+        *,
+        retention: timedelta | None = None,
+        on_numbered: Callable[[str], None] | None = None,
+    ) -> None:
+        """Keep the parts.
+
+        :param retention: published events older than this are removed, about once a minute; None: none ever.
+        :param on_numbered: called with the source when the log has grown, such as ``EventServicer.notify``.
+        """
+        self._database = database
+        self._leases = leases
+        self._source = source
+        self._retention = retention
+        self._on_numbered = on_numbered
+        self._numbering = Numbering(database)
+        self._publisher = LivePublisher(redis, source)
+        self._due = asyncio.Event()
+        self._tell = asyncio.Event()
+        self._is_leading = False
+        self._fault = ""
+        self._count = counter("outbox_events_numbered", "Events that got their place in the log.", ("source",)).labels(source)
+        self._delay = histogram(
+            "outbox_numbering_delay_seconds", "From an event's time to its number.", ("source",), _DELAYS
+        ).labels(source)
+
+    def wake(self) -> None:
+        """Say that events were committed. Cheap, and never waits: call it after every commit with events."""
+        if self._is_leading:
+            self._due.set()
+        else:
+            self._tell.set()
+
+    async def run(self) -> None:
+        """Relay whenever this process holds the lease, for ever."""
+        listening = await self._database.listen(self._channel, lambda _payload: self._due.set())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._publisher.run())
+                group.create_task(self._pass_on())
+                group.create_task(self._leases.run(LEASE, self._lead))
+        finally:
+            await listening.close()
+
+    async def health(self) -> Health:
+        """Tell whether the log grows; a process that stands by is healthy."""
+        metrics = {"leading": float(self._is_leading)}
+        return Health(Status.DEGRADED if self._fault else Status.HEALTHY, self._fault, metrics)
+
+    @property
+    def _channel(self) -> str:
+        return f"outbox_{self._source}"
+
+    async def _pass_on(self) -> None:
+        """Wake the relay of another process.
+
+        By a statement of its own, so that no writer's commit waits in the queue of notifying commits; what is asked for
+        while one is under way goes along in the next.
+        """
+        while True:
+            await self._tell.wait()
+            self._tell.clear()
+            with suppress(UnavailableError):  # the other looks by itself every 200 ms
+                await self._database.execute("select pg_notify($1, '')", self._channel)
+
+    async def _lead(self, lease: Lease) -> None:
+        if not await self._numbering.claim(lease.token):
+            return
+        _log.info("relay_leads", source=self._source, token=lease.token)
+        self._is_leading = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._number(lease))
+                if self._retention is not None:
+                    group.create_task(self._prune(self._retention))
+        finally:
+            self._is_leading = False
+
+    async def _number(self, lease: Lease) -> None:
+        pauses = backoff(maximum=1.0)
+        while True:
+            self._due.clear()
+            try:
+                numbered = await self._numbering.number(lease.token)
+            except UnavailableError as error:
+                if not self._fault:
+                    _log.warning("relay_waits", source=self._source, error=str(error))
+                self._fault = f"the database does not answer: {error}"
+                await asyncio.sleep(next(pauses))
+                continue
+            self._fault, pauses = "", backoff(maximum=1.0)
+            if numbered:
+                self._published(numbered)
+            if len(numbered) < BATCH:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), _LOOK_S)
+
+    def _published(self, numbered: Sequence[LoggedEvent]) -> None:
+        self._publisher.offer(numbered)
+        if self._on_numbered is not None:
+            self._on_numbered(self._source)
+        now = datetime.now(UTC)
+        self._count.inc(len(numbered))
+        for logged in numbered:
+            self._delay.observe(max(0.0, (now - logged.event.time).total_seconds()))
+
+    async def _prune(self, retention: timedelta) -> None:
+        log = EventLog(self._database, self._source)
+        while True:
+            try:
+                if removed := await log.prune(retention):
+                    _log.info("events_pruned", source=self._source, count=removed)
+            except UnavailableError as error:
+                _log.warning("prune_put_off", source=self._source, error=str(error))
+            await asyncio.sleep(_PRUNE_EVERY.total_seconds())

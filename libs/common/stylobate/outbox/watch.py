@@ -1,0 +1,135 @@
+"""Knowing when a log has grown: one look per log and process, however many readers wait."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from stylobate.errors import StylobateError
+from stylobate.logs import get_logger
+from stylobate.outbox.errors import EventSourceUnknownError
+from stylobate.outbox.log import EventLog
+from stylobate.outbox.position import Position
+
+_LOOK = timedelta(milliseconds=200)
+_REST_S = 0.005
+"""Between two looks at least: many copies at once cost one look, not many."""
+_log = get_logger("app")
+
+
+class LogWatch:
+    """Tells readers when a log holds more than they have seen.
+
+    A look is the ends of the log, one small statement; it is made when somebody says that there is something
+    (:meth:`notify`), else every 200 ms, and only while there are readers waiting.
+    """
+
+    def __init__(self, look_every: timedelta = _LOOK) -> None:
+        self._look_every_s = look_every.total_seconds()
+        self._tails: dict[str, _Tail] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, log: EventLog) -> None:
+        """Watch one more log. Raises ValueError for a source that is watched already. Needs a running loop."""
+        if log.source in self._tails:
+            raise ValueError(f"the log of {log.source} is watched already")
+        tail = self._tails[log.source] = _Tail(log, self._look_every_s)
+        self._tasks.append(asyncio.create_task(tail.run(), name=f"log-watch-{log.source}"))
+
+    def notify(self, source: str = "") -> None:
+        """Say that a log (all: no source) may have grown. Safe to call often."""
+        for name, tail in self._tails.items():
+            if source in ("", name):
+                tail.due.set()
+
+    def log(self, source: str) -> EventLog:
+        """Return the log of a source. Raises EventSourceUnknownError."""
+        return self._tail(source).log
+
+    async def beyond(self, source: str, position: Position, partitions: Sequence[int], timeout_s: float | None) -> list[int]:
+        """Wait until there is more behind the position, and return in which of the partitions; empty after the timeout.
+
+        :raises StylobateError: what the look at the log raised.
+        """
+        return await self._tail(source).beyond(position, partitions, timeout_s)
+
+    async def close(self) -> None:
+        """Stop looking; who waits is cancelled with its own call."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _tail(self, source: str) -> "_Tail":
+        try:
+            return self._tails[source]
+        except KeyError:
+            raise EventSourceUnknownError(metadata={"source": source}) from None
+
+
+class _Tail:
+    """One log's readers and the task that looks for them."""
+
+    def __init__(self, log: EventLog, look_every_s: float) -> None:
+        self.log = log
+        self.due = asyncio.Event()
+        self._look_every_s = look_every_s
+        self._heads: Mapping[int, int] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def run(self) -> None:
+        """Look, tell, rest, for ever. A look that fails is told to whoever waits, and the next one is made as usual."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.due.wait(), self._look_every_s if self._waiting else None)
+            self.due.clear()
+            if self._waiting:
+                await self._look()
+                await asyncio.sleep(_REST_S)
+
+    async def _look(self) -> None:
+        told = list(self._waiting)
+        error: Exception | None = None
+        try:
+            heads = dict(enumerate((await self.log.head()).numbers))
+            if heads == self._heads:
+                return
+            self._heads = heads
+        except StylobateError as fault:
+            error = fault
+        except Exception as fault:  # noqa: BLE001  the readers get it; this task must outlive it
+            _log.exception("log_look_failed", source=self.log.source)
+            error = fault
+        for future in told:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
+    async def beyond(self, position: Position, partitions: Sequence[int], timeout_s: float | None) -> list[int]:
+        loop = asyncio.get_running_loop()
+        until = None if timeout_s is None else loop.time() + timeout_s
+        while True:
+            heads = self._heads
+            if moved := [partition for partition in partitions if heads.get(partition, 0) > position.numbers[partition]]:
+                return moved
+            left = None if until is None else until - loop.time()
+            if left is not None and left <= 0:
+                return []
+            await self._told(loop, left)
+
+    async def _told(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
+        """Wait for the next look or the timeout."""
+        future: asyncio.Future[None] = loop.create_future()
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _release, future)
+        if not self._waiting:
+            self.due.set()  # nobody was looking: what is known may be old
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
+            if timer is not None:
+                timer.cancel()
+
+
+def _release(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
