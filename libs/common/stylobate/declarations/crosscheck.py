@@ -1,6 +1,6 @@
 """What can only be seen with all modules at hand: duplicates, unknown names, order of dependencies."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from stylobate.declarations.model import Finding, ModuleDeclaration
@@ -28,7 +28,7 @@ def check_names(drafts: list[Draft]) -> None:
     namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
     for draft in drafts:
         for used in draft.report.permissions:
-            if used.name not in permissions:
+            if not _is_declared(used.name, permissions):
                 message = f"no module declares the permission `{used.name}`{did_you_mean(used.name, permissions)}"
                 draft.report.findings.append(Finding(used.file, used.line, message))
         for used in draft.report.namespaces:
@@ -72,6 +72,12 @@ def _check_duplicates(drafts: list[Draft]) -> None:
             earlier = first.setdefault((kind, name), place)
             if earlier != place:
                 draft.report.findings.append(Finding(file, line, f"the {kind} `{name}` is declared in {earlier} already"))
+
+
+def _is_declared(permission: str, declared: Collection[str]) -> bool:
+    """Whether the permission is declared, or is ``orders:*`` and something in that area is."""
+    area = permission.removesuffix("*") if permission.endswith(":*") else ""
+    return permission in declared or (bool(area) and any(name.startswith(area) for name in declared))
 
 
 def _check_dependencies(drafts: list[Draft], by_name: dict[str, Draft]) -> None:

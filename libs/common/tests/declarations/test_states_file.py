@@ -1,0 +1,126 @@
+"""states.yaml."""
+
+import pytest
+from stylobate.declarations import AccessRule, BeforeHook, Severity
+
+MODULE = """\
+name: shop
+permissions:
+  "orders:read": Read orders
+  "orders:ship": Ship orders
+"""
+
+ORDERS = """\
+    namespaces:
+      orders:
+        initial: pending
+        access: { read: orders:read or owner, create: actions }
+        transitions:
+          pay: { from: pending, to: paid, access: owner }
+          cancel: { from: [pending, paid], to: cancelled }
+"""
+
+
+def test_a_namespace_is_read_with_its_machine(modules):
+    """Statuses are collected, a single `from` counts as a list, what is not said is closed."""
+    modules.write("shop", module=MODULE, states=ORDERS)
+    declarations = modules.load()
+    assert declarations.findings == ()
+    orders = declarations.namespaces["orders"]
+    assert (orders.initial, orders.statuses) == ("pending", ("cancelled", "paid", "pending"))
+    assert orders.access.read == AccessRule(("orders:read", "owner"))
+    assert orders.access.create == AccessRule(("actions",))
+    assert orders.access.write == orders.access.delete == orders.access.list == AccessRule()
+    assert (orders.transitions["pay"].sources, orders.transitions["pay"].target) == (("pending",), "paid")
+    assert orders.transitions["pay"].access == AccessRule(("owner",))
+    assert orders.transitions["cancel"].sources == ("pending", "paid")
+    assert orders.transitions["cancel"].access is None
+
+
+def test_before_hooks_deny_unless_they_say_otherwise(modules):
+    """A hook is a method's name, or a mapping that says what holds while the actions service is away."""
+    modules.write(
+        "shop",
+        module=MODULE,
+        states=ORDERS + "        before:\n          created: check\n          pay: { method: charge, on_unavailable: allow }\n",
+    )
+    declarations = modules.load()
+    assert declarations.findings == ()
+    assert declarations.namespaces["orders"].before == {
+        "created": BeforeHook("shop", "check", "deny"),
+        "pay": BeforeHook("shop", "charge", "allow"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("timers: []", 9, "`timers` is not supported yet (namespace orders)"),
+        ("ttl: 5m", 9, "`ttl` is not supported yet"),
+        ("before: { ship: check }", 9, "unknown key `ship` in `before` of namespace orders"),
+        ("before: { pay: { method: charge, on_unavailable: maybe } }", 9, "must be deny or allow"),
+        ("before: { pay: 3 }", 9, "`pay` must name a public method"),
+        ("schema_version: 0", 9, "`schema_version` must be a whole number from 1"),
+        ("schema: { $ref: '#/schemas/Order' }", 9, "`$ref` must be `actions.yaml#/schemas/<Name>`"),
+        ("schema: { $ref: 'actions.yaml#/schemas/Order' }", 9, "there is no schema `Order` in actions.yaml"),
+        ("schema: { type: objekt }", 9, "no valid JSON Schema: `type`"),
+    ],
+)
+def test_a_wrong_key_of_a_namespace_is_a_finding_at_its_line(findings_of, text, line, message):
+    """What nothing carries out, and what makes no sense, is named where it stands."""
+    (finding,) = findings_of(module=MODULE, states=f"{ORDERS}\n        {text}\n")
+    assert finding.startswith(f"shop/states.yaml:{line}: ")
+    assert message in finding
+
+
+@pytest.mark.parametrize(
+    ("transition", "message"),
+    [
+        ("{ from: pending, to: paid, guard: data.total > 0 }", "`guard` is not supported yet (transition go)"),
+        ("{ from: pending, to: paid, do: [mail] }", "`do` is not supported yet"),
+        ("{ from: pending }", "`to` is missing in transition go"),
+        ("{ to: paid }", "`from` is missing in transition go"),
+        ("{ from: pending, to: paid, access: orders:fly }", "no module declares the permission `orders:fly`"),
+        ("{ from: pending, to: a b }", "'a b' is no name for a status"),
+        ("{ form: pending, to: paid, from: pending }", "unknown key `form` in transition go; did you mean `from`?"),
+    ],
+)
+def test_a_wrong_transition_is_a_finding(findings_of, transition, message):
+    """Guards and actions of transitions are not supported yet; the rest must be whole."""
+    states = f"namespaces:\n  orders:\n    initial: pending\n    transitions:\n      go: {transition}\n"
+    (finding,) = findings_of(module=MODULE, states=states)
+    assert finding.startswith("shop/states.yaml:5: ")
+    assert message in finding
+
+
+def test_transitions_need_a_first_status(findings_of):
+    """A machine without `initial` could never start."""
+    (finding,) = findings_of(states="namespaces:\n  orders:\n    transitions:\n      go: { from: a, to: b }\n")
+    assert "`initial` is missing in namespace orders" in finding
+
+
+def test_creating_has_no_owner(findings_of):
+    """`owner` in the rule for create is refused: nobody owns what does not exist."""
+    (finding,) = findings_of(states="namespaces:\n  orders:\n    access:\n      create: owner\n")
+    assert finding.startswith("shop/states.yaml:4: `create`: `owner` has no meaning here")
+
+
+def test_a_status_that_nothing_reaches_is_a_warning(modules):
+    """An island in the machine is told, also when it is entered from itself only; the module is still loaded."""
+    modules.write(
+        "shop",
+        states="""\
+            namespaces:
+              orders:
+                initial: pending
+                transitions:
+                  pay: { from: pending, to: paid }
+                  thaw: { from: frozen, to: frosty }
+                  freeze: { from: frosty, to: frozen }
+            """,
+    )
+    assert modules.findings(Severity.WARNING) == [
+        "shop/states.yaml:6: no transition reaches the status `frozen` (namespace orders)",
+        "shop/states.yaml:7: no transition reaches the status `frosty` (namespace orders)",
+    ]
+    assert [module.name for module in modules.load().modules] == ["shop"]
