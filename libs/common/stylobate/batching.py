@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_Entry = tuple[T, "asyncio.Future[R]"]
+_Entry = tuple[T, asyncio.Future[R]]
 
 
 class Batcher(Generic[T, R]):

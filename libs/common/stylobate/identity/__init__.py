@@ -1,5 +1,20 @@
 """Who is calling, how that is proven, and what they may do."""
 
+from stylobate.identity.access import Access
+from stylobate.identity.permission import grants
 from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.identity.service_identity import SERVICE_NAMES, ServiceIdentity, generate_service_keys
+from stylobate.identity.verifier import TokenVerifier
 
-__all__ = ["ANONYMOUS", "DEFAULT_TENANT", "Principal", "PrincipalKind"]
+__all__ = [
+    "ANONYMOUS",
+    "DEFAULT_TENANT",
+    "SERVICE_NAMES",
+    "Access",
+    "Principal",
+    "PrincipalKind",
+    "ServiceIdentity",
+    "TokenVerifier",
+    "generate_service_keys",
+    "grants",
+]

@@ -26,19 +26,23 @@ class AccessCheck(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """A principal's id, as in the token's `sub`."""
     permission: _builtins.str
     """A permission such as `orders:create`."""
+    tenant: _builtins.str
+    """The subject's tenant, in a service's question; empty: `default`. In a user's question the caller's own tenant holds."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         permission: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,198 @@
+"""What a verifier keeps of auth: public keys, the deny-list and the version of roles, fed by tasks of its own.
+
+The deny-list comes twice: by a stream (the whole list, then additions, a message every second at least) and by a look
+every 5 s, which is what remains when the stream is cut.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from stylobate.api.auth.v1.token_service_pb2 import GetJwksRequest, ListRevocationsRequest, Revocation, WatchRevocationsRequest
+from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from stylobate.errors import StylobateError
+from stylobate.identity.access_token import parse_jwks
+from stylobate.identity.deny_list import DenyList
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+
+Metadata = Sequence[tuple[str, str]]
+
+_FAULTS = (grpc.RpcError, StylobateError, OSError, ValueError, TimeoutError)
+_CALL_TIMEOUT_S = 2.0
+_log = get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTimings:
+    """How often and how patiently auth is asked."""
+
+    list_every: timedelta = timedelta(seconds=5)
+    keys_every: timedelta = timedelta(minutes=5)
+    unknown_key_pause: timedelta = timedelta(seconds=5)
+    """Between two looks for keys that tokens with unknown key ids can cause."""
+    silence: timedelta = timedelta(seconds=3)
+    """A stream that says nothing for so long is opened again."""
+    retry_initial: timedelta = timedelta(milliseconds=50)
+    retry_maximum: timedelta = timedelta(seconds=2)
+
+
+class AuthFeed:
+    """Keys, deny-list and access version, kept current while it is open.
+
+    :param on_change: called when the access version changed.
+    :param on_keys_lost: called when a key is no longer published.
+    :param clock: Unix seconds, for the expiry of entries.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        metadata: Callable[[], Metadata],
+        on_change: Callable[[], None],
+        on_keys_lost: Callable[[], None],
+        *,
+        clock: Callable[[], float],
+        timings: FeedTimings,
+    ) -> None:
+        self._stub: Any = TokenServiceStub(channel)
+        self._metadata = metadata
+        self._on_change = on_change
+        self._on_keys_lost = on_keys_lost
+        self._clock = clock
+        self._timings = timings
+        self._keys_at = -float("inf")
+        self._keys_lock = asyncio.Lock()
+        self._listed_at = -float("inf")
+        self._is_streaming = False
+        self.keys: dict[str, Ed25519PublicKey] = {}
+        self.denied = DenyList()
+        self.access_version = 0
+        self.ready = asyncio.Event()
+        """Set once keys and deny-list were loaded."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["AuthFeed"]:
+        """Run the feed."""
+        tasks = [
+            asyncio.create_task(self._for_ever("keys", self._keep_keys), name="verifier-keys"),
+            asyncio.create_task(self._for_ever("list", self._keep_list), name="verifier-list"),
+            asyncio.create_task(self._for_ever("stream", self._watch), name="verifier-stream"),
+        ]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the deny-list was last known to be current; infinite before it was loaded."""
+        return monotonic() - self._listed_at
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the stream is up."""
+        return self._is_streaming
+
+    async def look_for_key(self, key_id: str) -> Ed25519PublicKey | None:
+        """Return the key of an id that is not known yet: ask auth, at most once in the pause of the timings."""
+        async with self._keys_lock:  # the callers that waited find what the first one fetched
+            if key_id not in self.keys and monotonic() - self._keys_at >= self._timings.unknown_key_pause.total_seconds():
+                try:
+                    await self._load_keys()
+                except _FAULTS as error:
+                    self._keys_at = max(self._keys_at, monotonic())  # the pause holds for failures too
+                    _log.warning("keys_not_refreshed", error=_text(error))
+        return self.keys.get(key_id)
+
+    async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
+        """Run the work again and again; wait between failures, and say only the first of a row."""
+        waits = self._waits()
+        failed = False
+        while True:
+            try:
+                await work()
+            except _FAULTS as error:
+                if not failed and self.ready.is_set():
+                    _log.warning("auth_feed_interrupted", feed=what, error=_text(error))
+                failed = True
+                await asyncio.sleep(next(waits))
+            except Exception:  # noqa: BLE001  a defect must not end the feed that revocations come by
+                _log.exception("auth_feed_failed", feed=what)
+                await asyncio.sleep(next(waits))
+            else:
+                if failed and self.ready.is_set():
+                    _log.info("auth_feed_resumed", feed=what)
+                failed, waits = False, self._waits()
+
+    def _waits(self) -> Any:
+        return backoff(self._timings.retry_initial.total_seconds(), maximum=self._timings.retry_maximum.total_seconds())
+
+    async def _keep_keys(self) -> None:
+        async with self._keys_lock:
+            await self._load_keys()
+        await asyncio.sleep(self._timings.keys_every.total_seconds())
+
+    async def _load_keys(self) -> None:
+        response = await self._stub.GetJwks(GetJwksRequest(), timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
+        keys = parse_jwks(response.jwks)
+        if not keys:
+            raise ValueError("auth's key set holds no key")
+        lost = self.keys.keys() - keys.keys()
+        self.keys = keys
+        self._keys_at = monotonic()
+        if lost:
+            self._on_keys_lost()
+        self._note_ready()
+
+    async def _keep_list(self) -> None:
+        request = ListRevocationsRequest()
+        response = await self._stub.ListRevocations(request, timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
+        self._take(response.revocations, response.access_version)
+        self.denied.prune(self._clock())
+        await asyncio.sleep(self._timings.list_every.total_seconds())
+
+    async def _watch(self) -> None:
+        call = self._stub.WatchRevocations(WatchRevocationsRequest(), metadata=tuple(self._metadata()))
+        try:
+            messages = aiter(call)
+            while True:
+                message = await asyncio.wait_for(anext(messages), self._timings.silence.total_seconds())
+                self._is_streaming = True
+                self._take(message.revocations, message.access_version)
+        except StopAsyncIteration:
+            pass  # the server ended it in good order: open the next one
+        except _FAULTS:
+            if not self._is_streaming:
+                raise
+            # it worked until now (a restart, a connection that came of age): open the next one at once
+        finally:
+            self._is_streaming = False
+            call.cancel()
+
+    def _take(self, revocations: Sequence[Revocation], access_version: int) -> None:
+        self.denied.merge(revocations)
+        self._listed_at = monotonic()
+        if access_version != self.access_version:
+            self.access_version = access_version
+            self._on_change()
+        self._note_ready()
+
+    def _note_ready(self) -> None:
+        if self.keys and self._listed_at > -float("inf"):
+            self.ready.set()
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return f"{type(error).__name__}: {error}"

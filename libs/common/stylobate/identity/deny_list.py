@@ -1,0 +1,60 @@
+"""The deny-list: what was revoked, until the last token it could concern has expired.
+
+A revocation is never taken back, so lists are merged, never replaced: an addition heard on the stream survives an older
+list that arrives after it, whichever auth process answered.
+"""
+
+from collections.abc import Iterable
+
+from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
+from stylobate.identity.principal import Principal
+
+_SKEW_S = 60.0
+
+_Key = tuple[str, str]
+"""Tenant and id."""
+
+
+class DenyList:
+    """Revoked sessions, tokens and subjects, held in memory by every verifier."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[_Key, float] = {}
+        self._tokens: dict[_Key, float] = {}
+        self._subjects: dict[_Key, tuple[float, float]] = {}
+        self._is_empty = True
+
+    def __len__(self) -> int:
+        """Return how many entries are held."""
+        return len(self._sessions) + len(self._tokens) + len(self._subjects)
+
+    def merge(self, revocations: Iterable[Revocation]) -> None:
+        """Add entries; those known already stay."""
+        for entry in revocations:
+            key = (entry.tenant, entry.id)
+            expires_at = entry.expires_at.ToNanoseconds() / 1e9 + _SKEW_S
+            if entry.kind == RevocationKind.REVOCATION_KIND_SESSION:
+                self._sessions[key] = max(expires_at, self._sessions.get(key, 0.0))
+            elif entry.kind == RevocationKind.REVOCATION_KIND_TOKEN:
+                self._tokens[key] = max(expires_at, self._tokens.get(key, 0.0))
+            elif entry.kind == RevocationKind.REVOCATION_KIND_SUBJECT:
+                not_before, until = self._subjects.get(key, (0.0, 0.0))
+                self._subjects[key] = (max(entry.not_before.ToNanoseconds() / 1e9, not_before), max(expires_at, until))
+        self._is_empty = len(self) == 0
+
+    def prune(self, now: float) -> None:
+        """Forget what no living token can match any more (Unix seconds), with a minute for clocks that differ."""
+        self._sessions = {key: until for key, until in self._sessions.items() if until > now}
+        self._tokens = {key: until for key, until in self._tokens.items() if until > now}
+        self._subjects = {key: entry for key, entry in self._subjects.items() if entry[1] > now}
+        self._is_empty = len(self) == 0
+
+    def refuses(self, principal: Principal) -> bool:
+        """Return whether the principal's session, token or subject was revoked."""
+        if self._is_empty:
+            return False
+        tenant = principal.tenant
+        if (tenant, principal.session) in self._sessions or (tenant, principal.token_id) in self._tokens:
+            return True
+        subject = self._subjects.get((tenant, principal.id))
+        return subject is not None and principal.issued_at < subject[0]
