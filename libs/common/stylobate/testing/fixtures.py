@@ -5,12 +5,16 @@
 
 import asyncio
 import shutil
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
 
 import pytest
+import pytest_asyncio
 
+from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+from stylobate.testing.databases import Databases
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
@@ -34,6 +38,37 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedValkey(folder / "data", run, options={"appendonly": "no"})
     yield from _running(server)
     shutil.rmtree(run, ignore_errors=True)
+
+
+class DatabaseFor(Protocol):
+    """What the fixture ``database_for`` gives."""
+
+    async def __call__(self, service: str, *sets: MigrationSet, pool_size: int = 10) -> DatabaseManager:
+        """Return the service's manager on a fresh, migrated database; both are gone after the test.
+
+        Called again with the same service within a test: another manager (another process, so to say) on the same one.
+        """
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Databases:
+    """Give the maker of fresh databases."""
+    return Databases(postgres_url)
+
+
+@pytest_asyncio.fixture
+async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
+    """Give a factory of DatabaseManagers on databases of this test alone."""
+    urls: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+
+        async def open_one(service: str, *sets: MigrationSet, pool_size: int = 10) -> DatabaseManager:
+            if service not in urls:
+                urls[service] = await stack.enter_async_context(databases.fresh(service, *sets))
+            manager = DatabaseManager.open(urls[service], service=service, pool_size=pool_size)
+            return await stack.enter_async_context(manager)
+
+        yield open_one
 
 
 def _running(server: EmbeddedPostgres | EmbeddedValkey) -> Iterator[str]:

@@ -1,0 +1,152 @@
+"""LISTEN on a connection of its own, for ever: reconnected when lost, proven alive when silent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+import asyncpg
+
+from stylobate.database.address import hosts, seeking
+from stylobate.database.faults import NO_CONNECTION
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+
+_SILENCE_S = 10.0
+_ANSWER_S = 3.0
+_log = get_logger("app")
+
+Callback = Callable[[str], None]
+
+
+class Listening:
+    """One callback on one channel, until closed."""
+
+    def __init__(self, listener: "Listener", channel: str, callback: Callback) -> None:
+        self.channel = channel
+        self._listener = listener
+        self._callback = callback
+
+    def call(self, payload: str) -> None:
+        """Give the payload to the callback; its failure is logged and harms no other."""
+        try:
+            self._callback(payload)
+        except Exception:  # noqa: BLE001  whatever it raises, the others are to be called
+            _log.exception("notification_callback_failed", channel=self.channel)
+
+    async def close(self) -> None:
+        """Stop calling back."""
+        await self._listener.forget(self)
+
+
+class Listener:
+    """The listening connection of a manager; it is opened when first asked to listen."""
+
+    def __init__(self, url: str, settings: Mapping[str, str]) -> None:
+        self._url = url
+        self._settings = dict(settings)
+        self._channels: dict[str, list[Listening]] = {}
+        self._connection: asyncpg.Connection | None = None
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, settings: Mapping[str, str]) -> AsyncIterator[Self]:
+        """Give a listener and close its connection at the end."""
+        listener = cls(url, settings)
+        try:
+            yield listener
+        finally:
+            await listener._close()
+
+    async def listen(self, channel: str, callback: Callback) -> Listening:
+        """Add a callback; returns once the server knows of it."""
+        listening = Listening(self, channel, callback)
+        async with self._lock:
+            self._channels.setdefault(channel, []).append(listening)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._run(), name="database-listener")
+            elif self._connection is not None and len(self._channels[channel]) == 1:
+                with suppress(*NO_CONNECTION, asyncpg.InterfaceError):  # lost just now: the reconnect takes it along
+                    await self._connection.add_listener(channel, self._heard)
+        await self._connected.wait()
+        return listening
+
+    async def forget(self, listening: Listening) -> None:
+        """Remove a callback."""
+        async with self._lock:
+            remaining = self._channels.get(listening.channel, [])
+            if listening in remaining:
+                remaining.remove(listening)
+            if not remaining and self._channels.pop(listening.channel, None) is not None and self._connection is not None:
+                with suppress(*NO_CONNECTION, asyncpg.InterfaceError):  # lost just now: nothing to take back
+                    await self._connection.remove_listener(listening.channel, self._heard)
+
+    def _heard(self, _: Any, __: int, channel: str, payload: object) -> None:
+        for listening in tuple(self._channels.get(channel, ())):
+            listening.call(str(payload))
+
+    async def _run(self) -> None:
+        has_been = False
+        while True:
+            await self._connect()
+            if has_been:
+                for channel in tuple(self._channels):
+                    self._heard(None, 0, channel, "")
+            has_been = True
+            await self._until_lost()
+            self._connected.clear()
+            _log.warning("database_listener_lost", database=hosts(self._url))
+
+    async def _connect(self) -> None:
+        waits = backoff(initial=0.05, maximum=2.0)
+        while True:
+            try:
+                async with self._lock:
+                    self._connection = await self._listening_connection()
+                    self._connected.set()
+                    return
+            except (*NO_CONNECTION, asyncpg.InterfaceError) as error:
+                _log.debug("database_listener_waits", database=hosts(self._url), error=str(error))
+            await asyncio.sleep(next(waits))
+
+    async def _listening_connection(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(
+            seeking(self._url, read_only=False),
+            timeout=_ANSWER_S,
+            command_timeout=_ANSWER_S,
+            server_settings=self._settings,
+        )
+        self._lost.clear()
+        connection.add_termination_listener(lambda _: self._lost.set())
+        try:
+            for channel in self._channels:
+                await connection.add_listener(channel, self._heard)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _until_lost(self) -> None:
+        """Return when the connection is gone: closed by the other side, or silent when asked."""
+        connection = self._connection
+        while connection is not None and not self._lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), _SILENCE_S)
+                break
+            try:
+                await connection.fetchval("select 1")
+            except (*NO_CONNECTION, asyncpg.InterfaceError):
+                connection.terminate()
+                break
+        self._connection = None
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.terminate()

@@ -1,0 +1,99 @@
+"""The database of a service in this process: the pools, the listening connection, health."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Self
+
+import asyncpg
+
+from stylobate.database.address import hosts, seeking
+from stylobate.database.connection import Connection
+from stylobate.database.listener import Listener, Listening
+from stylobate.database.queries import Queries
+from stylobate.health import Health, Status
+from stylobate.resilience import wait_for_dependency
+
+READER_SHARE = 2
+"""The read-only pool may have one connection for so many of the other."""
+
+
+class DatabaseManager(Queries):
+    """The statements of one service, on its own schema and, by default, in its own role.
+
+    ``execute``, ``fetch``, ``fetchrow``, ``fetchval`` and ``transaction`` go to the server that takes writes; ``reader``
+    has the same calls on read-only connections, to the replica where there is one (its rows may be a moment old).
+    """
+
+    def __init__(self, pool: asyncpg.Pool, reader: Queries, listener: Listener, *, has_replica: bool) -> None:
+        super().__init__(pool)
+        self.reader = reader
+        self._listener = listener
+        self._has_replica = has_replica
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        service: str,
+        replica_url: str = "",
+        pool_size: int = 10,
+        use_role: bool = True,
+        connect_timeout: timedelta = timedelta(seconds=3),
+        command_timeout: timedelta = timedelta(seconds=10),
+    ) -> AsyncIterator[Self]:
+        """Connect, waiting for a server that does not answer yet, and close everything at the end.
+
+        :param url: ``postgresql://user:password@host1,host2/db?sslmode=verify-full&sslrootcert=…``, as libpq has it; of
+            several hosts the one that takes writes is found again after a failover.
+        :param service: names the schema and the role ``stylobate_<service>``; see Migrator.
+        :param replica_url: for :attr:`reader`; empty: the same server.
+        :param use_role: take the service's role, so that a defect in one service cannot touch another's tables.
+        :param command_timeout: of one statement; past it the caller gets DatabaseUnavailableError.
+        """
+        connect = partial(
+            asyncpg.create_pool,
+            min_size=0,
+            init_size=0,
+            connection_class=Connection,
+            timeout=connect_timeout.total_seconds(),
+            command_timeout=command_timeout.total_seconds(),
+            max_inactive_connection_lifetime=300,
+        )
+        settings = {"search_path": service, "application_name": f"stylobate-{service}"}
+        if use_role:
+            settings["role"] = f"stylobate_{service}"
+        async with (
+            connect(seeking(url, read_only=False), max_size=pool_size, server_settings=settings) as pool,
+            connect(
+                seeking(replica_url or url, read_only=bool(replica_url)),
+                max_size=max(1, pool_size // READER_SHARE),
+                server_settings=settings | {"default_transaction_read_only": "on"},
+            ) as second,
+            Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
+        ):
+            manager = cls(pool, Queries(second), listener, has_replica=bool(replica_url))
+            await wait_for_dependency(f"database {hosts(url)} for {service}", partial(manager.fetchval, "select 1"))
+            yield manager
+
+    async def listen(self, channel: str, callback: Callable[[str], None]) -> Listening:
+        """Call back with the payload of every ``NOTIFY`` on the channel from now on; returns when that holds.
+
+        Notifications sent while the connection was lost are lost: after a reconnect the callback gets ``""``, and looks
+        for itself. The callback must not block. Close the returned object to end it.
+        """
+        return await self._listener.listen(channel, callback)
+
+    async def health(self) -> Health:
+        """Ask the server, and the replica where there is one: without it reads fail and the rest works."""
+        health = await super().health()
+        if not self._has_replica:
+            return health
+        replica = await self.reader.health()
+        if health.status is Status.HEALTHY and replica.status is not Status.HEALTHY:
+            health = replace(health, status=Status.DEGRADED, details=f"replica: {replica.details}")
+        return replace(health, dependencies={"replica": replica})

@@ -1,0 +1,189 @@
+"""Statements over a pool: acquiring with patience, one connection per statement or transaction."""
+
+import asyncio
+from datetime import timedelta
+from time import monotonic
+from types import TracebackType
+from typing import Any, Literal, cast
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from stylobate.database.connection import Connection
+from stylobate.database.faults import LOST, NO_CONNECTION, unavailable
+from stylobate.errors import DatabaseUnavailableError
+from stylobate.health import Health, Status
+from stylobate.resilience import backoff
+
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+_Pool = asyncpg.Pool
+_Proxy = PoolConnectionProxy
+
+
+class Queries:
+    """Statements, each on a connection of its own from the pool.
+
+    Every call raises DatabaseUnavailableError when no connection is to be had or the connection broke; a write may have
+    happened then. SQL names tables without a schema.
+    """
+
+    def __init__(
+        self, pool: _Pool, *, patience: timedelta = timedelta(seconds=1), wait: timedelta = timedelta(seconds=5)
+    ) -> None:
+        """Use a pool that somebody else closes.
+
+        :param patience: how long a server that cannot be reached is tried again before a caller is told.
+        :param wait: how long a caller waits for a free connection when all are in use.
+        """
+        self._pool = pool
+        self._patience_s = patience.total_seconds()
+        self._wait_s = wait.total_seconds()
+        self._in_use = 0
+        self._waiting = 0
+
+    async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """Return all rows."""
+        async with _Borrowed(self) as connection:
+            return await connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
+        """Return the first row, or None."""
+        async with _Borrowed(self) as connection:
+            return await connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        """Return the first value of the first row, or None."""
+        async with _Borrowed(self) as connection:
+            return await connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: object) -> str:
+        """Run one statement (several when there are no arguments) and return its status, such as ``UPDATE 3``."""
+        async with _Borrowed(self) as connection:
+            return await connection.execute(sql, *args)
+
+    def transaction(self, isolation: Isolation = "read_committed") -> "InTransaction":
+        """Return a context manager that gives a connection inside a transaction: committed at its end, rolled back on errors."""
+        return InTransaction(self, isolation)
+
+    async def acquire(self) -> _Proxy:
+        """Take a connection; :meth:`release` gives it back. Raises DatabaseUnavailableError."""
+        if self._in_use >= self._pool.get_max_size():
+            return await self._queue()
+        self._in_use += 1
+        try:
+            return await self._connected()
+        except BaseException:
+            self._in_use -= 1
+            raise
+
+    async def release(self, proxy: _Proxy, error: BaseException | None = None) -> None:
+        """Give a connection back; the error says why its work ended, if it was one."""
+        self._in_use -= 1
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            await self._pool.expire_connections()  # the server we wrote to is a standby now; connect anew to find the other
+        await self._pool.release(proxy)
+
+    async def _queue(self) -> _Proxy:
+        """Wait for a connection that another caller gives back."""
+        self._waiting += 1
+        self._in_use += 1
+        try:
+            return await self._pool.acquire(timeout=self._wait_s)
+        except NO_CONNECTION as error:
+            self._in_use -= 1
+            raise unavailable(error) from error
+        except BaseException:
+            self._in_use -= 1
+            raise
+        finally:
+            self._waiting -= 1
+
+    async def _connected(self) -> _Proxy:
+        started = 0.0
+        for pause in backoff(initial=0.02, maximum=0.25):
+            try:
+                return await self._pool.acquire()
+            except NO_CONNECTION as error:
+                started = started or monotonic()
+                if monotonic() - started + pause > self._patience_s or not isinstance(error, LOST):
+                    raise unavailable(error) from error
+            await asyncio.sleep(pause)
+        raise AssertionError("backoff never ends")
+
+    async def health(self) -> Health:
+        """Ask the server, at most for a second."""
+        started = monotonic()
+        status, details = Status.HEALTHY, ""
+        try:
+            await asyncio.wait_for(self.fetchval("select 1"), 1)
+        except DatabaseUnavailableError as error:
+            status, details = Status.UNHEALTHY, f"the database does not answer ({error.metadata.get('cause', '')})"
+        except TimeoutError:
+            status, details = Status.UNHEALTHY, "the database does not answer within a second"
+        metrics = {
+            "pool_size": float(self._pool.get_size()),
+            "pool_in_use": float(self._in_use - self._waiting),
+            "pool_max": float(self._pool.get_max_size()),
+            "waiting": float(self._waiting),
+            "latency_ms": round((monotonic() - started) * 1000, 3),
+        }
+        return Health(status, details, metrics)
+
+
+class _Borrowed:
+    """A connection for one statement. A class, not a generator: this is on the path of every statement."""
+
+    __slots__ = ("_proxy", "_queries")
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def __aenter__(self) -> Connection:
+        self._proxy = await self._queries.acquire()
+        return _itself(self._proxy)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._queries.release(self._proxy, error)
+
+
+class InTransaction:
+    """A connection from the pool inside a transaction; see :meth:`Queries.transaction`."""
+
+    __slots__ = ("_connection", "_isolation", "_proxy", "_queries", "_transaction")
+
+    def __init__(self, queries: Queries, isolation: Isolation) -> None:
+        self._queries = queries
+        self._isolation = isolation
+
+    async def __aenter__(self) -> Connection:
+        """Take a connection and begin."""
+        self._proxy = await self._queries.acquire()
+        self._connection = _itself(self._proxy)
+        self._transaction = self._connection.transaction(isolation=self._isolation)
+        try:
+            await self._transaction.start()
+        except BaseException as error:
+            await self._queries.release(self._proxy, error)
+            raise
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Commit, or roll back after an error, and give the connection back."""
+        try:
+            if error is None:
+                await self._commit()
+            elif not self._connection.is_closed():  # else the server has rolled back by itself
+                await self._transaction.rollback()
+        finally:
+            await self._queries.release(self._proxy, error)
+
+    async def _commit(self) -> None:
+        if self._connection.is_closed():
+            raise unavailable(ConnectionResetError())
+        await self._transaction.commit()
+
+
+def _itself(proxy: _Proxy) -> Connection:
+    """Return the connection behind the pool's stand-in, which forgets it the moment the connection breaks."""
+    connection: Connection = cast("Any", proxy).itself()  # not known to the stand-in's type
+    return connection
