@@ -166,7 +166,8 @@ class AuthFeed:
         try:
             messages = aiter(call)
             while True:
-                message = await asyncio.wait_for(anext(messages), self._timings.silence.total_seconds())
+                async with asyncio.timeout(self._timings.silence.total_seconds()):  # wait_for can lose a cancellation
+                    message = await anext(messages)
                 self._is_streaming = True
                 self._take(message.revocations, message.access_version)
         except StopAsyncIteration:
