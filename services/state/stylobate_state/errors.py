@@ -140,15 +140,6 @@ class StateHookUnavailableError(UnavailableError):
         )
 
 
-class StateHookRecursionError(StylobateError):
-    """Hooks that change state caused hooks that change state, too deep."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "HOOK_RECURSION"
-    default_detail = "A before-hook would run under too many other hooks; nothing was written."
-    cure = "Look for hooks that cause each other."
-
-
 def for_each(error: UnavailableError, count: int) -> list[UnavailableError]:
     """Return the error once per item of a batch that it hit: an exception may be raised in one place only."""
     kind, detail, metadata, retry_after = type(error), error.detail, error.metadata, error.retry_after

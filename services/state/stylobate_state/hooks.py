@@ -12,9 +12,9 @@ from stylobate.declarations.model import BeforeHook
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
-from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH, call
+from stylobate.rpc.call import HOOK_DEPTH, call
 
-from stylobate_state.errors import StateHookRecursionError, StateHookUnavailableError
+from stylobate_state.errors import StateHookUnavailableError
 from stylobate_state.model import StateKey
 from stylobate_state.operation import Draft
 
@@ -48,12 +48,10 @@ class RemoteBeforeHooks:
 
     async def ask(self, hook: BeforeHook, event: Event) -> bytes:
         """Call ``ModuleService.CallHook``; see BeforeHooks."""
-        depth = call().hook_depth + 1
-        if depth >= MAX_HOOK_DEPTH:
-            raise StateHookRecursionError(metadata={"module": hook.module, "hook": hook.method})
+        depth = ((HOOK_DEPTH, str(call().hook_depth + 1)),)
         request = CallHookRequest(module=hook.module, hook=hook.method, event=event.json())
         try:
-            response = await self._stub.CallHook(request, timeout=self._timeout_s, metadata=((HOOK_DEPTH, str(depth)),))
+            response = await self._stub.CallHook(request, timeout=self._timeout_s, metadata=depth)
         except StylobateError as error:
             if error.code not in _UNANSWERED:
                 raise

@@ -1,0 +1,49 @@
+"""The state service, put together: the only place that names an adapter."""
+
+from datetime import UTC, datetime
+
+from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.database import MigrationSet
+from stylobate.ids import new_id
+from stylobate.leases import LeaseManager
+from stylobate.outbox import EventLog, Relay
+
+from stylobate_state.hooks import RemoteBeforeHooks
+from stylobate_state.rights import Rights
+from stylobate_state.servicer import ACCESS, StateServicer
+from stylobate_state.settings import StateSettings
+from stylobate_state.state_manager import StateManager
+from stylobate_state.state_writer import Surroundings
+from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+
+SOURCE = "state"
+
+
+async def build(app: AppManager, settings: StateSettings) -> None:
+    """Enter the parts in order. Waits for the database, for no other service."""
+    database = await app.database()
+    relay = Relay(database, LeaseManager(database, app.node), app.redis, SOURCE)
+    surroundings = Surroundings(
+        store=PostgresStateStore(database),
+        rights=Rights(app.access),
+        hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
+        committed=relay.wake,
+        clock=lambda: datetime.now(UTC),
+        new_id=new_id,
+    )
+    manager = await app.enter(
+        StateManager.open(app.declarations.namespaces, surroundings, max_data_bytes=settings.max_data_bytes), name="state"
+    )
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
+    app.event_log(EventLog(database, SOURCE))
+    app.check("relay", relay.health)
+    app.task("relay", relay.run)
+
+
+SPEC = ServiceSpec(
+    name=SOURCE,
+    settings=StateSettings,
+    build=build,
+    migrations=(MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS),
+)

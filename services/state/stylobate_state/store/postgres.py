@@ -1,0 +1,161 @@
+"""State objects in PostgreSQL: one row each, their history in the outbox, a batch of writes in one statement."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import asyncpg
+from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.health import Health
+from stylobate.outbox import partition_of
+
+from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.model import (
+    Change,
+    HistoryEntry,
+    HistoryQuery,
+    ListQuery,
+    Outcome,
+    Refused,
+    StateKey,
+    StateObject,
+    Write,
+    Written,
+)
+
+MIGRATIONS = MigrationSet.of("state", "stylobate_state.store")
+
+_READ = """
+    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+        deleted_at is not null as is_deleted
+    from state join unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, namespace, key) using (tenant, namespace, key)
+"""
+_LIST = """
+    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+        false as is_deleted
+    from state
+    where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
+    order by key limit $5
+"""
+_LIST_OWNED = """
+    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+        false as is_deleted
+    from state
+    where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4) and owner = $6
+    order by key limit $5
+"""
+_HISTORY = """
+    select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status, data ->> 'status' as status,
+        (data -> 'data')::text as data, actor, time, id
+    from outbox_event
+    where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
+    order by version desc limit $6
+"""
+_CANNOT_KEEP = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+
+
+class PostgresStateStore:
+    """A StateStore in the service's schema, beside the outbox's tables."""
+
+    def __init__(self, database: DatabaseManager) -> None:
+        self._database = database
+        self._cas = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
+
+    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+        """See StateStore."""
+        if not keys:
+            return {}
+        tenants, namespaces, names = zip(*keys, strict=True)
+        rows = await self._database.fetch(_READ, tenants, namespaces, names)
+        return {state.key: state for state in map(_state, rows)}
+
+    async def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """See StateStore."""
+        try:
+            rows = await self._database.fetch(self._cas, *_columns(writes))
+        except _CANNOT_KEEP as error:
+            raise StateDataInvalidError.at("", f"cannot be kept: {error.args[0]}") from error
+        except UnicodeDecodeError as error:
+            raise StateDataInvalidError.at("", "is not UTF-8") from error
+        return [_outcome(row) for row in rows]
+
+    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
+        """See StateStore."""
+        args = (query.tenant, query.namespace, query.after, query.status, query.limit)
+        if query.owner is None:
+            rows = await self._database.fetch(_LIST, *args)
+        else:
+            rows = await self._database.fetch(_LIST_OWNED, *args, query.owner)
+        return [_state(row) for row in rows]
+
+    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
+        """See StateStore."""
+        rows = await self._database.fetch(_HISTORY, *query.key, query.since, query.before, query.limit)
+        return [_entry(row) for row in rows]
+
+    async def health(self) -> Health:
+        """See StateStore."""
+        return await self._database.health()
+
+
+def _columns(writes: Sequence[Write]) -> list[list[object]]:
+    """Return the writes as the arrays that the statement takes, in its order."""
+    rows = [
+        (
+            index,
+            *write.key,
+            write.expected,
+            write.owner,
+            write.status,
+            write.data.decode(),
+            write.actor,
+            write.event_id,
+            write.change.value,
+            write.event,
+            write.from_status,
+            partition_of(write.key.tenant, write.key.key),
+        )
+        for index, write in enumerate(writes)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _outcome(row: asyncpg.Record) -> Outcome:
+    version, status, owner, created_at, updated_at, first_version, seen, is_live = row
+    if version is not None:
+        return Written(version, status, owner, created_at, updated_at, first_version)
+    if seen is None:  # nothing was there when the statement began: either that was wrong to expect, or an insert was faster
+        return Refused(None)
+    return Refused(seen if is_live else 0)
+
+
+def _state(row: asyncpg.Record) -> StateObject:
+    tenant, namespace, key, version, status, data, owner, created_at, updated_at, first_version, is_deleted = row
+    return StateObject(
+        key=StateKey(tenant, namespace, key),
+        version=version,
+        status=status,
+        data=data.encode(),
+        owner=owner,
+        created_at=created_at,
+        updated_at=updated_at,
+        first_version=first_version,
+        is_deleted=is_deleted,
+    )
+
+
+def _entry(row: asyncpg.Record) -> HistoryEntry:
+    change = Change(row["type"].rpartition(".")[2])
+    status = row["status"]
+    from_status = {Change.CREATED: "", Change.TRANSITIONED: row["from_status"]}.get(change, status)
+    is_deletion = change is Change.DELETED
+    return HistoryEntry(
+        version=row["version"],
+        change=change,
+        event=row["event"],
+        from_status=from_status,
+        to_status="" if is_deletion else status,
+        data=b"" if is_deletion else row["data"].encode(),
+        actor=row["actor"],
+        time=row["time"],
+        event_id=str(row["id"]),
+    )
