@@ -1,0 +1,74 @@
+"""One line of the audit trail."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from stylobate.identity.principal import DEFAULT_TENANT
+from stylobate.ids import new_id
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    SUCCESS = "success"
+    DENIED = "denied"
+    """Refused: not allowed, limited, banned."""
+    FAILURE = "failure"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what to what, and how it ended. Never holds tokens, passwords or payloads."""
+
+    action: str
+    """What was done, such as ``auth.login`` or the name of an action."""
+    outcome: Outcome = Outcome.SUCCESS
+    actor: str = ""
+    """The principal's id; empty for an unknown caller."""
+    tenant: str = DEFAULT_TENANT
+    via: str = ""
+    """The service that made the call for the actor; empty when a client called directly."""
+    target: str = ""
+    """What it was done to, such as ``user:<id>``."""
+    reason: str = ""
+    """The error's reason where it was denied or failed."""
+    request_id: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """More, as JSON can hold it."""
+    id: str = field(default_factory=new_id)
+    time: datetime = field(default_factory=_now)
+
+
+def encoded(records: Iterable[AuditRecord]) -> str:
+    """Return the records as a JSON array. Raises TypeError when a detail holds what JSON cannot."""
+    return orjson.dumps(list(records)).decode()
+
+
+def made_storable(record: AuditRecord) -> str:
+    """Return one record as a JSON array, whatever is in it.
+
+    A foreign object goes in as its text, a character that PostgreSQL cannot store as U+FFFD.
+    """
+    plain = {name: _storable(getattr(record, name)) for name in AuditRecord.__dataclass_fields__}
+    return orjson.dumps([plain]).decode()
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, Mapping):
+        return {_storable(str(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_storable(item) for item in value]
+    if value is None or isinstance(value, (bool, float, datetime)) or (isinstance(value, int) and abs(value) < 1 << 63):
+        return value
+    return _storable(str(value))

@@ -1,0 +1,185 @@
+"""The audit trail of a service: what must be recorded with a change, and what is noted beside it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from itertools import islice
+from time import monotonic
+from typing import Self
+
+import asyncpg
+
+from stylobate.audit.record import AuditRecord, encoded, made_storable
+from stylobate.audit.store import insert
+from stylobate.database import Connection, DatabaseManager
+from stylobate.errors import UnavailableError
+from stylobate.health import Health, Status
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+from stylobate.telemetry import counter
+
+_WITHIN = timedelta(milliseconds=500)
+_LAST_TRY = timedelta(seconds=3)
+_BATCH = 1000
+_SAY_AGAIN_S = 5.0
+_RECORD_AT_FAULT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, TypeError)
+_NOT_NOW = (UnavailableError, asyncpg.PostgresError)
+_log = get_logger("audit")
+
+
+class AuditTrail:
+    """Writes audit records: in a transaction (:meth:`record`), or in batches soon after (:meth:`note`).
+
+    What is noted is written within a second, and before the trail closes. Notes wait in memory up to a bound: while the
+    database writes, a caller beyond it waits; while the database is down, its record is dropped, counted and logged.
+    """
+
+    def __init__(self, database: DatabaseManager, service: str, *, bound: int = 20_000, within: timedelta = _WITHIN) -> None:
+        self._database = database
+        self._service = service
+        self._bound = bound
+        self._within_s = within.total_seconds()
+        self._waiting: deque[AuditRecord] = deque()
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._is_down = False
+        self._dropped = 0
+        self._unsaid = 0
+        self._said_at = -_SAY_AGAIN_S
+        records = counter("audit_records", "Audit records, by what became of them.", ("service", "outcome"))
+        self._written_count = records.labels(service, "written")
+        self._dropped_count = records.labels(service, "dropped")
+        self._waits_count = counter("audit_waits", "Callers that waited for room.", ("service",)).labels(service)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, database: DatabaseManager, service: str, *, bound: int = 20_000, within: timedelta = _WITHIN
+    ) -> AsyncIterator[Self]:
+        """Give a trail; at the end everything noted is written, or counted and logged as lost after 3 s of trying.
+
+        :param bound: how many notes may wait in memory.
+        :param within: how long a note waits for others to share its batch.
+        """
+        trail = cls(database, service, bound=bound, within=within)
+        writing = asyncio.create_task(trail._write_on(), name=f"audit-{service}")
+        try:
+            yield trail
+        finally:
+            writing.cancel()
+            with suppress(asyncio.CancelledError):
+                await writing
+            await trail._finish()
+
+    async def record(self, connection: Connection, record: AuditRecord) -> None:
+        """Write a record with the caller's transaction: it is kept if and only if the change is."""
+        await insert(connection, made_storable(record))  # what the database refused would undo the caller's change
+
+    async def note(self, record: AuditRecord) -> None:
+        """Leave a record to be written within a second. Waits only when the bound is reached."""
+        if len(self._waiting) >= self._bound and not await self._has_room():
+            self._drop(1)
+            return
+        self._waiting.append(record)
+        self._some.set()
+        if len(self._waiting) >= _BATCH:
+            self._full.set()
+
+    async def health(self) -> Health:
+        """Tell whether records are written; degraded while they only gather."""
+        metrics = {"waiting": float(len(self._waiting)), "dropped": float(self._dropped)}
+        if self._is_down:
+            return Health(Status.DEGRADED, "audit records wait for the database", metrics)
+        return Health(metrics=metrics)
+
+    async def _has_room(self) -> bool:
+        """Wait until a note fits; False when it does not because the database is down."""
+        self._waits_count.inc()
+        while len(self._waiting) >= self._bound:
+            if self._is_down:
+                return False
+            self._room.clear()
+            await self._room.wait()
+        return True
+
+    async def _write_on(self) -> None:
+        pauses = backoff(maximum=1.0)
+        while True:
+            await self._some.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), self._within_s)
+            try:
+                await self._flush()
+            except _NOT_NOW as error:
+                if not self._is_down:
+                    _log.warning("audit_waits", service=self._service, error=str(error), waiting=len(self._waiting))
+                self._is_down = True
+                self._room.set()
+                await asyncio.sleep(next(pauses))
+            else:
+                self._is_down, pauses = False, backoff(maximum=1.0)
+                self._say_loss()
+
+    async def _flush(self) -> None:
+        """Write everything that waits. What cannot be written now stays, first in the queue."""
+        while self._waiting:
+            batch = list(islice(self._waiting, _BATCH))
+            await self._write(batch)
+            for _ in batch:
+                self._waiting.popleft()
+            self._room.set()
+        self._some.clear()
+        self._full.clear()
+
+    async def _write(self, batch: list[AuditRecord]) -> None:
+        try:
+            await insert(self._database, encoded(batch))
+        except _RECORD_AT_FAULT:
+            if len(batch) == 1:
+                await self._write_alone(batch[0])
+                return
+            middle = len(batch) // 2  # find the one by halves; its neighbours are written as they are
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
+        else:
+            self._written_count.inc(len(batch))
+
+    async def _write_alone(self, record: AuditRecord) -> None:
+        try:
+            await insert(self._database, made_storable(record))
+        except _RECORD_AT_FAULT:
+            _log.exception("audit_record_refused", service=self._service, action=record.action, actor=record.actor)
+            self._drop(1)
+        else:
+            self._written_count.inc()
+
+    async def _finish(self) -> None:
+        """Write what is left, trying for a few seconds."""
+        try:
+            async with asyncio.timeout(_LAST_TRY.total_seconds()):
+                for pause in backoff(maximum=0.5):
+                    with suppress(*_NOT_NOW):
+                        await self._flush()
+                        break
+                    await asyncio.sleep(pause)
+        except TimeoutError:
+            self._drop(len(self._waiting))
+            self._waiting.clear()
+        self._say_loss()
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        self._unsaid += count
+        self._dropped_count.inc(count)
+        if monotonic() - self._said_at >= _SAY_AGAIN_S:
+            self._say_loss()
+
+    def _say_loss(self) -> None:
+        """Log what was lost since this was last logged: at once, every few seconds while it goes on, and at its end."""
+        if self._unsaid:
+            _log.error("audit_records_lost", service=self._service, count=self._unsaid)
+            self._said_at, self._unsaid = monotonic(), 0
