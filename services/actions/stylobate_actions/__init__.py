@@ -1,0 +1,1 @@
+"""The actions service: modules, their actions, their hooks."""

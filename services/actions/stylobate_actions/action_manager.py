@@ -1,0 +1,203 @@
+"""The path of an action: find, permission, limit, validate, run, validate, audit, reply. In that order, for every caller."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
+from stylobate.errors import CancelledCallError, StylobateError, UnauthenticatedError
+from stylobate.identity.principal import Principal
+from stylobate.logs import get_logger
+from stylobate.modules.binding import BoundAction
+from stylobate.modules.context import ActionContext, Platform
+from stylobate.modules.errors import ActionFailedError
+from stylobate.modules.payload import JSON
+from stylobate.rpc.call import Call
+from stylobate.telemetry import histogram
+
+from stylobate_actions.errors import (
+    ActionNotFoundError,
+    ActionRecursionError,
+    ActionTimeoutError,
+    ActionUnavailableError,
+    UnsupportedMediaTypeError,
+)
+from stylobate_actions.limits import ActionLimits
+from stylobate_actions.model import ActionReply
+from stylobate_actions.runner import OverdueError, Runner
+
+MAX_DEPTH = 8
+"""How many actions may call each other."""
+_ANONYMOUS = "anonymous"
+_OK = "OK"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_log = get_logger("app")
+
+
+class Permissions(Protocol):
+    """Decides whether a principal holds a permission."""
+
+    async def require(self, principal: Principal, permission: str) -> None:
+        """Return when it does; else raise PermissionDeniedError or UnauthenticatedError."""
+
+
+class ActionAudit(Protocol):
+    """Writes down who called which action."""
+
+    async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
+        """Note a call and how it ended; does not wait for it to be written."""
+
+
+class ActionManager:
+    """Runs actions and lists them."""
+
+    def __init__(
+        self,
+        actions: Iterable[BoundAction],
+        unavailable: Iterable[str],
+        *,
+        permissions: Permissions,
+        limits: ActionLimits,
+        runner: Runner,
+        audit: ActionAudit,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Take the actions that run, and the names of those that are declared by modules that do not."""
+        self._entries: dict[str, _Entry] = {action.name: _Entry(action) for action in actions}
+        self._unavailable = frozenset(unavailable)
+        self._permissions = permissions
+        self._limits = limits
+        self._runner = runner
+        self._audit = audit
+        self._loop = loop
+        self._platform: Platform | None = None
+
+    @property
+    def actions(self) -> Mapping[str, BoundAction]:
+        """Every action that runs, in the order of the names."""
+        return {name: self._entries[name].action for name in sorted(self._entries)}
+
+    def connect(self, platform: Platform) -> None:
+        """Give handlers what their contexts stand on; it needs this manager in turn, for ``ctx.call``."""
+        self._platform = platform
+
+    def get(self, name: str) -> BoundAction:
+        """Return the action of exactly this name. Raises ActionNotFoundError or ActionUnavailableError."""
+        return self._entry(name).action
+
+    async def execute(self, name: str, payload: bytes, caller: Call, *, content_type: str = JSON, depth: int = 0) -> ActionReply:
+        """Run the action for the caller.
+
+        :param payload: the input as JSON; nothing stands for ``null``.
+        :param depth: how many actions called each other before this one.
+        :raises StylobateError: ACTION_NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, RATE_LIMITED,
+            UNSUPPORTED_MEDIA_TYPE, MALFORMED_JSON, ACTION_INPUT_INVALID, ACTION_TIMEOUT, ACTION_FAILED,
+            ACTION_RECURSION, or the typed error that the handler let through, unchanged.
+        """
+        entry = self._entry(name)
+        started = self._loop.time()
+        try:
+            reply = await self._execute(_Request(entry, payload, content_type, caller, depth, started))
+        except StylobateError as error:
+            entry.observe(self._loop.time() - started, error.reason)
+            await self._audit.note(name, caller, error)
+            raise
+        except asyncio.CancelledError:
+            entry.observe(self._loop.time() - started, CancelledCallError.reason)
+            await self._audit.note(name, caller, CancelledCallError())
+            raise
+        entry.observe(self._loop.time() - started, "")
+        await self._audit.note(name, caller, None)
+        return reply
+
+    async def call(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
+        """Run an action for another one (``ctx.call``)."""
+        return (await self.execute(action, payload, caller, depth=depth)).output
+
+    def _entry(self, name: str) -> "_Entry":
+        entry = self._entries.get(name)
+        if entry is not None:
+            return entry
+        if name in self._unavailable:
+            raise ActionUnavailableError(metadata={"action": name}, retry_after=timedelta(seconds=30))
+        raise ActionNotFoundError
+
+    async def _execute(self, request: "_Request") -> ActionReply:
+        entry, caller = request.entry, request.caller
+        action, principal = entry.action, caller.principal
+        if entry.permission:
+            await self._permissions.require(principal, entry.permission)
+        elif not entry.is_public and principal.is_anonymous:
+            raise UnauthenticatedError
+        limit = action.declaration.rate_limit
+        standing = None
+        if limit is not None:
+            standing = await self._limits.charge(action.name, limit, principal.tenant, principal.subject or _ANONYMOUS)
+        if request.content_type != JSON:
+            _check_content_type(request.content_type)
+        value = action.parse(request.payload)
+        if request.depth > MAX_DEPTH:
+            raise ActionRecursionError(metadata={"action": action.name, "depth": str(request.depth)})
+        call = _bounded(caller, request.started + entry.timeout_s)
+        return ActionReply(await self._run(action, value, call, request.depth), standing)
+
+    async def _run(self, action: BoundAction, value: Any, call: Call, depth: int) -> bytes:
+        if self._platform is None:
+            raise AssertionError("connect() comes before the first action")
+        context = ActionContext(self._platform, action.module, action.name, call, depth)
+        try:
+            return action.encode(await self._runner.run(action.name, call, action.run, context, value))
+        except StylobateError:
+            raise
+        except OverdueError:
+            raise ActionTimeoutError(metadata={"action": action.name}) from None
+        except Exception as error:
+            _log.exception("action_failed", module=action.module.name, action=action.name, request_id=call.request_id)
+            raise ActionFailedError(metadata={"action": action.name}) from error
+
+
+class _Entry:
+    """An action with what a call of it needs, looked up once."""
+
+    def __init__(self, action: BoundAction) -> None:
+        self.action = action
+        declaration = action.declaration
+        self.permission = "".join(declaration.access.permissions)
+        self.is_public = declaration.access.terms == (PUBLIC,)
+        if not self.permission and not self.is_public and declaration.access.terms != (AUTHENTICATED,):
+            raise ValueError(f"{action.name}: access is one permission, `public` or `authenticated`")
+        self.timeout_s = declaration.timeout.total_seconds()
+        self._seconds = histogram(
+            "actions_seconds", "Time of action calls by outcome, in seconds.", ("action", "outcome"), buckets=_BUCKETS
+        )
+        self._children = {"": self._seconds.labels(action.name, _OK)}
+
+    def observe(self, seconds: float, reason: str) -> None:
+        """Count a call. Reasons are those of error classes, so they are few."""
+        child = self._children.get(reason)
+        if child is None:
+            child = self._children[reason] = self._seconds.labels(self.action.name, reason)
+        child.observe(seconds)
+
+
+class _Request(NamedTuple):
+    entry: _Entry
+    payload: bytes
+    content_type: str
+    caller: Call
+    depth: int
+    started: float
+
+
+def _check_content_type(content_type: str) -> None:
+    if content_type.partition(";")[0].strip().lower() not in {JSON, ""}:
+        raise UnsupportedMediaTypeError(metadata={"content_type": content_type[:100]})
+
+
+def _bounded(caller: Call, deadline: float) -> Call:
+    """Return the call with the nearer of both deadlines."""
+    if 0 < caller.deadline <= deadline:
+        return caller
+    return replace(caller, deadline=deadline)

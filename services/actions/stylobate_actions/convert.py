@@ -1,0 +1,68 @@
+"""Between the managers' plain types and the messages of the API."""
+
+from datetime import timedelta
+
+import orjson
+from google.protobuf.duration_pb2 import Duration
+from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
+from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
+from stylobate.declarations.model import JsonSchema
+from stylobate.modules.binding import BoundAction
+from stylobate.modules.payload import JSON
+
+from stylobate_actions.model import ActionReply, LimitStanding, ModuleStatus
+
+
+def reply_message(reply: ActionReply) -> actions_pb.ExecuteActionResponse:
+    """Return the message of a reply."""
+    limit = _limit_message(reply.limit) if reply.limit is not None else None
+    return actions_pb.ExecuteActionResponse(output=reply.output, content_type=JSON, rate_limit=limit)
+
+
+def action_message(action: BoundAction) -> actions_pb.Action:
+    """Return the action's entry in the catalogue."""
+    declaration = action.declaration
+    return actions_pb.Action(
+        name=action.name,
+        module=declaration.module,
+        summary=declaration.summary,
+        route=declaration.route,
+        access=str(declaration.access),
+        rate_limit=declaration.rate_limit.text if declaration.rate_limit is not None else "",
+        timeout=_duration(declaration.timeout),
+        input_schema=_schema(action.input_schema),
+        output_schema=_schema(action.output_schema),
+    )
+
+
+def module_message(status: ModuleStatus) -> modules_pb.Module:
+    """Return the message of a module."""
+    return modules_pb.Module(
+        name=status.name,
+        version=status.version,
+        description=status.description,
+        status=status.status.value,
+        detail=status.detail,
+        dependencies=status.dependencies,
+        actions=status.actions,
+    )
+
+
+def _limit_message(standing: LimitStanding) -> actions_pb.RateLimit:
+    return actions_pb.RateLimit(
+        policy=standing.policy,
+        quota=standing.quota,
+        window=Duration(seconds=standing.window_s),
+        remaining=standing.remaining,
+        reset=Duration(seconds=standing.reset_s),
+    )
+
+
+def _duration(value: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def _schema(schema: JsonSchema | None) -> bytes:
+    return b"" if schema is None else orjson.dumps(schema)

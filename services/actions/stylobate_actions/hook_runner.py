@@ -1,0 +1,120 @@
+"""Running hooks of modules: on events, and before changes of state."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from stylobate.errors import StylobateError
+from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.logs import get_logger
+from stylobate.modules.context import HookContext, Platform
+from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
+from stylobate.modules.payload import encode
+from stylobate.outbox.event import Event
+from stylobate.rpc.call import Call
+from stylobate.telemetry import histogram
+
+from stylobate_actions.errors import (
+    HookFailedError,
+    HookTimeoutError,
+)
+from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.runner import OverdueError, Runner
+
+_SERVICE_PREFIX = "service:"
+_log = get_logger("app")
+
+
+class HookRunner:
+    """Runs a module's hooks as this service, with the rights of the subject that caused the event.
+
+    What caused it may be the platform itself; then the hook has the rights of the service.
+    """
+
+    def __init__(
+        self,
+        modules: ModuleManager,
+        platform: Platform,
+        runner: Runner,
+        *,
+        service: str,
+        timeout: timedelta,
+        before_timeout: timedelta,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Take how long a hook may work on an event, and how long one may hold up a change."""
+        self._modules = modules
+        self._platform = platform
+        self._runner = runner
+        self._service = service
+        self._timeout_s = timeout.total_seconds()
+        self._before_timeout_s = before_timeout.total_seconds()
+        self._loop = loop
+        self._seconds = histogram("actions_hook_seconds", "Time of hooks by outcome, in seconds.", ("hook", "outcome"))
+
+    async def handle(self, module: LoadedModule, hook: BoundHook, event: Event) -> None:
+        """Run a hook on an event.
+
+        :raises StylobateError: what the hook let through, HOOK_TIMEOUT or HOOK_FAILED; whoever delivers the event decides
+            whether it comes again.
+        """
+        deadline = self._loop.time() + self._timeout_s
+        await self._run(module, hook.name, hook.method, event, self._call(event, Call(request_id=event.id), deadline))
+
+    async def before(self, module_name: str, method_name: str, event: Event, caller: Call) -> bytes:
+        """Run a before-hook and return the data to use instead as JSON, empty to leave it as it is.
+
+        :raises StylobateError: the refusal of the hook, unchanged; HOOK_NOT_FOUND, HOOK_UNAVAILABLE,
+            HOOK_TIMEOUT, HOOK_FAILED.
+        """
+        module, method = self._modules.before_hook(module_name, method_name)
+        name = f"{module_name}.{method_name}"
+        deadline = self._loop.time() + self._before_timeout_s
+        if caller.deadline:
+            deadline = min(deadline, caller.deadline)
+        data = await self._run(module, name, method, event, self._call(event, caller, deadline))
+        if data is None:
+            return b""
+        try:
+            payload = encode(data)
+        except TypeError as error:
+            raise self._failed(module, name, error) from error
+        if not payload.startswith(b"{"):
+            raise self._failed(module, name, TypeError("a before-hook returns None or the new data, an object"))
+        return payload
+
+    def _call(self, event: Event, caller: Call, deadline: float) -> Call:
+        act_for = "" if event.actor.startswith(_SERVICE_PREFIX) else event.actor
+        own = f"{_SERVICE_PREFIX}{self._service}"
+        return Call(
+            request_id=caller.request_id,
+            traceparent=caller.traceparent,
+            principal=Principal(PrincipalKind.SERVICE, own, tenant=event.tenant, via=self._service, act_for=act_for),
+            deadline=deadline,
+            hook_depth=max(caller.hook_depth, 1),  # whoever asks for a before-hook has counted it already
+            act_for=act_for,
+        )
+
+    async def _run(self, module: LoadedModule, name: str, method: HookMethod, event: Event, call: Call) -> Any:
+        context = HookContext(self._platform, module.instance, name, call)
+        started = self._loop.time()
+        outcome = "CANCELLED"
+        try:
+            result = await self._runner.run(name, call, method, context, event)
+            outcome = "OK"
+        except StylobateError as error:
+            outcome = error.reason
+            raise
+        except OverdueError:
+            outcome = HookTimeoutError.reason
+            raise HookTimeoutError(metadata={"hook": name}) from None
+        except Exception as error:
+            outcome = HookFailedError.reason
+            raise self._failed(module, name, error) from error
+        finally:
+            self._seconds.labels(name, outcome).observe(self._loop.time() - started)
+        return result
+
+    def _failed(self, module: LoadedModule, name: str, error: Exception) -> HookFailedError:
+        _log.error("hook_failed", module=module.name, hook=name, exc_info=error)
+        return HookFailedError(metadata={"hook": name})

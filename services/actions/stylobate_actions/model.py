@@ -1,0 +1,60 @@
+"""What the managers of this service answer with, as plain data."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from stylobate.declarations.model import ModuleDeclaration
+from stylobate.health import Status
+from stylobate.modules.loaded import LoadedModule
+
+
+class LimitStanding(NamedTuple):
+    """How an action's own limit stands for a caller, after a call was charged."""
+
+    policy: str
+    quota: int
+    window_s: int
+    remaining: int
+    reset_s: int
+    """Until it is full again."""
+
+
+class ActionReply(NamedTuple):
+    """What an action answered."""
+
+    output: bytes
+    """JSON."""
+    limit: LimitStanding | None = None
+    """None when the action declares no limit or the limiter could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFailure:
+    """A module that is not running."""
+
+    name: str
+    detail: str
+    """Why, in words that may leave the process."""
+    declaration: ModuleDeclaration | None = None
+    """None when already its declarations could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The modules of a deployment: those that can run, in dependency order, and those that cannot."""
+
+    loaded: tuple[LoadedModule, ...]
+    failures: tuple[ModuleFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleStatus:
+    """A module and how it is."""
+
+    name: str
+    status: Status
+    version: str = ""
+    description: str = ""
+    detail: str = ""
+    dependencies: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()

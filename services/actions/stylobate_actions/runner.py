@@ -1,0 +1,108 @@
+"""Running module code: each call in a task of its own, answered at its deadline whatever the code does."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import copy_context
+from typing import Any, Self
+
+from stylobate.logs import get_logger
+from stylobate.rpc.call import Call, current_call
+from stylobate.telemetry import counter
+
+_STUBBORN_AFTER_S = 1.0
+_CLOSE_S = 2.0
+_log = get_logger("app")
+
+
+class OverdueError(Exception):
+    """The code had not finished at its deadline."""
+
+
+class Runner:
+    """Runs handlers and hooks. One per process and loop.
+
+    The code runs in a task of its own: at the deadline the caller is answered at once and the task is cancelled; code that
+    ignores that goes on alone, is counted and named, and harms no other call.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._stubborn = counter("actions_stubborn", "Module code that went on after it was cancelled.", ("running",))
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls) -> AsyncIterator[Self]:
+        """Run until left; then what still runs is cancelled and given 2 s."""
+        runner = cls(asyncio.get_running_loop())
+        try:
+            yield runner
+        finally:
+            await runner._close()
+
+    async def run(self, name: str, call: Call, code: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """Run ``code(*arguments)`` with ``call`` as the current call, until ``call.deadline``; return or raise what it does.
+
+        :param name: what runs, for the log.
+        :param call: must have a deadline.
+        :raises OverdueError: at the deadline.
+        """
+        loop = self._loop
+        context = copy_context()
+        context.run(current_call.set, call)
+        answer: asyncio.Future[Any] = loop.create_future()
+        task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context)
+        self._running[task] = name
+        task.add_done_callback(self._forget)
+        timer = loop.call_at(call.deadline, self._expire, task, answer)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            timer.cancel()
+
+    def running(self, task: asyncio.Task[Any] | None) -> str:
+        """Return what runs in the task; empty when it is none of ours. May be asked from another thread."""
+        return self._running.get(task, "") if task is not None else ""
+
+    async def _serve(self, code: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...], answer: asyncio.Future[Any]) -> None:
+        try:
+            result = await code(*arguments)
+        except asyncio.CancelledError:
+            if not answer.done():  # nobody asked for it: the code let a cancellation of its own escape
+                answer.set_exception(RuntimeError("the code cancelled itself"))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever module code raises belongs to its own call
+            if answer.done():
+                return  # answered at the deadline; nobody waits for this any more
+            is_exit = isinstance(error, SystemExit)
+            answer.set_exception(RuntimeError("the code tried to end the process") if is_exit else error)
+        else:
+            if not answer.done():
+                answer.set_result(result)
+
+    def _expire(self, task: asyncio.Task[None], answer: asyncio.Future[Any]) -> None:
+        if not answer.done():
+            answer.set_exception(OverdueError())
+            task.cancel()
+            self._loop.call_later(_STUBBORN_AFTER_S, self._look_again, task)
+
+    def _look_again(self, task: asyncio.Task[None]) -> None:
+        if not task.done():
+            name = self._running[task]
+            self._stubborn.labels(name).inc()
+            _log.warning("ignores_cancellation", running=name, seconds=_STUBBORN_AFTER_S)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+
+    async def _close(self) -> None:
+        left = set(self._running)
+        for task in left:
+            task.cancel()
+        if left:
+            _, stubborn = await asyncio.wait(left, timeout=_CLOSE_S)
+            for task in stubborn:
+                _log.error("left_running", running=self._running[task])

@@ -1,0 +1,83 @@
+"""The RPCs of the actions service: convert in, ask the manager, convert out."""
+
+from typing import Any
+
+import grpc.aio
+from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
+from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
+from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
+from stylobate.outbox.event import Event
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.call import call
+
+from stylobate_actions.action_manager import ActionManager
+from stylobate_actions.convert import action_message, module_message, reply_message
+from stylobate_actions.hook_runner import HookRunner
+from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.paging import page_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+ACTION_ACCESS = {
+    "ExecuteAction": RpcAccess.OPTIONAL,  # the action's own access rule decides
+    "ListActions": RpcAccess.OPTIONAL,  # what OpenAPI publishes too
+    "GetAction": RpcAccess.OPTIONAL,
+}
+MODULE_ACCESS = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
+
+
+class ActionServicer(ActionServiceServicer):
+    """ActionService."""
+
+    def __init__(self, manager: ActionManager) -> None:
+        self._manager = manager
+
+    async def ExecuteAction(  # noqa: N802  the name in the contract
+        self, request: actions_pb.ExecuteActionRequest, context: Context
+    ) -> actions_pb.ExecuteActionResponse:
+        """Run an action for the caller."""
+        del context
+        reply = await self._manager.execute(request.action, request.input, call(), content_type=request.content_type)
+        return reply_message(reply)
+
+    async def ListActions(  # noqa: N802  the name in the contract
+        self, request: actions_pb.ListActionsRequest, context: Context
+    ) -> actions_pb.ListActionsResponse:
+        """Return a page of the catalogue."""
+        del context
+        actions = self._manager.actions
+        names, token = page_of(list(actions), request.page_size, request.page_token)
+        return actions_pb.ListActionsResponse(actions=[action_message(actions[name]) for name in names], next_page_token=token)
+
+    async def GetAction(  # noqa: N802  the name in the contract
+        self, request: actions_pb.GetActionRequest, context: Context
+    ) -> actions_pb.GetActionResponse:
+        """Return one entry of the catalogue."""
+        del context
+        return actions_pb.GetActionResponse(action=action_message(self._manager.get(request.name)))
+
+
+class ModuleServicer(ModuleServiceServicer):
+    """ModuleService."""
+
+    def __init__(self, manager: ModuleManager, hooks: HookRunner) -> None:
+        self._manager = manager
+        self._hooks = hooks
+
+    async def ListModules(  # noqa: N802  the name in the contract
+        self, request: modules_pb.ListModulesRequest, context: Context
+    ) -> modules_pb.ListModulesResponse:
+        """Return a page of modules, those that failed to load included."""
+        del context
+        names, token = page_of(self._manager.names(), request.page_size, request.page_token)
+        modules = [module_message(await self._manager.status(name)) for name in names]
+        return modules_pb.ListModulesResponse(modules=modules, next_page_token=token)
+
+    async def CallHook(  # noqa: N802  the name in the contract
+        self, request: modules_pb.CallHookRequest, context: Context
+    ) -> modules_pb.CallHookResponse:
+        """Run a before-hook of a module."""
+        del context
+        data = await self._hooks.before(request.module, request.hook, Event.parse(request.event), call())
+        return modules_pb.CallHookResponse(data=data)

@@ -1,0 +1,22 @@
+"""Settings of the actions service."""
+
+from datetime import timedelta
+from typing import ClassVar
+
+from pydantic import Field
+from stylobate.config import Settings
+
+
+class ActionsSettings(Settings):
+    """``STYLOBATE_ACTIONS_<FIELD>``; durations in seconds."""
+
+    service: ClassVar[str] = "actions"
+
+    hook_timeout: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
+    """How long a hook may work on one event."""
+    before_hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
+    """How long a before-hook may hold up the change that it looks at; the caller's deadline bounds it too."""
+    module_start_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    """How long a module may take to initialize before it is left out."""
+    blocked_loop_threshold: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
+    """How long module code may keep the event loop from turning before it is named in the log."""
