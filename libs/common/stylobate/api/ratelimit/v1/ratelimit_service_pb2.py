@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/ratelimit/v1/ratelimit_service.proto\x12\x1astylobate.api.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x99\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\talgorithm\x18\x02 \x01(\x0e\x32%.stylobate.api.ratelimit.v1.Algorithm\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x05 \x01(\r\"V\n\x05Level\x12\x0e\n\x04rule\x18\x01 \x01(\tH\x00\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.PolicyH\x00\x42\x07\n\x05limit\"[\n\x05Group\x12\x31\n\x06levels\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Level\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\r\n\x05\x63osts\x18\x03 \x03(\r\"G\n\x12\x43heckLimitsRequest\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Group\"\xa1\x01\n\x0cGroupOutcome\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x12\r\n\x05level\x18\x02 \x03(\r\x12\x11\n\tremaining\x18\x03 \x03(\r\x12\x10\n\x08reset_ms\x18\x04 \x03(\r\x12\x16\n\x0eretry_after_ms\x18\x05 \x03(\r\x12\x34\n\x08policies\x18\x06 \x03(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\"c\n\x13\x43heckLimitsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b\x32(.stylobate.api.ratelimit.v1.GroupOutcome\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08*P\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LGORITHM_WINDOW\x10\x01\x12\x12\n\x0e\x41LGORITHM_GCRA\x10\x02\x32\x82\x01\n\x10RateLimitService\x12n\n\x0b\x43heckLimits\x12..stylobate.api.ratelimit.v1.CheckLimitsRequest\x1a/.stylobate.api.ratelimit.v1.CheckLimitsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/ratelimit/v1/ratelimit_service.proto\x12\x1astylobate.api.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x99\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\talgorithm\x18\x02 \x01(\x0e\x32%.stylobate.api.ratelimit.v1.Algorithm\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x05 \x01(\r\"V\n\x05Level\x12\x0e\n\x04rule\x18\x01 \x01(\tH\x00\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.PolicyH\x00\x42\x07\n\x05limit\"k\n\x05Group\x12\x31\n\x06levels\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Level\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\r\n\x05\x63osts\x18\x03 \x03(\r\x12\x0e\n\x06tenant\x18\x04 \x01(\t\"G\n\x12\x43heckLimitsRequest\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Group\"\xa1\x01\n\x0cGroupOutcome\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x12\r\n\x05level\x18\x02 \x03(\r\x12\x11\n\tremaining\x18\x03 \x03(\r\x12\x10\n\x08reset_ms\x18\x04 \x03(\r\x12\x16\n\x0eretry_after_ms\x18\x05 \x03(\r\x12\x34\n\x08policies\x18\x06 \x03(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\"c\n\x13\x43heckLimitsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b\x32(.stylobate.api.ratelimit.v1.GroupOutcome\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08*P\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LGORITHM_WINDOW\x10\x01\x12\x12\n\x0e\x41LGORITHM_GCRA\x10\x02\x32\x82\x01\n\x10RateLimitService\x12n\n\x0b\x43heckLimits\x12..stylobate.api.ratelimit.v1.CheckLimitsRequest\x1a/.stylobate.api.ratelimit.v1.CheckLimitsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stylobate.api.ratelimit.v1.ratelimit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALGORITHM']._serialized_start=789
-  _globals['_ALGORITHM']._serialized_end=869
+  _globals['_ALGORITHM']._serialized_start=805
+  _globals['_ALGORITHM']._serialized_end=885
   _globals['_POLICY']._serialized_start=115
   _globals['_POLICY']._serialized_end=268
   _globals['_LEVEL']._serialized_start=270
   _globals['_LEVEL']._serialized_end=356
   _globals['_GROUP']._serialized_start=358
-  _globals['_GROUP']._serialized_end=449
-  _globals['_CHECKLIMITSREQUEST']._serialized_start=451
-  _globals['_CHECKLIMITSREQUEST']._serialized_end=522
-  _globals['_GROUPOUTCOME']._serialized_start=525
-  _globals['_GROUPOUTCOME']._serialized_end=686
-  _globals['_CHECKLIMITSRESPONSE']._serialized_start=688
-  _globals['_CHECKLIMITSRESPONSE']._serialized_end=787
-  _globals['_RATELIMITSERVICE']._serialized_start=872
-  _globals['_RATELIMITSERVICE']._serialized_end=1002
+  _globals['_GROUP']._serialized_end=465
+  _globals['_CHECKLIMITSREQUEST']._serialized_start=467
+  _globals['_CHECKLIMITSREQUEST']._serialized_end=538
+  _globals['_GROUPOUTCOME']._serialized_start=541
+  _globals['_GROUPOUTCOME']._serialized_end=702
+  _globals['_CHECKLIMITSRESPONSE']._serialized_start=704
+  _globals['_CHECKLIMITSRESPONSE']._serialized_end=803
+  _globals['_RATELIMITSERVICE']._serialized_start=888
+  _globals['_RATELIMITSERVICE']._serialized_end=1018
 # @@protoc_insertion_point(module_scope)

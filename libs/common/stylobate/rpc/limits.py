@@ -1,0 +1,252 @@
+"""The caller's side of rate limits: checks that arrive together leave in one call, and outcomes know their headers.
+
+The ratelimit service decides what holds while Redis is down. What holds while that service itself cannot be reached is
+decided here, because nobody else can: ``open`` (the default) lets everything pass, marked degraded and counted in
+``stylobate_limits_unreachable_total``; ``closed`` raises UnavailableError. Counting locally is not offered here: callers have no
+algorithm, and each would count by itself.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
+    ALGORITHM_GCRA,
+    ALGORITHM_WINDOW,
+    CheckLimitsRequest,
+    Group,
+    GroupOutcome,
+    Level,
+    Policy,
+)
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
+from stylobate.batching import Batcher
+from stylobate.errors import StylobateError, UnavailableError
+from stylobate.identity.principal import DEFAULT_TENANT
+from stylobate.logs import get_logger
+from stylobate.rpc.call import current_call
+from stylobate.telemetry import counter
+
+MAX_CHECKS = 256
+"""Checks in one call; more would hold the Redis server too long."""
+_ALGORITHMS = {"window": ALGORITHM_WINDOW, "gcra": ALGORITHM_GCRA}
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_TIMEOUT = timedelta(seconds=1)
+_log = get_logger("app")
+
+
+class OnUnreachable(StrEnum):
+    """What holds while the ratelimit service cannot be reached."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class RateLimitedError(StylobateError):
+    """A limit is reached; nothing was charged. Metadata: policy, quota, window, remaining, reset (seconds)."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+    default_detail = "Too many requests."
+    cure = "Wait for the time in Retry-After; the headers RateLimit and RateLimit-Policy say how the limit stands."
+
+
+class LevelSpec:
+    """One level of a check. Make it once and keep it: checks are grouped by the identity of their levels."""
+
+    __slots__ = ("message", "name")
+
+    def __init__(self, name: str, message: Level) -> None:
+        """Use :meth:`of_rule` or :meth:`of_policy`."""
+        self.name = name
+        self.message = message
+
+    @classmethod
+    def of_rule(cls, name: str) -> Self:
+        """Return a limit that the ratelimit service knows by name: ``edge.ip``, ``edge.user``."""
+        return cls(name, Level(rule=name))
+
+    @classmethod
+    def of_policy(cls, name: str, limit: int, period: timedelta, *, algorithm: str = "window", burst: int = 0) -> Self:
+        """Return a limit that the caller brings; the name is its key and stands in headers: ``shop.place_order``.
+
+        :param algorithm: ``window`` (exact, at most 1,000 a period) or ``gcra`` (``burst`` at once, 0 meaning ``limit``).
+        """
+        policy = Policy(name=name, algorithm=_ALGORITHMS[algorithm], limit=limit, burst=burst)
+        policy.period.FromTimedelta(period)
+        return cls(name, Level(policy=policy))
+
+
+class LimitOutcome:
+    """How a check went. The numbers are those of the level that refused it, or of the tightest one."""
+
+    __slots__ = ("allowed", "degraded", "policy", "quota", "remaining", "reset", "retry_after", "window")
+
+    def __init__(
+        self,
+        *,
+        allowed: bool,
+        policy: str = "",
+        quota: int = 0,
+        window: int = 0,
+        remaining: int = 0,
+        reset: int = 0,
+        retry_after: timedelta | None = None,
+        degraded: bool = False,
+    ) -> None:
+        self.allowed = allowed
+        self.policy = policy
+        """The level's name."""
+        self.quota = quota
+        """Charges per window."""
+        self.window = window
+        """Seconds, rounded up."""
+        self.remaining = remaining
+        """Charges left now."""
+        self.reset = reset
+        """Seconds until the level is full again, rounded up."""
+        self.retry_after = retry_after
+        """For a refused check: when a retry can pass."""
+        self.degraded = degraded
+        """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return ``RateLimit-Policy`` and ``RateLimit`` as ASGI headers; none when degraded.
+
+        The form is that of draft-ietf-httpapi-ratelimit-headers with structured fields.
+        """
+        if self.degraded or not self.policy:
+            return []
+        return [
+            (b"ratelimit-policy", f'"{self.policy}";q={self.quota};w={self.window}'.encode()),
+            (b"ratelimit", f'"{self.policy}";r={self.remaining};t={self.reset}'.encode()),
+        ]
+
+    def error(self) -> RateLimitedError:
+        """Return the error for a refused check."""
+        return RateLimitedError(
+            f"The limit {self.policy} of {self.quota} per {self.window} s is reached.",
+            metadata={
+                "policy": self.policy,
+                "quota": str(self.quota),
+                "window": str(self.window),
+                "remaining": str(self.remaining),
+                "reset": str(self.reset),
+            },
+            retry_after=self.retry_after,
+        )
+
+
+_Levels = tuple[LevelSpec | str, ...]
+_Check = tuple[_Levels, str, Sequence[str], int]
+
+
+class LimitsClient:
+    """Asks the ratelimit service. ``async with LimitsClient(app.channel("ratelimit")) as limits``."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        on_unreachable: OnUnreachable = OnUnreachable.OPEN,
+        timeout: timedelta = _TIMEOUT,
+    ) -> None:
+        self._stub = RateLimitServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
+        self._on_unreachable = on_unreachable
+        self._timeout_s = timeout.total_seconds()
+        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS)
+        self._unreachable = counter("limits_unreachable", "Rate-limit checks that nobody could decide.")
+        self._is_reachable = True
+
+    async def __aenter__(self) -> Self:
+        """Begin to batch."""
+        await self._batcher.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Finish the checks under way."""
+        await self._batcher.__aexit__(kind, error, trace)
+
+    async def check(
+        self, levels: Sequence[LevelSpec | str], subjects: Sequence[str], cost: int = 1, *, tenant: str = DEFAULT_TENANT
+    ) -> LimitOutcome:
+        """Charge every level, or none when one of them refuses.
+
+        :param levels: outermost first; a name alone means the rule of that name. A tuple that is kept is quickest.
+        :param subjects: whom each level counts: an address, a user's id. Never a secret: they become key names.
+        :param cost: how many charges.
+        :raises UnavailableError: when the service cannot be reached and ``on_unreachable`` is ``closed``.
+        :raises StylobateError: for a rule nobody knows, a limit that makes no sense, a cost beyond the limit.
+        """
+        if len(levels) != len(subjects):
+            raise ValueError(f"{len(levels)} levels need as many subjects, not {len(subjects)}")
+        return await self._batcher.submit((levels if isinstance(levels, tuple) else tuple(levels), tenant, subjects, cost))
+
+    async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
+        current_call.set(None)  # this task began in the context of one of many callers; none of them makes this call
+        groups: dict[tuple[_Levels, str], list[int]] = {}
+        for index, (levels, tenant, _, _) in enumerate(checks):
+            groups.setdefault((levels, tenant), []).append(index)
+        request = CheckLimitsRequest(groups=[_group(key, [checks[index] for index in found]) for key, found in groups.items()])
+        try:
+            response = await self._stub.CheckLimits(request, timeout=self._timeout_s)
+        except StylobateError as error:
+            if error.code not in _UNREACHABLE:
+                raise
+            return self._undecided(len(checks), error)
+        if not self._is_reachable:
+            self._is_reachable = True
+            _log.info("limits_reachable")
+        outcomes: list[LimitOutcome | None] = [None] * len(checks)
+        for found, outcome in zip(groups.values(), response.outcomes, strict=True):
+            _spread(outcome, found, outcomes, degraded=response.degraded)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _undecided(self, count: int, error: StylobateError) -> Sequence[LimitOutcome | Exception]:
+        self._unreachable.inc(count)
+        if self._is_reachable:
+            self._is_reachable = False
+            _log.warning("limits_unreachable", policy=self._on_unreachable.value, reason=error.reason, detail=error.detail)
+        if self._on_unreachable is OnUnreachable.CLOSED:
+            wait = timedelta(seconds=1)
+            return [UnavailableError("Rate limits cannot be checked at the moment.", retry_after=wait) for _ in range(count)]
+        return [LimitOutcome(allowed=True, degraded=True) for _ in range(count)]
+
+
+def _group(key: tuple[_Levels, str], checks: list[_Check]) -> Group:
+    levels, tenant = key
+    costs = [cost for _, _, _, cost in checks]
+    return Group(
+        levels=[level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels],
+        subjects=[subject for _, _, subjects, _ in checks for subject in subjects],
+        costs=costs if any(cost != 1 for cost in costs) else (),
+        tenant=tenant,
+    )
+
+
+def _spread(outcome: GroupOutcome, places: list[int], outcomes: list[LimitOutcome | None], *, degraded: bool) -> None:
+    """Put each check's outcome at its place."""
+    policies = [
+        (policy.name, policy.limit, math.ceil(policy.period.seconds + policy.period.nanos / 1e9)) for policy in outcome.policies
+    ]
+    columns = zip(
+        places, outcome.allowed, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, strict=True
+    )
+    for place, allowed, level, remaining, reset_ms, retry_ms in columns:
+        name, quota, window = policies[level]
+        outcomes[place] = LimitOutcome(
+            allowed=allowed,
+            policy=name,
+            quota=quota,
+            window=window,
+            remaining=remaining,
+            reset=-(-reset_ms // 1000),
+            retry_after=timedelta(milliseconds=retry_ms) if not allowed else None,
+            degraded=degraded,
+        )
