@@ -1,0 +1,51 @@
+"""A broker within one process, for tests: what publishes on a bus reaches every broker of that bus."""
+
+import asyncio
+
+from stylobate.health import Health
+
+from stylobate_realtime.broker import Broadcast, Receive
+
+
+class MemoryBus:
+    """What several memory brokers share."""
+
+    def __init__(self) -> None:
+        self.brokers: list[MemoryBroker] = []
+
+
+class MemoryBroker:
+    """One node's end of a bus."""
+
+    def __init__(self, bus: MemoryBus | None = None) -> None:
+        self._bus = bus or MemoryBus()
+        self._bus.brokers.append(self)
+        self._topics: set[str] = set()
+        self._receive: Receive | None = None
+
+    def attach(self, receive: Receive) -> None:
+        """Set who gets what arrives."""
+        self._receive = receive
+
+    async def subscribe(self, topic: str) -> None:
+        """Hear the topic from now on."""
+        self._topics.add(topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop hearing the topic."""
+        self._topics.discard(topic)
+
+    async def publish(self, topic: str, broadcast: Broadcast) -> None:
+        """Hand the broadcast to every node of the bus, in a later turn of the loop as a network would."""
+        loop = asyncio.get_running_loop()
+        for broker in self._bus.brokers:
+            loop.call_soon(broker.hear, topic, broadcast)
+
+    def hear(self, topic: str, broadcast: Broadcast) -> None:
+        """Take what a node of the bus published."""
+        if topic in self._topics and self._receive is not None:
+            self._receive(topic, broadcast)
+
+    async def health(self) -> Health:
+        """Return that all is well."""
+        return Health()

@@ -1,0 +1,219 @@
+"""Commands about channels: subscribe, unsubscribe, publish, presence; and what a session leaves behind in them."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from stylobate.errors import StylobateError, UnavailableError
+from stylobate.logs import get_logger
+
+from stylobate_realtime import codes
+from stylobate_realtime.broker import Broadcast, Broker
+from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
+from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
+from stylobate_realtime.hub import Hub
+from stylobate_realtime.payload import PayloadInvalidError, checked_payload
+from stylobate_realtime.presence import Presence, PresenceEntry
+from stylobate_realtime.protocol.messages import (
+    ChannelRequest,
+    ClientInfo,
+    Empty,
+    PresenceResult,
+    PresenceStatsResult,
+    PublishRequest,
+    Reply,
+    SubscribeRequest,
+    SubscribeResult,
+)
+from stylobate_realtime.session import Session, State
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.subscription import Subscription, topic_of
+
+_log = get_logger("app")
+_FOSSIL = "fossil"
+
+
+class ChannelCommands:
+    """Carries out commands about channels; replies go to the session that asked."""
+
+    def __init__(self, *, settings: RealtimeSettings, rules: ChannelRules, hub: Hub, broker: Broker, presence: Presence) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._hub = hub
+        self._broker = broker
+        self._presence = presence
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def subscribe(self, session: Session, command_id: int, request: SubscribeRequest) -> None:
+        """Check, hear the topic, show presence; then reply, and publications flow behind the reply."""
+        subscription = await self._admitted(session, request)
+        session.subscriptions[subscription.channel] = subscription
+        try:
+            await self._hub.hold(subscription)
+            if subscription.declaration.presence and session.state is State.CONNECTED:
+                subscription.is_present = True
+                await self._presence.put([PresenceEntry(subscription.topic, session.info)])
+        except Exception as error:
+            del session.subscriptions[subscription.channel]
+            await self._abandon(session, subscription)
+            if isinstance(error, StylobateError):
+                raise CommandRefusedError(codes.INTERNAL) from None
+            raise
+        if session.state is not State.CONNECTED:
+            return  # what it leaves behind is taken care of when this command has ended
+        result = SubscribeResult(was_recovering=bool(request.recover))
+        session.reply(Reply(id=command_id, subscribe=result))
+        self._hub.join(session, subscription)
+        if subscription.is_present:
+            session.keep_present()
+        if subscription.declaration.join_leave:
+            await self._announce(subscription, Broadcast("join", info=session.info))
+
+    async def _admitted(self, session: Session, request: SubscribeRequest) -> Subscription:
+        channel = _named(request.channel)
+        if request.type:
+            raise CommandRefusedError(codes.NOT_AVAILABLE)
+        if request.delta not in {None, "", _FOSSIL}:
+            raise SessionEndedError(codes.MALFORMED)
+        if channel in session.subscriptions:
+            raise CommandRefusedError(codes.ALREADY_SUBSCRIBED)
+        if len(session.subscriptions) >= self._settings.channels_per_connection:
+            raise CommandRefusedError(codes.LIMIT_EXCEEDED)
+        subscription = self._subscription(session, channel)
+        declaration = subscription.declaration
+        if request.token:
+            raise CommandRefusedError(codes.PERMISSION_DENIED)  # nobody issues tokens for channels yet
+        try:
+            allowed = await self._rules.may_subscribe(declaration, channel, session.principal, session.token)
+        except StylobateError:
+            raise CommandRefusedError(codes.INTERNAL) from None
+        if not allowed:
+            raise CommandRefusedError(codes.INTERNAL if session.is_expired else codes.PERMISSION_DENIED)
+        if bytes(request.tf):
+            raise CommandRefusedError(codes.BAD_REQUEST)
+        subscription.wants_membership = bool(request.join_leave) and declaration.join_leave
+        return subscription
+
+    async def unsubscribe(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+        """Stop the flow, take presence away, tell the others; then reply. Also when it was not subscribed."""
+        subscription = session.subscriptions.pop(_named(request.channel), None)
+        if subscription is not None:
+            await self._abandon(session, subscription)
+        session.reply(Reply(id=command_id, unsubscribe=Empty()))
+
+    async def publish(self, session: Session, command_id: int, request: PublishRequest) -> None:
+        """Publish in the session's name; reply once the broker has taken it."""
+        channel = _named(request.channel)
+        if request.type:
+            raise CommandRefusedError(codes.NOT_AVAILABLE)
+        target = self._subscription(session, channel)
+        try:
+            data = checked_payload(bytes(request.data), self._settings.publication_bytes)
+        except PayloadInvalidError:
+            raise CommandRefusedError(codes.BAD_REQUEST) from None
+        try:
+            is_subscribed = channel in session.subscriptions
+            if not await self._rules.may_publish(target.declaration, session.principal, is_subscribed=is_subscribed):
+                raise CommandRefusedError(codes.PERMISSION_DENIED)
+            await self._broker.publish(target.topic, Broadcast("publication", data, session.info))
+        except StylobateError:
+            raise CommandRefusedError(codes.INTERNAL) from None
+        session.reply(Reply(id=command_id, publish=Empty()))
+
+    async def presence(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+        """Tell a subscriber who is there."""
+        entries = await self._present(session, request)
+        session.reply(Reply(id=command_id, presence=PresenceResult(entries)))
+
+    async def presence_stats(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+        """Tell a subscriber how many are there."""
+        entries = await self._present(session, request)
+        users = {info.user for info in entries.values()}
+        session.reply(Reply(id=command_id, presence_stats=PresenceStatsResult(len(entries), len(users))))
+
+    async def _present(self, session: Session, request: ChannelRequest) -> dict[str, ClientInfo]:
+        channel = _named(request.channel)
+        target = self._subscription(session, channel)
+        if not target.declaration.presence:
+            raise CommandRefusedError(codes.NOT_AVAILABLE)
+        if channel not in session.subscriptions:
+            raise CommandRefusedError(codes.PERMISSION_DENIED)
+        try:
+            return await self._presence.entries(target.topic)
+        except StylobateError:
+            raise CommandRefusedError(codes.INTERNAL) from None
+
+    def _subscription(self, session: Session, channel: str) -> Subscription:
+        try:
+            declaration = self._rules.declaration(channel)
+        except ChannelInvalidError:
+            raise CommandRefusedError(codes.BAD_REQUEST) from None
+        except ChannelUnknownError:
+            raise CommandRefusedError(codes.UNKNOWN_CHANNEL) from None
+        return Subscription(channel, topic_of(session.principal.tenant, channel), declaration)
+
+    async def _abandon(self, session: Session, subscription: Subscription) -> None:
+        """Undo a subscription, however far it came."""
+        was_ready = subscription.is_ready
+        self._hub.leave(session, subscription)
+        self._hub.release(subscription)
+        if subscription.is_present:
+            subscription.is_present = False
+            if session.renewal is not None:
+                await asyncio.wait((session.renewal,))  # else it could put back what is removed here
+            try:
+                await self._presence.remove(subscription.topic, session.client)
+            except UnavailableError:
+                _log.warning("presence_not_removed", channel=subscription.channel)  # it expires by itself
+        if was_ready and subscription.declaration.join_leave:
+            await self._announce(subscription, Broadcast("leave", info=session.info))
+
+    async def _announce(self, subscription: Subscription, broadcast: Broadcast) -> None:
+        try:
+            await self._broker.publish(subscription.topic, broadcast)
+        except UnavailableError:
+            _log.warning("membership_not_published", channel=subscription.channel, kind=broadcast.kind)  # at most once
+
+    def closed(self, session: Session) -> None:
+        """Clear up behind a session that ended, once its last command has."""
+        if session.subscriptions or session.worker is not None:
+            self._start(self._clear(session))
+
+    async def _clear(self, session: Session) -> None:
+        if session.worker is not None:
+            await asyncio.wait((session.worker,))
+        while session.subscriptions:
+            _, subscription = session.subscriptions.popitem()
+            await self._abandon(session, subscription)
+
+    def refresh_presence(self, session: Session) -> None:
+        """Renew the session's entries in the background."""
+        entries = [PresenceEntry(s.topic, session.info) for s in session.subscriptions.values() if s.is_present]
+        if entries and session.renewal is None:
+            session.renewal = self._start(self._renew(session, entries))
+
+    async def _renew(self, session: Session, entries: list[PresenceEntry]) -> None:
+        try:
+            with suppress(UnavailableError):  # said by the health of Redis; the next refresh puts them back
+                await self._presence.put(entries)
+        finally:
+            session.renewal = None
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settle(self) -> None:
+        """Wait until everything that ended sessions left behind is cleared up."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+
+def _named(channel: str | None) -> str:
+    if not channel:
+        raise SessionEndedError(codes.MALFORMED)
+    return channel

@@ -1,0 +1,102 @@
+"""Channels: their names, the namespace that declares them, and who may do what in them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import grpc
+from stylobate.api.state.v1.state_service_pb2 import GetStateRequest, StateKey
+from stylobate.declarations import parse_access_rule
+from stylobate.declarations.model import AccessRule, ChannelDeclaration
+from stylobate.errors import StylobateError
+from stylobate.identity.principal import Principal
+
+from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
+
+_NAME = re.compile(r"[\x21-\x7e]{1,255}")
+_STATE = "state:"
+_SUBSCRIBERS = "subscribers"
+_PUBLIC = "public"
+_AUTHENTICATED = "authenticated"
+_GET_STATE_TIMEOUT_S = 3.0
+_REFUSALS = frozenset({
+    grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+})  # fmt: skip
+"""What the state service says when the answer is no, whatever the reason: whether an object exists is not told."""
+
+
+class Permissions(Protocol):
+    """Decides permissions; `stylobate.identity.Access` does."""
+
+    async def allowed(self, principal: Principal, permission: str) -> bool:
+        """Return whether the principal holds the permission."""
+        ...
+
+
+class ChannelRules:
+    """Which channels there are and who may use them.
+
+    :param declarations: by namespace; the empty name stands for channels without one.
+    :param state: a stub of StateService; its errors are StylobateErrors.
+    """
+
+    def __init__(self, declarations: Mapping[str, ChannelDeclaration], permissions: Permissions, state: Any) -> None:
+        self._declarations = declarations
+        self._permissions = permissions
+        self._state = state
+        self._rules = {
+            text: parse_access_rule(text)
+            for declaration in declarations.values()
+            for text in (declaration.subscribe, declaration.publish)
+            if text and text != _SUBSCRIBERS and not text.startswith(_STATE)
+        }
+
+    def declaration(self, channel: str) -> ChannelDeclaration:
+        """Return what is declared for a channel. Raises ChannelInvalidError, ChannelUnknownError."""
+        if not _NAME.fullmatch(channel):
+            raise ChannelInvalidError
+        namespace, colon, _ = channel.removeprefix("$").partition(":")
+        declaration = self._declarations.get(namespace if colon else "")
+        if declaration is None:
+            raise ChannelUnknownError
+        return declaration
+
+    async def may_subscribe(self, declaration: ChannelDeclaration, channel: str, principal: Principal, token: str) -> bool:
+        """Return whether the principal may subscribe.
+
+        :param token: the principal's own: the state service decides by it.
+        :raises StylobateError: it cannot be told at the moment.
+        """
+        if channel.startswith("$"):
+            return False  # private: it takes a token for the channel, which nobody issues yet
+        if declaration.subscribe.startswith(_STATE):
+            return await self._may_read(declaration.subscribe.removeprefix(_STATE), channel.partition(":")[2], token)
+        return await self._holds(declaration.subscribe, principal)
+
+    async def may_publish(self, declaration: ChannelDeclaration, principal: Principal, *, is_subscribed: bool) -> bool:
+        """Return whether the principal may publish from a socket. Raises StylobateError when it cannot be told."""
+        if declaration.publish == _SUBSCRIBERS:
+            return is_subscribed
+        return await self._holds(declaration.publish, principal)
+
+    async def _holds(self, text: str, principal: Principal) -> bool:
+        rule = self._rules.get(text, AccessRule())
+        if _PUBLIC in rule.terms or (_AUTHENTICATED in rule.terms and not principal.is_anonymous):
+            return True
+        for permission in rule.permissions:
+            if await self._permissions.allowed(principal, permission):
+                return True
+        return False
+
+    async def _may_read(self, namespace: str, key: str, token: str) -> bool:
+        request = GetStateRequest(keys=[StateKey(namespace=namespace, key=key)])
+        try:
+            response = await self._state.GetState(
+                request, timeout=_GET_STATE_TIMEOUT_S, metadata=(("authorization", f"Bearer {token}"),)
+            )
+        except StylobateError as error:
+            if error.code in _REFUSALS:
+                return False
+            raise
+        return bool(response.states)

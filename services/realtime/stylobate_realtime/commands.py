@@ -1,0 +1,195 @@
+"""What each command of a client does (protocol: dispatch rules, connect, refresh; channels: ``channel_commands``)."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
+from stylobate.identity.principal import Principal
+from stylobate.ids import new_id
+
+from stylobate_realtime import codes
+from stylobate_realtime.channel_commands import ChannelCommands
+from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
+from stylobate_realtime.protocol.messages import Command, ConnectResult, RefreshResult, Reply
+from stylobate_realtime.session import Session, State
+from stylobate_realtime.settings import RealtimeSettings
+
+_IP = "edge.ip"
+_USER = "edge.user"
+
+
+class Verifier(Protocol):
+    """Verifies access tokens; `stylobate.identity.TokenVerifier` does."""
+
+    def cached(self, token: str) -> Principal | None:
+        """Return the principal of a token verified before."""
+        ...
+
+    async def verify(self, token: str) -> Principal:
+        """Return the principal of a token."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back when tokens may have been revoked."""
+        ...
+
+
+class Limits(Protocol):
+    """Charges limits by name; `stylobate.rpc.limits.LimitsClient` does."""
+
+    async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
+        """Return an outcome with ``allowed``."""
+        ...
+
+
+class Registry(Protocol):
+    """Counts the connections of this node."""
+
+    def enter(self, user: str) -> None:
+        """Count a connection of a user. Raises SessionEndedError when the user has too many."""
+        ...
+
+
+class Commands:
+    """Dispatches commands. Every refusal is a CommandRefusedError, every fatal one a SessionEndedError."""
+
+    def __init__(
+        self,
+        *,
+        settings: RealtimeSettings,
+        verifier: Verifier,
+        limits: Limits | None,
+        registry: Registry,
+        channels: ChannelCommands,
+        version: str,
+        clock: Callable[[], float],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._limits = limits
+        self._registry = registry
+        self._channels = channels
+        self._version = version
+        self._clock = clock
+        self._now = now
+
+    async def run(self, session: Session, command: Command) -> None:
+        """Carry out one command and queue its reply."""
+        if command.connect is not None:
+            await self._connect(session, command)
+            return
+        if session.state is not State.CONNECTED:
+            raise SessionEndedError(codes.MALFORMED)
+        if command.unsubscribe is None:  # refusing one would make the client connect anew
+            await self._charge((_IP, _USER), (session.address, session.principal.id))
+        if session.state is not State.CONNECTED:
+            return  # it ended meanwhile
+        channels = self._channels
+        if command.subscribe is not None:
+            await channels.subscribe(session, command.id, command.subscribe)
+        elif command.unsubscribe is not None:
+            await channels.unsubscribe(session, command.id, command.unsubscribe)
+        elif command.publish is not None:
+            await channels.publish(session, command.id, command.publish)
+        elif command.presence is not None:
+            await channels.presence(session, command.id, command.presence)
+        elif command.presence_stats is not None:
+            await channels.presence_stats(session, command.id, command.presence_stats)
+        else:
+            await self._rest(session, command)
+
+    async def _rest(self, session: Session, command: Command) -> None:
+        if command.send is not None:
+            raise SessionEndedError(codes.SEND_NOT_AVAILABLE)
+        if command.refresh is not None:
+            await self._refresh(session, command.id, command.refresh.token or "")
+        elif command.sub_refresh is not None:
+            # There are no subscription tokens: nothing to refresh, whether subscribed or not.
+            raise CommandRefusedError(codes.BAD_REQUEST if not command.sub_refresh.token else codes.NOT_AVAILABLE)
+        elif command.history is not None or command.rpc is not None or command.ping is not None:
+            raise CommandRefusedError(codes.NOT_AVAILABLE)
+        else:
+            raise SessionEndedError(codes.MALFORMED)
+
+    async def _connect(self, session: Session, command: Command) -> None:
+        request = command.connect
+        if session.state is not State.NEW or request is None:
+            raise SessionEndedError(codes.MALFORMED)
+        token = request.token or ""
+        principal = await self._identify(session, token)
+        if session.state is not State.NEW:
+            return
+        self._registry.enter(principal.id)
+        client = new_id()
+        expires_at = self._expires_at(principal)
+        session.connected(client, principal, token, expires_at)
+        result = ConnectResult(
+            client=client,
+            version=self._version,
+            expires=True,
+            ttl=session.ttl_s(expires_at),
+            ping=self._settings.ping_interval_seconds,
+            pong=True,
+        )
+        session.reply(Reply(id=command.id, connect=result))
+
+    async def _identify(self, session: Session, token: str) -> Principal:
+        """Verify a new session's token, charging the address before anything that costs."""
+        known: Principal | None = None
+        if token:
+            try:
+                known = self._verifier.cached(token)
+            except UnauthenticatedError:
+                raise SessionEndedError(codes.INVALID_TOKEN) from None
+            except StylobateError:
+                raise CommandRefusedError(codes.INTERNAL) from None
+        if known is not None:
+            await self._charge((_IP, _USER), (session.address, known.id))
+            return known
+        await self._charge((_IP,), (session.address,))
+        if not token:
+            raise SessionEndedError(codes.NO_TOKEN)
+        try:
+            principal = await self._verify(token)
+        except TokenExpiredError:
+            raise CommandRefusedError(codes.TOKEN_EXPIRED) from None
+        await self._charge((_USER,), (principal.id,))
+        return principal
+
+    async def _refresh(self, session: Session, command_id: int, token: str) -> None:
+        if not token:
+            raise SessionEndedError(codes.MALFORMED)
+        try:
+            principal = await self._verify(token)
+        except TokenExpiredError:
+            raise SessionEndedError(codes.CONNECTION_EXPIRED) from None
+        if (principal.tenant, principal.id) != (session.principal.tenant, session.principal.id):
+            raise SessionEndedError(codes.INVALID_TOKEN)
+        if session.state is not State.CONNECTED:
+            return
+        expires_at = self._expires_at(principal)
+        session.authenticated(principal, token, expires_at)
+        result = RefreshResult(client=session.client, version=self._version, expires=True, ttl=session.ttl_s(expires_at))
+        session.reply(Reply(id=command_id, refresh=result))
+
+    async def _verify(self, token: str) -> Principal:
+        try:
+            return await self._verifier.verify(token)
+        except TokenExpiredError:
+            raise
+        except UnauthenticatedError:
+            raise SessionEndedError(codes.INVALID_TOKEN) from None
+        except StylobateError:
+            raise CommandRefusedError(codes.INTERNAL) from None  # temporary: the client tries again
+
+    async def _charge(self, levels: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+        if self._limits is None:
+            return
+        outcome = await self._limits.check(levels, subjects)
+        if not outcome.allowed:
+            raise CommandRefusedError(codes.TOO_MANY_REQUESTS)
+
+    def _expires_at(self, principal: Principal) -> float:
+        return self._clock() + principal.expires_at - self._now()

@@ -1,0 +1,208 @@
+"""The WebSocket endpoint: a protocol class for uvicorn's ``ws=``, from the upgrade request to the last byte.
+
+uvicorn makes an instance per upgrade, calls ``connection_made``, hands it the raw request and then the transport. No ASGI
+is involved; the server's shutdown calls :meth:`RealtimeProtocol.shutdown`.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from stylobate.logs import get_logger
+
+from stylobate_realtime.codes import SHUTDOWN, Disconnect
+from stylobate_realtime.protocol import Codec
+from stylobate_realtime.protocol.json_codec import JsonCodec
+from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
+from stylobate_realtime.session import Session
+from stylobate_realtime.websocket_manager import WebSocketManager
+from stylobate_realtime.wire.framing import (
+    PROTOCOL_ERROR,
+    FrameReader,
+    FramingError,
+    Opcode,
+    close_code,
+    close_frame,
+    frame,
+)
+from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
+
+PATHS = ("/v1/realtime", "/connection/websocket")
+_HEAD_END = b"\r\n\r\n"
+_KERNEL_BUFFER = 131_072
+_log = get_logger("app")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What all connections of an endpoint share."""
+
+    manager: WebSocketManager
+    json: Codec
+    protobuf: Codec
+    trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    """Proxies whose X-Forwarded-For is believed."""
+
+
+class RealtimeProtocol(asyncio.Protocol):
+    """One socket. See :func:`protocol_class`."""
+
+    __slots__ = ("_blocked_at", "_close_timer", "_connections", "_has_sent_close", "_loop", "_reader", "_session", "_transport")
+    endpoint: ClassVar[Endpoint]
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002  uvicorn's
+        self._connections: set[Any] = server_state.connections
+        self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else
+        self._session: Session | None = None
+        self._reader = FrameReader(self.endpoint.manager.settings.frame_bytes)
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._has_sent_close = False
+        self._blocked_at = 0.0
+
+    # what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket over from the HTTP server."""
+        self._connections.add(self)
+        self._transport = cast("asyncio.Transport", transport)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            with suppress(OSError):  # a smaller kernel buffer shows earlier who is slow; nothing depends on it
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the upgrade request, whole; from then on frames."""
+        if self._session is None:
+            if not self._has_sent_close:
+                self._upgrade(data)
+            return
+        try:
+            for opcode, payload in self._reader.feed(data):
+                self._take(opcode, payload)
+        except FramingError as error:
+            self._session.lost()
+            self._send_close(error.code, error.reason)
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  how it was lost does not matter
+        """Forget the socket."""
+        self._connections.discard(self)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        if self._session is not None:
+            self._session.lost()
+
+    def pause_writing(self) -> None:
+        """Note that the peer takes too little."""
+        self._blocked_at = self._loop.time()
+        if self._session is not None:
+            self._session.blocked()
+
+    def resume_writing(self) -> None:
+        """Note that the peer has caught up."""
+        self._blocked_at = 0.0
+
+    def shutdown(self) -> None:
+        """Close in a way that makes clients connect again: the server stops."""
+        if self._session is None:
+            self._transport.close()
+        else:
+            self.endpoint.manager.retire(self._session)
+
+    # what the session calls
+
+    def write(self, data: bytes) -> bool:
+        """Write frames; False when the peer is too far behind."""
+        transport = self._transport
+        transport.write(data)
+        return transport.get_write_buffer_size() <= self.endpoint.manager.settings.queue_bytes
+
+    def blocked_since(self) -> float:
+        """Return the time since which the peer takes too little; 0: it keeps up."""
+        return self._blocked_at
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Send the close frame behind what was written."""
+        self._send_close(disconnect.code, disconnect.reason, patience_s=1.0 if disconnect is SHUTDOWN else 0.0)
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._has_sent_close = True
+        self._transport.abort()
+
+    def set_reading(self, reading: bool) -> None:
+        """Stop or resume reading."""
+        if self._transport.is_closing():
+            return
+        if reading:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    # the WebSocket
+
+    def _upgrade(self, data: bytes) -> None:
+        head, _, rest = data.partition(_HEAD_END)
+        endpoint, settings = self.endpoint, self.endpoint.manager.settings
+        try:
+            request = UpgradeRequest.parse(head)
+            request.check(PATHS)
+            request.check_origin(settings.allowed_origins, loopback=settings.is_development)
+        except UpgradeRefusedError as refusal:
+            self._has_sent_close = True
+            self._transport.write(refusal.response())
+            self._transport.close()
+            return
+        self._transport.write(request.response())
+        peer = self._transport.get_extra_info("peername")
+        address = request.client_address(peer[0] if isinstance(peer, tuple) else "", endpoint.trusted)
+        codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
+        self._session = endpoint.manager.session(self, codec, address)
+        if rest:
+            self.data_received(rest)
+
+    def _take(self, opcode: int, payload: bytes) -> None:
+        assert self._session is not None  # noqa: S101  for the type checker
+        if opcode == Opcode.CLOSE:
+            self._peer_closes(payload)
+        elif self._has_sent_close:
+            return  # what crosses our close is not carried out
+        elif opcode == Opcode.PING:
+            self._session.send(frame(Opcode.PONG, payload))
+        elif opcode != Opcode.PONG:
+            self._session.receive(payload)
+
+    def _peer_closes(self, payload: bytes) -> None:
+        assert self._session is not None  # noqa: S101  for the type checker
+        code = close_code(payload)
+        self._session.lost()
+        if not self._has_sent_close:
+            self._has_sent_close = True
+            self._transport.write(close_frame(code, ""))
+        self._transport.close()
+
+    def _send_close(self, code: int, reason: str, patience_s: float = 0.0) -> None:
+        if self._has_sent_close:
+            return
+        self._has_sent_close = True
+        if self._transport.is_closing():
+            return
+        self._transport.write(close_frame(code, reason))
+        if code == PROTOCOL_ERROR:
+            self._transport.close()  # a peer that breaks the framing will not answer in it
+            return
+        patience_s = patience_s or self.endpoint.manager.settings.close_timeout_seconds
+        self._close_timer = self._loop.call_later(patience_s, self._transport.abort)
+
+
+def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
+    """Return the class for uvicorn's ``ws=``, bound to the manager. Raises ValueError for a proxy that is no network."""
+    trusted = tuple(ipaddress.ip_network(network) for network in manager.settings.trusted_proxies)
+    endpoint = Endpoint(manager, JsonCodec(), ProtobufCodec(), trusted)
+    return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

@@ -1,0 +1,44 @@
+"""The JSON encoding: one object a line, messages joined by a newline."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from stylobate_realtime.protocol import MalformedFrameError
+from stylobate_realtime.protocol.messages import Command, Reply
+
+
+class JsonCodec:
+    """JSON in text frames; payloads are embedded as raw JSON."""
+
+    name = "json"
+    is_text = True
+    ping = b"{}"
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(Command).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    def decode(self, frame: bytes) -> Sequence[Command]:
+        """Return the commands of a frame; one trailing newline is tolerated."""
+        try:
+            if not frame.isascii():
+                frame.decode()  # raw payloads are passed on without being looked into
+            if b"\n" not in frame:
+                return (self._decode(frame),)
+            lines = frame.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            return [self._decode(line) for line in lines]
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise MalformedFrameError(str(error)) from None
+
+    def encode(self, reply: Reply) -> bytes:
+        """Return the reply as one line."""
+        message = self._encode(reply)
+        # Inside JSON strings a newline is escaped, so a raw one stands between tokens of a payload.
+        return message.replace(b"\n", b" ") if b"\n" in message else message
+
+    def join(self, messages: Iterable[bytes]) -> bytes:
+        """Join by newlines."""
+        return b"\n".join(messages)

@@ -1,0 +1,319 @@
+"""One connection's session: its state, its commands in order, its deadlines, its queue of output."""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from stylobate.identity.principal import ANONYMOUS, Principal
+from stylobate.logs import get_logger
+
+from stylobate_realtime import codes
+from stylobate_realtime.codes import CommandRefusedError, Disconnect, SessionEndedError
+from stylobate_realtime.outgoing import Outgoing
+from stylobate_realtime.protocol import Codec, MalformedFrameError
+from stylobate_realtime.protocol.messages import ClientInfo, Command, Error, Reply
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.subscription import Subscription
+from stylobate_realtime.timers import TimerWheel
+from stylobate_realtime.wire.framing import Opcode, frame
+
+_log = get_logger("app")
+_BACKLOG = 128
+"""Commands waiting before the socket is not read any further."""
+
+
+class State(Enum):
+    """How far a session is."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    """Its connect was answered with an error: the next command, or the stale deadline, closes it."""
+    CLOSED = "closed"
+
+
+class Connection(Protocol):
+    """What a session needs of its socket."""
+
+    def write(self, data: bytes) -> bool:
+        """Write frames; False when the peer is too far behind."""
+        ...
+
+    def blocked_since(self) -> float:
+        """Return the time since which the peer takes too little; 0: it keeps up."""
+        ...
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Close after what was written."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection and what it has not taken."""
+        ...
+
+    def set_reading(self, reading: bool) -> None:
+        """Stop or resume taking bytes from the peer."""
+        ...
+
+
+class Handler(Protocol):
+    """Carries out commands; see ``commands.Commands``."""
+
+    async def run(self, session: "Session", command: Command) -> None:
+        """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
+        ...
+
+    def closed(self, session: "Session") -> None:
+        """Clear up behind the session. Called once, whatever ended it."""
+        ...
+
+    def refresh_presence(self, session: "Session") -> None:
+        """Renew the session's presence entries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions of a node share."""
+
+    settings: RealtimeSettings
+    handler: Handler
+    outgoing: Outgoing
+    wheel: TimerWheel
+    loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
+    """Seconds, monotonic: deadlines."""
+    random: random.Random
+    """Spreads first pings and refreshes."""
+
+
+class Session:
+    """See the module. Not bound to WebSocket: whole frames come in by :meth:`receive`."""
+
+    __slots__ = (
+        "_connection", "_context", "_expires_at", "_frames", "_inbox", "_is_dirty", "_is_reading", "_ping_at", "_pong_by",
+        "_presence_at", "_stale_at", "address", "client", "codec", "due", "principal", "renewal", "state", "subscriptions",
+        "token", "worker",
+    )  # fmt: skip
+
+    def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str) -> None:
+        self._context = context
+        self._connection = connection
+        self._frames: list[bytes] = []
+        self._inbox: deque[Command] | None = None  # made when a command must wait: most sessions are idle
+        self._is_dirty = False
+        self._is_reading = True
+        self._ping_at = self._pong_by = self._expires_at = self._presence_at = 0.0
+        self._stale_at = context.clock() + context.settings.stale_after_seconds
+        self.due = 0
+        self.codec = codec
+        self.address = address
+        """Where the client is; what its limits are counted on."""
+        self.client = ""
+        """This connection's id, once connected."""
+        self.principal: Principal = ANONYMOUS
+        self.token = ""
+        self.state = State.NEW
+        self.subscriptions: dict[str, Subscription] = {}
+        self.worker: asyncio.Task[None] | None = None
+        """Carries out its commands; None while there are none."""
+        self.renewal: asyncio.Task[None] | None = None
+        """Renews its presence entries; None while nothing is under way."""
+        context.wheel.schedule(self, self._stale_at)
+
+    @property
+    def info(self) -> ClientInfo:
+        """Who this is, for others."""
+        return ClientInfo(user=self.principal.id, client=self.client)
+
+    # what the client sends
+
+    def receive(self, payload: bytes) -> None:
+        """Take the payload of a frame: its commands are carried out in order, each after the one before."""
+        if self.state is State.CLOSED:
+            return
+        try:
+            commands = self.codec.decode(payload)
+        except MalformedFrameError:
+            self.end(codes.MALFORMED)
+            return
+        for command in commands:
+            if command.id == 0 and command.send is None:
+                self._pong(command)
+            else:
+                self._enqueue(command)
+
+    def _enqueue(self, command: Command) -> None:
+        if self.state is State.CLOSED:
+            return
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(command)
+        if self.worker is None:
+            self.worker = self._context.loop.create_task(self._work(self._inbox))
+        elif len(self._inbox) > _BACKLOG and self._is_reading:
+            self._is_reading = False
+            self._connection.set_reading(False)
+
+    def _pong(self, command: Command) -> None:
+        if self._pong_by and command == Command():
+            self._pong_by = 0.0
+        else:
+            self.end(codes.MALFORMED)
+
+    async def _work(self, inbox: deque[Command]) -> None:
+        try:
+            while inbox and self.state is not State.CLOSED:
+                await self._run(inbox.popleft())
+        finally:
+            self.worker = None
+            self._inbox = None
+            if not self._is_reading and self.state is not State.CLOSED:
+                self._is_reading = True
+                self._connection.set_reading(True)
+
+    async def _run(self, command: Command) -> None:
+        if self.state is State.REFUSED:
+            self.end(codes.MALFORMED)
+            return
+        try:
+            await self._context.handler.run(self, command)
+        except CommandRefusedError as refusal:
+            self._refuse(command, refusal.error)
+        except SessionEndedError as ending:
+            self.end(ending.disconnect)
+        except Exception:  # noqa: BLE001  a defect: logged here, and its text stays here
+            _log.exception("realtime_command_failed", client=self.client)
+            self._refuse(command, codes.INTERNAL)
+
+    def _refuse(self, command: Command, error: Error) -> None:
+        if command.id:
+            self.reply(Reply(id=command.id, error=error))
+        if self.state is State.NEW:
+            self.state = State.REFUSED
+
+    # what the client gets
+
+    def reply(self, reply: Reply) -> None:
+        """Queue a reply of this session's own."""
+        self.send(frame(Opcode.TEXT if self.codec.is_text else Opcode.BINARY, self.codec.encode(reply)))
+
+    def send(self, encoded: bytes) -> None:
+        """Queue a whole frame; everything queued within a loop turn leaves in one write, in order."""
+        self._frames.append(encoded)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._context.outgoing.add(self)
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        self._is_dirty = False
+        frames = self._frames
+        if not frames:
+            return
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        frames.clear()
+        if self.state is not State.CLOSED and not self._connection.write(data):
+            self.end(codes.SLOW)
+
+    # its life
+
+    def connected(self, client: str, principal: Principal, token: str, expires_at: float) -> None:
+        """Note who it is; deadlines run from here. ``expires_at`` is on the session's clock."""
+        settings = self._context.settings
+        now = self._context.clock()
+        self.client = client
+        self.state = State.CONNECTED
+        self.authenticated(principal, token, expires_at)
+        self._stale_at = 0.0
+        self._ping_at = now + settings.ping_interval_seconds * self._context.random.uniform(0.5, 1.0)
+        self._context.wheel.schedule(self, self._ping_at)
+
+    def authenticated(self, principal: Principal, token: str, expires_at: float) -> None:
+        """Note a new token of the same user."""
+        self.principal = principal
+        self.token = token
+        self._expires_at = expires_at + self._context.settings.expiry_grace_seconds
+        self._context.wheel.schedule(self, self._expires_at)
+
+    def keep_present(self) -> None:
+        """Renew presence from now on, the first time after a random part of the interval."""
+        if not self._presence_at:
+            interval = self._context.settings.presence_refresh_seconds
+            self._presence_at = self._context.clock() + interval * self._context.random.uniform(0.1, 1.0)
+            self._context.wheel.schedule(self, self._presence_at)
+
+    def tick(self, now: float) -> float:
+        """Do what is due; return the next deadline."""
+        if self.state is State.CLOSED:
+            return 0.0
+        ending = self._overdue(now)
+        if ending is not None:
+            self.end(ending)
+            return 0.0
+        settings = self._context.settings
+        if self._ping_at and now >= self._ping_at:
+            self._ping_at = now + settings.ping_interval_seconds
+            self._pong_by = now + settings.pong_timeout_seconds
+            self.send(_PINGS[self.codec.is_text])
+        if self._presence_at and now >= self._presence_at:
+            self._presence_at = now + settings.presence_refresh_seconds
+            self._context.handler.refresh_presence(self)
+        blocked = self._connection.blocked_since()
+        blocked_until = blocked + settings.write_timeout_seconds if blocked else 0.0
+        deadlines = (self._stale_at, self._ping_at, self._pong_by, self._expires_at, self._presence_at, blocked_until)
+        return min((deadline for deadline in deadlines if deadline), default=0.0)
+
+    def _overdue(self, now: float) -> Disconnect | None:
+        if self._stale_at and now >= self._stale_at:
+            return codes.STALE
+        if self._pong_by and now >= self._pong_by:
+            return codes.NO_PONG
+        if self._expires_at and now >= self._expires_at:
+            return codes.CONNECTION_EXPIRED
+        blocked = self._connection.blocked_since()
+        if blocked and now - blocked >= self._context.settings.write_timeout_seconds:
+            return codes.SLOW
+        return None
+
+    def blocked(self) -> None:
+        """Note that the peer takes too little: look again when its time is over."""
+        self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout_seconds)
+
+    def end(self, disconnect: Disconnect) -> None:
+        """Close the connection; what is queued goes out first, except to a slow client."""
+        if self.state is State.CLOSED:
+            return
+        if disconnect is codes.SLOW:
+            self.lost()
+            self._connection.abort()
+            return
+        self.flush()
+        if self.lost():  # else the flush found it slow
+            self._connection.close(disconnect)
+
+    def lost(self) -> bool:
+        """Note that the connection is gone or going: nothing more is sent. False when it was noted before."""
+        if self.state is State.CLOSED:
+            return False
+        self.state = State.CLOSED
+        self._frames.clear()
+        self._context.handler.closed(self)
+        return True
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its token is past its time: it lives on for the grace, for a new one to come."""
+        return bool(self._expires_at) and self._context.clock() >= self._expires_at - self._context.settings.expiry_grace_seconds
+
+    def ttl_s(self, expires_at: float) -> int:
+        """Return whole seconds until a time on the session's clock, at least 1."""
+        return max(1, math.ceil(expires_at - self._context.clock()))
+
+
+_PINGS: dict[bool, Any] = {True: frame(Opcode.TEXT, b"{}"), False: frame(Opcode.BINARY, b"\x00")}

@@ -1,0 +1,218 @@
+"""The manager of WebSocket connections on this node: sessions, deadlines, revocations, publications from services."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Self
+
+from stylobate import telemetry
+from stylobate.errors import (
+    InvalidInputError,
+    StylobateError,
+    TokenExpiredError,
+    UnauthenticatedError,
+    UnavailableError,
+    Violation,
+)
+from stylobate.health import Health
+from stylobate.logs import get_logger
+
+from stylobate_realtime import codes
+from stylobate_realtime.broker import Broadcast, Broker
+from stylobate_realtime.channel_commands import ChannelCommands
+from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.codes import SessionEndedError
+from stylobate_realtime.commands import Commands, Limits, Verifier
+from stylobate_realtime.hub import Hub
+from stylobate_realtime.outgoing import Outgoing
+from stylobate_realtime.payload import PayloadInvalidError, checked_payload
+from stylobate_realtime.presence import Presence
+from stylobate_realtime.protocol import Codec
+from stylobate_realtime.protocol.messages import Command
+from stylobate_realtime.session import Connection, Session, SessionContext
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.subscription import topic_of
+from stylobate_realtime.timers import TimerWheel
+
+_log = get_logger("app")
+_TICK_S = 1.0
+_CLOSES_PER_S = 500
+_SETTLE_S = 3.0
+_SLICE = 1000
+"""Sessions looked through before the loop gets its turn."""
+
+
+class WebSocketManager:
+    """See the module. Use :meth:`open`; :meth:`run_timers` and :meth:`run_revocations` must run beside it."""
+
+    def __init__(
+        self,
+        *,
+        settings: RealtimeSettings,
+        verifier: Verifier,
+        limits: Limits | None,
+        rules: ChannelRules,
+        broker: Broker,
+        presence: Presence,
+        version: str,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self._verifier = verifier
+        self._rules = rules
+        self._broker = broker
+        self._loop = asyncio.get_running_loop()
+        self._hub = Hub(broker)
+        self._channels = ChannelCommands(settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence)
+        self._commands = Commands(
+            settings=settings, verifier=verifier, limits=limits, registry=self, channels=self._channels, version=version,
+            clock=clock, now=now,
+        )  # fmt: skip
+        self._wheel = TimerWheel(clock)
+        self._chance = chance or random.Random()  # noqa: S311  spreads deadlines, hides nothing
+        self._context = SessionContext(
+            settings=settings, handler=self, outgoing=Outgoing(self._loop), wheel=self._wheel, loop=self._loop, clock=clock,
+            random=self._chance,
+        )  # fmt: skip
+        self._sessions: set[Session] = set()
+        self._users: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+        self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
+        self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
+        verifier.on_change(self._changed.set)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        settings: RealtimeSettings,
+        verifier: Verifier,
+        limits: Limits | None,
+        rules: ChannelRules,
+        broker: Broker,
+        presence: Presence,
+        version: str,
+    ) -> AsyncIterator[Self]:
+        """Return a manager; at the end every connection is closed and what it left behind is cleared up."""
+        manager = cls(
+            settings=settings, verifier=verifier, limits=limits, rules=rules, broker=broker, presence=presence, version=version
+        )
+        try:
+            yield manager
+        finally:
+            await manager.close()
+
+    async def close(self) -> None:
+        """Close what is still open, at once."""
+        for session in tuple(self._sessions):
+            session.end(codes.SHUTDOWN)
+        try:
+            await asyncio.wait_for(self._channels.settle(), _SETTLE_S)
+        except TimeoutError:
+            _log.warning("realtime_not_settled", cure="presence entries of this process expire by themselves")
+
+    # what the endpoint asks
+
+    def session(self, connection: Connection, codec: Codec, address: str) -> Session:
+        """Return a session for a socket that has just been opened."""
+        session = Session(self._context, connection, codec, address)
+        self._sessions.add(session)
+        self._connections.inc()
+        return session
+
+    def retire(self, session: Session) -> None:
+        """Close a session because this process stops: some time within the drain, so that not all come back at once."""
+        spread = min(self.settings.drain_seconds, len(self._sessions) / _CLOSES_PER_S)
+        self._loop.call_later(self._chance.uniform(0, spread), session.end, codes.SHUTDOWN)
+
+    # what sessions ask
+
+    async def run(self, session: Session, command: Command) -> None:
+        """Carry out a command."""
+        await self._commands.run(session, command)
+
+    def enter(self, user: str) -> None:
+        """Count a connection of a user. Raises SessionEndedError when the user has too many."""
+        limit = self.settings.connections_per_user
+        if limit and self._users[user] >= limit:
+            raise SessionEndedError(codes.CONNECTION_LIMIT)
+        self._users[user] += 1
+
+    def closed(self, session: Session) -> None:
+        """Forget a session and clear up behind it."""
+        self._sessions.discard(session)
+        self._connections.dec()
+        if session.client:
+            user = session.principal.id
+            self._users[user] -= 1
+            if not self._users[user]:
+                del self._users[user]
+        self._channels.closed(session)
+
+    def refresh_presence(self, session: Session) -> None:
+        """Renew the session's presence entries."""
+        self._channels.refresh_presence(session)
+
+    # what services ask
+
+    async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str]) -> None:
+        """Publish to a channel in nobody's name.
+
+        :param data: one JSON value.
+        :raises ChannelInvalidError, ChannelUnknownError, InvalidInputError: it cannot be published.
+        :raises RealtimeUnavailableError: the broker did not take it.
+        """
+        self._rules.declaration(channel)
+        try:
+            payload = checked_payload(data, self.settings.publication_bytes)
+        except PayloadInvalidError as error:
+            raise InvalidInputError(violations=(Violation("/data", str(error)),)) from None
+        await self._broker.publish(topic_of(tenant, channel), Broadcast("publication", payload, tags=dict(tags) or None))
+        self._publications.inc()
+
+    async def health(self) -> Health:
+        """Degraded while live messages do not pass."""
+        broker = await self._broker.health()
+        metrics = {"connections": float(len(self._sessions)), "channels": float(len(self._hub))}
+        return Health(broker.status, broker.details, metrics)
+
+    # background work
+
+    async def run_timers(self) -> None:
+        """Turn the wheel, for ever."""
+        while True:
+            self._wheel.advance()
+            await asyncio.sleep(_TICK_S)
+
+    async def run_revocations(self) -> None:
+        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.close_revoked()
+
+    async def close_revoked(self) -> None:
+        """Close every session whose token was revoked."""
+        for number, session in enumerate(tuple(self._sessions)):
+            if session.client and await self._is_revoked(session.token):
+                session.end(codes.INVALID_TOKEN)
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+
+    async def _is_revoked(self, token: str) -> bool:
+        try:
+            if self._verifier.cached(token) is None:
+                await self._verifier.verify(token)  # it fell out of memory, or has expired
+        except (TokenExpiredError, UnavailableError):
+            return False  # expiry has its own deadline; and what cannot be told is not held against it
+        except UnauthenticatedError:
+            return True
+        except StylobateError:
+            _log.exception("revocation_not_checked")
+        return False

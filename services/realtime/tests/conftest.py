@@ -1,0 +1,343 @@
+"""A node to test: real tokens, a real state contract over the local channel, a real server, unmodified SDK clients."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import centrifuge
+import jwt
+import pytest
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.timestamp_pb2 import Timestamp
+from jwt.algorithms import OKPAlgorithm
+from stylobate.api.auth.v1 import token_service_pb2 as tokens_pb2
+from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
+from stylobate.api.state.v1 import state_service_pb2 as state_pb2
+from stylobate.api.state.v1.state_service_pb2_grpc import (
+    StateServiceServicer,
+    StateServiceStub,
+    add_StateServiceServicer_to_server,
+)
+from stylobate.declarations.model import ChannelDeclaration
+from stylobate.errors import PermissionDeniedError
+from stylobate.identity import TokenVerifier
+from stylobate.identity.principal import Principal
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
+from stylobate_realtime.broker import Broker
+from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
+from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.endpoint import protocol_class
+from stylobate_realtime.presence import Presence
+from stylobate_realtime.presence.memory import MemoryPresence
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.websocket_manager import WebSocketManager
+
+PATIENCE_S = 5.0
+KEY_ID = "key-1"
+CHANNELS = {
+    "chat": ChannelDeclaration("chat", "test", "authenticated", "subscribers", presence=True, join_leave=True),
+    "news": ChannelDeclaration("news", "test", "public", "news:write"),
+    "orders": ChannelDeclaration("orders", "test", "state:orders"),
+    "closed": ChannelDeclaration("closed", "test"),
+}
+
+
+class Auth(TokenServiceServicer):
+    """Publishes one key, and revocations as they are added."""
+
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.changed = asyncio.Condition()
+        self.revoked: list[tokens_pb2.Revocation] = []
+
+    def token(self, user: str = "ann", *, session: str = "s1", ttl: float = 600.0, **claims: Any) -> str:
+        """Return an access token."""
+        now = time.time()
+        body = {
+            "iss": "stylobate", "aud": "stylobate", "sub": user, "tenant": "default", "sid": session, "jti": f"{session}-{now}",
+            "iat": int(now), "exp": now + ttl, "roles": ["user"], "scope": "",
+        } | claims  # fmt: skip
+        return jwt.encode(body, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": KEY_ID})
+
+    async def revoke(self, session: str) -> None:
+        """Revoke a session and tell every verifier."""
+        expires = Timestamp(seconds=int(time.time()) + 600)
+        kind = tokens_pb2.REVOCATION_KIND_SESSION
+        self.revoked.append(tokens_pb2.Revocation(kind=kind, id=session, tenant="default", expires_at=expires))
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def GetJwks(self, request: Any, context: Any) -> Any:  # noqa: N802  the RPC's name
+        """Return the key."""
+        jwk = {**json.loads(OKPAlgorithm.to_jwk(self.key.public_key())), "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
+        return tokens_pb2.GetJwksResponse(jwks=json.dumps({"keys": [jwk]}).encode())
+
+    async def ListRevocations(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return the list."""
+        return tokens_pb2.ListRevocationsResponse(revocations=self.revoked)
+
+    async def WatchRevocations(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Send the list, and again when it grows."""
+        while True:
+            sent = len(self.revoked)
+            yield tokens_pb2.WatchRevocationsResponse(revocations=self.revoked, complete=True)
+            async with self.changed:
+                await self.changed.wait_for(lambda sent=sent: len(self.revoked) > sent)
+
+
+class State(StateServiceServicer):
+    """Orders by owner: who asks for another's is refused."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+
+    async def GetState(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return what the caller owns of what was asked for."""
+        states = []
+        for key in request.keys:
+            owner = self.owners.get(key.key)
+            if owner is None:
+                continue
+            if owner != call().principal.id:
+                raise PermissionDeniedError
+            states.append(state_pb2.State(namespace=key.namespace, key=key.key, owner=owner))
+        return state_pb2.GetStateResponse(states=states)
+
+
+class Permissions:
+    """Grants what a test put in."""
+
+    def __init__(self) -> None:
+        self.granted: set[tuple[str, str]] = set()
+
+    async def allowed(self, principal: Principal, permission: str) -> bool:
+        """Return whether it was granted."""
+        return (principal.subject, permission) in self.granted
+
+
+class Limits:
+    """Refuses the subjects that a test names and keeps what was charged."""
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self.charged: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+
+    async def check(self, levels: Any, subjects: Any) -> Any:
+        """Charge."""
+        self.charged.append((tuple(levels), tuple(subjects)))
+        return SimpleNamespace(allowed=self.refused.isdisjoint(subjects))
+
+
+class NoService:
+    """Takes no service token: callers here are users."""
+
+    def verify(self, token: str) -> str:
+        """Refuse."""
+        raise AssertionError("no service calls")
+
+
+@dataclass
+class Platform:
+    """What several nodes share."""
+
+    verifier: TokenVerifier
+    state: Any
+    auth: Auth
+    orders: State
+    channels: Mapping[str, ChannelDeclaration] = field(default_factory=lambda: dict(CHANNELS))
+    permissions: Permissions = field(default_factory=Permissions)
+    limits: Limits = field(default_factory=Limits)
+    bus: MemoryBus = field(default_factory=MemoryBus)
+    presence: Presence = field(default_factory=lambda: MemoryPresence(timedelta(seconds=60), time.monotonic))
+
+
+@dataclass
+class Node:
+    """One process, so to say."""
+
+    manager: WebSocketManager
+    port: int
+    server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"ws://127.0.0.1:{self.port}/v1/realtime"
+
+    async def publish(self, channel: str, data: Any) -> None:
+        """Publish as a service would."""
+        await self.manager.publish("default", channel, json.dumps(data).encode(), {})
+
+
+class _Server(uvicorn.Server):
+    def capture_signals(self) -> Any:
+        return AsyncExitStack().__class__() if False else _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        """Leave signals alone."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave signals alone."""
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Platform]:
+    """Give what nodes share: keys and state objects behind local channels."""
+    auth, orders = Auth(), State()
+    users = Servicers()
+    users.register(
+        add_TokenServiceServicer_to_server,
+        auth,
+        {"GetJwks": RpcAccess.PUBLIC, "WatchRevocations": RpcAccess.PUBLIC, "ListRevocations": RpcAccess.PUBLIC},
+    )
+    auth_server = LocalServer(users)
+    await auth_server.start()
+    async with TokenVerifier.open(LocalChannel(auth_server)) as verifier:
+        await verifier.wait_ready()
+        servicers = Servicers(standard_interceptors(verifier, NoService()))
+        names = (method.name for method in state_pb2.DESCRIPTOR.services_by_name["StateService"].methods)
+        servicers.register(add_StateServiceServicer_to_server, orders, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
+        state_server = LocalServer(servicers)
+        await state_server.start()
+        yield Platform(verifier, StateServiceStub(CallerChannel(LocalChannel(state_server), Outgoing(None))), auth, orders)
+        await state_server.stop()
+        await auth_server.stop()
+
+
+@asynccontextmanager
+async def _serve(platform: Platform, settings: RealtimeSettings, broker: Broker, presence: Presence, port: int) -> Any:
+    manager = WebSocketManager.open(
+        settings=settings,
+        verifier=platform.verifier,
+        limits=platform.limits,
+        rules=ChannelRules(platform.channels, platform.permissions, platform.state),
+        broker=broker,
+        presence=presence,
+        version="1.2.3",
+    )
+    async with manager as opened, asyncio.TaskGroup() as background:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+        config = uvicorn.Config(
+            _no_http, ws=protocol_class(opened), lifespan="off", log_config=None, timeout_graceful_shutdown=3, http="httptools"
+        )
+        server = _Server(config)
+        serving = background.create_task(server.serve(sockets=[bound]))
+        tasks = [background.create_task(opened.run_timers()), background.create_task(opened.run_revocations())]
+        while not server.started:
+            await asyncio.sleep(0.001)
+        try:
+            yield Node(opened, bound.getsockname()[1], server)
+        finally:
+            server.should_exit = True
+            await serving
+            for task in tasks:
+                task.cancel()
+
+
+async def _no_http(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(platform: Platform) -> Serve:
+    """Give a maker of nodes on the memory broker: ``async with serve(**settings) as node``."""
+
+    def make(*, port: int = 0, broker: Broker | None = None, presence: Presence | None = None, **settings: Any) -> Any:
+        broker = broker or MemoryBroker(platform.bus)
+        return _serve(platform, RealtimeSettings(**settings), broker, presence or platform.presence, port)
+
+    return make
+
+
+@pytest.fixture
+async def node(serve: Serve) -> AsyncIterator[Node]:
+    """Give one node."""
+    async with serve() as node:
+        yield node
+
+
+class Watch(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):
+    """Keeps what an SDK client reports, in order, and waits for what should come."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self._more = asyncio.Event()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Take every ``on_…`` of the SDK's handlers."""
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
+
+        async def keep(context: Any) -> None:
+            self.events.append((name.removeprefix("on_"), context))
+            self._more.set()
+
+        return keep
+
+    def of(self, kind: str) -> list[Any]:
+        """Return what was reported of a kind."""
+        return [context for name, context in self.events if name == kind]
+
+    async def wait(self, kind: str, count: int = 1) -> Any:
+        """Return the n-th report of a kind, once it has come."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.of(kind)) < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.of(kind)[count - 1]
+
+
+@dataclass
+class Person:
+    """An SDK client with what it reported."""
+
+    client: centrifuge.Client
+    watch: Watch
+
+    async def subscribe(self, channel: str, **options: Any) -> tuple[centrifuge.Subscription, Watch]:
+        """Subscribe and wait for the answer, whichever it is."""
+        watch = Watch()
+        subscription = self.client.new_subscription(channel, events=watch, **options)
+        await subscription.subscribe()
+        async with asyncio.timeout(PATIENCE_S):
+            while subscription.state is centrifuge.SubscriptionState.SUBSCRIBING and not watch.of("error"):
+                await asyncio.sleep(0.001)
+        return subscription, watch
+
+
+Connect = Callable[..., Awaitable[Person]]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Give a maker of SDK clients; they disconnect after the test."""
+    people: list[Person] = []
+
+    async def make(url: str, token: str, *, wait: bool = True, **options: Any) -> Person:
+        watch = Watch()
+        person = Person(centrifuge.Client(url, events=watch, token=token, **options), watch)
+        people.append(person)
+        await person.client.connect()
+        if wait:
+            await watch.wait("connected")
+        return person
+
+    yield make
+    for person in people:
+        await person.client.disconnect()
