@@ -76,7 +76,7 @@ class PostgresStateStore:
             raise StateDataInvalidError.at("", f"cannot be kept: {error.args[0]}") from error
         except UnicodeDecodeError as error:
             raise StateDataInvalidError.at("", "is not UTF-8") from error
-        return [_outcome(row) for row in rows]
+        return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
 
     async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
         """See StateStore."""
@@ -119,12 +119,12 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _outcome(row: asyncpg.Record) -> Outcome:
+def _outcome(write: Write, row: asyncpg.Record) -> Outcome:
     version, status, owner, created_at, updated_at, first_version, seen, is_live = row
     if version is not None:
         return Written(version, status, owner, created_at, updated_at, first_version)
-    if seen is None:  # nothing was there when the statement began: either that was wrong to expect, or an insert was faster
-        return Refused(None)
+    if seen is None and write.expected == 0:
+        return Refused(None)  # nothing was there when the statement began; another's insert was faster
     return Refused(seen if is_live else 0)
 
 

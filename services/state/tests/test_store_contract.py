@@ -1,0 +1,211 @@
+"""What every store of state objects must do, over memory and real PostgreSQL."""
+
+import json
+
+import pytest
+from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, Written
+
+from .samples import deletion, write
+
+A = StateKey("default", "orders", "a")
+B = StateKey("default", "orders", "b")
+
+
+async def history(store, key, **query):
+    return await store.list_history(HistoryQuery(key, **{"limit": 100} | query))
+
+
+async def test_a_created_object_is_read_back_whole(store):
+    """Version 1, owner, status, data and times of a creation are what a read gives."""
+    (written,) = await store.write([write(A, 0, b'{"total": 5}', status="pending")])
+    state = (await store.read([A, B]))[A]
+    assert isinstance(written, Written)
+    assert (written.version, written.first_version, written.status, written.owner) == (1, 1, "pending", "ada")
+    assert (state.version, state.first_version, state.status, state.owner) == (1, 1, "pending", "ada")
+    assert json.loads(state.data) == {"total": 5}
+    assert (state.created_at, state.updated_at) == (written.created_at, written.updated_at)
+    assert state.created_at == state.updated_at
+    assert state.created_at.tzinfo is not None
+    assert not state.is_deleted
+
+
+async def test_keys_never_written_are_missing(store):
+    """Reading gives only what stands somewhere, also for an empty question and for a key asked twice."""
+    await store.write([write(A, 0)])
+    assert await store.read([]) == {}
+    assert list(await store.read([A, B, A])) == [A]
+
+
+async def test_an_exact_version_is_compared(store):
+    """Version n is replaced by n+1 when n was expected; any other expectation is told what stands there."""
+    await store.write([write(A, 0)])
+    (second,) = await store.write([write(A, 1, b"[2]")])
+    assert second.version == 2
+    assert await store.write([write(A, 1, b"[9]")]) == [Refused(2)]
+    assert await store.write([write(A, 7, b"[9]")]) == [Refused(2)]
+    assert json.loads((await store.read([A]))[A].data) == [2]
+    assert [entry.version for entry in await history(store, A)] == [2, 1]
+
+
+async def test_creating_what_exists_is_refused(store):
+    """Expected 0 means that nothing alive may stand there."""
+    await store.write([write(A, 0, b"[1]")])
+    assert await store.write([write(A, 0, b"[2]")]) == [Refused(1)]
+    assert json.loads((await store.read([A]))[A].data) == [1]
+
+
+async def test_changing_what_is_absent_is_refused(store):
+    """Neither an exact nor any version creates something."""
+    assert await store.write([write(A, 7), write(B, None)]) == [Refused(0), Refused(0)]
+    assert await store.read([A, B]) == {}
+    assert await history(store, A) == []
+
+
+async def test_any_version_keeps_the_status_of_the_moment(store):
+    """A write for any version takes the status that a transition has set meanwhile, and says so."""
+    await store.write([write(A, 0, status="pending")])
+    await store.write([write(A, 1, change=Change.TRANSITIONED, status="paid", event="pay", from_status="pending")])
+    (written,) = await store.write([write(A, None, b"[3]")])
+    assert (written.version, written.status) == (3, "paid")
+    assert (await store.read([A]))[A].status == "paid"
+    assert (await history(store, A))[0].to_status == "paid"
+
+
+async def test_any_version_holds_for_the_same_owner_only(store):
+    """Access was decided on the owner that was seen: when the key has changed hands the write is refused."""
+    await store.write([write(A, 0, owner="ada")])
+    await store.write([deletion(A)])
+    await store.write([write(A, 0, owner="bob")])
+    assert await store.write([write(A, None, b"[1]", owner="ada")]) == [Refused(3)]
+    assert (await store.read([A]))[A].owner == "bob"
+
+
+async def test_a_deletion_leaves_a_tombstone_and_the_version_goes_on(store):
+    """After delete and re-create the version is higher than ever, and the object is a new one with a new owner."""
+    (first,) = await store.write([write(A, 0, b"[1]", owner="ada")])
+    (gone,) = await store.write([deletion(A)])
+    tombstone = (await store.read([A]))[A]
+    assert (gone.version, tombstone.version, tombstone.is_deleted, tombstone.data) == (2, 2, True, b"null")
+    assert await store.write([deletion(A), write(B, 2)]) == [Refused(0), Refused(0)]
+    assert await store.write([write(A, 2)]) == [Refused(0)]
+
+    (again,) = await store.write([write(A, 0, b"[3]", owner="bob", status="fresh")])
+    state = (await store.read([A]))[A]
+    assert (again.version, again.first_version, again.owner, again.status) == (3, 3, "bob", "fresh")
+    assert (state.version, state.first_version, state.owner, state.is_deleted) == (3, 3, "bob", False)
+    assert state.created_at >= first.created_at
+    assert state.created_at == state.updated_at
+
+
+async def test_history_tells_every_change(store):
+    """Each version stands in the history with change, event, statuses, data, actor, time and event id."""
+    writes = [
+        write(A, 0, b"[1]", status="pending", actor="ada"),
+        write(A, 1, b"[2]", actor="bob"),
+        write(A, 2, b"[3]", change=Change.TRANSITIONED, status="paid", event="pay", from_status="pending"),
+        deletion(A, 3, actor="root"),
+    ]
+    times = [(await store.write([one]))[0].updated_at for one in writes]
+    entries = await history(store, A)
+    told = [(e.version, e.change, e.event, e.from_status, e.to_status, e.data, e.actor) for e in entries]
+    assert told == [
+        (4, Change.DELETED, "", "paid", "", b"", "root"),
+        (3, Change.TRANSITIONED, "pay", "pending", "paid", b"[3]", "ada"),
+        (2, Change.UPDATED, "", "pending", "pending", b"[2]", "bob"),
+        (1, Change.CREATED, "", "", "pending", b"[1]", "ada"),
+    ]
+    assert [e.event_id for e in reversed(entries)] == [one.event_id for one in writes]
+    assert [e.time for e in reversed(entries)] == times == sorted(times)
+
+
+async def test_history_is_paged_and_bounded(store):
+    """``limit`` cuts, ``before`` goes on behind a page, ``since`` hides what came before."""
+    for version in range(5):
+        await store.write([write(A, version)])
+    assert [e.version for e in await history(store, A, limit=2)] == [5, 4]
+    assert [e.version for e in await history(store, A, limit=2, before=4)] == [3, 2]
+    assert [e.version for e in await history(store, A, since=3)] == [5, 4, 3]
+    assert [e.version for e in await history(store, A, since=3, before=4)] == [3]
+
+
+async def test_answers_come_in_the_order_of_the_batch(store):
+    """Locks are taken in the order of keys; answers stay with their writes, and a refusal touches no neighbour."""
+    names = ["m", "a", "z", "b", "y"]
+    keys = [StateKey("default", "orders", name) for name in names]
+    await store.write([write(keys[2], 0)])
+    outcomes = await store.write([write(key, 0, json.dumps(key.key).encode()) for key in keys])
+    assert [isinstance(outcome, Written) for outcome in outcomes] == [True, True, False, True, True]
+    assert outcomes[2] == Refused(1)
+    found = await store.read(keys)
+    assert [json.loads(found[key].data) for key in keys] == ["m", "a", {}, "b", "y"]
+
+
+async def test_a_row_that_cannot_be_kept_leaves_the_batch_unwritten(store):
+    """Bad data fails the statement with a typed error and nothing of it stays, so that the batch can be tried row by row."""
+    with pytest.raises(StateDataInvalidError):
+        await store.write([write(A, 0), write(B, 0, b'{"broken')])
+    assert await store.read([A, B]) == {}
+    assert await history(store, A) == []
+    assert isinstance((await store.write([write(A, 0)]))[0], Written)
+
+
+@pytest.mark.parametrize(
+    "number", ["9007199254740993", "123456789012345678901234567890", "0.1", "1.10", "0.12345678901234567890123", "-0.5"]
+)
+async def test_numbers_survive_digit_for_digit(store, number):
+    """No number passes through a double on its way: not beyond 2**53, not with many or trailing decimals."""
+    await store.write([write(A, 0, f'{{"n": {number}}}'.encode())])
+    assert f": {number}}}".encode() in (await store.read([A]))[A].data
+    assert f": {number}}}".encode() in (await history(store, A))[0].data
+
+
+async def test_a_late_duplicate_is_refused(store):
+    """The same write delivered again after others changes nothing, whatever it expected."""
+    create, change = write(A, 0, b"[1]"), write(A, 1, b"[2]")
+    await store.write([create])
+    await store.write([change])
+    assert await store.write([create]) == [Refused(2)]
+    assert await store.write([change]) == [Refused(2)]
+    await store.write([write(A, 2, b"[3]")])
+    assert await store.write([change]) == [Refused(3)]
+    assert [entry.version for entry in await history(store, A)] == [3, 2, 1]
+
+
+async def test_tenants_never_meet(store):
+    """The same namespace and key of two tenants are two objects: in reads, writes, lists and history."""
+    mine, theirs = StateKey("one", "orders", "a"), StateKey("two", "orders", "a")
+    await store.write([write(mine, 0, b"[1]")])
+    assert await store.read([theirs]) == {}
+    assert await store.write([write(theirs, 1), deletion(StateKey("two", "orders", "a2"))]) == [Refused(0), Refused(0)]
+    await store.write([write(theirs, 0, b"[2]"), write(mine, 1, b"[3]")])
+    found = await store.read([mine, theirs])
+    assert [(found[key].version, found[key].data) for key in (mine, theirs)] == [(2, b"[3]"), (1, b"[2]")]
+    assert [state.key for state in await store.list_states(ListQuery("two", "orders", 10))] == [theirs]
+    assert [entry.version for entry in await history(store, theirs)] == [1]
+
+
+async def test_lists_are_filtered_sorted_and_paged(store):
+    """Living objects of one namespace by code points of their keys; status, owner, ``after`` and limit are part of the query."""
+    names = ["b", "a", "B", "ä", "c", "gone", "other"]
+    await store.write([write(StateKey("default", "orders", name), 0, status="new") for name in names])
+    await store.write([write(StateKey("default", "elsewhere", "a"), 0)])
+    await store.write([deletion(StateKey("default", "orders", "gone"))])
+    await store.write([write(StateKey("default", "orders", "bobs"), 0, owner="bob", status="old")])
+
+    async def keys(**query):
+        query = {"limit": 10} | query
+        return [state.key.key for state in await store.list_states(ListQuery("default", "orders", **query))]
+
+    assert await keys() == ["B", "a", "b", "bobs", "c", "other", "ä"]
+    assert await keys(limit=2) == ["B", "a"]
+    assert await keys(limit=2, after="a") == ["b", "bobs"]
+    assert await keys(owner="bob") == ["bobs"]
+    assert await keys(owner="ada", status="old") == []
+    assert await keys(status="old") == ["bobs"]
+    assert await keys(status="new", owner="ada", after="c") == ["other", "ä"]
+
+
+async def test_the_store_says_how_it_is(store):
+    """Health answers without raising."""
+    assert (await store.health()).status == "healthy"
