@@ -1,7 +1,8 @@
 """The call that is being served: what crosses with it and what it may use."""
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stylobate.identity.principal import ANONYMOUS, Principal
 
@@ -32,6 +33,8 @@ class Call:
     """How many hooks this call is under."""
     act_for: str = ""
     """Passed on for work in a service's own name."""
+    metadata: Mapping[str, str | bytes] = field(default_factory=dict)
+    """Everything that came with the call, as it came: nothing in here is verified."""
 
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)

@@ -1,0 +1,38 @@
+"""gRPC between services, in one process or across the network, through one pipeline."""
+
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.call import Call, call, current_call
+from stylobate.rpc.caller import CallerChannel
+from stylobate.rpc.channel import open_channel
+from stylobate.rpc.interceptors import HookRecursionError, standard_interceptors
+from stylobate.rpc.local import LocalChannel, LocalServer
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Interceptor, Method
+from stylobate.rpc.outgoing import Outgoing
+from stylobate.rpc.server import GrpcServer, build_server
+from stylobate.rpc.servicers import Servicers
+from stylobate.rpc.status import from_rpc_error, to_status
+from stylobate.rpc.tls import TlsSettings
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "Behaviour",
+    "Call",
+    "CallerChannel",
+    "GrpcServer",
+    "HookRecursionError",
+    "Interceptor",
+    "LocalChannel",
+    "LocalServer",
+    "Method",
+    "Outgoing",
+    "RpcAccess",
+    "Servicers",
+    "TlsSettings",
+    "build_server",
+    "call",
+    "current_call",
+    "from_rpc_error",
+    "open_channel",
+    "standard_interceptors",
+    "to_status",
+]

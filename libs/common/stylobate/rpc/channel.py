@@ -1,0 +1,99 @@
+"""Channels to services in other processes."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import grpc.aio
+import orjson
+
+from stylobate.resilience import CircuitBreaker
+from stylobate.rpc.breaker import BreakerChannel
+from stylobate.rpc.method import MAX_MESSAGE_BYTES
+from stylobate.rpc.tls import TlsSettings
+
+IDEMPOTENT_METHODS = (
+    "stylobate.api.actions.v1.ActionService/GetAction",
+    "stylobate.api.actions.v1.ActionService/ListActions",
+    "stylobate.api.actions.v1.ModuleService/ListModules",
+    "stylobate.api.auth.v1.AccessService/CheckAccess",
+    "stylobate.api.auth.v1.AuthService/GetMe",
+    "stylobate.api.auth.v1.TokenService/GetJwks",
+    "stylobate.api.auth.v1.TokenService/ListRevocations",
+    "stylobate.api.state.v1.StateService/GetState",
+    "stylobate.api.state.v1.StateService/ListHistory",
+    "stylobate.api.state.v1.StateService/ListStates",
+)
+"""Reads: tried again by the transport when the target is unavailable. A mutation never is: it may have happened."""
+
+MAX_METADATA_BYTES = 64 * 1024
+"""Errors travel with their details in trailing metadata; the transport's own default of 8 KiB is too small for many findings."""
+
+_ATTEMPTS = 3
+_KEEPALIVE = timedelta(seconds=20)
+_KEEPALIVE_TIMEOUT = timedelta(seconds=5)
+_RECONNECT = (timedelta(milliseconds=100), timedelta(seconds=2))
+
+
+def open_channel(
+    target: str,
+    *,
+    tls: TlsSettings | None = None,
+    idempotent: Iterable[str] = IDEMPOTENT_METHODS,
+    breaker: CircuitBreaker | None = None,
+) -> grpc.aio.Channel:
+    """Return a channel; connects when first used. Needs a running loop.
+
+    :param target: ``host:port``, ``dns:///name:port`` (every address of a headless service in turn) or ``unix:/path``.
+    :param tls: None: no encryption. Not used for a unix socket, which the file system guards.
+    :param idempotent: the full names of the methods (``package.Service/Method``) that may be sent more than once.
+    :param breaker: of this target; None: one with the defaults.
+    :raises OSError: a TLS file cannot be read.
+    """
+    options = channel_options(idempotent)
+    if tls is None or target.startswith("unix:"):
+        channel = grpc.aio.insecure_channel(target, options=options)
+    else:
+        if tls.server_name:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))
+        channel = grpc.aio.secure_channel(target, tls.channel_credentials(), options=options)
+    return BreakerChannel(channel, breaker or CircuitBreaker(target))
+
+
+def channel_options(idempotent: Iterable[str] = IDEMPOTENT_METHODS) -> list[tuple[str, Any]]:
+    """Return the options of a channel; times in milliseconds as gRPC wants them."""
+    return [
+        ("grpc.service_config", orjson.dumps(service_config(idempotent)).decode()),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+        ("grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", _milliseconds(_RECONNECT[0])),
+        ("grpc.min_reconnect_backoff_ms", _milliseconds(_RECONNECT[0])),
+        ("grpc.max_reconnect_backoff_ms", _milliseconds(_RECONNECT[1])),
+        ("grpc.dns_min_time_between_resolutions_ms", _milliseconds(timedelta(seconds=2))),
+    ]
+
+
+def service_config(idempotent: Iterable[str]) -> dict[str, Any]:
+    """Return the gRPC service config: turns over the addresses, retries for the methods named."""
+    names = [dict(zip(("service", "method"), name.lstrip("/").split("/"), strict=True)) for name in idempotent]
+    retry = {
+        "maxAttempts": _ATTEMPTS,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "0.5s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": retry}]
+    return config
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)

@@ -1,0 +1,41 @@
+"""The pipeline that every call passes, outermost first: trace, metrics, errors, deadline, identity."""
+
+from stylobate.rpc.interceptors.deadline import DeadlineInterceptor
+from stylobate.rpc.interceptors.errors import ErrorsInterceptor
+from stylobate.rpc.interceptors.identity import HookRecursionError, IdentityInterceptor, ServiceTokens, UserTokens
+from stylobate.rpc.interceptors.metrics import MetricsInterceptor, RpcMetrics
+from stylobate.rpc.interceptors.trace import TraceInterceptor
+from stylobate.rpc.method import Interceptor
+from stylobate.telemetry import collector
+
+__all__ = [
+    "DeadlineInterceptor",
+    "ErrorsInterceptor",
+    "HookRecursionError",
+    "IdentityInterceptor",
+    "MetricsInterceptor",
+    "RpcMetrics",
+    "ServiceTokens",
+    "TraceInterceptor",
+    "UserTokens",
+    "standard_interceptors",
+]
+
+
+def standard_interceptors(
+    users: UserTokens, services: ServiceTokens, *, sample_ratio: float = 0.0, metrics: RpcMetrics | None = None
+) -> tuple[Interceptor, ...]:
+    """Return the pipeline.
+
+    :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
+    :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
+    :param sample_ratio: the share of calls without a trace of their own that is sampled.
+    :param metrics: where calls are counted; None: the process's metrics.
+    """
+    return (
+        TraceInterceptor(sample_ratio),
+        MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
+        ErrorsInterceptor(),
+        DeadlineInterceptor(),
+        IdentityInterceptor(users, services),
+    )

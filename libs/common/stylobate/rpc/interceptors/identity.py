@@ -1,0 +1,134 @@
+"""Who calls: verifies the tokens that came with a call and holds each method to its access."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import grpc
+
+from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, MAX_HOOK_DEPTH, SERVICE_TOKEN, Call, current_call
+from stylobate.rpc.method import Behaviour, Context, Method
+
+_BEARER = "bearer "
+_MAX_KEPT = 10_000
+
+
+class UserTokens(Protocol):
+    """What is used of :class:`stylobate.identity.TokenVerifier`."""
+
+    def cached(self, token: str) -> Principal | None:
+        """Return whom a token stands for if it was verified before; raises TokenRevokedError."""
+
+    async def verify(self, token: str) -> Principal:
+        """Return whom a token stands for; raises an UnauthenticatedError, or UnavailableError without keys."""
+
+
+class ServiceTokens(Protocol):
+    """What is used of :class:`stylobate.identity.ServiceIdentity`."""
+
+    def verify(self, token: str) -> str:
+        """Return the name of the service that signed the token; raises TokenInvalidError."""
+
+
+class HookRecursionError(StylobateError):
+    """Hooks that set off hooks, deeper than allowed."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "HOOK_RECURSION"
+    default_detail = f"Hooks may set off each other {MAX_HOOK_DEPTH} deep, not deeper."
+    cure = "Look for two hooks that change what the other one listens to."
+
+
+class IdentityInterceptor:
+    """Fills principal, authorization, act_for and hook depth of the call.
+
+    No credential: anonymous. A service token alone: the service in its own name, for ``act_for`` where that is given. A
+    bearer token: its subject, and beside a service token ``via`` that service. ``act_for`` of anyone else counts for nothing.
+    """
+
+    def __init__(self, users: UserTokens, services: ServiceTokens) -> None:
+        self._users = users
+        self._services = services
+        self._through: dict[tuple[str, str], tuple[Principal, Principal]] = {}
+
+    def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
+        """Return the behaviour that knows its caller, or refuses it."""
+        access = method.access
+
+        async def public(data: bytes, context: Context) -> bytes:
+            call = _call(context)
+            _check_depth(call, call.metadata.get(HOOK_DEPTH))
+            return await inner(data, context)
+
+        async def behaviour(data: bytes, context: Context) -> bytes:
+            call = _call(context)
+            metadata = call.metadata
+            token = metadata.get(SERVICE_TOKEN)
+            authorization = metadata.get(AUTHORIZATION)
+            service = self._services.verify(token) if isinstance(token, str) else ""
+            _check_depth(call, metadata.get(HOOK_DEPTH))
+            if not service and access is RpcAccess.SERVICE:
+                raise _refused(authorization)
+            if authorization:
+                await self._set_user(call, authorization, service)
+            elif service:
+                act_for = metadata.get(ACT_FOR, "")
+                call.act_for = act_for if isinstance(act_for, str) else ""
+                call.principal = self._service(service, call.act_for)
+            elif access is not RpcAccess.OPTIONAL:
+                raise UnauthenticatedError
+            return await inner(data, context)
+
+        return public if access is RpcAccess.PUBLIC else behaviour
+
+    async def _set_user(self, call: Call, authorization: str | bytes, service: str) -> None:
+        if not isinstance(authorization, str) or authorization[:7].lower() != _BEARER:
+            raise TokenInvalidError("The authorization is not a bearer token.")
+        token = authorization[7:]
+        principal = self._users.cached(token) or await self._users.verify(token)
+        call.authorization = authorization
+        call.principal = self._through_service(token, principal, service) if service else principal
+
+    def _through_service(self, token: str, principal: Principal, service: str) -> Principal:
+        """Return the principal with ``via``; kept, since the same caller comes through the same service again and again."""
+        kept = self._through.get((token, service))
+        if kept is not None and kept[0] is principal:
+            return kept[1]
+        if len(self._through) >= _MAX_KEPT:
+            self._through.clear()
+        through = principal.with_via(service)
+        self._through[token, service] = (principal, through)
+        return through
+
+    def _service(self, name: str, act_for: str) -> Principal:
+        return Principal(kind=PrincipalKind.SERVICE, id=f"service:{name}", via=name, act_for=act_for)
+
+
+def _call(context: Context) -> Call:
+    """Return the call; begun here where no trace interceptor stands before."""
+    call = current_call.get()
+    if call is None:
+        call = Call()
+        call.metadata = _mapping(context.invocation_metadata())
+        current_call.set(call)
+    return call
+
+
+def _mapping(metadata: Any) -> Mapping[str, str | bytes]:
+    return dict(metadata or ())
+
+
+def _check_depth(call: Call, depth: str | bytes | None) -> None:
+    if depth is None:
+        return
+    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) > MAX_HOOK_DEPTH:
+        raise HookRecursionError
+    call.hook_depth = int(depth)
+
+
+def _refused(authorization: str | bytes | None) -> StylobateError:
+    if authorization:
+        return PermissionDeniedError("Only services of the platform may call this.")
+    return UnauthenticatedError("A service token is needed.")

@@ -1,0 +1,61 @@
+"""What goes with every call that a service makes."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call
+from stylobate.rpc.method import Metadata
+
+
+class OwnToken(Protocol):
+    """What is used of :class:`stylobate.identity.ServiceIdentity`."""
+
+    def token(self) -> str:
+        """Return a token that proves this service; made without a round trip."""
+
+
+class Outgoing:
+    """Makes the metadata: this service's token, and what the call being served brought along.
+
+    That is the caller's bearer token, request id, trace, hook depth, and without a bearer token whom it acts for.
+    """
+
+    def __init__(self, identity: OwnToken | None) -> None:
+        self._identity = identity
+        self._alone: tuple[str, Metadata] = ("", ())
+
+    def metadata(self, call: Call | None, explicit: Sequence[tuple[str, str | bytes]] = ()) -> Metadata:
+        """Return the metadata of a call.
+
+        :param call: the call being served; None outside of any.
+        :param explicit: wins over what stands here under the same key.
+        """
+        made = self._own() if call is None else (*self._own(), *_of(call))
+        if not explicit:
+            return made
+        given = tuple((key, value) for key, value in explicit)
+        keys = {key for key, _ in given}
+        return (*(pair for pair in made if pair[0] not in keys), *given)
+
+    def _own(self) -> Metadata:
+        if self._identity is None:
+            return ()
+        token = self._identity.token()
+        if self._alone[0] is not token:
+            self._alone = (token, ((SERVICE_TOKEN, token),))
+        return self._alone[1]
+
+
+def _of(call: Call) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    if call.authorization:
+        pairs.append((AUTHORIZATION, call.authorization))
+    elif call.act_for:
+        pairs.append((ACT_FOR, call.act_for))
+    if call.request_id:
+        pairs.append((REQUEST_ID, call.request_id))
+    if call.traceparent:
+        pairs.append((TRACEPARENT, call.traceparent))
+    if call.hook_depth:
+        pairs.append((HOOK_DEPTH, str(call.hook_depth)))
+    return pairs

@@ -1,0 +1,132 @@
+"""Real gRPC servers: TCP and unix sockets, health, reflection, a clean context and a graceful end."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import Context as EmptyContext
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection as reflecting
+
+from stylobate.rpc.channel import MAX_METADATA_BYTES
+from stylobate.rpc.method import MAX_MESSAGE_BYTES
+from stylobate.rpc.servicers import Servicers
+from stylobate.rpc.tls import TlsSettings
+
+MAX_CONNECTION_AGE = timedelta(seconds=30)
+"""After which a client has to connect anew: only so does a client of a headless service find new replicas."""
+GRACE = timedelta(seconds=10)
+
+
+class GrpcServer(grpc.aio.Server):
+    """A ``grpc.aio`` server that starts in a clean context and tells its health service when it ends."""
+
+    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta) -> None:
+        self._inner = inner
+        self._grace = grace
+        self._services = ("", *servicers.services)
+        self._health = health.aio.HealthServicer()
+        self.ports: dict[str, int] = {}
+        """The port behind each address; 1 for a unix socket."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, inner)
+
+    async def start(self) -> None:
+        """Serve. Handlers get the context of whoever starts the server, so it is started from an empty one."""
+        await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
+        await self.set_serving(is_serving=True)
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        """Tell clients of the health service whether to send calls here; readiness, in other words."""
+        status = health_pb2.HealthCheckResponse
+        for service in self._services:
+            await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Accept no more calls, wait for those under way, then end what is left.
+
+        :param grace: seconds; None: what the server was built with.
+        """
+        await self._health.enter_graceful_shutdown()
+        await self._inner.stop(self._grace.total_seconds() if grace is None else grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  grpc's signature
+        """Wait until stopped; returns whether ``timeout`` seconds passed first."""
+        return await self._inner.wait_for_termination(timeout)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add handlers that stand outside the pipeline. Before the start only."""
+        self._inner.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
+    ) -> None:
+        """Add handlers that stand outside the pipeline. Before the start only."""
+        self._inner.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listen without encryption; returns the port. Raises RuntimeError when the address is taken."""
+        self.ports[address] = port = self._inner.add_insecure_port(address)
+        return port
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        """Listen with TLS; returns the port. Raises RuntimeError when the address is taken."""
+        self.ports[address] = port = self._inner.add_secure_port(address, server_credentials)
+        return port
+
+
+def build_server(
+    servicers: Servicers,
+    *,
+    addresses: Sequence[str],
+    tls: TlsSettings | None = None,
+    reflection: bool = False,
+    max_connection_age: timedelta = MAX_CONNECTION_AGE,
+    grace: timedelta = GRACE,
+    reuse_port: bool = False,
+) -> GrpcServer:
+    """Return a server for everything registered so far; ``start`` it, then find its ports in ``ports``. Needs a running loop.
+
+    :param addresses: ``host:port`` (0 for a free port) and ``unix:/path``.
+    :param tls: None: no encryption. Not used for unix sockets, which the file system guards.
+    :param reflection: whether anyone may ask for the contracts (development).
+    :param grace: what calls under way are given when a connection is too old and when the server stops.
+    :param reuse_port: whether other processes may listen on the same ports (workers).
+    :raises RuntimeError: an address is taken or cannot be listened on.
+    :raises OSError: a TLS file cannot be read.
+    """
+    inner = grpc.aio.server(
+        handlers=(servicers.generic_handler(),),
+        options=server_options(max_connection_age, grace, reuse_port=reuse_port),
+    )
+    server = GrpcServer(inner, servicers, grace)
+    if reflection:
+        names = (*servicers.services, health.SERVICE_NAME, reflecting.SERVICE_NAME)
+        reflecting.enable_server_reflection(names, inner)
+    credentials = None if tls is None else tls.server_credentials()
+    for address in addresses:
+        if credentials is None or address.startswith("unix:"):
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
+    return server
+
+
+def server_options(max_connection_age: timedelta, grace: timedelta, *, reuse_port: bool) -> list[tuple[str, int]]:
+    """Return the options of a server; times in milliseconds as gRPC wants them."""
+    return [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+        ("grpc.max_connection_age_ms", round(max_connection_age.total_seconds() * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(grace.total_seconds() * 1000)),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.so_reuseport", int(reuse_port)),
+    ]

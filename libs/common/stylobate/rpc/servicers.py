@@ -1,0 +1,146 @@
+"""The servicers of a process: every method with its access, bound once to the pipeline."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from stylobate.errors import InvalidInputError
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
+
+Handler = grpc.RpcMethodHandler  # what generated code registers
+
+
+class Servicers:
+    """Takes generated services and gives one bound chain per method, to the local server and to real ones alike.
+
+    :param interceptors: outermost first.
+    """
+
+    def __init__(self, interceptors: Sequence[Interceptor] = ()) -> None:
+        self._interceptors = tuple(interceptors)
+        self._methods: dict[str, tuple[Method, Behaviour]] = {}
+        self._bound: dict[str, Behaviour] = {}
+
+    def register(
+        self, add_to_server: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]
+    ) -> None:
+        """Serve a servicer.
+
+        :param add_to_server: the generated ``add_XServicer_to_server``.
+        :param access: for each method, by its bare name, how far it is open.
+        :raises ValueError: a method without an access, an access without a method, a service registered before, or a
+            method that streams requests.
+        """
+        offered = _Registration()
+        add_to_server(servicer, cast("grpc.aio.Server", offered))
+        for service, handlers in offered.services.items():
+            if missing := sorted(handlers.keys() - access.keys()):
+                raise ValueError(f"{service}: no access given for {', '.join(missing)}")
+            if unknown := sorted(access.keys() - handlers.keys()):
+                raise ValueError(f"{service} has no method {', '.join(unknown)}")
+            for name, handler in handlers.items():
+                self._add(f"/{service}/{name}", handler, access[name])
+
+    def _add(self, full_name: str, handler: "Handler[Any, Any]", access: RpcAccess) -> None:
+        if full_name in self._methods:
+            raise ValueError(f"{full_name} is registered already")
+        if handler.request_streaming:
+            raise ValueError(f"{full_name} streams its requests; only single requests are served")
+        method = Method(full_name, handler.request_streaming, handler.response_streaming, access)
+        self._methods[full_name] = (method, _stream(handler) if handler.response_streaming else _unary(handler))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The full names of the services, in the order of registration."""
+        return tuple(dict.fromkeys(method.service for method, _ in self._methods.values()))
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Every method."""
+        return tuple(method for method, _ in self._methods.values())
+
+    def behaviour(self, full_name: str) -> Behaviour | None:
+        """Return the method's chain, bound at the first call; None for an unknown method. Needs a running loop."""
+        bound = self._bound.get(full_name)
+        if bound is None and (known := self._methods.get(full_name)) is not None:
+            method, bound = known
+            for interceptor in reversed(self._interceptors):
+                bound = interceptor.bind(bound, method)
+            self._bound[full_name] = bound
+        return bound
+
+    def generic_handler(self) -> grpc.GenericRpcHandler:
+        """Return what a real ``grpc.aio`` server serves all of it with. Needs a running loop."""
+        handlers: dict[str, Handler[Any, Any]] = {}
+        for full_name, (method, _) in self._methods.items():
+            behaviour = self.behaviour(full_name)
+            if behaviour is not None:
+                make = grpc.unary_stream_rpc_method_handler if method.response_streaming else grpc.unary_unary_rpc_method_handler
+                handlers[full_name] = make(behaviour)  # no (de)serializer: the chain takes and gives bytes
+        return _Handlers(handlers)
+
+
+class _Registration:
+    """Stands in for a server while generated code registers its handlers."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, Mapping[str, Handler[Any, Any]]] = {}
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: object) -> None:
+        """Ignore: the same handlers come by name below."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: "Mapping[str, Handler[Any, Any]]") -> None:
+        """Take the handlers of a service."""
+        self.services[service_name] = method_handlers
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """All methods of a :class:`Servicers`, for a real server."""
+
+    def __init__(self, handlers: "Mapping[str, Handler[Any, Any]]") -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler[Any, Any] | None":
+        """Return the handler of the method; None makes the server answer UNIMPLEMENTED."""
+        return self._handlers.get(handler_call_details.method)
+
+
+def _unary(handler: "Handler[Any, Any]") -> Behaviour:
+    serve: Any = handler.unary_unary
+    decode: Any = handler.request_deserializer
+    encode: Any = handler.response_serializer
+
+    async def behaviour(data: bytes, context: Context) -> bytes:
+        try:
+            request = decode(data)
+        except DecodeError as error:
+            raise InvalidInputError("The request message cannot be decoded.") from error
+        return cast("bytes", encode(await serve(request, context)))
+
+    return behaviour
+
+
+def _stream(handler: "Handler[Any, Any]") -> Behaviour:
+    serve: Any = handler.unary_stream
+    decode: Any = handler.request_deserializer
+    encode: Any = handler.response_serializer
+    if not inspect.isasyncgenfunction(serve):
+        raise ValueError(f"{serve!r} must be an async generator")
+
+    async def behaviour(data: bytes, context: Context) -> bytes:
+        try:
+            request = decode(data)
+        except DecodeError as error:
+            raise InvalidInputError("The request message cannot be decoded.") from error
+        async with aclosing(serve(request, context)) as messages:
+            async for message in messages:
+                await context.write(encode(message))
+        return b""
+
+    return behaviour

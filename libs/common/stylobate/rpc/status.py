@@ -1,0 +1,128 @@
+"""Typed errors to ``google.rpc.Status`` and back.
+
+A :class:`StylobateError` travels as its gRPC code and text, with ``ErrorInfo``, ``BadRequest`` and ``RetryInfo`` as details
+in the trailing metadata (``grpc-status-details-bin``). A status without details comes from the transport or from a foreign
+server; it becomes the error of the same code.
+"""
+
+from datetime import timedelta
+
+import grpc
+import grpc.aio
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # type: ignore[import-untyped]  # has no stubs
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # has no stubs
+
+from stylobate.errors import (
+    CancelledCallError,
+    DeadlineExceededError,
+    InternalError,
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    StylobateError,
+    UnauthenticatedError,
+    UnavailableError,
+    Violation,
+)
+
+DETAILS_KEY = "grpc-status-details-bin"
+RETRY_AFTER = timedelta(seconds=1)
+"""After which a caller may try again when the transport failed."""
+
+_MAX_VIOLATIONS = 100  # a status travels in headers, which are small
+_MAX_TEXT = 1000
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
+    grpc.StatusCode.CANCELLED: CancelledCallError,
+    grpc.StatusCode.UNKNOWN: InternalError,
+    grpc.StatusCode.INTERNAL: InternalError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+}
+
+
+def to_status(error: StylobateError, *, domain: str = "") -> Status:
+    """Return the status that carries the error.
+
+    :param domain: of the service that speaks, for an error that names none.
+    """
+    details = [ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=error.metadata)]
+    status = Status(code=error.code.value[0], message=error.detail[:_MAX_TEXT], details=map(_packed, details))
+    if error.violations:
+        found = [
+            BadRequest.FieldViolation(field=violation.pointer, description=violation.detail[:_MAX_TEXT])
+            for violation in error.violations[:_MAX_VIOLATIONS]
+        ]
+        status.details.append(_packed(BadRequest(field_violations=found)))
+    if error.retry_after is not None:
+        retry = RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        status.details.append(_packed(retry))
+    return status
+
+
+def from_status(status: Status) -> StylobateError | None:
+    """Return the error that a status carries; None when it is not one of ours (no ``ErrorInfo``)."""
+    info, request, retry = ErrorInfo(), BadRequest(), RetryInfo()
+    carries_info = carries_retry = False
+    for detail in status.details:
+        carries_info = detail.Unpack(info) or carries_info
+        carries_retry = detail.Unpack(retry) or carries_retry
+        detail.Unpack(request)
+    if not carries_info:
+        return None
+    return StylobateError.of(
+        code=_CODES.get(status.code, grpc.StatusCode.UNKNOWN),
+        reason=info.reason,
+        detail=status.message,
+        metadata=dict(info.metadata),
+        violations=[Violation(violation.field, violation.description) for violation in request.field_violations],
+        retry_after=retry.retry_delay.ToTimedelta() if carries_retry else None,
+        domain=info.domain,
+    )
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
+    """Return what a failed call means.
+
+    The text of a status without details may name addresses and is left behind; it stands in the ``AioRpcError``.
+    """
+    carried = _carried(error)
+    if carried is not None:
+        return carried
+    code = error.code()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(retry_after=RETRY_AFTER)
+    plain = _PLAIN.get(code)
+    if plain is not None:
+        return plain()
+    return StylobateError.of(code=code, reason=code.name, detail=f"The call ended with {code.name}.")
+
+
+def is_transport_failure(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether the call failed before any server of ours said so: UNAVAILABLE without details."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _carried(error) is None
+
+
+def _carried(error: grpc.aio.AioRpcError) -> StylobateError | None:
+    trailing = error.trailing_metadata()
+    data = trailing.get(DETAILS_KEY) if trailing is not None else None
+    if not isinstance(data, bytes):
+        return None
+    try:
+        status = Status.FromString(data)
+    except DecodeError:
+        return None  # a foreign server's; the code still says what happened
+    return from_status(status)
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

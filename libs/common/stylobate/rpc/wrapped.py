@@ -1,0 +1,172 @@
+"""Channels around channels: what :class:`CallerChannel` and the circuit breaker share.
+
+A grpc.aio client interceptor would start a task of its own per call; these wrappers only pass through one object.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any, Never, Self
+
+import grpc
+import grpc.aio
+
+_Encode = Callable[[Any], bytes] | None
+_Decode = Callable[[bytes], Any] | None
+
+
+class WrappedChannel(grpc.aio.Channel):
+    """Delegates everything; subclasses say how a call is made."""
+
+    def __init__(self, inner: grpc.aio.Channel) -> None:
+        self._inner = inner
+        self._multi: dict[tuple[str, _Encode, _Decode], Any] = {}
+
+    @abstractmethod
+    def _unary(self, inner: grpc.aio.UnaryUnaryMultiCallable[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        """Return what calls a method with one response."""
+
+    @abstractmethod
+    def _stream(self, inner: grpc.aio.UnaryStreamMultiCallable[Any, Any]) -> grpc.aio.UnaryStreamMultiCallable[Any, Any]:
+        """Return what calls a method with a stream of responses."""
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Any], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Any] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
+        """Return what calls the method; the same object each time, so that a stub costs little to make."""
+        key = (method, request_serializer, response_deserializer)
+        found = self._multi.get(key)
+        if found is None:
+            found = self._multi[key] = self._unary(self._inner.unary_unary(*key))
+        multi: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = found
+        return multi
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Callable[[Any], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Any] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.UnaryStreamMultiCallable[Any, Any]:
+        """Return what calls the method; the same object each time."""
+        key = (method, request_serializer, response_deserializer)
+        found = self._multi.get(key)
+        if found is None:
+            found = self._multi[key] = self._stream(self._inner.unary_stream(*key))
+        multi: grpc.aio.UnaryStreamMultiCallable[Any, Any] = found
+        return multi
+
+    def stream_unary(self, *_: Any, **__: Any) -> Never:
+        """Refuse: requests are not streamed."""
+        raise NotImplementedError("requests are not streamed")
+
+    def stream_stream(self, *_: Any, **__: Any) -> Never:
+        """Refuse: requests are not streamed."""
+        raise NotImplementedError("requests are not streamed")
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel within."""
+        await self._inner.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Return the state of the channel within."""
+        return self._inner.get_state(try_to_connect=try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the state is another one."""
+        await self._inner.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until connected."""
+        await self._inner.channel_ready()
+
+    async def __aenter__(self) -> Self:
+        """Return the channel itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Close the channel."""
+        await self.close()
+
+
+class _Delegating(grpc.aio.Call):
+    """What the two kinds of call share: everything but the responses comes from the call within."""
+
+    _call: grpc.aio.Call
+
+    def cancel(self) -> bool:
+        """Give the call up."""
+        return self._call.cancel()
+
+    def cancelled(self) -> bool:
+        """Return whether it was cancelled on this side."""
+        return self._call.cancelled()
+
+    def done(self) -> bool:
+        """Return whether the status is known."""
+        return self._call.done()
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds left; None without a deadline."""
+        return self._call.time_remaining()
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Call back when the status is known."""
+        self._call.add_done_callback(lambda _: callback(self))
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        """Wait for what the server sent ahead."""
+        return await self._call.initial_metadata()
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        """Wait for what came with the status."""
+        return await self._call.trailing_metadata()
+
+    async def code(self) -> grpc.StatusCode:
+        """Wait for the status."""
+        return await self._call.code()
+
+    async def details(self) -> str:
+        """Wait for the text of the status."""
+        return await self._call.details()
+
+    async def wait_for_connection(self) -> None:
+        """Wait until connected; raises AioRpcError."""
+        await self._call.wait_for_connection()
+
+
+class WrappedUnaryCall(_Delegating, grpc.aio.UnaryUnaryCall[Any, Any]):
+    """A call with one response; subclasses say what its outcome means."""
+
+    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Any]) -> None:
+        self._call = self._unary = call
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the response."""
+
+
+class WrappedStreamCall(_Delegating, grpc.aio.UnaryStreamCall[Any, Any]):
+    """A call with a stream of responses; its own iterator, so that dropping it drops the call within."""
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+        self._call = self._stream = call
+
+    def __aiter__(self) -> Self:
+        """Iterate over the messages."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Return the next message."""
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    @abstractmethod
+    async def read(self) -> Any:
+        """Return the next message, ``grpc.aio.EOF`` at the end."""

@@ -1,0 +1,25 @@
+"""What a process tells of itself: Prometheus metrics from one registry, and W3C traces."""
+
+from prometheus_client import REGISTRY
+
+from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram, metrics
+from stylobate.telemetry.traceparent import child_of, is_sampled, is_traceparent, new_traceparent
+from stylobate.telemetry.traces import Span, Traces, configure, span
+
+__all__ = [
+    "REGISTRY",
+    "MetricsCollector",
+    "Span",
+    "Traces",
+    "child_of",
+    "collector",
+    "configure",
+    "counter",
+    "gauge",
+    "histogram",
+    "is_sampled",
+    "is_traceparent",
+    "metrics",
+    "new_traceparent",
+    "span",
+]

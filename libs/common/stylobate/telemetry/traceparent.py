@@ -1,0 +1,30 @@
+"""The header ``traceparent`` (W3C Trace Context §3.2): ``00-<trace id>-<span id>-<flags>``, read without objects."""
+
+import random
+import re
+
+_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_ODD = frozenset("13579bdf")
+_LENGTH = 55
+
+
+def is_traceparent(text: str) -> bool:
+    """Return whether the text is a traceparent that may be handed on."""
+    return _FORM.fullmatch(text) is not None
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Return whether spans are to be made for it; False for an empty or malformed one."""
+    return len(traceparent) == _LENGTH and traceparent[54] in _ODD
+
+
+def new_traceparent(sample_ratio: float) -> str:
+    """Return a new trace, sampled with the probability ``sample_ratio`` (0 to 1)."""
+    is_chosen = sample_ratio > 0 and random.random() < sample_ratio  # noqa: S311  an id for correlation, no secret
+    trace = random.getrandbits(128) or 1
+    return f"00-{trace:032x}-{random.getrandbits(64) or 1:016x}-{'01' if is_chosen else '00'}"
+
+
+def child_of(traceparent: str) -> str:
+    """Return the same trace with a new span id."""
+    return f"{traceparent[:36]}{random.getrandbits(64) or 1:016x}{traceparent[52:]}"
