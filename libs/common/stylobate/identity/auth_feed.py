@@ -15,7 +15,13 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from stylobate.api.auth.v1.token_service_pb2 import GetJwksRequest, ListRevocationsRequest, Revocation, WatchRevocationsRequest
+from stylobate.api.auth.v1.token_service_pb2 import (
+    GetJwksRequest,
+    ListRevocationsRequest,
+    ListRevocationsResponse,
+    WatchRevocationsRequest,
+    WatchRevocationsResponse,
+)
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.errors import StylobateError
 from stylobate.identity.access_token import parse_jwks
@@ -157,7 +163,7 @@ class AuthFeed:
     async def _keep_list(self) -> None:
         request = ListRevocationsRequest()
         response = await self._stub.ListRevocations(request, timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
-        self._take(response.revocations, response.access_version)
+        self._take(response)
         self.denied.prune(self._clock())
         await asyncio.sleep(self._timings.list_every.total_seconds())
 
@@ -169,7 +175,7 @@ class AuthFeed:
                 async with asyncio.timeout(self._timings.silence.total_seconds()):  # wait_for can lose a cancellation
                     message = await anext(messages)
                 self._is_streaming = True
-                self._take(message.revocations, message.access_version)
+                self._take(message)
         except StopAsyncIteration:
             pass  # the server ended it in good order: open the next one
         except _FAULTS:
@@ -180,11 +186,11 @@ class AuthFeed:
             self._is_streaming = False
             call.cancel()
 
-    def _take(self, revocations: Sequence[Revocation], access_version: int) -> None:
-        self.denied.merge(revocations)
-        self._listed_at = monotonic()
-        if access_version != self.access_version:
-            self.access_version = access_version
+    def _take(self, message: ListRevocationsResponse | WatchRevocationsResponse) -> None:
+        self.denied.merge(message.revocations)
+        self._listed_at = max(self._listed_at, monotonic() - message.age.ToNanoseconds() / 1e9)
+        if message.access_version != self.access_version:
+            self.access_version = message.access_version
             self._on_change()
         self._note_ready()
 

@@ -13,6 +13,7 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from jwt.algorithms import OKPAlgorithm
 from stylobate.api.auth.v1 import access_service_pb2, access_service_pb2_grpc, token_service_pb2, token_service_pb2_grpc
@@ -80,6 +81,7 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         self.keys = list(keys)
         self.revocations: list[Revocation] = []
         self.access_version = 1
+        self.age_s = 0
         self.jwks_calls = 0
         self.lists = asyncio.Semaphore(0)
         self.watchers: list[asyncio.Queue[token_service_pb2.WatchRevocationsResponse | None]] = []
@@ -99,7 +101,9 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         if self.refuses_everything:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
         self.lists.release()
-        return token_service_pb2.ListRevocationsResponse(revocations=self.revocations, access_version=self.access_version)
+        return token_service_pb2.ListRevocationsResponse(
+            revocations=self.revocations, access_version=self.access_version, age=Duration(seconds=self.age_s)
+        )
 
     async def WatchRevocations(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Send the list, then what :meth:`push` is given; None ends the stream."""
@@ -108,7 +112,7 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         queue: asyncio.Queue[token_service_pb2.WatchRevocationsResponse | None] = asyncio.Queue()
         self.watchers.append(queue)
         yield token_service_pb2.WatchRevocationsResponse(
-            revocations=self.revocations, complete=True, access_version=self.access_version
+            revocations=self.revocations, complete=True, access_version=self.access_version, age=Duration(seconds=self.age_s)
         )
         self.watched.set()
         while (message := await queue.get()) is not None:

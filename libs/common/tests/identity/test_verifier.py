@@ -201,6 +201,16 @@ async def test_a_stale_deny_list_refuses_when_told_to(authority: Any, eventually
         assert (await lenient.health()).status is Status.DEGRADED
 
 
+async def test_a_list_is_as_old_as_auth_says(authority: Any) -> None:
+    """An auth process that lost its database answers, and its answer does not count as news."""
+    authority.tokens.age_s = 45
+    async with authority.verifier(revocation_stale="deny") as verifier:
+        await verifier.wait_ready()
+        assert (await verifier.health()).status is Status.DEGRADED
+        with pytest.raises(UnavailableError):
+            await verifier.verify(authority.key.sign())
+
+
 async def _is_streaming(verifier: TokenVerifier) -> bool:
     return (await verifier.health()).metrics["streaming"] == 1
 

@@ -5,6 +5,7 @@ What verifiers of tokens need: keys and revocations."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -155,6 +156,7 @@ class WatchRevocationsResponse(_message.Message):
     REVOCATIONS_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     ACCESS_VERSION_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
     complete: _builtins.bool
     """True when this is the whole list, which replaces what the verifier held."""
     access_version: _builtins.int
@@ -163,16 +165,21 @@ class WatchRevocationsResponse(_message.Message):
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
         """The entries."""
 
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How long ago the server last looked into the database: what it says is as old as that. Absent: now."""
+
     def __init__(
         self,
         *,
         revocations: _abc.Iterable[Global___Revocation] | None = ...,
         complete: _builtins.bool = ...,
         access_version: _builtins.int = ...,
+        age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_version", b"access_version", "complete", b"complete", "revocations", b"revocations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_version", b"access_version", "age", b"age", "complete", b"complete", "revocations", b"revocations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,21 +210,27 @@ class ListRevocationsResponse(_message.Message):
 
     REVOCATIONS_FIELD_NUMBER: _builtins.int
     ACCESS_VERSION_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
     access_version: _builtins.int
     """As in WatchRevocationsResponse."""
     @_builtins.property
     def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
         """All entries in force."""
 
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """As in WatchRevocationsResponse."""
+
     def __init__(
         self,
         *,
         revocations: _abc.Iterable[Global___Revocation] | None = ...,
         access_version: _builtins.int = ...,
+        age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_version", b"access_version", "revocations", b"revocations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_version", b"access_version", "age", b"age", "revocations", b"revocations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
