@@ -7,6 +7,8 @@ import asyncpg
 
 from stylobate.database.faults import LOST, unavailable
 
+_FAULTS = (*LOST, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 class Connection(asyncpg.Connection):
     """An ``asyncpg`` connection inside a transaction: ``fetch``, ``fetchrow``, ``fetchval``, ``execute``, ``executemany``.
@@ -30,7 +32,7 @@ class Connection(asyncpg.Connection):
         """Run statements and return the status of the last."""
         try:
             return await super().execute(query, *args, timeout=timeout)
-        except (*LOST, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._fault(error)
 
     async def executemany(
@@ -43,7 +45,7 @@ class Connection(asyncpg.Connection):
         """Run one statement for each row of arguments."""
         try:
             await super().executemany(command, args, timeout=timeout)
-        except (*LOST, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._fault(error)
 
     async def fetch(  # type: ignore[override]  # rows are always asyncpg.Record here
@@ -52,7 +54,7 @@ class Connection(asyncpg.Connection):
         """Return all rows."""
         try:
             return await super().fetch(query, *args, **options)
-        except (*LOST, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._fault(error)
 
     async def fetchrow(  # type: ignore[override]  # rows are always asyncpg.Record here
@@ -62,17 +64,19 @@ class Connection(asyncpg.Connection):
         try:
             row: asyncpg.Record | None = await super().fetchrow(query, *args, **options)
             return row
-        except (*LOST, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._fault(error)
 
     async def fetchval(self, query: str, *args: object, **options: Any) -> Any:
         """Return the first value of the first row, or None."""
         try:
             return await super().fetchval(query, *args, **options)
-        except (*LOST, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._fault(error)
 
     def _fault(self, error: BaseException) -> NoReturn:
         if isinstance(error, asyncpg.InterfaceError) and not self.is_closed():
             raise error  # a wrong number of arguments and the like: a defect of the caller
+        if isinstance(error, asyncpg.InternalClientError):
+            self.terminate()  # the driver met bytes that it did not expect, as from a server being killed; never use it again
         raise unavailable(error) from error

@@ -18,7 +18,7 @@ LOST = (
 )
 """Errors of any statement that are the server's or the network's, whatever was asked."""
 
-NO_CONNECTION = (*LOST, asyncpg.PostgresError, asyncpg.TargetServerAttributeNotMatched)
+NO_CONNECTION = (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError)
 """Errors of connecting: to a caller a wrong password or a missing role is a database that does not answer."""
 
 

@@ -1,6 +1,7 @@
 """The database of a service in this process: the pools, the listening connection, health."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,11 @@ from stylobate.database.connection import Connection
 from stylobate.database.listener import Listener, Listening
 from stylobate.database.queries import Queries
 from stylobate.health import Health, Status
+from stylobate.logs import get_logger
 from stylobate.resilience import wait_for_dependency
+
+_CLOSE_S = 2.0
+_log = get_logger("app")
 
 READER_SHARE = 2
 """The read-only pool may have one connection for so many of the other."""
@@ -28,7 +33,7 @@ class DatabaseManager(Queries):
     """
 
     def __init__(self, pool: asyncpg.Pool, reader: Queries, listener: Listener, *, has_replica: bool) -> None:
-        super().__init__(pool)
+        super().__init__(pool, is_writer=True)
         self.reader = reader
         self._listener = listener
         self._has_replica = has_replica
@@ -55,28 +60,19 @@ class DatabaseManager(Queries):
         :param use_role: take the service's role, so that a defect in one service cannot touch another's tables.
         :param command_timeout: of one statement; past it the caller gets DatabaseUnavailableError.
         """
-        connect = partial(
-            asyncpg.create_pool,
-            min_size=0,
-            init_size=0,
-            connection_class=Connection,
-            timeout=connect_timeout.total_seconds(),
-            command_timeout=command_timeout.total_seconds(),
-            max_inactive_connection_lifetime=300,
-        )
+        options = {"connect_timeout": connect_timeout, "command_timeout": command_timeout}
         settings = {"search_path": service, "application_name": f"stylobate-{service}"}
         if use_role:
             settings["role"] = f"stylobate_{service}"
+        reader_url = seeking(replica_url or url, read_only=bool(replica_url))
+        reader_size = max(1, pool_size // READER_SHARE)
+        read_only = settings | {"default_transaction_read_only": "on"}
         async with (
-            connect(seeking(url, read_only=False), max_size=pool_size, server_settings=settings) as pool,
-            connect(
-                seeking(replica_url or url, read_only=bool(replica_url)),
-                max_size=max(1, pool_size // READER_SHARE),
-                server_settings=settings | {"default_transaction_read_only": "on"},
-            ) as second,
+            _pool(seeking(url, read_only=False), pool_size, settings, **options) as pool,
+            _pool(reader_url, reader_size, read_only, **options) as second,
             Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
         ):
-            manager = cls(pool, Queries(second), listener, has_replica=bool(replica_url))
+            manager = cls(pool, Queries(second, is_writer=False), listener, has_replica=bool(replica_url))
             await wait_for_dependency(f"database {hosts(url)} for {service}", partial(manager.fetchval, "select 1"))
             yield manager
 
@@ -97,3 +93,29 @@ class DatabaseManager(Queries):
         if health.status is Status.HEALTHY and replica.status is not Status.HEALTHY:
             health = replace(health, status=Status.DEGRADED, details=f"replica: {replica.details}")
         return replace(health, dependencies={"replica": replica})
+
+
+@asynccontextmanager
+async def _pool(
+    url: str, size: int, settings: Mapping[str, str], *, connect_timeout: timedelta, command_timeout: timedelta
+) -> AsyncIterator[asyncpg.Pool]:
+    """Give a pool that connects when asked, and close it: at most for a while, whoever still holds a connection."""
+    pool = await asyncpg.create_pool(
+        url,
+        max_size=size,
+        min_size=0,
+        init_size=0,
+        connection_class=Connection,
+        timeout=connect_timeout.total_seconds(),
+        command_timeout=command_timeout.total_seconds(),
+        max_inactive_connection_lifetime=300,
+        server_settings=dict(settings),
+    )
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), _CLOSE_S)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+            _log.warning("database_pool_closed_hard", error=type(error).__name__)
+            pool.terminate()

@@ -28,14 +28,16 @@ class Queries:
     """
 
     def __init__(
-        self, pool: _Pool, *, patience: timedelta = timedelta(seconds=1), wait: timedelta = timedelta(seconds=5)
+        self, pool: _Pool, *, is_writer: bool, patience: timedelta = timedelta(seconds=1), wait: timedelta = timedelta(seconds=5)
     ) -> None:
         """Use a pool that somebody else closes.
 
+        :param is_writer: whether these connections are to the server that takes writes.
         :param patience: how long a server that cannot be reached is tried again before a caller is told.
         :param wait: how long a caller waits for a free connection when all are in use.
         """
         self._pool = pool
+        self._is_writer = is_writer
         self._patience_s = patience.total_seconds()
         self._wait_s = wait.total_seconds()
         self._in_use = 0
@@ -77,11 +79,18 @@ class Queries:
             raise
 
     async def release(self, proxy: _Proxy, error: BaseException | None = None) -> None:
-        """Give a connection back; the error says why its work ended, if it was one."""
+        """Give a connection back; the error says why its work ended, if it was one.
+
+        A server that takes no writes any more became a standby: connections are made anew, to find the one that does, and
+        DatabaseUnavailableError is raised in place of the error. (Not by a reader: there it is a defect of the caller.)
+        """
         self._in_use -= 1
-        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            await self._pool.expire_connections()  # the server we wrote to is a standby now; connect anew to find the other
-        await self._pool.release(proxy)
+        if not (self._is_writer and isinstance(error, asyncpg.ReadOnlySQLTransactionError)):
+            await self._pool.release(proxy)
+        else:
+            await self._pool.expire_connections()
+            await self._pool.release(proxy)
+            raise unavailable(error) from error
 
     async def _queue(self) -> _Proxy:
         """Wait for a connection that another caller gives back."""

@@ -32,6 +32,15 @@ class Databases:
         finally:
             await self._run(f'drop database "{name}" with (force)')
 
+    @asynccontextmanager
+    async def empty(self) -> AsyncIterator[str]:
+        """Give the URL of a database with nothing in it; it is dropped at the end."""
+        name = await self._create("template1")
+        try:
+            yield self._named(name)
+        finally:
+            await self._run(f'drop database "{name}" with (force)')
+
     async def _create(self, template: str) -> str:
         name = f"test_{next(self._numbers)}"
         await self._run(f'create database "{name}" template "{template}"')

@@ -1,0 +1,119 @@
+"""Statements and transactions on a real server."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from stylobate.database import DatabaseManager
+from stylobate.errors import DatabaseUnavailableError
+from stylobate.health import Status
+
+_MOMENT = timedelta(milliseconds=100)
+
+
+@pytest.fixture
+async def database(database_for):
+    """Give the manager of a service with one table."""
+    manager = await database_for("shop", pool_size=2)
+    await manager.execute("create table item (id int primary key, name text not null)")
+    return manager
+
+
+async def test_statements_run_in_the_service_schema_and_role(database):
+    """A name without a schema is the service's own, and nothing runs as the user of the URL."""
+    await database.execute("insert into item values ($1, $2)", 1, "cup")
+    assert await database.fetchval("select name from shop.item") == "cup"
+    assert await database.fetchval("select current_user::text") == "stylobate_shop"
+    assert [tuple(row) for row in await database.fetch("select id, name from item")] == [(1, "cup")]
+    assert (await database.fetchrow("select id from item"))["id"] == 1
+    assert await database.fetchrow("select id from item where id = 2") is None
+
+
+async def test_a_transaction_is_all_or_nothing(database):
+    """What a failed block wrote is not there, what a finished one wrote is."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  the block is what is tested
+        async with database.transaction() as connection:
+            await connection.execute("insert into item values (1, 'lost')")
+            raise ZeroDivisionError
+    async with database.transaction() as connection:
+        await connection.executemany("insert into item values ($1, $2)", [(2, "kept"), (3, "kept")])
+    assert await database.fetchval("select array_agg(id order by id) from item") == [2, 3]
+
+
+async def test_what_postgres_says_of_a_statement_stays_its_error(database):
+    """A conflict is the store's to judge, and the connection is fit for use afterwards."""
+    await database.execute("insert into item values (1, 'cup')")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await database.execute("insert into item values (1, 'cup')")
+    with pytest.raises(asyncpg.InterfaceError):
+        await database.execute("insert into item values ($1, $2)", 1)
+    assert await database.fetchval("select count(*) from item") == 1
+
+
+async def test_the_reader_refuses_writes(database):
+    """Code that writes through the reader fails at once, not only where there is a replica."""
+    await database.execute("insert into item values (1, 'cup')")
+    assert await database.reader.fetchval("select name from item") == "cup"
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await database.reader.execute("insert into item values (2, 'cup')")
+
+
+async def test_an_exhausted_pool_is_an_unavailable_database(databases):
+    """A caller that gets no connection in time is told so, with the time to wait; health says how many wait."""
+    async with databases.fresh("shop") as url, DatabaseManager.open(url, service="shop", pool_size=1) as database:
+        database._wait_s = 0.05
+        async with database.transaction():
+            with pytest.raises(DatabaseUnavailableError) as caught:
+                await database.fetchval("select 1")
+            assert caught.value.retry_after.total_seconds() == 1
+            waiting = asyncio.create_task(database.fetchval("select 1"))
+            health = await database.health()
+            assert health.status is Status.UNHEALTHY
+            assert health.metrics["pool_in_use"] == health.metrics["pool_max"] == 1
+            with pytest.raises(DatabaseUnavailableError):
+                await waiting
+        assert (await database.health()).status is Status.HEALTHY
+        assert await asyncio.gather(*(database.fetchval("select $1::int", n) for n in range(10))) == list(range(10))
+
+
+async def test_a_slow_statement_is_an_unavailable_database(databases):
+    """Past the command timeout the caller is released and the connection is usable or replaced."""
+    async with (
+        databases.fresh("shop") as url,
+        DatabaseManager.open(url, service="shop", pool_size=1, command_timeout=_MOMENT) as database,
+    ):
+        with pytest.raises(DatabaseUnavailableError):
+            await database.fetchval("select pg_sleep(10)")
+        with pytest.raises(DatabaseUnavailableError):
+            async with database.transaction() as connection:
+                await connection.fetchval("select pg_sleep(10)")
+        assert await database.fetchval("select 1") == 1
+
+
+async def test_a_cancelled_caller_gives_its_connection_back(databases, postgres_url):
+    """Cancellation in the middle of a statement neither leaks the connection nor poisons it."""
+    async with databases.fresh("shop") as url, DatabaseManager.open(url, service="shop", pool_size=1) as database:
+        for work in (database.fetchval("select pg_sleep(10)"), _sleep_in_transaction(database)):
+            task = asyncio.create_task(work)
+            await _until_asleep(postgres_url, task)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await database.fetchval("select 1") == 1
+        assert (await database.health()).metrics["pool_in_use"] == 0
+
+
+async def _sleep_in_transaction(database):
+    async with database.transaction() as connection:
+        await connection.fetchval("select pg_sleep(10)")
+
+
+async def _until_asleep(url, task):
+    connection = await asyncpg.connect(url)
+    asleep = "select exists (select from pg_stat_activity where query like 'select pg_sleep%' and state = 'active')"
+    try:
+        while not await connection.fetchval(asleep):
+            assert not task.done()
+    finally:
+        await connection.close()
