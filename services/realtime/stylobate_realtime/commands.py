@@ -30,8 +30,8 @@ class Verifier(Protocol):
         """Return the principal of a token."""
         ...
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back when tokens may have been revoked."""
+    def on_revocation(self, callback: Callable[[], None]) -> None:
+        """Call back when something was revoked."""
         ...
 
 

@@ -84,7 +84,7 @@ class WebSocketManager:
         self._changed = asyncio.Event()
         self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
         self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
-        verifier.on_change(self._changed.set)
+        verifier.on_revocation(self._changed.set)
 
     @classmethod
     @asynccontextmanager

@@ -4,7 +4,7 @@ A revocation is never taken back, so lists are merged, never replaced: an additi
 list that arrives after it, whichever auth process answered.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
 from stylobate.identity.principal import Principal
@@ -23,6 +23,8 @@ class DenyList:
         self._tokens: dict[_Key, float] = {}
         self._subjects: dict[_Key, tuple[float, float]] = {}
         self._is_empty = True
+        self.on_added: list[Callable[[], None]] = []
+        """Called, synchronously, after entries came in that were not known before."""
 
     def __len__(self) -> int:
         """Return how many entries are held."""
@@ -30,6 +32,8 @@ class DenyList:
 
     def merge(self, revocations: Iterable[Revocation]) -> None:
         """Add entries; those known already stay."""
+        known = len(self)
+        is_moved = False
         for entry in revocations:
             key = (entry.tenant, entry.id)
             expires_at = entry.expires_at.ToNanoseconds() / 1e9 + _SKEW_S
@@ -39,8 +43,12 @@ class DenyList:
                 self._tokens[key] = max(expires_at, self._tokens.get(key, 0.0))
             elif entry.kind == RevocationKind.REVOCATION_KIND_SUBJECT:
                 not_before, until = self._subjects.get(key, (0.0, 0.0))
+                is_moved = is_moved or entry.not_before.ToNanoseconds() / 1e9 > not_before
                 self._subjects[key] = (max(entry.not_before.ToNanoseconds() / 1e9, not_before), max(expires_at, until))
         self._is_empty = len(self) == 0
+        if is_moved or len(self) > known:
+            for callback in self.on_added:
+                callback()
 
     def prune(self, now: float) -> None:
         """Forget what no living token can match any more (Unix seconds), with a minute for clocks that differ."""

@@ -129,6 +129,10 @@ class TokenVerifier:
         """Call back, synchronously, whenever decisions made so far no longer count."""
         self._callbacks.append(callback)
 
+    def on_revocation(self, callback: Callable[[], None]) -> None:
+        """Call back, synchronously, whenever something was revoked: for who holds a connection open for a token."""
+        self._denied.on_added.append(callback)
+
     async def health(self) -> Health:
         """Unhealthy until loaded; degraded when the deny-list could not be refreshed for 30 s."""
         age = self._feed.age_s
