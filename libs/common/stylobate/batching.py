@@ -7,6 +7,7 @@ arrivals leave together. A batch that fails is tried again item by item, so that
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -78,7 +79,8 @@ class Batcher(Generic[T, R]):
             batch = self._take() if self._key is not None else self._take_any()
             if not batch:
                 return
-            task = self._loop.create_task(self._run(batch))
+            # an empty context: the batch is nobody's call, though one of many callers happened to begin it
+            task = self._loop.create_task(self._run(batch), context=Context())
             self._tasks.add(task)
 
     def _take_any(self) -> list[_Entry[T, R]]:

@@ -6,19 +6,23 @@ missing one stops the start with everything that is missing and every place that
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
-_LISTS = (list, tuple, set, frozenset, dict)
+_LISTS = (list, tuple, set, frozenset)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Environment(StrEnum):
@@ -76,7 +80,8 @@ class Settings(BaseModel):
     """Base of a service's settings. Subclass, set :attr:`service`, give every field a default that works.
 
     Fields of this base are shared: ``STYLOBATE_DATABASE_URL`` holds for every service, ``STYLOBATE_STATE_DATABASE_URL``
-    for one.
+    for one. A duration is written ``500ms``, ``10s``, ``15m``, ``2h`` or ``30d``; a list with commas. A class without a
+    service (the process's own settings) has no second name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -144,12 +149,9 @@ class Settings(BaseModel):
 
     @classmethod
     def _find(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
-        if not cls._is_shared(name):
-            files = [f"{cls.service}_{name}"]
-            variables = [cls._variable(name)]
-        else:
-            files = [f"{cls.service}_{name}", name]
-            variables = [f"STYLOBATE_{cls.service}_{name}".upper(), f"STYLOBATE_{name}".upper()]
+        owns = [f"{cls.service}_{name}"] if cls.service else []
+        files = [*owns, name] if cls._is_shared(name) else owns
+        variables = [f"STYLOBATE_{file}".upper() for file in files]
         for folder in sources.folders:
             for file in files:
                 path = folder / file
@@ -178,7 +180,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _is_shared(cls, name: str) -> bool:
-        return name in Settings.model_fields
+        return name in Settings.model_fields or not cls.service
 
     @classmethod
     def _variable(cls, name: str) -> str:
@@ -187,9 +189,10 @@ class Settings(BaseModel):
     @classmethod
     def _parsed(cls, name: str, text: str) -> Any:
         annotation = cls.model_fields[name].annotation
-        origin = getattr(annotation, "__origin__", annotation)
-        if origin in _LISTS and origin is not dict:
+        if get_origin(annotation) in _LISTS:
             return [part.strip() for part in text.split(",") if part.strip()]
+        if annotation is timedelta and (found := _DURATION.fullmatch(text)):
+            return timedelta(**{_UNITS[found[2]]: float(found[1])})
         return text
 
     @classmethod

@@ -31,6 +31,16 @@ _HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DATA_LOSS: 500,
 }
 
+_HTTP_STATUS_OF_REASON: dict[str, int] = {
+    "MALFORMED_JSON": 400,
+    "INVALID_HEADER": 400,
+    "IDEMPOTENCY_KEY_UNSUPPORTED": 400,
+    "METHOD_NOT_ALLOWED": 405,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+}
+"""Where HTTP has a finer word than the gRPC code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -82,7 +92,7 @@ class StylobateError(Exception):
     @property
     def http_status(self) -> int:
         """The HTTP status that this error answers with."""
-        return _HTTP_STATUS[self.code]
+        return _HTTP_STATUS_OF_REASON.get(self.reason) or _HTTP_STATUS[self.code]
 
     @property
     def title(self) -> str:

@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, gRPC out. It keeps nothing."""

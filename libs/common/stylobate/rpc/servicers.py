@@ -27,6 +27,12 @@ class Servicers:
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
 
+    def use(self, interceptors: Sequence[Interceptor]) -> None:
+        """Set the pipeline, for one whose parts themselves call through what is served here. Before any call only."""
+        if self._bound:
+            raise RuntimeError("a method is bound to its pipeline already")
+        self._interceptors = tuple(interceptors)
+
     def register(
         self, add_to_server: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]
     ) -> None:

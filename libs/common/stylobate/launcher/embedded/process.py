@@ -33,6 +33,11 @@ class ProcessRecord:
     """Seconds since the epoch, as the system says."""
     stop_signal: int = signal.SIGTERM
 
+    @classmethod
+    def of_this(cls, name: str) -> "ProcessRecord":
+        """Return what identifies the calling process."""
+        return cls(name, os.getpid(), psutil.Process().create_time())
+
     def process(self) -> psutil.Process | None:
         """Return the process while it is this one and runs; a zombie does not run."""
         try:

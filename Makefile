@@ -1,0 +1,79 @@
+# The commands of this repository. `make up` runs the platform, `make test` tests it; neither needs anything done first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+export UV_PYTHON_DOWNLOADS := never
+UV := .tools/bin/uv
+BIN := .venv/bin
+SERVICES := actions auth gateway ratelimit realtime state
+EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
+DISTRIBUTIONS := libs/common/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
+SOURCES := libs/common/stylobate $(foreach s,$(SERVICES),services/$(s)/stylobate_$(s)) modules bench scripts
+
+.PHONY: help up dev test test-fast soak check format lock generate bench dist clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@echo "getting uv"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools uv
+
+.venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION
+	@echo "installing the platform"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --require-hashes requirements/runtime.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
+	@touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp requirements/dev.lock
+	@echo "installing the tools"
+	@$(UV) pip install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+up: .venv/runtime.stamp ## run the whole platform here (Ctrl-C stops it)
+	@exec $(BIN)/stylobate up $(ARGS)
+
+dev: .venv/runtime.stamp ## the same, restarted when a file is saved
+	@exec $(BIN)/stylobate dev $(ARGS)
+
+test: .venv/dev.stamp ## every test that is not a soak test
+	$(BIN)/pytest -m "not soak" $(ARGS)
+
+soak: .venv/dev.stamp ## the long tests
+	$(BIN)/pytest -m soak --timeout 3600 tests $(ARGS)
+
+check: .venv/dev.stamp ## linters, types, contracts, drift, manifests
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint
+	scripts/check_breaking.sh
+	scripts/check_generated.sh
+	$(BIN)/python scripts/check_manifests.py
+
+format: .venv/dev.stamp ## bring the code into its form
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+lock: $(UV) ## pin the requirements anew, with hashes
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS) requirements/runtime.in -o requirements/runtime.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS) requirements/dev.in -o requirements/dev.lock
+
+generate: .venv/dev.stamp ## code from proto/, and docs/reference from the code
+	scripts/generate.sh
+	$(BIN)/python scripts/generate_reference.py
+
+bench: .venv/dev.stamp ## side-by-side benchmarks; ARGS="P1 P8" for some
+	$(BIN)/python -m bench $(ARGS)
+
+dist: .venv/dev.stamp ## build every wheel into dist/
+	$(BIN)/python scripts/build_wheels.py dist
+
+clean: ## remove what was built and installed (not .stylobate, see `stylobate reset`)
+	rm -rf .venv .tools dist

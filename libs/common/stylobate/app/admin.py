@@ -1,0 +1,73 @@
+"""The admin listener: liveness, readiness, status, metrics and log levels. For operators, never for clients."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from stylobate.logs import Logs
+from stylobate.telemetry import REGISTRY
+
+if TYPE_CHECKING:
+    from stylobate.app.host import Host
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+_Answer = tuple[int, str, bytes]
+_JSON = "application/json"
+
+
+class AdminApplication:
+    """ASGI. ``/healthz`` asks no dependency; ``/readyz`` is 503 only while starting, draining or behind on migrations."""
+
+    def __init__(self, host: "Host", logs: Logs | None) -> None:
+        self._host = host
+        self._logs = logs
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        status, kind, body = await self._answer(scope["method"], scope["path"], receive)
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, method: str, path: str, receive: Receive) -> _Answer:  # noqa: PLR0911  a table of routes
+        match method, path:
+            case "GET", "/healthz":
+                return _json(200, {"status": "alive"})
+            case "GET", "/readyz":
+                return _json(200 if self._host.is_ready else 503, await self._host.status())
+            case "GET", "/status":
+                return _json(200, await self._host.status())
+            case "GET", "/metrics":
+                return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
+            case "GET", "/log-levels":
+                return _json(200, self._logs.levels() if self._logs else {})
+            case "PUT", "/log-levels":
+                return self._set_levels(await _body(receive))
+            case _:
+                return _json(404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
+
+    def _set_levels(self, body: bytes) -> _Answer:
+        """Take ``{"access": "warning"}``; the change holds until the process ends."""
+        try:
+            for concern, level in orjson.loads(body).items():
+                if self._logs is not None:
+                    self._logs.set_level(level, concern)
+        except (ValueError, AttributeError) as error:
+            return _json(422, {"code": "INVALID_INPUT", "detail": str(error)})
+        return _json(200, self._logs.levels() if self._logs else {})
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _json(status: int, value: object) -> _Answer:
+    return status, _JSON, orjson.dumps(value)

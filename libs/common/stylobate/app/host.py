@@ -1,0 +1,260 @@
+"""One process of the platform: what its services share, and the order in which everything starts and stops."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from stylobate import __version__
+from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
+from stylobate.app.admin import AdminApplication
+from stylobate.app.listeners import HttpListener, PortInUseError, bind
+from stylobate.app.manager import AppManager
+from stylobate.app.placement import Placement
+from stylobate.app.settings import HostSettings
+from stylobate.app.spec import ServiceSpec
+from stylobate.config import ConfigError, Sources
+from stylobate.declarations import load_declarations
+from stylobate.declarations.model import Declarations
+from stylobate.health import Health, Status, worst
+from stylobate.identity import Access, ServiceIdentity, TokenVerifier
+from stylobate.logs import Logs, get_logger
+from stylobate.outbox import EventLog, EventServicer
+from stylobate.redis import RedisManager
+from stylobate.rpc import (
+    CallerChannel,
+    LocalChannel,
+    LocalServer,
+    Outgoing,
+    RpcAccess,
+    Servicers,
+    TlsSettings,
+    build_server,
+    open_channel,
+    standard_interceptors,
+)
+from stylobate.telemetry import configure as configure_traces
+
+_log = get_logger("app")
+_REDUCED_GRACE_S = 1.0
+
+
+class Host:
+    """Hosts services in this process. ``async with Host.open(...) as host`` starts all and stops all in reverse."""
+
+    def __init__(self, placement: Placement, settings: HostSettings, sources: Sources, logs: Logs | None) -> None:
+        self.placement = placement
+        self.settings = settings
+        self.declarations = Declarations()
+        self.servicers = Servicers()
+        self.verifier: TokenVerifier
+        self.access: Access
+        self._sources = sources
+        self._logs = logs
+        self._shared = AsyncExitStack()
+        self._listening = AsyncExitStack()
+        self._local_server = LocalServer(self.servicers)
+        self._local = LocalChannel(self._local_server)
+        self._events: EventServicer
+        self._apps: list[AppManager] = []
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._redis: dict[str, RedisManager] = {}
+        self._application: Callable[..., Any] = _nothing_here
+        self._websocket: Callable[..., asyncio.Protocol] | None = None
+        self._is_started = False
+        self._is_draining = False
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        specs: Mapping[str, ServiceSpec],
+        placement: Placement,
+        settings: HostSettings,
+        sources: Sources,
+        logs: Logs | None = None,
+    ) -> AsyncIterator["Host"]:
+        """Start the placement's services; on leaving, drain and stop them.
+
+        Raises ConfigError for settings that cannot be used, PortInUseError for a listener that cannot be had.
+        """
+        host = cls(placement, settings, sources, logs)
+        try:
+            await host._start(specs)
+            yield host
+        finally:
+            await host._stop()
+
+    # what the services ask for
+
+    def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
+        """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
+        inner = self._local if service in self.placement.services else self._remote(service)
+        return CallerChannel(inner, Outgoing(caller))
+
+    def redis(self, url: str) -> RedisManager:
+        """Return the process's connections to one Redis."""
+        try:
+            return self._redis[url]
+        except KeyError:
+            raise ConfigError([f"STYLOBATE_REDIS_URL: {url} was not opened at start"]) from None
+
+    def event_log(self, log: EventLog) -> None:
+        """Serve the log under its source's name."""
+        self._events.add(log)
+
+    def notify_readers(self, source: str) -> None:
+        """Wake the readers of a log in this process: it has grown."""
+        self._events.notify(source)
+
+    def http(self, application: Callable[..., Any]) -> None:
+        """Serve the ASGI application."""
+        self._application = application
+
+    def websocket(self, protocol: Callable[..., asyncio.Protocol]) -> None:
+        """Serve WebSocket upgrades with what the factory makes."""
+        self._websocket = protocol
+
+    # how it is
+
+    @property
+    def is_ready(self) -> bool:
+        """False only while starting, draining or behind on migrations."""
+        return self._is_started and not self._is_draining and all(app.is_ready for app in self._apps)
+
+    async def status(self) -> dict[str, Any]:
+        """Return what ``/status`` shows: one entry per hosted service with its named checks."""
+        services = {app.name: await app.health() for app in self._apps}
+        identity = await self.verifier.health() if self._is_started else Health(Status.UNHEALTHY, "starting")
+        findings = [str(finding) for finding in self.declarations.findings]
+        parts = [*services.values(), identity] + ([Health(Status.DEGRADED)] if findings else [])
+        return {
+            "node": self.placement.node,
+            "version": __version__,
+            "phase": self._phase,
+            "ready": self.is_ready,
+            "status": worst(part.status for part in parts),
+            "services": {name: health.as_dict() for name, health in services.items()},
+            "identity": identity.as_dict(),
+            "declarations": {"digest": self.declarations.digest, "findings": findings},
+        }
+
+    @property
+    def _phase(self) -> str:
+        if self._is_draining:
+            return "draining"
+        return "serving" if self._is_started else "starting"
+
+    # start and stop
+
+    async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
+        traces = configure_traces(self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio)
+        self._shared.callback(traces.close)
+        self.declarations = load_declarations(self.settings.modules)
+        for finding in self.declarations.findings:
+            _log.warning("declaration_finding", finding=str(finding))
+        self._apps = [self._manager(specs[name]) for name in self.placement.services]
+        await self._open_shared()
+        if self.placement.admin:
+            await self._listen(self.placement.admin, AdminApplication(self, self._logs))
+        async with asyncio.TaskGroup() as group:  # when one cannot be built the others are not waited for
+            for app in self._apps:
+                group.create_task(app.start(), name=f"build {app.name}")
+        await self._serve_grpc()
+        if self.placement.http:
+            await self._listen(self.placement.http, self._application, websocket=self._websocket)
+        await self.verifier.wait_ready()
+        self._is_started = True
+        _log.info("ready", node=self.placement.node, services=list(self.placement.services))
+
+    def _manager(self, spec: ServiceSpec) -> AppManager:
+        settings = spec.settings.load(self._sources)
+        folder = Path(settings.identity_folder)
+        key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{spec.name}.pem"
+        return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder))
+
+    async def _open_shared(self) -> None:
+        """Open what the services of this process share. Nothing here waits for a server."""
+        enter = self._shared.enter_async_context
+        identity = self._apps[0].identity
+        for url in {app.settings.redis_url for app in self._apps}:
+            self._redis[url] = await enter(RedisManager.open(url))
+        auth = self.channel("auth", identity)
+        self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=self.settings.revocation_stale))
+        self.access = await enter(Access(auth, self.verifier))
+        self.servicers.use(standard_interceptors(self.verifier, identity, sample_ratio=self.settings.trace_ratio))
+        self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
+        self.servicers.register(add_EventServiceServicer_to_server, self._events, {"ReadEvents": RpcAccess.SERVICE})
+
+    def _remote(self, service: str) -> grpc.aio.Channel:
+        """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""
+        if service not in self._channels:
+            address = self.placement.addresses.get(service)
+            if not address:
+                raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
+            channel = self._channels[service] = open_channel(address, tls=self._tls())
+            self._shared.push_async_callback(channel.close, _REDUCED_GRACE_S)
+        return self._channels[service]
+
+    def _tls(self) -> TlsSettings | None:
+        settings = self.settings
+        if not settings.tls_certificate:
+            return None
+        authority = Path(settings.tls_authority) if settings.tls_authority else None
+        return TlsSettings(authority, Path(settings.tls_certificate), Path(settings.tls_key))
+
+    async def _serve_grpc(self) -> None:
+        await self._local_server.start()
+        self._listening.push_async_callback(self._local_server.stop, _REDUCED_GRACE_S)
+        if not self.placement.grpc:
+            return
+        reflection = self.settings.is_development if self.settings.reflection is None else self.settings.reflection
+        try:
+            server = build_server(
+                self.servicers,
+                addresses=self.placement.grpc,
+                tls=self._tls(),
+                reflection=reflection,
+                grace=self.settings.drain_grace,
+                reuse_port=self.placement.reuse_port,
+            )
+        except RuntimeError as error:
+            raise PortInUseError(", ".join(self.placement.grpc)) from error
+        await server.start()
+        self._listening.push_async_callback(server.stop, self.settings.drain_grace.total_seconds())
+
+    async def _listen(
+        self, address: str, application: Callable[..., Any], *, websocket: Callable[..., asyncio.Protocol] | None = None
+    ) -> None:
+        listener = HttpListener(
+            application,
+            bind(address, reuse_port=self.placement.reuse_port),
+            websocket=websocket,
+            grace_s=self.settings.drain_grace.total_seconds(),
+        )
+        await listener.start()
+        self._listening.push_async_callback(listener.stop)
+
+    async def _stop(self) -> None:
+        """Say no to readiness, wait until balancers know, finish what is in flight, then close in reverse."""
+        if self._is_started:
+            self._is_draining = True
+            await asyncio.sleep(self.settings.drain_wait.total_seconds())
+        await self._listening.aclose()
+        for app in reversed(self._apps):
+            await app.close()
+        await self._shared.aclose()
+
+
+async def _nothing_here(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+    """Answer for a process that serves sockets only."""
+    if scope["type"] != "http":
+        return
+    body = b'{"type":"/problems/not-found","title":"Not found","status":404,"code":"NOT_FOUND"}'
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

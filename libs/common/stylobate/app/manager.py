@@ -1,0 +1,183 @@
+"""The manager of managers: what one hosted service is built from, kept and closed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import grpc.aio
+
+from stylobate import __version__
+from stylobate.app.spec import ServiceSpec
+from stylobate.app.tasks import SupervisedTasks
+from stylobate.config import Settings
+from stylobate.database import DatabaseManager, Migrator
+from stylobate.declarations.model import Declarations
+from stylobate.health import Health, HealthCheck, Status
+from stylobate.identity import Access, ServiceIdentity, TokenVerifier
+from stylobate.logs import get_logger
+from stylobate.outbox import EventLog
+from stylobate.redis import RedisManager
+from stylobate.resilience import wait_for_dependency
+from stylobate.rpc import RpcAccess
+
+if TYPE_CHECKING:
+    from stylobate.app.host import Host
+
+T = TypeVar("T")
+_log = get_logger("app")
+
+
+@runtime_checkable
+class _HasHealth(Protocol):
+    async def health(self) -> Health: ...
+
+
+class AppManager:
+    """One hosted service: enters its managers in order, gathers their health, runs its background work, closes in reverse.
+
+    A service's ``build(app, settings)`` gets one of these and nothing else. What several services of a process share
+    (verifier, declarations, Redis connections, channels) comes from the :class:`~stylobate.app.host.Host` behind it.
+    """
+
+    def __init__(self, host: "Host", spec: ServiceSpec, settings: Settings, identity: ServiceIdentity) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.settings = settings
+        self.identity = identity
+        self.version = __version__
+        self._host = host
+        self._stack = AsyncExitStack()
+        self._tasks = SupervisedTasks(spec.name)
+        self._checks: dict[str, HealthCheck] = {}
+        self._pending: list[str] = []
+        self._is_built = False
+
+    @property
+    def node(self) -> str:
+        """The name of this process, unique among those that run at a time."""
+        return self._host.placement.node
+
+    @property
+    def trace_ratio(self) -> float:
+        """The share of requests that begin a sampled trace."""
+        return self._host.settings.trace_ratio
+
+    @property
+    def declarations(self) -> Declarations:
+        """What the modules declare; loaded once per process."""
+        return self._host.declarations
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        """Verifies bearer tokens, with the deny-list in memory; one per process."""
+        return self._host.verifier
+
+    @property
+    def access(self) -> Access:
+        """Decides permissions; one per process."""
+        return self._host.access
+
+    @property
+    def redis(self) -> RedisManager:
+        """The process's Redis connections for this service's URL. Opened without waiting: Redis may be down."""
+        return self._host.redis(self.settings.redis_url)
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """Return the channel to a service, wherever it runs. Calls carry this service's token and the caller's."""
+        return self._host.channel(service, self.identity)
+
+    def hosts(self, service: str) -> bool:
+        """Return whether the service runs in this process: for what is shared between listeners, never for calls."""
+        return service in self._host.placement.services
+
+    async def database(self) -> DatabaseManager:
+        """Open this service's database; waits for the server, and migrates in development."""
+        settings, where = self.settings, f"database of {self.name}"
+        migrator = Migrator(settings.database_url, self.name, self.spec.migrations, use_role=settings.database_roles)
+        if settings.is_development:
+            await wait_for_dependency(where, migrator.upgrade)
+        else:
+            self._pending = await wait_for_dependency(where, migrator.pending)
+            if self._pending:
+                _log.error("behind_on_migrations", service=self.name, pending=self._pending, cure="stylobate db upgrade")
+        return await self.enter(
+            DatabaseManager.open(
+                settings.database_url,
+                service=self.name,
+                replica_url=settings.database_replica_url,
+                pool_size=settings.database_pool_size,
+                use_role=settings.database_roles,
+            ),
+            name="database",
+        )
+
+    async def enter(self, manager: AbstractAsyncContextManager[T], *, name: str = "") -> T:
+        """Enter a manager; it is closed in reverse order, also when the start fails half-way. One with ``health`` is checked.
+
+        :param name: of its check; empty: the class's name.
+        """
+        entered = await self._stack.enter_async_context(manager)
+        if isinstance(entered, _HasHealth):
+            self.check(name or type(entered).__name__, entered.health)
+        return entered
+
+    def task(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run background work for as long as the service lives; restarted with backoff when it fails."""
+        self._tasks.start(name, factory)
+
+    def servicer(self, add: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]) -> None:
+        """Serve a generated service. ``access`` must name every method."""
+        self._host.servicers.register(add, servicer, access)
+
+    def event_log(self, log: EventLog) -> None:
+        """Serve this service's outbox to readers (``EventService``)."""
+        self._host.event_log(log)
+
+    def notify_readers(self, source: str) -> None:
+        """Wake the readers of a log in this process: for a relay's ``on_numbered``."""
+        self._host.notify_readers(source)
+
+    def http(self, application: Callable[..., Any]) -> None:
+        """Serve an ASGI application on the process's HTTP port."""
+        self._host.http(application)
+
+    def websocket(self, protocol: Callable[..., asyncio.Protocol]) -> None:
+        """Serve WebSocket upgrades on the HTTP port with what the factory makes (uvicorn's ``ws=`` contract)."""
+        self._host.websocket(protocol)
+
+    def check(self, name: str, check: HealthCheck) -> None:
+        """Add a named health check."""
+        self._checks[name] = check
+
+    # what the host calls
+
+    async def start(self) -> None:
+        """Build the service; what it entered is closed again when that fails."""
+        self.check("tasks", self._tasks.health)
+        try:
+            await self.spec.build(self, self.settings)
+        except BaseException:
+            await self.close()
+            raise
+        self._is_built = True
+
+    async def close(self) -> None:
+        """Stop background work, then close in reverse order."""
+        await self._tasks.close()
+        await self._stack.aclose()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was built and its schema is up to date; says nothing of how it does."""
+        return self._is_built and not self._pending
+
+    async def health(self) -> Health:
+        """Ask every check. A part that is down makes the service degraded: it still serves what it can."""
+        if not self._is_built:
+            return Health(Status.UNHEALTHY, "starting")
+        if self._pending:
+            return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
+        parts = {name: await check() for name, check in self._checks.items()}
+        ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
+        return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)

@@ -1,0 +1,33 @@
+"""Settings of a process, whatever services it hosts."""
+
+from datetime import timedelta
+from typing import Literal
+
+from stylobate.config import Settings
+
+
+class HostSettings(Settings):
+    """What every process of the platform may be told: ``STYLOBATE_<FIELD>``."""
+
+    log_level: str = "info"
+    """debug, info, warning or error; some loggers apart: ``info,access=warning``."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: readable on a terminal, JSON elsewhere."""
+    trace_endpoint: str = ""
+    """OTLP gRPC endpoint such as ``http://localhost:4317``; empty: traces are propagated and not exported."""
+    trace_ratio: float = 0.01
+    """Share of requests that begin a sampled trace, 0 to 1."""
+    drain_wait: timedelta = timedelta(seconds=5)
+    """On SIGTERM: how long readiness says no before listeners close, so that balancers notice."""
+    drain_grace: timedelta = timedelta(seconds=10)
+    """How long what is in flight may take to finish."""
+    revocation_stale: Literal["allow", "deny"] = "allow"
+    """What holds when the deny-list could not be refreshed for 30 s."""
+    reflection: bool | None = None
+    """gRPC reflection; None: in development only."""
+    tls_certificate: str = ""
+    """PEM file of this process's certificate; empty: plain text between services."""
+    tls_key: str = ""
+    """PEM file of its private key."""
+    tls_authority: str = ""
+    """PEM file of the authority that peers' certificates must come from; set: mutual TLS."""

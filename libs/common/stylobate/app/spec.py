@@ -1,0 +1,34 @@
+"""What a service tells the launcher about itself."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from stylobate.config import Settings
+from stylobate.database import MigrationSet
+
+if TYPE_CHECKING:
+    from stylobate.app.manager import AppManager
+
+ENTRY_POINTS = "stylobate.services"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A service: its name, its settings and how it is built. Registered under the entry-point group ``stylobate.services``."""
+
+    name: str
+    settings: type[Settings]
+    build: "Callable[[AppManager, Any], Awaitable[None]]"
+    """``async def build(app, settings)``: the only place that names an adapter."""
+    in_memory: Callable[[Any], Awaitable[None]] | None = None
+    """Builds the service over memory adapters into a :class:`stylobate.testing.memory_app.MemoryApp`, for tests of modules."""
+    migrations: tuple[MigrationSet, ...] = ()
+    """The sets its database schema is made of, in order; none: the service has no database."""
+
+
+def installed_services() -> dict[str, ServiceSpec]:
+    """Return every installed service by name."""
+    specs: list[ServiceSpec] = [point.load() for point in entry_points(group=ENTRY_POINTS)]
+    return {spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)}

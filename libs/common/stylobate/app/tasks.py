@@ -1,0 +1,61 @@
+"""Background work with a parent that hears of its failure."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stylobate.health import Health, Status
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+
+_log = get_logger("app")
+_STEADY_S = 30.0
+
+
+class SupervisedTasks:
+    """Runs named background work for ever: what fails or ends is started again with backoff; all is cancelled at close."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failing: dict[str, str] = {}
+
+    async def close(self) -> None:
+        """Cancel everything and wait until it has ended. May be called twice."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def start(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the coroutine that the factory makes, again and again. A name stands once."""
+        if name in self._tasks:
+            raise ValueError(f"a task named {name} runs already")
+        self._tasks[name] = asyncio.create_task(self._supervise(name, factory), name=f"{self._owner}.{name}")
+
+    async def health(self) -> Health:
+        """Degraded while a task is failing; names it."""
+        if not self._failing:
+            return Health(metrics={"tasks": len(self._tasks)})
+        return Health(Status.DEGRADED, "; ".join(f"{name}: {why}" for name, why in self._failing.items()))
+
+    async def _supervise(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        loop = asyncio.get_running_loop()
+        waits = backoff()
+        while True:
+            started = loop.time()
+            try:
+                await factory()
+                why = "ended by itself"
+            except Exception as error:  # noqa: BLE001  whatever it is: said, counted, tried again
+                why = f"{type(error).__name__}: {error}"
+                _log.exception("task_failed", service=self._owner, task=name)
+            self._failing[name] = why
+            if loop.time() - started > _STEADY_S:
+                waits = backoff()
+            await asyncio.sleep(next(waits))
+            loop.call_later(_STEADY_S / 10, self._steady, name, self._failing[name])
+
+    def _steady(self, name: str, why: str) -> None:
+        """Take a task for well again when it has not failed anew for a while."""
+        if self._failing.get(name) is why:
+            del self._failing[name]

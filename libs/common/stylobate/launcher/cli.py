@@ -1,0 +1,178 @@
+"""The `stylobate` command. Each command lives in a module of its own under ``commands`` and is imported when it is called."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylobate import __version__
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The application base for Python teams."
+)
+db = typer.Typer(no_args_is_help=True, help="The database's schema.")
+users = typer.Typer(no_args_is_help=True, help="Accounts.")
+config = typer.Typer(no_args_is_help=True, help="Settings.")
+modules = typer.Typer(no_args_is_help=True, help="Modules.")
+for name, group in {"db": db, "users": users, "config": config, "modules": modules}.items():
+    app.add_typer(group, name=name)
+
+Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Identical processes on the same ports.")]
+Port = Annotated[int, typer.Option("--port", help="First of a row of ports to use instead of 8080, 9090, 8081.")]
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="An empty folder.")] = Path()) -> None:
+    """Make a project with an example module in an empty folder."""
+    from stylobate.launcher.commands.init import init as run
+
+    run(folder)
+
+
+@app.command()
+def up(
+    split: Split = False,
+    workers: Workers = 1,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `stylobate down` stops it.")] = False,
+    port: Port = 0,
+) -> None:
+    """Run the whole platform here, with a real Valkey and PostgreSQL."""
+    from stylobate.launcher.commands.up import up as run
+
+    run(split=split, workers=workers, detach=detach, port=port)
+
+
+@app.command()
+def dev(split: Split = False, workers: Workers = 1, port: Port = 0) -> None:
+    """Run the platform and restart it when a file of a module or service is saved."""
+    from stylobate.launcher.commands.up import up as run
+
+    run(split=split, workers=workers, detach=False, port=port, watch=True)
+
+
+@app.command()
+def serve(names: Annotated[list[str], typer.Argument(help="Services to host in this process.")]) -> None:
+    """Host only these services, for containers; the others by address (STYLOBATE_<SERVICE>_ADDRESS)."""
+    from stylobate.launcher.commands.serve import serve as run
+
+    run(names)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Show how the running platform is; exit 0 only when every service is ready."""
+    from stylobate.launcher.commands.status import status as run
+
+    run(as_json=as_json)
+
+
+@app.command()
+def logs(
+    follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = 40,
+) -> None:
+    """Show the log files of the platform's processes."""
+    from stylobate.launcher.commands.logs import logs as run
+
+    run(follow=follow, lines=lines)
+
+
+@app.command()
+def down() -> None:
+    """Stop the running platform."""
+    from stylobate.launcher.commands.down import down as run
+
+    run()
+
+
+@app.command()
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Throw away this project's local data: databases, secrets, logs."""
+    from stylobate.launcher.commands.down import reset as run
+
+    run(yes=yes)
+
+
+@app.command()
+def demo() -> None:
+    """Play a customer's journey against the running platform; exit 0 only if every step held."""
+    from stylobate.launcher.commands.demo import demo as run
+
+    run()
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Apply pending migrations of every installed service."""
+    from stylobate.launcher.commands.db import upgrade as run
+
+    run()
+
+
+@db.command("status")
+def db_status() -> None:
+    """List pending migrations; exit 0 only when there is none."""
+    from stylobate.launcher.commands.db import status as run
+
+    run()
+
+
+@users.command("create")
+def users_create(
+    email: str,
+    admin: Annotated[bool, typer.Option("--admin", help="Give the role `admin`.")] = False,
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role beside `user`; may be repeated.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What others may see.")] = "",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+) -> None:
+    """Create an account on the running platform, whatever the registration setting says."""
+    from stylobate.launcher.commands.users import create as run
+
+    run(email, admin=admin, roles=role or [], name=name, password_stdin=password_stdin)
+
+
+@config.command("explain")
+def config_explain() -> None:
+    """Print every setting of every service, its value (secrets masked) and where it came from."""
+    from stylobate.launcher.commands.config import explain as run
+
+    run()
+
+
+@config.command("check")
+def config_check() -> None:
+    """Exit non-zero when a setting cannot be used or a secret is missing."""
+    from stylobate.launcher.commands.config import check as run
+
+    run()
+
+
+@modules.command("list")
+def modules_list() -> None:
+    """List the modules of this project."""
+    from stylobate.launcher.commands.modules import listing as run
+
+    run()
+
+
+@modules.command("check")
+def modules_check() -> None:
+    """Print every finding about the modules with file and line; exit non-zero when there is an error."""
+    from stylobate.launcher.commands.modules import check as run
+
+    run()
+
+
+def main() -> None:
+    """Run the command line."""
+    from stylobate.launcher.faces import plain_errors
+
+    with plain_errors():
+        app()

@@ -1,0 +1,48 @@
+"""`stylobate config`."""
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from stylobate.app import HostSettings, installed_services
+from stylobate.config import ConfigError, Settings, Sources
+from stylobate.launcher.faces import console
+from stylobate.launcher.project import Project
+
+
+def explain() -> None:
+    """Show each setting, its value and its origin; shared settings once."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("service", "setting", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for name, kind in _settings().items():
+        for resolved in kind.resolve(_sources())[1]:
+            if name == "(all)" or resolved.name not in Settings.model_fields:
+                table.add_row(name, resolved.name, resolved.value, resolved.origin)
+    console().print(table)
+
+
+def check() -> None:
+    """Print what is wrong with any service's settings; exit 1 when something is."""
+    findings: dict[str, None] = {}
+    for kind in _settings().values():
+        try:
+            kind.load(_sources())
+        except ConfigError as error:
+            findings |= dict.fromkeys(error.findings)
+    for finding in findings:
+        typer.echo(f"error: {finding}")
+    if findings:
+        raise typer.Exit(1)
+    console().print("the settings are fine")
+
+
+def _settings() -> dict[str, type[Settings]]:
+    return {"(all)": HostSettings} | {name: spec.settings for name, spec in installed_services().items()}
+
+
+def _sources() -> Sources:
+    """Return this process's sources; generated secrets where the project's folder keeps some."""
+    data = Project(Path.cwd()).data
+    return Sources.of_process(data if data.is_dir() else None)

@@ -1,0 +1,49 @@
+"""`stylobate db`."""
+
+import asyncio
+from pathlib import Path
+
+import typer
+
+from stylobate.app import installed_services
+from stylobate.config import Settings, Sources
+from stylobate.database import Migrator
+from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.faces import console
+from stylobate.launcher.project import Project
+
+
+def upgrade() -> None:
+    """Apply what is pending, service by service."""
+    asyncio.run(_upgrade())
+
+
+def status() -> None:
+    """List what is pending; exit 1 when something is."""
+    pending = asyncio.run(_pending())
+    for name, files in pending.items():
+        console().print(f"{name}: {', '.join(files) if files else 'up to date'}")
+    raise typer.Exit(1 if any(pending.values()) else 0)
+
+
+async def _upgrade() -> None:
+    for name, migrator in _migrators().items():
+        before = await migrator.pending()
+        await migrator.upgrade()
+        console().print(f"{name}: {'applied ' + ', '.join(before) if before else 'up to date'}")
+
+
+async def _pending() -> dict[str, list[str]]:
+    return {name: await migrator.pending() for name, migrator in _migrators().items()}
+
+
+def _migrators() -> dict[str, Migrator]:
+    """Return a migrator per service with a schema; the address is the set one, else that of the running project."""
+    project = Project(Path.cwd())
+    sources = Sources(environ=LocalServers(project).environment(), generated=project.data / "secrets")
+    found = {}
+    for name, spec in installed_services().items():
+        if spec.migrations:
+            settings: Settings = spec.settings.load(sources)
+            found[name] = Migrator(settings.database_url, name, spec.migrations, use_role=settings.database_roles)
+    return found

@@ -1,0 +1,30 @@
+"""`stylobate init`."""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from stylobate.launcher.faces import CommandError, console
+
+_IGNORED = ".stylobate/\n.venv/\n__pycache__/\n"
+_README = """# {name}
+
+A Stylobate project. `modules/shop` is an example to change: an online shop's orders.
+
+    stylobate up              the whole platform, here
+    stylobate demo            a customer's journey against it
+    stylobate modules check   every finding about the modules
+"""
+
+
+def init(folder: Path) -> None:
+    """Make a project with the shop as its example. Raises CommandError when the folder is not empty."""
+    target = folder.resolve()
+    if target.exists() and any(target.iterdir()):
+        raise CommandError(f"{target} is not empty")
+    target.mkdir(parents=True, exist_ok=True)
+    with as_file(files("stylobate.launcher") / "templates") as templates:
+        shutil.copytree(templates / "shop", target / "modules" / "shop", ignore=shutil.ignore_patterns("__pycache__"))
+    (target / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    (target / "README.md").write_text(_README.format(name=target.name), encoding="utf-8")
+    console().print(f"made a project in {target}; next: `stylobate up` there")

@@ -1,0 +1,46 @@
+"""`stylobate modules`."""
+
+import os
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from stylobate.declarations import load_declarations
+from stylobate.declarations.model import Severity
+from stylobate.launcher.faces import console
+
+
+def listing() -> None:
+    """Show the modules with what they declare."""
+    declarations = load_declarations(_folders())
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("module", "version", "actions", "state", "channels", "description"):
+        table.add_column(heading)
+    for module in declarations.modules:
+        table.add_row(
+            module.name,
+            module.version,
+            ", ".join(action.name for action in module.actions),
+            ", ".join(namespace.name for namespace in module.namespaces),
+            ", ".join(channel.name for channel in module.channels),
+            module.description,
+        )
+    console().print(table)
+
+
+def check() -> None:
+    """Print every finding; exit 1 when one is an error."""
+    from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
+
+    findings = check_modules(_folders())
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding}")
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if errors:
+        raise typer.Exit(1)
+    console().print("the modules are fine" if not findings else "no errors")
+
+
+def _folders() -> str:
+    return os.environ.get("STYLOBATE_MODULES", str(Path("modules")))

@@ -1,0 +1,186 @@
+"""`stylobate up` and `dev`: start everything, say where it is, keep it running, stop all."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from stylobate.app.host import Host
+from stylobate.app.listeners import HttpListener, bind
+from stylobate.identity import generate_service_keys
+from stylobate.launcher.embedded import ProcessRecord
+from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.faces import CommandError, addresses, console
+from stylobate.launcher.merged_admin import MergedAdmin
+from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
+from stylobate.launcher.project import SERVICES, Project, Running
+from stylobate.launcher.serving import host, load_host_settings, start_logs, until_stopped
+from stylobate.launcher.supervisor import Supervisor
+from stylobate.launcher.watching import changes
+from stylobate.logs import Logs
+
+_IDENTITIES = (*SERVICES, "cli")
+_DETACHED = "STYLOBATE_DETACHED"
+
+
+def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = False) -> None:
+    """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
+    project = Project(Path.cwd())
+    _refuse_second(project)
+    if not (project.folder / "modules").is_dir() and "STYLOBATE_MODULES" not in os.environ:
+        raise CommandError(f"there is no folder `modules` in {project.folder}; `stylobate init` makes a project")
+    layout = _layout(project, is_split=split, count=workers, port=port, watch=watch)
+    if detach:
+        _detached(project)
+        return
+    _Up(project, layout, watch=watch).run()
+
+
+def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: bool) -> Layout:
+    ports = Ports.from_base(port) if port else Ports()
+    if is_split:
+        layout = split(ports, project.data, project.run, count)
+    elif count > 1 or watch:
+        layout = workers(ports, project.data, project.run, count)
+    else:
+        layout = one_process(ports, project.data)
+    for address in {a for p in layout.placements for a in (*p.grpc, p.http) if a and not a.startswith("unix:")}:
+        bind(address).close()  # a plain socket: tells also of those that would share the port with us
+    return layout
+
+
+def _refuse_second(project: Project) -> None:
+    running = project.running()
+    if running is not None and running.supervisor.is_running:
+        raise CommandError(f"this project is running already at {running.endpoints['gateway']} (pid {running.supervisor.pid})")
+
+
+class _Up:
+    """One run of the platform."""
+
+    def __init__(self, project: Project, layout: Layout, *, watch: bool) -> None:
+        self._project = project
+        self._layout = layout
+        self._watch = watch
+        self._in_process = len(layout.placements) == 1 and not watch and layout.mode == "one process"
+        self._console = console()
+        self._began = time.monotonic()
+        self._servers = LocalServers(project)
+        self._environment = self._servers.environment()
+        self._supervisor: Supervisor
+        self._logs: Logs
+
+    def run(self) -> None:
+        """Run until Ctrl-C or `stylobate down`."""
+        os.environ.update(self._environment)
+        settings, _ = load_host_settings(self._layout.placements[0])
+        self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._logs = start_logs(settings, "platform", self._project.logs / "platform.log")
+        generate_service_keys(self._project.identity, _IDENTITIES)
+        try:
+            uvloop.run(until_stopped(self._work))
+        finally:
+            self._project.forget()
+            self._logs.close()
+        self._console.print("stopped")
+
+    async def _work(self) -> None:
+        await self._stop_leftovers()
+        async with Supervisor.open(self._save) as supervisor:
+            self._supervisor = supervisor
+            names = ", ".join(type(server).__name__.removeprefix("Embedded") for server in self._servers.all)
+            if names:
+                self._say(f"starting {names}")
+            await supervisor.start_servers(self._servers.all)
+            self._say(f"starting {', '.join(SERVICES)} ({self._layout.mode})")
+            if self._in_process:
+                await host(self._layout.placements[0], self._logs, self._ready)
+            else:
+                await self._run_children(supervisor)
+
+    async def _run_children(self, supervisor: Supervisor) -> None:
+        for placement in self._layout.placements:
+            await supervisor.start_service(placement, self._environment, self._project.logs)
+        admin = MergedAdmin({p.node: p.admin.removeprefix("unix:") for p in self._layout.placements})
+        listener = HttpListener(admin, bind(self._layout.endpoints["admin"].removeprefix("http://")))
+        await listener.start()
+        try:
+            await admin.wait_ready()
+            self._ready()
+            if self._watch:
+                async for paths in changes(self._project.folder):
+                    self._say(f"{', '.join(paths)} changed; restarting")
+                    await supervisor.restart_services()
+                    await admin.wait_ready()
+                    self._say("ready again")
+            await asyncio.Event().wait()
+        finally:
+            await listener.stop()
+
+    async def _stop_leftovers(self) -> None:
+        """Stop what a killed supervisor left behind."""
+        left = self._project.running()
+        for child in reversed(left.children if left is not None else ()):
+            if child.is_running:
+                self._say(f"stopping {child.name}, left behind by an earlier run")
+                await child.stop()
+
+    def _save(self) -> None:
+        self._project.save(
+            Running(
+                supervisor=ProcessRecord.of_this("supervisor"),
+                mode=self._layout.mode,
+                endpoints=self._layout.endpoints,
+                children=self._supervisor.children,
+            )
+        )
+
+    def _ready(self, _: Host | None = None) -> None:
+        self._say("ready")
+        self._console.print()
+        self._console.print(addresses(self._layout.endpoints))
+        self._console.print()
+        self._console.print(f"  try it:  {first_curl(self._layout.endpoints['gateway'])}", soft_wrap=True)
+        self._console.print("  see it:  stylobate demo        what happens:  stylobate logs -f        stop:  Ctrl-C\n")
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}")
+
+
+def first_curl(gateway: str) -> str:
+    """Return a first request to try."""
+    return (
+        f"curl -sS {gateway}/v1/auth/register -H 'content-type: application/json' "
+        """-d '{"email": "ada@example.com", "password": "correct horse battery"}'"""
+    )
+
+
+def _detached(project: Project) -> None:
+    """Start `up` again in a session of its own and wait until it is ready. Raises CommandError with its last words."""
+    project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    output = project.logs / "up.out"
+    with output.open("wb") as file:
+        arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+        child = subprocess.Popen(  # noqa: S603  ourselves
+            [sys.executable, "-m", "stylobate.launcher", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {_DETACHED: "1"},
+        )
+    shown = 0
+    while True:
+        text = output.read_text(encoding="utf-8", errors="replace")
+        sys.stdout.write(text[shown:])
+        sys.stdout.flush()
+        shown = len(text)
+        if "see it:" in text:
+            return
+        if (code := child.poll()) is not None:
+            raise CommandError(f"it ended with code {code}; see {output}")
+        time.sleep(0.05)

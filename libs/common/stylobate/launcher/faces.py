@@ -1,0 +1,55 @@
+"""What the `stylobate` command shows: one console, addresses, tables; one clear line for an error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stylobate.app.listeners import PortInUseError
+from stylobate.config import ConfigError
+from stylobate.errors import StylobateError
+from stylobate.launcher.embedded import EmbeddedServerError
+
+
+class CommandError(Exception):
+    """Something a person can mend; the text is one line, the exit code 2."""
+
+
+_MENDABLE = (CommandError, ConfigError, PortInUseError, EmbeddedServerError, StylobateError)
+
+
+def console() -> Console:
+    """Return the console for what a person reads."""
+    return Console(highlight=False)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn errors that a person can mend into one line each and exit code 2; others pass with their traceback."""
+    try:
+        yield
+    except BaseException as error:
+        lines = _mendable(error)
+        if lines is None:
+            raise
+        for line in lines:
+            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {line}", markup=True, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _mendable(error: BaseException) -> list[str] | None:
+    """Return the lines of an error, or None when any part of it is a defect."""
+    if isinstance(error, BaseExceptionGroup):
+        parts = [_mendable(part) for part in error.exceptions]
+        return None if any(part is None for part in parts) else [line for part in parts for line in part or []]
+    return str(error).splitlines() if isinstance(error, _MENDABLE) else None
+
+
+def addresses(endpoints: dict[str, str]) -> Table:
+    """Return the addresses as two columns."""
+    table = Table.grid(padding=(0, 2))
+    for name, address in endpoints.items():
+        table.add_row(f"  [bold]{name}[/bold]", address)
+    return table

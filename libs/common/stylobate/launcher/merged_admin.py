@@ -1,0 +1,98 @@
+"""The admin listener of a platform with several processes: asks each over its socket and answers for all."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stylobate.app.admin import Receive, Send
+
+_PAUSE_S = 0.05
+_TIMEOUT_S = 2.0
+_AWAY = {"ready": False, "phase": "away", "status": "unhealthy"}
+
+
+class MergedAdmin:
+    """ASGI: ``/healthz``, ``/readyz``, ``/status`` and ``/metrics`` over all processes; each metric says its process."""
+
+    def __init__(self, sockets: Mapping[str, str]) -> None:
+        """Take the admin sockets by the processes' names."""
+        self._sockets = dict(sockets)
+
+    async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        match scope["path"]:
+            case "/healthz":
+                await _reply(send, 200, {"status": "alive"})
+            case "/readyz" | "/status" as path:
+                status = await self.status()
+                await _reply(send, 200 if path == "/status" or status["ready"] else 503, status)
+            case "/metrics":
+                await _reply(send, 200, await self.metrics(), CONTENT_TYPE_LATEST)
+            case _:
+                await _reply(send, 404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics"})
+
+    async def status(self) -> dict[str, Any]:
+        """Return the processes' answers by name and whether all are ready; services that differ in declarations are named."""
+        answers = await asyncio.gather(*(self._get(name, "/status") for name in self._sockets))
+        processes: dict[str, Any] = {
+            name: orjson.loads(body) if body else _AWAY for name, body in zip(self._sockets, answers, strict=True)
+        }
+        digests = {answer["declarations"]["digest"] for answer in processes.values() if "declarations" in answer}
+        is_ready = all(answer["ready"] for answer in processes.values())
+        is_well = is_ready and len(digests) <= 1 and all(answer["status"] == "healthy" for answer in processes.values())
+        return {
+            "ready": is_ready,
+            "status": "healthy" if is_well else "degraded",
+            "declarations": {"same": len(digests) <= 1},
+            "processes": processes,
+        }
+
+    async def metrics(self) -> bytes:
+        """Return every process's metrics with a label ``process``, one family each."""
+        merged: dict[str, Metric] = {}
+        answers = await asyncio.gather(*(self._get(name, "/metrics") for name in self._sockets))
+        for name, body in zip(self._sockets, answers, strict=True):
+            for family in text_string_to_metric_families(body.decode()):
+                target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
+        return generate_latest(_Collected(list(merged.values())))
+
+    async def wait_ready(self) -> None:
+        """Wait until every process says that it is ready."""
+        while not (await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _get(self, name: str, path: str) -> bytes:
+        """Return a process's answer; empty when it does not answer (it is starting, or it died a moment ago)."""
+        try:
+            async with httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(uds=self._sockets[name]), timeout=_TIMEOUT_S
+            ) as client:
+                return (await client.get(f"http://admin{path}")).content
+        except httpx.TransportError:
+            return b""
+
+
+class _Collected:
+    """What generate_latest asks for."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """Return the families."""
+        return self._families
+
+
+async def _reply(send: Send, status: int, value: object, kind: str = "application/json") -> None:
+    body = value if isinstance(value, bytes) else orjson.dumps(value)
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

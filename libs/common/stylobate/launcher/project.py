@@ -1,0 +1,77 @@
+"""A project folder and what runs in it: `.stylobate/` for data, a run folder for sockets, one record of the running platform."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stylobate.launcher.embedded import ProcessRecord, run_folder
+
+SERVICES = ("ratelimit", "auth", "state", "actions", "realtime", "gateway")
+"""Every service of the platform, those that depend on nobody first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The record that a running supervisor keeps in its run folder."""
+
+    supervisor: ProcessRecord
+    mode: str
+    """``one process``, ``split`` and how many workers, for people."""
+    endpoints: dict[str, str]
+    """Addresses by name: gateway, docs, realtime, grpc…, admin."""
+    children: tuple[ProcessRecord, ...] = ()
+    """Embedded servers and service processes."""
+
+    def as_json(self) -> bytes:
+        """Return the file's content."""
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Running":
+        """Read the file's content. Raises ValueError or KeyError for something else."""
+        raw: dict[str, Any] = orjson.loads(content)
+        return cls(
+            supervisor=ProcessRecord(**raw["supervisor"]),
+            mode=raw["mode"],
+            endpoints=raw["endpoints"],
+            children=tuple(ProcessRecord(**child) for child in raw["children"]),
+        )
+
+
+class Project:
+    """The folder that `stylobate` was called in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.data = self.folder / ".stylobate"
+        self.logs = self.data / "logs"
+        self.identity = self.data / "identity"
+
+    @property
+    def run(self) -> Path:
+        """The run folder (0700, short path): sockets and the record of what runs."""
+        return run_folder(self.folder)
+
+    def running(self) -> Running | None:
+        """Return the record of the last supervisor, whether or not it still runs; None when there is none."""
+        try:
+            return Running.parse(self._record.read_bytes())
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, running: Running) -> None:
+        """Keep the record; a reader never sees half of it."""
+        fresh = self._record.with_suffix(f".{os.getpid()}")
+        fresh.write_bytes(running.as_json())
+        fresh.replace(self._record)
+
+    def forget(self) -> None:
+        """Drop the record."""
+        self._record.unlink(missing_ok=True)
+
+    @property
+    def _record(self) -> Path:
+        return self.run / "up.json"

@@ -1,0 +1,116 @@
+"""Keeps the processes of a platform running: starts them, starts again what dies, stops all in reverse."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from stylobate.app.placement import Placement
+from stylobate.launcher.embedded import ChildProcess, EmbeddedPostgres, EmbeddedValkey, ProcessRecord
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+
+_log = get_logger("app")
+_STEADY_S = 10.0
+_CHILD_GRACE = timedelta(seconds=2.5)
+
+
+class Supervisor:
+    """Runs embedded servers and service processes. One task watches each; :attr:`on_change` hears of every new child."""
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
+        self._servers: list[EmbeddedValkey | EmbeddedPostgres] = []
+        self._services: list[ChildProcess] = []
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._is_stopping = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, on_change: Callable[[], None] = lambda: None) -> AsyncIterator["Supervisor"]:
+        """Supervise until the block is left; then everything is stopped, services first."""
+        supervisor = cls(on_change)
+        try:
+            yield supervisor
+        finally:
+            await supervisor.stop()
+
+    @property
+    def children(self) -> tuple[ProcessRecord, ...]:
+        """What runs, as far as it was started."""
+        started = [server.process for server in self._servers] + self._services
+        return tuple(child.record for child in started if child.is_running)
+
+    async def start_servers(self, servers: list[EmbeddedValkey | EmbeddedPostgres]) -> None:
+        """Start embedded servers at once and wait until each answers. Raises EmbeddedServerError."""
+        self._servers = servers
+        async with asyncio.TaskGroup() as group:
+            for server in servers:
+                group.create_task(self._start_server(server))
+        for server in servers:
+            self._watch(server.process.name, server.process, partial(self._start_server, server))
+        self._on_change()
+
+    async def start_service(self, placement: Placement, environment: Mapping[str, str], logs: Path) -> None:
+        """Start a process that hosts the placement's services; it says by itself when it is ready."""
+        child = service_process(placement, environment, logs)
+        self._services.append(child)
+        child.start()
+        self._watch(child.name, child, partial(self._start_again, child))
+        self._on_change()
+
+    async def restart_services(self) -> None:
+        """End every service process; the watchers start them again at once (`dev`)."""
+        await asyncio.gather(*(child.record.stop(_CHILD_GRACE) for child in self._services))
+
+    async def stop(self) -> None:
+        """Stop the services, then the servers. May be called twice."""
+        self._is_stopping = True
+        for watcher in self._watchers.values():
+            watcher.cancel()
+        await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+        await asyncio.gather(*(child.stop(_CHILD_GRACE) for child in self._services))
+        await asyncio.gather(*(server.stop() for server in self._servers))
+
+    async def _start_server(self, server: EmbeddedValkey | EmbeddedPostgres) -> None:
+        await server.start()
+        await server.ready()
+
+    async def _start_again(self, child: ChildProcess) -> None:
+        child.start()
+
+    def _watch(self, name: str, child: ChildProcess, start: Callable[[], Awaitable[None]]) -> None:
+        self._watchers[name] = asyncio.create_task(self._keep(name, child, start), name=f"watch {name}")
+
+    async def _keep(self, name: str, child: ChildProcess, start: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the child's end and start it again, sooner when it had run for a while."""
+        loop = asyncio.get_running_loop()
+        waits = backoff(initial=0.05, maximum=2.0)
+        while True:
+            started = loop.time()
+            code = await child.wait()
+            if loop.time() - started > _STEADY_S:
+                waits = backoff(initial=0.05, maximum=2.0)
+            _log.warning("process_ended", process=name, code=code, last_words=child.last_words(2))
+            await asyncio.sleep(next(waits))
+            try:
+                await start()
+            except Exception as error:  # noqa: BLE001  said, and tried again at the next end
+                _log.error("process_start_failed", process=name, error=str(error))
+            self._on_change()
+
+
+def service_process(placement: Placement, environment: Mapping[str, str], logs: Path) -> ChildProcess:
+    """Return the child that hosts the placement; it reads it from its arguments."""
+    return ChildProcess(
+        placement.node,
+        [sys.executable, "-m", "stylobate.launcher.child", orjson.dumps(placement, default=os.fspath).decode()],
+        log=logs / f"{placement.node}.out",
+        environ=dict(environment) | {"STYLOBATE_LOG_FILE": str(logs / f"{placement.node}.log")},
+    )

@@ -1,0 +1,61 @@
+"""The catalogue of actions as the gateway knows it: for the routes they declare and the OpenAPI document."""
+
+import asyncio
+
+import grpc.aio
+from stylobate.api.actions.v1.action_service_pb2 import Action, ListActionsRequest
+from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.errors import StylobateError
+from stylobate.health import Health, Status
+
+_PAGE = 500
+
+
+class Catalogue:
+    """Read from the actions service again and again; what was read last holds while that service is away."""
+
+    def __init__(self, channel: grpc.aio.Channel, interval_s: float) -> None:
+        self._stub = ActionServiceStub(channel)
+        self._interval_s = interval_s
+        self._why = "not read yet"
+        self.actions: tuple[Action, ...] = ()
+        self.routes: dict[str, dict[str, str]] = {}
+        """Action by method by path, of the routes that actions declare."""
+        self.version = 0
+        """Rises when the catalogue changes."""
+
+    async def run(self) -> None:
+        """Keep reading, soon again while it does not work."""
+        while True:
+            try:
+                self._take(await self._read())
+                self._why = ""
+            except StylobateError as error:
+                self._why = f"{error.reason}: {error.detail}"
+            await asyncio.sleep(self._interval_s if not self._why else min(0.2, self._interval_s))
+
+    async def health(self) -> Health:
+        """Degraded while the catalogue could not be read."""
+        return Health(Status.DEGRADED if self._why else Status.HEALTHY, self._why, {"actions": len(self.actions)})
+
+    async def _read(self) -> tuple[Action, ...]:
+        actions: list[Action] = []
+        token = ""
+        while True:
+            page = await self._stub.ListActions(ListActionsRequest(page_size=_PAGE, page_token=token))
+            actions += page.actions
+            token = page.next_page_token
+            if not token:
+                return tuple(actions)
+
+    def _take(self, actions: tuple[Action, ...]) -> None:
+        if actions == self.actions:
+            return
+        self.actions = actions
+        self.version += 1
+        routes: dict[str, dict[str, str]] = {}
+        for action in actions:
+            if action.route:
+                method, _, path = action.route.partition(" ")
+                routes.setdefault(path, {})[method] = action.name
+        self.routes = routes

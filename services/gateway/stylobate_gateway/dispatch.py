@@ -1,0 +1,80 @@
+"""Action calls, taken in front of FastAPI's stack: find the action by its path, pass the body on, answer with its output."""
+
+from collections.abc import Mapping
+
+import grpc.aio
+from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
+from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+
+from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer
+from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.errors import MethodNotAllowedError, UnsupportedMediaTypeError
+from stylobate_gateway.exchange import Exchange, exchange_of
+
+PREFIX = "/v1/actions/"
+_JSON = b"application/json"
+_READS = ("GET", "HEAD")
+
+
+class ActionDispatcher:
+    """Takes ``POST /v1/actions/<name>`` and the routes that actions declare; everything else goes on."""
+
+    def __init__(self, inner: Application, channel: grpc.aio.Channel, catalogue: Catalogue) -> None:
+        self._inner = inner
+        self._execute = ActionServiceStub(channel).ExecuteAction
+        self._catalogue = catalogue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = exchange_of(scope)
+        path = exchange.path
+        if path.startswith(PREFIX):
+            if exchange.method == "POST":
+                await self._run(path[len(PREFIX) :], exchange, receive, send)
+                return
+            if exchange.method not in (*_READS, "OPTIONS"):
+                raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
+        elif (routes := self._catalogue.routes.get(path)) is not None:
+            await self._run(_action_of(routes, exchange.method), exchange, receive, send)
+            return
+        await self._inner(scope, receive, send)
+
+    async def _run(self, name: str, exchange: Exchange, receive: Receive, send: Send) -> None:
+        body = await read_body(receive)
+        if body and exchange.content_type.partition(b";")[0].strip().lower() != _JSON:
+            raise UnsupportedMediaTypeError
+        response = await self._execute(ExecuteActionRequest(action=name, input=body, content_type="application/json"))
+        if response.HasField("rate_limit"):
+            exchange.rate_limit = _limit_headers(exchange.rate_limit, response.rate_limit)
+        await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+def _action_of(routes: Mapping[str, str], method: str) -> str:
+    """Return the action of a declared route. Raises MethodNotAllowedError."""
+    name = routes.get(method)
+    if name is None:
+        raise MethodNotAllowedError(metadata={"allow": ", ".join(sorted(routes))})
+    return name
+
+
+def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:
+    """Put the action's own limit before those of the edge: lists of one header each (RFC 9651)."""
+    if not edge and not limit.policy:
+        return edge
+    quota = f'"{limit.policy}";q={limit.quota};w={limit.window.seconds}'.encode()
+    state = f'"{limit.policy}";r={limit.remaining};t={limit.reset.seconds + (limit.reset.nanos > 0)}'.encode()
+    found = dict(edge)
+    return [
+        (b"ratelimit-policy", b", ".join(part for part in (quota, found.get(b"ratelimit-policy")) if part)),
+        (b"ratelimit", b", ".join(part for part in (state, found.get(b"ratelimit")) if part)),
+    ]

@@ -1,0 +1,61 @@
+"""What the gateway itself refuses."""
+
+import grpc
+from stylobate.errors import InvalidInputError, NotFoundError, StylobateError
+
+
+class MalformedJsonError(InvalidInputError):
+    """The body is not JSON."""
+
+    reason = "MALFORMED_JSON"
+    default_detail = "The body is not valid JSON."
+    cure = "Send JSON (RFC 8259) in UTF-8."
+
+
+class InvalidHeaderError(InvalidInputError):
+    """A header that cannot be read."""
+
+    reason = "INVALID_HEADER"
+    default_detail = "A header of the request cannot be read."
+    cure = "The detail names the header and the form that it must have."
+
+
+class UnsupportedMediaTypeError(InvalidInputError):
+    """A body of a type that is not taken here."""
+
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    default_detail = "The body must be application/json."
+    cure = "Send `Content-Type: application/json`."
+
+
+class PayloadTooLargeError(InvalidInputError):
+    """A body over the limit."""
+
+    reason = "PAYLOAD_TOO_LARGE"
+    default_detail = "The body is too large."
+    cure = "Send less; the limit is in the detail."
+
+
+class MethodNotAllowedError(StylobateError):
+    """The resource exists and does not know the method; ``metadata["allow"]`` lists those it knows."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "METHOD_NOT_ALLOWED"
+    default_detail = "This resource does not know that method."
+    cure = "Use a method of the `Allow` header."
+
+
+class RouteNotFoundError(NotFoundError):
+    """No such path."""
+
+    reason = "ROUTE_NOT_FOUND"
+    default_detail = "There is nothing at this path."
+    cure = "/openapi.json lists every path."
+
+
+class IdempotencyKeyUnsupportedError(InvalidInputError):
+    """A promise that is not carried out yet is refused, never read over."""
+
+    reason = "IDEMPOTENCY_KEY_UNSUPPORTED"
+    default_detail = "Idempotency-Key is not carried out yet; a request that relies on it is refused."
+    cure = "Leave the header out, and do not repeat a mutation blindly: read first, or use If-Match."

@@ -1,0 +1,87 @@
+"""One HTTP request on its way: what its headers say, who it is, what was charged, how it ended."""
+
+import re
+from time import perf_counter
+
+from stylobate.errors import StylobateError
+from stylobate.identity import ANONYMOUS, Principal
+from stylobate.ids import new_id
+
+from stylobate_gateway.asgi import Headers, Scope
+from stylobate_gateway.errors import InvalidHeaderError
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+
+
+class Exchange:
+    """Read once from the scope, kept in ``scope["stylobate"]``."""
+
+    __slots__ = (
+        "authorization",
+        "content_length",
+        "content_type",
+        "error",
+        "forwarded_for",
+        "idempotency_key",
+        "method",
+        "path",
+        "principal",
+        "rate_limit",
+        "request_id",
+        "started",
+        "status",
+        "traceparent",
+    )
+
+    def __init__(self, scope: Scope) -> None:  # noqa: C901  one pass over the headers
+        self.started = perf_counter()
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.request_id = ""
+        self.traceparent = ""
+        self.authorization = ""
+        self.content_type = b""
+        self.content_length = -1
+        self.forwarded_for = ""
+        self.idempotency_key = False
+        self.principal: Principal = ANONYMOUS
+        self.rate_limit: Headers = []
+        self.status = 0
+        self.error: StylobateError | None = None
+        length = b""
+        for name, value in scope["headers"]:
+            match name:
+                case b"authorization":
+                    self.authorization = value.decode("latin-1")
+                case b"x-request-id":
+                    self.request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else ""
+                case b"traceparent":
+                    self.traceparent = value.decode("latin-1")
+                case b"content-type":
+                    self.content_type = value
+                case b"content-length":
+                    length = value
+                case b"x-forwarded-for":
+                    self.forwarded_for = f"{self.forwarded_for},{value.decode('latin-1')}"
+                case b"idempotency-key":
+                    self.idempotency_key = True
+        if not self.request_id:
+            self.request_id = new_id()
+        if length:
+            self.content_length = int(length) if length.isdigit() else -1
+
+    @property
+    def bearer(self) -> str:
+        """The bearer token, or empty. Raises InvalidHeaderError for another scheme."""
+        if not self.authorization:
+            return ""
+        scheme, _, token = self.authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise InvalidHeaderError("Authorization must have the form `Bearer <access token>`.")
+        return token.strip()
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """Return the exchange that the outermost layer made."""
+    found: Exchange = scope["stylobate"]
+    return found

@@ -1,0 +1,53 @@
+"""Builds the gateway."""
+
+import asyncio
+import ipaddress
+
+from starlette.middleware.cors import CORSMiddleware
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.config import ConfigError
+from stylobate.rpc.limits import LimitsClient
+
+from stylobate_gateway.app import build_application
+from stylobate_gateway.asgi import Application
+from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.dispatch import ActionDispatcher
+from stylobate_gateway.middleware.body_limit import BodyLimit
+from stylobate_gateway.middleware.context import RequestContext
+from stylobate_gateway.middleware.edge import Edge
+from stylobate_gateway.settings import GatewaySettings
+
+_REQUEST_TIMEOUT_S = 30.0
+_LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+_EXPOSED = ["ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"]
+
+
+async def build(app: AppManager, settings: GatewaySettings) -> None:
+    """Put the layers in front of each other, outermost last."""
+    channels = {name: app.channel(name) for name in ("auth", "state", "actions")}
+    catalogue = Catalogue(channels["actions"], settings.catalogue_seconds)
+    app.task("catalogue", catalogue.run)
+    app.check("catalogue", catalogue.health)
+    limits = await app.enter(LimitsClient(app.channel("ratelimit"))) if settings.edge_limits else None
+    try:
+        trusted = tuple(ipaddress.ip_network(network) for network in settings.trusted_proxies)
+    except ValueError as error:
+        raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
+
+    inner: Application = build_application(channels, catalogue, version=app.version, with_home=settings.is_development)
+    inner = ActionDispatcher(inner, channels["actions"], catalogue)
+    inner = Edge(inner, app.verifier, limits, trusted)
+    inner = BodyLimit(inner, settings.max_body_bytes)
+    if settings.is_development or settings.cors_origins:
+        inner = CORSMiddleware(
+            inner,
+            allow_origins=settings.cors_origins,
+            allow_origin_regex=_LOCALHOST if settings.is_development else None,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id", "Traceparent"],
+            expose_headers=_EXPOSED,
+        )
+    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=asyncio.get_running_loop()))
+
+
+SPEC = ServiceSpec(name="gateway", settings=GatewaySettings, build=build)

@@ -1,0 +1,36 @@
+"""The size limit of request bodies: by their announced length at once, else as they arrive."""
+
+from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send
+from stylobate_gateway.errors import PayloadTooLargeError
+from stylobate_gateway.exchange import exchange_of
+
+
+class BodyLimit:
+    """Refuses a body over the limit with 413 before anything is charged or run."""
+
+    def __init__(self, inner: Application, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        length = exchange_of(scope).content_length
+        if length > self._limit:
+            raise self._too_large()
+        if length >= 0:
+            await self._inner(scope, receive, send)  # the server holds the client to the length it announced
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._too_large()
+            return message
+
+        await self._inner(scope, counted, send)
+
+    def _too_large(self) -> PayloadTooLargeError:
+        return PayloadTooLargeError(f"The body may have at most {self._limit} bytes.")

@@ -1,0 +1,1 @@
+"""The routes that FastAPI serves, a module for each area."""

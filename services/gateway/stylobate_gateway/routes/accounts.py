@@ -1,0 +1,68 @@
+"""Accounts and sessions: `/v1/auth`."""
+
+from datetime import UTC
+
+import grpc.aio
+from fastapi import APIRouter, Response
+from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+
+from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
+from stylobate_gateway.schemas.common import problems
+
+
+def routes(channel: grpc.aio.Channel) -> APIRouter:
+    """Return the area's routes over the channel to auth."""
+    router = APIRouter(prefix="/v1/auth", tags=["accounts"])
+    stub = AuthServiceStub(channel)
+
+    @router.post("/register", status_code=201, responses=problems(403, 409, 422, 429, 503), openapi_extra={"security": []})
+    async def register(body: Register) -> Registered:
+        """Create an account."""
+        request = auth.RegisterUserRequest(email=body.email, password=body.password, display_name=body.display_name)
+        return Registered(user=_user((await stub.RegisterUser(request)).user))
+
+    @router.post("/login", responses=problems(401, 422, 429, 503), openapi_extra={"security": []})
+    async def login(body: Login) -> Session:
+        """Open a session."""
+        response = await stub.LoginUser(auth.LoginUserRequest(email=body.email, password=body.password))
+        return _session(response.tokens, response.user)
+
+    @router.post("/refresh", responses=problems(401, 422, 429, 503), openapi_extra={"security": []})
+    async def refresh(body: Refresh) -> Session:
+        """Exchange a refresh token for new tokens; each works once."""
+        response = await stub.RefreshSession(auth.RefreshSessionRequest(refresh_token=body.refresh_token))
+        return _session(response.tokens, response.user)
+
+    @router.post("/logout", status_code=204, responses=problems(401, 429, 503))
+    async def logout() -> Response:
+        """End the session: its tokens are refused everywhere within a second."""
+        await stub.LogoutSession(auth.LogoutSessionRequest())
+        return Response(status_code=204)
+
+    @router.get("/me", responses=problems(401, 429, 503))
+    async def me() -> User:
+        """Return the account of the token."""
+        return _user((await stub.GetMe(auth.GetMeRequest())).user)
+
+    return router
+
+
+def _user(user: auth.User) -> User:
+    return User(
+        id=user.id,
+        email=user.email,
+        display_name=user.display_name,
+        roles=list(user.roles),
+        email_verified=user.email_verified,
+        created_at=user.created_at.ToDatetime(tzinfo=UTC),
+    )
+
+
+def _session(tokens: auth.Tokens, user: auth.User) -> Session:
+    return Session(
+        access_token=tokens.access_token,
+        refresh_token=tokens.refresh_token,
+        expires_in=tokens.expires_in.seconds,
+        user=_user(user),
+    )
