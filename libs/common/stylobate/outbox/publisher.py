@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
+from stylobate.outbox.event import Event
 from stylobate.outbox.numbering import LoggedEvent
 from stylobate.redis import RedisManager
 from stylobate.telemetry import counter
@@ -38,14 +39,18 @@ class LivePublisher:
     async def run(self) -> None:
         """Publish what was offered, for ever."""
         while True:
-            events = await self._waiting.get()
-            try:
-                await self._redis.publish_many([(CHANNEL + logged.event.type, logged.event.json()) for logged in events])
-            except UnavailableError as error:
-                self._lost.inc(len(events))
-                if not self._is_losing:
-                    _log.warning("live_copies_lost", events=len(events), error=str(error))
-                self._is_losing = True
-            else:
-                self._published.inc(len(events))
-                self._is_losing = False
+            await self._publish([logged.event for logged in await self._waiting.get()])
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        """Publish a batch: the commands leave together, in the order of the events."""
+        sent = (self._redis.publish(CHANNEL + event.type, event.json()) for event in events)
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for fault in faults:
+            if not isinstance(fault, UnavailableError):
+                raise fault
+        self._published.inc(len(events) - len(faults))
+        self._lost.inc(len(faults))
+        if faults and not self._is_losing:
+            _log.warning("live_copies_lost", events=len(faults), error=str(faults[0]))
+        self._is_losing = bool(faults)

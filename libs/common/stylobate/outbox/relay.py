@@ -106,7 +106,7 @@ class Relay:
     async def _lead(self, lease: Lease) -> None:
         if not await self._numbering.claim(lease.token):
             return
-        _log.info("relay_leads", source=self._source, token=lease.token)
+        _log.info("relay_leads", source=self._source, lease=lease.token)
         self._is_leading = True
         try:
             async with asyncio.TaskGroup() as group:

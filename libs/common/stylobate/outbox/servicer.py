@@ -20,6 +20,7 @@ from stylobate.outbox.event import PARTITIONS
 from stylobate.outbox.log import EventLog, LogPage
 from stylobate.outbox.pattern import EventPattern
 from stylobate.outbox.position import Position
+from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
 
@@ -50,12 +51,14 @@ class EventServicer(GeneratedServicer):
     async def open(cls, redis: RedisManager, logs: Sequence[EventLog] = ()) -> AsyncIterator[Self]:
         """Serve logs, woken by the live copies in Redis, else by a look every 200 ms; more are added with :meth:`add`."""
         watch = LogWatch()
-        servicer = cls(watch)
+        for log in logs:
+            watch.add(log)
         try:
-            for log in logs:
-                watch.add(log)
-            async with redis.subscribe(["hooks:*"], lambda _channel, _payload: watch.notify(), on_reconnect=watch.notify):
-                yield servicer
+            heard = await redis.subscribe([f"{CHANNEL}*"], lambda _channel, _payload: watch.notify(), on_reconnect=watch.notify)
+            try:
+                yield cls(watch)
+            finally:
+                await heard.close()
         finally:
             await watch.close()
 

@@ -1,0 +1,109 @@
+"""HooksManager: code that reacts to events, durably or live."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import grpc.aio
+
+from stylobate.database import DatabaseManager
+from stylobate.health import Health
+from stylobate.hooks.durable import DurableHooks
+from stylobate.hooks.hook import Callback, Delivery, Hook, sources_of
+from stylobate.hooks.live import LiveHooks
+from stylobate.leases import LeaseManager
+from stylobate.outbox import EventPattern
+from stylobate.redis import RedisManager
+
+_TIMEOUT = timedelta(seconds=30)
+
+
+class HooksManager:
+    """Runs the hooks of a service. Register them with :meth:`on`, then keep :meth:`run` going.
+
+    ``one``: of all processes of the service one handles each event, at least once, in order per subject; it reads the log
+    of the event's source from a position kept in this service's database, and goes on there after a crash or in another
+    process. ``each``: every process hears each event live, at most once.
+    """
+
+    def __init__(
+        self,
+        redis: RedisManager,
+        *,
+        database: DatabaseManager | None = None,
+        leases: LeaseManager | None = None,
+        channel: Callable[[str], grpc.aio.Channel] | None = None,
+    ) -> None:
+        """Keep the parts. The last three are needed by ``one`` hooks only.
+
+        :param database: has the migration set ``hooks``.
+        :param channel: gives the channel to a service, such as ``app.channel``.
+        """
+        self._redis = redis
+        self._database = database
+        self._leases = leases
+        self._channel = channel
+        self._hooks: dict[str, Hook] = {}
+        self._durable: DurableHooks | None = None
+        self._live: LiveHooks | None = None
+        self._begun = asyncio.Event()
+
+    def on(
+        self,
+        pattern: str,
+        callback: Callback,
+        *,
+        name: str,
+        priority: int = 10,
+        delivery: Delivery = "one",
+        sources: Sequence[str] | None = None,
+        timeout: timedelta = _TIMEOUT,
+    ) -> None:
+        """Register a hook; before :meth:`run`.
+
+        :param pattern: of event types: ``state.*.transitioned``.
+        :param callback: gets the event. May get it again: let it act by ``event.id``. UnavailableError, and any error with
+            the code UNAVAILABLE, makes the partition wait; anything else is tried 8 times, then the event is a dead letter.
+        :param name: of the hook in this service; a ``one`` hook goes on under it where it stopped. A new one begins at
+            the end of the log.
+        :param priority: among ``each`` hooks the lower number hears an event first; ``one`` hooks go their own pace each.
+        :param sources: whose logs; None: as the pattern's first segment says (``*``: state and auth).
+        :param timeout: of one run.
+        :raises ValueError: a name that is taken, ``one`` without a database, or hooks that run already.
+        :raises EventPatternInvalidError: a pattern that is none.
+        """
+        if self._begun.is_set():
+            raise ValueError("hooks are registered before they run")
+        if name in self._hooks:
+            raise ValueError(f"there is a hook {name} already")
+        if delivery == "one" and (self._database is None or self._leases is None or self._channel is None):
+            raise ValueError(f"hook {name} is durable: that needs a database, leases and channels")
+        parsed = EventPattern.parse(pattern)
+        chosen = sources_of(parsed) if sources is None else tuple(sources)
+        self._hooks[name] = Hook(name, parsed, callback, delivery, priority, chosen, timeout)
+
+    async def run(self) -> None:
+        """Run the hooks, for ever."""
+        durable = [hook for hook in self._hooks.values() if hook.delivery == "one"]
+        live = [hook for hook in self._hooks.values() if hook.delivery == "each"]
+        if durable and self._database is not None and self._leases is not None and self._channel is not None:
+            self._durable = DurableHooks(durable, self._database, self._leases, self._channel)
+        if live:
+            self._live = LiveHooks(self._redis, live)
+        self._begun.set()
+        async with asyncio.TaskGroup() as group:
+            for part in (self._durable, self._live):
+                if part is not None:
+                    group.create_task(part.run())
+
+    async def ready(self) -> None:
+        """Return when nothing that happens from now on is missed by a ``one`` hook, and ``each`` hooks listen."""
+        await self._begun.wait()
+        if self._durable is not None:
+            await self._durable.ready()
+        if self._live is not None:
+            await self._live.ready()
+
+    async def health(self) -> Health:
+        """Tell how far behind the durable hooks of this process are; unhealthy until all are registered with their logs."""
+        return Health() if self._durable is None else await self._durable.health()

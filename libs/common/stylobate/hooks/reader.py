@@ -1,0 +1,186 @@
+"""One durable hook on one log: the stream of its events, dealt out to a lane per partition."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from time import monotonic
+
+import grpc
+import grpc.aio
+
+from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
+from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
+from stylobate.errors import StylobateError, UnavailableError
+from stylobate.hooks.hook import Hook
+from stylobate.hooks.lane import Lane, Mover, OvertakenError
+from stylobate.hooks.store import HookStore, Place, Progress
+from stylobate.logs import get_logger
+from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
+from stylobate.resilience import backoff
+from stylobate.rpc import from_rpc_error
+
+_SKIP_EVERY = timedelta(seconds=5)
+_log = get_logger("app")
+
+StreamCall = grpc.aio.UnaryStreamCall[ReadEventsRequest, ReadEventsResponse]
+
+
+class Reader:
+    """Reads the log from where the hook stands, for as long as the lease is held.
+
+    A partition whose lane is full is left out of the stream until there is room: it is read again from its own position,
+    so that a hook that is stuck on one subject holds up that partition and no other.
+    """
+
+    def __init__(
+        self,
+        hook: Hook,
+        source: str,
+        *,
+        token: int,
+        progress: Mapping[int, Progress],
+        channel: grpc.aio.Channel,
+        store: HookStore,
+        mover: Mover,
+    ) -> None:
+        self.hook = hook
+        self._source = source
+        self._events = EventServiceStub(channel)
+        self._store = store
+        self._lanes = {
+            partition: Lane(hook, Place(hook.name, source, partition, token), found, store, mover)
+            for partition, found in sorted(progress.items())
+        }
+        self._passed = {partition: found.number for partition, found in progress.items()}
+        self._room = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self._lost_at: float | None = monotonic()
+        self._has_told = False
+
+    @property
+    def pending(self) -> int:
+        """How many events were received and not dealt with."""
+        return sum(lane.pending for lane in self._lanes.values())
+
+    @property
+    def lag_s(self) -> float:
+        """How far behind it is: the age of the oldest event not dealt with, or how long the log could not be read."""
+        unread = 0.0 if self._lost_at is None else monotonic() - self._lost_at
+        return max(unread, *(lane.age_s for lane in self._lanes.values()))
+
+    async def run(self) -> None:
+        """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
+        async with self._group:
+            self._group.create_task(self._skip_on())
+            pauses = backoff(initial=0.05, maximum=1.0)
+            while True:
+                try:
+                    await self._read()
+                except (StylobateError, grpc.aio.AioRpcError) as error:
+                    await self._lost(from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error)
+                if self._lost_at is None:  # it had worked
+                    self._lost_at = monotonic()
+                    pauses = backoff(initial=0.05, maximum=1.0)
+                await asyncio.sleep(next(pauses))
+
+    async def _read(self) -> None:
+        """Hold a stream of the partitions that have room; return when that changes or the stream ends."""
+        while True:
+            self._room.clear()
+            wanted = [partition for partition, lane in self._lanes.items() if not lane.is_blocked]
+            if not wanted:
+                await self._room.wait()
+                continue
+            position = Position.origin().advanced(self._passed)
+            call: StreamCall = self._events.ReadEvents(
+                ReadEventsRequest(source=self._source, position=str(position), partitions=wanted, types=[self.hook.pattern.text])
+            )
+            try:
+                if not await self._follow(call, wanted):
+                    return
+            finally:
+                call.cancel()
+
+    async def _follow(self, call: StreamCall, wanted: list[int]) -> bool:
+        """Take what comes; True when another set of partitions is to be read, False when the stream has ended."""
+        taking = asyncio.create_task(self._take_all(call, wanted))
+        room = asyncio.create_task(self._room.wait())
+        try:
+            await asyncio.wait((taking, room), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (taking, room):
+                task.cancel()
+            await asyncio.wait((taking, room))
+            if not taking.cancelled():
+                taking.exception()  # looked at, also when this very task is being cancelled
+        if taking.cancelled():  # there is room again, or the call was cancelled under it
+            return room.done() and not room.cancelled()
+        return taking.result() or (room.done() and not room.cancelled())
+
+    async def _take_all(self, call: StreamCall, wanted: list[int]) -> bool:
+        """Take message by message; True as soon as a lane is full, False at the end of the stream."""
+        async for message in call:
+            self._lost_at, self._has_told = None, False
+            if not self._take(message, wanted):
+                return True
+        return False
+
+    def _take(self, message: ReadEventsResponse, wanted: list[int]) -> bool:
+        for entry in message.events:
+            lane = self._lanes[entry.partition]
+            if lane.is_blocked or entry.number <= lane.taken:
+                continue
+            if lane.offer(LoggedEvent(Event.parse(entry.event), entry.partition, entry.number)):
+                self._passed[entry.partition] = entry.number
+                self._start(lane)
+        reached = Position.parse(message.position).numbers
+        for partition in wanted:
+            if not self._lanes[partition].is_blocked:
+                self._passed[partition] = max(self._passed[partition], reached[partition])
+        return not any(self._lanes[partition].is_blocked for partition in wanted)
+
+    def _start(self, lane: Lane) -> None:
+        """Let a lane run; it has a task only while it has events."""
+        if not lane.is_running:
+            lane.is_running = True
+            self._group.create_task(self._run(lane))
+
+    async def _run(self, lane: Lane) -> None:
+        try:
+            await lane.run(self._room.set)
+        finally:
+            lane.is_running = False
+
+    async def _skip_on(self) -> None:
+        """Now and then move the positions of idle lanes over what did not concern them, lest they expire."""
+        while True:
+            await asyncio.sleep(_SKIP_EVERY.total_seconds())
+            idle = [(lane, self._passed[number]) for number, lane in self._lanes.items() if not lane.is_running]
+            moves = [lane.skip_to(passed) for lane, passed in idle if passed > lane.number]
+            for outcome in await asyncio.gather(*moves, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, UnavailableError):  # else: next time
+                    raise outcome
+
+    async def _lost(self, error: StylobateError) -> None:
+        """Deal with a stream that failed: note what is gone if so, and say it once per outage."""
+        if error.reason == PositionExpiredError.reason and "position" in error.metadata:
+            try:
+                await self._give_up_gap(Position.parse(error.metadata["position"]))
+            except UnavailableError as fault:
+                _log.warning("hook_position_waits", hook=self.hook.name, error=str(fault))
+        elif not self._has_told:
+            _log.warning("hook_log_unreadable", hook=self.hook.name, source=self._source, error=f"{error.reason}: {error}")
+        self._has_told = True
+
+    async def _give_up_gap(self, oldest: Position) -> None:
+        """Put pruned events on record as lost to this hook, and go on behind them."""
+        for partition, lane in self._lanes.items():
+            start, number = self._passed[partition], oldest.numbers[partition]
+            if number > start:
+                text = f"POSITION_EXPIRED: numbers {start + 1} to {number} were removed before the hook read them"
+                if not await self._store.bury_gap(lane.place, number, text, move_to=lane.number if lane.pending else number):
+                    raise OvertakenError(lane.place)
+                _log.error("hook_events_expired", hook=self.hook.name, source=self._source, partition=partition, error=text)
+                lane.taken = self._passed[partition] = number
+                if not lane.pending:
+                    lane.number = number
