@@ -1,6 +1,7 @@
 """The state service, put together: the only place that names an adapter."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app import AppManager, ServiceSpec
@@ -15,7 +16,12 @@ from stylobate_state.servicer import ACCESS, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Surroundings
+from stylobate_state.store.announcing import AnnouncingStore
+from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+
+if TYPE_CHECKING:
+    from stylobate.testing.memory_app import MemoryApp
 
 SOURCE = "state"
 
@@ -41,9 +47,27 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.task("relay", relay.run)
 
 
+async def build_in_memory(app: "MemoryApp") -> None:
+    """Build the service for tests of modules: the same rules over a store in memory."""
+    settings = StateSettings()
+    surroundings = Surroundings(
+        store=AnnouncingStore(MemoryStateStore(app.clock), app.happened),
+        rights=Rights(app.access),
+        hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
+        committed=lambda: None,
+        clock=app.clock,
+        new_id=new_id,
+    )
+    manager = await app.enter(
+        StateManager.open(app.declarations.namespaces, surroundings, max_data_bytes=settings.max_data_bytes)
+    )
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
+
+
 SPEC = ServiceSpec(
     name=SOURCE,
     settings=StateSettings,
     build=build,
+    in_memory=build_in_memory,
     migrations=(MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS),
 )

@@ -1,15 +1,24 @@
 """The stores under test, and managers on them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
 from stylobate.database import MigrationSet
-from stylobate.testing import FakeClock
+from stylobate.declarations.model import BeforeHook
+from stylobate.identity import Principal
+from stylobate.outbox import Event
+from stylobate.testing import FakeClock, sequence_ids
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate_state.rights import Rights
+from stylobate_state.state_manager import StateManager
+from stylobate_state.state_writer import Surroundings
 from stylobate_state.store import StateStore
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+
+from .samples import NOTES, ORDERS
 
 MIGRATION_SETS = (MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS)
 OpenStore = Callable[[], Awaitable[StateStore]]
@@ -44,3 +53,80 @@ def open_store(request: pytest.FixtureRequest) -> OpenStore:
 async def store(open_store: OpenStore) -> StateStore:
     """Give one store of each adapter in turn."""
     return await open_store()
+
+
+@dataclass
+class Grants:
+    """Permissions by subject, in the place of auth."""
+
+    by_subject: dict[str, set[str]] = field(default_factory=dict)
+
+    async def allowed(self, principal: Principal, permission: str) -> bool:
+        """Return whether it was granted."""
+        return permission in self.by_subject.get(principal.subject, ())
+
+
+@dataclass
+class Hooks:
+    """Before-hooks in the place of the actions service: ``answer`` decides, ``asked`` remembers."""
+
+    answer: Callable[[BeforeHook, Event], Awaitable[bytes]]
+    asked: list[tuple[BeforeHook, Event]] = field(default_factory=list)
+
+    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+        """Remember and decide."""
+        self.asked.append((hook, event))
+        return await self.answer(hook, event)
+
+
+async def _agree(_hook: BeforeHook, _event: Event) -> bytes:
+    return b""
+
+
+@pytest.fixture
+def grants() -> Grants:
+    """Give permissions that a test fills."""
+    return Grants()
+
+
+@pytest.fixture
+def hooks() -> Hooks:
+    """Give hooks that agree, until a test says otherwise."""
+    return Hooks(_agree)
+
+
+@pytest.fixture
+def commits() -> list[None]:
+    """Give what the manager's ``committed`` fills: one entry per batch."""
+    return []
+
+
+@pytest.fixture
+def memory(clock: FakeClock) -> MemoryStateStore:
+    """Give the store behind the manager."""
+    return MemoryStateStore(clock)
+
+
+@pytest.fixture
+def surroundings(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits: list[None], clock: FakeClock) -> Surroundings:
+    """Give a manager's surroundings in memory; pauses between tries take no time."""
+
+    async def no_time(_seconds: float) -> None: ...
+
+    return Surroundings(
+        store=memory,
+        rights=Rights(grants),
+        hooks=hooks,
+        committed=lambda: commits.append(None),
+        clock=clock,
+        new_id=sequence_ids(),
+        pause=no_time,
+    )
+
+
+@pytest_asyncio.fixture
+async def manager(surroundings: Surroundings) -> AsyncIterator[StateManager]:
+    """Give a manager of the namespaces ``orders`` and ``notes``."""
+    declarations = {"orders": ORDERS, "notes": NOTES}
+    async with StateManager.open(declarations, surroundings, max_data_bytes=10_000) as manager:
+        yield manager

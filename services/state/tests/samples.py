@@ -66,5 +66,3 @@ def write(key: StateKey, expected: int | None, data: bytes = b"{}", **changes: o
 def deletion(key: StateKey, expected: int | None = None, **changes: object) -> Write:
     """Return a write that leaves a tombstone."""
     return write(key, expected, b"null", change=Change.DELETED, **changes)
-
-

@@ -13,6 +13,7 @@ B = StateKey("default", "orders", "b")
 
 
 async def history(store, key, **query):
+    """Return the history of the key."""
     return await store.list_history(HistoryQuery(key, **{"limit": 100} | query))
 
 

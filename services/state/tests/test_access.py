@@ -1,0 +1,150 @@
+"""Who may do what: every term of a rule, and what the refused and the absent tell."""
+
+from dataclasses import replace
+
+import pytest
+from stylobate.declarations.model import AccessRule
+from stylobate.errors import PermissionDeniedError, UnauthenticatedError
+from stylobate.identity import Principal, PrincipalKind
+from stylobate_state.errors import StateNotFoundError
+from stylobate_state.rights import Rights
+
+from .samples import ADA, ANONYMOUS, BOB, HANDLER
+
+ACTIONS_FOR_ADA = Principal(kind=PrincipalKind.SERVICE, id="service:actions", via="actions", act_for="ada")
+
+
+@pytest.mark.parametrize(
+    ("terms", "principal", "owner", "is_allowed"),
+    [
+        ((), ADA, "ada", False),
+        (("public",), ANONYMOUS, "ada", True),
+        (("authenticated",), ANONYMOUS, "", False),
+        (("authenticated",), BOB, "ada", True),
+        (("owner",), ADA, "ada", True),
+        (("owner",), BOB, "ada", False),
+        (("owner",), ANONYMOUS, "", False),
+        (("owner",), replace(BOB, id=""), "", False),
+        (("owner",), ACTIONS_FOR_ADA, "ada", True),
+        (("owner",), ADA, None, False),
+        (("actions",), ADA, "ada", False),
+        (("actions",), HANDLER, "bob", True),
+        (("actions",), ADA.with_via("gateway"), "ada", False),
+        (("orders:read",), ADA, "bob", True),
+        (("orders:read",), BOB, "bob", False),
+        (("orders:admin", "orders:read"), ADA, "bob", True),
+        (("orders:admin", "owner"), BOB, "bob", True),
+    ],
+)
+async def test_any_term_is_enough_and_none_is_nobody(grants, terms, principal, owner, is_allowed):
+    """Each term lets exactly those through whom it names."""
+    grants.by_subject["ada"] = {"orders:read"}
+    assert await Rights(grants).allows(AccessRule(terms), principal, owner) is is_allowed
+
+
+async def test_a_refusal_names_the_permission(manager):
+    """The error carries the permission that would do; an unknown caller is asked to log in instead."""
+    await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=0)
+    with pytest.raises(PermissionDeniedError) as denied:
+        await manager.get(BOB, [("orders", "1")])
+    assert denied.value.metadata == {"permission": "orders:read"}
+    assert denied.value.detail == "You may not read orders/1. It takes: orders:read or owner."
+    with pytest.raises(UnauthenticatedError):
+        await manager.get(ANONYMOUS, [("orders", "1")])
+
+
+async def test_writing_is_for_handlers_where_the_rule_says_so(manager):
+    """``create: actions`` and ``write: actions`` refuse the owner himself when he comes directly."""
+    with pytest.raises(PermissionDeniedError):
+        await manager.put(ADA, "orders", "1", b'{"total": 1}', expected=None)
+    state = await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+    assert state.owner == "ada"
+    for change in (
+        manager.put(ADA, "orders", "1", b'{"total": 2}', expected=1),
+        manager.patch(ADA, "orders", "1", b'{"total": 2}', expected=None),
+        manager.delete(ADA, "orders", "1", expected=None),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            await change
+    assert (await manager.get(ADA, [("orders", "1")]))[0].version == 1
+
+
+async def test_a_transitions_own_access_stands_instead_of_write(manager, grants):
+    """The owner may pay without `write`; who may write may not ship; an event without access of its own asks for `write`."""
+    await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+    with pytest.raises(PermissionDeniedError):
+        await manager.transition(BOB.with_via("actions"), "orders", "1", "pay", patch=b"", expected=None)
+    with pytest.raises(PermissionDeniedError):
+        await manager.transition(ADA, "orders", "1", "amend", patch=b"", expected=None)
+    await manager.transition(HANDLER, "orders", "1", "amend", patch=b"", expected=None)
+    assert (await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)).status == "paid"
+    with pytest.raises(PermissionDeniedError) as denied:
+        await manager.transition(HANDLER, "orders", "1", "ship", patch=b"", expected=None)
+    assert denied.value.metadata == {"permission": "orders:ship"}
+    grants.by_subject["bob"] = {"orders:ship"}
+    assert (await manager.transition(BOB, "orders", "1", "ship", patch=b"", expected=None)).status == "shipped"
+
+
+async def test_owning_lasts_through_changes_by_others(manager, grants):
+    """An administrator's change does not make the object his."""
+    await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+    await manager.patch(BOB.with_via("actions"), "orders", "1", b'{"total": 2}', expected=None)
+    (state,) = await manager.get(ADA, [("orders", "1")])
+    assert (state.owner, state.version) == ("ada", 2)
+
+
+async def test_the_absent_is_hidden_from_who_could_never_see_it(manager, memory):
+    """Where a rule could not let the caller at any object, absent and present look the same; else the absent is absent."""
+    await manager.put(BOB, "notes", "there", b"1", expected=None)
+    for key in ("there", "not"):
+        with pytest.raises(UnauthenticatedError):
+            await manager.get(ANONYMOUS, [("notes", key)])
+        with pytest.raises(UnauthenticatedError):
+            await manager.patch(ANONYMOUS, "notes", key, b"{}", expected=None)
+        with pytest.raises(UnauthenticatedError):
+            await manager.list_history(ANONYMOUS, "notes", key)
+    await manager.put(HANDLER, "orders", "there", b'{"total": 1}', expected=None)
+    for key in ("there", "not"):
+        with pytest.raises(PermissionDeniedError):
+            await manager.delete(BOB, "orders", key, expected=None)
+    assert await manager.get(BOB, [("orders", "not")]) == []
+    with pytest.raises(StateNotFoundError):
+        await manager.transition(BOB, "orders", "not", "pay", patch=b"", expected=None)
+    with pytest.raises(StateNotFoundError):
+        await manager.list_history(BOB, "orders", "not")
+
+
+async def test_lists_show_ones_own_or_everything(manager, grants):
+    """``owner`` narrows the query, a permission opens it, neither is a refusal; pages keep to it."""
+    for number in range(6):
+        await manager.put(HANDLER if number % 2 else BOB.with_via("actions"), "orders", f"{number}", b'{"total": 1}', expected=0)
+    first = await manager.list_states(ADA, "orders", size=2)
+    second = await manager.list_states(ADA, "orders", size=2, token=first.next_token)
+    assert [state.key.key for state in (*first.items, *second.items)] == ["1", "3", "5"]
+    assert second.next_token == ""
+    grants.by_subject["ada"] = {"orders:read"}
+    assert len((await manager.list_states(ADA, "orders")).items) == 6
+    with pytest.raises(UnauthenticatedError):
+        await manager.list_states(ANONYMOUS, "orders")
+
+
+async def test_a_token_gives_no_right(manager):
+    """Another's page token shows the caller's own objects only."""
+    for number in range(4):
+        await manager.put(HANDLER if number % 2 else BOB.with_via("actions"), "orders", f"{number}", b'{"total": 1}', expected=0)
+    of_ada = await manager.list_states(ADA, "orders", size=1)
+    assert [state.key.key for state in (await manager.list_states(BOB, "orders", token=of_ada.next_token)).items] == ["2"]
+
+
+async def test_a_new_owner_does_not_see_the_last_ones_history(manager, grants):
+    """Who reads a history as owner sees the present object's; who may read everything sees all of the key."""
+    grants.by_subject["root"] = {"orders:admin", "orders:read"}
+    root = Principal(kind=PrincipalKind.USER, id="root")
+    await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=0)
+    await manager.delete(root, "orders", "1", expected=None)
+    assert [e.version for e in (await manager.list_history(ADA, "orders", "1")).items] == [2, 1]
+    await manager.put(BOB.with_via("actions"), "orders", "1", b'{"total": 2}', expected=0)
+    assert [e.version for e in (await manager.list_history(BOB, "orders", "1")).items] == [3]
+    assert [e.version for e in (await manager.list_history(root, "orders", "1")).items] == [3, 2, 1]
+    with pytest.raises(PermissionDeniedError):
+        await manager.list_history(ADA, "orders", "1")
