@@ -1,0 +1,1 @@
+"""The ratelimit service: exact limits across processes, many checks in one step."""

@@ -1,0 +1,68 @@
+"""Between protobuf messages and the manager's plain types."""
+
+from collections.abc import Callable
+
+from stylobate.api.ratelimit.v1 import ratelimit_service_pb2 as pb
+from stylobate.identity.principal import DEFAULT_TENANT
+
+from stylobate_ratelimit.errors import LimitInvalidError
+from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.rate_limiter_manager import Outcomes
+
+_ALGORITHMS = {
+    pb.ALGORITHM_UNSPECIFIED: Algorithm.WINDOW,
+    pb.ALGORITHM_WINDOW: Algorithm.WINDOW,
+    pb.ALGORITHM_GCRA: Algorithm.GCRA,
+}
+_MESSAGES = {Algorithm.WINDOW: pb.ALGORITHM_WINDOW, Algorithm.GCRA: pb.ALGORITHM_GCRA}
+
+
+def groups_of(request: pb.CheckLimitsRequest, rule: Callable[[str], Limit]) -> list[CheckGroup]:
+    """Return the request's groups. ``rule`` finds a limit by name. Raises LimitInvalidError, and what ``rule`` raises."""
+    return [
+        CheckGroup(
+            tenant=group.tenant or DEFAULT_TENANT,
+            levels=tuple(_limit(level, rule) for level in group.levels),
+            subjects=list(group.subjects),
+            costs=list(group.costs),
+        )
+        for group in request.groups
+    ]
+
+
+def response_of(groups: list[CheckGroup], outcomes: Outcomes) -> pb.CheckLimitsResponse:
+    """Return the response to the groups."""
+    return pb.CheckLimitsResponse(
+        outcomes=[_outcome(group, outcome) for group, outcome in zip(groups, outcomes.groups, strict=True)],
+        degraded=outcomes.degraded,
+    )
+
+
+def _limit(level: pb.Level, rule: Callable[[str], Limit]) -> Limit:
+    which = level.WhichOneof("limit")
+    if which == "rule":
+        return rule(level.rule)
+    if which is None:
+        raise LimitInvalidError("A level names neither a rule nor a policy.")
+    policy = level.policy
+    algorithm = _ALGORITHMS.get(policy.algorithm)
+    if algorithm is None:
+        raise LimitInvalidError(f"The limit {policy.name} counts in a way that this service does not know.")
+    return Limit(policy.name, algorithm, policy.limit, policy.period.ToTimedelta(), policy.burst)
+
+
+def _outcome(group: CheckGroup, outcome: GroupOutcome) -> pb.GroupOutcome:
+    return pb.GroupOutcome(
+        allowed=outcome.allowed,
+        level=outcome.level,
+        remaining=outcome.remaining,
+        reset_ms=outcome.reset_ms,
+        retry_after_ms=outcome.retry_after_ms,
+        policies=[_policy(limit) for limit in group.levels],
+    )
+
+
+def _policy(limit: Limit) -> pb.Policy:
+    policy = pb.Policy(name=limit.name, algorithm=_MESSAGES[limit.algorithm], limit=limit.limit, burst=limit.burst)
+    policy.period.FromTimedelta(limit.period)
+    return policy

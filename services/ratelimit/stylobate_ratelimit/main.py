@@ -1,0 +1,26 @@
+"""The ratelimit service: what it is built from."""
+
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.rpc import RpcAccess
+
+from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
+from stylobate_ratelimit.servicer import RateLimitServicer
+from stylobate_ratelimit.settings import RateLimitSettings
+from stylobate_ratelimit.store.memory import MemoryLimitStore
+from stylobate_ratelimit.store.redis import RedisLimitStore
+
+
+async def build(app: AppManager, settings: RateLimitSettings) -> None:
+    """Count in Redis; in this process while Redis is down."""
+    shared = RedisLimitStore(app.redis, timeout=settings.redis_timeout)
+    local = MemoryLimitStore(most_subjects=settings.local_subjects)
+    manager = await app.enter(
+        RateLimiterManager.open(shared, local, settings.rules, settings.on_redis_down),
+        name="limits",
+    )
+    app.task("watch-redis", manager.watch)
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
+
+
+SPEC = ServiceSpec(name="ratelimit", settings=RateLimitSettings, build=build)

@@ -1,0 +1,59 @@
+"""The stores under test, on a clock that the test moves or on a real Valkey."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from stylobate.redis import RedisManager
+from stylobate.testing import FakeClock
+from stylobate_ratelimit.store import LimitStore
+from stylobate_ratelimit.store.memory import MemoryLimitStore
+from stylobate_ratelimit.store.redis import RedisLimitStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUnderTest:
+    """A store and how its time goes by."""
+
+    store: LimitStore
+    pass_time: Callable[[timedelta], Awaitable[None]]
+    """On the server's own clock time has to be waited for; keep periods short."""
+    seconds: Callable[[], float]
+
+
+@pytest_asyncio.fixture
+async def valkey(redis_url: str) -> AsyncIterator[RedisManager]:
+    """Give a manager of the session's Valkey, emptied."""
+    async with RedisManager.open(redis_url) as redis:
+        await redis.call("FLUSHDB")
+        yield redis
+
+
+def _memory() -> StoreUnderTest:
+    clock = FakeClock()
+
+    async def advance(by: timedelta) -> None:
+        clock.advance(by)
+
+    return StoreUnderTest(MemoryLimitStore(clock.seconds), advance, clock.seconds)
+
+
+@pytest_asyncio.fixture(params=["memory", "redis"])
+async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
+    """Give each adapter in turn."""
+    if request.param == "memory":
+        yield _memory()
+        return
+    async with RedisManager.open(request.getfixturevalue("redis_url")) as redis:
+        await redis.call("FLUSHDB")
+        loop = asyncio.get_running_loop()
+        yield StoreUnderTest(RedisLimitStore(redis), lambda by: asyncio.sleep(by.total_seconds()), loop.time)
+
+
+@pytest.fixture
+def store(under_test: StoreUnderTest) -> LimitStore:
+    """Give the store alone, for tests in which time plays no part."""
+    return under_test.store

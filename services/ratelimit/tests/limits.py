@@ -1,0 +1,30 @@
+"""Limits and checks, shortly written."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.store import LimitStore
+
+MINUTE = timedelta(minutes=1)
+
+
+def window(limit: int, period: timedelta = MINUTE, name: str = "orders") -> Limit:
+    """Return an exact window."""
+    return Limit(name, Algorithm.WINDOW, limit, period)
+
+
+def gcra(limit: int, period: timedelta = MINUTE, burst: int = 0, name: str = "edge") -> Limit:
+    """Return a gcra."""
+    return Limit(name, Algorithm.GCRA, limit, period, burst)
+
+
+def checks(levels: Limit | tuple[Limit, ...], *subjects: str, costs: Sequence[int] = (), tenant: str = "default") -> CheckGroup:
+    """Return a group; subjects check by check."""
+    return CheckGroup(tenant, levels if isinstance(levels, tuple) else (levels,), subjects, costs)
+
+
+async def charge(store: LimitStore, group: CheckGroup) -> GroupOutcome:
+    """Charge one group."""
+    (outcome,) = await store.charge([group])
+    return outcome
