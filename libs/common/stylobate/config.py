@@ -123,6 +123,15 @@ class Settings(BaseModel):
         return settings
 
     @classmethod
+    def value(cls, name: str, sources: Sources) -> Any:
+        """Resolve one field alone, for a command that needs no other. Raises ConfigError when it cannot be used."""
+        found = cls._find(name, sources)
+        try:
+            return getattr(cls.model_validate({name: found[0]} if found else {}), name)
+        except ValidationError as error:
+            raise ConfigError([f"{cls._variable(name)}: {entry['msg']}" for entry in error.errors()]) from None
+
+    @classmethod
     def resolve(cls, sources: Sources, overrides: Mapping[str, Any] | None = None) -> tuple[Self, list[Resolved]]:
         """Resolve every field and say where each came from. Raises ConfigError."""
         values: dict[str, Any] = {}

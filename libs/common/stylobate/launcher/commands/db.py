@@ -1,12 +1,13 @@
 """`stylobate db`."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import typer
 
 from stylobate.app import installed_services
-from stylobate.config import Settings, Sources
+from stylobate.config import Sources
 from stylobate.database import Migrator
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import console
@@ -38,12 +39,16 @@ async def _pending() -> dict[str, list[str]]:
 
 
 def _migrators() -> dict[str, Migrator]:
-    """Return a migrator per service with a schema; the address is the set one, else that of the running project."""
+    """Return a migrator per service with a schema; the address is the set one, else that of this project's server."""
     project = Project(Path.cwd())
-    sources = Sources(environ=LocalServers(project).environment(), generated=project.data / "secrets")
-    found = {}
-    for name, spec in installed_services().items():
-        if spec.migrations:
-            settings: Settings = spec.settings.load(sources)
-            found[name] = Migrator(settings.database_url, name, spec.migrations, use_role=settings.database_roles)
-    return found
+    sources = Sources(environ=LocalServers(project).environment() if project.data.is_dir() else os.environ)
+    return {
+        name: Migrator(
+            spec.settings.value("database_url", sources),
+            name,
+            spec.migrations,
+            use_role=spec.settings.value("database_roles", sources),
+        )
+        for name, spec in installed_services().items()
+        if spec.migrations
+    }

@@ -4,6 +4,7 @@ import asyncio
 import platform
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,8 @@ class EmbeddedValkey:
             return False
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """Stop the server; everything it acknowledged is on disk then."""
