@@ -11,6 +11,7 @@ from stylobate.declarations.model import ModuleDeclaration
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.modules.base import BaseModule
+from stylobate.modules.binding import BoundAction
 from stylobate.modules.loaded import HookMethod, LoadedModule
 
 from stylobate_actions.errors import HookNotFoundError, HookUnavailableError
@@ -38,6 +39,17 @@ class ModuleManager:
             for module in discovery.loaded:
                 await manager._start(module, stack, start_timeout)
             yield manager
+
+    @property
+    def actions(self) -> list[BoundAction]:
+        """The actions of every module that runs."""
+        return [action for module in self.running.values() for action in module.actions.values()]
+
+    @property
+    def unavailable_actions(self) -> list[str]:
+        """The names of actions that are declared by modules that do not run."""
+        declarations = [failure.declaration for failure in self.failures.values() if failure.declaration is not None]
+        return [action.name for declaration in declarations for action in declaration.actions]
 
     def before_hook(self, module: str, method: str) -> tuple[LoadedModule, HookMethod]:
         """Return a before-hook: only methods that a declaration names are found.

@@ -22,12 +22,6 @@ class Subscription:
     delivery: Delivery
     priority: int
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The services whose events the pattern can match: the first segment names one, ``*`` means all."""
-        first = self.pattern.partition(".")[0]
-        return SOURCES if first == "*" else (first,)
-
 
 def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Callable[[Method], Method]:
     """Call the method, ``async def name(self, ctx: HookContext, event: Event) -> None``, for every event of a type.

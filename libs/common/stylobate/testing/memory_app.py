@@ -1,0 +1,146 @@
+"""What services are built into for tests of modules: the platform's own pipeline and channels, over memory adapters."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc.aio
+
+from stylobate.declarations.model import Declarations
+from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.permission import grants
+from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.outbox.event import Event
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
+from stylobate.rpc.call import Call
+from stylobate.testing.memory_hooks import MemoryHooks
+
+T = TypeVar("T")
+_SERVICE = "service:"
+
+
+class NamedTokens:
+    """Tokens that are names: good enough inside a test, where nobody forges any."""
+
+    def cached(self, token: str) -> Principal | None:
+        """Return the user of that name."""
+        return Principal(PrincipalKind.USER, token)
+
+    async def verify(self, token: str) -> Principal:
+        """Refuse; every token is known already."""
+        raise TokenInvalidError(f"{token} is nobody.")
+
+
+class ServiceTokens:
+    """Verifies the tokens that :class:`ServiceName` makes."""
+
+    def verify(self, token: str) -> str:
+        """Return the service's name."""
+        return token.removeprefix(_SERVICE)
+
+
+class ServiceName:
+    """A service's identity that is only its name."""
+
+    def __init__(self, name: str) -> None:
+        self._token = f"{_SERVICE}{name}"
+
+    def token(self) -> str:
+        """Return the name as a token."""
+        return self._token
+
+
+class UserToken(Outgoing):
+    """What goes with the calls of a user outside: the token, and nothing of the call being served."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(None)
+        self._call = Call(authorization=f"Bearer {user}") if user else None
+
+    def metadata(self, call: Call | None, explicit: Any = ()) -> Any:
+        """Return the user's token."""
+        del call
+        return super().metadata(self._call, explicit)
+
+
+class RolePermissions:
+    """Permissions by the roles that the modules declare; stands for :class:`stylobate.identity.Access`."""
+
+    def __init__(self, declarations: Declarations) -> None:
+        self._permissions = declarations.roles
+        self.roles: dict[str, tuple[str, ...]] = {}
+        """The roles of each user."""
+
+    async def allowed(self, principal: Principal, permission: str) -> bool:
+        """Return whether one of the subject's roles holds the permission; a service in its own name may do everything."""
+        if principal.is_service and not principal.act_for:
+            return True
+        roles = self.roles.get(principal.subject, ())
+        return any(grants(self._permissions.get(role, frozenset()), permission) for role in roles)
+
+    async def require(self, principal: Principal, permission: str) -> None:
+        """Return when the principal holds the permission; raises as the platform does."""
+        if principal.is_anonymous:
+            raise UnauthenticatedError
+        if not await self.allowed(principal, permission):
+            raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
+
+
+class MemoryApp:
+    """The place that services are built into: an async context manager; what was entered is closed in reverse.
+
+    :param environ: where settings of modules come from.
+    """
+
+    def __init__(self, declarations: Declarations, clock: Callable[[], datetime], environ: Mapping[str, str]) -> None:
+        self.declarations = declarations
+        self.clock = clock
+        self.environ = environ
+        self.access = RolePermissions(declarations)
+        self.hooks = MemoryHooks()
+        self.events: list[Event] = []
+        """What happened and was not yet delivered to hooks."""
+        self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens()))
+        self._server = LocalServer(self._servicers)
+        self._stack = AsyncExitStack()
+        self._building = ""
+
+    async def __aenter__(self) -> Self:
+        """Serve calls."""
+        await self._server.start()
+        self._stack.push_async_callback(self._server.stop, 1.0)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close everything."""
+        await self._stack.aclose()
+
+    async def build(self, name: str, build: Callable[[Any], Any]) -> None:
+        """Build a service into this."""
+        self._building = name
+        await build(self)
+
+    # what a service's build asks for
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """Return a channel to a service, in the name of the one being built."""
+        del service  # all are behind the same server
+        return CallerChannel(LocalChannel(self._server), Outgoing(ServiceName(self._building)))
+
+    def channel_of(self, user: str) -> grpc.aio.Channel:
+        """Return the channel of a user outside; an empty name: nobody known."""
+        return CallerChannel(LocalChannel(self._server), UserToken(user))
+
+    async def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter a manager."""
+        return await self._stack.enter_async_context(manager)
+
+    def servicer(self, add: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]) -> None:
+        """Serve a generated service."""
+        self._servicers.register(add, servicer, access)
+
+    def happened(self, event: Event) -> None:
+        """Keep an event for delivery."""
+        self.events.append(event)

@@ -1,0 +1,129 @@
+"""``ActionTester``: a module under test, run by the real actions and state services over memory."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Self
+
+from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
+from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.api.realtime.v1 import realtime_service_pb2 as realtime_pb
+from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer, add_RealtimeServiceServicer_to_server
+from stylobate.app.spec import ENTRY_POINTS, ServiceSpec
+from stylobate.declarations import load_declarations
+from stylobate.modules.check import check_modules
+from stylobate.modules.payload import JSON, decode, encode
+from stylobate.modules.state import StateClient
+from stylobate.outbox.event import Event
+from stylobate.rpc import RpcAccess
+from stylobate.testing.clock import FakeClock
+from stylobate.testing.memory_app import MemoryApp
+
+_SERVICES = ("state", "actions")
+_MOST_EVENTS = 1000
+
+
+class TestUser:
+    """A caller with roles."""
+
+    __test__ = False  # not a test class
+
+    def __init__(self, app: MemoryApp, name: str) -> None:
+        self.id = name
+        channel = app.channel_of(name)
+        self.state = StateClient(channel)
+        """The state service as this user reaches it, not through a handler."""
+        self._actions: Any = ActionServiceStub(channel)
+
+    async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
+        """Run an action and return its output. Raises the StylobateError that a client would see."""
+        request = ExecuteActionRequest(action=action, input=encode(input), content_type=JSON)
+        return decode((await self._actions.ExecuteAction(request)).output)
+
+
+class ActionTester:
+    """Runs the actions of modules as the platform does: permissions, schemas, timeouts, state machine, access rules, hooks.
+
+    Only what lies outside is left out: tokens are names, state is kept in memory, limits are not counted, and what is
+    published is kept in :attr:`published` instead of being sent::
+
+        async with ActionTester.open("modules/shop") as tester:
+            order = await tester.user("alice").call("shop.place_order", {"items": [{"sku": "tea", "quantity": 2}]})
+            await tester.deliver()
+            assert tester.published == [...]
+    """
+
+    def __init__(self, app: MemoryApp) -> None:
+        self._app = app
+        self.published: list[tuple[str, Any]] = []
+        """What was published: channel and payload, in order."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, *modules: str | Path, settings: Mapping[str, str] | None = None, clock: Callable[[], datetime] | None = None
+    ) -> AsyncIterator[Self]:
+        """Load the modules and serve them.
+
+        :param modules: folders, each a module or a folder of modules.
+        :param settings: environment variables for settings of modules: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
+        :param clock: what ``ctx.now`` and objects show; a FakeClock if none is given.
+        :raises AssertionError: with every finding, when ``stylobate modules check`` would have one.
+        """
+        folders = os.pathsep.join(map(str, modules))
+        if findings := check_modules(folders):
+            raise AssertionError("\n".join(map(str, findings)))
+        async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:
+            tester = cls(app)
+            app.servicer(add_RealtimeServiceServicer_to_server, _Publications(tester.published), {"Publish": RpcAccess.SERVICE})
+            for name in _SERVICES:
+                await app.build(name, _in_memory(name))
+            yield tester
+
+    def user(self, name: str, *roles: str) -> TestUser:
+        """Return a user; with no role named it is ``user``, which every registered user has."""
+        self._app.access.roles[name] = roles or ("user",)
+        return TestUser(self._app, name)
+
+    @property
+    def anonymous(self) -> TestUser:
+        """Nobody known."""
+        return TestUser(self._app, "")
+
+    async def deliver(self) -> list[Event]:
+        """Deliver what happened to the hooks, and what happens by that, until nothing is left; return the events.
+
+        Raises what a hook raises; AssertionError when hooks keep setting each other off.
+        """
+        delivered: list[Event] = []
+        while self._app.events:
+            event = self._app.events.pop(0)
+            await self._app.hooks.deliver(event)
+            delivered.append(event)
+            if len(delivered) > _MOST_EVENTS:
+                raise AssertionError(f"hooks set each other off without end: {event.type} of {event.subject}")
+        return delivered
+
+
+def _in_memory(name: str) -> Callable[[Any], Awaitable[None]]:
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        spec: ServiceSpec = point.load()
+        if spec.in_memory is not None:
+            return spec.in_memory
+    raise RuntimeError(f"the {name} service is not installed: pip install 'stylobate[platform]'")
+
+
+class _Publications(RealtimeServiceServicer):
+    """Keeps what is published."""
+
+    def __init__(self, published: list[tuple[str, Any]]) -> None:
+        self._published = published
+
+    async def Publish(self, request: realtime_pb.PublishRequest, context: Any) -> realtime_pb.PublishResponse:  # noqa: N802
+        """Keep a publication."""
+        del context
+        self._published.append((request.channel, decode(request.data)))
+        return realtime_pb.PublishResponse()

@@ -1,0 +1,89 @@
+"""What authors use: errors, ``on``, payloads."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+from stylobate.errors import StylobateError
+from stylobate.modules import RefusedError, on
+from stylobate.modules.events import subscriptions_of
+from stylobate.modules.payload import encode
+
+
+class SoldOutError(RefusedError):
+    """For the test of subclassing."""
+
+    reason = "SOLD_OUT_IN_TEST"
+    default_detail = "Nothing is left."
+
+
+def test_a_refusal_carries_the_authors_own_reason() -> None:
+    """By argument or by subclass; over HTTP it is a conflict."""
+    by_argument = RefusedError("CART_EMPTY", "There is nothing in the cart.")
+    by_class = SoldOutError()
+    assert (by_argument.reason, by_argument.detail, by_argument.http_status) == (
+        "CART_EMPTY",
+        "There is nothing in the cart.",
+        409,
+    )
+    assert (by_class.reason, by_class.detail, by_class.http_status) == ("SOLD_OUT_IN_TEST", "Nothing is left.", 409)
+    assert isinstance(by_class, StylobateError)
+
+
+@pytest.mark.parametrize("reason", ["cart_empty", "CART EMPTY", "_CART", "Cart"])
+def test_a_reason_in_another_form_is_a_defect(reason: str) -> None:
+    """Clients match on reasons, so a sloppy one is noticed in the author's first test."""
+    with pytest.raises(ValueError, match="upper snake case"):
+        RefusedError(reason, "…")
+
+
+def test_on_keeps_every_subscription_of_a_method() -> None:
+    """A method may listen to several types of events."""
+
+    @on("state.orders.created", priority=5)
+    @on("auth.user.registered", delivery="each")
+    async def hook(self: object, ctx: object, event: object) -> None: ...
+
+    found = {(s.pattern, s.delivery, s.priority) for s in subscriptions_of(hook)}
+    assert found == {("state.orders.created", "one", 5), ("auth.user.registered", "each", 10)}
+
+
+@pytest.mark.parametrize(("pattern", "error"), [("billing.paid", ValueError), ("state..x", StylobateError), ("", StylobateError)])
+def test_on_refuses_patterns_that_can_never_match(pattern: str, error: type[Exception]) -> None:
+    """A mistyped event type fails at import, not silently for ever."""
+    with pytest.raises(error):
+        on(pattern)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Model(BaseModel):
+    colour: Colour
+
+
+@dataclass
+class Row:
+    id: UUID
+    at: datetime
+    model: Model
+
+
+def test_whatever_has_a_json_form_leaves_in_it() -> None:
+    """Dataclasses, models, UUIDs, datetimes and enums are encoded wherever they stand."""
+    row = Row(UUID(int=1), datetime(2030, 1, 1, tzinfo=UTC), Model(colour=Colour.RED))
+    assert encode([row]) == (
+        b'[{"id":"00000000-0000-0000-0000-000000000001","at":"2030-01-01T00:00:00+00:00","model":{"colour":"red"}}]'
+    )
+
+
+@pytest.mark.parametrize("value", [object(), 2**70, {"f": print}])
+def test_what_has_no_json_form_is_refused(value: Any) -> None:
+    """Nothing is turned into text behind the author's back."""
+    with pytest.raises(TypeError):
+        encode(value)

@@ -1,0 +1,115 @@
+"""The shop's orders, run by the platform's own services over memory."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from stylobate.errors import StylobateError
+from stylobate.testing.modules import ActionTester
+
+SHOP = Path(__file__).parents[1]
+TEA = {"items": [{"sku": "tea", "quantity": 2}]}
+
+
+@pytest_asyncio.fixture
+async def shop() -> AsyncIterator[ActionTester]:
+    """Serve the shop in memory."""
+    async with ActionTester.open(SHOP) as tester:
+        yield tester
+
+
+async def test_an_order_is_priced_and_belongs_to_who_placed_it(shop: ActionTester) -> None:
+    """Placing an order answers what was ordered, what it costs in cents, and keeps it in the customer's name."""
+    alice = shop.user("alice")
+    order = await alice.call("shop.place_order", TEA)
+    assert order == {"id": order["id"], "status": "pending", "items": TEA["items"], "total": 2000}
+    kept = await alice.state.get("orders", order["id"])
+    assert kept is not None
+    assert (kept.owner, kept.status, kept.data) == ("alice", "pending", {"items": TEA["items"], "total": 2000})
+
+
+async def test_the_price_of_a_piece_is_a_setting() -> None:
+    """An operator changes the price by the environment, without touching the module."""
+    async with ActionTester.open(SHOP, settings={"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}) as shop:
+        order = await shop.user("alice").call("shop.place_order", TEA)
+    assert order["total"] == 500
+
+
+async def test_an_order_is_paid_shipped_and_then_beyond_cancelling(shop: ActionTester) -> None:
+    """The machine is walked to its end; from there the refusal names what is allowed: nothing."""
+    alice, clerk = shop.user("alice"), shop.user("clerk", "staff")
+    order_id = (await alice.call("shop.place_order", TEA))["id"]
+    assert (await alice.call("shop.pay_order", {"order_id": order_id}))["status"] == "paid"
+    assert (await clerk.call("shop.ship_order", {"order_id": order_id}))["status"] == "shipped"
+    with pytest.raises(StylobateError) as refused:
+        await alice.call("shop.cancel_order", {"order_id": order_id})
+    assert (refused.value.reason, refused.value.metadata["allowed"]) == ("STATE_TRANSITION_NOT_ALLOWED", "")
+
+
+async def test_an_order_that_is_not_paid_is_not_shipped(shop: ActionTester) -> None:
+    """Skipping a step is refused and the steps that are open are named."""
+    order_id = (await shop.user("alice").call("shop.place_order", TEA))["id"]
+    with pytest.raises(StylobateError) as refused:
+        await shop.user("clerk", "staff").call("shop.ship_order", {"order_id": order_id})
+    assert refused.value.reason == "STATE_TRANSITION_NOT_ALLOWED"
+    assert set(refused.value.metadata["allowed"].split(",")) == {"pay", "cancel"}
+
+
+async def test_nobody_moves_the_order_of_another(shop: ActionTester) -> None:
+    """Paying and cancelling are the owner's; an administrator may cancel."""
+    order_id = (await shop.user("alice").call("shop.place_order", TEA))["id"]
+    bob, admin = shop.user("bob"), shop.user("root", "admin")
+    for action in ("shop.pay_order", "shop.cancel_order"):
+        with pytest.raises(StylobateError) as refused:
+            await bob.call(action, {"order_id": order_id})
+        assert refused.value.reason == "PERMISSION_DENIED"
+    assert (await admin.call("shop.cancel_order", {"order_id": order_id}))["status"] == "cancelled"
+
+
+async def test_an_unknown_order_is_not_found(shop: ActionTester) -> None:
+    """The state service's own error reaches the caller."""
+    with pytest.raises(StylobateError) as missing:
+        await shop.user("alice").call("shop.pay_order", {"order_id": "none"})
+    assert missing.value.reason == "STATE_NOT_FOUND"
+
+
+async def test_who_may_not_order_cannot(shop: ActionTester) -> None:
+    """Placing needs to be known and to hold orders:create."""
+    for user, reason in ((shop.anonymous, "UNAUTHENTICATED"), (shop.user("guest", "visitor"), "PERMISSION_DENIED")):
+        with pytest.raises(StylobateError) as refused:
+            await user.call("shop.place_order", TEA)
+        assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("order", "pointer"),
+    [
+        ({}, "/items"),
+        ({"items": []}, "/items"),
+        ({"items": [{"sku": "tea", "quantity": 0}]}, "/items/0/quantity"),
+        ({"items": [{"sku": "tea", "quantity": "2"}]}, "/items/0/quantity"),
+        ({"items": [{"sku": "tea", "quantity": 1, "price": 1}]}, "/items/0/price"),
+    ],
+)
+async def test_a_wrong_order_is_refused_with_its_place(shop: ActionTester, order: Any, pointer: str) -> None:
+    """Nothing is guessed and nothing unknown passes: the answer points at what is wrong."""
+    with pytest.raises(StylobateError) as refused:
+        await shop.user("alice").call("shop.place_order", order)
+    assert refused.value.reason == "ACTION_INPUT_INVALID"
+    assert [violation.pointer for violation in refused.value.violations] == [pointer]
+
+
+async def test_watchers_of_an_order_hear_of_every_change(shop: ActionTester) -> None:
+    """Each event of an order is published to the order's channel, with the event's data as payload."""
+    alice = shop.user("alice")
+    order_id = (await alice.call("shop.place_order", TEA))["id"]
+    await alice.call("shop.pay_order", {"order_id": order_id})
+    await shop.deliver()
+    assert [channel for channel, _ in shop.published] == [f"orders:{order_id}"] * 2
+    created, paid = [data for _, data in shop.published]
+    assert (created["version"], created["status"]) == (1, "pending")
+    assert {name: paid[name] for name in ("version", "event", "from", "to", "actor")} == {
+        "version": 2, "event": "pay", "from": "pending", "to": "paid", "actor": "alice",
+    }  # fmt: skip

@@ -1,0 +1,123 @@
+"""The actions service, put together: the only place that names an adapter."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
+from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.audit import AuditTrail
+from stylobate.database import MigrationSet
+from stylobate.hooks import HooksManager
+from stylobate.leases import LeaseManager
+from stylobate.modules.context import Platform
+from stylobate.modules.importing import packages_of
+from stylobate.modules.state import StateClient
+from stylobate.rpc.limits import LimitsClient
+
+from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
+from stylobate_actions.action_manager import ActionAudit, ActionManager
+from stylobate_actions.audit import ActionTrail, NoTrail
+from stylobate_actions.event_hooks import EventHooks, register_hooks
+from stylobate_actions.hook_runner import HookRunner
+from stylobate_actions.limits import ActionLimits, NoLimits, ServiceLimits
+from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.publisher import Publisher
+from stylobate_actions.runner import Runner
+from stylobate_actions.servicer import ACTION_ACCESS, MODULE_ACCESS, ActionServicer, ModuleServicer
+from stylobate_actions.settings import ActionsSettings
+from stylobate_actions.watchdog import LoopWatchdog
+
+if TYPE_CHECKING:
+    from stylobate.testing.memory_app import MemoryApp
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapters:
+    """What differs between a running platform and memory."""
+
+    limits: ActionLimits
+    audit: ActionAudit
+    hooks: EventHooks
+    environ: Mapping[str, str]
+    packages: Mapping[Path, str]
+    clock: Callable[[], datetime]
+
+
+async def build(app: AppManager, settings: ActionsSettings) -> None:
+    """Enter the parts in order. Waits for the database, for no other service."""
+    database = await app.database()
+    hooks = HooksManager(app.redis, database=database, leases=LeaseManager(database, app.node), channel=app.channel)
+    adapters = _Adapters(
+        limits=ServiceLimits(await app.enter(LimitsClient(app.channel("ratelimit")))),
+        audit=ActionTrail(await app.enter(AuditTrail.open(database, app.name), name="audit")),
+        hooks=hooks,
+        environ=os.environ,
+        packages=packages_of(settings.modules),
+        clock=lambda: datetime.now(UTC),
+    )
+    await _assemble(app, settings, adapters)
+    app.check("hooks", hooks.health)
+    app.task("hooks", hooks.run)
+
+
+async def build_in_memory(app: "MemoryApp") -> None:
+    """Build the service for tests of modules: the same path of actions and hooks; limits are not counted."""
+    adapters = _Adapters(NoLimits(), NoTrail(), app.hooks, app.environ, {}, app.clock)
+    await _assemble(app, ActionsSettings(), adapters)
+
+
+async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, adapters: _Adapters) -> None:
+    loop = asyncio.get_running_loop()
+    runner = await app.enter(Runner.open())
+    await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
+    discovery = await ActionDiscoveryManager(adapters.environ, adapters.packages).discover(app.declarations)
+    modules = await app.enter(ModuleManager.open(discovery, start_timeout=settings.module_start_timeout))
+    actions = ActionManager(
+        modules.actions,
+        modules.unavailable_actions,
+        permissions=app.access,
+        limits=adapters.limits,
+        runner=runner,
+        audit=adapters.audit,
+        loop=loop,
+    )
+    platform = Platform(
+        state=StateClient(app.channel("state")),
+        publish=Publisher(app.channel("realtime")).publish,
+        call=actions.call,
+        now=adapters.clock,
+        loop_time=loop.time,
+    )
+    actions.connect(platform)
+    runs = HookRunner(
+        modules,
+        platform,
+        runner,
+        service=SERVICE,
+        timeout=settings.hook_timeout,
+        before_timeout=settings.before_hook_timeout,
+        loop=loop,
+    )
+    register_hooks(adapters.hooks, modules.running.values(), runs, settings.hook_timeout)
+    app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions), ACTION_ACCESS)
+    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs), MODULE_ACCESS)
+
+
+SERVICE = "actions"
+SPEC = ServiceSpec(
+    name=SERVICE,
+    settings=ActionsSettings,
+    build=build,
+    in_memory=build_in_memory,
+    migrations=(
+        MigrationSet.of("leases", "stylobate.leases"),
+        MigrationSet.of("audit", "stylobate.audit"),
+        MigrationSet.of("hooks", "stylobate.hooks"),
+    ),
+)
