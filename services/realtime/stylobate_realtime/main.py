@@ -1,0 +1,44 @@
+"""How the realtime service is put together."""
+
+from datetime import timedelta
+
+from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
+from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.rpc import RpcAccess
+from stylobate.rpc.limits import LimitsClient
+
+from stylobate_realtime.broker.redis import RedisBroker
+from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.endpoint import protocol_class
+from stylobate_realtime.presence.redis import RedisPresence
+from stylobate_realtime.servicer import RealtimeServicer
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.websocket_manager import WebSocketManager
+
+
+async def build(app: AppManager, settings: RealtimeSettings) -> None:
+    """Build the service."""
+    limits = await app.enter(LimitsClient(app.channel("ratelimit")))
+    broker = RedisBroker(app.redis, settings.redis_url, timedelta(seconds=settings.broker_timeout_seconds))
+    app.task("realtime-feed", broker.run)
+    state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
+    manager = await app.enter(
+        WebSocketManager.open(
+            settings=settings,
+            verifier=app.verifier,
+            limits=limits,
+            rules=ChannelRules(app.declarations.channels, app.access, state),
+            broker=broker,
+            presence=RedisPresence(app.redis, timedelta(seconds=settings.presence_ttl_seconds)),
+            version=app.version,
+        ),
+        name="websockets",
+    )
+    app.task("realtime-timers", manager.run_timers)
+    app.task("realtime-revocations", manager.run_revocations)
+    app.websocket(protocol_class(manager))
+    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager), access={"Publish": RpcAccess.SERVICE})
+
+
+SPEC = ServiceSpec(name="realtime", settings=RealtimeSettings, build=build)
