@@ -1,0 +1,69 @@
+"""What an account's data must look like."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+from stylobate.errors import Violation
+
+from stylobate_auth.errors import AuthInvalidInputError
+from stylobate_auth.model import AccountDraft
+
+MIN_PASSWORD, MAX_PASSWORD = 8, 1024
+MAX_DISPLAY_NAME = 100
+MAX_EMAIL = 254
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInput:
+    """Checked data of an account to make."""
+
+    email: str
+    email_key: str
+    display_name: str
+
+
+def email_key(email: str) -> str | None:
+    """Return an address as addresses are compared: without regard to case and to how its domain is written.
+
+    None for what is no address.
+    """
+    try:
+        return _key(_address(email, allow_test_domains=True))
+    except EmailNotValidError:
+        return None
+
+
+def check_account(draft: AccountDraft, *, allow_test_domains: bool) -> AccountInput:
+    """Return the data as it is kept.
+
+    :param allow_test_domains: whether addresses under ``.test`` (RFC 2606) count.
+    :raises AuthInvalidInputError: with every finding.
+    """
+    findings: list[Violation] = []
+    address = ""
+    try:
+        address = _address(draft.email, allow_test_domains=allow_test_domains)
+    except EmailNotValidError as error:
+        findings.append(Violation("/email", str(error)))
+    if not MIN_PASSWORD <= len(draft.password) <= MAX_PASSWORD:
+        findings.append(Violation("/password", f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"))
+    name = unicodedata.normalize("NFC", draft.display_name[: 4 * MAX_DISPLAY_NAME].strip())
+    if len(name) > MAX_DISPLAY_NAME:
+        findings.append(Violation("/display_name", f"must have at most {MAX_DISPLAY_NAME} characters"))
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        findings.append(Violation("/display_name", "must not hold control characters"))
+    if findings:
+        raise AuthInvalidInputError(violations=findings)
+    return AccountInput(address, _key(address), name)
+
+
+def _address(email: str, *, allow_test_domains: bool) -> str:
+    if len(email) > MAX_EMAIL:
+        raise EmailNotValidError(f"must have at most {MAX_EMAIL} characters")
+    address: str = validate_email(email.strip(), check_deliverability=False, test_environment=allow_test_domains).normalized
+    return address
+
+
+def _key(address: str) -> str:
+    return unicodedata.normalize("NFC", address.casefold())

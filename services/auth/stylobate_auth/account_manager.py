@@ -1,0 +1,156 @@
+"""Accounts: made by registering or by an administrator, proven by a password."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from stylobate.audit import AuditRecord, Outcome
+from stylobate.errors import TokenRevokedError, UnauthenticatedError, Violation
+from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.ids import new_id
+from stylobate.logs import get_logger
+from stylobate.outbox import Event
+
+from stylobate_auth.access_manager import USER, AccessManager
+from stylobate_auth.account_input import MAX_PASSWORD, check_account, email_key
+from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, RegistrationClosedError
+from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Origin, Tokens
+from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.session_manager import SessionManager
+from stylobate_auth.store import AuthStore
+
+CREATE = "users:create"
+_log = get_logger("security")
+
+
+class AccountManager:
+    """Makes accounts and logs them in.
+
+    :param is_open: whether anyone may register.
+    :param allow_test_domains: whether addresses under ``.test`` count.
+    """
+
+    def __init__(
+        self,
+        store: AuthStore,
+        hasher: PasswordHasher,
+        sessions: SessionManager,
+        access: AccessManager,
+        *,
+        is_open: bool,
+        allow_test_domains: bool,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._sessions = sessions
+        self._access = access
+        self._is_open = is_open
+        self._allow_test_domains = allow_test_domains
+        self._clock = clock
+        self._new_id = new_id
+
+    async def register(self, draft: AccountDraft, origin: Origin) -> Account:
+        """Make an account for whoever asks; roles are not theirs to choose.
+
+        :raises RegistrationClosedError: not here. :raises AuthInvalidInputError: with every finding.
+        :raises EmailTakenError: another account has the address. :raises HashingBusyError: try again.
+        """
+        if not self._is_open:
+            raise RegistrationClosedError
+        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), origin)
+
+    async def create(self, principal: Principal, draft: AccountDraft, origin: Origin) -> Account:
+        """Make an account with roles, for a service or for who holds ``users:create`` and what the roles permit.
+
+        Raises as :meth:`register`, and PermissionDeniedError.
+        """
+        await self._access.require(principal, CREATE)
+        unknown = sorted({role for role in draft.roles if role not in self._access.roles})
+        if unknown:
+            raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in unknown])
+        await self._access.require_roles(principal, set(draft.roles) - {USER})
+        return await self._make(principal.tenant, draft, origin)
+
+    async def login(self, email: str, password: str, origin: Origin) -> tuple[Account, Tokens]:
+        """Open a session. An address that nobody has costs as much as a wrong password.
+
+        :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
+        """
+        key = email_key(email) if len(password) <= MAX_PASSWORD else None
+        found = None if key is None else await self._store.credentials(DEFAULT_TENANT, key)
+        is_right = await self._hasher.verify(found.password_hash if found else None, password[:MAX_PASSWORD])
+        if found is None or not is_right:
+            await self._refuse(found, origin)
+            raise InvalidCredentialsError
+        account, old_hash = found.account, found.password_hash
+        new_hash = await self._hasher.hash(password) if self._hasher.is_outdated(old_hash) else ""
+        async with self._store.transaction() as transaction:
+            session, tokens = await self._sessions.open(transaction, account, origin)
+            if new_hash:
+                await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
+        await self._sessions.opened(session)
+        return account, tokens
+
+    async def me(self, principal: Principal) -> Account:
+        """Return the principal's account. Raises TokenRevokedError when its session is over or it is gone."""
+        if principal.kind is not PrincipalKind.USER:
+            raise UnauthenticatedError("This asks about the account of an access token.")
+        await self._sessions.require_alive(principal)
+        account = await self._store.account(principal.tenant, principal.id)
+        if account is None:
+            raise TokenRevokedError
+        return account
+
+    async def _make(self, tenant: str, draft: AccountDraft, origin: Origin) -> Account:
+        checked = check_account(draft, allow_test_domains=self._allow_test_domains)
+        password_hash = await self._hasher.hash(draft.password)
+        account = Account(
+            tenant=tenant,
+            id=self._new_id(),
+            email=checked.email,
+            display_name=checked.display_name,
+            roles=tuple(sorted({USER, *draft.roles})),
+            email_verified=False,
+            created_at=self._clock(),
+        )
+        async with self._store.transaction() as transaction:
+            await transaction.add_account(NewAccount(account, checked.email_key, password_hash))
+            await transaction.emit(_registered(account, origin))
+            await transaction.record(_record("auth.register", account, origin))
+        return account
+
+    async def _refuse(self, found: Credentials | None, origin: Origin) -> None:
+        """Note a failed login. What was typed as the address is not kept: it may be the password."""
+        target = f"user:{found.account.id}" if found else ""
+        _log.warning("login_refused", target=target, request_id=origin.request_id)
+        await self._store.note(
+            AuditRecord(
+                action="auth.login",
+                outcome=Outcome.DENIED,
+                via=origin.via,
+                target=target,
+                reason=InvalidCredentialsError.reason,
+                request_id=origin.request_id,
+            )
+        )
+
+
+def _registered(account: Account, origin: Origin) -> Event:
+    """Return the event. It names the account and not the person: events outlive accounts."""
+    data = {"user_id": account.id, "roles": list(account.roles)}
+    actor = origin.actor or account.id
+    return Event.new("auth.user.registered", account.id, data, source="auth", tenant=account.tenant, actor=actor)
+
+
+def _record(action: str, account: Account, origin: Origin) -> AuditRecord:
+    return AuditRecord(
+        action=action,
+        actor=origin.actor or account.id,
+        tenant=account.tenant,
+        via=origin.via,
+        target=f"user:{account.id}",
+        request_id=origin.request_id,
+        detail={"roles": list(account.roles)},
+    )

@@ -1,0 +1,97 @@
+"""Between the API's messages and plain types."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import token_service_pb2 as token
+from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
+from stylobate.identity import DEFAULT_TENANT
+from stylobate.rpc.call import Call
+
+from stylobate_auth.model import Account, AccountDraft, Origin, Question, Revocation, Tokens
+from stylobate_auth.revocation_manager import RevocationChange
+
+
+def to_user(account: Account) -> auth.User:
+    """Return an account as its owner may see it."""
+    return auth.User(
+        id=account.id,
+        email=account.email,
+        display_name=account.display_name,
+        roles=account.roles,
+        email_verified=account.email_verified,
+        created_at=to_timestamp(account.created_at),
+    )
+
+
+def to_tokens(tokens: Tokens, lifetime: timedelta) -> auth.Tokens:
+    """Return tokens as their client gets them."""
+    return auth.Tokens(access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=to_duration(lifetime))
+
+
+def to_revocations(entries: Iterable[Revocation]) -> list[token.Revocation]:
+    """Return entries of the deny-list."""
+    return [
+        token.Revocation(
+            kind=token.RevocationKind.ValueType(entry.kind.value),
+            id=entry.id,
+            tenant=entry.tenant,
+            not_before=None if entry.not_before is None else to_timestamp(entry.not_before),
+            expires_at=to_timestamp(entry.expires_at),
+        )
+        for entry in entries
+    ]
+
+
+def to_watch_response(change: RevocationChange) -> token.WatchRevocationsResponse:
+    """Return a message of the stream."""
+    return token.WatchRevocationsResponse(
+        revocations=to_revocations(change.entries),
+        complete=change.is_complete,
+        access_version=change.access_version,
+        age=to_duration(change.age),
+    )
+
+
+def to_list_response(change: RevocationChange) -> token.ListRevocationsResponse:
+    """Return the whole list."""
+    return token.ListRevocationsResponse(
+        revocations=to_revocations(change.entries), access_version=change.access_version, age=to_duration(change.age)
+    )
+
+
+def from_checks(request: CheckAccessRequest) -> list[Question]:
+    """Return the questions of a request."""
+    return [Question(check.subject, check.permission, check.tenant or DEFAULT_TENANT) for check in request.checks]
+
+
+def from_register(request: auth.RegisterUserRequest) -> AccountDraft:
+    """Return the account that is asked for."""
+    return AccountDraft(request.email, request.password, request.display_name)
+
+
+def from_create(request: auth.CreateUserRequest) -> AccountDraft:
+    """Return the account that is asked for."""
+    return AccountDraft(request.email, request.password, request.display_name, tuple(request.roles))
+
+
+def from_call(call: Call) -> Origin:
+    """Return where a call came from."""
+    return Origin(actor=call.principal.id, via=call.principal.via, request_id=call.request_id)
+
+
+def to_timestamp(time: datetime) -> Timestamp:
+    """Return a time."""
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
+
+
+def to_duration(length: timedelta) -> Duration:
+    """Return a length of time."""
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration

@@ -1,0 +1,61 @@
+"""What auth refuses, one class per reason."""
+
+import grpc
+from stylobate.errors import PermissionDeniedError, StylobateError, UnauthenticatedError, UnavailableError
+
+
+class AuthInvalidInputError(StylobateError):
+    """An account's data does not have the form asked for; one violation per finding."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "AUTH_INVALID_INPUT"
+    default_detail = "The account's data is not valid."
+    cure = "Read `errors`: each entry names a field and what is wrong with it."
+
+
+class EmailTakenError(StylobateError):
+    """Another account has the address."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "AUTH_EMAIL_TAKEN"
+    default_detail = "There is an account with this address already."
+    cure = "Log in with it, or use another address."
+
+
+class RegistrationClosedError(PermissionDeniedError):
+    """Accounts are not made by registering here."""
+
+    reason = "REGISTRATION_CLOSED"
+    default_detail = "Registration is closed."
+    cure = "Ask an administrator for an account (`stylobate users create`), or set STYLOBATE_AUTH_REGISTRATION=open."
+
+
+class InvalidCredentialsError(UnauthenticatedError):
+    """No account with this address and password; which of the two is not said."""
+
+    reason = "AUTH_INVALID_CREDENTIALS"
+    default_detail = "The address or the password is wrong."
+    cure = "Check both and try again."
+
+
+class RefreshInvalidError(UnauthenticatedError):
+    """A refresh token that is unknown, expired, or of a session that is over."""
+
+    reason = "AUTH_REFRESH_INVALID"
+    default_detail = "The refresh token is not valid."
+    cure = "Log in again."
+
+
+class RefreshReusedError(UnauthenticatedError):
+    """A refresh token was used a second time: whoever holds the other copy may be a thief, so the session is over."""
+
+    reason = "AUTH_REFRESH_REUSED"
+    default_detail = "The refresh token was used before; its session has been ended."
+    cure = "Log in again. A client must keep the newest refresh token and use each one once."
+
+
+class HashingBusyError(UnavailableError):
+    """More logins at once than the cores can check passwords for."""
+
+    reason = "AUTH_BUSY"
+    default_detail = "Too many logins at this moment."

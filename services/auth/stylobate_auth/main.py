@@ -1,0 +1,101 @@
+"""Builds the auth service: the only place that names an adapter."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+
+from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from stylobate.app import AppManager, ServiceSpec
+from stylobate.audit import AuditTrail
+from stylobate.database import MigrationSet
+from stylobate.errors import UnavailableError
+from stylobate.leases import LeaseManager
+from stylobate.outbox import EventLog, Outbox, Relay
+from stylobate.resilience import wait_for_dependency
+
+from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
+from stylobate_auth.session_manager import SessionManager
+from stylobate_auth.settings import AuthSettings
+from stylobate_auth.store import AuthStore
+from stylobate_auth.store.postgres import PostgresAuthStore
+from stylobate_auth.store.redis import RedisSessionCopies
+
+_PRUNE_EVERY_S = 60.0
+
+
+async def build(app: AppManager, settings: AuthSettings) -> None:
+    """Put the service together."""
+    tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
+    database = await app.database()
+    audit = await app.enter(AuditTrail.open(database, app.name))
+    leases = LeaseManager(database, app.node)
+    relay = Relay(database, leases, app.redis, app.name, retention=settings.event_retention)
+    store = PostgresAuthStore(database, Outbox(database, app.name, settings.event_retention), audit, relay.wake)
+    hasher = await app.enter(
+        PasswordHasher.open(
+            memory_kib=settings.argon2_memory_kib,
+            time_cost=settings.argon2_time_cost,
+            parallelism=settings.argon2_parallelism,
+            threads=settings.threads,
+            queue=settings.hashing_queue,
+        )
+    )
+    revocations = RevocationManager(store, clock=_now)
+    access = AccessManager(store, app.declarations.roles)
+    copies = RedisSessionCopies(app.redis, _now)
+    sessions = SessionManager(store, copies, tokens, revocations, refresh_lifetime=settings.refresh_token_lifetime, clock=_now)
+    accounts = AccountManager(
+        store,
+        hasher,
+        sessions,
+        access,
+        is_open=settings.is_registration_open,
+        allow_test_domains=settings.is_development,
+        clock=_now,
+    )
+    await wait_for_dependency("the roles in the database of auth", access.announce)
+    await wait_for_dependency("the deny-list in the database of auth", revocations.look)
+    app.task("revocations", revocations.run)
+    app.task("relay", relay.run)
+    app.task("prune", lambda: _prune(store))
+    app.check("revocations", revocations.health)
+    app.check("relay", relay.health)
+    app.event_log(EventLog(database, app.name))
+    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens), AuthServicer.ACCESS)
+    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations), TokenServicer.ACCESS)
+    app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access), AccessServicer.ACCESS)
+
+
+async def _prune(store: AuthStore) -> None:
+    """Remove what expired; any number of processes may do so at once."""
+    while True:
+        await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  so that workers take turns
+        try:
+            while await store.prune(_now()):
+                pass
+        except UnavailableError:
+            continue  # what is left is taken at the next turn; health tells of the database
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+SPEC = ServiceSpec(
+    name="auth",
+    settings=AuthSettings,
+    build=build,
+    migrations=(
+        MigrationSet.of("leases", "stylobate.leases"),
+        MigrationSet.of("outbox", "stylobate.outbox"),
+        MigrationSet.of("audit", "stylobate.audit"),
+        MigrationSet.of("auth", "stylobate_auth.store"),
+    ),
+)

@@ -1,0 +1,158 @@
+"""What auth keeps, as plain data. Times are in UTC."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from stylobate.identity import DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as its owner may see it."""
+
+    tenant: str
+    id: str
+    """UUIDv7."""
+    email: str
+    """As given, domain in lower case."""
+    display_name: str
+    roles: tuple[str, ...]
+    """Sorted."""
+    email_verified: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDraft:
+    """What is asked for, not yet checked."""
+
+    email: str
+    password: str = field(repr=False)
+    display_name: str = ""
+    roles: tuple[str, ...] = ()
+    """Beside ``user``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account with what proves it."""
+
+    account: Account
+    password_hash: str = field(repr=False)
+    """Argon2id in PHC form."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to add."""
+
+    account: Account
+    email_key: str
+    """The address as compared: at most one account of a tenant has it."""
+    password_hash: str = field(repr=False)
+
+
+class SessionEnd(StrEnum):
+    """Why a session is over."""
+
+    LOGOUT = "logout"
+    REFRESH_REUSED = "refresh_reused"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login that lasts: the family of its refresh tokens."""
+
+    tenant: str
+    id: str
+    """UUIDv7; ``sid`` in access tokens."""
+    account_id: str
+    opened_at: datetime
+    expires_at: datetime
+    """When the newest refresh token ends, and with it the session."""
+    token_expires_at: datetime
+    """When the newest access token ends: a revocation holds until then."""
+    ended_at: datetime | None = None
+    end: SessionEnd | None = None
+
+    def is_alive(self, now: datetime) -> bool:
+        """Return whether it may still be used."""
+        return self.ended_at is None and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A refresh token as it is kept."""
+
+    hash: bytes
+    """SHA-256; the token itself is known to the client alone."""
+    issued_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+class RevocationKind(IntEnum):
+    """What a revocation names; the numbers of the API."""
+
+    SESSION = 1
+    TOKEN = 2
+    SUBJECT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One entry of the deny-list."""
+
+    tenant: str
+    kind: RevocationKind
+    id: str
+    expires_at: datetime
+    """When no token that it could concern is left."""
+    not_before: datetime | None = None
+    """For a subject: tokens issued before are refused."""
+
+    @property
+    def key(self) -> tuple[str, RevocationKind, str]:
+        """What makes it this entry."""
+        return self.tenant, self.kind, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPage:
+    """What a look into the deny-list found."""
+
+    entries: Sequence[Revocation]
+    access_version: int
+    as_of: datetime
+    """The database's time; where the next look goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whether the subject may do what the permission says."""
+
+    subject: str
+    permission: str
+    tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a session, in the only answer that ever holds them."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: datetime
+    """Of the access token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, for the audit trail."""
+
+    actor: str = ""
+    """The principal's id; empty for an unknown caller."""
+    via: str = ""
+    request_id: str = ""

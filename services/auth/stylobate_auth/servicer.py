@@ -1,0 +1,121 @@
+"""The RPCs of auth: convert in, call the manager, convert out."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from stylobate.api.auth.v1 import access_service_pb2 as access
+from stylobate.api.auth.v1 import access_service_pb2_grpc, auth_service_pb2_grpc, token_service_pb2_grpc
+from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import token_service_pb2 as token
+from stylobate.identity import DEFAULT_TENANT
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.call import call
+
+from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.convert import (
+    from_call,
+    from_checks,
+    from_create,
+    from_register,
+    to_list_response,
+    to_tokens,
+    to_user,
+    to_watch_response,
+)
+from stylobate_auth.jwt_manager import JWTManager
+from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.session_manager import SessionManager
+
+# ruff: noqa: N802, ARG002  the names and signatures are the generated ones
+
+
+class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
+    """Accounts and sessions."""
+
+    ACCESS: Mapping[str, RpcAccess] = {
+        "RegisterUser": RpcAccess.PUBLIC,
+        "CreateUser": RpcAccess.AUTHENTICATED,
+        "LoginUser": RpcAccess.PUBLIC,
+        "RefreshSession": RpcAccess.PUBLIC,
+        "LogoutSession": RpcAccess.AUTHENTICATED,
+        "GetMe": RpcAccess.AUTHENTICATED,
+    }
+
+    def __init__(self, accounts: AccountManager, sessions: SessionManager, tokens: JWTManager) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._tokens = tokens
+
+    async def RegisterUser(self, request: auth.RegisterUserRequest, context: Any) -> auth.RegisterUserResponse:
+        """See the proto."""
+        account = await self._accounts.register(from_register(request), from_call(call()))
+        return auth.RegisterUserResponse(user=to_user(account))
+
+    async def CreateUser(self, request: auth.CreateUserRequest, context: Any) -> auth.CreateUserResponse:
+        """See the proto."""
+        account = await self._accounts.create(call().principal, from_create(request), from_call(call()))
+        return auth.CreateUserResponse(user=to_user(account))
+
+    async def LoginUser(self, request: auth.LoginUserRequest, context: Any) -> auth.LoginUserResponse:
+        """See the proto."""
+        account, tokens = await self._accounts.login(request.email, request.password, from_call(call()))
+        return auth.LoginUserResponse(tokens=to_tokens(tokens, self._tokens.lifetime), user=to_user(account))
+
+    async def RefreshSession(self, request: auth.RefreshSessionRequest, context: Any) -> auth.RefreshSessionResponse:
+        """See the proto."""
+        account, tokens = await self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, from_call(call()))
+        return auth.RefreshSessionResponse(tokens=to_tokens(tokens, self._tokens.lifetime), user=to_user(account))
+
+    async def LogoutSession(self, request: auth.LogoutSessionRequest, context: Any) -> auth.LogoutSessionResponse:
+        """See the proto."""
+        await self._sessions.logout(call().principal, from_call(call()))
+        return auth.LogoutSessionResponse()
+
+    async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:
+        """See the proto."""
+        return auth.GetMeResponse(user=to_user(await self._accounts.me(call().principal)))
+
+
+class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
+    """Keys and revocations."""
+
+    ACCESS: Mapping[str, RpcAccess] = {
+        "GetJwks": RpcAccess.PUBLIC,
+        "WatchRevocations": RpcAccess.SERVICE,
+        "ListRevocations": RpcAccess.SERVICE,
+    }
+
+    def __init__(self, tokens: JWTManager, revocations: RevocationManager) -> None:
+        self._tokens = tokens
+        self._revocations = revocations
+
+    async def GetJwks(self, request: token.GetJwksRequest, context: Any) -> token.GetJwksResponse:
+        """See the proto."""
+        return token.GetJwksResponse(jwks=self._tokens.jwks)
+
+    async def WatchRevocations(
+        self, request: token.WatchRevocationsRequest, context: Any
+    ) -> AsyncIterator[token.WatchRevocationsResponse]:
+        """See the proto."""
+        async with aclosing(self._revocations.watch()) as changes:
+            async for change in changes:
+                yield to_watch_response(change)
+
+    async def ListRevocations(self, request: token.ListRevocationsRequest, context: Any) -> token.ListRevocationsResponse:
+        """See the proto."""
+        return to_list_response(self._revocations.current())
+
+
+class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
+    """Permission decisions."""
+
+    ACCESS: Mapping[str, RpcAccess] = {"CheckAccess": RpcAccess.AUTHENTICATED}
+
+    def __init__(self, manager: AccessManager) -> None:
+        self._manager = manager
+
+    async def CheckAccess(self, request: access.CheckAccessRequest, context: Any) -> access.CheckAccessResponse:
+        """See the proto."""
+        return access.CheckAccessResponse(allowed=await self._manager.check(call().principal, from_checks(request)))

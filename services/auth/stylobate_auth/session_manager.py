@@ -1,0 +1,187 @@
+"""Sessions: opened at login, lengthened by refreshing, ended by logout or by a sign of theft."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from stylobate.audit import AuditRecord, Outcome
+from stylobate.errors import TokenRevokedError, UnauthenticatedError
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.ids import new_id
+from stylobate.logs import get_logger
+from stylobate.outbox import Event
+
+from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
+from stylobate_auth.jwt_manager import JWTManager
+from stylobate_auth.model import Account, Origin, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens
+from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.store import AuthStore, AuthTransaction, SessionCopies
+
+_SECRET_BYTES = 32
+_MAX_TOKEN = 256
+_log = get_logger("security")
+
+
+class SessionManager:
+    """Keeps sessions.
+
+    A refresh token is opaque, works once and is kept as its SHA-256 only. A second use ends its session: the deny-list
+    then refuses the access tokens too.
+
+    :param refresh_lifetime: how long a refresh token holds, and with it a session that nobody refreshes.
+    :param clock: the time in UTC.
+    """
+
+    def __init__(
+        self,
+        store: AuthStore,
+        copies: SessionCopies,
+        tokens: JWTManager,
+        revocations: RevocationManager,
+        *,
+        refresh_lifetime: timedelta,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        self._store = store
+        self._copies = copies
+        self._tokens = tokens
+        self._revocations = revocations
+        self._refresh_lifetime = refresh_lifetime
+        self._clock = clock
+        self._new_id = new_id
+
+    async def open(self, transaction: AuthTransaction, account: Account, origin: Origin) -> tuple[Session, Tokens]:
+        """Open a session in the caller's transaction; :meth:`opened` follows the commit."""
+        now = self._clock()
+        secret, token = self._refresh_token(now)
+        session = Session(
+            tenant=account.tenant,
+            id=self._new_id(),
+            account_id=account.id,
+            opened_at=now,
+            expires_at=token.expires_at,
+            token_expires_at=now + self._tokens.lifetime,
+        )
+        await transaction.open_session(session, token)
+        await transaction.emit(_event("auth.session.opened", session))
+        await transaction.record(_record("auth.login", session, origin))
+        return session, self._answer(account, session, secret, now)
+
+    async def opened(self, session: Session) -> None:
+        """Keep a copy of a session whose transaction was committed."""
+        await self._copies.put(session)
+
+    async def refresh(self, tenant: str, secret: str, origin: Origin) -> tuple[Account, Tokens]:
+        """Exchange a refresh token for new tokens.
+
+        :raises RefreshInvalidError: unknown, expired, or its session is over.
+        :raises RefreshReusedError: it was used before; its session is over now.
+        """
+        if not secret or len(secret) > _MAX_TOKEN:
+            raise RefreshInvalidError
+        now = self._clock()
+        new_secret, new_token = self._refresh_token(now)
+        async with self._store.transaction() as transaction:
+            found = await transaction.lock_refresh(tenant, _hash(secret))
+            if found is None:
+                raise RefreshInvalidError
+            token, session = found
+            if not session.is_alive(now) or now >= token.expires_at:
+                raise RefreshInvalidError
+            account = await transaction.account(tenant, session.account_id)
+            if account is None:
+                raise RefreshInvalidError
+            if token.used_at is None:
+                token_expires_at = max(session.token_expires_at, now + self._tokens.lifetime)
+                session = replace(session, expires_at=new_token.expires_at, token_expires_at=token_expires_at)
+                await transaction.rotate_refresh(session, token, new_token)
+                await transaction.record(_record("auth.refresh", session, origin))
+            else:
+                await self._end(transaction, tenant, session.id, SessionEnd.REFRESH_REUSED, now=now, origin=origin)
+        if token.used_at is not None:
+            _log.warning(
+                "refresh_token_reused", session=session.id, account=session.account_id, used_at=token.used_at.isoformat()
+            )
+            await self._ended(session, SessionEnd.REFRESH_REUSED, now)
+            raise RefreshReusedError
+        await self._copies.put(session)
+        return account, self._answer(account, session, new_secret, now)
+
+    async def logout(self, principal: Principal, origin: Origin) -> None:
+        """End the session of the principal's token. One that is over already stays so."""
+        if principal.kind is not PrincipalKind.USER:
+            raise UnauthenticatedError("This ends the session of an access token.")
+        now = self._clock()
+        async with self._store.transaction() as transaction:
+            session = await self._end(transaction, principal.tenant, principal.session, SessionEnd.LOGOUT, now=now, origin=origin)
+        if session is not None:
+            await self._ended(session, SessionEnd.LOGOUT, now)
+
+    async def require_alive(self, principal: Principal) -> Session:
+        """Return the session of the principal's token, from its copy where there is one.
+
+        :raises TokenRevokedError: it is over or unknown.
+        """
+        session = await self._copies.get(principal.tenant, principal.session)
+        if session is None:
+            session = await self._store.session(principal.tenant, principal.session)
+            if session is not None:
+                await self._copies.add(session)
+        if session is None or not session.is_alive(self._clock()):
+            raise TokenRevokedError
+        return session
+
+    async def _end(
+        self, transaction: AuthTransaction, tenant: str, session_id: str, end: SessionEnd, *, now: datetime, origin: Origin
+    ) -> Session | None:
+        """End a session with all that belongs to it; None when it was over already."""
+        session = await transaction.end_session(tenant, session_id, end, now)
+        if session is None:
+            return None
+        await transaction.revoke(_revocation(session))
+        await transaction.emit(_event("auth.session.ended", session, reason=end.value))
+        if end is SessionEnd.LOGOUT:
+            await transaction.record(_record("auth.logout", session, origin))
+        else:
+            record = _record("auth.refresh", session, origin)
+            await transaction.record(replace(record, outcome=Outcome.DENIED, reason=RefreshReusedError.reason))
+        return session
+
+    async def _ended(self, session: Session, end: SessionEnd, at: datetime) -> None:
+        """Tell this process's watchers at once; the others hear of it from the database."""
+        self._revocations.add(_revocation(session))
+        await self._copies.put(replace(session, ended_at=at, end=end))
+
+    def _refresh_token(self, now: datetime) -> tuple[str, RefreshToken]:
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        return secret, RefreshToken(_hash(secret), now, now + self._refresh_lifetime)
+
+    def _answer(self, account: Account, session: Session, secret: str, now: datetime) -> Tokens:
+        return Tokens(self._tokens.sign(account, session, now), secret, now + self._tokens.lifetime)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()  # 256 random bits need no slow hash
+
+
+def _revocation(session: Session) -> Revocation:
+    return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at)
+
+
+def _event(type: str, session: Session, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
+    data = {"user_id": session.account_id, "session_id": session.id, **more}
+    return Event.new(type, session.account_id, data, source="auth", tenant=session.tenant, actor=session.account_id)
+
+
+def _record(action: str, session: Session, origin: Origin) -> AuditRecord:
+    return AuditRecord(
+        action=action,
+        actor=session.account_id,
+        tenant=session.tenant,
+        via=origin.via,
+        target=f"session:{session.id}",
+        request_id=origin.request_id,
+    )

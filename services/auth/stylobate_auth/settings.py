@@ -1,0 +1,57 @@
+"""Settings of the auth service."""
+
+import os
+from datetime import timedelta
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+from stylobate.config import Settings, secret
+
+Registration = Literal["open", "closed", "verified"]
+
+
+class AuthSettings(Settings):
+    """What the auth service can be told. Durations are written ``10m``, ``30d``."""
+
+    service: ClassVar[str] = "auth"
+
+    registration: Registration | None = None
+    """Who may register: ``open`` (anyone) or ``closed`` (accounts are created by others). Unset: open in development,
+    closed elsewhere. ``verified`` needs mail, which there is none of yet."""
+    signing_key: str = secret()
+    """What access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text that
+    one is derived from (HKDF-SHA256, see jwt_manager.py)."""
+    access_token_lifetime: timedelta = Field(timedelta(minutes=10), ge=timedelta(seconds=10), le=timedelta(hours=1))
+    """How long an access token holds. The deny-list keeps a revocation for as long."""
+    refresh_token_lifetime: timedelta = Field(timedelta(days=30), ge=timedelta(minutes=1))
+    """How long a session lives without being refreshed."""
+    argon2_memory_kib: int = Field(19 * 1024, ge=8)
+    """Memory of one password hash. With the other two the second profile of OWASP's list for Argon2id; a password is
+    hashed anew at its next login when these change."""
+    argon2_time_cost: int = Field(2, ge=1)
+    """Passes over that memory."""
+    argon2_parallelism: int = Field(1, ge=1)
+    """Lanes of one hash; 1 leaves the cores to other logins."""
+    hashing_threads: int = Field(0, ge=0)
+    """Passwords hashed at once; 0: as many as there are cores."""
+    hashing_queue: int = Field(64, ge=0)
+    """Passwords that may wait for a thread; past it callers are told AUTH_BUSY."""
+    event_retention: timedelta = Field(timedelta(days=30), ge=timedelta(hours=1))
+    """How long published events are kept for readers that were away."""
+
+    @field_validator("registration")
+    @classmethod
+    def _can_be_carried_out(cls, value: Registration | None) -> Registration | None:
+        if value == "verified":
+            raise ValueError("'verified' sends mail, which this version cannot; use 'open' or 'closed'")
+        return value
+
+    @property
+    def is_registration_open(self) -> bool:
+        """Whether anyone may register."""
+        return self.registration == "open" or (self.registration is None and self.is_development)
+
+    @property
+    def threads(self) -> int:
+        """Passwords hashed at once."""
+        return self.hashing_threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,244 @@
+"""Everything in this process's memory: for tests of the managers. One transaction at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Self
+
+from stylobate.audit import AuditRecord
+from stylobate.outbox import Event
+
+from stylobate_auth.errors import EmailTakenError
+from stylobate_auth.model import (
+    Account,
+    Credentials,
+    NewAccount,
+    RefreshToken,
+    Revocation,
+    RevocationKind,
+    RevocationPage,
+    Session,
+    SessionEnd,
+)
+
+_Key = tuple[str, str]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class _Tables:
+    """All rows, in insertion order."""
+
+    accounts: dict[_Key, NewAccount] = field(default_factory=dict)
+    emails: dict[_Key, str] = field(default_factory=dict)
+    sessions: dict[_Key, Session] = field(default_factory=dict)
+    tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
+    revocations: dict[tuple[str, RevocationKind, str], tuple[Revocation, datetime]] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    records: list[AuditRecord] = field(default_factory=list)
+    access_version: int = 1
+    roles_digest: str = ""
+
+    def copy(self) -> Self:
+        """Return tables that can change without these."""
+        tables = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (dict, list)):
+                setattr(tables, name, value.copy())
+        return tables
+
+
+class MemoryAuthTransaction:
+    """Works on a copy of the tables."""
+
+    def __init__(self, tables: _Tables, clock: Callable[[], datetime]) -> None:
+        self.tables = tables
+        self._clock = clock
+        self.revokes = False
+
+    async def add_account(self, new: NewAccount) -> None:
+        """See the port."""
+        tenant = new.account.tenant
+        if (tenant, new.email_key) in self.tables.emails:
+            raise EmailTakenError
+        self.tables.emails[tenant, new.email_key] = new.account.id
+        self.tables.accounts[tenant, new.account.id] = new
+
+    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
+        """See the port."""
+        row = self.tables.accounts.get((tenant, account_id))
+        if row is not None and row.password_hash == old:
+            self.tables.accounts[tenant, account_id] = replace(row, password_hash=new)
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """See the port."""
+        row = self.tables.accounts.get((tenant, account_id))
+        return row.account if row is not None else None
+
+    async def open_session(self, session: Session, token: RefreshToken) -> None:
+        """See the port."""
+        self.tables.sessions[session.tenant, session.id] = session
+        self.tables.tokens[session.tenant, token.hash] = (token, session.id)
+
+    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
+        """See the port; the transaction holds everything anyway."""
+        found = self.tables.tokens.get((tenant, token_hash))
+        return None if found is None else (found[0], self.tables.sessions[tenant, found[1]])
+
+    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
+        """See the port."""
+        self.tables.tokens[session.tenant, spent.hash] = (replace(spent, used_at=token.issued_at), session.id)
+        self.tables.tokens[session.tenant, token.hash] = (token, session.id)
+        self.tables.sessions[session.tenant, session.id] = session
+
+    async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
+        """See the port."""
+        session = self.tables.sessions.get((tenant, session_id))
+        if session is None or session.ended_at is not None:
+            return None
+        ended = self.tables.sessions[tenant, session_id] = replace(session, ended_at=at, end=end)
+        return ended
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """See the port."""
+        known = self.tables.revocations.get(revocation.key)
+        if known is not None:
+            revocation = replace(revocation, expires_at=max(revocation.expires_at, known[0].expires_at))
+        self.tables.revocations[revocation.key] = (revocation, self._clock())
+        self.revokes = True
+
+    async def emit(self, event: Event) -> None:
+        """See the port."""
+        self.tables.events.append(event)
+
+    async def record(self, record: AuditRecord) -> None:
+        """See the port."""
+        self.tables.records.append(record)
+
+
+class MemoryAuthStore:
+    """The port in memory. ``events`` and ``records`` are what was committed.
+
+    :param clock: stands in for the database's.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+        self._tables = _Tables()
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def events(self) -> list[Event]:
+        """Every event, in the order of commits."""
+        return self._tables.events
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        """Every audit record."""
+        return self._tables.records
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryAuthTransaction]:
+        """See the port."""
+        async with self._lock:
+            transaction = MemoryAuthTransaction(self._tables.copy(), self._clock)
+            yield transaction
+            self._tables = transaction.tables
+        if transaction.revokes:
+            self._tell()
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """See the port."""
+        row = self._tables.accounts.get((tenant, account_id))
+        return row.account if row is not None else None
+
+    async def credentials(self, tenant: str, email_key: str) -> Credentials | None:
+        """See the port."""
+        account_id = self._tables.emails.get((tenant, email_key))
+        if account_id is None:
+            return None
+        row = self._tables.accounts[tenant, account_id]
+        return Credentials(row.account, row.password_hash)
+
+    async def session(self, tenant: str, session_id: str) -> Session | None:
+        """See the port."""
+        return self._tables.sessions.get((tenant, session_id))
+
+    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
+        """See the port."""
+        rows = {subject: self._tables.accounts[subject].account.roles for subject in subjects if subject in self._tables.accounts}
+        return {subject: roles for subject, roles in rows.items() if roles}
+
+    async def announce_roles(self, digest: str) -> int:
+        """See the port."""
+        if self._tables.roles_digest != digest:
+            self._tables.roles_digest = digest
+            self._tables.access_version += 1
+            self._tell()
+        return self._tables.access_version
+
+    async def revocations(self, since: datetime | None) -> RevocationPage:
+        """See the port."""
+        now = self._clock()
+        entries = [
+            entry
+            for entry, changed_at in self._tables.revocations.values()
+            if entry.expires_at > now and (since is None or changed_at >= since)
+        ]
+        return RevocationPage(entries, self._tables.access_version, now)
+
+    @asynccontextmanager
+    async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
+        """See the port."""
+        self._callbacks.append(callback)
+        try:
+            yield
+        finally:
+            self._callbacks.remove(callback)
+
+    async def note(self, record: AuditRecord) -> None:
+        """See the port."""
+        self._tables.records.append(record)
+
+    async def prune(self, now: datetime) -> int:
+        """See the port."""
+        tables = self._tables
+        sessions = [key for key, session in tables.sessions.items() if session.expires_at <= now]
+        revocations = [key for key, (entry, _) in tables.revocations.items() if entry.expires_at <= now]
+        for key in sessions:
+            del tables.sessions[key]
+        for revocation in revocations:
+            del tables.revocations[revocation]
+        gone = {key for key, (_, session_id) in tables.tokens.items() if (key[0], session_id) in sessions}
+        tables.tokens = {key: row for key, row in tables.tokens.items() if key not in gone}
+        return len(sessions) + len(revocations)
+
+    def _tell(self) -> None:
+        for callback in self._callbacks:
+            callback()
+
+
+class MemorySessionCopies:
+    """Copies in memory, of this process alone."""
+
+    def __init__(self) -> None:
+        self._copies: dict[_Key, Session] = {}
+
+    async def get(self, tenant: str, session_id: str) -> Session | None:
+        """See the port."""
+        return self._copies.get((tenant, session_id))
+
+    async def put(self, session: Session) -> None:
+        """See the port."""
+        self._copies[session.tenant, session.id] = session
+
+    async def add(self, session: Session) -> None:
+        """See the port."""
+        self._copies.setdefault((session.tenant, session.id), session)

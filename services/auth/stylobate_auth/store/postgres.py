@@ -1,0 +1,148 @@
+"""The port in PostgreSQL: its reads, and the look into the deny-list."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.database import DatabaseManager
+from stylobate.outbox import Outbox
+
+from stylobate_auth.model import Account, Credentials, Revocation, RevocationKind, RevocationPage, Session
+from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
+from stylobate_auth.store.rows import ACCOUNT_BY_EMAIL, ACCOUNT_BY_ID, account_of, session_of
+
+# A transaction that began before a look may commit after it, with the time of its beginning in its rows. None lasts
+# longer than a statement may take.
+_LATE_COMMITS = timedelta(seconds=30)
+_PRUNE_BATCH = 1000
+
+_ROLES = """
+select r.tenant, r.account_id::text as id, array_agg(r.role order by r.role) as roles
+from unnest($1::text[], $2::uuid[]) as q (tenant, account_id)
+join account_role r using (tenant, account_id)
+group by r.tenant, r.account_id
+"""
+_ANNOUNCE = """
+with changed as (
+    update access_state set version = version + 1, roles_digest = $1 where roles_digest <> $1 returning version
+)
+select version, pg_notify($2, '') is null as told from changed
+"""
+# One snapshot: the time, the version and the entries fit together.
+_LOOK = """
+select s.version, now() as as_of, r.tenant, r.kind, r.id, r.not_before, r.expires_at
+from access_state s
+left join revocation r on r.expires_at > now() and ($1::timestamptz is null or r.changed_at >= $1)
+"""
+_PRUNE_SESSIONS = """
+delete from session where (tenant, id) in (select tenant, id from session where expires_at <= $1 order by expires_at limit $2)
+"""
+_PRUNE_REVOCATIONS = """
+delete from revocation where (tenant, kind, id) in (
+    select tenant, kind, id from revocation where expires_at <= $1 order by expires_at limit $2
+)
+"""
+
+
+class PostgresAuthStore:
+    """The port on the service's own schema.
+
+    :param outbox: gets the events.
+    :param audit: gets the audit records.
+    :param on_events: called after a commit that held events (wakes the relay).
+    """
+
+    def __init__(
+        self, database: DatabaseManager, outbox: Outbox, audit: AuditTrail, on_events: Callable[[], None] = lambda: None
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._audit = audit
+        self._on_events = on_events
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit)
+            yield transaction
+            await transaction.flush()
+        if transaction.emitted:
+            self._on_events()
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """See the port."""
+        key = _uuid(account_id)
+        row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
+        return None if row is None else account_of(row)
+
+    async def credentials(self, tenant: str, email_key: str) -> Credentials | None:
+        """See the port."""
+        if "\0" in email_key:
+            return None  # PostgreSQL cannot hold it, so no account has it
+        row = await self._database.fetchrow(ACCOUNT_BY_EMAIL, tenant, email_key)
+        return None if row is None else Credentials(account_of(row), row["password_hash"])
+
+    async def session(self, tenant: str, session_id: str) -> Session | None:
+        """See the port."""
+        key = _uuid(session_id)
+        if key is None:
+            return None
+        row = await self._database.fetchrow("select * from session where tenant = $1 and id = $2", tenant, key)
+        return None if row is None else session_of(row)
+
+    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
+        """See the port."""
+        known = [(tenant, key) for tenant, subject in subjects if (key := _uuid(subject)) is not None and "\0" not in tenant]
+        if not known:
+            return {}
+        rows = await self._database.fetch(_ROLES, [tenant for tenant, _ in known], [key for _, key in known])
+        return {(row["tenant"], row["id"]): tuple(row["roles"]) for row in rows}
+
+    async def announce_roles(self, digest: str) -> int:
+        """See the port."""
+        version = await self._database.fetchval(_ANNOUNCE, digest, CHANGES)
+        if version is None:
+            version = await self._database.fetchval("select version from access_state")
+        return int(version)
+
+    async def revocations(self, since: datetime | None) -> RevocationPage:
+        """See the port."""
+        rows = await self._database.fetch(_LOOK, None if since is None else since - _LATE_COMMITS)
+        entries = [
+            Revocation(row["tenant"], RevocationKind(row["kind"]), row["id"], row["expires_at"], row["not_before"])
+            for row in rows
+            if row["id"] is not None
+        ]
+        return RevocationPage(entries, rows[0]["version"], rows[0]["as_of"])
+
+    @asynccontextmanager
+    async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
+        """See the port."""
+        listening = await self._database.listen(CHANGES, lambda _payload: callback())
+        try:
+            yield
+        finally:
+            await listening.close()
+
+    async def note(self, record: AuditRecord) -> None:
+        """See the port."""
+        await self._audit.note(record)
+
+    async def prune(self, now: datetime) -> int:
+        """See the port."""
+        removed = 0
+        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS):
+            removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
+        return removed
+
+
+def _uuid(text: str) -> UUID | None:
+    """Return the id as the database has it; None for what is no UUID in its usual form."""
+    try:
+        key = UUID(text)
+    except ValueError:
+        return None
+    return key if str(key) == text else None

@@ -1,0 +1,147 @@
+"""Changes in PostgreSQL, together with their events and audit records."""
+
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.database import Connection
+from stylobate.outbox import Event, Outbox
+
+from stylobate_auth.errors import EmailTakenError
+from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, Session, SessionEnd
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of
+
+CHANGES = "auth_changes"
+"""Notified with every commit that changes the deny-list or the access version."""
+
+_STREAM = "user"
+_ADD_ACCOUNT = """
+insert into account (tenant, id, email, email_key, display_name, email_verified, password_hash, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_ADD_ROLES = "insert into account_role (tenant, account_id, role) select $1, $2, role from unnest($3::text[]) as r (role)"
+_REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3"
+_ADD_SESSION = """
+insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at) values ($1, $2, $3, $4, $5, $6)
+"""
+_ADD_TOKEN = "insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $2, $3, $4, $5)"  # noqa: S105  SQL
+_LOCK_TOKEN = """
+select hash, session_id, issued_at, expires_at, used_at from refresh_token where tenant = $1 and hash = $2 for update
+"""  # noqa: S105  SQL
+_LOCK_SESSION = "select * from session where tenant = $1 and id = $2 for update"
+_SPEND = "update refresh_token set used_at = $3 where tenant = $1 and hash = $2"
+_KEEP_SESSION = "update session set expires_at = $3, token_expires_at = $4 where tenant = $1 and id = $2"
+_END_SESSION = """
+update session set ended_at = $3, end_reason = $4 where tenant = $1 and id = $2 and ended_at is null
+returning *
+"""
+_REVOKE = """
+insert into revocation as known (tenant, kind, id, not_before, expires_at) values ($1, $2, $3, $4, $5)
+on conflict (tenant, kind, id) do update
+set expires_at = greatest(known.expires_at, excluded.expires_at),
+    not_before = greatest(known.not_before, excluded.not_before),
+    changed_at = now()
+"""
+
+
+class PostgresAuthTransaction:
+    """The port's transaction on a connection inside one."""
+
+    def __init__(self, connection: Connection, outbox: Outbox, audit: AuditTrail) -> None:
+        self._connection = connection
+        self._outbox = outbox
+        self._audit = audit
+        self._revoked = False
+        self.emitted = False
+
+    async def add_account(self, new: NewAccount) -> None:
+        """See the port."""
+        account = new.account
+        key = UUID(account.id)
+        try:
+            await self._connection.execute(
+                _ADD_ACCOUNT,
+                account.tenant,
+                key,
+                account.email,
+                new.email_key,
+                account.display_name,
+                account.email_verified,
+                new.password_hash,
+                account.created_at,
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == "account_email":
+                raise EmailTakenError from None
+            raise
+        await self._connection.execute(_ADD_ROLES, account.tenant, key, list(account.roles))
+
+    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
+        """See the port."""
+        await self._connection.execute(_REPLACE_HASH, tenant, UUID(account_id), old, new)
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """See the port."""
+        row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
+        return None if row is None else account_of(row)
+
+    async def open_session(self, session: Session, token: RefreshToken) -> None:
+        """See the port."""
+        await self._connection.execute(
+            _ADD_SESSION,
+            session.tenant,
+            UUID(session.id),
+            UUID(session.account_id),
+            session.opened_at,
+            session.expires_at,
+            session.token_expires_at,
+        )
+        await self._add_token(session, token)
+
+    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
+        """See the port. The token's row is locked before the session's, by everyone who locks both."""
+        row = await self._connection.fetchrow(_LOCK_TOKEN, tenant, token_hash)
+        held = None if row is None else await self._connection.fetchrow(_LOCK_SESSION, tenant, row["session_id"])
+        if row is None or held is None:
+            return None
+        return RefreshToken(row["hash"], row["issued_at"], row["expires_at"], row["used_at"]), session_of(held)
+
+    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
+        """See the port."""
+        await self._connection.execute(_SPEND, session.tenant, spent.hash, token.issued_at)
+        await self._add_token(session, token)
+        await self._connection.execute(
+            _KEEP_SESSION, session.tenant, UUID(session.id), session.expires_at, session.token_expires_at
+        )
+
+    async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
+        """See the port."""
+        row = await self._connection.fetchrow(_END_SESSION, tenant, UUID(session_id), at, end.value)
+        return None if row is None else session_of(row)
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """See the port."""
+        await self._connection.execute(
+            _REVOKE, revocation.tenant, revocation.kind.value, revocation.id, revocation.not_before, revocation.expires_at
+        )
+        self._revoked = True
+
+    async def emit(self, event: Event) -> None:
+        """See the port."""
+        await self._outbox.append(self._connection, [event], stream=_STREAM)
+        self.emitted = True
+
+    async def record(self, record: AuditRecord) -> None:
+        """See the port."""
+        await self._audit.record(self._connection, record)
+
+    async def flush(self) -> None:
+        """Do what belongs at the end of the transaction."""
+        if self._revoked:
+            await self._connection.execute("select pg_notify($1, '')", CHANGES)
+
+    async def _add_token(self, session: Session, token: RefreshToken) -> None:
+        await self._connection.execute(
+            _ADD_TOKEN, session.tenant, token.hash, UUID(session.id), token.issued_at, token.expires_at
+        )

@@ -1,0 +1,45 @@
+"""How accounts and sessions are read from their tables."""
+
+from typing import Any
+
+from stylobate_auth.model import Account, Session, SessionEnd
+
+ACCOUNT_BY_ID = """
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.password_hash,
+       array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
+from account a
+where a.tenant = $1 and a.id = $2
+"""
+ACCOUNT_BY_EMAIL = """
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.password_hash,
+       array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
+from account a
+where a.tenant = $1 and a.email_key = $2
+"""
+
+
+def account_of(row: Any) -> Account:
+    """Return the account in a row of these statements."""
+    return Account(
+        tenant=row["tenant"],
+        id=row["id"],
+        email=row["email"],
+        display_name=row["display_name"],
+        roles=tuple(row["roles"]),
+        email_verified=row["email_verified"],
+        created_at=row["created_at"],
+    )
+
+
+def session_of(row: Any) -> Session:
+    """Return the session in a row of the table, its id as text."""
+    return Session(
+        tenant=row["tenant"],
+        id=str(row["id"]),
+        account_id=str(row["account_id"]),
+        opened_at=row["opened_at"],
+        expires_at=row["expires_at"],
+        token_expires_at=row["token_expires_at"],
+        ended_at=row["ended_at"],
+        end=None if row["end_reason"] is None else SessionEnd(row["end_reason"]),
+    )
