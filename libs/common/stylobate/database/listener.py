@@ -135,7 +135,8 @@ class Listener:
         connection = self._connection
         while connection is not None and not self._lost.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), _SILENCE_S)
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._lost.wait()
                 break
             try:
                 await connection.fetchval("select 1")

@@ -115,7 +115,8 @@ async def _pool(
         yield pool
     finally:
         try:
-            await asyncio.wait_for(pool.close(), _CLOSE_S)
+            async with asyncio.timeout(_CLOSE_S):
+                await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
             _log.warning("database_pool_closed_hard", error=type(error).__name__)
             pool.terminate()

@@ -124,7 +124,8 @@ class Queries:
         started = monotonic()
         status, details = Status.HEALTHY, ""
         try:
-            await asyncio.wait_for(self.fetchval("select 1"), 1)
+            async with asyncio.timeout(1):
+                await self.fetchval("select 1")
         except DatabaseUnavailableError as error:
             status, details = Status.UNHEALTHY, f"the database does not answer ({error.metadata.get('cause', '')})"
         except TimeoutError:

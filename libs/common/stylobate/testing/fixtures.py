@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -69,6 +70,14 @@ async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
             return await stack.enter_async_context(manager)
 
         yield open_one
+
+
+@pytest_asyncio.fixture
+async def redis(redis_url: str) -> AsyncIterator[RedisManager]:
+    """Give a RedisManager on an empty database."""
+    async with RedisManager.open(redis_url) as manager:
+        await manager.call("FLUSHALL")
+        yield manager
 
 
 def _running(server: EmbeddedPostgres | EmbeddedValkey) -> Iterator[str]:

@@ -152,7 +152,7 @@ class EmbeddedPostgres:
         found, ours = marker.read_text(encoding="ascii").strip(), _major(self._programs)
         if found != ours:
             raise EmbeddedServerError(
-                f"{self._data} was written by PostgreSQL {found}, this is PostgreSQL {ours}: dump and restore, or `stylobate reset`"
+                f"{self._data} is of PostgreSQL {found}, this is PostgreSQL {ours}: dump and restore, or `stylobate reset`"
             )
 
 

@@ -167,7 +167,8 @@ class ChildProcess:
         if self._popen.poll() is None:
             self._popen.send_signal(self._stop_signal)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.wait(), grace.total_seconds())
+                async with asyncio.timeout(grace.total_seconds()):
+                    await self.wait()
         if self._popen.poll() is None:
             _send(self._popen.pid, signal.SIGKILL, whole_group=True)
         await self.wait()

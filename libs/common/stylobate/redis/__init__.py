@@ -1,0 +1,10 @@
+"""Valkey or Redis: scripts and publications over one pipelined connection, subscriptions, and redis-py for the rest.
+
+Faults of the server or the way to it become :class:`stylobate.errors.RedisUnavailableError`.
+"""
+
+from stylobate.redis.manager import RedisManager
+from stylobate.redis.script import Script
+from stylobate.redis.subscription import Subscription
+
+__all__ = ["RedisManager", "Script", "Subscription"]

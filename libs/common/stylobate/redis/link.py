@@ -1,0 +1,193 @@
+"""One connection to the server: commands pipelined, replies in their order, parsed by hiredis."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+import redis.exceptions
+
+from stylobate.errors import RedisUnavailableError
+from stylobate.redis.address import RedisAddress
+from stylobate.redis.faults import NOT_SERVING, unavailable
+
+Argument = str | bytes | int | float
+Reply = Any
+"""bytes, int, None or a list of these."""
+
+_NOTHING = object()
+
+
+class Link(asyncio.Protocol):
+    """A connected, authenticated connection. What is sent in one turn of the loop leaves in one write."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, timeout_s: float, pushed: Callable[[list[Any]], None] | None = None
+    ) -> None:
+        """Make one; see :func:`connect`.
+
+        :param timeout_s: the oldest command may wait so long for its reply; then the connection counts as lost.
+        :param pushed: takes every message once the connection subscribed; replies to commands are not expected then.
+        """
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._pushed = pushed
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_reply_error)
+        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = 0
+        self.is_entered = False
+        self.is_subscriber = False
+        self.lost: asyncio.Future[str] = loop.create_future()
+        """Done when the connection is gone, with the reason."""
+
+    @property
+    def pending(self) -> int:
+        """How many commands wait for their reply."""
+        return len(self._waiting)
+
+    @property
+    def received(self) -> int:
+        """How often bytes came in; a number that stands still is a silent server."""
+        return self._received
+
+    def send(self, *arguments: Argument) -> "asyncio.Future[Reply]":
+        """Send a command; the future has its reply, or a redis-py ResponseError, or RedisUnavailableError."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        if self._transport is None:
+            future.set_exception(unavailable("connection lost"))
+            return future
+        self.write(*arguments)
+        self._waiting.append(future)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._look, self._waiting[0], self._received)
+        return future
+
+    def write(self, *arguments: Argument) -> None:
+        """Send a command whose reply comes as a pushed message."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub knows tuples of one only
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def _look(self, oldest: "asyncio.Future[Reply]", received: int) -> None:
+        """Give up a server that did not answer the command that was the oldest at the last look and is it still."""
+        self._timer = None
+        if not self._waiting:
+            return
+        if self._waiting[0] is oldest and self._received == received:
+            self.abort("no answer in time")
+        else:
+            self._timer = self._loop.call_later(self._timeout_s, self._look, self._waiting[0], self._received)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Give each reply to whom it belongs."""
+        self._received += 1
+        reader, waiting = self._reader, self._waiting
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not _NOTHING:
+                if self.is_subscriber and self._pushed is not None:
+                    self._pushed(reply)
+                    continue
+                future = waiting.popleft()
+                if future.done():
+                    continue  # its caller went away
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError):
+            self.abort("the other side does not speak the Redis protocol")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail everything that waits."""
+        self._end(f"connection lost: {error}" if error else "connection closed by the server")
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once."""
+        transport = self._transport
+        self._end(reason)
+        if transport is not None:
+            transport.abort()
+
+    def _end(self, reason: str) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(unavailable(reason))
+
+
+def _reply_error(text: str) -> Exception:
+    word = text.partition(" ")[0]
+    if word in NOT_SERVING:
+        return unavailable(text)
+    if word == "NOSCRIPT":
+        return redis.exceptions.NoScriptError(text)
+    return redis.exceptions.ResponseError(text)
+
+
+async def connect(
+    address: RedisAddress,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    connect_s: float,
+    timeout_s: float,
+    pushed: Callable[[list[Any]], None] | None = None,
+) -> Link:
+    """Return a link that is let in, to the server that takes writes; every host is tried once.
+
+    :raises RedisUnavailableError: when there is none; its cause names what the last one said.
+    """
+    cause = ""
+    for _ in range(address.tries):
+        try:
+            async with asyncio.timeout(connect_s):
+                link = await address.open(loop, lambda: Link(loop, timeout_s, pushed))
+        except OSError as error:
+            cause = f"{type(error).__name__}: {error}"
+        else:
+            try:
+                async with asyncio.timeout(connect_s):
+                    await _enter(link, address)
+                return link
+            except (OSError, redis.exceptions.RedisError) as error:
+                cause = f"{type(error).__name__}: {error}"
+            except RedisUnavailableError as error:
+                cause = error.metadata["cause"]
+            finally:
+                if not link.is_entered:
+                    link.abort("not let in")
+        address.skip()
+    raise unavailable(cause)
+
+
+async def _enter(link: Link, address: RedisAddress) -> None:
+    """Authenticate, choose the database, and make sure of the server's role where there are several."""
+    if address.password:
+        await link.send("AUTH", *((address.username,) if address.username else ()), address.password)
+    if address.database:
+        await link.send("SELECT", address.database)
+    if address.tries > 1:
+        role = await link.send("ROLE")
+        if role[0] != b"master":
+            raise redis.exceptions.ReadOnlyError("it is a replica")
+    await link.send("PING")
+    link.is_entered = True

@@ -1,0 +1,121 @@
+"""The Redis server of a process: commands, scripts, publications, subscriptions, health."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from time import monotonic
+from typing import Self
+from weakref import WeakSet
+
+from stylobate.errors import RedisUnavailableError
+from stylobate.health import Health, Status
+from stylobate.redis.address import RedisAddress
+from stylobate.redis.client import Client, open_client
+from stylobate.redis.link import Argument, Reply
+from stylobate.redis.pipeline import Pipeline
+from stylobate.redis.script import Script
+from stylobate.redis.subscription import Subscription
+
+Keys = Sequence[Argument]
+
+
+class RedisManager:
+    """Valkey or Redis. It holds copies and live messages only, so being without it is degraded, not down.
+
+    ``call``, ``run`` and ``publish`` share one pipelined connection and cost a fifth of redis-py's price; ``client`` is
+    redis-py with a bounded pool, for blocking commands, transactions and comfort. Both raise RedisUnavailableError for
+    faults; no command is sent a second time by itself.
+    """
+
+    def __init__(self, address: RedisAddress, pipeline: Pipeline, client: Client, connect_timeout: timedelta) -> None:
+        self.client = client
+        self._address = address
+        self._pipeline = pipeline
+        self._connect_timeout = connect_timeout
+        self._subscriptions: WeakSet[Subscription] = WeakSet()  # those that run; their tasks hold them
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        pool_size: int = 10,
+        connect_timeout: timedelta = timedelta(seconds=1),
+        command_timeout: timedelta = timedelta(seconds=2),
+        max_pending: int = 10_000,
+    ) -> AsyncIterator[Self]:
+        """Connect, and close everything at the end. A server that is down does not delay the opening.
+
+        :param url: ``redis://``, ``rediss://`` or ``unix://``; see RedisAddress.parse. Of several hosts the one that takes
+            writes is used, and looked for again when it is lost.
+        :param command_timeout: of one command.
+        :param max_pending: commands that may wait for replies at a time, beyond it they fail.
+        :raises ValueError: for a URL that is none.
+        """
+        address = RedisAddress.parse(url)
+        pipeline = Pipeline(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
+        client = open_client(address, pool_size=pool_size, connect_timeout=connect_timeout, timeout=command_timeout)
+        manager = cls(address, pipeline, client, connect_timeout)
+        try:
+            await pipeline.start()
+            yield manager
+        finally:
+            for subscription in tuple(manager._subscriptions):
+                await subscription.close()
+            await pipeline.close()
+            await client.aclose()
+            await client.connection_pool.disconnect()
+
+    async def call(self, *arguments: Argument) -> Reply:
+        """Send one command and return its reply (bytes, int, None or a list). Not for commands that block.
+
+        :raises RedisUnavailableError: at once while the server is down.
+        :raises redis.exceptions.ResponseError: when the server refuses the command.
+        """
+        return await self._pipeline.call(*arguments)
+
+    async def run(self, script: Script, keys: Keys = (), args: Keys = ()) -> Reply:
+        """Run a script and return its reply; loads it where the server does not know it. Raises as :meth:`call` does."""
+        return await self._pipeline.run(script, keys=tuple(keys), arguments=tuple(args))
+
+    async def publish(self, channel: str, payload: bytes) -> int:
+        """Publish and return how many subscribers of this server heard it. Raises as :meth:`call` does."""
+        count: int = await self._pipeline.call("PUBLISH", channel, payload)
+        return count
+
+    async def subscribe(
+        self,
+        patterns: Sequence[str],
+        callback: Callable[[str, bytes], None],
+        *,
+        on_reconnect: Callable[[], None] | None = None,
+    ) -> Subscription:
+        """Call back with channel and payload of every message that matches (``PSUBSCRIBE``), on a connection of its own.
+
+        Returns when the subscription holds; when the server is down, at once, and ``on_reconnect`` is called when it holds
+        for the first time. See :class:`Subscription` for what is promised. It is closed with the manager.
+        """
+        subscription = Subscription(
+            self._address, patterns, callback, on_reconnect=on_reconnect, connect_timeout=self._connect_timeout
+        )
+        self._subscriptions.add(subscription)
+        await subscription.start()
+        return subscription
+
+    async def health(self) -> Health:
+        """Ask the server; being without it is degraded."""
+        started = monotonic()
+        status, details = Status.HEALTHY, ""
+        try:
+            await self._pipeline.call("PING")
+        except RedisUnavailableError as error:
+            status, details = Status.DEGRADED, f"redis {self._address}: {error.metadata.get('cause', '')}"
+        metrics = {
+            "connected": float(self._pipeline.is_connected),
+            "pending": float(self._pipeline.pending),
+            "subscriptions": float(len(self._subscriptions)),
+            "subscriptions_connected": float(sum(one.is_connected for one in self._subscriptions)),
+            "latency_ms": round((monotonic() - started) * 1000, 3),
+        }
+        return Health(status, details, metrics)

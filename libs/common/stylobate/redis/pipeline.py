@@ -1,0 +1,115 @@
+"""The pipelined connection that all tasks of a process share, connected again and again when lost."""
+
+import asyncio
+from datetime import timedelta
+
+import redis.exceptions
+
+from stylobate.errors import RedisUnavailableError
+from stylobate.logs import get_logger
+from stylobate.redis.address import RedisAddress
+from stylobate.redis.faults import unavailable
+from stylobate.redis.link import Argument, Link, Reply, connect
+from stylobate.redis.script import Script
+from stylobate.resilience import backoff
+
+_log = get_logger("app")
+
+
+class Pipeline:
+    """Commands of all tasks over one connection; what is sent in one turn of the loop leaves together.
+
+    For commands that answer at once: a blocking one (BLPOP, WAIT) would hold up everybody.
+    """
+
+    def __init__(self, address: RedisAddress, *, connect_timeout: timedelta, timeout: timedelta, max_pending: int) -> None:
+        """Describe it; :meth:`start` connects.
+
+        :param timeout: of one command.
+        :param max_pending: commands that may wait for a reply; past it they fail at once instead of queueing up.
+        """
+        self._address = address
+        self._connect_s = connect_timeout.total_seconds()
+        self._timeout_s = timeout.total_seconds()
+        self._max_pending = max_pending
+        self._link: Link | None = None
+        self._cause = "not connected yet"
+        self._attempt: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect; returns after the first attempt, whatever came of it. Later ones go on in the background."""
+        loop = asyncio.get_running_loop()
+        self._attempt = loop.create_future()
+        self._task = loop.create_task(self._run(loop), name="redis-pipeline")
+        await asyncio.wait([self._attempt])
+
+    async def close(self) -> None:
+        """Drop the connection; commands under way fail."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._link is not None:
+            self._link.abort("closed")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether commands can be sent at the moment."""
+        return self._link is not None
+
+    @property
+    def pending(self) -> int:
+        """How many commands wait for a reply."""
+        return self._link.pending if self._link is not None else 0
+
+    async def call(self, *arguments: Argument) -> Reply:
+        """Send a command and return its reply: bytes, int, None or a list of these.
+
+        :raises RedisUnavailableError: at once while the server is known to be down; the command may have run when the
+            connection broke on the way back.
+        :raises redis.exceptions.ResponseError: when the server refuses the command.
+        """
+        link = self._link
+        if link is None:
+            link = await self._connected()
+        elif link.pending >= self._max_pending:
+            raise unavailable("too many commands wait")
+        return await link.send(*arguments)
+
+    async def run(self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...]) -> Reply:
+        """Run a script; one that the server does not know (it was restarted) is sent along, once."""
+        try:
+            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            return await self.call("EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def _connected(self) -> Link:
+        """Wait for the attempt to connect that is under way; between two attempts there is nothing to wait for."""
+        if self._attempt is not None:
+            await asyncio.wait([self._attempt])
+        if self._link is None:
+            raise unavailable(self._cause)
+        return self._link
+
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        pauses = backoff(initial=0.05, maximum=1.0)
+        while True:
+            self._attempt = self._attempt or loop.create_future()
+            try:
+                link = await connect(self._address, loop, connect_s=self._connect_s, timeout_s=self._timeout_s)
+            except RedisUnavailableError as error:
+                self._cause = error.metadata["cause"]
+                self._attempted()
+                await asyncio.sleep(next(pauses))
+                continue
+            pauses = backoff(initial=0.05, maximum=1.0)
+            self._link = link
+            self._attempted()
+            self._cause = await asyncio.shield(link.lost)
+            self._link = None
+            _log.warning("redis_connection_lost", server=str(self._address), cause=self._cause)
+
+    def _attempted(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and not attempt.done():
+            attempt.set_result(None)

@@ -1,0 +1,21 @@
+"""A Lua script that the server knows by its hash."""
+
+import hashlib
+from importlib.resources import files
+from typing import Self
+
+
+class Script:
+    """The text of a script and its hash (SHA-1, as EVALSHA has it)."""
+
+    __slots__ = ("name", "sha", "text")
+
+    def __init__(self, text: str, name: str = "script") -> None:
+        self.name = name
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    @classmethod
+    def of(cls, package: str, file: str) -> Self:
+        """Read a script that stands beside the code of a package, such as ``("stylobate_ratelimit.store", "check.lua")``."""
+        return cls((files(package) / file).read_text(encoding="utf-8"), name=file)
