@@ -1,8 +1,11 @@
 """Writes docs/reference/errors.md and settings.md from the classes; with --check says whether they are up to date."""
 
+import ast
 import importlib
+import inspect
 import pkgutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import stylobate
@@ -33,8 +36,8 @@ def errors() -> str:
         [
             "# Errors",
             "",
-            "Every error has a stable reason: `code` in problem+json (RFC 9457), `reason` in `google.rpc.ErrorInfo`. Match on it, never on",
-            "the sentence. Written by `make generate` from the classes.",
+            "Every error has a stable reason: `code` in problem+json (RFC 9457), `reason` in `google.rpc.ErrorInfo`. Match on",
+            "it, never on the sentence. Written by `make generate` from the classes.",
             "",
             "| reason | HTTP | gRPC | meaning | what to do |",
             "|---|---|---|---|---|",
@@ -49,8 +52,9 @@ def settings() -> str:
     parts = [
         "# Settings",
         "",
-        "A setting is looked for in mounted files (`/run/secrets/<service>_<field>` and so on), then in the environment, then the default",
-        "holds. `stylobate config explain` shows what holds and where it came from. Written by `make generate` from the classes.",
+        "A setting is looked for in mounted files (`/run/secrets/<service>_<field>` and so on), then in the environment, then",
+        "the default holds. `stylobate config explain` shows what holds and where it came from. Written by `make generate`",
+        "from the classes.",
         "",
     ]
     kinds: dict[str, type[Settings]] = {"Every process": HostSettings}
@@ -72,19 +76,16 @@ def _shown(default: object) -> str:
 
 def _descriptions(kind: type[Settings]) -> dict[str, str]:
     """Return the sentence below each field, which Python itself throws away."""
-    import ast
-    import inspect
-
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not issubclass(base, Settings):
             continue
         (body,) = ast.parse(inspect.getsource(base)).body
         statements = body.body if isinstance(body, ast.ClassDef) else []
-        for before, after in zip(statements, statements[1:], strict=False):
-            if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-                if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-                    found[before.target.id] = " ".join(after.value.value.split())
+        for before, after in pairwise(statements):
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
     return found
 
 

@@ -1,0 +1,116 @@
+"""Natural batching: what leaves together, what a failure does, and that keys never overlap."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from stylobate.batching import Batcher
+
+
+class Recorder:
+    """A flush that notes its batches, waits at a gate and answers with the double."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.bad: set[int] = set()
+
+    async def flush(self, items: list[int]) -> Sequence[int | Exception]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if self.bad & set(items):
+            raise ValueError(f"bad among {items}")
+        return [item * 2 for item in items]
+
+
+async def test_arrivals_of_one_turn_leave_together() -> None:
+    """Submits of one loop turn make one batch, and each gets its own answer."""
+    recorder = Recorder()
+    async with Batcher(recorder.flush) as batcher:
+        answers = await asyncio.gather(*(batcher.submit(number) for number in range(5)))
+    assert answers == [0, 2, 4, 6, 8]
+    assert recorder.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_arrives_meanwhile_leaves_in_the_next_batch() -> None:
+    """With one batch under way, later items wait and leave together when it returns."""
+    recorder = Recorder()
+    recorder.gate.clear()
+    async with Batcher(recorder.flush, in_flight=1) as batcher:
+        first = batcher.submit(1)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        later = [batcher.submit(number) for number in (2, 3)]
+        await asyncio.sleep(0)
+        assert recorder.batches == [[1]]
+        recorder.gate.set()
+        assert await first == 2
+        assert await asyncio.gather(*later) == [4, 6]
+    assert recorder.batches == [[1], [2, 3]]
+
+
+async def test_a_bad_item_never_fails_its_neighbours() -> None:
+    """A batch that raises is tried again item by item: only the bad one's caller sees the error."""
+    recorder = Recorder()
+    recorder.bad = {2}
+    async with Batcher(recorder.flush) as batcher:
+        answers = await asyncio.gather(*(batcher.submit(number) for number in (1, 2, 3)), return_exceptions=True)
+    assert answers[0] == 2
+    assert answers[2] == 6
+    assert isinstance(answers[1], ValueError)
+    assert recorder.batches == [[1, 2, 3], [1], [2], [3]]
+
+
+async def test_batches_respect_their_size() -> None:
+    """No batch is larger than the maximum."""
+    recorder = Recorder()
+    async with Batcher(recorder.flush, max_size=3) as batcher:
+        await asyncio.gather(*(batcher.submit(number) for number in range(8)))
+    assert [len(batch) for batch in recorder.batches] == [3, 3, 2]
+
+
+async def test_a_key_stands_once_among_batches_under_way() -> None:
+    """A second item of a key waits for the first, in order, while other keys overtake it."""
+    recorder = Recorder()
+    recorder.gate.clear()
+    async with Batcher(recorder.flush, key=lambda item: item % 10) as batcher:
+        futures = [batcher.submit(item) for item in (1, 11, 2, 21)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert recorder.batches == [[1, 2]]
+        recorder.gate.set()
+        assert await asyncio.gather(*futures) == [2, 22, 4, 42]
+    assert recorder.batches == [[1, 2], [11], [21]]
+
+
+async def test_closing_finishes_what_waits_and_refuses_more() -> None:
+    """Leaving the batcher loses nothing; a submit afterwards is an error."""
+    recorder = Recorder()
+    batcher = Batcher(recorder.flush, max_size=1, in_flight=1)
+    async with batcher:
+        futures = [batcher.submit(number) for number in range(3)]
+    assert [future.result() for future in futures] == [0, 2, 4]
+    with pytest.raises(RuntimeError):
+        batcher.submit(4)
+
+
+async def test_a_caller_that_went_away_costs_nobody_else() -> None:
+    """A cancelled item is left out of its batch; the others are answered."""
+    recorder = Recorder()
+    async with Batcher(recorder.flush) as batcher:
+        gone, stays = batcher.submit(1), batcher.submit(2)
+        gone.cancel()
+        assert await stays == 4
+    assert recorder.batches == [[2]]
+
+
+async def test_too_few_answers_fail_loudly() -> None:
+    """A flush that answers for fewer items than it got is a defect that every caller sees, not a hang."""
+
+    async def flush(_items: list[int]) -> Sequence[int]:
+        return []
+
+    async with Batcher(flush) as batcher:
+        with pytest.raises(RuntimeError, match="0 answers"):
+            await batcher.submit(1)

@@ -1,0 +1,102 @@
+"""Logs: what is redacted, what cannot be forged, levels at run time, rotation."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stylobate.logs import Logs, configure, get_logger
+
+Records = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Logs]:
+    """Return JSON logging into a file."""
+    made = configure(json=True, file=tmp_path / "log", service="test")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def records(logs: Logs, tmp_path: Path) -> Records:
+    """Return a function that closes the logs and reads what was written."""
+
+    def read() -> list[dict[str, Any]]:
+        logs.close()
+        return [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+
+    return read
+
+
+def test_a_record_says_what_where_when_and_who(records: Records) -> None:
+    """Event, logger, level, caller, service and time stand in every record."""
+    get_logger("audit").info("role_given", role="staff")
+    (record,) = records()
+    assert record["event"] == "role_given"
+    assert record["logger"] == "audit"
+    assert record["level"] == "info"
+    assert record["module"] == "test_logs"
+    assert record["service"] == "test"
+    assert record["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("key", ["password", "refresh_token", "Authorization", "api_key", "signing_secret", "cookie"])
+def test_values_of_secret_keys_are_redacted(key: str, records: Records) -> None:
+    """Also inside nested values."""
+    get_logger().info("x", **{key: "hush"}, nested={"inner": [{key: "hush"}]})
+    assert "hush" not in json.dumps(records())
+
+
+def test_tokens_inside_texts_are_redacted(records: Records) -> None:
+    """A bearer header, a JWT and a password in an address never reach the file, wherever they stand."""
+    get_logger().info("x", a="sent Bearer abc.def.ghi", b="got eyJhbGciOi.eyJzdWIi.c2ln", c="postgresql://u:hush@host/db")
+    text = json.dumps(records())
+    assert "abc.def" not in text
+    assert "eyJzdWIi" not in text
+    assert "hush" not in text
+
+
+def test_control_characters_cannot_forge_lines_or_colours(records: Records) -> None:
+    """Newlines, escapes and lone surrogates of foreign input become visible characters of one line."""
+    get_logger().info("x", text='a\n{"event":"forged"}\x1b[31m\u2028\udc80 äö €')
+    found = records()
+    assert len(found) == 1
+    assert found[0]["text"] == 'a\\x0a{"event":"forged"}\\x1b[31m\\x2028\\xdc80 äö €'
+
+
+def test_levels_change_at_run_time_for_one_logger(logs: Logs, records: Records) -> None:
+    """Quieting access leaves app as it was."""
+    logs.set_level("error", "access")
+    get_logger("access").info("quiet")
+    get_logger("app").info("heard")
+    assert logs.levels()["access"] == "ERROR"
+    assert [record["event"] for record in records()] == ["heard"]
+
+
+def test_an_unknown_level_or_logger_is_refused(tmp_path: Path, logs: Logs) -> None:
+    """A typo does not silence anything."""
+    with pytest.raises(ValueError, match="LOUD"):
+        logs.set_level("loud")
+    with pytest.raises(ValueError, match="acess"):
+        configure(level="info,acess=debug", file=tmp_path / "other")
+
+
+def test_exceptions_keep_their_lines(records: Records) -> None:
+    """A traceback is one field of one record."""
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        get_logger().exception("failed")
+    (record,) = records()
+    assert record["exception"].splitlines()[-1] == "ValueError: broken"
+
+
+def test_files_are_rotated(tmp_path: Path) -> None:
+    """A full file is put aside and only so many are kept."""
+    made = configure(json=True, file=tmp_path / "log", max_bytes=2000, keep=2)
+    for number in range(100):
+        get_logger().info("line", number=number)
+    made.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "log.2"]

@@ -1,0 +1,75 @@
+"""Backoff, waiting for what is not there yet, and the circuit breaker."""
+
+from datetime import timedelta
+from itertools import islice
+
+import pytest
+from stylobate.errors import UnavailableError
+from stylobate.resilience import CircuitBreaker, backoff, wait_for_dependency
+
+
+def test_backoff_grows_to_its_maximum() -> None:
+    """Without jitter the waits double up to the maximum and stay there."""
+    assert list(islice(backoff(0.1, 2, 0.5, jitter=False), 5)) == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+def test_jitter_stays_between_half_and_whole() -> None:
+    """Jitter never waits longer than without it, nor less than half."""
+    for wait, whole in zip(islice(backoff(1, 2, 8), 50), islice(backoff(1, 2, 8, jitter=False), 50), strict=True):
+        assert whole / 2 <= wait <= whole
+
+
+async def test_waits_until_the_dependency_answers() -> None:
+    """Faults of the expected kind are tried again; the result of the first success is returned."""
+    tries = 0
+
+    async def attempt() -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise UnavailableError("not yet")
+        return "there"
+
+    assert await wait_for_dependency("a thing", attempt) == "there"
+    assert tries == 3
+
+
+async def test_another_fault_is_not_waited_for() -> None:
+    """A wrong password is not a server that is still starting."""
+
+    async def attempt() -> None:
+        raise ValueError("wrong password")
+
+    with pytest.raises(ValueError, match="wrong"):
+        await wait_for_dependency("a thing", attempt)
+
+
+def test_breaker_opens_probes_and_closes() -> None:
+    """After enough failures in a row calls are refused; one probe per period passes, and its success closes the circuit."""
+    now = 0.0
+    breaker = CircuitBreaker("x", failures=3, reset_after=timedelta(seconds=1), clock=lambda: now)
+    for _ in range(3):
+        assert breaker.allow()
+        breaker.failure()
+    assert breaker.is_open
+    assert not breaker.allow()
+    now = 1.0
+    assert breaker.allow()
+    assert not breaker.allow()
+    breaker.failure()
+    now = 1.5
+    assert not breaker.allow()
+    now = 2.1
+    assert breaker.allow()
+    breaker.success()
+    assert breaker.allow()
+    assert not breaker.is_open
+
+
+def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
+    """Only failures in a row count."""
+    breaker = CircuitBreaker("x", failures=2)
+    for _ in range(5):
+        breaker.failure()
+        breaker.success()
+    assert not breaker.is_open
