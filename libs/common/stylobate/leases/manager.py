@@ -1,0 +1,159 @@
+"""Taking, renewing and giving back leases; running work while one is held."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from stylobate.database import DatabaseManager
+from stylobate.errors import DatabaseUnavailableError
+from stylobate.logs import get_logger
+from stylobate.resilience import backoff
+
+_log = get_logger("app")
+
+_ACQUIRE = """
+insert into lease as held (name, holder, token, expires_at) values ($1, $2, 1, clock_timestamp() + $3)
+on conflict (name) do update set holder = excluded.holder, token = held.token + 1, expires_at = clock_timestamp() + $3
+where held.expires_at <= clock_timestamp()
+returning token
+"""
+_RENEW = """
+update lease set expires_at = clock_timestamp() + $4
+where name = $1 and holder = $2 and token = $3 and expires_at > clock_timestamp()
+returning true
+"""
+_RELEASE = "update lease set expires_at = clock_timestamp() where name = $1 and holder = $2 and token = $3"
+_REMAINING = "select extract(epoch from expires_at - clock_timestamp())::float8 from lease where name = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do the work of a name, for now."""
+
+    name: str
+    token: int
+    """Higher than that of every holder before. A write that must not come late names it and is refused when the table
+    ``lease`` has a higher one: ``… where exists (select from lease where name = $1 and token = $2 for share)``."""
+
+
+class LeaseManager:
+    """Leases in the service's own schema; the clock that counts is the database's.
+
+    One manager per process and service. Needs the migrations of ``stylobate.leases``.
+    """
+
+    def __init__(self, database: DatabaseManager, holder: str, ttl: timedelta = timedelta(seconds=5)) -> None:
+        """Use a database.
+
+        :param holder: names this process, unlike any other: also unlike itself before a restart.
+        :param ttl: how long a lease holds without being renewed; so long the work rests when a holder dies.
+        """
+        self._database = database
+        self._holder = holder
+        self._ttl = ttl
+        self._ttl_s = ttl.total_seconds()
+        self._held: dict[str, Lease] = {}
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """The leases under which :meth:`run` works at the moment."""
+        return tuple(self._held.values())
+
+    async def acquire(self, name: str) -> Lease | None:
+        """Take the lease, or return None while anybody holds it, this process included.
+
+        :raises DatabaseUnavailableError: without an answer.
+        """
+        token = await self._database.fetchval(_ACQUIRE, name, self._holder, self._ttl)
+        return None if token is None else Lease(name, token)
+
+    async def renew(self, lease: Lease) -> bool:
+        """Hold it for another ttl from now; False when it was lost: run out, or taken over.
+
+        :raises DatabaseUnavailableError: without an answer; the lease may hold or not.
+        """
+        return bool(await self._database.fetchval(_RENEW, lease.name, self._holder, lease.token, self._ttl))
+
+    async def release(self, lease: Lease) -> None:
+        """Let others have it at once. Releasing one that was lost changes nothing. Raises DatabaseUnavailableError."""
+        await self._database.execute(_RELEASE, lease.name, self._holder, lease.token)
+
+    async def run(self, name: str, work: Callable[[Lease], Awaitable[None]]) -> None:
+        """Do the work whenever the lease is to be had, for ever.
+
+        The work is cancelled as soon as the lease is lost, or may be lost because the database does not answer. It is begun
+        again, under a new lease, after it returned or failed (with backoff). Ends only by being cancelled.
+        """
+        pauses = backoff(maximum=self._ttl_s)
+        while True:
+            taken = asyncio.get_running_loop().time()
+            try:
+                lease = await self.acquire(name)
+            except DatabaseUnavailableError:
+                await asyncio.sleep(next(pauses))
+                continue
+            if lease is None:
+                await self._until_free(name)
+                continue
+            _log.info("lease_acquired", lease=name, token=lease.token, holder=self._holder)
+            if await self._work(lease, work, taken + self._ttl_s):
+                pauses = backoff(maximum=self._ttl_s)
+            await asyncio.sleep(next(pauses))
+
+    async def _until_free(self, name: str) -> None:
+        """Wait a fifth of a ttl, less when the lease runs out before: its holder may have died."""
+        remaining = self._ttl_s / 5
+        try:
+            expires_in = await self._database.fetchval(_REMAINING, name)
+            if expires_in is not None:
+                remaining = min(remaining, max(0.0, expires_in))
+        except DatabaseUnavailableError:
+            pass  # asked again soon
+        await asyncio.sleep(remaining + random.uniform(0, self._ttl_s / 100))  # noqa: S311  spreads processes, hides nothing
+
+    async def _work(self, lease: Lease, work: Callable[[Lease], Awaitable[None]], until: float) -> bool:
+        """Do the work while the lease holds, at first until a time of the loop's clock; return whether it ended well."""
+        task = asyncio.ensure_future(work(lease))
+        self._held[lease.name] = lease
+        try:
+            await self._keep(lease, task, until)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            del self._held[lease.name]
+            await self._give_back(lease)
+        if task.cancelled():
+            return True
+        error = task.exception()
+        if error is not None:
+            _log.error("leased_work_failed", lease=lease.name, exc_info=error)
+        return error is None
+
+    async def _keep(self, lease: Lease, task: "asyncio.Future[None]", until: float) -> None:
+        """Renew until the work has ended or the lease may be lost."""
+        loop = asyncio.get_running_loop()
+        pause = self._ttl_s / 3
+        while True:
+            await asyncio.wait([task], timeout=min(pause, max(0.0, until - loop.time())))
+            asked = loop.time()
+            if task.done():
+                return
+            if asked >= until:
+                break
+            try:
+                async with asyncio.timeout_at(until):
+                    if not await self.renew(lease):
+                        break
+                until, pause = asked + self._ttl_s, self._ttl_s / 3
+            except (DatabaseUnavailableError, TimeoutError):
+                pause = self._ttl_s / 20  # it holds until then; ask again soon
+        _log.warning("lease_lost", lease=lease.name, token=lease.token, holder=self._holder)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self.release(lease)
+        except (DatabaseUnavailableError, TimeoutError):
+            _log.info("lease_left_to_expire", lease=lease.name, token=lease.token)

@@ -1,0 +1,150 @@
+"""Leases on a real database: two managers stand for two processes."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from stylobate.database import MigrationSet
+from stylobate.leases import LeaseManager
+
+_LEASES = MigrationSet.of("leases", "stylobate.leases")
+_LONG = timedelta(seconds=60)
+_SHORT = timedelta(milliseconds=400)
+
+
+@pytest.fixture
+async def database(database_for):
+    """Give a database with the table of leases."""
+    return await database_for("shop", _LEASES)
+
+
+async def _expire(database, name):
+    """Let the time of a lease run out, as the database's clock would."""
+    await database.execute("update lease set expires_at = clock_timestamp() where name = $1", name)
+
+
+async def test_one_holds_it_at_a_time(database):
+    """While one holds a lease nobody else gets it, the holder itself included; other names are free."""
+    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    lease = await one.acquire("relay")
+    assert lease.token == 1
+    assert await two.acquire("relay") is None
+    assert await one.acquire("relay") is None
+    assert (await two.acquire("timers")).token == 1
+
+
+async def test_of_many_that_ask_at_once_one_gets_it(database):
+    """The race for a free lease has exactly one winner."""
+    managers = [LeaseManager(database, str(n), _LONG) for n in range(20)]
+    leases = await asyncio.gather(*(manager.acquire("relay") for manager in managers))
+    assert len([lease for lease in leases if lease is not None]) == 1
+
+
+async def test_a_takeover_has_a_higher_token_and_the_late_holder_is_refused(database):
+    """After the time ran out another takes over; the former holder can neither renew nor release it any more."""
+    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    late = await one.acquire("relay")
+    assert await one.renew(late)
+    await _expire(database, "relay")
+    assert not await one.renew(late)
+    taken = await two.acquire("relay")
+    assert taken.token > late.token
+    assert not await one.renew(late)
+    await one.release(late)
+    assert await two.renew(taken)
+
+
+async def test_a_released_lease_is_free_at_once_and_tokens_never_repeat(database):
+    """Releasing does not wait for the time to run out, and each holder's token is higher than all before."""
+    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    tokens = []
+    for manager in (one, two, one):
+        lease = await manager.acquire("relay")
+        tokens.append(lease.token)
+        await manager.release(lease)
+        assert not await manager.renew(lease)
+    assert tokens == [1, 2, 3]
+
+
+async def test_work_runs_in_one_process_and_moves_on(database):
+    """Two processes want the work: one does it; when that one is stopped, the other goes on under a higher token."""
+    started = asyncio.Queue()
+
+    def work_of(name):
+        async def work(lease):
+            started.put_nowait((name, lease.token))
+            await asyncio.Event().wait()
+
+        return work
+
+    tasks = {
+        name: asyncio.create_task(LeaseManager(database, name, _SHORT).run("relay", work_of(name))) for name in ("one", "two")
+    }
+    first, token = await started.get()
+    tasks[first].cancel()
+    second, higher = await started.get()
+    assert (second != first, higher > token) == (True, True)
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.wait(tasks.values())
+
+
+async def test_work_is_renewed_past_the_ttl(database):
+    """A holder that works longer than the ttl keeps its lease."""
+    manager = LeaseManager(database, "one", _SHORT)
+    renewed = asyncio.Event()
+
+    async def work(lease):
+        first = await database.fetchval("select expires_at from lease where name = $1", lease.name)
+        while True:
+            ends, alive = await database.fetchrow("select expires_at, expires_at > clock_timestamp() from lease")
+            assert alive
+            if ends - first > 2 * _SHORT:
+                renewed.set()
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(manager.run("relay", work))
+    async with asyncio.timeout(10):
+        await renewed.wait()
+    assert [lease.token for lease in manager.held] == [1]
+    task.cancel()
+    await asyncio.wait([task])
+    assert manager.held == ()
+
+
+async def test_work_is_cancelled_when_the_lease_is_lost(database):
+    """A holder whose lease another one took stops working, and begins anew only under a token of its own."""
+    begun, cancelled = asyncio.Queue(), asyncio.Queue()
+
+    async def work(lease):
+        begun.put_nowait(lease.token)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.put_nowait(lease.token)
+
+    task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
+    assert await begun.get() == 1
+    await database.execute("update lease set holder = 'thief', token = 2, expires_at = clock_timestamp() + interval '100 ms'")
+    async with asyncio.timeout(10):
+        assert await cancelled.get() == 1
+        assert await begun.get() == 3
+    task.cancel()
+    await asyncio.wait([task])
+    assert await cancelled.get() == 3
+
+
+async def test_failing_work_is_begun_again(database):
+    """Work that raises gives its lease back and is tried again; the loop does not end."""
+    tries = asyncio.Queue()
+
+    async def work(lease):
+        tries.put_nowait(lease.token)
+        raise ValueError
+
+    task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
+    async with asyncio.timeout(10):
+        assert [await tries.get() for _ in range(3)] == [1, 2, 3]
+    task.cancel()
+    await asyncio.wait([task])
+    assert await database.fetchval("select expires_at <= clock_timestamp() from lease")
