@@ -1,0 +1,223 @@
+"""The service through its gRPC face, as callers reach it: LimitsClient over a local channel with the whole pipeline."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
+from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
+from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.identity.principal import Principal
+from stylobate.rpc import (
+    Call,
+    CallerChannel,
+    LocalChannel,
+    LocalServer,
+    Outgoing,
+    RpcAccess,
+    Servicers,
+    call,
+    current_call,
+    standard_interceptors,
+)
+from stylobate.rpc.interceptors import RpcMetrics
+from stylobate.rpc.limits import LevelSpec, LimitsClient, OnUnreachable
+from stylobate.testing import FakeClock
+from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
+from stylobate_ratelimit.servicer import RateLimitServicer
+from stylobate_ratelimit.store.memory import MemoryLimitStore
+
+from .limits import gcra
+
+ORDERS = LevelSpec.of_policy("shop.place_order", 2, timedelta(minutes=1))
+IP = LevelSpec.of_rule("edge.ip")
+
+
+class NoUsers:
+    """Nobody's bearer token holds."""
+
+    def cached(self, token: str) -> Principal | None:
+        """Know nobody."""
+        return None
+
+    async def verify(self, token: str) -> Principal:
+        """Refuse."""
+        raise TokenInvalidError
+
+
+class RecordingServicer(RateLimitServicer):
+    """Keeps what it was asked, and in which call."""
+
+    def __init__(self, manager: RateLimiterManager) -> None:
+        super().__init__(manager)
+        self.requests: list[CheckLimitsRequest] = []
+        self.calls: list[Call] = []
+
+    async def CheckLimits(self, request, context) -> CheckLimitsResponse:  # noqa: N802  as generated
+        """Note the request and serve it."""
+        self.requests.append(request)
+        self.calls.append(call())
+        return await super().CheckLimits(request, context)
+
+
+class Service:
+    """The service in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        generate_service_keys(folder)
+        self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
+        rules = {"edge.ip": gcra(3, name="edge.ip")}
+        store = MemoryLimitStore(FakeClock().seconds)
+        self.servicer = RecordingServicer(RateLimiterManager(store, store, rules, on_redis_down="local"))
+        servicers = Servicers(standard_interceptors(NoUsers(), self.identity["ratelimit"], metrics=RpcMetrics()))
+        servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, {"CheckLimits": RpcAccess.SERVICE})
+        self.server = LocalServer(servicers)
+        self.wire = LocalChannel(self.server)
+
+    @asynccontextmanager
+    async def client(self, **options: object) -> AsyncIterator[LimitsClient]:
+        """Give the gateway's client."""
+        async with LimitsClient(CallerChannel(self.wire, Outgoing(self.identity["gateway"])), **options) as client:
+            yield client
+
+
+@pytest_asyncio.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """Give the running service."""
+    made = Service(tmp_path)
+    await made.server.start()
+    yield made
+    await made.server.stop()
+
+
+@pytest_asyncio.fixture
+async def limits(service: Service) -> AsyncIterator[LimitsClient]:
+    """Give a client of it."""
+    async with service.client() as client:
+        yield client
+
+
+async def test_an_outcome_has_its_headers(limits):
+    """RateLimit and RateLimit-Policy are structured fields of the draft: quota and window, remaining and reset."""
+    outcome = await limits.check((ORDERS,), ("anna",))
+    assert outcome.allowed
+    assert outcome.headers() == [
+        (b"ratelimit-policy", b'"shop.place_order";q=2;w=60'),
+        (b"ratelimit", b'"shop.place_order";r=1;t=60'),
+    ]
+    assert outcome.retry_after is None
+
+
+async def test_a_refused_check_has_its_error(limits):
+    """429 by its code, with when to come back and the numbers of the limit."""
+    await limits.check((ORDERS,), ("anna",), 2)
+    outcome = await limits.check((ORDERS,), ("anna",))
+    assert not outcome.allowed
+    error = outcome.error()
+    assert (error.reason, error.code, error.http_status) == ("RATE_LIMITED", grpc.StatusCode.RESOURCE_EXHAUSTED, 429)
+    assert error.retry_after == timedelta(seconds=60)
+    assert error.metadata == {
+        "policy": "shop.place_order",
+        "quota": "2",
+        "window": "60",
+        "remaining": "0",
+        "reset": "60",
+    }
+
+
+async def test_a_rule_by_name_brings_its_numbers(limits):
+    """A caller that knows the rule's name only can still write headers, of the tightest level."""
+    outcome = await limits.check((IP, ORDERS), ("1.2.3.4", "anna"))
+    assert (outcome.policy, outcome.quota, outcome.remaining) == ("shop.place_order", 2, 1)
+    outcome = await limits.check(("edge.ip",), ("1.2.3.4",))
+    assert (outcome.policy, outcome.quota, outcome.window, outcome.remaining) == ("edge.ip", 3, 60, 1)
+
+
+async def test_checks_that_arrive_together_leave_together(limits, service):
+    """Forty checks of two kinds are one call of two groups, and each gets its own outcome."""
+    both = (IP, ORDERS)
+    outcomes = await asyncio.gather(
+        *(limits.check((ORDERS,), (f"user{number // 4}",)) for number in range(20)),
+        *(limits.check(both, (f"10.0.0.{number}", f"other{number}")) for number in range(20)),
+    )
+    (request,) = service.servicer.requests
+    assert [len(group.subjects) for group in request.groups] == [20, 40]
+    assert [outcome.allowed for outcome in outcomes] == [True, True, False, False] * 5 + [True] * 20
+
+
+async def test_tenants_are_apart(limits, service):
+    """The tenant stands in the message: checks of two tenants leave in one call and count apart."""
+    outcomes = await asyncio.gather(
+        *(limits.check((ORDERS,), ("anna",), 2, tenant=tenant) for tenant in ("default", "acme", "acme"))
+    )
+    assert [outcome.allowed for outcome in outcomes] == [True, True, False]
+    assert len(service.servicer.requests) == 1
+
+
+async def test_a_batch_goes_in_the_services_own_name(limits, service):
+    """The call of whoever came first lends the batch neither its token, nor its deadline, nor its request id."""
+    loop = asyncio.get_running_loop()
+    mine = Call(request_id="mine", authorization="Bearer not-valid-any-more", deadline=loop.time() + 0.0001)
+    token = current_call.set(mine)
+    try:
+        outcome = await limits.check((ORDERS,), ("anna",))
+    finally:
+        current_call.reset(token)
+    assert outcome.allowed
+    (served,) = service.servicer.calls
+    assert served.principal.id == "service:gateway"
+    assert (served.authorization, served.request_id != "mine") == ("", True)
+
+
+async def test_one_bad_check_does_not_harm_its_neighbours(limits):
+    """A rule nobody knows, and a cost that could never pass, are told to their caller alone."""
+    good, unknown, costly = await asyncio.gather(
+        limits.check((ORDERS,), ("anna",)),
+        limits.check(("edge.nobody",), ("anna",)),
+        limits.check((ORDERS,), ("anna",), 3),
+        return_exceptions=True,
+    )
+    assert good.allowed
+    assert isinstance(unknown, StylobateError)
+    assert unknown.reason == "LIMIT_RULE_UNKNOWN"
+    assert isinstance(costly, StylobateError)
+    assert costly.reason == "LIMIT_INVALID"
+
+
+async def test_levels_and_subjects_must_match(limits):
+    """A subject too few is a defect of the caller and is told at once."""
+    with pytest.raises(ValueError, match="2 levels need as many subjects, not 1"):
+        await limits.check((IP, ORDERS), ("anna",))
+
+
+async def test_without_the_service_checks_pass_degraded(service):
+    """`open`: nobody is refused because the limiter is away, and no header promises anything; it comes back by itself."""
+    async with service.client(timeout=timedelta(milliseconds=200)) as limits:
+        await service.server.stop()
+        outcomes = await asyncio.gather(*(limits.check((ORDERS,), ("anna",)) for _ in range(5)))
+        assert [(outcome.allowed, outcome.degraded, outcome.headers()) for outcome in outcomes] == [(True, True, [])] * 5
+        await service.server.start()
+        outcome = await limits.check((ORDERS,), ("anna",))
+        assert (outcome.degraded, outcome.remaining) == (False, 1)
+
+
+async def test_without_the_service_closed_refuses(service):
+    """`closed`: 503 with Retry-After, not 429: nobody called too often."""
+    async with service.client(timeout=timedelta(milliseconds=200), on_unreachable=OnUnreachable.CLOSED) as limits:
+        await service.server.stop()
+        results = await asyncio.gather(*(limits.check((ORDERS,), ("anna",)) for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [UnavailableError] * 5
+    assert results[0].retry_after == timedelta(seconds=1)
+
+
+async def test_only_services_may_check_limits(service):
+    """Without a service's token nobody reaches the counters."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await RateLimitServiceStub(service.wire).CheckLimits(CheckLimitsRequest())
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
