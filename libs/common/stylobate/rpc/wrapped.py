@@ -3,6 +3,7 @@
 A grpc.aio client interceptor would start a task of its own per call; these wrappers only pass through one object.
 """
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Generator
 from types import TracebackType
@@ -155,6 +156,12 @@ class WrappedStreamCall(_Delegating, grpc.aio.UnaryStreamCall[Any, Any]):
 
     def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
         self._call = self._stream = call
+        self._loop = asyncio.get_running_loop()
+
+    def __del__(self) -> None:
+        """Give the call up when nobody can read it any more: grpc's own channel keeps a call until it has ended."""
+        if not self._loop.is_closed() and not self._call.done():
+            self._loop.call_soon_threadsafe(self._call.cancel)  # garbage is collected in any thread
 
     def __aiter__(self) -> Self:
         """Iterate over the messages."""

@@ -164,7 +164,7 @@ class LocalStreamCall(grpc.aio.UnaryStreamCall[Any, Any]):
         """Give the call up when nobody can read it any more, as a real channel does."""
         exchange = self._exchange
         if not exchange.ended.done() and not exchange.loop.is_closed():
-            exchange.cancel(_DROPPED)
+            exchange.loop.call_soon_threadsafe(exchange.cancel, _DROPPED)  # garbage is collected in any thread
 
     def cancel(self) -> bool:
         """Give the call up: reading raises CancelledError, the handler is cancelled."""

@@ -1,0 +1,264 @@
+# ruff: noqa: D102, N802  the methods are named after what they do, or by gRPC
+"""A servicer whose behaviour a test chooses by name, and the wires that it is reached over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from stylobate.api.actions.v1 import module_service_pb2_grpc as module_grpc
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest, ListModulesResponse
+from stylobate.api.events.v1 import event_service_pb2_grpc as event_grpc
+from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
+from stylobate.errors import StylobateError, TokenInvalidError, Violation
+from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.rpc import (
+    LocalChannel,
+    LocalServer,
+    RpcAccess,
+    Servicers,
+    TlsSettings,
+    build_server,
+    call,
+    open_channel,
+    standard_interceptors,
+)
+from stylobate.rpc.interceptors import RpcMetrics
+
+LEAK: ContextVar[str] = ContextVar("leak", default="")
+SECRET_TEXT = "select password from users at /srv/app/store.py"
+
+
+class OutOfStockError(StylobateError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "SHOP_OUT_OF_STOCK"
+
+
+class Users:
+    """Bearer tokens ``user:<id>``; the first look at one is a verification, later ones a look-up."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Principal] = {}
+        self.verified = 0
+
+    def cached(self, token: str) -> Principal | None:
+        return self.known.get(token)
+
+    async def verify(self, token: str) -> Principal:
+        if not token.startswith("user:"):
+            raise TokenInvalidError
+        self.verified += 1
+        return self.known.setdefault(token, Principal(kind=PrincipalKind.USER, id=token.removeprefix("user:")))
+
+
+class Services:
+    """Service tokens ``service:<name>``."""
+
+    def __init__(self, own: str = "gateway") -> None:
+        self.own = own
+
+    def token(self) -> str:
+        return f"service:{self.own}"
+
+    def verify(self, token: str) -> str:
+        if not token.startswith("service:"):
+            raise TokenInvalidError
+        return token.removeprefix("service:")
+
+
+class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
+    """``hook`` of a CallHook and ``source`` of a ReadEvents name the method here that answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self.responses: list[Any] = []
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.release = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.written = 0
+        self.remaining: float | None = None
+
+    async def ListModules(self, request: ListModulesRequest, context: Any) -> ListModulesResponse:
+        caller = call().principal
+        return ListModulesResponse(next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
+
+    async def CallHook(self, request: CallHookRequest, context: Any) -> CallHookResponse:
+        self.requests.append(request)
+        self.begun.set()
+        behave: Callable[[CallHookRequest, Any], Awaitable[CallHookResponse]] = getattr(self, request.hook)
+        response = await behave(request, context)
+        self.responses.append(response)
+        return response
+
+    async def ReadEvents(self, request: ReadEventsRequest, context: Any) -> AsyncIterator[ReadEventsResponse]:
+        self.requests.append(request)
+        self.begun.set()
+        async for response in getattr(self, request.source)(request, context):
+            yield response
+
+    # single responses
+
+    async def echo(self, request: CallHookRequest, _: Any) -> CallHookResponse:
+        return CallHookResponse(data=request.event)
+
+    async def out_of_stock(self, *_: Any) -> CallHookResponse:
+        raise OutOfStockError(
+            "Nothing left of ☕.",
+            metadata={"sku": "coffee"},
+            violations=[Violation("/items/0/sku", "nothing left"), Violation("", "the whole is empty")],
+            retry_after=timedelta(seconds=2.5),
+        )
+
+    async def many_findings(self, *_: Any) -> CallHookResponse:
+        raise OutOfStockError(violations=[Violation(f"/items/{n}/quantity", "must be at least 1" * 8) for n in range(500)])
+
+    async def defect(self, *_: Any) -> CallHookResponse:
+        raise RuntimeError(SECRET_TEXT)
+
+    async def junk(self, *_: Any) -> CallHookResponse:
+        return "no message"  # type: ignore[return-value]
+
+    async def wait(self, _: Any, context: Any) -> CallHookResponse:
+        self.remaining = context.time_remaining()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        finally:
+            self.ended.set()
+        return CallHookResponse(data=b"waited")
+
+    async def stubborn(self, *_: Any) -> CallHookResponse:
+        while not self.release.is_set():
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+        self.ended.set()
+        return CallHookResponse(data=b"late")
+
+    async def cancelled_within(self, *_: Any) -> CallHookResponse:
+        inner = asyncio.get_running_loop().create_future()
+        inner.cancel()
+        await inner
+        raise AssertionError("unreachable")
+
+    async def metadata(self, _: Any, context: Any) -> CallHookResponse:
+        received = dict(context.invocation_metadata())
+        await context.send_initial_metadata((("ahead", received["sent"]),))
+        context.set_trailing_metadata((("behind-bin", received["sent-bin"]),))
+        return CallHookResponse()
+
+    async def metadata_and_error(self, _: Any, context: Any) -> CallHookResponse:
+        await context.send_initial_metadata((("ahead", "1"),))
+        context.set_trailing_metadata((("behind", "2"),))
+        raise OutOfStockError
+
+    async def mutate(self, request: CallHookRequest, _: Any) -> CallHookResponse:
+        request.event = b"changed by the handler"
+        return CallHookResponse(data=b"as returned")
+
+    async def look_at_context(self, *_: Any) -> CallHookResponse:
+        seen = LEAK.get()
+        LEAK.set("left by a handler")
+        return CallHookResponse(data=seen.encode())
+
+    async def look_at_call(self, *_: Any) -> CallHookResponse:
+        return CallHookResponse(data=f"{call().request_id} {call().traceparent}".encode())
+
+    # streams
+
+    async def three(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        for number in range(3):
+            yield ReadEventsResponse(position=str(number))
+
+    async def none(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        return
+        yield ReadEventsResponse()
+
+    async def two_then_error(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        yield ReadEventsResponse(position="0")
+        yield ReadEventsResponse(position="1")
+        raise OutOfStockError
+
+    async def two_then_defect(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        yield ReadEventsResponse(position="0")
+        yield ReadEventsResponse(position="1")
+        raise RuntimeError(SECRET_TEXT)
+
+    async def one_then_wait(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        yield ReadEventsResponse(position="0")
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        finally:
+            self.ended.set()
+
+    async def endless(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        try:
+            while True:
+                yield ReadEventsResponse(position=str(self.written))
+                self.written += 1
+        finally:
+            self.ended.set()
+
+
+@dataclass
+class Wire:
+    """A way to the probe."""
+
+    probe: Probe
+    channel: grpc.aio.Channel
+    server: LocalServer | grpc.aio.Server
+    users: Users
+
+    @property
+    def modules(self) -> Any:
+        return module_grpc.ModuleServiceStub(self.channel)
+
+    @property
+    def events(self) -> Any:
+        return event_grpc.EventServiceStub(self.channel)
+
+
+def servicers(probe: Probe, users: Users, hook: RpcAccess = RpcAccess.PUBLIC) -> Servicers:
+    """Return the probe behind the whole pipeline."""
+    made = Servicers(standard_interceptors(users, Services(), metrics=RpcMetrics()))
+    access = {"ListModules": RpcAccess.OPTIONAL, "CallHook": hook}
+    made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
+    made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": RpcAccess.PUBLIC})
+    return made
+
+
+@asynccontextmanager
+async def wire(kind: str, folder: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
+    """Serve a probe over ``local``, ``tcp``, ``mtls`` or ``unix`` and connect to it."""
+    LEAK.set("of whoever started the server")
+    probe, users = Probe(), Users()
+    served = servicers(probe, users)
+    if kind == "local":
+        local = LocalServer(served)
+        await local.start()
+        yield Wire(probe, LocalChannel(local), local, users)
+        probe.release.set()
+        await local.stop()
+        assert not local.live
+        return
+    address = f"unix:{folder}/rpc.sock" if kind == "unix" else "127.0.0.1:0"
+    secure = tls if kind == "mtls" else None
+    server = build_server(served, addresses=[address], tls=secure, reflection=True)
+    await server.start()
+    target = address if kind == "unix" else f"127.0.0.1:{server.ports[address]}"
+    async with open_channel(target, tls=secure) as channel:
+        yield Wire(probe, channel, server, users)
+        probe.release.set()
+    await server.stop(0)
