@@ -187,8 +187,12 @@ class WebSocketManager:
     async def run_timers(self) -> None:
         """Turn the wheel, for ever."""
         while True:
-            self._wheel.advance()
+            self.turn()
             await asyncio.sleep(_TICK_S)
+
+    def turn(self) -> None:
+        """Call every session with a deadline that has passed."""
+        self._wheel.advance()
 
     async def run_revocations(self) -> None:
         """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -27,16 +28,18 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
     add_StateServiceServicer_to_server,
 )
 from stylobate.declarations.model import ChannelDeclaration
-from stylobate.errors import PermissionDeniedError
+from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
 from stylobate.identity.principal import Principal
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
 from stylobate_realtime.broker import Broker
 from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
 from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.codes import Disconnect
 from stylobate_realtime.endpoint import protocol_class
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.presence.memory import MemoryPresence
+from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
 
@@ -98,9 +101,12 @@ class State(StateServiceServicer):
 
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
+        self.is_down = False
 
     async def GetState(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return what the caller owns of what was asked for."""
+        if self.is_down:
+            raise UnavailableError
         states = []
         for key in request.keys:
             owner = self.owners.get(key.key)
@@ -179,15 +185,7 @@ class Node:
 
 class _Server(uvicorn.Server):
     def capture_signals(self) -> Any:
-        return AsyncExitStack().__class__() if False else _Nothing()
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        """Leave signals alone."""
-
-    def __exit__(self, *_: object) -> None:
-        """Leave signals alone."""
+        return nullcontext()  # pytest owns the signals
 
 
 @pytest.fixture
@@ -235,7 +233,7 @@ async def _serve(platform: Platform, settings: RealtimeSettings, broker: Broker,
         server = _Server(config)
         serving = background.create_task(server.serve(sockets=[bound]))
         tasks = [background.create_task(opened.run_timers()), background.create_task(opened.run_revocations())]
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.001)
         try:
             yield Node(opened, bound.getsockname()[1], server)
@@ -256,7 +254,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 def serve(platform: Platform) -> Serve:
-    """Give a maker of nodes on the memory broker: ``async with serve(**settings) as node``."""
+    """Give a maker of nodes on the memory broker; each is an async context manager."""
 
     def make(*, port: int = 0, broker: Broker | None = None, presence: Presence | None = None, **settings: Any) -> Any:
         broker = broker or MemoryBroker(platform.bus)
@@ -316,7 +314,7 @@ class Person:
         subscription = self.client.new_subscription(channel, events=watch, **options)
         await subscription.subscribe()
         async with asyncio.timeout(PATIENCE_S):
-            while subscription.state is centrifuge.SubscriptionState.SUBSCRIBING and not watch.of("error"):
+            while subscription.state is centrifuge.SubscriptionState.SUBSCRIBING and not watch.of("error"):  # noqa: ASYNC110  the SDK has no event for it
                 await asyncio.sleep(0.001)
         return subscription, watch
 
@@ -341,3 +339,138 @@ async def connect() -> AsyncIterator[Connect]:
     yield make
     for person in people:
         await person.client.disconnect()
+
+
+class Socket:
+    """The server's side of a socket: keeps what was written; a test decides how much the peer takes."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed: Disconnect | None = None
+        self.is_aborted = False
+        self.is_reading = True
+        self.keeps_up = True
+        self.blocked_at = 0.0
+
+    def write(self, data: bytes) -> bool:
+        """Keep frames."""
+        self.writes.append(data)
+        return self.keeps_up
+
+    def blocked_since(self) -> float:
+        """Return the time since which the peer takes too little."""
+        return self.blocked_at
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Keep the close."""
+        self.closed = disconnect
+
+    def abort(self) -> None:
+        """Note the abort."""
+        self.is_aborted = True
+
+    def set_reading(self, reading: bool) -> None:
+        """Note whether bytes are taken."""
+        self.is_reading = reading
+
+    def frames(self) -> list[bytes]:
+        """Return the payload of every frame."""
+        data, payloads = b"".join(self.writes), []
+        while data:
+            size, head = data[1], 2
+            if size == 126:
+                size, head = int.from_bytes(data[2:4], "big"), 4
+            elif size == 127:
+                size, head = int.from_bytes(data[2:10], "big"), 10
+            payloads.append(data[head : head + size])
+            data = data[head + size :]
+        return payloads
+
+    def messages(self) -> list[Any]:
+        """Return every JSON message."""
+        return [json.loads(line) for payload in self.frames() for line in payload.split(b"\n")]
+
+
+class Talk:
+    """A session spoken to in JSON."""
+
+    def __init__(self, manager: WebSocketManager, address: str) -> None:
+        self.socket = Socket()
+        self.session = manager.session(self.socket, JsonCodec(), address)
+
+    async def say(self, *commands: Any) -> list[Any]:
+        """Send the commands in one frame, wait until they are carried out, and return what came meanwhile."""
+        before = len(self.socket.messages())
+        self.session.receive(b"\n".join(json.dumps(command).encode() for command in commands))
+        await self.settle()
+        return self.socket.messages()[before:]
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.session.worker is not None:
+                await asyncio.wait((self.session.worker,))
+            for _ in range(5):
+                await asyncio.sleep(0)  # broadcasts and flushes take a turn of the loop each
+
+    @property
+    def code(self) -> int:
+        """The code it was closed with; 0 while it is open."""
+        return self.socket.closed.code if self.socket.closed else 0
+
+
+class Stage:
+    """A manager without a server, on a clock that moves when told."""
+
+    def __init__(self, platform: Platform, broker: Broker, settings: RealtimeSettings) -> None:
+        self.platform = platform
+        self.clock = 1000.0
+        self.manager = WebSocketManager(
+            settings=settings,
+            verifier=platform.verifier,
+            limits=platform.limits,
+            rules=ChannelRules(platform.channels, platform.permissions, platform.state),
+            broker=broker,
+            presence=platform.presence,
+            version="1.2.3",
+            clock=lambda: self.clock,
+            chance=random.Random(1),
+        )
+
+    def talk(self, address: str = "192.0.2.1") -> Talk:
+        """Open a session."""
+        return Talk(self.manager, address)
+
+    async def connected(self, user: str = "ann", **claims: Any) -> Talk:
+        """Open a session and connect."""
+        talk = self.talk()
+        reply = await talk.say({"id": 1, "connect": {"token": self.platform.auth.token(user, **claims)}})
+        assert reply[0]["connect"]["client"]
+        return talk
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, tick by tick."""
+        end = self.clock + seconds
+        while self.clock < end:
+            self.clock = min(end, self.clock + 1)
+            self.manager.turn()
+
+
+@pytest.fixture
+async def staged(platform: Platform) -> AsyncIterator[Callable[..., Stage]]:
+    """Give a maker of stages."""
+    stages: list[Stage] = []
+
+    def make(broker: Broker | None = None, **settings: Any) -> Stage:
+        stages.append(Stage(platform, broker or MemoryBroker(platform.bus), RealtimeSettings(**settings)))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        await stage.manager.close()
+
+
+@pytest.fixture
+async def stage(staged: Callable[..., Stage]) -> Stage:
+    """Give one stage."""
+    return staged()

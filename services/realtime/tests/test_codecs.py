@@ -1,0 +1,154 @@
+"""Both encodings: published vectors, the SDK's own protobuf classes as a second opinion, payloads byte by byte."""
+
+import centrifuge.protocol.client_pb2 as sdk
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stylobate_realtime import codes
+from stylobate_realtime.protocol import MalformedFrameError
+from stylobate_realtime.protocol import messages as m
+from stylobate_realtime.protocol.json_codec import JsonCodec
+from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
+
+JSON, PROTOBUF = JsonCodec(), ProtobufCodec()
+
+COMMANDS = {
+    "0d080122090a0361626322026a73": m.Command(id=1, connect=m.ConnectRequest(token="abc", name="js")),
+    "0c08022a080a046e6577737001": m.Command(id=2, subscribe=m.SubscribeRequest(channel="news")),
+    "1308033a0f0a046e65777312077b2261223a317d": m.Command(
+        id=3, publish=m.PublishRequest(channel="news", data=msgspec.Raw(b'{"a":1}'))
+    ),
+    "15080452110a046e65777338ffffffffffffffffff01": m.Command(id=4, history=m.ChannelRequest(channel="news")),
+    "00": m.Command(),
+}
+REPLIES = {
+    "0f08012a0b0a02343212013138194001": m.Reply(id=1, connect=m.ConnectResult(client="42", version="1", ping=25, pong=True)),
+    "0e0802320a18013202616248075001": m.Reply(
+        id=2, subscribe=m.SubscribeResult(recoverable=True, positioned=True, epoch="ab", offset=7)
+    ),
+    "0408034200": m.Reply(id=3, publish=m.Empty()),
+    "1908031215086712117065726d697373696f6e2064656e696564": m.Reply(id=3, error=codes.PERMISSION_DENIED),
+    "15221312046e657773220b22077b2261223a317d3008": m.Reply(
+        push=m.Push(channel="news", pub=m.Publication(data=msgspec.Raw(b'{"a":1}'), offset=8))
+    ),
+}
+
+
+@pytest.mark.parametrize("vector", COMMANDS)
+def test_protobuf_command_vectors(vector):
+    """Each vector of the specification decodes to its command; fields that this server does not know are skipped."""
+    assert list(PROTOBUF.decode(bytes.fromhex(vector))) == [COMMANDS[vector]]
+
+
+@pytest.mark.parametrize("vector", REPLIES)
+def test_protobuf_reply_vectors(vector):
+    """Each reply encodes to the vector of the specification."""
+    assert PROTOBUF.encode(REPLIES[vector]).hex() == vector
+
+
+def test_every_kind_of_reply_is_what_the_sdk_reads():
+    """Joins, leaves, presence, statistics, tags and negative answers parse with the SDK's generated classes."""
+    ann = m.ClientInfo("ann", "c1")
+    replies = [
+        m.Reply(push=m.Push(channel="chat:1", join=m.Membership(ann))),
+        m.Reply(push=m.Push(channel="chat:1", leave=m.Membership(ann))),
+        m.Reply(push=m.Push(channel="chat:1", unsubscribe=m.Unsubscribe(2500, "insufficient state"))),
+        m.Reply(push=m.Push(channel="chat:1", pub=m.Publication(msgspec.Raw(b"1"), ann, tags={"a": "1", "b": ""}))),
+        m.Reply(id=1, presence=m.PresenceResult({"c1": ann})),
+        m.Reply(id=2, presence_stats=m.PresenceStatsResult(3, 2)),
+        m.Reply(id=3, refresh=m.RefreshResult("c1", "1", expires=True, ttl=600)),
+        m.Reply(id=4, error=codes.INTERNAL),
+    ]
+    for reply in replies:
+        parsed = sdk.Reply()
+        message = PROTOBUF.encode(reply)
+        assert message[0] == len(message) - 1
+        parsed.ParseFromString(message[1:])
+        assert parsed.SerializeToString(deterministic=True) == message[1:]
+    assert parsed.error.temporary
+
+
+@given(st.text(), st.text(), st.binary(), st.integers(0, 2**32 - 1), st.booleans())
+def test_protobuf_commands_of_the_sdk_are_understood(channel, token, data, number, flag):
+    """Whatever the SDK's generated classes encode, we decode to the same values."""
+    subscribe = sdk.SubscribeRequest(channel=channel, token=token, data=data, join_leave=flag, flag=number, recover=flag)
+    body = sdk.Command(id=number, subscribe=subscribe).SerializeToString()
+    other = sdk.Command(id=1, publish=sdk.PublishRequest(channel=channel, data=data)).SerializeToString()
+    frame = b"".join(_varint(len(part)) + part for part in (body, other))
+    first, second = PROTOBUF.decode(frame)
+    assert (first.id, first.subscribe.channel or "", first.subscribe.token or "") == (number, channel, token)
+    assert (bytes(first.subscribe.data), bool(first.subscribe.join_leave)) == (data, flag)
+    assert bytes(second.publish.data) == data
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+@given(st.binary())
+def test_junk_is_refused_and_nothing_else_happens(frame):
+    """Any bytes either decode or are refused as malformed, in both encodings."""
+    for codec in (JSON, PROTOBUF):
+        try:
+            assert len(codec.decode(frame)) > 0
+        except MalformedFrameError:
+            pass
+
+
+@pytest.mark.parametrize("frame", [b"", b"\n", b"[]", b"{", b'{"id":-1}', b'{"id":4294967296}', b'{"id":"1"}', b"{}\n\n{}", b'{"a":"\xff"}', b'{"id":1,"publish":{"data":"\xff"}}'])  # fmt: skip
+def test_malformed_json_is_refused(frame):
+    """A frame without a message, with a broken one or with text that is not UTF-8 is malformed."""
+    with pytest.raises(MalformedFrameError):
+        JSON.decode(frame)
+
+
+@pytest.mark.parametrize(
+    "frame", ["", "05", "0208", "02080a0a", "0608ffffffffff10", "0122", "022205", "0a08ffffffffffffffffff7f"]
+)
+def test_malformed_protobuf_is_refused(frame):
+    """A frame that is empty, cut off, or holds numbers beyond their size is malformed."""
+    with pytest.raises(MalformedFrameError):
+        PROTOBUF.decode(bytes.fromhex(frame))
+
+
+def test_json_frames():
+    """Several commands a frame, one trailing newline, a pong, unknown fields, and null where a text could be."""
+    frame = b'{"id":1,"connect":{"token":null,"x":[1]}}\n{}\n{"id":2,"subscribe":{"channel":"a","flag":1}}\n'
+    connect, pong, subscribe = JSON.decode(frame)
+    assert connect == m.Command(id=1, connect=m.ConnectRequest())
+    assert pong == m.Command()
+    assert subscribe.subscribe.channel == "a"
+
+
+@pytest.mark.parametrize("data", [b'{ "b":1,"a" :1.0e1}', b"0", b"false", b'""', b"null", b'"a\\nb"', '"hällo 🎉"'.encode()])
+def test_json_payload_passes_untouched(data):
+    """The order of keys and the spelling of numbers stay as they came, falsy values are values."""
+    command = JSON.decode(b'{"id":1,"publish":{"channel":"a","data":' + data + b"}}")[0]
+    assert bytes(command.publish.data) == data
+    push = m.Reply(push=m.Push(channel="a", pub=m.Publication(msgspec.Raw(bytes(command.publish.data)))))
+    assert JSON.encode(push) == b'{"push":{"channel":"a","pub":{"data":' + data + b"}}}"
+
+
+def test_json_message_holds_no_raw_newline():
+    """A payload that a service formatted over several lines still is one line of the frame."""
+    push = m.Reply(push=m.Push(channel="a", pub=m.Publication(msgspec.Raw(b'{\n "a": 1\n}'))))
+    assert b"\n" not in JSON.encode(push)
+    assert msgspec.json.decode(JSON.encode(push))["push"]["pub"]["data"] == {"a": 1}
+
+
+def test_json_results_that_must_be_there():
+    """Empty results, zero counts and empty presence are sent; a ping is an empty object."""
+    assert JSON.encode(m.Reply(id=3, publish=m.Empty())) == b'{"id":3,"publish":{}}'
+    assert JSON.encode(m.Reply(id=3, subscribe=m.SubscribeResult())) == b'{"id":3,"subscribe":{}}'
+    assert JSON.encode(m.Reply(id=3, presence=m.PresenceResult({}))) == b'{"id":3,"presence":{"presence":{}}}'
+    stats = JSON.encode(m.Reply(id=3, presence_stats=m.PresenceStatsResult(0, 0)))
+    assert stats == b'{"id":3,"presence_stats":{"num_clients":0,"num_users":0}}'
+    error = JSON.encode(m.Reply(id=4, error=codes.PERMISSION_DENIED))
+    assert error == b'{"id":4,"error":{"code":103,"message":"permission denied"}}'
+    assert JSON.encode(m.Reply()) == JSON.ping == b"{}"
+    assert PROTOBUF.encode(m.Reply()) == PROTOBUF.ping

@@ -1,0 +1,115 @@
+"""The upgrade request: what is accepted, what is refused and how."""
+
+import ipaddress
+
+import pytest
+from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
+
+PATHS = ("/v1/realtime",)
+
+
+def request(path: str = "/v1/realtime", method: str = "GET", **headers: str) -> UpgradeRequest:
+    """Return a good request, changed as asked; a header set to "-" is left out."""
+    fields = {
+        "host": "example.com", "upgrade": "websocket", "connection": "Upgrade", "sec_websocket_version": "13",
+        "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
+    } | headers  # fmt: skip
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value != "-"]
+    return UpgradeRequest.parse("\r\n".join([f"{method} {path} HTTP/1.1", *lines]).encode())
+
+
+def test_answer_of_the_rfc():
+    """The RFC's sample key gives the RFC's sample answer; no subprotocol is named when none was offered."""
+    good = request()
+    good.check(PATHS)
+    answer = good.response().decode()
+    assert answer.startswith("HTTP/1.1 101 ")
+    assert "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
+    assert "Protocol" not in answer.replace("Switching Protocols", "")
+
+
+@pytest.mark.parametrize(
+    ("offered", "query", "chosen", "is_protobuf"),
+    [
+        ("-", "", "", False),
+        ("", "", "", False),  # an SDK sends it empty in JSON mode
+        ("centrifuge-json", "", "centrifuge-json", False),
+        ("other, centrifuge-protobuf", "", "centrifuge-protobuf", True),
+        ("other", "", "", False),
+        ("-", "?format=protobuf", "", True),
+        ("-", "?cf_protocol=protobuf", "", True),
+        ("-", "?format=json", "", False),
+    ],
+)
+def test_encoding_is_chosen_at_the_upgrade(offered, query, chosen, is_protobuf):
+    """The subprotocol decides, else the query, else JSON; what was offered and known is echoed."""
+    found = request(f"/v1/realtime{query}", sec_websocket_protocol=offered)
+    found.check(PATHS)
+    assert (found.subprotocol, found.wants_protobuf) == (chosen, is_protobuf)
+    assert (f"Sec-WebSocket-Protocol: {chosen}\r\n" in found.response().decode()) is bool(chosen)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        (request("/elsewhere"), 404),
+        (request(method="POST"), 405),
+        (request(sec_websocket_version="8"), 426),
+        (request(sec_websocket_key="-"), 400),
+        (request(sec_websocket_key="c2hvcnQ="), 400),
+        (request(sec_websocket_key="not base64 at all!"), 400),
+    ],
+)
+def test_wrong_requests_are_refused(changed, status):
+    """Another path, method, version or key gets a problem with the right status."""
+    with pytest.raises(UpgradeRefusedError) as refused:
+        changed.check(PATHS)
+    answer = refused.value.response().decode()
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert "content-type: application/problem+json" in answer
+
+
+@pytest.mark.parametrize("head", [b"", b"GET", b"GET / HTTP/1.1\r\nno colon", b"GET / HTTP/1.1\r\na: b\x00c", b"\xff\xfe"])
+def test_unreadable_requests_are_refused(head):
+    """What is no request is a 400."""
+    with pytest.raises(UpgradeRefusedError):
+        UpgradeRequest.parse(head)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "loopback", "passes"),
+    [
+        ("-", (), False, True),  # no browser
+        ("https://example.com", (), False, True),
+        ("http://EXAMPLE.com:80", (), False, True),
+        ("https://evil.com", (), False, False),
+        ("https://example.com.evil.com", (), False, False),
+        ("null", (), False, False),
+        ("http://localhost:3000", (), False, False),
+        ("http://localhost:3000", (), True, True),
+        ("http://localhost.evil.com", (), True, False),
+        ("https://app.com", ("https://app.com",), False, True),
+        ("http://app.com", ("https://app.com",), False, False),
+        ("https://example.com", ("https://app.com",), False, False),
+        ("https://evil.com", ("*",), False, True),
+    ],
+)
+def test_origins(origin, allowed, loopback, passes):
+    """A page may connect to its own host, or from the origins of the setting; in development from this machine too."""
+    asked = request(origin=origin)
+    if passes:
+        asked.check_origin(allowed, loopback=loopback)
+        return
+    with pytest.raises(UpgradeRefusedError) as refused:
+        asked.check_origin(allowed, loopback=loopback)
+    assert refused.value.status == 403
+
+
+def test_forwarded_address_is_believed_from_trusted_proxies_only():
+    """Only what trusted proxies added counts; a client cannot choose its address."""
+    trusted = (ipaddress.ip_network("10.0.0.0/8"),)
+    asked = request(x_forwarded_for="1.1.1.1, 2.2.2.2, 10.0.0.7")
+    assert asked.client_address("10.0.0.1", trusted) == "2.2.2.2"
+    assert asked.client_address("9.9.9.9", trusted) == "9.9.9.9"
+    assert asked.client_address("10.0.0.1", ()) == "10.0.0.1"
+    assert request().client_address("10.0.0.1", trusted) == "10.0.0.1"
