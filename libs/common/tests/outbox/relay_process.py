@@ -1,0 +1,27 @@
+"""A relay in a process of its own that stops for ever between numbering and publishing: run by test_relay.py, then killed."""
+
+import asyncio
+import sys
+import time
+from datetime import timedelta
+
+from stylobate.database import DatabaseManager
+from stylobate.leases import LeaseManager
+from stylobate.outbox import Relay
+from stylobate.redis import RedisManager
+
+
+def stop(_source: str) -> None:
+    """Say that events were numbered; nothing in this process goes on from here."""
+    print("numbered", flush=True)  # noqa: T201  what the test waits for
+    time.sleep(600)
+
+
+async def main(database_url: str, redis_url: str) -> None:
+    """Relay until killed."""
+    async with DatabaseManager.open(database_url, service="test") as database, RedisManager.open(redis_url) as redis:
+        leases = LeaseManager(database, "doomed", timedelta(seconds=1))
+        await Relay(database, leases, redis, "test", on_numbered=stop).run()
+
+
+asyncio.run(main(*sys.argv[1:]))
