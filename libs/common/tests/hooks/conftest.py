@@ -1,0 +1,115 @@
+"""A log with a relay, and hooks of another service on it, all on real servers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import grpc.aio
+import pytest
+from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
+from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.hooks import HooksManager
+from stylobate.leases import LeaseManager
+from stylobate.outbox import Event, EventLog, EventServicer, Outbox, Relay
+from stylobate.redis import RedisManager
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.testing.fixtures import DatabaseFor
+
+TTL = timedelta(seconds=1)
+LEASES = MigrationSet.of("leases", "stylobate.leases")
+
+
+async def until(holds: Callable[[], object], seconds: float = 20) -> None:
+    """Wait, with an end, for what tells nobody when it happens."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Keep something going in the background."""
+    task = asyncio.ensure_future(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@dataclass
+class Source:
+    """The service `state`: an outbox, its relay, its EventService behind a channel."""
+
+    database: DatabaseManager
+    outbox: Outbox
+    log: EventLog
+    relay: Relay
+    server: LocalServer
+    channel: grpc.aio.Channel
+
+    async def write(self, *subjects: str, type: str = "state.orders.changed", tenant: str = "default") -> list[Event]:  # noqa: A002  as Event.new
+        """Write an event for each subject, each in its own transaction, and wake the relay."""
+        events = [Event.new(type, subject, {"number": number}, tenant=tenant) for number, subject in enumerate(subjects)]
+        for event in events:
+            async with self.database.transaction() as connection:
+                await self.outbox.append(connection, [event], stream="orders")
+        self.relay.wake()
+        return events
+
+
+@pytest.fixture
+async def source(database_for: DatabaseFor, redis: RedisManager) -> AsyncIterator[Source]:
+    """Give the service whose events are reacted to, running."""
+    database = await database_for("state", LEASES, MigrationSet.of("outbox", "stylobate.outbox"))
+    log = EventLog(database, "state")
+    async with EventServicer.open(redis, [log]) as servicer:
+        relay = Relay(database, LeaseManager(database, "state-1", TTL), redis, "state", on_numbered=servicer.notify)
+        servicers = Servicers([ErrorsInterceptor()])
+        servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+        server = LocalServer(servicers)
+        await server.start()
+        channel = CallerChannel(LocalChannel(server), Outgoing(None))
+        async with running(relay.run):
+            yield Source(database, Outbox(database, "state"), log, relay, server, channel)
+        await server.stop()
+
+
+@pytest.fixture
+async def database(database_for: DatabaseFor) -> DatabaseManager:
+    """Give the database of the service that reacts."""
+    return await database_for("actions", LEASES, MigrationSet.of("hooks", "stylobate.hooks"))
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def manager(database: DatabaseManager, redis: RedisManager, source: Source) -> Callable[..., HooksManager]:
+    """Give a maker of HooksManagers: each is another process of the service that reacts."""
+    numbers = count(1)
+
+    def make(over: DatabaseManager = database) -> HooksManager:
+        leases = LeaseManager(over, f"actions-{next(numbers)}", TTL)
+        return HooksManager(redis, database=over, leases=leases, channel=lambda _source: source.channel)
+
+    return make
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Give a way to start a manager and wait until it is ready; the returned function stops it."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(hooks: HooksManager) -> Callable[[], Awaitable[None]]:
+            own = await stack.enter_async_context(AsyncExitStack())
+            await own.enter_async_context(running(hooks.run))
+            await asyncio.wait_for(hooks.ready(), 20)
+            return own.aclose
+
+        yield begin
