@@ -1,0 +1,169 @@
+"""What a call inside one process costs: microseconds per awaited call over LocalChannel, beside a direct await.
+
+One caller, one call at a time, uvloop. The variants run in turn, round after round, so that a slow spell of the machine
+hits all of them. Shown are the medians of the rounds, by the clock and in CPU time, and the lowest round: on a shared
+machine the clock counts the neighbours too, and the lowest round is what the code costs when they are quiet.
+
+    python bench/local_channel.py [--rounds 15] [--calls 4000] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import uvloop
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
+from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.rpc import (
+    Call,
+    CallerChannel,
+    LocalChannel,
+    LocalServer,
+    Outgoing,
+    RpcAccess,
+    Servicers,
+    current_call,
+    standard_interceptors,
+)
+from stylobate.rpc.interceptors import RpcMetrics
+
+TARGET_US = {"all interceptors": 15.0, "all interceptors, sampled": 50.0}
+_TOKEN = "e" * 300
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+
+
+class _Users:
+    def __init__(self) -> None:
+        self._known = {_TOKEN: Principal(kind=PrincipalKind.USER, id="0192f3a0-0000-7000-8000-000000000000")}
+
+    def cached(self, token: str) -> Principal | None:
+        return self._known.get(token)
+
+    async def verify(self, token: str) -> Principal:
+        return self._known[token]
+
+
+class _Services:
+    """Keeps what was verified, as ServiceIdentity does."""
+
+    def __init__(self) -> None:
+        self._token = "s" * 300
+
+    def token(self) -> str:
+        return self._token
+
+    def verify(self, token: str) -> str:
+        return "gateway" if token == self._token else ""
+
+
+class _Modules:
+    async def ListModules(self, _request: Any, _context: Any) -> Any:  # noqa: N802  gRPC's name
+        raise NotImplementedError
+
+    async def CallHook(self, _: CallHookRequest, _context: Any) -> CallHookResponse:  # noqa: N802  gRPC's name
+        return CallHookResponse(data=b"{}")
+
+
+class _Discard(SpanExporter):
+    """Takes the spans and throws them away: the cost here is that of making and queueing them."""
+
+    def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002  OpenTelemetry's signature
+        return SpanExportResult.SUCCESS
+
+
+async def _stub(interceptors: tuple[Any, ...], *, caller: bool = False) -> Any:
+    servicers = Servicers(interceptors)
+    access = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
+    servicers.register(add_ModuleServiceServicer_to_server, _Modules(), access)
+    server = LocalServer(servicers)
+    await server.start()
+    channel = LocalChannel(server)
+    return ModuleServiceStub(CallerChannel(channel, Outgoing(_Services())) if caller else channel)
+
+
+async def _variants() -> dict[str, Callable[[], Awaitable[Any]]]:
+    servicer, request = _Modules(), CallHookRequest(module="shop", hook="check_order", event=b"{}" * 30)
+    services = _Services()
+    pipeline = standard_interceptors(_Users(), services, metrics=RpcMetrics())
+    bare, full, called = await _stub(()), await _stub(pipeline), await _stub(pipeline, caller=True)
+
+    def metadata(flag: str) -> tuple[tuple[str, str], ...]:
+        return (
+            ("authorization", f"Bearer {_TOKEN}"),
+            ("stylobate-service-token", services.token()),
+            ("x-request-id", "0192f3a0-0000-7000-8000-000000000001"),
+            ("traceparent", _TRACE + flag),
+        )
+
+    plain, sampled = metadata("0"), metadata("1")
+    loop = asyncio.get_running_loop()
+    current_call.set(Call("0192f3a0-0000-7000-8000-000000000001", _TRACE + "0", f"Bearer {_TOKEN}", deadline=loop.time() + 3600))
+    return {
+        "direct await": lambda: servicer.CallHook(request, None),
+        "no interceptors": lambda: bare.CallHook(request, timeout=5),
+        "all interceptors": lambda: full.CallHook(request, timeout=5, metadata=plain),
+        "all interceptors, through CallerChannel": lambda: called.CallHook(request),
+        "all interceptors, sampled": lambda: full.CallHook(request, timeout=5, metadata=sampled),
+    }
+
+
+async def _time(make: Callable[[], Awaitable[Any]], calls: int) -> tuple[float, float]:
+    begun, begun_cpu = perf_counter(), process_time()
+    for _ in range(calls):
+        await make()
+    return (perf_counter() - begun) / calls * 1e6, (process_time() - begun_cpu) / calls * 1e6
+
+
+async def measure(rounds: int, calls: int) -> dict[str, list[tuple[float, float]]]:
+    """Return the microseconds per call of each round, by the clock and in CPU time, by variant."""
+    variants = await _variants()
+    for make in variants.values():
+        await _time(make, calls // 4)  # warm-up
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, make in variants.items():
+            figures[name].append(await _time(make, calls))
+    return figures
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=4000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    provider = TracerProvider(sampler=ALWAYS_ON)
+    provider.add_span_processor(BatchSpanProcessor(_Discard()))
+    trace.set_tracer_provider(provider)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures = runner.run(measure(options.rounds, options.calls))
+    table = {name: _summary(rounds) for name, rounds in figures.items()}
+    print(f"{'us per awaited call':42} {'clock':>8} {'CPU':>8} {'lowest':>8}  target")
+    for name, row in table.items():
+        target = f"<= {TARGET_US[name]:g}" if name in TARGET_US else ""
+        print(f"{name:42} {row['clock_us']:8.2f} {row['cpu_us']:8.2f} {row['lowest_us']:8.2f}  {target}")
+    if options.json:
+        machine = {"python": platform.python_version(), "processor": platform.machine()}
+        result = {"what": "local call overhead (P8)", "machine": machine, "variants": table, "targets_us": TARGET_US}
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _summary(rounds: list[tuple[float, float]]) -> dict[str, float]:
+    clock, cpu = zip(*rounds, strict=True)
+    return {"clock_us": median(clock), "cpu_us": median(cpu), "lowest_us": min(clock)}
+
+
+if __name__ == "__main__":
+    main()
