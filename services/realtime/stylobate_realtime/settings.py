@@ -20,7 +20,7 @@ class RealtimeSettings(Settings):
     """Networks such as `10.0.0.0/8` whose `X-Forwarded-For` is believed."""
     stale_after_seconds: float = Field(10, gt=0)
     """A socket that has not connected by then is closed."""
-    ping_interval_seconds: int = Field(25, ge=2)
+    ping_interval_seconds: int = Field(25, ge=1)
     """Between two pings to a client."""
     pong_timeout_seconds: float = Field(8, gt=0)
     """A client that has not answered a ping by then is closed."""

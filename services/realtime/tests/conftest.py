@@ -5,7 +5,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,8 +37,9 @@ from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import Disconnect
 from stylobate_realtime.endpoint import protocol_class
-from stylobate_realtime.presence import Presence
+from stylobate_realtime.presence import Presence, PresenceEntry
 from stylobate_realtime.presence.memory import MemoryPresence
+from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
@@ -150,6 +151,22 @@ class NoService:
         raise AssertionError("no service calls")
 
 
+class WatchedPresence(MemoryPresence):
+    """Counts renewals; fails with a defect when a test wants one."""
+
+    def __init__(self) -> None:
+        super().__init__(timedelta(seconds=60), time.monotonic)
+        self.puts: list[int] = []
+        self.has_defect = False
+
+    async def put(self, entries: Sequence[PresenceEntry]) -> None:
+        """Add or renew."""
+        if self.has_defect:
+            raise RuntimeError("secret detail")
+        self.puts.append(len(entries))
+        await super().put(entries)
+
+
 @dataclass
 class Platform:
     """What several nodes share."""
@@ -162,7 +179,7 @@ class Platform:
     permissions: Permissions = field(default_factory=Permissions)
     limits: Limits = field(default_factory=Limits)
     bus: MemoryBus = field(default_factory=MemoryBus)
-    presence: Presence = field(default_factory=lambda: MemoryPresence(timedelta(seconds=60), time.monotonic))
+    presence: WatchedPresence = field(default_factory=WatchedPresence)
 
 
 @dataclass
@@ -213,7 +230,9 @@ async def platform() -> AsyncIterator[Platform]:
 
 
 @asynccontextmanager
-async def _serve(platform: Platform, settings: RealtimeSettings, broker: Broker, presence: Presence, port: int) -> Any:
+async def _serve(
+    platform: Platform, settings: RealtimeSettings, broker: Broker, presence: Presence, *, port: int, http: str
+) -> AsyncIterator[Node]:
     manager = WebSocketManager.open(
         settings=settings,
         verifier=platform.verifier,
@@ -228,7 +247,7 @@ async def _serve(platform: Platform, settings: RealtimeSettings, broker: Broker,
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
         config = uvicorn.Config(
-            _no_http, ws=protocol_class(opened), lifespan="off", log_config=None, timeout_graceful_shutdown=3, http="httptools"
+            _no_http, ws=protocol_class(opened), lifespan="off", log_config=None, timeout_graceful_shutdown=3, http=http
         )
         server = _Server(config)
         serving = background.create_task(server.serve(sockets=[bound]))
@@ -256,9 +275,11 @@ Serve = Callable[..., Any]
 def serve(platform: Platform) -> Serve:
     """Give a maker of nodes on the memory broker; each is an async context manager."""
 
-    def make(*, port: int = 0, broker: Broker | None = None, presence: Presence | None = None, **settings: Any) -> Any:
+    def make(
+        *, port: int = 0, http: str = "httptools", broker: Broker | None = None, presence: Presence | None = None, **settings: Any
+    ) -> Any:
         broker = broker or MemoryBroker(platform.bus)
-        return _serve(platform, RealtimeSettings(**settings), broker, presence or platform.presence, port)
+        return _serve(platform, RealtimeSettings(**settings), broker, presence or platform.presence, port=port, http=http)
 
     return make
 
@@ -394,9 +415,9 @@ class Socket:
 class Talk:
     """A session spoken to in JSON."""
 
-    def __init__(self, manager: WebSocketManager, address: str) -> None:
+    def __init__(self, manager: WebSocketManager, codec: Codec, address: str) -> None:
         self.socket = Socket()
-        self.session = manager.session(self.socket, JsonCodec(), address)
+        self.session = manager.session(self.socket, codec, address)
 
     async def say(self, *commands: Any) -> list[Any]:
         """Send the commands in one frame, wait until they are carried out, and return what came meanwhile."""
@@ -425,6 +446,7 @@ class Stage:
     def __init__(self, platform: Platform, broker: Broker, settings: RealtimeSettings) -> None:
         self.platform = platform
         self.clock = 1000.0
+        self.codec = JsonCodec()
         self.manager = WebSocketManager(
             settings=settings,
             verifier=platform.verifier,
@@ -439,7 +461,7 @@ class Stage:
 
     def talk(self, address: str = "192.0.2.1") -> Talk:
         """Open a session."""
-        return Talk(self.manager, address)
+        return Talk(self.manager, self.codec, address)
 
     async def connected(self, user: str = "ann", **claims: Any) -> Talk:
         """Open a session and connect."""

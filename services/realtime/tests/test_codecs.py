@@ -1,5 +1,7 @@
 """Both encodings: published vectors, the SDK's own protobuf classes as a second opinion, payloads byte by byte."""
 
+from contextlib import suppress
+
 import centrifuge.protocol.client_pb2 as sdk
 import msgspec
 import pytest
@@ -94,13 +96,17 @@ def _varint(number: int) -> bytes:
 def test_junk_is_refused_and_nothing_else_happens(frame):
     """Any bytes either decode or are refused as malformed, in both encodings."""
     for codec in (JSON, PROTOBUF):
-        try:
+        with suppress(MalformedFrameError):
             assert len(codec.decode(frame)) > 0
-        except MalformedFrameError:
-            pass
 
 
-@pytest.mark.parametrize("frame", [b"", b"\n", b"[]", b"{", b'{"id":-1}', b'{"id":4294967296}', b'{"id":"1"}', b"{}\n\n{}", b'{"a":"\xff"}', b'{"id":1,"publish":{"data":"\xff"}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"", b"\n", b"[]", b"{", b'{"id":-1}', b'{"id":4294967296}', b'{"id":"1"}', b"{}\n\n{}", b'{"a":"\xff"}',
+        b'{"id":1,"publish":{"data":"\xff"}}',
+    ],
+)  # fmt: skip
 def test_malformed_json_is_refused(frame):
     """A frame without a message, with a broken one or with text that is not UTF-8 is malformed."""
     with pytest.raises(MalformedFrameError):

@@ -89,20 +89,13 @@ async def test_connect_tells_when_to_refresh(stage):
     assert result == {"version": "1.2.3", "expires": True, "ping": 25, "pong": True}
 
 
-async def test_presence_is_renewed(stage, monkeypatch):
+async def test_presence_is_renewed(stage):
     """A subscribed session's entry is renewed within every 27 seconds, and removed for good by an unsubscribe."""
-    renewed = []
-    put = stage.platform.presence.put
-
-    async def counted(entries):
-        renewed.append(len(entries))
-        await put(entries)
-
     talk = await stage.connected()
     await talk.say({"id": 2, "subscribe": {"channel": "chat:1"}}, {"id": 3, "subscribe": {"channel": "chat:2"}})
-    monkeypatch.setattr(stage.platform.presence, "put", counted)
+    stage.platform.presence.puts.clear()
     await _live(stage, talk, 82)
-    assert renewed in ([2, 2, 2], [2, 2, 2, 2])
+    assert stage.platform.presence.puts in ([2, 2, 2], [2, 2, 2, 2])
     await talk.say({"id": 4, "unsubscribe": {"channel": "chat:1"}})
     assert await stage.platform.presence.entries("default:chat:1") == {}
 
@@ -164,7 +157,8 @@ def test_wheel_calls_once_per_deadline():
     wheel.schedule(timed, 110.0)
     wheel.schedule(timed, 115.0)
     wheel.schedule(timed, 105.2)
-    for now in (104.0, 105.5, 106.0, 110.0, 119.0):
+    for moment in (104.0, 105.5, 106.0, 110.0, 119.0):
+        now = moment
         wheel.advance()
     assert timed.ticks == [106.0]
     now = 500.0

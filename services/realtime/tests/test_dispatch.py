@@ -181,17 +181,13 @@ async def test_limits_are_charged_by_address_before_the_token_costs(stage):
     assert talk.session.state is State.CONNECTED
 
 
-async def test_defect_is_answered_without_its_text(stage, monkeypatch):
+async def test_defect_is_answered_without_its_text(stage):
     """An unexpected exception is error 100, temporary, and says nothing of what happened; the channel can be asked again."""
-
-    async def defect(*_):
-        raise RuntimeError("secret detail")
-
     talk = await stage.connected()
-    monkeypatch.setattr(stage.platform.presence, "put", defect)
+    stage.platform.presence.has_defect = True
     (reply,) = await talk.say({"id": 2, "subscribe": {"channel": "chat:1"}})
     assert reply["error"] == {"code": 100, "message": "internal server error", "temporary": True}
-    monkeypatch.undo()
+    stage.platform.presence.has_defect = False
     assert _codes(await talk.say({"id": 3, "subscribe": {"channel": "chat:1"}}))[0] == 0
 
 

@@ -185,9 +185,9 @@ async def test_restart_of_the_server_is_survived(platform, serve, connect, proto
 
 async def test_pings_keep_the_connection(platform, serve, connect, protobuf):
     """The SDK answers pings and stays; it is not closed for a missing pong."""
-    async with serve(ping_interval_seconds=2, pong_timeout_seconds=1) as node:
+    async with serve(ping_interval_seconds=1, pong_timeout_seconds=0.5) as node:
         ann = await connect(node.url, platform.auth.token("ann"), use_protobuf=protobuf)
-        assert ann.client._ping_interval == 2
-        await asyncio.sleep(5)  # two pings and their deadlines: time itself is what is tested
+        assert ann.client._ping_interval == 1
+        await asyncio.sleep(3.5)  # two pings and their deadlines: time itself is what is tested
         assert len(ann.watch.of("connected")) == 1
         assert ann.client.state is centrifuge.ClientState.CONNECTED
