@@ -1,0 +1,95 @@
+"""The managers of auth on the memory store and a clock that moves when told."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.testing import FakeClock
+from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.model import Account, AccountDraft, Origin, Tokens
+from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.session_manager import SessionManager
+from stylobate_auth.store.memory import MemoryAuthStore, MemorySessionCopies
+
+PASSWORD = "correct horse battery staple"
+DECLARED = {"user": {"orders:create"}, "clerk": {"orders:read", "orders:ship"}, "manager": {"users:create", "orders:*"}}
+
+
+@dataclass
+class Auth:
+    """Everything, put together as ``main.py`` does."""
+
+    clock: FakeClock
+    store: MemoryAuthStore
+    copies: MemorySessionCopies
+    tokens: JWTManager
+    hasher: PasswordHasher
+    revocations: RevocationManager
+    access: AccessManager
+    sessions: SessionManager
+    accounts: AccountManager
+    origin = Origin(via="gateway", request_id="request-1")
+    service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
+
+    async def register(self, email: str = "ada@example.com", **more: Any) -> Account:
+        """Make an account."""
+        return await self.accounts.register(AccountDraft(email, PASSWORD, **more), self.origin)
+
+    async def login(self, email: str = "ada@example.com", password: str = PASSWORD) -> Tokens:
+        """Log in."""
+        return (await self.accounts.login(email, password, self.origin))[1]
+
+    def principal(self, tokens: Tokens) -> Principal:
+        """Return whom an access token names, unverified."""
+        claims = jwt.decode(tokens.access_token, options={"verify_signature": False})
+        return Principal(
+            kind=PrincipalKind.USER,
+            id=claims["sub"],
+            tenant=claims["tenant"],
+            session=claims["sid"],
+            token_id=claims["jti"],
+            roles=tuple(claims["roles"]),
+        )
+
+
+def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True) -> Auth:
+    """Put the managers together."""
+    store, copies = MemoryAuthStore(clock), MemorySessionCopies()
+    tokens = JWTManager(signing_key("s" * 32), timedelta(minutes=10))
+    revocations = RevocationManager(store, clock=clock)
+    access = AccessManager(store, DECLARED)
+    sessions = SessionManager(store, copies, tokens, revocations, refresh_lifetime=timedelta(days=30), clock=clock)
+    accounts = AccountManager(store, hasher, sessions, access, is_open=is_open, allow_test_domains=False, clock=clock)
+    return Auth(clock, store, copies, tokens, hasher, revocations, access, sessions, accounts)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return the clock."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def hasher() -> AsyncIterator[PasswordHasher]:
+    """Return a hasher that is as cheap as Argon2 can be."""
+    async with PasswordHasher.open(memory_kib=8, time_cost=1, parallelism=1, threads=2, queue=8) as hasher:
+        yield hasher
+
+
+@pytest.fixture
+def auth(clock: FakeClock, hasher: PasswordHasher) -> Auth:
+    """Return an auth where anyone may register."""
+    return build(clock, hasher)
+
+
+@pytest.fixture
+def closed_auth(clock: FakeClock, hasher: PasswordHasher) -> Auth:
+    """Return an auth where nobody may register."""
+    return build(clock, hasher, is_open=False)

@@ -1,0 +1,144 @@
+"""Sessions: refresh, reuse, logout."""
+
+import asyncio
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from stylobate.audit import Outcome
+from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
+from stylobate_auth.model import RevocationKind, SessionEnd
+
+
+async def _refresh(auth: Any, secret: str) -> Any:
+    return (await auth.sessions.refresh("default", secret, auth.origin))[1]
+
+
+async def test_a_refresh_token_gives_new_tokens_once(auth: Any) -> None:
+    """Each refresh spends its token; the session stays the same."""
+    await auth.register()
+    first = await auth.login()
+    auth.clock.advance(timedelta(minutes=9))
+    second = await _refresh(auth, first.refresh_token)
+    third = await _refresh(auth, second.refresh_token)
+    assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+    assert auth.principal(third).session == auth.principal(first).session
+    assert third.expires_at == auth.clock() + timedelta(minutes=10)
+
+
+async def test_a_second_use_ends_the_session(auth: Any) -> None:
+    """A refresh token that comes twice may be stolen: every token of its session is dead, and it is recorded."""
+    await auth.register()
+    first = await auth.login()
+    second = await _refresh(auth, first.refresh_token)
+    with pytest.raises(RefreshReusedError):
+        await _refresh(auth, first.refresh_token)
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, second.refresh_token)
+    session_id = auth.principal(first).session
+    (entry,) = auth.revocations._entries.values()
+    assert (entry.kind, entry.id, entry.expires_at) == (RevocationKind.SESSION, session_id, second.expires_at)
+    assert auth.store.events[-1].type == "auth.session.ended"
+    assert auth.store.events[-1].value()["reason"] == "refresh_reused"
+    assert (auth.store.records[-1].outcome, auth.store.records[-1].reason) == (Outcome.DENIED, "AUTH_REFRESH_REUSED")
+    assert (await auth.store.session("default", session_id)).end is SessionEnd.REFRESH_REUSED
+
+
+async def test_of_two_at_the_same_moment_one_is_a_reuse(auth: Any) -> None:
+    """There is no moment in which one token works twice."""
+    await auth.register()
+    tokens = await auth.login()
+    answers = await asyncio.gather(*(_refresh(auth, tokens.refresh_token) for _ in range(4)), return_exceptions=True)
+    assert sum(not isinstance(answer, Exception) for answer in answers) == 1
+    assert sum(isinstance(answer, RefreshReusedError) for answer in answers) == 1
+
+
+async def test_the_session_of_another_is_untouched(auth: Any) -> None:
+    """What ends one session leaves the other sessions of the account alone."""
+    await auth.register()
+    mine, other = await auth.login(), await auth.login()
+    await _refresh(auth, mine.refresh_token)
+    with pytest.raises(RefreshReusedError):
+        await _refresh(auth, mine.refresh_token)
+    assert await _refresh(auth, other.refresh_token)
+
+
+async def test_a_refresh_token_ends_with_its_time(auth: Any) -> None:
+    """A session that nobody refreshes for thirty days is over; one that is refreshed goes on."""
+    await auth.register()
+    tokens = await auth.login()
+    auth.clock.advance(timedelta(days=29))
+    tokens = await _refresh(auth, tokens.refresh_token)
+    auth.clock.advance(timedelta(days=29))
+    tokens = await _refresh(auth, tokens.refresh_token)
+    auth.clock.advance(timedelta(days=30))
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, tokens.refresh_token)
+
+
+@pytest.mark.parametrize("secret", ["", "junk", "x" * 300, "é" * 10])
+async def test_unknown_refresh_tokens_are_refused(auth: Any, secret: str) -> None:
+    """Text that is no refresh token of ours is invalid and ends nothing."""
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, secret)
+
+
+async def test_an_access_token_is_no_refresh_token(auth: Any) -> None:
+    """One kind of token never works as the other."""
+    await auth.register()
+    tokens = await auth.login()
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, tokens.access_token)
+
+
+async def test_refresh_tokens_do_not_survive_logout(auth: Any) -> None:
+    """After logout the refresh token is dead and the access token is on the deny-list until it ends by itself."""
+    await auth.register()
+    tokens = await auth.login()
+    await auth.sessions.logout(auth.principal(tokens), auth.origin)
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, tokens.refresh_token)
+    (entry,) = auth.revocations._entries.values()
+    assert entry.expires_at == tokens.expires_at
+    assert [event.type for event in auth.store.events] == ["auth.user.registered", "auth.session.opened", "auth.session.ended"]
+
+
+async def test_logout_twice_is_logout(auth: Any) -> None:
+    """Ending what is over changes nothing and is no error."""
+    await auth.register()
+    principal = auth.principal(await auth.login())
+    await auth.sessions.logout(principal, auth.origin)
+    await auth.sessions.logout(principal, auth.origin)
+    assert [event.type for event in auth.store.events].count("auth.session.ended") == 1
+
+
+async def test_another_tenants_refresh_is_unknown(auth: Any) -> None:
+    """A refresh token counts in its own tenant only."""
+    await auth.register()
+    tokens = await auth.login()
+    with pytest.raises(RefreshInvalidError):
+        await auth.sessions.refresh("another", tokens.refresh_token, auth.origin)
+    assert await _refresh(auth, tokens.refresh_token)
+
+
+async def test_what_is_kept_of_a_refresh_token_does_not_give_it_away(auth: Any) -> None:
+    """The store holds the SHA-256; neither repr nor copies hold the token."""
+    await auth.register()
+    tokens = await auth.login()
+    stored = auth.store._tables.tokens
+    assert list(stored) == [("default", hashlib.sha256(tokens.refresh_token.encode()).digest())]
+    assert tokens.refresh_token not in repr(auth.store._tables)
+    assert tokens.refresh_token not in repr(auth.copies._copies)
+    assert tokens.refresh_token not in repr(tokens)
+
+
+async def test_a_copy_answers_and_a_lost_copy_is_made_again(auth: Any) -> None:
+    """Reading a session costs the store nothing while there is a copy, and works without one."""
+    await auth.register()
+    principal = auth.principal(await auth.login())
+    auth.copies._copies.clear()
+    session = await auth.sessions.require_alive(principal)
+    assert await auth.copies.get("default", principal.session) == session
+    auth.store._tables.sessions.clear()
+    assert await auth.sessions.require_alive(principal) == session

@@ -1,0 +1,334 @@
+"""What every store promises, held against all of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.database import MigrationSet
+from stylobate.ids import new_id
+from stylobate.outbox import Event, Outbox
+from stylobate_auth.errors import EmailTakenError
+from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
+from stylobate_auth.store.memory import MemoryAuthStore
+from stylobate_auth.store.postgres import PostgresAuthStore
+
+NOW = datetime.now(UTC).replace(microsecond=123_456)
+SETS = (
+    MigrationSet.of("outbox", "stylobate.outbox"),
+    MigrationSet.of("audit", "stylobate.audit"),
+    MigrationSet.of("auth", "stylobate_auth.store"),
+)
+
+
+class _Memory:
+    """The memory store with what it committed beside it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryAuthStore()
+        self.other = self.store
+        """The store as another process has it."""
+        self.wakes = 0
+
+    async def events(self) -> list[str]:
+        return [event.type for event in self.store.events]
+
+    async def records(self) -> list[str]:
+        return [record.action for record in self.store.records]
+
+
+class _Postgres:
+    """The PostgreSQL store twice, on connections of its own each."""
+
+    def __init__(self, databases: list[Any], trails: list[AuditTrail]) -> None:
+        self._database = databases[0]
+        self.wakes = 0
+        self.store, self.other = (
+            PostgresAuthStore(database, Outbox(database, "auth"), trail, self._wake)
+            for database, trail in zip(databases, trails, strict=True)
+        )
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    async def events(self) -> list[str]:
+        return [row["type"] for row in await self._database.fetch("select type from outbox_event order by seq")]
+
+    async def records(self) -> list[str]:
+        return [row["action"] for row in await self._database.fetch("select action from audit_record order by time, id")]
+
+
+@pytest.fixture
+def memory() -> _Memory:
+    """Return the memory store."""
+    return _Memory()
+
+
+@pytest.fixture
+async def postgres(database_for: Any) -> AsyncIterator[_Postgres]:
+    """Return the PostgreSQL store."""
+    databases = [await database_for("auth", *SETS) for _ in range(2)]
+    async with AuditTrail.open(databases[0], "auth") as first, AuditTrail.open(databases[1], "auth") as second:
+        yield _Postgres(databases, [first, second])
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def bench(request: pytest.FixtureRequest) -> Any:
+    """Return a store with its other process's view, its events and its records."""
+    return request.getfixturevalue(request.param)
+
+
+def _new(email: str = "ada@example.com", tenant: str = "default", roles: tuple[str, ...] = ("user",)) -> NewAccount:
+    account = Account(tenant, new_id(), email, "Ada", roles, False, NOW)
+    return NewAccount(account, email, "$argon2id$hash")
+
+
+def _session(account: Account, **changes: Any) -> Session:
+    session = Session(account.tenant, new_id(), account.id, NOW, NOW + timedelta(days=30), NOW + timedelta(minutes=10))
+    return replace(session, **changes)
+
+
+def _token(name: str = "first") -> RefreshToken:
+    return RefreshToken(name.encode().ljust(32, b"."), NOW, NOW + timedelta(days=30))
+
+
+async def _add(store: Any, new: NewAccount) -> Account:
+    async with store.transaction() as transaction:
+        await transaction.add_account(new)
+    return new.account
+
+
+async def _open(store: Any, session: Session, token: RefreshToken) -> None:
+    async with store.transaction() as transaction:
+        await transaction.open_session(session, token)
+
+
+async def test_an_account_is_found_by_id_and_address(bench: Any) -> None:
+    """What went in comes out, roles sorted; unknown ids and addresses are None."""
+    new = _new(roles=("clerk", "user"))
+    account = await _add(bench.store, new)
+    assert await bench.other.account("default", account.id) == account
+    found = await bench.other.credentials("default", "ada@example.com")
+    assert (found.account, found.password_hash) == (account, "$argon2id$hash")
+    assert await bench.store.account("default", new_id()) is None
+    assert await bench.store.account("default", "no id") is None
+    assert await bench.store.account("default", account.id.upper()) is None
+    assert await bench.store.credentials("default", "Ada@example.com") is None
+    assert await bench.store.credentials("default", "a\0b") is None
+
+
+async def test_an_address_stands_once_per_tenant(bench: Any) -> None:
+    """The second account of an address is refused with its events; another tenant may have it too."""
+    await _add(bench.store, _new())
+    second = _new()
+    with pytest.raises(EmailTakenError):
+        async with bench.store.transaction() as transaction:
+            await transaction.emit(Event.new("auth.user.registered", second.account.id, {}))
+            await transaction.add_account(second)
+    assert await bench.events() == []
+    assert await bench.store.account("default", second.account.id) is None
+    await _add(bench.store, _new(tenant="another"))
+
+
+async def test_a_race_for_an_address_has_one_winner(bench: Any) -> None:
+    """Two processes that add the same address at the same moment: one gets it."""
+    stores = [bench.store, bench.other] * 4
+    answers = await asyncio.gather(*(_add(store, _new()) for store in stores), return_exceptions=True)
+    assert sum(isinstance(answer, Account) for answer in answers) == 1
+    assert sum(isinstance(answer, EmailTakenError) for answer in answers) == 7
+
+
+async def test_tenants_do_not_see_each_other(bench: Any) -> None:
+    """No read and no write of one tenant reaches a row of another, though the ids are known."""
+    account = await _add(bench.store, _new())
+    session = _session(account)
+    await _open(bench.store, session, _token())
+    store = bench.store
+    assert await store.account("another", account.id) is None
+    assert await store.credentials("another", "ada@example.com") is None
+    assert await store.session("another", session.id) is None
+    assert await store.roles([("another", account.id)]) == {}
+    async with store.transaction() as transaction:
+        assert await transaction.account("another", account.id) is None
+        assert await transaction.lock_refresh("another", _token().hash) is None
+        assert await transaction.end_session("another", session.id, SessionEnd.LOGOUT, NOW) is None
+        await transaction.replace_password_hash("another", account.id, "$argon2id$hash", "stolen")
+    assert await store.session("default", session.id) == session
+    assert (await store.credentials("default", "ada@example.com")).password_hash == "$argon2id$hash"
+
+
+async def test_a_password_hash_is_replaced_only_if_it_is_the_old_one(bench: Any) -> None:
+    """A renewed hash never undoes a password that was changed meanwhile."""
+    account = await _add(bench.store, _new())
+    async with bench.store.transaction() as transaction:
+        await transaction.replace_password_hash("default", account.id, "another", "lost")
+        await transaction.replace_password_hash("default", account.id, "$argon2id$hash", "new")
+    assert (await bench.other.credentials("default", "ada@example.com")).password_hash == "new"
+
+
+async def test_a_transaction_happens_whole_or_not_at_all(bench: Any) -> None:
+    """An error takes back rows, revocations, events and records alike."""
+    new = _new()
+    with pytest.raises(RuntimeError):
+        async with bench.store.transaction() as transaction:
+            await transaction.add_account(new)
+            await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "token", NOW + timedelta(hours=1)))
+            await transaction.emit(Event.new("auth.user.registered", new.account.id, {}))
+            await transaction.record(AuditRecord("auth.register"))
+            raise RuntimeError
+    assert await bench.store.account("default", new.account.id) is None
+    assert not (await bench.store.revocations(None)).entries
+    assert (await bench.events(), await bench.records()) == ([], [])
+    async with bench.store.transaction() as transaction:
+        await transaction.add_account(new)
+        await transaction.emit(Event.new("auth.user.registered", new.account.id, {}))
+        await transaction.record(AuditRecord("auth.register"))
+    assert (await bench.events(), await bench.records()) == (["auth.user.registered"], ["auth.register"])
+
+
+async def test_a_session_is_rotated_and_ended(bench: Any) -> None:
+    """Refreshing spends a token and adds one; ending happens once and shows everywhere."""
+    account = await _add(bench.store, _new())
+    session = _session(account)
+    await _open(bench.store, session, _token())
+    later = replace(session, expires_at=NOW + timedelta(days=31), token_expires_at=NOW + timedelta(minutes=11))
+    async with bench.store.transaction() as transaction:
+        found = await transaction.lock_refresh("default", _token().hash)
+        assert found == (_token(), session)
+        await transaction.rotate_refresh(later, _token(), _token("second"))
+    async with bench.other.transaction() as transaction:
+        assert await transaction.lock_refresh("default", _token().hash) == (replace(_token(), used_at=NOW), later)
+        assert await transaction.lock_refresh("default", _token("second").hash) == (_token("second"), later)
+        assert await transaction.lock_refresh("default", _token("third").hash) is None
+    async with bench.other.transaction() as transaction:
+        ended = await transaction.end_session("default", session.id, SessionEnd.LOGOUT, NOW)
+        assert ended == replace(later, ended_at=NOW, end=SessionEnd.LOGOUT)
+        assert await transaction.end_session("default", session.id, SessionEnd.REFRESH_REUSED, NOW) is None
+        assert await transaction.end_session("default", new_id(), SessionEnd.LOGOUT, NOW) is None
+    assert await bench.store.session("default", session.id) == ended
+    assert await bench.store.session("default", new_id()) is None
+    assert await bench.store.session("default", "no id") is None
+
+
+async def test_a_refresh_token_is_spent_by_one(bench: Any) -> None:
+    """Two processes with the same token at the same moment: the second sees it as used."""
+    account = await _add(bench.store, _new())
+    session = _session(account)
+    await _open(bench.store, session, _token())
+
+    async def use(store: Any, name: str) -> bool:
+        async with store.transaction() as transaction:
+            token, held = await transaction.lock_refresh("default", _token().hash)
+            await asyncio.sleep(0.01)  # as long as the other needs to come in between, if it could
+            if token.used_at is None:
+                await transaction.rotate_refresh(held, token, _token(name))
+            return token.used_at is None
+
+    assert sorted(await asyncio.gather(use(bench.store, "a"), use(bench.other, "b"))) == [False, True]
+
+
+async def test_roles_are_told_for_many_at_once(bench: Any) -> None:
+    """Who holds none, or is nobody, is left out."""
+    clerk = await _add(bench.store, _new("clerk@example.com", roles=("clerk", "user")))
+    user = await _add(bench.store, _new("user@example.com"))
+    none = await _add(bench.store, _new("none@example.com", roles=()))
+    asked = [("default", who) for who in (clerk.id, user.id, none.id, new_id(), "service:cli", "")]
+    assert await bench.store.roles([*asked, ("de\0fault", user.id)]) == {
+        ("default", clerk.id): ("clerk", "user"),
+        ("default", user.id): ("user",),
+    }
+    assert await bench.store.roles([]) == {}
+
+
+async def test_the_access_version_rises_with_the_digest(bench: Any) -> None:
+    """The same digest changes nothing, whichever process says it; another raises the version by one."""
+    first = await bench.store.announce_roles("a")
+    assert await bench.other.announce_roles("a") == first
+    assert await bench.other.announce_roles("b") == first + 1
+    assert (await bench.store.revocations(None)).access_version == first + 1
+
+
+async def test_revocations_are_listed_while_in_force(bench: Any) -> None:
+    """Each kind comes back as it was given; what expired does not; an entry keeps its later expiry."""
+    soon, later = datetime.now(UTC) + timedelta(minutes=5), datetime.now(UTC) + timedelta(minutes=9)
+    entries = {
+        Revocation("default", RevocationKind.SESSION, new_id(), later),
+        Revocation("another", RevocationKind.TOKEN, new_id(), soon),
+        Revocation("default", RevocationKind.SUBJECT, new_id(), later, not_before=NOW),
+    }
+    async with bench.store.transaction() as transaction:
+        for entry in entries:
+            await transaction.revoke(entry)
+            await transaction.revoke(replace(entry, expires_at=entry.expires_at - timedelta(minutes=1)))
+        await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "old", NOW - timedelta(hours=1)))
+    page = await bench.other.revocations(None)
+    assert set(page.entries) == entries
+    assert abs(page.as_of - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+async def test_a_later_look_finds_what_came_after_the_earlier(bench: Any) -> None:
+    """A page that goes on from another holds every newer entry, also of a transaction that began before it."""
+    slow = Revocation("default", RevocationKind.SESSION, "slow", datetime.now(UTC) + timedelta(minutes=5))
+    async with bench.other.transaction() as transaction:
+        await transaction.account("default", new_id())  # it has begun
+        if bench.store is not bench.other:
+            since = (await bench.store.revocations(None)).as_of
+        else:
+            since = NOW
+        await transaction.revoke(slow)
+    assert slow in (await bench.store.revocations(since)).entries
+
+
+async def test_listeners_hear_of_revocations_and_roles(bench: Any) -> None:
+    """Another process's commit calls back; after the context it does not."""
+    heard = asyncio.Event()
+    async with bench.store.listen(heard.set):
+        async with bench.other.transaction() as transaction:
+            await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "t", NOW + timedelta(hours=1)))
+        await asyncio.wait_for(heard.wait(), 5)
+        heard.clear()
+        await bench.other.announce_roles("new roles")
+        await asyncio.wait_for(heard.wait(), 5)
+
+
+async def test_pruning_removes_what_expired(bench: Any) -> None:
+    """Expired sessions go with their tokens, expired revocations go; everything else stays."""
+    account = await _add(bench.store, _new())
+    old, alive = _session(account, expires_at=NOW - timedelta(seconds=1)), _session(account)
+    await _open(bench.store, old, _token("old"))
+    await _open(bench.store, alive, _token("alive"))
+    async with bench.store.transaction() as transaction:
+        await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "old", NOW - timedelta(seconds=1)))
+        await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "new", NOW + timedelta(hours=1)))
+    assert await bench.store.prune(NOW) == 2
+    assert await bench.store.prune(NOW) == 0
+    assert await bench.store.session("default", old.id) is None
+    assert await bench.store.session("default", alive.id) == alive
+    async with bench.store.transaction() as transaction:
+        assert await transaction.lock_refresh("default", _token("old").hash) is None
+        assert await transaction.lock_refresh("default", _token("alive").hash) is not None
+
+
+async def test_the_relay_is_woken_for_events_only(postgres: _Postgres) -> None:
+    """A commit with an event wakes the relay, one without does not, and neither does one that failed."""
+    await _add(postgres.store, _new())
+    with pytest.raises(RuntimeError):
+        async with postgres.store.transaction() as transaction:
+            await transaction.emit(Event.new("auth.user.registered", "x", {}))
+            raise RuntimeError
+    assert postgres.wakes == 0
+    async with postgres.store.transaction() as transaction:
+        await transaction.emit(Event.new("auth.user.registered", "x", {}))
+    assert postgres.wakes == 1
+
+
+async def test_a_note_is_written_soon(bench: Any) -> None:
+    """What changed nothing is recorded without a transaction."""
+    await bench.store.note(AuditRecord("auth.login"))
+    async with asyncio.timeout(5):
+        while not (records := await bench.records()):
+            await asyncio.sleep(0.02)
+    assert records == ["auth.login"]
