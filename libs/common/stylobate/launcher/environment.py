@@ -36,7 +36,7 @@ class LocalServers:
             "STYLOBATE_MODULES": str(self._project.folder / "modules"),
             "STYLOBATE_IDENTITY_FOLDER": str(self._project.identity),
             "STYLOBATE_DRAIN_WAIT": "0s",
-            "STYLOBATE_DRAIN_GRACE": "2s",
+            "STYLOBATE_DRAIN_GRACE": "1s",
         }
         if self.valkey is not None:
             ours["STYLOBATE_REDIS_URL"] = self.valkey.url

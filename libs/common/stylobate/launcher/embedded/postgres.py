@@ -59,6 +59,7 @@ class EmbeddedPostgres:
         self._socket = socket_path(self._run, f".s.PGSQL.{_PORT}")
         self._log = log or data / "postgres.log"
         settings = _OPTIONS | dict(options or {})
+        self._is_durable = settings.get("fsync") != "off"
         self.process = ChildProcess(
             "postgres",
             [
@@ -100,11 +101,20 @@ class EmbeddedPostgres:
         while True:
             if not self.process.is_running:
                 raise EmbeddedServerError(f"postgres ended at its start: {self.process.last_words()} (log: {self._log})")
-            with suppress(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
-                return await self._answer()
+            if self._is_ours():
+                with suppress(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+                    return await self._answer()
             if monotonic() >= deadline:
                 raise EmbeddedServerError(f"postgres gave no answer within {within.total_seconds():.0f} s (log: {self._log})")
             await asyncio.sleep(_PAUSE_S)
+
+    def _is_ours(self) -> bool:
+        """Whether the server on this folder is our child: another one would answer on the same socket."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text(encoding="ascii").splitlines()
+            return lines[0] == str(self.process.pid)
+        except (FileNotFoundError, IndexError):
+            return False
 
     async def _answer(self) -> None:
         try:
@@ -131,6 +141,7 @@ class EmbeddedPostgres:
                 *self._unprivileged.prefix,
                 str(self._programs / "initdb"),
                 *("-D", str(fresh), "-U", USER, "--auth=trust", "--encoding=UTF8", "--no-instructions"),
+                *(() if self._is_durable else ("--no-sync",)),
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same order on every machine
             ],
             log=self._log,

@@ -1,12 +1,13 @@
 """A child process: its own session, output to a file, identified by pid and start time, stopped with certainty."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -53,13 +54,20 @@ class ProcessRecord:
         return self.process() is not None
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
-        """End the process and its group, which need not be our child: the signal, a wait, SIGKILL."""
-        if not self.is_running:
-            return
-        _send(self.pid, self.stop_signal, whole_group=False)
-        if not await self._gone(grace):
-            _send(self.pid, signal.SIGKILL, whole_group=True)
-            await self._gone(grace)
+        """End the process, which need not be our child: the signal, a wait, SIGKILL; then what it left behind in its group."""
+        if self.is_running:
+            os.kill(self.pid, self.stop_signal)
+            if not await self._gone(grace):
+                os.killpg(self.pid, signal.SIGKILL)
+                await self._gone(grace)
+        self.end_group()
+
+    def end_group(self) -> None:
+        """Kill what is left of the process's group after its own end, such as a busy backend of a killed database."""
+        for found in psutil.process_iter():
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getpgid(found.pid) == self.pid and found.create_time() >= self.started - _START_TOLERANCE_S:
+                    found.kill()
 
     async def _gone(self, within: timedelta) -> bool:
         deadline = monotonic() + within.total_seconds()
@@ -82,12 +90,14 @@ class ChildProcess:
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
         user: int | None = None,
+        lock: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         """Describe the child; nothing runs yet.
 
         :param log: takes its output and errors, appended; a big one is put aside as ``<log>.1`` at the start.
         :param environ: the whole environment; None: ours.
+        :param lock: a file locked as long as the child (and what it forked) lives, whatever becomes of us.
         :param user: uid and gid to run as (only root may); None: ours.
         """
         self.name = name
@@ -96,16 +106,19 @@ class ChildProcess:
         self._environ = environ
         self._folder = folder
         self._user = user
+        self._lock = lock
         self._stop_signal = stop_signal
         self._popen: subprocess.Popen[bytes] | None = None
         self._record: ProcessRecord | None = None
 
     def start(self) -> None:
-        """Start the child. Raises EmbeddedServerError when it cannot be executed."""
+        """Start the child, again after its end too. Raises EmbeddedServerError when it cannot be executed."""
+        if self._record is not None and not self.is_running:
+            self._record.end_group()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_name(self.log.name + ".1"))
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as output, _locked(self._lock) as locked:
             try:
                 self._popen = subprocess.Popen(  # noqa: S603  the command is built by the launcher
                     [*_die_with_parent(self._stop_signal), *self._command],
@@ -114,6 +127,7 @@ class ChildProcess:
                     stderr=subprocess.STDOUT,
                     env=self._environ,
                     cwd=self._folder,
+                    pass_fds=locked,
                     start_new_session=True,  # its own group too; the terminal's Ctrl-C is for us to pass on
                     user=self._user,
                     group=self._user,
@@ -170,7 +184,7 @@ class ChildProcess:
                 async with asyncio.timeout(grace.total_seconds()):
                     await self.wait()
         if self._popen.poll() is None:
-            _send(self._popen.pid, signal.SIGKILL, whole_group=True)
+            os.killpg(self._popen.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
         await self.wait()
 
     def kill(self) -> None:
@@ -187,6 +201,20 @@ class ChildProcess:
         except FileNotFoundError:
             return ""
         return " | ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
+
+
+@contextmanager
+def _locked(path: Path | None) -> Iterator[tuple[int, ...]]:
+    """Give the descriptors for the child to inherit; the lock is let go when the last copy is closed."""
+    if path is None:
+        yield ()
+        return
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedServerError(f"{path.parent} is in use by another process") from None
+        yield (file.fileno(),)
 
 
 async def _ended(pid: int) -> None:
@@ -206,13 +234,3 @@ def _die_with_parent(number: signal.Signals) -> list[str]:
     """Return the prefix that makes a child get the signal when we are killed (Linux; elsewhere the next start cleans up)."""
     tool = shutil.which("setpriv")
     return [tool, f"--pdeathsig={number.name.removeprefix('SIG')}", "--"] if tool is not None else []
-
-
-def _send(pid: int, number: int, *, whole_group: bool) -> None:
-    try:
-        if whole_group:
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # gone, or (macOS) a group of zombies only: nothing is left to end

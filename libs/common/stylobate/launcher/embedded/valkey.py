@@ -29,7 +29,13 @@ class EmbeddedValkey:
         self.data = data
         self.socket = socket_path(run, "valkey.sock")
         self._options = dict(options or {})
-        self.process = ChildProcess("valkey", self._command(), log=log or data / "valkey.log", stop_signal=signal.SIGTERM)
+        self.process = ChildProcess(
+            "valkey",
+            self._command(),
+            log=log or data / "valkey.log",
+            lock=data / "lock",  # two servers on one folder would ruin it, and Valkey has no lock of its own
+            stop_signal=signal.SIGTERM,
+        )
 
     @property
     def url(self) -> str:
@@ -56,7 +62,6 @@ class EmbeddedValkey:
         """Start the server; see :meth:`ready`. Raises EmbeddedServerError."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_version()
-        self.socket.unlink(missing_ok=True)
         self.process.start()
 
     async def ready(self, within: timedelta = timedelta(seconds=30)) -> None:
@@ -92,7 +97,6 @@ class EmbeddedValkey:
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """Stop the server; everything it acknowledged is on disk then."""
         await self.process.stop(grace)
-        self.socket.unlink(missing_ok=True)
 
     def _check_version(self) -> None:
         marker = self.data / "VERSION"
