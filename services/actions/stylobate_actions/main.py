@@ -77,7 +77,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
     runner = await app.enter(Runner.open())
     await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
     discovery = await ActionDiscoveryManager(adapters.environ, adapters.packages).discover(app.declarations)
-    modules = await app.enter(ModuleManager.open(discovery, start_timeout=settings.module_start_timeout))
+    modules = await app.enter(ModuleManager.open(discovery, start_timeout=settings.module_start_timeout), name="modules")
     actions = ActionManager(
         modules.actions,
         modules.unavailable_actions,

@@ -90,6 +90,7 @@ class ModuleManager:
         if missing:
             self._leave_out(module, f"depends on {', '.join(missing)}, which is not running")
             return
+        stack.push_async_callback(_dispose, module.instance)  # also when it fails half-way
         try:
             async with asyncio.timeout(within.total_seconds()):
                 await module.instance.initialize()
@@ -100,9 +101,6 @@ class ModuleManager:
             self._leave_out(module, f"did not initialize: {type(error).__name__}; the log says more")
         else:
             self.running[module.name] = module
-            stack.push_async_callback(_dispose, module.instance)
-            return
-        await _dispose(module.instance)
 
     def _leave_out(self, module: LoadedModule, detail: str) -> None:
         _log.error("module_left_out", module=module.name, error=detail)

@@ -13,7 +13,7 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.realtime.v1 import realtime_service_pb2 as realtime_pb
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer, add_RealtimeServiceServicer_to_server
 from stylobate.app.spec import ENTRY_POINTS, ServiceSpec
-from stylobate.declarations import load_declarations
+from stylobate.declarations import Severity, load_declarations
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient
@@ -71,10 +71,10 @@ class ActionTester:
         :param modules: folders, each a module or a folder of modules.
         :param settings: environment variables for settings of modules: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
         :param clock: what ``ctx.now`` and objects show; a FakeClock if none is given.
-        :raises AssertionError: with every finding, when ``stylobate modules check`` would have one.
+        :raises AssertionError: with every error that ``stylobate modules check`` finds.
         """
         folders = os.pathsep.join(map(str, modules))
-        if findings := check_modules(folders):
+        if findings := [finding for finding in check_modules(folders) if finding.severity is Severity.ERROR]:
             raise AssertionError("\n".join(map(str, findings)))
         async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:
             tester = cls(app)

@@ -1,0 +1,89 @@
+"""Modules written to disk by tests, and an action manager over ports that remember what they were asked."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from stylobate.declarations import Declarations, RateLimit, load_declarations
+from stylobate.errors import PermissionDeniedError, StylobateError, UnauthenticatedError
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.rpc.call import Call
+from stylobate.rpc.limits import RateLimitedError
+from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
+from stylobate_actions.model import Discovery, LimitStanding
+
+ALICE = Call(request_id="r-1", authorization="Bearer alice", principal=Principal(PrincipalKind.USER, "alice"))
+
+
+@dataclass
+class Ports:
+    """What the manager asks of others, in the order of asking."""
+
+    asked: list[str] = field(default_factory=list)
+    noted: list[tuple[str, str, str]] = field(default_factory=list)
+    limit_left: int = 1000
+    permissions: frozenset[str] = frozenset({"things:do"})
+
+    async def require(self, principal: Principal, permission: str) -> None:
+        """Decide by a set of permissions that everybody known holds."""
+        self.asked.append(f"permission {permission}")
+        if principal.is_anonymous:
+            raise UnauthenticatedError
+        if permission not in self.permissions:
+            raise PermissionDeniedError
+
+    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding:
+        """Count down from `limit_left`."""
+        self.asked.append(f"limit {action} {tenant} {subject}")
+        if self.limit_left <= 0:
+            raise RateLimitedError
+        self.limit_left -= 1
+        return LimitStanding(action, limit.limit, 60, self.limit_left, 1)
+
+    async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
+        """Remember."""
+        self.noted.append((action, caller.principal.subject, "" if error is None else error.reason))
+
+
+@pytest.fixture
+def ports() -> Ports:
+    """Give ports that remember."""
+    return Ports()
+
+
+WriteModule = Callable[..., Path]
+
+
+@pytest.fixture
+def write_module(tmp_path: Path) -> WriteModule:
+    """Give what writes a module's files and returns the folder of modules."""
+
+    def write(name: str, code: str = "", **files: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "module.yaml").write_text(dedent(files.pop("module", f'name: {name}\nversion: "1.0.0"\n')))
+        for file, text in files.items():
+            (folder / f"{file}.yaml").write_text(dedent(text))
+        if code:
+            (folder / "module.py").write_text(dedent(code))
+        return tmp_path
+
+    return write
+
+
+Discover = Callable[[Path], Any]
+
+
+@pytest_asyncio.fixture
+async def discover() -> AsyncIterator[Discover]:
+    """Give what discovers a folder of modules."""
+
+    async def run(modules: Path) -> Discovery:
+        declarations: Declarations = load_declarations(str(modules))
+        return await ActionDiscoveryManager({}, {}).discover(declarations)
+
+    yield run

@@ -1,0 +1,75 @@
+"""The service as it is built for a running platform: PostgreSQL for the audit trail and the positions of hooks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from stylobate.declarations import load_declarations
+from stylobate.errors import StylobateError
+from stylobate.redis import RedisManager
+from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.memory_app import MemoryApp
+from stylobate.testing.modules import TestUser
+from stylobate_actions.main import SPEC, build
+from stylobate_actions.settings import ActionsSettings
+
+from .conftest import WriteModule
+
+CODE = """
+    from stylobate.modules import BaseModule, on
+
+    class M(BaseModule):
+        async def greet(self, ctx, name: str) -> str:
+            return f"Hello {name}"
+
+        @on("state.*.created")
+        async def hear(self, ctx, event): ...
+
+        @on("auth.user.registered", delivery="each")
+        async def welcome(self, ctx, event): ...
+"""
+
+
+class DatabaseApp(MemoryApp):
+    """An app with a real database and Redis."""
+
+    name = node = "actions"
+
+    def __init__(self, database_for: DatabaseFor, redis: RedisManager, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._database_for = database_for
+        self.redis = redis
+        self.checks: dict[str, Any] = {}
+        self.tasks: dict[str, Any] = {}
+
+    async def database(self) -> Any:
+        """Open a fresh, migrated database."""
+        return await self._database_for(SPEC.name, *SPEC.migrations)
+
+    def check(self, name: str, check: Callable[[], Any]) -> None:
+        """Keep a health check."""
+        self.checks[name] = check
+
+    def task(self, name: str, factory: Callable[[], Any]) -> None:
+        """Keep background work; this test has no log of events to read."""
+        self.tasks[name] = factory
+
+
+async def test_calls_are_in_the_audit_trail_when_the_service_has_closed(
+    write_module: WriteModule, database_for: DatabaseFor, redis: RedisManager
+) -> None:
+    """Built from its SPEC over PostgreSQL it serves, and each call has left its record: who, what, how it ended."""
+    modules = write_module("greeter", CODE, actions="actions:\n  greeter.greet: { handler: greet, access: authenticated }\n")
+    async with DatabaseApp(database_for, redis, load_declarations(str(modules)), None, {}) as app:
+        await app.build(SPEC.name, lambda app: build(app, ActionsSettings(modules=str(modules))))
+        alice = TestUser(app, "alice")
+        assert await alice.call("greeter.greet", "you") == "Hello you"
+        with pytest.raises(StylobateError):
+            await alice.call("greeter.greet", 7)
+    database = await database_for(SPEC.name, *SPEC.migrations)
+    rows = await database.fetch("select actor, action, outcome, reason from audit_record order by time")
+    assert [tuple(row) for row in rows] == [
+        ("alice", "greeter.greet", "success", ""),
+        ("alice", "greeter.greet", "failure", "ACTION_INPUT_INVALID"),
+    ]
+    assert set(app.tasks) == {"hooks"}
