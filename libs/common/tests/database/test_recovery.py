@@ -12,7 +12,7 @@ from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 @pytest.fixture
 async def server(tmp_path):
     """Give a PostgreSQL of this test's own, to be killed."""
-    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path))
+    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path), options={"fsync": "off"})
     await server.start()
     await server.ready()
     (tmp_path / "m").mkdir()
@@ -61,6 +61,9 @@ async def test_a_short_outage_is_waited_out(server):
         await database.fetchval("select 1")
         server.process.kill()
         await server.process.wait()
+        async with asyncio.timeout(10):
+            while database._pool.get_size():  # noqa: ASYNC110  another process is looked at
+                await asyncio.sleep(0.01)
         asked = asyncio.create_task(database.fetchval("select 1"))
         await _restarted(server)
         assert await asked == 1

@@ -10,7 +10,7 @@ from stylobate.leases import LeaseManager
 
 async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path):
     """Without the database a holder cannot know whether it still holds: it stops before its time is over, and goes on later."""
-    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path))
+    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path), options={"fsync": "off"})
     await server.start()
     await server.ready()
     await Migrator(server.url, "shop", [MigrationSet.of("leases", "stylobate.leases")]).upgrade()
