@@ -2,7 +2,12 @@
 
 import asyncio
 
+import asyncpg
 import pytest
+
+_CUT = """
+select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like '%-listener' and datname = $1
+"""
 
 
 @pytest.fixture
@@ -75,14 +80,14 @@ async def test_a_failing_callback_harms_no_other(database):
     assert [await heard.get() for _ in range(4)] == ["failing", "1", "failing", "2"]
 
 
-async def test_a_connection_cut_by_the_server_is_renewed(database):
+async def test_a_connection_cut_by_the_server_is_renewed(database, postgres_url):
     """When the server ends the listening connection, callbacks are told to look for themselves, then hear on."""
     heard = asyncio.Queue()
     await database.listen("a", heard.put_nowait)
-    async with database.transaction() as connection:
-        await connection.execute("reset role")
-        cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like '%-listener'"
-        assert await connection.fetchval(cut + " and datname = current_database()") == 1
+    name = await database.fetchval("select current_database()::text")
+    administrator = await asyncpg.connect(postgres_url)
+    assert await administrator.fetchval(_CUT, name) == 1
+    await administrator.close()
     async with asyncio.timeout(10):
         assert await heard.get() == ""
         await database.fetchval("select pg_notify('a', 'on')")
