@@ -124,6 +124,20 @@ async def test_a_clock_put_back_locks_nobody_out(valkey, limit):
     assert outcome.reset_ms[0] <= 60_000
 
 
+async def test_a_charge_leaves_a_window_after_exactly_a_period(valkey):
+    """Of charges 60.01, 59, 30 and 1 seconds old the first has left `4/minute`; the second is the next to leave."""
+    seconds, micros = map(int, await valkey.call("TIME"))
+    ages_us = (60_010_000, 59_000_000, 30_000_000, 1_000_000)
+    times = [seconds * 1_000_000 + micros - age for age in ages_us]
+    await valkey.call("RPUSH", "{limits}:default:orders:w60000000:anna", *times)
+    store = RedisLimitStore(valkey)
+    outcome = await charge(store, checks(window(4), "anna", "anna"))
+    assert list(outcome.allowed) == [True, False]
+    assert 0 < outcome.retry_after_ms[1] <= 1_000
+    outcome = await charge(store, checks(window(4), "anna", costs=[2]))
+    assert 29_000 < outcome.retry_after_ms[0] <= 30_000
+
+
 async def test_the_script_decides_as_the_memory_store_does(valkey):
     """Two hundred made-up batches: outcome by outcome the same as the adapter in Python, which is written apart from it."""
     random = Random(7)
