@@ -36,7 +36,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     database = await app.database()
     audit = await app.enter(AuditTrail.open(database, app.name))
     leases = LeaseManager(database, app.node)
-    relay = Relay(database, leases, app.redis, app.name, retention=settings.event_retention)
+    relay = Relay(database, leases, app.redis, app.name, retention=settings.event_retention, on_numbered=app.notify_readers)
     store = PostgresAuthStore(database, Outbox(database, app.name, settings.event_retention), audit, relay.wake)
     hasher = await app.enter(
         PasswordHasher.open(
