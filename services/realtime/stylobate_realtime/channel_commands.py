@@ -27,7 +27,8 @@ from stylobate_realtime.protocol.messages import (
     SubscribeRequest,
     SubscribeResult,
 )
-from stylobate_realtime.session import Session, State
+from stylobate_realtime.session import Session
+from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.subscription import Subscription, topic_of
 

@@ -12,7 +12,8 @@ from stylobate_realtime import codes
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
 from stylobate_realtime.protocol.messages import Command, ConnectResult, RefreshResult, Reply
-from stylobate_realtime.session import Session, State
+from stylobate_realtime.session import Session
+from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 
 _IP = "edge.ip"
@@ -130,7 +131,7 @@ class Commands:
             version=self._version,
             expires=True,
             ttl=session.ttl_s(expires_at),
-            ping=self._settings.ping_interval_seconds,
+            ping=round(self._settings.ping_interval.total_seconds()),
             pong=True,
         )
         session.reply(Reply(id=command.id, connect=result))

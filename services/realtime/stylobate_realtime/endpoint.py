@@ -197,7 +197,7 @@ class RealtimeProtocol(asyncio.Protocol):
         if code == PROTOCOL_ERROR:
             self._transport.close()  # a peer that breaks the framing will not answer in it
             return
-        patience_s = patience_s or self.endpoint.manager.settings.close_timeout_seconds
+        patience_s = patience_s or self.endpoint.manager.settings.close_timeout.total_seconds()
         self._close_timer = self._loop.call_later(patience_s, self._transport.abort)
 
 

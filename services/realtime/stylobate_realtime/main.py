@@ -1,7 +1,5 @@
 """How the realtime service is put together."""
 
-from datetime import timedelta
-
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app import AppManager, ServiceSpec
@@ -20,7 +18,7 @@ from stylobate_realtime.websocket_manager import WebSocketManager
 async def build(app: AppManager, settings: RealtimeSettings) -> None:
     """Build the service."""
     limits = await app.enter(LimitsClient(app.channel("ratelimit")))
-    broker = RedisBroker(app.redis, settings.redis_url, timedelta(seconds=settings.broker_timeout_seconds))
+    broker = RedisBroker(app.redis, settings.redis_url, settings.broker_timeout)
     app.task("realtime-feed", broker.run)
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     manager = await app.enter(
@@ -30,7 +28,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
             limits=limits,
             rules=ChannelRules(app.declarations.channels, app.access, state),
             broker=broker,
-            presence=RedisPresence(app.redis, timedelta(seconds=settings.presence_ttl_seconds)),
+            presence=RedisPresence(app.redis, settings.presence_ttl),
             version=app.version,
         ),
         name="websockets",

@@ -2,94 +2,23 @@
 
 import asyncio
 import math
-import random
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from stylobate.identity.principal import ANONYMOUS, Principal
 from stylobate.logs import get_logger
 
 from stylobate_realtime import codes
 from stylobate_realtime.codes import CommandRefusedError, Disconnect, SessionEndedError
-from stylobate_realtime.outgoing import Outgoing
 from stylobate_realtime.protocol import Codec, MalformedFrameError
 from stylobate_realtime.protocol.messages import ClientInfo, Command, Error, Reply
-from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.session_context import Connection, SessionContext, State
 from stylobate_realtime.subscription import Subscription
-from stylobate_realtime.timers import TimerWheel
 from stylobate_realtime.wire.framing import Opcode, frame
 
 _log = get_logger("app")
 _BACKLOG = 128
 """Commands waiting before the socket is not read any further."""
-
-
-class State(Enum):
-    """How far a session is."""
-
-    NEW = "new"
-    CONNECTED = "connected"
-    REFUSED = "refused"
-    """Its connect was answered with an error: the next command, or the stale deadline, closes it."""
-    CLOSED = "closed"
-
-
-class Connection(Protocol):
-    """What a session needs of its socket."""
-
-    def write(self, data: bytes) -> bool:
-        """Write frames; False when the peer is too far behind."""
-        ...
-
-    def blocked_since(self) -> float:
-        """Return the time since which the peer takes too little; 0: it keeps up."""
-        ...
-
-    def close(self, disconnect: Disconnect) -> None:
-        """Close after what was written."""
-        ...
-
-    def abort(self) -> None:
-        """Drop the connection and what it has not taken."""
-        ...
-
-    def set_reading(self, reading: bool) -> None:
-        """Stop or resume taking bytes from the peer."""
-        ...
-
-
-class Handler(Protocol):
-    """Carries out commands; see ``commands.Commands``."""
-
-    async def run(self, session: "Session", command: Command) -> None:
-        """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
-        ...
-
-    def closed(self, session: "Session") -> None:
-        """Clear up behind the session. Called once, whatever ended it."""
-        ...
-
-    def refresh_presence(self, session: "Session") -> None:
-        """Renew the session's presence entries."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What all sessions of a node share."""
-
-    settings: RealtimeSettings
-    handler: Handler
-    outgoing: Outgoing
-    wheel: TimerWheel
-    loop: asyncio.AbstractEventLoop
-    clock: Callable[[], float]
-    """Seconds, monotonic: deadlines."""
-    random: random.Random
-    """Spreads first pings and refreshes."""
 
 
 class Session:
@@ -109,7 +38,7 @@ class Session:
         self._is_dirty = False
         self._is_reading = True
         self._ping_at = self._pong_by = self._expires_at = self._presence_at = 0.0
-        self._stale_at = context.clock() + context.settings.stale_after_seconds
+        self._stale_at = context.clock() + context.settings.stale_after.total_seconds()
         self.due = 0
         self.codec = codec
         self.address = address
@@ -231,20 +160,20 @@ class Session:
         self.state = State.CONNECTED
         self.authenticated(principal, token, expires_at)
         self._stale_at = 0.0
-        self._ping_at = now + settings.ping_interval_seconds * self._context.random.uniform(0.5, 1.0)
+        self._ping_at = now + settings.ping_interval.total_seconds() * self._context.random.uniform(0.5, 1.0)
         self._context.wheel.schedule(self, self._ping_at)
 
     def authenticated(self, principal: Principal, token: str, expires_at: float) -> None:
         """Note a new token of the same user."""
         self.principal = principal
         self.token = token
-        self._expires_at = expires_at + self._context.settings.expiry_grace_seconds
+        self._expires_at = expires_at + self._context.settings.expiry_grace.total_seconds()
         self._context.wheel.schedule(self, self._expires_at)
 
     def keep_present(self) -> None:
         """Renew presence from now on, the first time after a random part of the interval."""
         if not self._presence_at:
-            interval = self._context.settings.presence_refresh_seconds
+            interval = self._context.settings.presence_refresh.total_seconds()
             self._presence_at = self._context.clock() + interval * self._context.random.uniform(0.1, 1.0)
             self._context.wheel.schedule(self, self._presence_at)
 
@@ -258,14 +187,14 @@ class Session:
             return 0.0
         settings = self._context.settings
         if self._ping_at and now >= self._ping_at:
-            self._ping_at = now + settings.ping_interval_seconds
-            self._pong_by = now + settings.pong_timeout_seconds
+            self._ping_at = now + settings.ping_interval.total_seconds()
+            self._pong_by = now + settings.pong_timeout.total_seconds()
             self.send(_PINGS[self.codec.is_text])
         if self._presence_at and now >= self._presence_at:
-            self._presence_at = now + settings.presence_refresh_seconds
+            self._presence_at = now + settings.presence_refresh.total_seconds()
             self._context.handler.refresh_presence(self)
         blocked = self._connection.blocked_since()
-        blocked_until = blocked + settings.write_timeout_seconds if blocked else 0.0
+        blocked_until = blocked + settings.write_timeout.total_seconds() if blocked else 0.0
         deadlines = (self._stale_at, self._ping_at, self._pong_by, self._expires_at, self._presence_at, blocked_until)
         return min((deadline for deadline in deadlines if deadline), default=0.0)
 
@@ -277,13 +206,13 @@ class Session:
         if self._expires_at and now >= self._expires_at:
             return codes.CONNECTION_EXPIRED
         blocked = self._connection.blocked_since()
-        if blocked and now - blocked >= self._context.settings.write_timeout_seconds:
+        if blocked and now - blocked >= self._context.settings.write_timeout.total_seconds():
             return codes.SLOW
         return None
 
     def blocked(self) -> None:
         """Note that the peer takes too little: look again when its time is over."""
-        self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout_seconds)
+        self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout.total_seconds())
 
     def end(self, disconnect: Disconnect) -> None:
         """Close the connection; what is queued goes out first, except to a slow client."""
@@ -309,7 +238,8 @@ class Session:
     @property
     def is_expired(self) -> bool:
         """Whether its token is past its time: it lives on for the grace, for a new one to come."""
-        return bool(self._expires_at) and self._context.clock() >= self._expires_at - self._context.settings.expiry_grace_seconds
+        grace = self._context.settings.expiry_grace.total_seconds()
+        return bool(self._expires_at) and self._context.clock() >= self._expires_at - grace
 
     def ttl_s(self, expires_at: float) -> int:
         """Return whole seconds until a time on the session's clock, at least 1."""

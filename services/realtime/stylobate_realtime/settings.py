@@ -1,5 +1,6 @@
 """Settings of the realtime service; `STYLOBATE_REALTIME_<FIELD>` in the environment."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import Field, model_validator
@@ -18,17 +19,17 @@ class RealtimeSettings(Settings):
     """
     trusted_proxies: tuple[str, ...] = ()
     """Networks such as `10.0.0.0/8` whose `X-Forwarded-For` is believed."""
-    stale_after_seconds: float = Field(10, gt=0)
+    stale_after: timedelta = Field(timedelta(seconds=10), gt=timedelta(0))
     """A socket that has not connected by then is closed."""
-    ping_interval_seconds: int = Field(25, ge=1)
-    """Between two pings to a client."""
-    pong_timeout_seconds: float = Field(8, gt=0)
+    ping_interval: timedelta = Field(timedelta(seconds=25), ge=timedelta(seconds=1))
+    """Between two pings to a client; whole seconds."""
+    pong_timeout: timedelta = Field(timedelta(seconds=8), gt=timedelta(0))
     """A client that has not answered a ping by then is closed."""
-    expiry_grace_seconds: float = Field(25, ge=0)
+    expiry_grace: timedelta = Field(timedelta(seconds=25), ge=timedelta(0))
     """How long a connection outlives its token, for the client to bring a new one."""
-    presence_refresh_seconds: float = Field(27, gt=0)
+    presence_refresh: timedelta = Field(timedelta(seconds=27), gt=timedelta(0))
     """How often a connection renews its entries."""
-    presence_ttl_seconds: float = Field(60, gt=0)
+    presence_ttl: timedelta = Field(timedelta(seconds=60), gt=timedelta(0))
     """When the entries of a process that died vanish."""
     channels_per_connection: int = Field(128, gt=0)
     """Subscriptions of one connection."""
@@ -40,19 +41,21 @@ class RealtimeSettings(Settings):
     """A publication's payload may be this long."""
     queue_bytes: int = Field(1_048_576, ge=65_536)
     """A client that is behind by more is closed as slow."""
-    write_timeout_seconds: float = Field(1, gt=0)
+    write_timeout: timedelta = Field(timedelta(seconds=1), gt=timedelta(0))
     """A client that takes nothing for so long while more than 64 KiB wait for it is closed as slow."""
-    close_timeout_seconds: float = Field(5, gt=0)
+    close_timeout: timedelta = Field(timedelta(seconds=5), gt=timedelta(0))
     """How long a closed client may take to answer the close."""
-    broker_timeout_seconds: float = Field(2, gt=0)
+    broker_timeout: timedelta = Field(timedelta(seconds=2), gt=timedelta(0))
     """How long a subscription may wait for the broker."""
-    drain_seconds: float = Field(5, ge=0)
+    drain: timedelta = Field(timedelta(seconds=5), ge=timedelta(0))
     """At shutdown the closes are spread over at most this, 500 a second."""
 
     @model_validator(mode="after")
     def _check_timers(self) -> "RealtimeSettings":
-        if self.pong_timeout_seconds >= self.ping_interval_seconds:
-            raise ValueError("pong_timeout_seconds must be less than ping_interval_seconds")
-        if self.presence_refresh_seconds >= self.presence_ttl_seconds:
-            raise ValueError("presence_refresh_seconds must be less than presence_ttl_seconds")
+        if self.ping_interval % timedelta(seconds=1):
+            raise ValueError("ping_interval must be whole seconds")
+        if self.pong_timeout >= self.ping_interval:
+            raise ValueError("pong_timeout must be less than ping_interval")
+        if self.presence_refresh >= self.presence_ttl:
+            raise ValueError("presence_refresh must be less than presence_ttl")
         return self

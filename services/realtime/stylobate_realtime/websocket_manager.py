@@ -32,7 +32,8 @@ from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
-from stylobate_realtime.session import Connection, Session, SessionContext
+from stylobate_realtime.session import Session
+from stylobate_realtime.session_context import Connection, SessionContext
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.subscription import topic_of
 from stylobate_realtime.timers import TimerWheel
@@ -128,7 +129,7 @@ class WebSocketManager:
 
     def retire(self, session: Session) -> None:
         """Close a session because this process stops: some time within the drain, so that not all come back at once."""
-        spread = min(self.settings.drain_seconds, len(self._sessions) / _CLOSES_PER_S)
+        spread = min(self.settings.drain.total_seconds(), len(self._sessions) / _CLOSES_PER_S)
         self._loop.call_later(self._chance.uniform(0, spread), session.end, codes.SHUTDOWN)
 
     # what sessions ask

@@ -1,8 +1,9 @@
 """Deadlines on the wheel: stale, ping and pong, expiry and refresh, presence, slow readers."""
 
 import time
+from datetime import timedelta
 
-from stylobate_realtime.session import State
+from stylobate_realtime.session_context import State
 from stylobate_realtime.timers import TimerWheel
 
 
@@ -127,7 +128,7 @@ async def test_reader_that_takes_nothing_is_dropped(stage):
 
 async def test_shutdown_is_spread(staged):
     """At shutdown every session is closed with 3001 within the drain."""
-    stage = staged(drain_seconds=0.05)
+    stage = staged(drain=timedelta(seconds=0.05))
     talks = [await stage.connected(f"user-{n}") for n in range(60)]
     for talk in talks:
         stage.manager.retire(talk.session)

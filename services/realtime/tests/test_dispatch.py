@@ -6,7 +6,7 @@ import json
 import pytest
 from stylobate_realtime import codes
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
-from stylobate_realtime.session import State
+from stylobate_realtime.session_context import State
 
 
 def _codes(messages):

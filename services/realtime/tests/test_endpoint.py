@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -156,7 +157,7 @@ async def test_broken_frames_close_with_their_code(serve):
 
 async def test_server_does_not_wait_for_ever_for_a_close(serve):
     """A peer that never answers the close frame is dropped after the close timeout."""
-    async with serve(close_timeout_seconds=0.05) as node, _dial(node) as peer:
+    async with serve(close_timeout=timedelta(seconds=0.05)) as node, _dial(node) as peer:
         await peer.upgrade()
         peer.say({"id": 1, "connect": {"token": "junk"}})
         assert await peer.closed() == 3500
@@ -165,7 +166,7 @@ async def test_server_does_not_wait_for_ever_for_a_close(serve):
 
 async def test_stale_socket_is_closed_in_real_time(serve):
     """A socket that never connects is closed with 3502 by the running timers."""
-    async with serve(stale_after_seconds=0.5) as node, _dial(node) as peer:
+    async with serve(stale_after=timedelta(seconds=0.5)) as node, _dial(node) as peer:
         await peer.upgrade()
         assert await peer.closed() == 3502
 

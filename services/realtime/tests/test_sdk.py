@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import centrifuge
@@ -163,9 +164,9 @@ async def test_token_is_refreshed_while_connected(platform, serve, connect):
     async def get_token() -> str:
         return platform.auth.token("ann", ttl=600)
 
-    async with serve(expiry_grace_seconds=0.5) as node:
-        ann = await connect(node.url, platform.auth.token("ann", ttl=1.2), get_token=get_token)
-        await asyncio.sleep(4)  # longer than token and grace: time itself is what is tested
+    async with serve(expiry_grace=timedelta(seconds=2)) as node:
+        ann = await connect(node.url, platform.auth.token("ann", ttl=1), get_token=get_token)
+        await asyncio.sleep(4.5)  # longer than token and grace: time itself is what is tested
         assert ann.client.state is centrifuge.ClientState.CONNECTED
         assert len(ann.watch.of("connecting")) == 1
 
@@ -185,7 +186,7 @@ async def test_restart_of_the_server_is_survived(platform, serve, connect, proto
 
 async def test_pings_keep_the_connection(platform, serve, connect, protobuf):
     """The SDK answers pings and stays; it is not closed for a missing pong."""
-    async with serve(ping_interval_seconds=1, pong_timeout_seconds=0.5) as node:
+    async with serve(ping_interval=timedelta(seconds=1), pong_timeout=timedelta(seconds=0.5)) as node:
         ann = await connect(node.url, platform.auth.token("ann"), use_protobuf=protobuf)
         assert ann.client._ping_interval == 1
         await asyncio.sleep(3.5)  # two pings and their deadlines: time itself is what is tested

@@ -1,0 +1,82 @@
+"""What a session is given: its socket, who carries out its commands, what all sessions of a node share."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from stylobate_realtime.codes import Disconnect
+from stylobate_realtime.outgoing import Outgoing
+from stylobate_realtime.protocol.messages import Command
+from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.timers import TimerWheel
+
+if TYPE_CHECKING:
+    from stylobate_realtime.session import Session
+
+
+class State(Enum):
+    """How far a session is."""
+
+    NEW = "new"
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    """Its connect was answered with an error: the next command, or the stale deadline, closes it."""
+    CLOSED = "closed"
+
+
+class Connection(Protocol):
+    """What a session needs of its socket."""
+
+    def write(self, data: bytes) -> bool:
+        """Write frames; False when the peer is too far behind."""
+        ...
+
+    def blocked_since(self) -> float:
+        """Return the time since which the peer takes too little; 0: it keeps up."""
+        ...
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Close after what was written."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection and what it has not taken."""
+        ...
+
+    def set_reading(self, reading: bool) -> None:
+        """Stop or resume taking bytes from the peer."""
+        ...
+
+
+class Handler(Protocol):
+    """Carries out commands; see ``commands.Commands``."""
+
+    async def run(self, session: "Session", command: Command) -> None:
+        """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
+        ...
+
+    def closed(self, session: "Session") -> None:
+        """Clear up behind the session. Called once, whatever ended it."""
+        ...
+
+    def refresh_presence(self, session: "Session") -> None:
+        """Renew the session's presence entries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What all sessions of a node share."""
+
+    settings: RealtimeSettings
+    handler: Handler
+    outgoing: Outgoing
+    wheel: TimerWheel
+    loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
+    """Seconds, monotonic: deadlines."""
+    random: random.Random
+    """Spreads first pings and refreshes."""
