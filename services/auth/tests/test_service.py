@@ -1,0 +1,242 @@
+"""The whole service as ``main.py`` builds it, called through the local channel, on real servers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from stylobate.api.auth.v1 import access_service_pb2 as access
+from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import token_service_pb2 as token
+from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
+from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from stylobate.app import Host, HostSettings, Placement
+from stylobate.config import Sources
+from stylobate.errors import StylobateError
+from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate_auth.main import SPEC
+
+PASSWORD = "correct horse battery staple"
+NOWHERE = "unix:///nonexistent/redis.sock"
+
+
+class Service:
+    """A running auth with stubs on a service's channel; ``as_user`` adds a bearer token."""
+
+    def __init__(self, host: Host, caller: ServiceIdentity) -> None:
+        channel = host.channel("auth", caller)
+        self.host = host
+        self.accounts: Any = AuthServiceStub(channel)
+        self.tokens: Any = TokenServiceStub(channel)
+        self.access: Any = AccessServiceStub(channel)
+
+    async def login(self, email: str = "ada@example.com") -> Any:
+        """Register and log in."""
+        await self.accounts.RegisterUser(auth.RegisterUserRequest(email=email, password=PASSWORD, display_name="Ada"))
+        return await self.accounts.LoginUser(auth.LoginUserRequest(email=email, password=PASSWORD))
+
+
+def _bearer(tokens: Any) -> dict[str, Any]:
+    return {"metadata": (("authorization", f"Bearer {tokens.access_token}"),)}
+
+
+@asynccontextmanager
+async def _service(folder: Path, database_url: str, redis_url: str, **environ: str) -> AsyncIterator[Service]:
+    keys = folder / "identity"
+    generate_service_keys(keys)
+    values = {
+        "STYLOBATE_DATABASE_URL": database_url,
+        "STYLOBATE_REDIS_URL": redis_url,
+        "STYLOBATE_IDENTITY_FOLDER": str(keys),
+        "STYLOBATE_AUTH_SIGNING_KEY": "k" * 40,
+        "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8",
+        "STYLOBATE_MODULES": str(folder / "modules"),
+        "STYLOBATE_DRAIN_WAIT": "0s",
+        "STYLOBATE_DRAIN_GRACE": "1s",
+    } | environ
+    (folder / "modules").mkdir(exist_ok=True)
+    sources = Sources(environ=values, folders=())
+    placement = Placement(services=("auth",))
+    async with Host.open({"auth": SPEC}, placement, HostSettings.load(sources), sources) as host:
+        yield Service(host, ServiceIdentity.load("gateway", keys / "gateway.pem", keys))
+
+
+@pytest.fixture
+async def empty_database(databases: Any) -> AsyncIterator[str]:
+    """Return the address of a database that the service migrates itself."""
+    async with databases.fresh("auth") as url:
+        yield url
+
+
+@pytest.fixture
+async def service(tmp_path: Path, empty_database: str, redis_url: str) -> AsyncIterator[Service]:
+    """Return the service on an empty database."""
+    async with _service(tmp_path, empty_database, redis_url) as service:
+        yield service
+
+
+async def _reason(call: Any) -> str:
+    try:
+        await call
+    except StylobateError as error:
+        return error.reason
+    return ""
+
+
+async def _seconds_until(refused: str, call: Callable[[], Any]) -> float:
+    started = monotonic()
+    async with asyncio.timeout(5):
+        while await _reason(call()) != refused:
+            await asyncio.sleep(0.01)
+    return monotonic() - started
+
+
+async def test_the_life_of_a_session(service: Service) -> None:
+    """Register, log in, ask who I am, refresh, log out; afterwards both tokens are refused, within a second."""
+    login = await service.login()
+    assert (login.user.email, list(login.user.roles)) == ("ada@example.com", ["user"])
+    assert login.tokens.expires_in.seconds == 600
+    me = await service.accounts.GetMe(auth.GetMeRequest(), **_bearer(login.tokens))
+    assert me.user == login.user
+    request = auth.RefreshSessionRequest(refresh_token=login.tokens.refresh_token)
+    refreshed = await service.accounts.RefreshSession(request)
+    assert refreshed.user == login.user
+    await service.accounts.LogoutSession(auth.LogoutSessionRequest(), **_bearer(refreshed.tokens))
+    for tokens in (login.tokens, refreshed.tokens):
+        took = await _seconds_until("TOKEN_REVOKED", lambda t=tokens: service.accounts.GetMe(auth.GetMeRequest(), **_bearer(t)))
+        assert took < 1
+    request = auth.RefreshSessionRequest(refresh_token=refreshed.tokens.refresh_token)
+    assert await _reason(service.accounts.RefreshSession(request)) == "AUTH_REFRESH_INVALID"
+
+
+async def test_reuse_of_a_refresh_token_ends_the_session_everywhere(service: Service) -> None:
+    """The access token that the thief got is refused within a second of the second use."""
+    login = await service.login()
+    request = auth.RefreshSessionRequest(refresh_token=login.tokens.refresh_token)
+    refreshed = await service.accounts.RefreshSession(request)
+    assert await _reason(service.accounts.RefreshSession(request)) == "AUTH_REFRESH_REUSED"
+    me = auth.GetMeRequest()
+    assert await _seconds_until("TOKEN_REVOKED", lambda: service.accounts.GetMe(me, **_bearer(refreshed.tokens))) < 1
+
+
+async def test_errors_cross_the_border_whole(service: Service) -> None:
+    """Reason, code and findings arrive at the caller."""
+    await service.login()
+    again = auth.RegisterUserRequest(email="ADA@example.com", password=PASSWORD)
+    assert await _reason(service.accounts.RegisterUser(again)) == "AUTH_EMAIL_TAKEN"
+    wrong = auth.LoginUserRequest(email="ada@example.com", password="wrong password")
+    assert await _reason(service.accounts.LoginUser(wrong)) == "AUTH_INVALID_CREDENTIALS"
+    with pytest.raises(StylobateError) as refused:
+        await service.accounts.RegisterUser(auth.RegisterUserRequest(email="junk", password="x"))
+    assert refused.value.reason == "AUTH_INVALID_INPUT"
+    assert [violation.pointer for violation in refused.value.violations] == ["/email", "/password"]
+    assert await _reason(service.accounts.GetMe(auth.GetMeRequest())) == "UNAUTHENTICATED"
+
+
+async def test_methods_are_as_open_as_they_say(service: Service) -> None:
+    """What is for services refuses a user; who I am wants a user; keys are for all."""
+    login = await service.login()
+    user = Service.__new__(Service)
+    nobody = service.host._local
+    user.tokens, user.accounts = TokenServiceStub(nobody), AuthServiceStub(nobody)
+    assert (await user.tokens.GetJwks(token.GetJwksRequest())).jwks
+    with pytest.raises(Exception, match="PERMISSION_DENIED"):
+        await user.tokens.ListRevocations(token.ListRevocationsRequest(), **_bearer(login.tokens))
+    with pytest.raises(Exception, match="UNAUTHENTICATED"):
+        await user.accounts.CreateUser(auth.CreateUserRequest(email="x@example.com", password=PASSWORD))
+    with pytest.raises(Exception, match="PERMISSION_DENIED"):
+        request = auth.CreateUserRequest(email="x@example.com", password=PASSWORD)
+        await user.accounts.CreateUser(request, **_bearer(login.tokens))
+
+
+async def test_a_service_creates_an_administrator_who_may_everything(service: Service) -> None:
+    """The first account with rights comes from the command line; access checks know it at once."""
+    request = auth.CreateUserRequest(email="root@example.com", password=PASSWORD, roles=["admin"])
+    admin = (await service.accounts.CreateUser(request)).user
+    assert list(admin.roles) == ["admin", "user"]
+    user = (await service.login()).user
+    checks = [access.AccessCheck(subject=who.id, permission="any:thing") for who in (admin, user)]
+    answer = await service.access.CheckAccess(access.CheckAccessRequest(checks=checks))
+    assert list(answer.allowed) == [True, False]
+
+
+async def test_the_stream_begins_with_the_list(service: Service) -> None:
+    """A process that starts after a logout is told of it first."""
+    login = await service.login()
+    await service.accounts.LogoutSession(auth.LogoutSessionRequest(), **_bearer(login.tokens))
+    call = service.tokens.WatchRevocations(token.WatchRevocationsRequest())
+    async with asyncio.timeout(5):
+        first = await anext(aiter(call))
+    call.cancel()
+    (entry,) = first.revocations
+    assert (first.complete, entry.kind, entry.tenant) == (True, token.REVOCATION_KIND_SESSION, "default")
+
+
+async def test_two_processes_tell_each_other(tmp_path: Path, empty_database: str, redis_url: str) -> None:
+    """A logout in one auth process reaches tokens verified by the other within a second."""
+    async with (
+        _service(tmp_path, empty_database, redis_url) as one,
+        _service(tmp_path, empty_database, redis_url) as other,
+    ):
+        login = await one.login()
+        await other.accounts.GetMe(auth.GetMeRequest(), **_bearer(login.tokens))
+        await one.accounts.LogoutSession(auth.LogoutSessionRequest(), **_bearer(login.tokens))
+        verifier = other.host.verifier
+        started = monotonic()
+        while await _reason(verifier.verify(login.tokens.access_token)) != "TOKEN_REVOKED":
+            assert monotonic() - started < 1
+            await asyncio.sleep(0.005)
+
+
+async def test_redis_is_not_needed(tmp_path: Path, empty_database: str) -> None:
+    """Without Redis everything works: register, login, refresh, logout, revocation."""
+    async with _service(tmp_path, empty_database, NOWHERE) as service:
+        login = await service.login()
+        await service.accounts.GetMe(auth.GetMeRequest(), **_bearer(login.tokens))
+        request = auth.RefreshSessionRequest(refresh_token=login.tokens.refresh_token)
+        refreshed = await service.accounts.RefreshSession(request)
+        await service.accounts.LogoutSession(auth.LogoutSessionRequest(), **_bearer(refreshed.tokens))
+        call = lambda: service.accounts.GetMe(auth.GetMeRequest(), **_bearer(refreshed.tokens))  # noqa: E731  one use
+        assert await _seconds_until("TOKEN_REVOKED", call) < 1
+
+
+async def test_without_the_database_tokens_still_verify(tmp_path: Path, redis_url: str) -> None:
+    """Register, login, refresh say DATABASE_UNAVAILABLE; a verified token holds; all is well when it is back."""
+    run = run_folder(tmp_path)
+    server = EmbeddedPostgres(tmp_path / "data", run, options={"fsync": "off"})
+    await server.start()
+    await server.ready()
+    try:
+        async with _service(tmp_path, server.url, redis_url) as service:
+            login = await service.login()
+            await server.stop()
+            new = auth.RegisterUserRequest(email="new@example.com", password=PASSWORD)
+            old = auth.LoginUserRequest(email="ada@example.com", password=PASSWORD)
+            refresh = auth.RefreshSessionRequest(refresh_token=login.tokens.refresh_token)
+            for call in (
+                service.accounts.RegisterUser(new),
+                service.accounts.LoginUser(old),
+                service.accounts.RefreshSession(refresh),
+            ):
+                assert await _reason(call) == "DATABASE_UNAVAILABLE"
+            assert (await service.host.verifier.verify(login.tokens.access_token)).id == login.user.id
+            await server.start()
+            await server.ready()
+            async with asyncio.timeout(10):
+                while await _reason(service.accounts.LoginUser(old)):
+                    await asyncio.sleep(0.05)
+            assert (await service.accounts.RefreshSession(refresh)).tokens.refresh_token
+    finally:
+        await server.stop()
+
+
+async def test_registration_is_closed_outside_development(tmp_path: Path, empty_database: str, redis_url: str) -> None:
+    """In production nobody registers unless somebody said so; existing accounts log in."""
+    async with _service(tmp_path, empty_database, redis_url, STYLOBATE_AUTH_REGISTRATION="closed") as service:
+        request = auth.RegisterUserRequest(email="ada@example.com", password=PASSWORD)
+        assert await _reason(service.accounts.RegisterUser(request)) == "REGISTRATION_CLOSED"
