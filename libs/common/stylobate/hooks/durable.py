@@ -1,7 +1,7 @@
 """The durable hooks of a service: registered with each log, then run under a lease per log."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import grpc.aio
@@ -40,6 +40,7 @@ class DurableHooks:
         database: DatabaseManager,
         leases: LeaseManager,
         channel: Callable[[str], grpc.aio.Channel],
+        retries: Callable[[], Iterator[float]],
     ) -> None:
         self._by_source: dict[str, list[Hook]] = {}
         for hook in hooks:
@@ -48,6 +49,7 @@ class DurableHooks:
         self._store = HookStore(database)
         self._leases = leases
         self._channel = channel
+        self._retries = retries
         self._readers: dict[str, list[Reader]] = {}
         self._unregistered = set(self._by_source)
         self._ready = asyncio.Event()
@@ -121,6 +123,7 @@ class DurableHooks:
                 channel=self._channel(source),
                 store=self._store,
                 mover=moves,
+                retries=self._retries,
             )
             for hook in hooks
             if hook.name in progress

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
@@ -35,7 +35,16 @@ class Mover(Protocol):
 class Lane:
     """Runs a hook's events of one partition: first the run, then the move of the position (at least once)."""
 
-    def __init__(self, hook: Hook, place: Place, progress: Progress, store: HookStore, mover: Mover) -> None:
+    def __init__(
+        self,
+        hook: Hook,
+        place: Place,
+        progress: Progress,
+        *,
+        store: HookStore,
+        mover: Mover,
+        retries: Callable[[], Iterator[float]],
+    ) -> None:
         self.place = place
         self.number = progress.number
         """The position as stored."""
@@ -49,6 +58,7 @@ class Lane:
         self._is_waiting = False
         self._store = store
         self._mover = mover
+        self._retries = retries
         self._events: deque[LoggedEvent] = deque()
         runs = counter("hook_runs", "Runs of durable hooks, by how they ended.", ("hook", "outcome"))
         self._counts = {outcome: runs.labels(hook.name, outcome) for outcome in ("done", "failed", "unavailable", "dead")}
@@ -91,7 +101,7 @@ class Lane:
             self.number = max(self.number, number)
 
     async def _deal_with(self, logged: LoggedEvent) -> None:
-        outages, failures = backoff(initial=0.05, maximum=1.0), backoff()
+        outages, failures = backoff(initial=0.05, maximum=1.0), self._retries()
         while (error := await self._attempt(logged)) is not None:
             if isinstance(error, StylobateError) and error.code is grpc.StatusCode.UNAVAILABLE:
                 self._wait_for(logged, error)

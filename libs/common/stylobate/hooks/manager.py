@@ -1,19 +1,20 @@
 """HooksManager: code that reacts to events, durably or live."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import grpc.aio
 
 from stylobate.database import DatabaseManager
-from stylobate.health import Health
+from stylobate.health import Health, Status
 from stylobate.hooks.durable import DurableHooks
 from stylobate.hooks.hook import Callback, Delivery, Hook, sources_of
 from stylobate.hooks.live import LiveHooks
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventPattern
 from stylobate.redis import RedisManager
+from stylobate.resilience import backoff
 
 _TIMEOUT = timedelta(seconds=30)
 
@@ -33,16 +34,19 @@ class HooksManager:
         database: DatabaseManager | None = None,
         leases: LeaseManager | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
+        retries: Callable[[], Iterator[float]] = backoff,
     ) -> None:
-        """Keep the parts. The last three are needed by ``one`` hooks only.
+        """Keep the parts. The database, leases and channels are needed by ``one`` hooks only.
 
         :param database: has the migration set ``hooks``.
         :param channel: gives the channel to a service, such as ``app.channel``.
+        :param retries: gives the pauses, in seconds, between the attempts of one event.
         """
         self._redis = redis
         self._database = database
         self._leases = leases
         self._channel = channel
+        self._retries = retries
         self._hooks: dict[str, Hook] = {}
         self._durable: DurableHooks | None = None
         self._live: LiveHooks | None = None
@@ -87,7 +91,7 @@ class HooksManager:
         durable = [hook for hook in self._hooks.values() if hook.delivery == "one"]
         live = [hook for hook in self._hooks.values() if hook.delivery == "each"]
         if durable and self._database is not None and self._leases is not None and self._channel is not None:
-            self._durable = DurableHooks(durable, self._database, self._leases, self._channel)
+            self._durable = DurableHooks(durable, self._database, self._leases, self._channel, self._retries)
         if live:
             self._live = LiveHooks(self._redis, live)
         self._begun.set()
@@ -106,4 +110,8 @@ class HooksManager:
 
     async def health(self) -> Health:
         """Tell how far behind the durable hooks of this process are; unhealthy until all are registered with their logs."""
-        return Health() if self._durable is None else await self._durable.health()
+        if self._durable is not None:
+            return await self._durable.health()
+        if self._begun.is_set() or all(hook.delivery == "each" for hook in self._hooks.values()):
+            return Health()
+        return Health(Status.UNHEALTHY, "hooks do not run yet")

@@ -1,7 +1,7 @@
 """One durable hook on one log: the stream of its events, dealt out to a lane per partition."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from time import monotonic
 
@@ -42,13 +42,14 @@ class Reader:
         channel: grpc.aio.Channel,
         store: HookStore,
         mover: Mover,
+        retries: Callable[[], Iterator[float]],
     ) -> None:
         self.hook = hook
         self._source = source
         self._events = EventServiceStub(channel)
         self._store = store
         self._lanes = {
-            partition: Lane(hook, Place(hook.name, source, partition, token), found, store, mover)
+            partition: Lane(hook, Place(hook.name, source, partition, token), found, store=store, mover=mover, retries=retries)
             for partition, found in sorted(progress.items())
         }
         self._passed = {partition: found.number for partition, found in progress.items()}

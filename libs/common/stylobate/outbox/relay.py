@@ -114,7 +114,7 @@ class Relay:
                 if self._retention is not None:
                     group.create_task(self._prune(self._retention))
         finally:
-            self._is_leading = False
+            self._is_leading, self._fault = False, ""
 
     async def _number(self, lease: Lease) -> None:
         pauses = backoff(maximum=1.0)

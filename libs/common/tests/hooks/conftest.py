@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import grpc.aio
@@ -42,6 +42,13 @@ async def running(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+def registered(servicer: EventServicer) -> Servicers:
+    """Return the servicers of a process that serves nothing else."""
+    servicers = Servicers([ErrorsInterceptor()])
+    servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+    return servicers
+
+
 @dataclass
 class Source:
     """The service `state`: an outbox, its relay, its EventService behind a channel."""
@@ -50,6 +57,7 @@ class Source:
     outbox: Outbox
     log: EventLog
     relay: Relay
+    servicers: Servicers
     server: LocalServer
     channel: grpc.aio.Channel
 
@@ -70,14 +78,34 @@ async def source(database_for: DatabaseFor, redis: RedisManager) -> AsyncIterato
     log = EventLog(database, "state")
     async with EventServicer.open(redis, [log]) as servicer:
         relay = Relay(database, LeaseManager(database, "state-1", TTL), redis, "state", on_numbered=servicer.notify)
-        servicers = Servicers([ErrorsInterceptor()])
-        servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+        servicers = registered(servicer)
         server = LocalServer(servicers)
         await server.start()
         channel = CallerChannel(LocalChannel(server), Outgoing(None))
         async with running(relay.run):
-            yield Source(database, Outbox(database, "state"), log, relay, server, channel)
+            yield Source(database, Outbox(database, "state"), log, relay, servicers, server, channel)
         await server.stop()
+
+
+@pytest.fixture
+def served() -> Callable[..., Any]:
+    """Give a way to serve the log of a database: a context manager that gives the channel to it."""
+
+    @asynccontextmanager
+    async def serve(database: DatabaseManager, redis: RedisManager) -> AsyncIterator[grpc.aio.Channel]:
+        async with EventServicer.open(redis, [EventLog(database, "state")]) as servicer:
+            server = LocalServer(registered(servicer))
+            await server.start()
+            yield CallerChannel(LocalChannel(server), Outgoing(None))
+            await server.stop()
+
+    return serve
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Any]:
+    """Give :func:`until`."""
+    return until
 
 
 @pytest.fixture
@@ -94,9 +122,9 @@ def manager(database: DatabaseManager, redis: RedisManager, source: Source) -> C
     """Give a maker of HooksManagers: each is another process of the service that reacts."""
     numbers = count(1)
 
-    def make(over: DatabaseManager = database) -> HooksManager:
+    def make(over: DatabaseManager = database, channel: grpc.aio.Channel = source.channel) -> HooksManager:
         leases = LeaseManager(over, f"actions-{next(numbers)}", TTL)
-        return HooksManager(redis, database=over, leases=leases, channel=lambda _source: source.channel)
+        return HooksManager(redis, database=over, leases=leases, channel=lambda _: channel, retries=lambda: repeat(0.001))
 
     return make
 

@@ -121,10 +121,9 @@ async def test_tenants_reach_the_hook_as_they_are(manager: Manager, start: Any, 
 
 
 async def test_failing_event_is_tried_again_then_a_dead_letter(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, start: Any, source: Any, database: DatabaseManager
 ) -> None:
     """An event that keeps failing is tried eight times, then put aside with its error, and the subject goes on."""
-    monkeypatch.setattr("stylobate.hooks.lane.backoff", lambda **_: iter(lambda: 0.001, None))
     attempts, heard = Counter[str](), Heard()
 
     async def fails_on_bad(event: Event) -> None:
@@ -204,9 +203,7 @@ async def test_stuck_subject_holds_up_its_partition_only(manager: Manager, start
     assert heard.by_subject()["stuck"] == [event.id for event in (*stuck, *more)]
 
 
-async def test_run_that_takes_too_long_has_failed(
-    manager: Manager, start: Any, source: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_run_that_takes_too_long_has_failed(manager: Manager, start: Any, source: Any) -> None:
     """A run past its timeout counts as a failed attempt and is made again."""
     calls, heard = 0, Heard()
 
