@@ -1,0 +1,124 @@
+"""Passwords, users, databases and TLS, against a real server behind a TLS-terminating proxy."""
+
+import asyncio
+import datetime as dt
+import ssl
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from stylobate.errors import RedisUnavailableError
+from stylobate.health import Status
+from stylobate.launcher.embedded import EmbeddedValkey, run_folder
+from stylobate.redis import RedisManager
+
+
+@pytest.fixture
+async def server(tmp_path):
+    """Give a server that asks for a password and has a user of its own."""
+    server = EmbeddedValkey(tmp_path / "valkey", run_folder(tmp_path), options={"requirepass": "s3cret"})
+    await server.start()
+    await server.ready()
+    async with RedisManager.open(f"unix://:s3cret@{server.socket}") as manager:
+        await manager.call("ACL", "SETUSER", "shop", "on", ">pw@", "~shop:*", "&*", "+@all")
+    yield server
+    await server.stop()
+
+
+async def test_passwords_users_and_databases_count_for_every_way_in(server):
+    """Commands, the redis-py client and subscriptions are let in alike, into the database of the URL."""
+    heard = asyncio.Queue()
+    async with (
+        RedisManager.open(f"unix://shop:pw%40@{server.socket}?db=2") as user,
+        RedisManager.open(f"unix://:s3cret@{server.socket}?db=2") as administrator,
+    ):
+        await user.subscribe(["x"], lambda _, payload: heard.put_nowait(payload))
+        await user.call("SET", "shop:a", "1")
+        assert await user.client.get("shop:a") == await administrator.call("GET", "shop:a") == b"1"
+        assert await administrator.publish("x", b"hello") == 1
+        assert await heard.get() == b"hello"
+        async with RedisManager.open(f"unix://:s3cret@{server.socket}") as other:
+            assert await other.call("GET", "shop:a") is None
+
+
+async def test_a_wrong_password_is_told_and_not_shown(server):
+    """The server is unavailable to us, health says why, and the password stands nowhere."""
+    async with RedisManager.open(f"unix://:wr0ng@{server.socket}") as manager:
+        for call in (manager.call("PING"), manager.client.ping()):
+            with pytest.raises(RedisUnavailableError):
+                await call
+        health = await manager.health()
+    assert health.status is Status.DEGRADED
+    assert "WRONGPASS" in health.details
+    assert "wr0ng" not in health.details
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Give the files of a key and a certificate for 127.0.0.1 that signed itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "valkey")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
+    key_text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(key_text)
+    return folder
+
+
+@asynccontextmanager
+async def _tls_in_front_of(socket, certificate):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+
+    async def pipe(reader, writer):
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # the other side went away
+        finally:
+            writer.close()
+
+    async def accept(reader, writer):
+        inner_reader, inner_writer = await asyncio.open_unix_connection(str(socket))
+        await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    async with listener:
+        yield listener.sockets[0].getsockname()[1]
+
+
+async def test_tls_is_verified_and_used_on_every_connection(server, certificate):
+    """With the right authority all ways in work; without it the server is not trusted."""
+    heard = asyncio.Queue()
+    async with _tls_in_front_of(server.socket, certificate) as port:
+        url = f"rediss://:s3cret@127.0.0.1:{port}/1"
+        async with RedisManager.open(f"{url}?ssl_ca_certs={certificate / 'cert.pem'}") as manager:
+            await manager.subscribe(["x"], lambda _, payload: heard.put_nowait(payload))
+            assert await manager.call("SET", "a", "1") == b"OK"
+            assert await manager.client.get("a") == b"1"
+            assert await manager.publish("x", b"hello") == 1
+            assert await heard.get() == b"hello"
+        async with RedisManager.open(url) as stranger:
+            assert "CERTIFICATE_VERIFY_FAILED" in (await stranger.health()).details
+        async with RedisManager.open(f"{url}?ssl_cert_reqs=none") as trusting:
+            assert await trusting.call("GET", "a") == b"1"
