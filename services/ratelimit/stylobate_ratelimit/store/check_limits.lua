@@ -97,7 +97,7 @@ for g = 1, #groups do
   for check = 0, #indexes / width - 1 do
     local cost = costs and costs[check + 1] or 1
     local base = check * width
-    local wait, refused, kept, kept_full = -1, nil, 0, 0
+    local wait, refused, kept, kept_full = -math.huge, nil, 0, 0
     local least, tight, full = math.huge, 1, 0
 
     for j = 1, width do
