@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from stylobate.errors import StylobateError
-from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.logs import get_logger
 from stylobate.modules.context import HookContext, Platform
 from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
@@ -84,15 +84,18 @@ class HookRunner:
         return payload
 
     def _call(self, event: Event, caller: Call, deadline: float) -> Call:
-        act_for = "" if event.actor.startswith(_SERVICE_PREFIX) else event.actor
+        own_name = event.actor.startswith(_SERVICE_PREFIX)
+        act_for = "" if own_name else event.actor
         own = f"{_SERVICE_PREFIX}{self._service}"
+        known = Principal(PrincipalKind.SERVICE, own, tenant=event.tenant, via=self._service, act_for=act_for)
         return Call(
             request_id=caller.request_id,
             traceparent=caller.traceparent,
-            principal=Principal(PrincipalKind.SERVICE, own, tenant=event.tenant, via=self._service, act_for=act_for),
+            principal=known if event.actor else ANONYMOUS.with_via(self._service),  # nobody's event lends no rights
             deadline=deadline,
             hook_depth=max(caller.hook_depth, 1),  # whoever asks for a before-hook has counted it already
             act_for=act_for,
+            own_name=own_name,
         )
 
     async def _run(self, module: LoadedModule, name: str, method: HookMethod, event: Event, call: Call) -> Any:

@@ -3,12 +3,11 @@
 import re
 from time import perf_counter
 
-from stylobate.errors import StylobateError
+from stylobate.errors import StylobateError, TokenInvalidError
 from stylobate.identity import ANONYMOUS, Principal
 from stylobate.ids import new_id
 
 from stylobate_gateway.asgi import Headers, Scope
-from stylobate_gateway.errors import InvalidHeaderError
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 
@@ -72,12 +71,12 @@ class Exchange:
 
     @property
     def bearer(self) -> str:
-        """The bearer token, or empty. Raises InvalidHeaderError for another scheme."""
+        """The bearer token, or empty. Raises TokenInvalidError for another scheme."""
         if not self.authorization:
             return ""
         scheme, _, token = self.authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            raise InvalidHeaderError("Authorization must have the form `Bearer <access token>`.")
+            raise TokenInvalidError("Authorization must have the form `Bearer <access token>`.")
         return token.strip()
 
 

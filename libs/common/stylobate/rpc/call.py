@@ -11,6 +11,7 @@ SERVICE_TOKEN = "stylobate-service-token"  # noqa: S105  a metadata key
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 ACT_FOR = "stylobate-act-for"
+OWN_NAME = "stylobate-own-name"
 HOOK_DEPTH = "stylobate-hook-depth"
 
 MAX_HOOK_DEPTH = 3
@@ -33,6 +34,9 @@ class Call:
     """How many hooks this call is under."""
     act_for: str = ""
     """Passed on for work in a service's own name."""
+    own_name: bool = False
+    """Whether a service speaks for itself. A call without a bearer token that does not say so is an anonymous caller's: a
+    gateway that passes nobody's request on must not lend it the gateway's own rights."""
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     """Everything that came with the call, as it came: nothing in here is verified."""
 

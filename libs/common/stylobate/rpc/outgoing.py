@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call
+from stylobate.rpc.call import (
+    ACT_FOR,
+    AUTHORIZATION,
+    HOOK_DEPTH,
+    OWN_NAME,
+    REQUEST_ID,
+    SERVICE_TOKEN,
+    TRACEPARENT,
+    Call,
+)
 from stylobate.rpc.method import Metadata
+
+_IN_OWN_NAME = (OWN_NAME, "true")
 
 
 class OwnToken(Protocol):
@@ -17,7 +28,8 @@ class OwnToken(Protocol):
 class Outgoing:
     """Makes the metadata: this service's token, and what the call being served brought along.
 
-    That is the caller's bearer token, request id, trace, hook depth, and without a bearer token whom it acts for.
+    That is the caller's bearer token, request id, trace, hook depth, and without a bearer token whom it acts for. Outside of
+    any call the service speaks in its own name; inside of one only where that call does.
     """
 
     def __init__(self, identity: OwnToken | None) -> None:
@@ -30,7 +42,7 @@ class Outgoing:
         :param call: the call being served; None outside of any.
         :param explicit: wins over what stands here under the same key.
         """
-        made = self._own() if call is None else (*self._own(), *_of(call))
+        made = (*self._own(), _IN_OWN_NAME) if call is None else (*self._own(), *_of(call))
         if not explicit:
             return made
         given = tuple((key, value) for key, value in explicit)
@@ -52,6 +64,8 @@ def _of(call: Call) -> list[tuple[str, Any]]:
         pairs.append((AUTHORIZATION, call.authorization))
     elif call.act_for:
         pairs.append((ACT_FOR, call.act_for))
+    elif call.own_name:
+        pairs.append(_IN_OWN_NAME)
     if call.request_id:
         pairs.append((REQUEST_ID, call.request_id))
     if call.traceparent:

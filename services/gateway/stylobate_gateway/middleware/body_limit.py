@@ -20,17 +20,21 @@ class BodyLimit:
         if length >= 0:
             await self._inner(scope, receive, send)  # the server holds the client to the length it announced
             return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
+        # of unknown length: read here, since what reads it further in takes any exception for a malformed body
+        body = bytearray()
+        while True:
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
+            body += message.get("body", b"")
+            if len(body) > self._limit:
                 raise self._too_large()
-            return message
+            if not message.get("more_body"):
+                break
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        await self._inner(scope, counted, send)
+        async def replayed() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._inner(scope, replayed, send)
 
     def _too_large(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(f"The body may have at most {self._limit} bytes.")

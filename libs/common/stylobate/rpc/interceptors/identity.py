@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import grpc
 
 from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, MAX_HOOK_DEPTH, SERVICE_TOKEN, Call, current_call
+from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, MAX_HOOK_DEPTH, OWN_NAME, SERVICE_TOKEN, Call, current_call
 from stylobate.rpc.method import Behaviour, Context, Method
 
 _BEARER = "bearer "
@@ -44,8 +44,9 @@ class HookRecursionError(StylobateError):
 class IdentityInterceptor:
     """Fills principal, authorization, act_for and hook depth of the call.
 
-    No credential: anonymous. A service token alone: the service in its own name, for ``act_for`` where that is given. A
-    bearer token: its subject, and beside a service token ``via`` that service. ``act_for`` of anyone else counts for nothing.
+    A bearer token: its subject, and beside a service token ``via`` that service. A service token alone: the service for
+    ``act_for`` where that is given, the service itself where it says that it speaks in its own name, else an anonymous caller
+    ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing.
     """
 
     def __init__(self, users: UserTokens, services: ServiceTokens) -> None:
@@ -74,10 +75,8 @@ class IdentityInterceptor:
             if authorization:
                 await self._set_user(call, authorization, service)
             elif service:
-                act_for = metadata.get(ACT_FOR, "")
-                call.act_for = act_for if isinstance(act_for, str) else ""
-                call.principal = self._service(service, call.act_for)
-            elif access is not RpcAccess.OPTIONAL:
+                _set_service(call, service)
+            if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
                 raise UnauthenticatedError
             return await inner(data, context)
 
@@ -102,8 +101,15 @@ class IdentityInterceptor:
         self._through[token, service] = (principal, through)
         return through
 
-    def _service(self, name: str, act_for: str) -> Principal:
-        return Principal(kind=PrincipalKind.SERVICE, id=f"service:{name}", via=name, act_for=act_for)
+
+def _set_service(call: Call, name: str) -> None:
+    act_for = call.metadata.get(ACT_FOR, "")
+    call.act_for = act_for if isinstance(act_for, str) else ""
+    call.own_name = OWN_NAME in call.metadata
+    if call.act_for or call.own_name:
+        call.principal = Principal(kind=PrincipalKind.SERVICE, id=f"service:{name}", via=name, act_for=call.act_for)
+    else:
+        call.principal = ANONYMOUS.with_via(name)
 
 
 def _call(context: Context) -> Call:

@@ -44,7 +44,10 @@ class LocalUnaryCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         self.task = asyncio.Task(self._serve(behaviour, data), loop=loop, context=EmptyContext())
         self._server.live.add(self)
         if timeout is not None:
-            self._timer = loop.call_later(timeout, self._expire)
+            if timeout > 0:
+                self._timer = loop.call_later(timeout, self._expire)
+            else:
+                self._expire()
 
     async def _serve(self, behaviour: Behaviour, data: bytes) -> None:
         """Run the handler; whatever happens goes into the outcome, never into the task."""

@@ -48,7 +48,10 @@ class StreamExchange:
         self.task = asyncio.Task(self._serve(behaviour, data), loop=self.loop, context=EmptyContext())
         self._server.live.add(self)
         if timeout is not None:
-            self._timer = self.loop.call_later(timeout, self._expire)
+            if timeout > 0:
+                self._timer = self.loop.call_later(timeout, self._expire)
+            else:
+                self._expire()
 
     async def _serve(self, behaviour: Behaviour, data: bytes) -> None:
         context = self.context

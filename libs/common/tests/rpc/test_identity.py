@@ -1,0 +1,122 @@
+"""Who a call is from, by what it brings and how far the method is open."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
+from stylobate.identity.service_identity import ServiceIdentity, generate_service_keys
+from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
+from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor
+
+from .probe import Probe, Services, Users
+
+USER = ("authorization", "Bearer user:7")
+BAD_USER = ("authorization", "Bearer nobody")
+BASIC = ("authorization", "Basic dXNlcjpwYXNz")
+SERVICE = ("stylobate-service-token", "service:state")
+BAD_SERVICE = ("stylobate-service-token", "forged")
+ACT_FOR = ("stylobate-act-for", "9")
+OWN_NAME = ("stylobate-own-name", "true")
+
+
+async def _answer(access: RpcAccess, *metadata: tuple[str, str], users: Any = None, services: Any = None) -> str:
+    """Return ``kind:id:via:act_for`` as the handler saw it, or the reason of the refusal."""
+    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users or Users(), services or Services())])
+    every = {"ListModules": access, "CallHook": access}
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), every)
+    server = LocalServer(servicers)
+    await server.start()
+    try:
+        response = await ModuleServiceStub(LocalChannel(server)).ListModules(ListModulesRequest(), metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error).reason
+    return response.next_page_token
+
+
+PUBLIC, OPTIONAL, AUTHENTICATED, ONLY_SERVICES = RpcAccess.PUBLIC, RpcAccess.OPTIONAL, RpcAccess.AUTHENTICATED, RpcAccess.SERVICE
+NOBODY = "anonymous:::"
+
+
+@pytest.mark.parametrize(
+    ("access", "metadata", "expected"),
+    [
+        (PUBLIC, (), NOBODY),
+        (PUBLIC, (BAD_USER, BAD_SERVICE), NOBODY),
+        (OPTIONAL, (), NOBODY),
+        (OPTIONAL, (USER,), "user:7::"),
+        (OPTIONAL, (USER, SERVICE), "user:7:state:"),
+        (OPTIONAL, (SERVICE,), "anonymous::state:"),
+        (OPTIONAL, (SERVICE, OWN_NAME), "service:service:state:state:"),
+        (OPTIONAL, (OWN_NAME,), NOBODY),
+        (OPTIONAL, (BAD_USER,), "TOKEN_INVALID"),
+        (OPTIONAL, (BAD_SERVICE,), "TOKEN_INVALID"),
+        (OPTIONAL, (USER, BAD_SERVICE), "TOKEN_INVALID"),
+        (OPTIONAL, (BASIC,), "TOKEN_INVALID"),
+        (OPTIONAL, (ACT_FOR,), NOBODY),
+        (AUTHENTICATED, (), "UNAUTHENTICATED"),
+        (AUTHENTICATED, (ACT_FOR,), "UNAUTHENTICATED"),
+        (AUTHENTICATED, (USER,), "user:7::"),
+        (AUTHENTICATED, (SERVICE,), "UNAUTHENTICATED"),
+        (AUTHENTICATED, (SERVICE, OWN_NAME), "service:service:state:state:"),
+        (AUTHENTICATED, (USER, SERVICE, OWN_NAME), "user:7:state:"),
+        (AUTHENTICATED, (SERVICE, ACT_FOR), "service:service:state:state:9"),
+        (AUTHENTICATED, (USER, ACT_FOR), "user:7::"),
+        (AUTHENTICATED, (USER, SERVICE, ACT_FOR), "user:7:state:"),
+        (ONLY_SERVICES, (), "UNAUTHENTICATED"),
+        (ONLY_SERVICES, (USER,), "PERMISSION_DENIED"),
+        (ONLY_SERVICES, (SERVICE,), "anonymous::state:"),
+        (ONLY_SERVICES, (SERVICE, OWN_NAME), "service:service:state:state:"),
+        (ONLY_SERVICES, (USER, SERVICE), "user:7:state:"),
+        (ONLY_SERVICES, (BAD_USER, SERVICE), "TOKEN_INVALID"),
+        (ONLY_SERVICES, (BAD_SERVICE,), "TOKEN_INVALID"),
+    ],
+)
+async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], expected: str):
+    """Each method is open as far as it says; act_for and the service's own name count beside its token only, never beside a bearer.
+
+    A service's token alone lends no rights: what a gateway passes on for nobody stays nobody's.
+    """
+    assert await _answer(access, *metadata) == expected
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        ("0", NOBODY),
+        ("3", NOBODY),
+        ("4", "HOOK_RECURSION"),
+        ("99999999", "HOOK_RECURSION"),
+        ("-1", "HOOK_RECURSION"),
+        ("x", "HOOK_RECURSION"),
+    ],
+)
+@pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
+async def test_hook_depth(access: RpcAccess, depth: str, expected: str):
+    """Hooks that set off hooks are refused when deeper than three; so is a depth that is no number."""
+    assert await _answer(access, ("stylobate-hook-depth", depth)) == expected
+
+
+async def test_a_token_is_verified_once_and_asked_for_each_time():
+    """A known token costs a look-up; one that was taken back meanwhile is refused, through a service too."""
+    users = Users()
+    for _ in range(3):
+        assert await _answer(AUTHENTICATED, USER, SERVICE, users=users) == "user:7:state:"
+    assert users.verified == 1
+    users.known.clear()
+    assert await _answer(AUTHENTICATED, USER, SERVICE, users=users) == "user:7:state:"
+    assert users.verified == 2
+
+
+async def test_with_real_service_keys(tmp_path: Path):
+    """A service's own signature is accepted by another service, and one of an unknown key is not."""
+    generate_service_keys(tmp_path, ["state", "auth"])
+    state = ServiceIdentity.load("state", tmp_path / "state.pem", tmp_path)
+    auth = ServiceIdentity.load("auth", tmp_path / "auth.pem", tmp_path)
+    assert await _answer(ONLY_SERVICES, ("stylobate-service-token", state.token()), services=auth) == "anonymous::state:"
+    elsewhere = tmp_path / "elsewhere"
+    generate_service_keys(elsewhere, ["state"])
+    stranger = ServiceIdentity.load("state", elsewhere / "state.pem", elsewhere)
+    assert await _answer(ONLY_SERVICES, ("stylobate-service-token", stranger.token()), services=auth) == "TOKEN_INVALID"
