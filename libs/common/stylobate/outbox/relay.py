@@ -18,7 +18,7 @@ from stylobate.resilience import backoff
 from stylobate.telemetry import counter, histogram
 
 LEASE = "outbox-relay"
-_LOOK_S = 0.2
+_LOOK = timedelta(milliseconds=200)
 _PRUNE_EVERY = timedelta(minutes=1)
 _DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _log = get_logger("app")
@@ -42,17 +42,20 @@ class Relay:
         *,
         retention: timedelta | None = None,
         on_numbered: Callable[[str], None] | None = None,
+        look_every: timedelta = _LOOK,
     ) -> None:
         """Keep the parts.
 
         :param retention: published events older than this are removed, about once a minute; None: none ever.
         :param on_numbered: called with the source when the log has grown, such as ``EventServicer.notify``.
+        :param look_every: how long an event waits of which nobody says anything (its writer died after the commit).
         """
         self._database = database
         self._leases = leases
         self._source = source
         self._retention = retention
         self._on_numbered = on_numbered
+        self._look_every_s = look_every.total_seconds()
         self._numbering = Numbering(database)
         self._publisher = LivePublisher(redis, source)
         self._due = asyncio.Event()
@@ -133,7 +136,7 @@ class Relay:
                 self._published(numbered)
             if len(numbered) < BATCH:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._due.wait(), _LOOK_S)
+                    await asyncio.wait_for(self._due.wait(), self._look_every_s)
 
     def _published(self, numbered: Sequence[LoggedEvent]) -> None:
         self._publisher.offer(numbered)
