@@ -14,11 +14,14 @@ from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEventsRequest
+from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.app import Host, HostSettings, Placement
 from stylobate.config import Sources
 from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.outbox import Event
 from stylobate_auth.main import SPEC
 
 PASSWORD = "correct horse battery staple"
@@ -34,6 +37,7 @@ class Service:
         self.accounts: Any = AuthServiceStub(channel)
         self.tokens: Any = TokenServiceStub(channel)
         self.access: Any = AccessServiceStub(channel)
+        self.events: Any = EventServiceStub(channel)
 
     async def login(self, email: str = "ada@example.com") -> Any:
         """Register and log in."""
@@ -91,7 +95,7 @@ async def _reason(call: Any) -> str:
 async def _seconds_until(refused: str, call: Callable[[], Any]) -> float:
     started = monotonic()
     async with asyncio.timeout(5):
-        while await _reason(call()) != refused:
+        while await _reason(call()) != refused:  # noqa: ASYNC110  what is waited for happens in the service
             await asyncio.sleep(0.01)
     return monotonic() - started
 
@@ -141,17 +145,17 @@ async def test_errors_cross_the_border_whole(service: Service) -> None:
 async def test_methods_are_as_open_as_they_say(service: Service) -> None:
     """What is for services refuses a user; who I am wants a user; keys are for all."""
     login = await service.login()
-    user = Service.__new__(Service)
-    nobody = service.host._local
-    user.tokens, user.accounts = TokenServiceStub(nobody), AuthServiceStub(nobody)
-    assert (await user.tokens.GetJwks(token.GetJwksRequest())).jwks
+    outside = service.host._local  # no service's token goes with its calls
+    tokens: Any = TokenServiceStub(outside)
+    accounts: Any = AuthServiceStub(outside)
+    assert (await tokens.GetJwks(token.GetJwksRequest())).jwks
     with pytest.raises(Exception, match="PERMISSION_DENIED"):
-        await user.tokens.ListRevocations(token.ListRevocationsRequest(), **_bearer(login.tokens))
+        await tokens.ListRevocations(token.ListRevocationsRequest(), **_bearer(login.tokens))
+    request = auth.CreateUserRequest(email="x@example.com", password=PASSWORD)
     with pytest.raises(Exception, match="UNAUTHENTICATED"):
-        await user.accounts.CreateUser(auth.CreateUserRequest(email="x@example.com", password=PASSWORD))
+        await accounts.CreateUser(request)
     with pytest.raises(Exception, match="PERMISSION_DENIED"):
-        request = auth.CreateUserRequest(email="x@example.com", password=PASSWORD)
-        await user.accounts.CreateUser(request, **_bearer(login.tokens))
+        await accounts.CreateUser(request, **_bearer(login.tokens))
 
 
 async def test_a_service_creates_an_administrator_who_may_everything(service: Service) -> None:
@@ -175,6 +179,23 @@ async def test_the_stream_begins_with_the_list(service: Service) -> None:
     call.cancel()
     (entry,) = first.revocations
     assert (first.complete, entry.kind, entry.tenant) == (True, token.REVOCATION_KIND_SESSION, "default")
+
+
+async def test_events_reach_readers_of_the_log(service: Service) -> None:
+    """What happened to an account is published in order, under its id."""
+    login = await service.login()
+    await service.accounts.LogoutSession(auth.LogoutSessionRequest(), **_bearer(login.tokens))
+    request = ReadEventsRequest(source="auth", types=["auth.*.*"], start=START_EARLIEST)
+    seen: list[Event] = []
+    call = service.events.ReadEvents(request)
+    async with asyncio.timeout(5):
+        async for message in call:
+            seen += [Event.parse(logged.event) for logged in message.events]
+            if len(seen) == 3:
+                break
+    call.cancel()
+    assert [event.type for event in seen] == ["auth.user.registered", "auth.session.opened", "auth.session.ended"]
+    assert {event.subject for event in seen} == {login.user.id}
 
 
 async def test_two_processes_tell_each_other(tmp_path: Path, empty_database: str, redis_url: str) -> None:
@@ -228,7 +249,7 @@ async def test_without_the_database_tokens_still_verify(tmp_path: Path, redis_ur
             await server.start()
             await server.ready()
             async with asyncio.timeout(10):
-                while await _reason(service.accounts.LoginUser(old)):
+                while await _reason(service.accounts.LoginUser(old)):  # noqa: ASYNC110  the pool finds the server by itself
                     await asyncio.sleep(0.05)
             assert (await service.accounts.RefreshSession(refresh)).tokens.refresh_token
     finally:
