@@ -30,7 +30,6 @@ from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
-from stylobate.rpc.call import current_call
 from stylobate.telemetry import counter
 
 MAX_CHECKS = 256
@@ -189,7 +188,6 @@ class LimitsClient:
         return await self._batcher.submit((levels if isinstance(levels, tuple) else tuple(levels), tenant, subjects, cost))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
-        current_call.set(None)  # this task began in the context of one of many callers; none of them makes this call
         groups: dict[tuple[_Levels, str], list[int]] = {}
         for index, (levels, tenant, _, _) in enumerate(checks):
             groups.setdefault((levels, tenant), []).append(index)
