@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -56,6 +57,8 @@ class Client(redis.asyncio.Redis):
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except LOST as error:
+            if isinstance(error, redis.exceptions.ReadOnlyError):
+                await self.connection_pool.disconnect(inuse_connections=False)  # the server became a replica
             raise unavailable(f"{type(error).__name__}: {error}") from error
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:

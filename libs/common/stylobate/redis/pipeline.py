@@ -74,7 +74,12 @@ class Pipeline:
             link = await self._connected()
         elif link.pending >= self._max_pending:
             raise unavailable("too many commands wait")
-        return await link.send(*arguments)
+        try:
+            return await link.send(*arguments)
+        except RedisUnavailableError as error:
+            if error.metadata["cause"].startswith("READONLY"):
+                link.abort("the server became a replica")  # connect anew, to find the one that takes writes
+            raise
 
     async def run(self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...]) -> Reply:
         """Run a script; one that the server does not know (it was restarted) is sent along, once."""

@@ -149,3 +149,26 @@ async def test_of_several_hosts_the_primary_is_found_and_found_again(pair):
         await second.call("REPLICAOF", "NO", "ONE")
         await _answers(manager)
         assert await manager.call("SET", "key", "3") == b"OK"
+
+
+async def test_a_primary_that_became_a_replica_is_left(pair):
+    """When the roles change while connections stand, writes fail once and then go to the new primary."""
+    (first, second), ports = pair
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with (
+        RedisManager.open(first.url) as old,
+        RedisManager.open(second.url) as new,
+        RedisManager.open(f"redis://{hosts}/0") as manager,
+    ):
+        await new.call("REPLICAOF", "127.0.0.1", ports[0])
+        assert await manager.call("SET", "key", "1") == b"OK"
+        assert await manager.client.set("key", "1") is True
+        await new.call("REPLICAOF", "NO", "ONE")
+        await old.call("REPLICAOF", "127.0.0.1", ports[1])
+        with pytest.raises(RedisUnavailableError):
+            await manager.call("SET", "key", "2")
+        with pytest.raises(RedisUnavailableError):
+            await old.client.set("key", "2")
+        await _answers(manager)
+        assert await manager.call("SET", "key", "3") == b"OK"
+        assert await new.call("GET", "key") == b"3"
