@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
 from stylobate.identity.principal import Principal
 from stylobate.ids import new_id
+from stylobate.logs import get_logger
 
 from stylobate_realtime import codes
 from stylobate_realtime.channel_commands import ChannelCommands
@@ -16,6 +17,7 @@ from stylobate_realtime.session import Session
 from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 
+_security = get_logger("security")
 _IP = "edge.ip"
 _USER = "edge.user"
 
@@ -180,7 +182,8 @@ class Commands:
             return await self._verifier.verify(token)
         except TokenExpiredError:
             raise
-        except UnauthenticatedError:
+        except UnauthenticatedError as error:
+            _security.info("realtime_token_refused", reason=error.reason)
             raise SessionEndedError(codes.INVALID_TOKEN) from None
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None  # temporary: the client tries again
@@ -188,7 +191,10 @@ class Commands:
     async def _charge(self, levels: tuple[str, ...], subjects: tuple[str, ...]) -> None:
         if self._limits is None:
             return
-        outcome = await self._limits.check(levels, subjects)
+        try:
+            outcome = await self._limits.check(levels, subjects)
+        except StylobateError:
+            raise CommandRefusedError(codes.INTERNAL) from None
         if not outcome.allowed:
             raise CommandRefusedError(codes.TOO_MANY_REQUESTS)
 

@@ -33,7 +33,9 @@ from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeReques
 PATHS = ("/v1/realtime", "/connection/websocket")
 _HEAD_END = b"\r\n\r\n"
 _KERNEL_BUFFER = 131_072
-_log = get_logger("app")
+_LOCAL = "local"
+"""The address of who comes over a unix socket."""
+_security = get_logger("security")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class RealtimeProtocol(asyncio.Protocol):
             for opcode, payload in self._reader.feed(data):
                 self._take(opcode, payload)
         except FramingError as error:
-            self._session.lost()
+            self._session.lost(error.code)
             self._send_close(error.code, error.reason)
 
     def eof_received(self) -> None:
@@ -120,6 +122,8 @@ class RealtimeProtocol(asyncio.Protocol):
     def write(self, data: bytes) -> bool:
         """Write frames; False when the peer is too far behind."""
         transport = self._transport
+        if transport.is_closing():
+            return True  # it is about to be told that the connection is lost
         transport.write(data)
         return transport.get_write_buffer_size() <= self.endpoint.manager.settings.queue_bytes
 
@@ -156,12 +160,13 @@ class RealtimeProtocol(asyncio.Protocol):
             request.check_origin(settings.allowed_origins, loopback=settings.is_development)
         except UpgradeRefusedError as refusal:
             self._has_sent_close = True
+            _security.info("realtime_upgrade_refused", code=refusal.code)
             self._transport.write(refusal.response())
             self._transport.close()
             return
         self._transport.write(request.response())
         peer = self._transport.get_extra_info("peername")
-        address = request.client_address(peer[0] if isinstance(peer, tuple) else "", endpoint.trusted)
+        address = request.client_address(peer[0] if isinstance(peer, tuple) else _LOCAL, endpoint.trusted)
         codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
         self._session = endpoint.manager.session(self, codec, address)
         if rest:
@@ -202,7 +207,7 @@ class RealtimeProtocol(asyncio.Protocol):
 
 
 def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
-    """Return the class for uvicorn's ``ws=``, bound to the manager. Raises ValueError for a proxy that is no network."""
+    """Return the class for uvicorn's ``ws=``, bound to the manager."""
     trusted = tuple(ipaddress.ip_network(network) for network in manager.settings.trusted_proxies)
     endpoint = Endpoint(manager, JsonCodec(), ProtobufCodec(), trusted)
     return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

@@ -33,9 +33,10 @@ class Outgoing:
 
     def _flush(self) -> None:
         dirty = self._dirty
-        for _ in range(min(len(dirty), _BATCH)):
-            dirty.popleft().flush()
-        if dirty:
-            self._loop.call_soon(self._flush)
-        else:
-            self._is_scheduled = False
+        try:
+            for _ in range(min(len(dirty), _BATCH)):
+                dirty.popleft().flush()
+        finally:  # one connection's defect must not silence the others
+            self._is_scheduled = bool(dirty)
+            if dirty:
+                self._loop.call_soon(self._flush)

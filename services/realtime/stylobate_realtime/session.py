@@ -219,20 +219,23 @@ class Session:
         if self.state is State.CLOSED:
             return
         if disconnect is codes.SLOW:
-            self.lost()
+            self.lost(disconnect.code)
             self._connection.abort()
             return
         self.flush()
-        if self.lost():  # else the flush found it slow
+        if self.lost(disconnect.code):  # else the flush found it slow
             self._connection.close(disconnect)
 
-    def lost(self) -> bool:
-        """Note that the connection is gone or going: nothing more is sent. False when it was noted before."""
+    def lost(self, code: int = 0) -> bool:
+        """Note that the connection is gone or going: nothing more is sent. False when it was noted before.
+
+        :param code: what it is closed with; 0: it was lost, or the client closed it.
+        """
         if self.state is State.CLOSED:
             return False
         self.state = State.CLOSED
         self._frames.clear()
-        self._context.handler.closed(self)
+        self._context.handler.closed(self, code)
         return True
 
     @property

@@ -58,8 +58,8 @@ class Handler(Protocol):
         """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
         ...
 
-    def closed(self, session: "Session") -> None:
-        """Clear up behind the session. Called once, whatever ended it."""
+    def closed(self, session: "Session", code: int) -> None:
+        """Clear up behind the session. Called once, whatever ended it; ``code`` as in ``Session.lost``."""
         ...
 
     def refresh_presence(self, session: "Session") -> None:

@@ -1,6 +1,7 @@
 """Settings of the realtime service; `STYLOBATE_REALTIME_<FIELD>` in the environment."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import ClassVar
 
 from pydantic import Field, model_validator
@@ -58,4 +59,6 @@ class RealtimeSettings(Settings):
             raise ValueError("pong_timeout must be less than ping_interval")
         if self.presence_refresh >= self.presence_ttl:
             raise ValueError("presence_refresh must be less than presence_ttl")
+        for network in self.trusted_proxies:
+            ip_network(network)  # raises ValueError, which names it
         return self

@@ -84,6 +84,7 @@ class WebSocketManager:
         self._users: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
+        self._closes = telemetry.counter("realtime_closes", "Ended connections; code 0: by the client.", ("code",))
         self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
         verifier.on_revocation(self._changed.set)
 
@@ -145,10 +146,11 @@ class WebSocketManager:
             raise SessionEndedError(codes.CONNECTION_LIMIT)
         self._users[user] += 1
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: Session, code: int) -> None:
         """Forget a session and clear up behind it."""
         self._sessions.discard(session)
         self._connections.dec()
+        self._closes.labels(code).inc()
         if session.client:
             user = session.principal.id
             self._users[user] -= 1

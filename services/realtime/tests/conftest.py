@@ -371,10 +371,13 @@ class Socket:
         self.is_aborted = False
         self.is_reading = True
         self.keeps_up = True
+        self.fault: Exception | None = None
         self.blocked_at = 0.0
 
     def write(self, data: bytes) -> bool:
         """Keep frames."""
+        if self.fault is not None:
+            raise self.fault
         self.writes.append(data)
         return self.keeps_up
 

@@ -205,3 +205,20 @@ async def test_what_is_sent_in_a_turn_leaves_in_one_write(platform, stage):
     for talk in talks:
         await talk.settle()
     assert talks[0].socket.writes[-1] is talks[1].socket.writes[-1]
+
+
+async def test_defect_of_one_connection_does_not_silence_others(stage):
+    """A connection whose write fails unexpectedly does not keep the rest of the turn's connections from their output."""
+    broken, well = await stage.connected("ann"), await stage.connected("bob")
+    for talk in (broken, well):
+        await talk.say({"id": 2, "subscribe": {"channel": "news:1"}})
+    heard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context["exception"]))
+    broken.socket.fault = OSError("as transports do")
+    await stage.manager.publish("default", "news:1", b"1", {})
+    await well.settle()
+    assert heard == [broken.socket.fault]
+    broken.socket.fault = None
+    await stage.manager.publish("default", "news:1", b"2", {})
+    await well.settle()
+    assert [message["push"]["pub"]["data"] for message in well.socket.messages()[-2:]] == [1, 2]

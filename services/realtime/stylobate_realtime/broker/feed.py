@@ -73,16 +73,19 @@ class Feed:
     async def run(self) -> None:
         """Keep the connection, for ever."""
         waits = backoff(maximum=2.0)
+        is_said = False
         while True:
             try:
                 link = await connect(
                     self._address, asyncio.get_running_loop(), connect_s=_CONNECT_S, timeout_s=_CONNECT_S, pushed=self._pushed
                 )
             except RedisUnavailableError as error:
-                _log.warning("waiting_for", what=f"realtime feed {self._address}", error=error.metadata.get("cause", ""))
+                if not is_said:
+                    is_said = True
+                    _log.warning("waiting_for", what=f"realtime feed {self._address}", error=error.metadata.get("cause", ""))
                 await asyncio.sleep(next(waits))
                 continue
-            waits = backoff(maximum=2.0)
+            waits, is_said = backoff(maximum=2.0), False
             try:
                 await self._follow(link)
             finally:
