@@ -7,6 +7,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -39,6 +40,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedValkey(folder / "data", run, options={"appendonly": "no"})
     yield from _running(server)
     shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture
+def server_run(tmp_path: Path) -> Iterator[Path]:
+    """Give a run folder for servers of this test's own; it is removed afterwards."""
+    folder = run_folder(tmp_path)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class DatabaseFor(Protocol):

@@ -6,13 +6,13 @@ import pytest
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
-from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.launcher.embedded import EmbeddedPostgres
 
 
 @pytest.fixture
-async def server(tmp_path):
+async def server(tmp_path, server_run):
     """Give a PostgreSQL of this test's own, to be killed."""
-    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path), options={"fsync": "off"})
+    server = EmbeddedPostgres(tmp_path / "postgres", server_run, options={"fsync": "off"})
     await server.start()
     await server.ready()
     (tmp_path / "m").mkdir()

@@ -16,11 +16,9 @@ _FAST = {"fsync": "off"}  # no lost machines here, killed processes only
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(server_run):
     """Give a run folder of this test."""
-    folder = run_folder(tmp_path)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    return server_run
 
 
 async def _up(server):

@@ -4,13 +4,13 @@ import asyncio
 from datetime import timedelta
 
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
-from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.leases import LeaseManager
 
 
-async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path):
+async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path, server_run):
     """Without the database a holder cannot know whether it still holds: it stops before its time is over, and goes on later."""
-    server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path), options={"fsync": "off"})
+    server = EmbeddedPostgres(tmp_path / "postgres", server_run, options={"fsync": "off"})
     await server.start()
     await server.ready()
     await Migrator(server.url, "shop", [MigrationSet.of("leases", "stylobate.leases")]).upgrade()

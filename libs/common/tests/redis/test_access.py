@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
-from stylobate.launcher.embedded import EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager
 
 
 @pytest.fixture
-async def server(tmp_path):
+async def server(tmp_path, server_run):
     """Give a server that asks for a password and has a user of its own."""
-    server = EmbeddedValkey(tmp_path / "valkey", run_folder(tmp_path), options={"requirepass": "s3cret"})
+    server = EmbeddedValkey(tmp_path / "valkey", server_run, options={"requirepass": "s3cret"})
     await server.start()
     await server.ready()
     async with RedisManager.open(f"unix://:s3cret@{server.socket}") as manager:

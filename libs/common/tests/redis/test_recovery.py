@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
-from stylobate.launcher.embedded import EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager, Script
 
 _MOMENT = timedelta(milliseconds=100)
@@ -15,9 +15,9 @@ _ECHO = Script("return ARGV[1]")
 
 
 @pytest.fixture
-async def server(tmp_path):
+async def server(tmp_path, server_run):
     """Give a Valkey of this test's own, to be killed."""
-    server = EmbeddedValkey(tmp_path / "valkey", run_folder(tmp_path))
+    server = EmbeddedValkey(tmp_path / "valkey", server_run)
     await _started(server)
     yield server
     await server.stop()
@@ -113,8 +113,13 @@ def unused_port_server():
         yield listener.getsockname()[1]
 
 
+def _subfolder(folder, name):
+    (folder / name).mkdir()
+    return folder / name
+
+
 @pytest.fixture
-async def pair(tmp_path):
+async def pair(tmp_path, server_run):
     """Give a primary and its replica on loopback ports."""
     ports = []
     for _ in range(2):
@@ -122,7 +127,7 @@ async def pair(tmp_path):
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
     servers = [
-        EmbeddedValkey(tmp_path / str(port), run_folder(tmp_path / str(port)), options={"port": str(port), "bind": "127.0.0.1"})
+        EmbeddedValkey(tmp_path / str(port), _subfolder(server_run, str(port)), options={"port": str(port), "bind": "127.0.0.1"})
         for port in ports
     ]
     for server in servers:
