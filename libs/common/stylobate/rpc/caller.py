@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from stylobate.errors import DeadlineExceededError
 from stylobate.rpc.call import current_call
 from stylobate.rpc.outgoing import Outgoing
 from stylobate.rpc.status import from_rpc_error
@@ -52,13 +53,18 @@ class CallerUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
         metadata: Any = None,
         **options: Any,
     ) -> WrappedUnaryCall:
-        """Begin the call. ``timeout`` in seconds; ``metadata`` wins over what would be sent under the same key."""
+        """Begin the call. ``timeout`` in seconds; ``metadata`` wins over what would be sent under the same key.
+
+        :raises DeadlineExceededError: the call being served has no time left.
+        """
         call = current_call.get()
         limit = self._timeout_s if timeout is None else timeout
         if call is not None and call.deadline:
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
-            limit = max(0.0, min(limit, call.deadline - self._loop.time()))
+            limit = min(limit, call.deadline - self._loop.time())
+            if limit <= 0:
+                raise DeadlineExceededError  # a real channel might still send it
         headers = self._outgoing.metadata(call, metadata or ())
         made = self._inner(
             request,

@@ -15,7 +15,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # typ
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # has no stubs
 
 from stylobate.errors import (
-    CancelledCallError,
     DeadlineExceededError,
     InternalError,
     InvalidInputError,
@@ -36,7 +35,6 @@ _MAX_TEXT = 1000
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
-    grpc.StatusCode.CANCELLED: CancelledCallError,
     grpc.StatusCode.UNKNOWN: InternalError,
     grpc.StatusCode.INTERNAL: InternalError,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
@@ -97,7 +95,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
     if carried is not None:
         return carried
     code = error.code()
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
+        # Who cancels a call gets asyncio.CancelledError; this CANCELLED is a stopping server that cut the call off.
         return UnavailableError(retry_after=RETRY_AFTER)
     plain = _PLAIN.get(code)
     if plain is not None:

@@ -12,10 +12,16 @@ from typing import Any
 
 import grpc.aio
 from stylobate.api.actions.v1 import module_service_pb2_grpc as module_grpc
-from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest, ListModulesResponse
+from stylobate.api.actions.v1.module_service_pb2 import (
+    CallHookRequest,
+    CallHookResponse,
+    ListModulesRequest,
+    ListModulesResponse,
+    Module,
+)
 from stylobate.api.events.v1 import event_service_pb2_grpc as event_grpc
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
-from stylobate.errors import StylobateError, TokenInvalidError, Violation
+from stylobate.errors import StylobateError, TokenInvalidError, TokenRevokedError, UnavailableError, Violation
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.rpc import (
     LocalChannel,
@@ -44,9 +50,12 @@ class Users:
 
     def __init__(self) -> None:
         self.known: dict[str, Principal] = {}
+        self.revoked: set[str] = set()
         self.verified = 0
 
     def cached(self, token: str) -> Principal | None:
+        if token in self.revoked:
+            raise TokenRevokedError
         return self.known.get(token)
 
     async def verify(self, token: str) -> Principal:
@@ -83,10 +92,20 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         self.ended = asyncio.Event()
         self.written = 0
         self.remaining: float | None = None
+        self.failures = 0
+
+    def fail_while_told(self) -> None:
+        """Answer UNAVAILABLE as often as ``failures`` says."""
+        if self.failures:
+            self.failures -= 1
+            raise UnavailableError
 
     async def ListModules(self, request: ListModulesRequest, context: Any) -> ListModulesResponse:
+        self.requests.append(request)
+        self.fail_while_told()
         caller = call().principal
-        return ListModulesResponse(next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
+        tenant = [Module(name=caller.tenant)]
+        return ListModulesResponse(modules=tenant, next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
 
     async def CallHook(self, request: CallHookRequest, context: Any) -> CallHookResponse:
         self.requests.append(request)
@@ -106,6 +125,10 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     async def echo(self, request: CallHookRequest, _: Any) -> CallHookResponse:
         return CallHookResponse(data=request.event)
+
+    async def flaky(self, *_: Any) -> CallHookResponse:
+        self.fail_while_told()
+        return CallHookResponse()
 
     async def out_of_stock(self, *_: Any) -> CallHookResponse:
         raise OutOfStockError(

@@ -8,7 +8,7 @@ from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListMod
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
-from stylobate.errors import StylobateError
+from stylobate.errors import DeadlineExceededError, StylobateError
 from stylobate.rpc import Call, CallerChannel, Outgoing, current_call
 
 from .probe import Services, Wire
@@ -100,7 +100,8 @@ async def test_what_is_left_of_the_served_call_is_the_limit(local: Wire):
     assert local.probe.remaining is not None
     assert local.probe.remaining <= 0.1
     current_call.set(Call(deadline=loop.time() - 1))
-    assert await _reason(_modules(local).CallHook(CallHookRequest(hook="echo"))) == "DEADLINE_EXCEEDED"
+    with pytest.raises(DeadlineExceededError):
+        await _modules(local).CallHook(CallHookRequest(hook="echo"))
 
 
 async def test_cancelling_the_caller_is_no_error(local: Wire):

@@ -108,7 +108,7 @@ async def test_deadline(any_wire: Wire):
     assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await soon(any_wire.probe.cancelled.wait())
     assert any_wire.probe.remaining is not None
-    assert 0 < any_wire.probe.remaining <= 0.2
+    assert 0 < any_wire.probe.remaining <= 0.25  # the clocks of both sides are read apart
 
 
 async def test_deadline_of_a_handler_that_swallows_cancellation(any_wire: Wire):
@@ -307,7 +307,7 @@ async def test_drain(any_wire: Wire):
         refused = any_wire.modules.CallHook(CallHookRequest(hook="echo"), timeout=5)
         if await refused.code() is not grpc.StatusCode.OK:
             break
-    assert await refused.code() is grpc.StatusCode.UNAVAILABLE
+    assert from_rpc_error(await _error(refused)).reason == "UNAVAILABLE"
     any_wire.probe.release.set()
     assert (await call).data == b"waited"
     await stopping

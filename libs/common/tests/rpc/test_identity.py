@@ -7,6 +7,7 @@ import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
+from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.service_identity import ServiceIdentity, generate_service_keys
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
 from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor
@@ -22,15 +23,19 @@ ACT_FOR = ("stylobate-act-for", "9")
 OWN_NAME = ("stylobate-own-name", "true")
 
 
-async def _answer(access: RpcAccess, *metadata: tuple[str, str], users: Any = None, services: Any = None) -> str:
-    """Return ``kind:id:via:act_for`` as the handler saw it, or the reason of the refusal."""
-    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users or Users(), services or Services())])
-    every = {"ListModules": access, "CallHook": access}
-    servicers.register(add_ModuleServiceServicer_to_server, Probe(), every)
+async def _stub(access: RpcAccess, users: Any, services: Any) -> Any:
+    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, services)])
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access})
     server = LocalServer(servicers)
     await server.start()
+    return ModuleServiceStub(LocalChannel(server))
+
+
+async def _answer(access: RpcAccess, *metadata: tuple[str, str], users: Any = None, services: Any = None) -> str:
+    """Return ``kind:id:via:act_for`` as the handler saw it, or the reason of the refusal."""
+    stub = await _stub(access, users or Users(), services or Services())
     try:
-        response = await ModuleServiceStub(LocalChannel(server)).ListModules(ListModulesRequest(), metadata=metadata)
+        response = await stub.ListModules(ListModulesRequest(), metadata=metadata)
     except grpc.aio.AioRpcError as error:
         return from_rpc_error(error).reason
     return response.next_page_token
@@ -75,7 +80,7 @@ NOBODY = "anonymous:::"
     ],
 )
 async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], expected: str):
-    """Each method is open as far as it says; act_for and the service's own name count beside its token only, never beside a bearer.
+    """Each method is open as far as it says; act_for and own name count beside a service's token only, never beside a bearer.
 
     A service's token alone lends no rights: what a gateway passes on for nobody stays nobody's.
     """
@@ -100,14 +105,26 @@ async def test_hook_depth(access: RpcAccess, depth: str, expected: str):
 
 
 async def test_a_token_is_verified_once_and_asked_for_each_time():
-    """A known token costs a look-up; one that was taken back meanwhile is refused, through a service too."""
+    """A known token costs a look-up; one that is taken back is refused at the very next call, through a service too."""
     users = Users()
+    stub = await _stub(AUTHENTICATED, users, Services())
     for _ in range(3):
-        assert await _answer(AUTHENTICATED, USER, SERVICE, users=users) == "user:7:state:"
+        response = await stub.ListModules(ListModulesRequest(), metadata=(USER, SERVICE))
+        assert response.next_page_token == "user:7:state:"
     assert users.verified == 1
-    users.known.clear()
-    assert await _answer(AUTHENTICATED, USER, SERVICE, users=users) == "user:7:state:"
-    assert users.verified == 2
+    users.revoked.add("user:7")
+    call = stub.ListModules(ListModulesRequest(), metadata=(USER, SERVICE))
+    assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_principal_that_changed_is_not_kept():
+    """When a token is verified anew, with other roles say, the caller through a service is the new one."""
+    users = Users()
+    stub = await _stub(AUTHENTICATED, users, Services())
+    await stub.ListModules(ListModulesRequest(), metadata=(USER, SERVICE))
+    users.known["user:7"] = Principal(kind=PrincipalKind.USER, id="7", tenant="other")
+    response = await stub.ListModules(ListModulesRequest(), metadata=(USER, SERVICE))
+    assert response.modules[0].name == "other"
 
 
 async def test_with_real_service_keys(tmp_path: Path):

@@ -1,0 +1,142 @@
+"""Channels to other processes: retries, turns over addresses, the circuit breaker, TLS."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+
+import grpc
+import pytest
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.errors import UnavailableError
+from stylobate.resilience import CircuitBreaker
+from stylobate.rpc import GrpcServer, TlsSettings, build_server, from_rpc_error, open_channel
+from stylobate.rpc.channel import IDEMPOTENT_METHODS
+
+from .conftest import write_pki
+from .probe import Probe, Users, Wire, servicers
+
+
+async def _server(probe: Probe, address: str = "127.0.0.1:0", tls: TlsSettings | None = None) -> GrpcServer:
+    server = build_server(servicers(probe, Users()), addresses=[address], tls=tls)
+    await server.start()
+    return server
+
+
+async def test_reads_are_tried_again(tcp: Wire):
+    """A read that finds the target unavailable is sent again by the transport; the caller sees the answer."""
+    tcp.probe.failures = 2
+    assert await tcp.modules.ListModules(ListModulesRequest(), timeout=5)
+    assert len(tcp.probe.requests) == 3
+
+
+async def test_mutations_are_never_tried_again(tcp: Wire):
+    """A method that is not named idempotent is sent once."""
+    tcp.probe.failures = 1
+    with pytest.raises(grpc.aio.AioRpcError):
+        await tcp.modules.CallHook(CallHookRequest(hook="flaky"), timeout=5)
+    assert len(tcp.probe.requests) == 1
+
+
+def test_the_methods_named_idempotent_exist():
+    """A misspelt name would silently mean no retry."""
+    names = {name.rpartition("/")[0].split(".")[2] for name in IDEMPOTENT_METHODS}
+    for domain in names:
+        for method in (name for name in IDEMPOTENT_METHODS if name.split(".")[2] == domain):
+            service, _, name = method.partition("/")
+            descriptor = _pool(domain).FindServiceByName(service)
+            assert name in descriptor.methods_by_name
+
+
+def _pool(domain: str):
+    from importlib import import_module
+
+    folder = Path(__file__).parents[2] / "stylobate" / "api" / domain / "v1"
+    for file in folder.glob("*_pb2.py"):
+        module = import_module(f"stylobate.api.{domain}.v1.{file.stem}")
+    return module.DESCRIPTOR.pool
+
+
+async def test_calls_take_turns_over_the_addresses():
+    """With several addresses each gets its share."""
+    probes = [Probe(), Probe()]
+    servers = [await _server(probe) for probe in probes]
+    addresses = ",".join(f"127.0.0.1:{server.ports['127.0.0.1:0']}" for server in servers)
+    async with open_channel(f"ipv4:{addresses}") as channel:
+        stub = ModuleServiceStub(channel)
+        for _ in range(40):
+            await stub.ListModules(ListModulesRequest(), timeout=5, wait_for_ready=True)
+    assert min(len(probe.requests) for probe in probes) >= 10
+    for server in servers:
+        await server.stop(0)
+
+
+async def test_the_circuit_opens_and_closes(tmp_path: Path):
+    """While nobody listens calls soon fail at once without trying; when the target is back they work again."""
+    address = f"unix:{tmp_path}/gone.sock"
+    breaker = CircuitBreaker("gone", failures=3, reset_after=timedelta(milliseconds=200))
+    async with open_channel(address, breaker=breaker) as channel:
+        stub = ModuleServiceStub(channel)
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.CallHook(CallHookRequest(hook="echo"), timeout=2)
+            assert from_rpc_error(caught.value).reason == "UNAVAILABLE"
+        assert breaker.is_open
+        begun = perf_counter()
+        with pytest.raises(UnavailableError) as refused:
+            await stub.CallHook(CallHookRequest(hook="echo"), timeout=2)
+        assert perf_counter() - begun < 0.1
+        assert refused.value.retry_after == timedelta(seconds=1)
+        server = await _server(Probe(), address)
+        deadline = perf_counter() + 10
+        while breaker.is_open and perf_counter() < deadline:
+            try:
+                await stub.CallHook(CallHookRequest(hook="echo", event=b"back"), timeout=2)
+            except (UnavailableError, grpc.aio.AioRpcError):
+                await asyncio.sleep(0.05)
+        assert (await stub.CallHook(CallHookRequest(hook="echo", event=b"back"), timeout=2)).data == b"back"
+        await server.stop(0)
+
+
+async def test_a_typed_error_is_an_answer(tmp_path: Path):
+    """UNAVAILABLE that the target says itself does not open the circuit: it is there."""
+    probe = Probe()
+    address = f"unix:{tmp_path}/busy.sock"
+    server = await _server(probe, address)
+    breaker = CircuitBreaker("busy", failures=1)
+    async with open_channel(address, breaker=breaker) as channel:
+        probe.failures = 1
+        with pytest.raises(grpc.aio.AioRpcError):
+            await ModuleServiceStub(channel).CallHook(CallHookRequest(hook="flaky"), timeout=2)
+    assert not breaker.is_open
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("client", ["without a certificate", "of another authority", "without encryption"])
+async def test_mutual_tls_refuses_strangers(client: str, tls: TlsSettings, tmp_path: Path):
+    """A client without a certificate of the authority, or without TLS at all, does not get through."""
+    probe = Probe()
+    server = await _server(probe, tls=tls)
+    settings = {
+        "without a certificate": TlsSettings(authority=tls.authority),
+        "of another authority": write_pki(tmp_path),
+        "without encryption": None,
+    }[client]
+    async with open_channel(f"127.0.0.1:{server.ports['127.0.0.1:0']}", tls=settings) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ModuleServiceStub(channel).CallHook(CallHookRequest(hook="echo"), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not probe.requests
+    await server.stop(0)
+
+
+async def test_a_server_name_other_than_the_target(tls: TlsSettings):
+    """The name in the certificate may be given where it differs from the target's; a wrong one is refused."""
+    server = await _server(Probe(), tls=tls)
+    for name, expected in (("localhost", grpc.StatusCode.OK), ("elsewhere", grpc.StatusCode.UNAVAILABLE)):
+        named = TlsSettings(tls.authority, tls.certificate, tls.private_key, server_name=name)
+        async with open_channel(f"127.0.0.1:{server.ports['127.0.0.1:0']}", tls=named) as channel:
+            call = ModuleServiceStub(channel).CallHook(CallHookRequest(hook="echo"), timeout=5)
+            assert await call.code() is expected
+    await server.stop(0)

@@ -1,0 +1,153 @@
+"""What is particular to calls inside a process: start and end of the server, backpressure, tasks that are kept and let go."""
+
+import asyncio
+import gc
+
+import grpc
+import pytest
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
+from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
+from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers
+
+from .probe import Probe, Wire
+
+_ACCESS = {"ListModules": RpcAccess.PUBLIC, "CallHook": RpcAccess.PUBLIC}
+
+
+async def _code(call) -> grpc.StatusCode:
+    return await call.code()
+
+
+async def test_a_channel_made_before_anything_is_registered():
+    """Before the start a call is UNAVAILABLE, registered or not; after it the same stub works."""
+    servicers = Servicers()
+    server = LocalServer(servicers)
+    channel = LocalChannel(server)
+    stub = ModuleServiceStub(channel)
+    assert await _code(stub.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.UNAVAILABLE
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), _ACCESS)
+    assert await _code(stub.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.UNAVAILABLE
+    assert channel.get_state() is grpc.ChannelConnectivity.IDLE
+    await server.start()
+    assert channel.get_state() is grpc.ChannelConnectivity.READY
+    assert await _code(stub.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.OK
+
+
+async def test_a_service_registered_after_the_start_is_found():
+    """A method is UNIMPLEMENTED until it is registered, and looked for again at the next call."""
+    servicers = Servicers()
+    server = LocalServer(servicers)
+    stub = ModuleServiceStub(LocalChannel(server))
+    await server.start()
+    assert await _code(stub.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.UNIMPLEMENTED
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), _ACCESS)
+    assert await _code(stub.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.OK
+
+
+async def test_wait_for_ready():
+    """A call that waits for readiness is served when the server starts; so is whoever waits for the channel."""
+    servicers = Servicers()
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), _ACCESS)
+    server = LocalServer(servicers)
+    channel = LocalChannel(server)
+    call = ModuleServiceStub(channel).CallHook(CallHookRequest(hook="echo", event=b"x"), timeout=5, wait_for_ready=True)
+    changed = asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE))
+    ready = asyncio.create_task(channel.channel_ready())
+    await asyncio.sleep(0)
+    assert not call.done()
+    await server.start()
+    assert (await call).data == b"x"
+    await ready
+    await changed
+    await server.stop()
+
+
+async def test_wait_for_ready_has_a_deadline():
+    """A call that waits for a server that never starts ends at its deadline."""
+    server = LocalServer(Servicers())
+    call = ModuleServiceStub(LocalChannel(server)).CallHook(CallHookRequest(), timeout=0.05, wait_for_ready=True)
+    assert await _code(call) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_no_time_at_all(local: Wire):
+    """A timeout of nothing is DEADLINE_EXCEEDED, and the handler never runs."""
+    call = local.modules.CallHook(CallHookRequest(hook="echo"), timeout=0)
+    stream = local.events.ReadEvents(ReadEventsRequest(source="three"), timeout=0)
+    assert [await _code(call), await _code(stream)] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
+    assert not local.probe.begun.is_set()
+
+
+async def test_stop_without_grace_answers_callers(local: Wire):
+    """Calls under way when the server stops end with UNAVAILABLE, and their handlers are cancelled."""
+    call = local.modules.CallHook(CallHookRequest(hook="wait"), timeout=5)
+    stream = local.events.ReadEvents(ReadEventsRequest(source="one_then_wait"))
+    await stream.read()
+    await local.server.stop(None)
+    assert await _code(call) is grpc.StatusCode.UNAVAILABLE
+    assert await _code(stream) is grpc.StatusCode.UNAVAILABLE
+    assert local.probe.ended.is_set()
+    assert await _code(local.modules.CallHook(CallHookRequest(hook="echo"))) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_closed_channel_is_not_used(local: Wire):
+    """A closed channel raises UsageError, as a real one does."""
+    modules = local.modules
+    assert await modules.CallHook(CallHookRequest(hook="echo"))
+    await local.channel.close()
+    with pytest.raises(grpc.aio.UsageError):
+        modules.CallHook(CallHookRequest(hook="echo"))
+
+
+async def test_an_unread_stream_holds_its_handler(local: Wire):
+    """A handler that writes without end is held after 16 messages, goes on as they are read, and ends with the stream."""
+    stream = local.events.ReadEvents(ReadEventsRequest(source="endless"))
+    assert (await stream.read()).position == "0"
+    for _ in range(100):
+        await asyncio.sleep(0)
+    held = local.probe.written
+    assert held <= 18
+    for number in range(1, 40):
+        assert (await stream.read()).position == str(number)
+    assert 39 <= local.probe.written <= 39 + 18
+    stream.cancel()
+    await asyncio.wait_for(local.probe.ended.wait(), 5)
+
+
+async def test_nothing_is_kept_of_calls_that_ended(local: Wire):
+    """The server lets go of calls that worked, failed, expired, were cancelled at once or dropped."""
+    await local.modules.CallHook(CallHookRequest(hook="echo"), timeout=5)
+    await _code(local.modules.CallHook(CallHookRequest(hook="out_of_stock"), timeout=5))
+    await _code(local.modules.CallHook(CallHookRequest(hook="wait"), timeout=0.01))
+    local.modules.CallHook(CallHookRequest(hook="wait"), timeout=5).cancel()
+    local.events.ReadEvents(ReadEventsRequest(source="one_then_wait"))
+    gc.collect()
+    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live), return_exceptions=True), 5)
+    await asyncio.sleep(0)
+    assert not local.server.live
+
+
+async def test_a_call_that_nobody_awaits_runs(local: Wire):
+    """A call whose object is dropped runs to its end, and its failure disturbs nobody."""
+    local.modules.CallHook(CallHookRequest(hook="out_of_stock"), timeout=5)
+    local.modules.CallHook(CallHookRequest(hook="echo", event=b"alone"), timeout=5)
+    gc.collect()
+    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live)), 5)
+    assert local.probe.responses[0].data == b"alone"
+
+
+async def test_the_handler_is_a_task_of_its_own(local: Wire):
+    """Nothing of the handler runs inside the call that starts it."""
+    call = local.modules.CallHook(CallHookRequest(hook="echo"), timeout=5)
+    assert not local.probe.begun.is_set()
+    await call
+
+
+async def test_callbacks(local: Wire):
+    """Callbacks of the caller hear of the end of their call."""
+    ended: list[object] = []
+    call = local.modules.ListModules(ListModulesRequest())
+    call.add_done_callback(ended.append)
+    await call
+    await asyncio.sleep(0)
+    assert ended == [call]
