@@ -34,9 +34,9 @@ def rendered() -> list[Path]:
 def main() -> int:
     """Return 0 when everything holds."""
     bin_folder = Path(sys.executable).parent
-    validate = [bin_folder / "kubernetes-validate", "--strict", "-k", SCHEMA, "--quiet"]
-    failed = sum(subprocess.run([*validate, path], check=False).returncode != 0 for path in rendered())  # noqa: S603
-    failed += subprocess.run([bin_folder / "hadolint", ROOT / "deploy/docker/Dockerfile"], check=False).returncode != 0  # noqa: S603
+    validate = [str(bin_folder / "kubernetes-validate"), "--strict", "-k", SCHEMA, "--quiet"]
+    failed = sum(subprocess.run([*validate, str(path)], check=False).returncode != 0 for path in rendered())  # noqa: S603
+    failed += subprocess.run([str(bin_folder / "hadolint"), str(ROOT / "deploy/docker/Dockerfile")], check=False).returncode != 0  # noqa: S603
     yaml.safe_load((ROOT / "skaffold.yaml").read_text())
     return 1 if failed else 0
 

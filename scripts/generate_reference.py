@@ -11,7 +11,7 @@ from pathlib import Path
 import stylobate
 from stylobate.app import HostSettings, installed_services
 from stylobate.config import Settings
-from stylobate.errors import StylobateError
+from stylobate.errors import StylobateError, http_status_of
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -29,9 +29,8 @@ def errors() -> str:
     """Return the page of all errors, by reason."""
     rows = []
     for reason, kind in sorted(StylobateError.registry.items()):
-        error = kind()
-        meaning = " ".join((kind.__doc__ or "").split())
-        rows.append(f"| `{reason}` | {error.http_status} | {error.code.name} | {meaning} | {kind.cure} |")
+        meaning = " ".join((kind.__doc__ or "").split()).replace("|", "\\|")
+        rows.append(f"| `{reason}` | {http_status_of(reason, kind.code)} | {kind.code.name} | {meaning} | {kind.cure} |")
     return "\n".join(
         [
             "# Errors",

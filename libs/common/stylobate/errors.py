@@ -92,7 +92,7 @@ class StylobateError(Exception):
     @property
     def http_status(self) -> int:
         """The HTTP status that this error answers with."""
-        return _HTTP_STATUS_OF_REASON.get(self.reason) or _HTTP_STATUS[self.code]
+        return http_status_of(self.reason, self.code)
 
     @property
     def title(self) -> str:
@@ -116,6 +116,11 @@ class StylobateError(Exception):
         error.code = code
         error.reason = reason
         return error
+
+
+def http_status_of(reason: str, code: grpc.StatusCode) -> int:
+    """Return the HTTP status for a reason and a gRPC code."""
+    return _HTTP_STATUS_OF_REASON.get(reason) or _HTTP_STATUS[code]
 
 
 def title_of(reason: str) -> str:

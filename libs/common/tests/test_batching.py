@@ -17,6 +17,7 @@ class Recorder:
         self.bad: set[int] = set()
 
     async def flush(self, items: list[int]) -> Sequence[int | Exception]:
+        """Answer each item with its double, unless one of them is bad."""
         self.batches.append(list(items))
         await self.gate.wait()
         if self.bad & set(items):
