@@ -21,6 +21,8 @@ from stylobate_auth.store import AuthStore, AuthTransaction, SessionCopies
 
 _SECRET_BYTES = 32
 _MAX_TOKEN = 256
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""A revocation outlives the last token by so much: a verifier's clock may be behind."""
 _log = get_logger("security")
 
 
@@ -168,7 +170,7 @@ def _hash(secret: str) -> bytes:
 
 
 def _revocation(session: Session) -> Revocation:
-    return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at)
+    return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + _CLOCKS_DIFFER)
 
 
 def _event(type: str, session: Session, **more: str) -> Event:  # noqa: A002  CloudEvents' own word

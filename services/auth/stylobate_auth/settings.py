@@ -54,4 +54,6 @@ class AuthSettings(Settings):
     @property
     def threads(self) -> int:
         """Passwords hashed at once."""
-        return self.hashing_threads or len(os.sched_getaffinity(0))
+        if self.hashing_threads:
+            return self.hashing_threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,6 +33,7 @@ Metadata = Sequence[tuple[str, str]]
 
 _FAULTS = (grpc.RpcError, StylobateError, OSError, ValueError, TimeoutError)
 _CALL_TIMEOUT_S = 2.0
+_KEYS, _LIST, _STREAM = "keys", "list", "stream"
 _log = get_logger("app")
 
 
@@ -78,6 +79,7 @@ class AuthFeed:
         self._keys_lock = asyncio.Lock()
         self._listed_at = -float("inf")
         self._is_streaming = False
+        self._interrupted: set[str] = set()
         self.keys: dict[str, Ed25519PublicKey] = {}
         self.denied = DenyList()
         self.access_version = 0
@@ -88,9 +90,9 @@ class AuthFeed:
     async def open(self) -> AsyncIterator["AuthFeed"]:
         """Run the feed."""
         tasks = [
-            asyncio.create_task(self._for_ever("keys", self._keep_keys), name="verifier-keys"),
-            asyncio.create_task(self._for_ever("list", self._keep_list), name="verifier-list"),
-            asyncio.create_task(self._for_ever("stream", self._watch), name="verifier-stream"),
+            asyncio.create_task(self._for_ever(_KEYS, self._keep_keys), name="verifier-keys"),
+            asyncio.create_task(self._for_ever(_LIST, self._keep_list), name="verifier-list"),
+            asyncio.create_task(self._for_ever(_STREAM, self._watch), name="verifier-stream"),
         ]
         try:
             yield self
@@ -123,22 +125,24 @@ class AuthFeed:
     async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
         """Run the work again and again; wait between failures, and say only the first of a row."""
         waits = self._waits()
-        failed = False
         while True:
             try:
                 await work()
             except _FAULTS as error:
-                if not failed and self.ready.is_set():
+                if what not in self._interrupted and self.ready.is_set():
+                    self._interrupted.add(what)
                     _log.warning("auth_feed_interrupted", feed=what, error=_text(error))
-                failed = True
                 await asyncio.sleep(next(waits))
             except Exception:  # noqa: BLE001  a defect must not end the feed that revocations come by
                 _log.exception("auth_feed_failed", feed=what)
                 await asyncio.sleep(next(waits))
             else:
-                if failed and self.ready.is_set():
-                    _log.info("auth_feed_resumed", feed=what)
-                failed, waits = False, self._waits()
+                waits = self._waits()
+
+    def _is_well(self, what: str) -> None:
+        if what in self._interrupted:
+            self._interrupted.discard(what)
+            _log.info("auth_feed_resumed", feed=what)
 
     def _waits(self) -> Any:
         return backoff(self._timings.retry_initial.total_seconds(), maximum=self._timings.retry_maximum.total_seconds())
@@ -146,6 +150,7 @@ class AuthFeed:
     async def _keep_keys(self) -> None:
         async with self._keys_lock:
             await self._load_keys()
+        self._is_well(_KEYS)
         await asyncio.sleep(self._timings.keys_every.total_seconds())
 
     async def _load_keys(self) -> None:
@@ -165,6 +170,7 @@ class AuthFeed:
         response = await self._stub.ListRevocations(request, timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
         self._take(response)
         self.denied.prune(self._clock())
+        self._is_well(_LIST)
         await asyncio.sleep(self._timings.list_every.total_seconds())
 
     async def _watch(self) -> None:
@@ -175,6 +181,7 @@ class AuthFeed:
                 async with asyncio.timeout(self._timings.silence.total_seconds()):  # wait_for can lose a cancellation
                     message = await anext(messages)
                 self._is_streaming = True
+                self._is_well(_STREAM)
                 self._take(message)
         except StopAsyncIteration:
             pass  # the server ended it in good order: open the next one
