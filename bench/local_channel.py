@@ -3,16 +3,10 @@
 One caller, one call at a time, uvloop. The variants run in turn, round after round, so that a slow spell of the machine
 hits all of them. Shown are the medians of the rounds, by the clock and in CPU time, and the lowest round: on a shared
 machine the clock counts the neighbours too, and the lowest round is what the code costs when they are quiet.
-
-    python bench/local_channel.py [--rounds 15] [--calls 4000] [--json FILE]
 """
 
-import argparse
 import asyncio
-import json
-import platform
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
@@ -37,6 +31,8 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
+
+from bench.report import Report, Target
 
 TARGET_US = {"all interceptors": 15.0, "all interceptors, sampled": 50.0}
 _TOKEN = "e" * 300
@@ -137,33 +133,23 @@ async def measure(rounds: int, calls: int) -> dict[str, list[tuple[float, float]
     return figures
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=4000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def report(rounds: int, calls: int) -> Report:
+    """P8."""
     provider = TracerProvider(sampler=ALWAYS_ON)
     provider.add_span_processor(BatchSpanProcessor(_Discard()))
     trace.set_tracer_provider(provider)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(measure(options.rounds, options.calls))
-    table = {name: _summary(rounds) for name, rounds in figures.items()}
-    print(f"{'us per awaited call':42} {'clock':>8} {'CPU':>8} {'lowest':>8}  target")
-    for name, row in table.items():
-        target = f"<= {TARGET_US[name]:g}" if name in TARGET_US else ""
-        print(f"{name:42} {row['clock_us']:8.2f} {row['cpu_us']:8.2f} {row['lowest_us']:8.2f}  {target}")
-    if options.json:
-        machine = {"python": platform.python_version(), "processor": platform.machine()}
-        result = {"what": "local call overhead (P8)", "machine": machine, "variants": table, "targets_us": TARGET_US}
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        figures = runner.run(measure(rounds, calls))
+    found = Report("P8", "a call inside one process, us", ("variant", "clock", "CPU", "lowest"), raw=dict(figures))
+    for name, times in figures.items():
+        row = _summary(times)
+        found.rows.append((name, *row.values()))
+        if name in TARGET_US:
+            found.targets.append(Target(name, row["cpu_us"], TARGET_US[name], unit="us of CPU"))
+    found.notes.append(f"one caller, one call at a time; medians of {rounds} rounds of {calls} calls, variants in turn")
+    return found
 
 
 def _summary(rounds: list[tuple[float, float]]) -> dict[str, float]:
     clock, cpu = zip(*rounds, strict=True)
     return {"clock_us": median(clock), "cpu_us": median(cpu), "lowest_us": min(clock)}
-
-
-if __name__ == "__main__":
-    main()

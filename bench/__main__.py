@@ -1,0 +1,36 @@
+"""``python -m bench [P1 P2 P8 P9]``: all of them without arguments, in under four minutes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from bench import footprint, http_action, local_channel
+from bench.report import Report, machine
+
+BENCHMARKS: dict[str, Callable[[], Report]] = {
+    "P1": lambda: http_action.one_process(rounds=7, seconds=1.5),
+    "P2": lambda: http_action.split(rounds=5, seconds=2.0),
+    "P8": lambda: local_channel.report(rounds=15, calls=4000),
+    "P9": lambda: footprint.measure(first=2, later=3),
+}
+
+
+def main() -> None:
+    """Run those named, in order."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; none: all")
+    names = [name.upper() for name in parser.parse_args().names] or list(BENCHMARKS)
+    if unknown := sorted(set(names) - BENCHMARKS.keys()):
+        parser.error(f"there is no benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
+    console = Console(width=max(110, Console().width) if not sys.stdout.isatty() else None)
+    console.print("  ".join(f"{key} {value}" for key, value in machine().items()), style="dim")
+    for name in names:
+        report = BENCHMARKS[name]()
+        report.show(console)
+        report.save()
+
+
+if __name__ == "__main__":
+    main()

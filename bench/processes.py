@@ -1,0 +1,171 @@
+"""The processes of a benchmark: started, waited for, their CPU time and memory read, stopped."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+from stylobate.launcher.project import Project
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parent.parent
+_START_S = 60.0
+_FREE_PORTS = 24  # `up --port` counts up from its base
+
+
+def free_port(row: int = 1) -> int:
+    """Return the first of so many free ports in a row."""
+    for base in range(26100, 32000, max(row, _FREE_PORTS)):
+        if all(_is_free(base + offset) for offset in range(row)):
+            return base
+    raise RuntimeError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return True
+    return False
+
+
+class Processes:
+    """Processes that serve together, by name."""
+
+    def __init__(self, found: Mapping[str, psutil.Process]) -> None:
+        self._found = found
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU time that each has used, with all its children."""
+        return {name: sum(_cpu(one) for one in _with_children(process)) for name, process in self._found.items()}
+
+    def memory_mb(self) -> dict[str, tuple[float, float]]:
+        """Return the resident and the proportional set size of each in MB, with all its children."""
+        return {
+            name: (sum(sizes[0] for sizes in found) / 1e6, sum(sizes[1] for sizes in found) / 1e6)
+            for name, process in self._found.items()
+            if (found := [_sizes(one) for one in _with_children(process)])
+        }
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _sizes(process: psutil.Process) -> tuple[int, int]:
+    memory = process.memory_full_info()
+    return memory.rss, getattr(memory, "pss", memory.rss)
+
+
+@contextlib.contextmanager
+def baseline(application: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
+    """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port."""
+    port = free_port()
+    target = f"bench.baselines.{application}:application"
+    arguments = [
+        *("--host", HOST, "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
+        *("--no-access-log", "--no-server-header", "--no-date-header", "--no-proxy-headers", "--log-level", "warning"),
+    ]
+    command = [sys.executable, "-m", "uvicorn", target, *arguments]
+    with _running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
+        wait_for(lambda: not _is_free(port), child)
+        yield port, Processes({"python": psutil.Process(child.pid)})
+
+
+@contextlib.contextmanager
+def split_baseline() -> Iterator[tuple[int, Processes]]:
+    """Serve the endpoint in one process and what it asks in another; a unix socket between them."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"unix:{folder}/orders.grpc"
+        command = [sys.executable, "-m", "bench.baselines.grpc_server", address]
+        with _running(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
+                found = processes._found | {"grpc server": psutil.Process(server.pid)}  # noqa: SLF001  of this file
+                yield port, Processes(found)
+
+
+@contextlib.contextmanager
+def platform(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
+    """Run `stylobate up` in the folder; give its port once it answers a request with 200."""
+    port = free_port(_FREE_PORTS)
+    command = [sys.executable, "-m", "stylobate.launcher", "up", "--port", str(port), *arguments]
+    with (
+        (folder / "up.log").open("ab") as log,
+        _running(command, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
+    ):
+        wait_for(lambda: _answers(port), up)
+        yield port, Processes(_platform_processes(folder, up.pid))
+
+
+def _platform_processes(folder: Path, supervisor: int) -> dict[str, psutil.Process]:
+    running = Project(folder).running()
+    children = running.children if running is not None else ()
+    return {"supervisor": psutil.Process(supervisor)} | {child.name: psutil.Process(child.pid) for child in children}
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://{HOST}:{port}/.well-known/jwks.json", timeout=2).status_code == 200  # noqa: PLR2004  HTTP
+    return False
+
+
+def wait_for(condition: Any, child: "subprocess.Popen[bytes]") -> None:
+    """Look every few milliseconds; raises RuntimeError when the child ends first or a minute passes."""
+    began = time.monotonic()
+    while not condition():
+        if child.poll() is not None or time.monotonic() - began > _START_S:
+            raise RuntimeError(f"{child.args!r} did not come up (exit code {child.returncode})")
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(command, **options) as child:
+        try:
+            yield child
+        finally:
+            child.terminate()
+            child.wait(30)
+
+
+class LoadClient:
+    """The load process."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls) -> Iterator["LoadClient"]:
+        """Start it; ends with the context."""
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with _running([sys.executable, "-m", "bench.load"], cwd=ROOT, **pipes) as child:
+            yield cls(child)
+
+    def run(self, port: int, requests: list[str], seconds: float, connections: int = 32) -> dict[str, Any]:
+        """Make load and return what came of it. Raises RuntimeError when any request was not answered with 200."""
+        job = {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
+        assert self._child.stdin is not None and self._child.stdout is not None  # noqa: PT018  pipes were asked for
+        self._child.stdin.write(orjson.dumps(job) + b"\n")
+        self._child.stdin.flush()
+        result: dict[str, Any] = orjson.loads(self._child.stdout.readline())
+        if result["refused"] or not result["answered"]:
+            raise RuntimeError(f"{result['refused']} of the requests failed, first: {result['first_refusal']}")
+        return result
