@@ -1,0 +1,282 @@
+"""A real platform under test: `stylobate up` in a project folder of its own, on free ports, stopped with certainty."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from stylobate.launcher.embedded import ProcessRecord
+from stylobate.launcher.project import Project, Running
+
+_COMMAND = (sys.executable, "-m", "stylobate.launcher")
+_PORTS = 10
+"""How many ports ``--port N`` takes, counted from N."""
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000  # below those that the system gives out by itself
+_PORT_TRIES = 5
+_LOOK_AGAIN_S = 0.05
+_START_WITHIN = timedelta(seconds=90)
+_STOP_WITHIN = timedelta(seconds=15)
+_COMMAND_WITHIN_S = 60.0
+_TAIL_LINES = 25
+_SERVERS = ("valkey", "postgres")
+
+
+class PlatformFailedError(AssertionError):
+    """The platform did not do what it should; the text ends with the last lines of its logs."""
+
+
+class Platform:
+    """One project folder and the platform that runs in it. For tests, which may kill any part of it."""
+
+    def __init__(
+        self, folder: Path, *arguments: str, modules: Sequence[Path] = (), environ: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare the project; nothing runs yet.
+
+        :param folder: made if absent; the modules are linked into it.
+        :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
+        :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
+        """
+        self.project = Project(folder)
+        self.arguments = arguments
+        self.output = self.project.folder / "up.out"
+        """What `up` printed."""
+        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+        self._environ |= environ or {}
+        self._popen: subprocess.Popen[bytes] | None = None
+        (folder / "modules").mkdir(parents=True, exist_ok=True)
+        for module in modules:
+            (folder / "modules" / module.name).symlink_to(module.resolve(), target_is_directory=True)
+
+    @classmethod
+    @contextmanager
+    def run(
+        cls, folder: Path, *arguments: str, modules: Sequence[Path] = (), environ: Mapping[str, str] | None = None
+    ) -> Iterator[Self]:
+        """Run a platform for as long as the block; raises PlatformFailedError when it does not get ready."""
+        platform = cls(folder, *arguments, modules=modules, environ=environ)
+        try:
+            platform.start()
+            yield platform
+        finally:
+            platform.stop()
+
+    # its life
+
+    def start(self) -> None:
+        """Run `up` and wait until it is ready; the data of an earlier run are kept. Raises PlatformFailedError."""
+        for _ in range(_PORT_TRIES):
+            self.launch(free_ports())
+            if self._is_ready_within(_START_WITHIN):
+                return
+            self.stop()
+            if "is in use" not in self.output.read_text(encoding="utf-8"):  # somebody took a port since we looked
+                break
+        raise self.failure("`up` did not get ready")
+
+    def launch(self, port: int) -> None:
+        """Run `up` from this port on and do not wait."""
+        with self.output.open("wb") as output:
+            self._popen = subprocess.Popen(  # noqa: S603  our own command
+                [*_COMMAND, "up", *self.arguments, "--port", str(port)],
+                cwd=self.project.folder,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C at the tests is not meant for it
+            )
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C and return the exit code. Raises PlatformFailedError when it does not end."""
+        popen = self._started()
+        popen.send_signal(signal.SIGINT)
+        try:
+            return popen.wait(_STOP_WITHIN.total_seconds())
+        except subprocess.TimeoutExpired:
+            raise self.failure("it did not end after Ctrl-C") from None
+
+    def stop(self) -> None:
+        """Stop whatever of it runs, by force where it must be. May be called twice."""
+        if self._popen is None:
+            return
+        left = self.processes()
+        if self._popen.poll() is None:
+            self._popen.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(_STOP_WITHIN.total_seconds())
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._popen.wait()
+        psutil.wait_procs(left, timeout=_STOP_WITHIN.total_seconds())
+        shutil.rmtree(self.project.run, ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process of the platform that runs: the supervisor, its children, and theirs."""
+        roots: dict[int, psutil.Process] = {}
+        running = self.project.running()
+        for record in (running.supervisor, *running.children) if running is not None else ():
+            if (process := record.process()) is not None:
+                roots[process.pid] = process
+        if self._popen is not None and self._popen.poll() is None:
+            roots[self._popen.pid] = psutil.Process(self._popen.pid)
+        found = dict(roots)
+        for root in roots.values():
+            with suppress(psutil.NoSuchProcess):
+                found |= {child.pid: child for child in root.children(recursive=True)}
+        return list(found.values())
+
+    # where it is, how it is
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id."""
+        return self._started().pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the supervisor runs."""
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Addresses by name, as `status --json` lists them."""
+        return self._record().endpoints
+
+    @property
+    def gateway(self) -> str:
+        """The address of the HTTP API."""
+        return self.endpoints["gateway"]
+
+    @property
+    def realtime(self) -> str:
+        """The address of the realtime socket."""
+        return self.endpoints["realtime"]
+
+    @property
+    def grpc(self) -> dict[str, str]:
+        """The gRPC target by service, whichever process hosts it."""
+        found = self.endpoints
+        services = ("auth", "ratelimit", "state", "actions", "realtime")
+        return {service: found.get(f"grpc {service}") or found["grpc"] for service in services}
+
+    @property
+    def children(self) -> dict[str, ProcessRecord]:
+        """The supervisor's children by name, as they run now."""
+        return {child.name: child for child in self._record().children}
+
+    def kill(self, name: str) -> ProcessRecord:
+        """``kill -9`` a child and return what it was."""
+        child = self.children[name]
+        os.kill(child.pid, signal.SIGKILL)
+        return child
+
+    def kill_supervisor(self) -> None:
+        """``kill -9`` the supervisor."""
+        popen = self._started()
+        popen.kill()
+        popen.wait()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the admin listener says of all processes; empty while it does not answer."""
+        try:
+            answer: dict[str, Any] = httpx.get(f"{self.endpoints['admin']}/status", timeout=5).json()
+        except (httpx.TransportError, ValueError):
+            return {}
+        return answer
+
+    def wait_healthy(self, within: timedelta) -> timedelta:
+        """Wait until every process is ready and well; return how long that took. Raises PlatformFailedError."""
+        began = monotonic()
+
+        def is_healthy() -> bool:
+            status = self.status()
+            return bool(status.get("ready")) and status.get("status") == "healthy"
+
+        if not wait_until(is_healthy, within):
+            raise self.failure(f"not healthy within {within.total_seconds():.0f} s: {self.status()}")
+        return timedelta(seconds=monotonic() - began)
+
+    def command(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run another `stylobate` command in the project's folder; its output is text."""
+        return subprocess.run(  # noqa: S603  our own command
+            [*_COMMAND, *arguments],
+            cwd=self.project.folder,
+            env=self._environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_WITHIN_S,
+            check=False,
+        )
+
+    def log_files(self) -> list[Path]:
+        """Return the log file of each service process: one JSON object a line."""
+        return sorted(file for file in self.project.logs.glob("*.log") if file.stem not in _SERVERS)
+
+    def log_tails(self, lines: int = _TAIL_LINES) -> str:
+        """Return the last lines of what `up` and every process wrote, for a failure's report."""
+        parts = []
+        for file in (self.output, *sorted(self.project.logs.glob("*.*"))):
+            if file.exists() and (text := file.read_text(encoding="utf-8", errors="replace")):
+                parts += [f"--- {file.name}", *text.splitlines()[-lines:]]
+        return "\n".join(parts)
+
+    def failure(self, what: str) -> PlatformFailedError:
+        """Return the error to raise, with the logs' last lines."""
+        return PlatformFailedError(f"{what}\n{self.log_tails()}")
+
+    def _is_ready_within(self, within: timedelta) -> bool:
+        def is_ready_or_over() -> bool:
+            return not self.is_running or bool(self._current() and self.status().get("ready"))
+
+        return wait_until(is_ready_or_over, within) and self.is_running
+
+    def _current(self) -> Running | None:
+        """Return the record of the run that was started here, not of one before."""
+        running = self.project.running()
+        return running if running is not None and running.supervisor.pid == self._started().pid else None
+
+    def _record(self) -> Running:
+        running = self._current()
+        if running is None:
+            raise self.failure("there is no record of a running platform")
+        return running
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        if self._popen is None:
+            raise RuntimeError("the platform was not started")
+        return self._popen
+
+
+def wait_until(condition: Callable[[], bool], within: timedelta) -> bool:
+    """Ask until it holds; return whether it did in time. For what only another process can bring about."""
+    deadline = monotonic() + within.total_seconds()
+    while not condition():
+        if monotonic() > deadline:
+            return False
+        sleep(_LOOK_AGAIN_S)
+    return True
+
+
+def free_ports(count: int = _PORTS) -> int:
+    """Return the first of a row of loopback ports that nobody listens on at this moment."""
+    while True:
+        first = random.randrange(_FIRST_PORT, _LAST_PORT, count)  # noqa: S311  so that two test runs hardly meet
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
