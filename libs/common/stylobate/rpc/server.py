@@ -26,6 +26,7 @@ class GrpcServer(grpc.aio.Server):
 
     def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta) -> None:
         self._inner = inner
+        self._servicers = servicers
         self._grace = grace
         self._services = ("", *servicers.services)
         self._health = health.aio.HealthServicer()
@@ -50,6 +51,7 @@ class GrpcServer(grpc.aio.Server):
         :param grace: seconds; None: what the server was built with.
         """
         await self._health.enter_graceful_shutdown()
+        self._servicers.end_streams()
         await self._inner.stop(self._grace.total_seconds() if grace is None else grace)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  grpc's signature
@@ -120,7 +122,6 @@ def server_options(max_connection_age: timedelta, grace: timedelta, *, reuse_por
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
         ("grpc.max_connection_age_ms", round(max_connection_age.total_seconds() * 1000)),
         ("grpc.max_connection_age_grace_ms", round(grace.total_seconds() * 1000)),
         ("grpc.keepalive_time_ms", 20_000),

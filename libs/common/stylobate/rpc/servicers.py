@@ -1,8 +1,6 @@
 """The servicers of a process: every method with its access, bound once to the pipeline."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -12,6 +10,7 @@ from google.protobuf.message import DecodeError
 from stylobate.errors import InvalidInputError
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
+from stylobate.rpc.streams import Streams
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
 
@@ -26,6 +25,7 @@ class Servicers:
         self._interceptors = tuple(interceptors)
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
+        self._streams = Streams()
 
     def use(self, interceptors: Sequence[Interceptor]) -> None:
         """Set the pipeline, for one whose parts themselves call through what is served here. Before any call only."""
@@ -59,7 +59,14 @@ class Servicers:
         if handler.request_streaming:
             raise ValueError(f"{full_name} streams its requests; only single requests are served")
         method = Method(full_name, handler.request_streaming, handler.response_streaming, access)
-        self._methods[full_name] = (method, _stream(handler) if handler.response_streaming else _unary(handler))
+        self._methods[full_name] = (method, self._streams.serving(handler) if handler.response_streaming else _unary(handler))
+
+    def end_streams(self) -> None:
+        """End every open stream with UNAVAILABLE: what a server does first when it stops, since a stream has no end of its own.
+
+        Their readers come back elsewhere and go on from where they were.
+        """
+        self._streams.end()
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -128,25 +135,5 @@ def _unary(handler: "Handler[Any, Any]") -> Behaviour:
         except DecodeError as error:
             raise InvalidInputError("The request message cannot be decoded.") from error
         return cast("bytes", encode(await serve(request, context)))
-
-    return behaviour
-
-
-def _stream(handler: "Handler[Any, Any]") -> Behaviour:
-    serve: Any = handler.unary_stream
-    decode: Any = handler.request_deserializer
-    encode: Any = handler.response_serializer
-    if not inspect.isasyncgenfunction(serve):
-        raise ValueError(f"{serve!r} must be an async generator")
-
-    async def behaviour(data: bytes, context: Context) -> bytes:
-        try:
-            request = decode(data)
-        except DecodeError as error:
-            raise InvalidInputError("The request message cannot be decoded.") from error
-        async with aclosing(serve(request, context)) as messages:
-            async for message in messages:
-                await context.write(encode(message))
-        return b""
 
     return behaviour

@@ -24,6 +24,7 @@ from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEve
 from stylobate.errors import StylobateError, TokenInvalidError, TokenRevokedError, UnavailableError, Violation
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.rpc import (
+    MAX_MESSAGE_BYTES,
     LocalChannel,
     LocalServer,
     RpcAccess,
@@ -183,6 +184,13 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         await context.send_initial_metadata((("ahead", "1"),))
         context.set_trailing_metadata((("behind", "2"),))
         raise OutOfStockError
+
+    async def too_much(self, *_: Any) -> CallHookResponse:
+        return CallHookResponse(data=bytes(MAX_MESSAGE_BYTES))
+
+    async def time_left(self, *_: Any) -> CallHookResponse:
+        left = call().deadline - asyncio.get_running_loop().time() if call().deadline else 0
+        return CallHookResponse(data=str(left).encode())
 
     async def mutate(self, request: CallHookRequest, _: Any) -> CallHookResponse:
         request.event = b"changed by the handler"

@@ -129,6 +129,13 @@ async def test_deadline_of_a_stream(any_wire: Wire):
     await soon(any_wire.probe.cancelled.wait())
 
 
+async def test_the_served_call_knows_its_deadline(any_wire: Wire):
+    """The call that a handler finds tells how long it has, on the clock of its loop; 0 without a deadline."""
+    for timeout, least, most in ((3, 1, 3), (None, 0, 0)):
+        response = await any_wire.modules.CallHook(CallHookRequest(hook="time_left"), timeout=timeout)
+        assert least <= float(response.data) <= most
+
+
 async def test_no_deadline(any_wire: Wire):
     """Without a timeout the handler is told of none."""
     call = any_wire.modules.CallHook(CallHookRequest(hook="wait"))
@@ -214,6 +221,12 @@ async def test_message_too_large(any_wire: Wire):
     failed = await _error(any_wire.modules.CallHook(request, timeout=20))
     assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not any_wire.probe.requests
+
+
+async def test_response_too_large(any_wire: Wire):
+    """A response over the limit is RESOURCE_EXHAUSTED for the caller."""
+    failed = await _error(any_wire.modules.CallHook(CallHookRequest(hook="too_much"), timeout=20))
+    assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_duplicate_call(any_wire: Wire):

@@ -48,6 +48,7 @@ class LocalServer:
         """
         self.is_accepting = False
         self._change()
+        self._servicers.end_streams()
         if self.live and grace:
             await asyncio.wait([call.task for call in self.live], timeout=grace)
         for call in tuple(self.live):
