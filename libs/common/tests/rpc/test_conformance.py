@@ -324,3 +324,15 @@ async def test_drain(any_wire: Wire):
     any_wire.probe.release.set()
     assert (await call).data == b"waited"
     await stopping
+
+
+async def test_a_stopping_server_ends_its_streams(any_wire: Wire):
+    """An open stream does not hold up the stop: its handler is ended at once, and its reader told to come back."""
+    messages = any_wire.events.ReadEvents(ReadEventsRequest(source="one_then_wait")).__aiter__()
+    assert (await anext(messages)).position == "0"
+    stopping = asyncio.create_task(any_wire.server.stop(60))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(messages)
+    assert from_rpc_error(caught.value).reason == "UNAVAILABLE"
+    assert any_wire.probe.ended.is_set()
+    await soon(stopping)
