@@ -159,4 +159,4 @@ def _report(name: str, title: str, measured: dict[str, list[Round]], base: list[
 def _ratio(ours: list[Round], theirs: list[Round], column: str) -> float:
     """Return the median of the rounds' ratios: what slows a round down slows both."""
     pairs: list[tuple[Any, Any]] = list(zip(ours, theirs, strict=True))
-    return median(getattr(one, column) / getattr(other, column) for one, other in pairs)
+    return float(median(getattr(one, column) / getattr(other, column) for one, other in pairs))

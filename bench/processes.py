@@ -40,26 +40,27 @@ def _is_free(port: int) -> bool:
 
 
 class Processes:
-    """Processes that serve together, by name."""
+    """Processes that serve together, by name; each with its children, less those that have a name of their own."""
 
     def __init__(self, found: Mapping[str, psutil.Process]) -> None:
-        self._found = found
+        self.found = dict(found)
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return the CPU time that each has used, with all its children."""
-        return {name: sum(_cpu(one) for one in _with_children(process)) for name, process in self._found.items()}
+        """Return the CPU time that each has used."""
+        return {name: sum(map(_cpu, family)) for name, family in self._families()}
 
     def memory_mb(self) -> dict[str, tuple[float, float]]:
-        """Return the resident and the proportional set size of each in MB, with all its children."""
-        return {
-            name: (sum(sizes[0] for sizes in found) / 1e6, sum(sizes[1] for sizes in found) / 1e6)
-            for name, process in self._found.items()
-            if (found := [_sizes(one) for one in _with_children(process)])
-        }
+        """Return the resident and the proportional set size of each in MB."""
+        weighed = {name: [_sizes(one) for one in family] for name, family in self._families()}
+        return {name: (sum(rss for rss, _ in found) / 1e6, sum(pss for _, pss in found) / 1e6) for name, found in weighed.items()}
 
-
-def _with_children(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+    def _families(self) -> Iterator[tuple[str, list[psutil.Process]]]:
+        named = set(self.found.values())
+        claimed: set[psutil.Process] = set()
+        for name, process in reversed(self.found.items()):  # the supervisor, parent of all, comes first and takes what is left
+            family = [process, *(one for one in process.children(recursive=True) if one not in named and one not in claimed)]
+            claimed.update(family)
+            yield name, family
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -97,8 +98,7 @@ def split_baseline() -> Iterator[tuple[int, Processes]]:
             assert server.stdout is not None
             server.stdout.readline()
             with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
-                found = processes._found | {"grpc server": psutil.Process(server.pid)}  # noqa: SLF001  of this file
-                yield port, Processes(found)
+                yield port, Processes(processes.found | {"grpc server": psutil.Process(server.pid)})
 
 
 @contextlib.contextmanager
