@@ -5,6 +5,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from stylobate.errors import InternalError, InvalidInputError, StylobateError, Violation
 
 from stylobate_gateway.catalogue import Catalogue
@@ -18,10 +19,15 @@ from stylobate_gateway.routes import accounts, actions, site, state
 def build_application(channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool) -> FastAPI:
     """Return the application over the channels ``auth``, ``state`` and ``actions``."""
     app: FastAPI = FastAPIOffline(redoc_url=None, title="Stylobate", swagger_ui_parameters={"persistAuthorization": True})
-    app.include_router(accounts.routes(channels["auth"]))
-    app.include_router(state.routes(channels["state"]))
-    app.include_router(actions.routes(channels["actions"]))
-    app.include_router(site.routes(channels["auth"], catalogue, with_home=with_home))
+    routers = (
+        accounts.routes(channels["auth"]),
+        state.routes(channels["state"]),
+        actions.routes(channels["actions"]),
+        site.routes(channels["auth"], catalogue, with_home=with_home),
+    )
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for part in (app, *routers) for route in part.routes if isinstance(route, Route)]
     app.add_exception_handler(StylobateError, _typed)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _starlette)
@@ -50,6 +56,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return _answer(request, InvalidInputError(violations=[Violation(_pointer(entry["loc"]), entry["msg"]) for entry in found]))
 
 
+def _allowed(request: Request) -> str:
+    """Return the methods of every route with this path: the router names those of the first alone (RFC 9110 §15.5.6)."""
+    routes: list[Route] = request.app.state.routes
+    found = [route.methods or set() for route in routes if route.path_regex.match(request.scope["path"])]
+    return ", ".join(sorted(set().union(*found)))
+
+
 def _pointer(place: tuple[int | str, ...]) -> str:
     """Return ``/items/0`` for a place in the body, ``query/page_size`` for one elsewhere."""
     where, *path = place
@@ -63,8 +76,7 @@ async def _starlette(request: Request, error: Exception) -> Response:
     if status == 404:  # noqa: PLR2004  HTTP
         return _answer(request, RouteNotFoundError())
     if status == 405:  # noqa: PLR2004  HTTP
-        headers = error.headers if isinstance(error, HTTPException) else None
-        return _answer(request, MethodNotAllowedError(metadata={"allow": (headers or {}).get("Allow", "")}))
+        return _answer(request, MethodNotAllowedError(metadata={"allow": _allowed(request)}))
     if status == 400:  # noqa: PLR2004  HTTP: a body that could not be read
         return _answer(request, MalformedJsonError())
     return _answer(request, InternalError())

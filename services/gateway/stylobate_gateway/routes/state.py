@@ -14,7 +14,7 @@ from stylobate.errors import NotFoundError
 
 from stylobate_gateway.errors import InvalidHeaderError
 from stylobate_gateway.schemas.common import problems
-from stylobate_gateway.schemas.state import parse_put, parse_transition
+from stylobate_gateway.schemas.state import parse_patch, parse_put, parse_transition
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 _PROBLEMS = problems(401, 403, 404, 409, 412, 422, 429, 503)
@@ -73,7 +73,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
     )
     async def patch_object(namespace: str, key: str, request: Request, if_match: IfMatch = None) -> Response:
         """Merge into its data (RFC 7396)."""
-        command = state.PatchStateRequest(namespace=namespace, key=key, patch=await request.body())
+        command = state.PatchStateRequest(namespace=namespace, key=key, patch=parse_patch(await request.body()))
         if (version := _expected(if_match)) is not None:
             command.expected_version = version
         return _object((await stub.PatchState(command)).state)

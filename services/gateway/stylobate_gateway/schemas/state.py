@@ -26,6 +26,7 @@ class TransitionBody(Struct, forbid_unknown_fields=True):
 
 _PUT = msgspec.json.Decoder(PutBody)
 _TRANSITION = msgspec.json.Decoder(TransitionBody)
+_ANY = msgspec.json.Decoder(Raw)
 
 
 def parse_put(body: bytes) -> PutBody:
@@ -38,12 +39,22 @@ def parse_transition(body: bytes) -> TransitionBody:
     return _parse(_TRANSITION, body) if body.strip() else TransitionBody()
 
 
+def parse_patch(body: bytes) -> bytes:
+    """Return the body of a PATCH as it came: any JSON. Raises MalformedJsonError or InvalidInputError."""
+    return bytes(_parse(_ANY, body))
+
+
 def _parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
+        body.decode()  # payloads are passed over unread, broken UTF-8 in their strings too
         return decoder.decode(body)
     except msgspec.ValidationError as error:
+        if decoder is not _ANY:
+            _parse(_ANY, body)  # decoding ends at the first finding: is it JSON at all?
         message, _, path = str(error).partition(" - at `$")
         pointer = path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
         raise InvalidInputError(violations=[Violation(pointer, message)]) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedJsonError(f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInputError(violations=[Violation("", "is nested too deep")]) from None
