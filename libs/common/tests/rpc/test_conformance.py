@@ -108,7 +108,7 @@ async def test_deadline(any_wire: Wire):
     assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await soon(any_wire.probe.cancelled.wait())
     assert any_wire.probe.remaining is not None
-    assert 0 < any_wire.probe.remaining <= 0.25  # the clocks of both sides are read apart
+    assert 0 < any_wire.probe.remaining < 0.3  # the wire rounds up
 
 
 async def test_deadline_of_a_handler_that_swallows_cancellation(any_wire: Wire):
@@ -131,7 +131,7 @@ async def test_deadline_of_a_stream(any_wire: Wire):
 
 async def test_the_served_call_knows_its_deadline(any_wire: Wire):
     """The call that a handler finds tells how long it has, on the clock of its loop; 0 without a deadline."""
-    for timeout, least, most in ((3, 1, 3), (None, 0, 0)):
+    for timeout, least, most in ((3, 1, 3.5), (None, 0, 0)):
         response = await any_wire.modules.CallHook(CallHookRequest(hook="time_left"), timeout=timeout)
         assert least <= float(response.data) <= most
 

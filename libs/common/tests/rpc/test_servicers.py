@@ -77,3 +77,13 @@ async def test_a_chain_is_bound_once_per_method():
     method = bound[0][1]
     assert (method.access, method.response_streaming) == (RpcAccess.SERVICE, False)
     assert (method.service, method.domain) == ("stylobate.api.actions.v1.ModuleService", "stylobate.actions")
+
+
+async def test_the_pipeline_is_not_changed_under_calls():
+    """A pipeline may be set until the first method is bound to it, and not after."""
+    servicers = Servicers()
+    servicers.use([])
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), _ACCESS)
+    assert servicers.behaviour("/stylobate.api.actions.v1.ModuleService/CallHook") is not None
+    with pytest.raises(RuntimeError, match="bound"):
+        servicers.use([])
