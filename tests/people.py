@@ -19,9 +19,11 @@ class Person:
         self.http = httpx.Client(base_url=gateway, timeout=15)
 
     def __enter__(self) -> Self:
+        """Begin."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connections."""
         self.http.close()
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from stylobate.testing.platform import Platform
 
-from ..conftest import SHOP
+from tests.conftest import SHOP
 
 
 @pytest.fixture(scope="package")
