@@ -1,12 +1,13 @@
 """Logs: what is redacted, what cannot be forged, levels at run time, rotation."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stylobate.logs import Logs, configure, get_logger
+from stylobate.logs import Logs, configure, get_logger, log_access
 
 Records = Callable[[], list[dict[str, Any]]]
 
@@ -100,3 +101,62 @@ def test_files_are_rotated(tmp_path: Path) -> None:
         get_logger().info("line", number=number)
     made.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
+
+
+def test_an_access_line_is_written_like_any_record(records: Records) -> None:
+    """The quick way keeps time, logger and service, and neither tokens nor forged lines get through it."""
+    log_access("request", {"path": "/a\n", "token": "hush", "note": "Bearer abc.def", "status": 200})
+    (record,) = records()
+    assert record.pop("timestamp").endswith("Z")
+    assert record == {
+        "path": "/a\\x0a",
+        "token": "[redacted]",
+        "note": "Bearer [redacted]",
+        "status": 200,
+        "event": "request",
+        "level": "info",
+        "logger": "access",
+        "service": "test",
+    }
+
+
+def test_a_quieted_access_log_stays_quiet(logs: Logs, records: Records) -> None:
+    """The level holds for the quick way too."""
+    logs.set_level("warning", "access")
+    log_access("request", {})
+    assert records() == []
+
+
+def test_records_of_many_threads_are_all_written_in_order(records: Records) -> None:
+    """Nothing is lost between the queue and the file, and each thread's records keep their order."""
+
+    def write(name: int) -> None:
+        for number in range(500):
+            get_logger().info("line", thread_number=name, number=number)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = records()
+    for name in range(4):
+        assert [record["number"] for record in found if record["thread_number"] == name] == list(range(500))
+
+
+def test_a_record_that_cannot_be_rendered_does_not_silence_the_others(tmp_path: Path) -> None:
+    """The writer says so and goes on."""
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError("broken")
+
+        __str__ = __repr__
+
+    made = configure(json=True, file=tmp_path / "log")
+    get_logger().info("first", value=Broken())
+    get_logger().info("second")
+    made.close()
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert "could not be rendered" in lines[0]
+    assert json.loads(lines[1])["event"] == "second"

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from stylobate.errors import InternalError, StylobateError
-from stylobate.logs import get_logger
+from stylobate.logs import get_logger, log_access
 from stylobate.rpc.call import Call, current_call
 from stylobate.telemetry import child_of, counter, histogram, new_traceparent
 
@@ -14,7 +14,6 @@ from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.problems import problem_body, problem_headers
 
 _app_log = get_logger("app")
-_access_log = get_logger("access")
 _security_log = get_logger("security")
 _SECURITY = (401, 403)
 _FIRST_SERVER_ERROR = 500
@@ -91,9 +90,9 @@ class RequestContext:
         }
         if error is not None:
             facts["code"] = error.reason
-        _access_log.info("request", **facts)
         if exchange.status in _SECURITY:
             _security_log.warning("request_refused", **facts)
+        log_access("request", facts)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

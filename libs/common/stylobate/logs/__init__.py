@@ -7,29 +7,24 @@ full, debug and access records are dropped and counted, anything graver waits.
 
 import atexit
 import logging
-import logging.handlers
-import queue
-import re
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 import structlog
 
+from stylobate.logs.redaction import redact
+from stylobate.logs.writer import Line, LogWriter, QueuedHandler, RotatedFile, StandardError
+
 Concern = Literal["app", "access", "audit", "security"]
 CONCERNS: tuple[Concern, ...] = ("app", "access", "audit", "security")
 
-_SECRET_KEY = re.compile(r"pass(word|wd)|secret|token|authorization|api[_-]?key|cookie|private", re.IGNORECASE)
-_BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+")
-_JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\n")
-_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]+:)[^@\s]+@")
-_REDACTED = "[redacted]"
-_QUEUE_SIZE = 10_000
-_MULTILINE = ("exception", "stack")
+Record = logging.LogRecord | Line
+_access = logging.getLogger("stylobate.access")
 
 
 def get_logger(name: Concern = "app") -> structlog.stdlib.BoundLogger:
@@ -38,62 +33,28 @@ def get_logger(name: Concern = "app") -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace values of secret-looking keys and tokens inside texts; make control characters visible."""
-    for key, value in event.items():
-        if _SECRET_KEY.search(key) and value not in (None, ""):
-            event[key] = _REDACTED
-        elif isinstance(value, str):
-            event[key] = _clean(value, keep_lines=key in _MULTILINE)
-        elif isinstance(value, (dict, list, tuple)):
-            event[key] = _deep(value)
-    return event
+def log_access(event: str, facts: dict[str, Any]) -> None:
+    """Write a line of the access log at info: ``get_logger("access").info(event, **facts)`` at a tenth of its price.
 
-
-def _deep(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _REDACTED if _SECRET_KEY.search(str(k)) and v else _deep(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_deep(item) for item in value]
-    return _clean(value) if isinstance(value, str) else value
-
-
-def _clean(text: str, *, keep_lines: bool = False) -> str:
-    text = _JWT.sub(_REDACTED, _BEARER.sub(r"\1" + _REDACTED, text))
-    text = _URL_PASSWORD.sub(r"\1" + _REDACTED + "@", text)
-    return _CONTROL.sub(lambda found: "\n" if keep_lines and found[0] == "\n" else f"\\x{ord(found[0]):02x}", text)
-
-
-class _Queue(logging.handlers.QueueHandler):
-    """Hands records to the writer thread; counts what it had to drop."""
-
-    def __init__(self, records: "queue.Queue[Any]") -> None:
-        super().__init__(records)
-        self._records = records
-        self.dropped = 0
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        droppable = record.levelno <= logging.DEBUG or record.name == "stylobate.access"
-        try:
-            self._records.put(record, block=not droppable, timeout=None if droppable else 1.0)
-        except queue.Full:
-            self.dropped += 1
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # rendered by the writer thread, in this process
+    :param facts: plain values, taken over; where the call stands in the code is not among them.
+    """
+    if not _access.isEnabledFor(logging.INFO):
+        return
+    for handler in _access.handlers:
+        if isinstance(handler, QueuedHandler):
+            handler.writer.put(Line(event, facts), droppable=True)
+            return
+    get_logger("access").info(event, **facts)  # logging is not set up: whoever listens gets an ordinary record
 
 
 class Logs:
     """The logging of this process; :func:`configure` makes it, :meth:`close` writes what is queued and stops."""
 
-    def __init__(self, handler: logging.Handler) -> None:
-        records: queue.Queue[Any] = queue.Queue(_QUEUE_SIZE)
-        self._queue = _Queue(records)
-        self._listener = logging.handlers.QueueListener(records, handler)
-        self._handler = handler
+    def __init__(self, writer: LogWriter[Record]) -> None:
+        self._writer = writer
+        self._queue = QueuedHandler(writer)
         self._lock = threading.Lock()
         self._open = True
-        self._listener.start()
         for name in CONCERNS:
             logger = logging.getLogger(f"stylobate.{name}")
             logger.handlers = [self._queue]
@@ -105,7 +66,7 @@ class Logs:
     @property
     def dropped(self) -> int:
         """How many debug and access records a full queue cost."""
-        return self._queue.dropped
+        return self._writer.dropped
 
     def set_level(self, level: str, concern: Concern | None = None) -> None:
         """Change the level of one concern, or of all, at run time. Raises ValueError for an unknown level."""
@@ -123,8 +84,7 @@ class Logs:
                 return
             self._open = False
         atexit.unregister(self.close)
-        self._listener.stop()
-        self._handler.close()
+        self._writer.close()
 
 
 def configure(
@@ -143,16 +103,8 @@ def configure(
     :param file: write there, rotated at ``max_bytes``, ``keep`` old files kept; None: standard error.
     :param service: stands in every record.
     """
-    handler: logging.Handler
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=max_bytes, backupCount=keep, encoding="utf-8", errors="backslashreplace"
-        )
-    else:
-        handler = logging.StreamHandler(sys.stderr)
+    output = RotatedFile(file, max_bytes=max_bytes, keep=keep) if file is not None else StandardError()
     as_json = json if json is not None else not (file is None and sys.stderr.isatty())
-    handler.setFormatter(_formatter(as_json=as_json, service=service))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -171,7 +123,7 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    logs = Logs(handler)
+    logs = Logs(LogWriter(_renderer(as_json=as_json, service=service), output))
     base, *named = [part.strip() for part in level.split(",")]
     logs.set_level(base)
     logging.getLogger().setLevel("WARNING")
@@ -183,18 +135,38 @@ def configure(
     return logs
 
 
-def _formatter(*, as_json: bool, service: str) -> logging.Formatter:
+def _renderer(*, as_json: bool, service: str) -> Callable[[Record], str]:
+    """Return what makes a record a line."""
+    render: Any = (
+        structlog.processors.JSONRenderer(_dumps)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    formatter = _formatter(render, service)
+
+    def line(record: Record) -> str:
+        if not isinstance(record, Line):
+            return formatter.format(record)
+        event = record.facts
+        event |= {"event": record.event, "level": "info", "logger": "access", "timestamp": _timestamp(record.time)}
+        if service:
+            event["service"] = service
+        return str(render(None, "info", redact(None, "info", event)))
+
+    return line
+
+
+def _timestamp(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}Z"
+
+
+def _formatter(render: Any, service: str) -> logging.Formatter:
     def add_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if service:
             event.setdefault("service", service)
         event["logger"] = str(event.get("logger", "")).removeprefix("stylobate.")
         return event
 
-    renderer: Any = (
-        structlog.processors.JSONRenderer(_dumps)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
@@ -202,7 +174,7 @@ def _formatter(*, as_json: bool, service: str) -> logging.Formatter:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
         ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, add_service, redact, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, add_service, redact, render],
     )
 
 
