@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +35,7 @@ def plain_errors() -> Iterator[None]:
             raise
         for line in lines:
             Console(stderr=True, highlight=False).print(f"[red]error:[/red] {line}", markup=True, soft_wrap=True)
-        raise typer.Exit(2) from None
+        raise SystemExit(2) from None
 
 
 def _mendable(error: BaseException) -> list[str] | None:
