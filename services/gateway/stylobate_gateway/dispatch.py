@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.errors import StylobateError
+from stylobate.rpc.limits import RateLimitedError
 
 from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer
 from stylobate_gateway.catalogue import Catalogue
@@ -43,7 +45,12 @@ class ActionDispatcher:
         body = await read_body(receive)
         if body and exchange.content_type.partition(b";")[0].strip().lower() != _JSON:
             raise UnsupportedMediaTypeError
-        response = await self._execute(ExecuteActionRequest(action=name, input=body, content_type="application/json"))
+        try:
+            response = await self._execute(ExecuteActionRequest(action=name, input=body, content_type="application/json"))
+        except StylobateError as error:
+            if error.reason == RateLimitedError.reason:
+                exchange.rate_limit = _refused_headers(exchange.rate_limit, error.metadata)
+            raise
         if response.HasField("rate_limit"):
             exchange.rate_limit = _limit_headers(exchange.rate_limit, response.rate_limit)
         await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
@@ -68,13 +75,29 @@ def _action_of(routes: Mapping[str, str], method: str) -> str:
 
 
 def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:
-    """Put the action's own limit before those of the edge: lists of one header each (RFC 9651)."""
+    """Return the headers of an answer: the action's own limit stands first."""
     if not edge and not limit.policy:
         return edge
-    quota = f'"{limit.policy}";q={limit.quota};w={limit.window.seconds}'.encode()
-    state = f'"{limit.policy}";r={limit.remaining};t={limit.reset.seconds + (limit.reset.nanos > 0)}'.encode()
+    reset = limit.reset.seconds + (limit.reset.nanos > 0)
+    return _before(
+        edge, f'"{limit.policy}";q={limit.quota};w={limit.window.seconds}', f'"{limit.policy}";r={limit.remaining};t={reset}'
+    )
+
+
+def _refused_headers(edge: Headers, limit: Mapping[str, str]) -> Headers:
+    """Return the headers of a 429: the limit that refused stands first, as its error describes it."""
+    if not limit.keys() >= {"policy", "quota", "window", "remaining", "reset"}:
+        return edge  # a handler's own refusal
+    name = limit["policy"]
+    return _before(
+        edge, f'"{name}";q={limit["quota"]};w={limit["window"]}', f'"{name}";r={limit["remaining"]};t={limit["reset"]}'
+    )
+
+
+def _before(edge: Headers, policy: str, state: str) -> Headers:
+    """Put a limit before those of the edge: lists of one header each (RFC 9651)."""
     found = dict(edge)
     return [
-        (b"ratelimit-policy", b", ".join(part for part in (quota, found.get(b"ratelimit-policy")) if part)),
-        (b"ratelimit", b", ".join(part for part in (state, found.get(b"ratelimit")) if part)),
+        (b"ratelimit-policy", b", ".join(part for part in (policy.encode(), found.get(b"ratelimit-policy")) if part)),
+        (b"ratelimit", b", ".join(part for part in (state.encode(), found.get(b"ratelimit")) if part)),
     ]

@@ -16,7 +16,7 @@ from stylobate_gateway.schemas.common import problems
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
     """Return the area's routes over the channel to actions."""
-    router = APIRouter(prefix="/v1", tags=["actions"], responses=problems(401, 404, 429, 503))
+    router = APIRouter(prefix="/v1", tags=["actions"], responses=problems(401, 404, 422, 429, 503))
     action_stub, module_stub = ActionServiceStub(channel), ModuleServiceStub(channel)
 
     @router.get("/actions")
