@@ -1,0 +1,38 @@
+"""Rate limits as clients see them."""
+
+import re
+
+
+def test_answers_say_how_the_limit_stands(person):
+    """Each call of a limited action counts down in `RateLimit`; `RateLimit-Policy` names the limit."""
+    ada = person()
+    left = []
+    for _ in range(3):
+        answer = ada.act("shop.place_order", {"items": [{"sku": "tea", "quantity": 1}]})
+        assert answer.headers["ratelimit-policy"].startswith('"shop.place_order";q=30;w=60')
+        left.append(int(re.match(r'"shop\.place_order";r=(\d+);t=\d+', answer.headers["ratelimit"])[1]))
+    assert left == [29, 28, 27]
+    assert '"edge.' in ada.http.get("/v1/auth/me").headers["ratelimit"]
+
+
+def test_limit_is_the_callers_own(person):
+    """One person's orders do not count for another; every way to the same action counts for the same limit."""
+    ada, eve = person(), person()
+    for number in range(30):
+        path = "/orders" if number % 2 else "/v1/actions/shop.place_order"
+        assert ada.http.post(path, json={"items": [{"sku": "tea", "quantity": 1}]}).status_code == 200
+    for path in ("/orders", "/v1/actions/shop.place_order"):
+        limited = ada.http.post(path, json={"items": [{"sku": "tea", "quantity": 1}]})
+        assert (limited.status_code, limited.json()["code"]) == (429, "RATE_LIMITED")
+        assert 0 < int(limited.headers["retry-after"]) <= 60
+        assert '"shop.place_order";r=0' in limited.headers["ratelimit"]
+    assert eve.order()
+    assert len(ada.http.get("/v1/state/orders?page_size=500").json()["items"]) == 30
+
+
+def test_input_that_is_refused_is_charged(person):
+    """The limit comes before validation: nobody gets to try inputs for nothing."""
+    ada = person()
+    for _ in range(30):
+        assert ada.act("shop.place_order", {"items": []}).status_code == 422
+    assert ada.act("shop.place_order", {"items": []}).status_code == 429
