@@ -145,7 +145,7 @@ class _Up:
         self._console.print(addresses(self._layout.endpoints))
         self._console.print()
         self._console.print(f"  try it:  {first_curl(self._layout.endpoints['gateway'])}", soft_wrap=True)
-        self._console.print("  see it:  stylobate demo        what happens:  stylobate logs -f        stop:  Ctrl-C\n", soft_wrap=True)
+        self._console.print("  see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C\n", soft_wrap=True)
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}", soft_wrap=True)
