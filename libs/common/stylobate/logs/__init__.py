@@ -69,7 +69,9 @@ class Logs:
         return self._writer.dropped
 
     def set_level(self, level: str, concern: Concern | None = None) -> None:
-        """Change the level of one concern, or of all, at run time. Raises ValueError for an unknown level."""
+        """Change the level of one concern, or of all, at run time. Raises ValueError for an unknown level or concern."""
+        if concern is not None and concern not in CONCERNS:
+            raise ValueError(f"there is no logger {concern!r} (known: {', '.join(CONCERNS)})")
         for name in CONCERNS if concern is None else (concern,):
             logging.getLogger(f"stylobate.{name}").setLevel(level.upper())
 
