@@ -48,8 +48,6 @@ class Lane:
         self.place = place
         self.number = progress.number
         """The position as stored."""
-        self.taken = progress.number
-        """The number of the newest event that was offered and taken."""
         self.is_running = False
         self.is_blocked = False
         """Whether an event was turned away for want of room."""
@@ -69,7 +67,6 @@ class Lane:
             self.is_blocked = True
             return False
         self._events.append(logged)
-        self.taken = logged.number
         return True
 
     @property

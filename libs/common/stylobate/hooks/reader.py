@@ -52,7 +52,7 @@ class Reader:
             partition: Lane(hook, Place(hook.name, source, partition, token), found, store=store, mover=mover, retries=retries)
             for partition, found in sorted(progress.items())
         }
-        self._passed = {partition: found.number for partition, found in progress.items()}
+        self._passed = {partition: found.number for partition, found in progress.items()}  # received, or none of ours
         self._room = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._lost_at: float | None = monotonic()
@@ -129,7 +129,7 @@ class Reader:
     def _take(self, message: ReadEventsResponse, wanted: list[int]) -> bool:
         for entry in message.events:
             lane = self._lanes[entry.partition]
-            if lane.is_blocked or entry.number <= lane.taken:
+            if lane.is_blocked:
                 continue
             if lane.offer(LoggedEvent(Event.parse(entry.event), entry.partition, entry.number)):
                 self._passed[entry.partition] = entry.number
@@ -182,6 +182,6 @@ class Reader:
                 if not await self._store.bury_gap(lane.place, number, text, move_to=lane.number if lane.pending else number):
                     raise OvertakenError(lane.place)
                 _log.error("hook_events_expired", hook=self.hook.name, source=self._source, partition=partition, error=text)
-                lane.taken = self._passed[partition] = number
+                self._passed[partition] = number
                 if not lane.pending:
                     lane.number = number
