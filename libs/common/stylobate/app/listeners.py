@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from stylobate.app.http_protocol import HttpProtocol
 from stylobate.logs import get_logger
 
 _log = get_logger("app")
@@ -80,7 +81,7 @@ class HttpListener:
         self._config = uvicorn.Config(
             application,
             ws=websocket or "none",  # type: ignore[arg-type]  # a factory does as well as a class
-            http="httptools",
+            http=HttpProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
