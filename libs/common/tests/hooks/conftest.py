@@ -1,6 +1,7 @@
 """A log with a relay, and hooks of another service on it, all on real servers."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,41 @@ async def until(holds: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110  what is waited for tells nobody
             await asyncio.sleep(0.005)
+
+
+class Heard:
+    """A hook that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def __call__(self, event: Event) -> None:
+        """Keep the event."""
+        self.events.append(event)
+
+    def ids(self) -> list[str]:
+        """Return the ids in the order in which they came."""
+        return [event.id for event in self.events]
+
+    def by_subject(self) -> dict[str, list[str]]:
+        """Return the ids of each subject in the order in which they came."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for event in self.events:
+            found[event.subject].append(event.id)
+        return found
+
+
+async def settled(database: DatabaseManager, source: "Source", hook: str = "h") -> None:
+    """Wait until the stored positions of the hook have reached those of every event that the log has of its type."""
+    query = "select partition, number from hook_position where hook = $1"
+    last = "select partition, max(number) as number from outbox_event where type like 'state.orders.%' group by partition"
+    async with asyncio.timeout(20):
+        while True:
+            stored = {row["partition"]: row["number"] for row in await database.fetch(query, hook)}
+            written = {row["partition"]: row["number"] for row in await source.database.fetch(last)}
+            if all(number is not None and stored.get(partition, 0) >= number for partition, number in written.items()):
+                return
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -106,6 +142,18 @@ def served() -> Callable[..., Any]:
 def until_fixture() -> Callable[..., Any]:
     """Give :func:`until`."""
     return until
+
+
+@pytest.fixture(name="settled")
+def settled_fixture() -> Callable[..., Any]:
+    """Give :func:`settled`."""
+    return settled
+
+
+@pytest.fixture
+def listener() -> Callable[[], Heard]:
+    """Give a maker of hooks that keep what they hear."""
+    return Heard
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`each` hooks: every process, live, in the order of their priority."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +8,7 @@ from stylobate.outbox import CHANNEL, Event
 from stylobate.redis import RedisManager
 
 
-async def until(holds: Callable[[], object], seconds: float = 20) -> None:
-    """Wait, with an end, for what tells nobody when it happens."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.005)
-
-
-async def test_every_process_hears_it(redis: RedisManager, start: Any, source: Any) -> None:
+async def test_every_process_hears_it(redis: RedisManager, start: Any, source: Any, until: Any) -> None:
     """Two processes without any database hear every committed event of the pattern, in order."""
     heard: tuple[list[str], list[str]] = ([], [])
     for ids in heard:
@@ -33,7 +25,7 @@ async def test_every_process_hears_it(redis: RedisManager, start: Any, source: A
     assert heard == ([event.id for event in written],) * 2
 
 
-async def test_priority_and_failure(redis: RedisManager, start: Any) -> None:
+async def test_priority_and_failure(redis: RedisManager, start: Any, until: Any) -> None:
     """The lower number hears an event first; a hook that fails keeps it from nobody; overlapping patterns run once each."""
     order: list[str] = []
     hooks = HooksManager(redis)
@@ -58,7 +50,7 @@ async def test_priority_and_failure(redis: RedisManager, start: Any) -> None:
     assert order == ["first", "fails", "late"] * 2
 
 
-async def test_junk_is_passed_over(redis: RedisManager, start: Any) -> None:
+async def test_junk_is_passed_over(redis: RedisManager, start: Any, until: Any) -> None:
     """What is no event harms nothing: the next one is heard."""
     heard: list[str] = []
     hooks = HooksManager(redis)

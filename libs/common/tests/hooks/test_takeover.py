@@ -27,7 +27,7 @@ async def line(process: asyncio.subprocess.Process, begin: bytes) -> bytes:
     return text
 
 
-async def test_killed_process_is_followed_by_another(  # noqa: PLR0917  fixtures
+async def test_killed_process_is_followed_by_another(
     databases: Databases, redis_url: str, redis: RedisManager, until: Any, start: Any, served: Any
 ) -> None:
     """After a kill -9 amid a run another process follows in seconds: what was not finished runs again, what was does not."""

@@ -70,7 +70,7 @@ async def test_wake_is_heard_in_the_process_that_leads(
                 await asyncio.wait_for(told.wait(), 10)
 
 
-async def test_two_relays_at_once(  # noqa: PLR0917  fixtures
+async def test_two_relays_at_once(
     journal: Any, database_for: DatabaseFor, redis: RedisManager, copies: Any, until: Any, is_gap_free: GapFree
 ) -> None:
     """Two relays over busy writers, the leading one stopped midway: every event once in the log, no gap, no copy twice."""
@@ -87,7 +87,7 @@ async def test_two_relays_at_once(  # noqa: PLR0917  fixtures
     assert sorted(event.id for _, event in copies) == sorted(logged.event.id for logged in log)
 
 
-async def test_killed_between_number_and_publish(  # noqa: PLR0917  fixtures
+async def test_killed_between_number_and_publish(
     databases: Databases, redis_url: str, redis: RedisManager, copies: Any, until: Any, is_gap_free: GapFree
 ) -> None:
     """A relay killed (-9) right after numbering loses the live copies of that batch and no event: the next one goes on."""
