@@ -19,14 +19,12 @@ class Streams:
     """Serves methods that answer with a stream, and ends what is open when told to."""
 
     def __init__(self) -> None:
-        self._open: set[asyncio.Task[Any]] = set()
-        self._ended: set[asyncio.Task[Any]] = set()
+        self._open: set[_OpenStream] = set()
 
     def end(self) -> None:
         """End every open stream with UNAVAILABLE."""
-        self._ended |= self._open
-        for task in self._open:
-            task.cancel()
+        for stream in tuple(self._open):
+            stream.end()
 
     def serving(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Behaviour:
         """Return the behaviour of a handler. Raises ValueError when it is no async generator."""
@@ -41,22 +39,53 @@ class Streams:
                 request = decode(data)
             except DecodeError as error:
                 raise InvalidInputError("The request message cannot be decoded.") from error
-            task = asyncio.current_task()
-            if task is None:
-                raise RuntimeError("a stream is served outside of any task")
-            self._open.add(task)
+            stream = _OpenStream()
+            self._open.add(stream)
             try:
                 async with aclosing(serve(request, context)) as messages:
                     async for message in messages:
-                        await context.write(encode(message))
+                        await stream.write(context, encode(message))
             except asyncio.CancelledError:
-                if task not in self._ended:
-                    raise
-                task.uncancel()  # it was we who ended it: the reader is told so, rather than that it cancelled
-                raise UnavailableError("The server is shutting down.", retry_after=_COME_BACK) from None
+                stream.explain()
+                raise
             finally:
-                self._open.discard(task)
-                self._ended.discard(task)
+                self._open.discard(stream)
             return b""
 
         return behaviour
+
+
+class _OpenStream:
+    """One stream, from within its task."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a stream is served outside of any task")
+        self._task = task
+        self._is_writing = False
+        self._is_ended = False
+
+    async def write(self, context: Context, message: bytes) -> None:
+        """Hand a message over; raises UnavailableError when the stream was ended meanwhile."""
+        self._is_writing = True
+        await context.write(message)
+        self._is_writing = False
+        if self._is_ended:
+            raise _going()
+
+    def end(self) -> None:
+        """Interrupt the handler; but not a write, behind whose back the transport cannot send a status."""
+        if not self._is_ended:
+            self._is_ended = True
+            if not self._is_writing:
+                self._task.cancel()
+
+    def explain(self) -> None:
+        """Raise UnavailableError where it was the end, and nobody else, that cancelled the task."""
+        if self._is_ended and not self._is_writing and self._task.uncancel() == 0:
+            raise _going() from None
+
+
+def _going() -> UnavailableError:
+    return UnavailableError("The server is shutting down.", retry_after=_COME_BACK)

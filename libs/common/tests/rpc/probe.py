@@ -225,8 +225,8 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         raise RuntimeError(SECRET_TEXT)
 
     async def one_then_wait(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
-        yield ReadEventsResponse(position="0")
         try:
+            yield ReadEventsResponse(position="0")
             await self.release.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
