@@ -21,6 +21,7 @@ class Exchange:
         "content_type",
         "error",
         "forwarded_for",
+        "has_origin",
         "idempotency_key",
         "method",
         "path",
@@ -42,6 +43,7 @@ class Exchange:
         self.content_type = b""
         self.content_length = -1
         self.forwarded_for = ""
+        self.has_origin = False
         self.idempotency_key = False
         self.principal: Principal = ANONYMOUS
         self.rate_limit: Headers = []
@@ -62,6 +64,8 @@ class Exchange:
                     length = value
                 case b"x-forwarded-for":
                     self.forwarded_for = f"{self.forwarded_for},{value.decode('latin-1')}"
+                case b"origin":
+                    self.has_origin = True
                 case b"idempotency-key":
                     self.idempotency_key = True
         if not self.request_id:

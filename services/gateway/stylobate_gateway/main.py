@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 
-from starlette.middleware.cors import CORSMiddleware
 from stylobate.app import AppManager, ServiceSpec
 from stylobate.config import ConfigError
 from stylobate.rpc.limits import LimitsClient
@@ -14,12 +13,12 @@ from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.middleware.body_limit import BodyLimit
 from stylobate_gateway.middleware.context import RequestContext
+from stylobate_gateway.middleware.cors import Cors
 from stylobate_gateway.middleware.edge import Edge
 from stylobate_gateway.settings import GatewaySettings
 
 _REQUEST_TIMEOUT_S = 30.0
 _LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
-_EXPOSED = ["ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"]
 
 
 async def build(app: AppManager, settings: GatewaySettings) -> None:
@@ -39,14 +38,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     inner = Edge(inner, app.verifier, limits, trusted)
     inner = BodyLimit(inner, settings.max_body_bytes)
     if settings.is_development or settings.cors_origins:
-        inner = CORSMiddleware(
-            inner,
-            allow_origins=settings.cors_origins,
-            allow_origin_regex=_LOCALHOST if settings.is_development else None,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id", "Traceparent"],
-            expose_headers=_EXPOSED,
-        )
+        inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
     app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=asyncio.get_running_loop()))
 
 

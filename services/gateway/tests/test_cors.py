@@ -1,0 +1,64 @@
+"""Which requests the CORS layer answers, and what it says."""
+
+from typing import Any
+
+import httpx
+import pytest
+from stylobate_gateway.asgi import Receive, Scope, Send, answer
+from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.middleware.cors import Cors
+
+PAGE = "https://shop.example"
+
+
+async def _hello(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await answer(send, 200, [], b"hello")
+
+
+@pytest.fixture
+async def client() -> Any:
+    """Return a client of the layer with one origin allowed."""
+    layer = Cors(_hello, [PAGE], None)
+
+    async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["stylobate"] = Exchange(scope)
+        await layer(scope, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(outermost), base_url="http://gateway") as made:
+        yield made
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_allowed_page_may_read_the_answer(client: httpx.AsyncClient, method: str) -> None:
+    """Its origin is named in the answer, which varies by it."""
+    found = await client.request(method, "/", headers={"origin": PAGE})
+    assert found.headers["access-control-allow-origin"] == PAGE
+    assert "origin" in found.headers["vary"].lower()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_another_page_may_not(client: httpx.AsyncClient, method: str) -> None:
+    """No header lets the browser hand the answer to it."""
+    found = await client.request(method, "/", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in found.headers
+
+
+async def test_a_preflight_is_answered_without_the_application(client: httpx.AsyncClient) -> None:
+    """The browser learns which methods and headers it may send."""
+    asks = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    found = await client.options("/", headers=asks)
+    assert found.status_code == 200
+    assert "POST" in found.headers["access-control-allow-methods"]
+    assert found.text != "hello"
+
+
+async def test_what_caches_may_keep_says_that_it_varies(client: httpx.AsyncClient) -> None:
+    """A GET without an origin must not be served from a cache to a page that has one."""
+    assert "origin" in (await client.get("/")).headers["vary"].lower()
+
+
+async def test_a_post_that_no_page_sent_is_left_alone(client: httpx.AsyncClient) -> None:
+    """A client outside of a browser pays nothing for the layer."""
+    found = await client.post("/")
+    assert found.text == "hello"
+    assert "vary" not in found.headers
