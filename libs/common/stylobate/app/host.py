@@ -53,6 +53,8 @@ class Host:
         self.servicers = Servicers()
         self.verifier: TokenVerifier
         self.access: Access
+        self.trace_ratio = 0.0
+        """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
         self._sources = sources
         self._logs = logs
         self._shared = AsyncExitStack()
@@ -154,6 +156,7 @@ class Host:
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
         traces = configure_traces(self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio)
         self._shared.callback(traces.close)
+        self.trace_ratio = traces.ratio
         self.declarations = load_declarations(self.settings.modules)
         for finding in self.declarations.findings:
             _log.warning("declaration_finding", finding=str(finding))
@@ -186,7 +189,7 @@ class Host:
         auth = self.channel("auth", identity)
         self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=self.settings.revocation_stale))
         self.access = await enter(Access(auth, self.verifier))
-        self.servicers.use(standard_interceptors(self.verifier, identity, sample_ratio=self.settings.trace_ratio))
+        self.servicers.use(standard_interceptors(self.verifier, identity, sample_ratio=self.trace_ratio))
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
         self.servicers.register(add_EventServiceServicer_to_server, self._events, {"ReadEvents": RpcAccess.SERVICE})
 

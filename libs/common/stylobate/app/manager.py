@@ -60,8 +60,8 @@ class AppManager:
 
     @property
     def trace_ratio(self) -> float:
-        """The share of requests that begin a sampled trace."""
-        return self._host.settings.trace_ratio
+        """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
+        return self._host.trace_ratio
 
     @property
     def declarations(self) -> Declarations:
