@@ -7,6 +7,7 @@ from pathlib import Path
 from stylobate.launcher.faces import CommandError, console
 
 _IGNORED = ".stylobate/\n.venv/\n__pycache__/\n"
+_PYTEST = "[pytest]\nasyncio_mode = auto\n"
 _README = """# {name}
 
 A Stylobate project. `modules/shop` is an example to change: an online shop's orders.
@@ -14,6 +15,7 @@ A Stylobate project. `modules/shop` is an example to change: an online shop's or
     stylobate up              the whole platform, here
     stylobate demo            a customer's journey against it
     stylobate modules check   every finding about the modules
+    pytest modules            their tests (pip install pytest pytest-asyncio)
 """
 
 
@@ -26,5 +28,6 @@ def init(folder: Path) -> None:
     with as_file(files("stylobate.launcher") / "templates") as templates:
         shutil.copytree(templates / "shop", target / "modules" / "shop", ignore=shutil.ignore_patterns("__pycache__"))
     (target / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    (target / "pytest.ini").write_text(_PYTEST, encoding="utf-8")
     (target / "README.md").write_text(_README.format(name=target.name), encoding="utf-8")
     console().print(f"made a project in {target}; next: `stylobate up` there")
