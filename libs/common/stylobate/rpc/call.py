@@ -15,6 +15,7 @@ OWN_NAME = "stylobate-own-name"
 HOOK_DEPTH = "stylobate-hook-depth"
 
 MAX_HOOK_DEPTH = 3
+"""What is refused: a hook set off by a hook that was set off by a hook."""
 
 
 @dataclass(slots=True)

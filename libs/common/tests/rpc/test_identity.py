@@ -91,8 +91,8 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
     ("depth", "expected"),
     [
         ("0", NOBODY),
-        ("3", NOBODY),
-        ("4", "HOOK_RECURSION"),
+        ("2", NOBODY),
+        ("3", "HOOK_RECURSION"),
         ("99999999", "HOOK_RECURSION"),
         ("-1", "HOOK_RECURSION"),
         ("x", "HOOK_RECURSION"),
@@ -100,7 +100,7 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
 )
 @pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
 async def test_hook_depth(access: RpcAccess, depth: str, expected: str):
-    """Hooks that set off hooks are refused when deeper than three; so is a depth that is no number."""
+    """A hook under two others is refused; so is a depth that is no number."""
     assert await _answer(access, ("stylobate-hook-depth", depth)) == expected
 
 

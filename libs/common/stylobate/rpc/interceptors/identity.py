@@ -37,7 +37,7 @@ class HookRecursionError(StylobateError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "HOOK_RECURSION"
-    default_detail = f"Hooks may set off each other {MAX_HOOK_DEPTH} deep, not deeper."
+    default_detail = f"Hooks set off each other {MAX_HOOK_DEPTH} deep: that is taken for a circle."
     cure = "Look for two hooks that change what the other one listens to."
 
 
@@ -129,7 +129,7 @@ def _mapping(metadata: Any) -> Mapping[str, str | bytes]:
 def _check_depth(call: Call, depth: str | bytes | None) -> None:
     if depth is None:
         return
-    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) > MAX_HOOK_DEPTH:
+    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) >= MAX_HOOK_DEPTH:
         raise HookRecursionError
     call.hook_depth = int(depth)
 
