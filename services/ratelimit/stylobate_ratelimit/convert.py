@@ -1,6 +1,8 @@
 """Between protobuf messages and the manager's plain types."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
 
 from stylobate.api.ratelimit.v1 import ratelimit_service_pb2 as pb
 from stylobate.identity.principal import DEFAULT_TENANT
@@ -9,7 +11,7 @@ from stylobate_ratelimit.errors import LimitInvalidError
 from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
 from stylobate_ratelimit.rate_limiter_manager import Outcomes
 
-_ALGORITHMS = {
+_ALGORITHMS: dict[int, Algorithm] = {
     pb.ALGORITHM_UNSPECIFIED: Algorithm.WINDOW,
     pb.ALGORITHM_WINDOW: Algorithm.WINDOW,
     pb.ALGORITHM_GCRA: Algorithm.GCRA,
@@ -45,10 +47,20 @@ def _limit(level: pb.Level, rule: Callable[[str], Limit]) -> Limit:
     if which is None:
         raise LimitInvalidError("A level names neither a rule nor a policy.")
     policy = level.policy
-    algorithm = _ALGORITHMS.get(policy.algorithm)
+    return _limit_of(policy.name, policy.algorithm, policy.limit, policy.period.seconds, policy.period.nanos, policy.burst)
+
+
+@lru_cache(maxsize=4096)
+def _limit_of(name: str, kind: int, limit: int, seconds: int, nanos: int, burst: int) -> Limit:  # noqa: PLR0917  the key
+    """Return the limit that a caller brought along; checked when it is first seen, since the same few come all the time."""
+    algorithm = _ALGORITHMS.get(kind)
     if algorithm is None:
-        raise LimitInvalidError(f"The limit {policy.name} counts in a way that this service does not know.")
-    return Limit(policy.name, algorithm, policy.limit, policy.period.ToTimedelta(), policy.burst)
+        raise LimitInvalidError(f"The limit {name} counts in a way that this service does not know.")
+    try:
+        period = timedelta(seconds=seconds, microseconds=nanos // 1000)
+    except OverflowError:
+        raise LimitInvalidError(f"The period of {name} is longer than any time.") from None
+    return Limit(name, algorithm, limit, period, burst)
 
 
 def _outcome(group: CheckGroup, outcome: GroupOutcome) -> pb.GroupOutcome:
@@ -62,6 +74,7 @@ def _outcome(group: CheckGroup, outcome: GroupOutcome) -> pb.GroupOutcome:
     )
 
 
+@lru_cache(maxsize=4096)
 def _policy(limit: Limit) -> pb.Policy:
     policy = pb.Policy(name=limit.name, algorithm=_MESSAGES[limit.algorithm], limit=limit.limit, burst=limit.burst)
     policy.period.FromTimedelta(limit.period)
