@@ -130,7 +130,8 @@ class Host:
 
     async def status(self) -> dict[str, Any]:
         """Return what ``/status`` shows: one entry per hosted service with its named checks."""
-        services = {app.name: await app.health() for app in self._apps}
+        healths = await asyncio.gather(*(app.health() for app in self._apps))
+        services = {app.name: health for app, health in zip(self._apps, healths, strict=True)}
         identity = await self.verifier.health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
         parts = [*services.values(), identity] + ([Health(Status.DEGRADED)] if findings else [])

@@ -43,7 +43,10 @@ def _mendable(error: BaseException) -> list[str] | None:
     if isinstance(error, BaseExceptionGroup):
         parts = [_mendable(part) for part in error.exceptions]
         return None if any(part is None for part in parts) else [line for part in parts for line in part or []]
-    return str(error).splitlines() if isinstance(error, _MENDABLE) else None
+    if not isinstance(error, _MENDABLE):
+        return None
+    violations = error.violations if isinstance(error, StylobateError) else ()
+    return [*str(error).splitlines(), *(f"{violation.pointer}: {violation.detail}" for violation in violations)]
 
 
 def addresses(endpoints: dict[str, str]) -> Table:
