@@ -38,7 +38,7 @@ def test_a_record_says_what_where_when_and_who(records: Records) -> None:
     assert record["event"] == "role_given"
     assert record["logger"] == "audit"
     assert record["level"] == "info"
-    assert record["module"] == "test_logs"
+    assert record["filename"] == "test_logs.py"
     assert record["service"] == "test"
     assert record["timestamp"].endswith("Z")
 

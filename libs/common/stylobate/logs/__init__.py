@@ -115,7 +115,7 @@ def configure(
             structlog.stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.CallsiteParameterAdder(
-                {structlog.processors.CallsiteParameter.MODULE, structlog.processors.CallsiteParameter.LINENO}
+                {structlog.processors.CallsiteParameter.FILENAME, structlog.processors.CallsiteParameter.LINENO}
             ),
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
