@@ -1,0 +1,39 @@
+"""The same cases in every placement: one platform each, started when its turn comes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stylobate.testing.platform import Platform
+
+from tests.conftest import SHOP
+from tests.witness import MODULE, Witness
+
+PLACEMENTS = {
+    "one process": (),
+    "two workers": ("--workers", "2"),
+    "split": ("--split",),
+    "split, two workers each": ("--split", "--workers", "2"),
+}
+_PROBE = Path(__file__).parent / "modules" / "probe"
+
+
+@pytest.fixture(scope="package", params=PLACEMENTS.values(), ids=PLACEMENTS)
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Give a running platform of the placement."""
+    folder = tmp_path_factory.mktemp("placement")
+    witness = Witness(folder / "witnessed.jsonl")
+    with Platform.run(folder, *request.param, modules=[SHOP, _PROBE, MODULE], environ=witness.environ) as running:
+        yield running
+
+
+@pytest.fixture
+def witness(platform: Platform) -> Witness:
+    """Give what the hook of the running platform wrote down."""
+    return Witness(platform.project.folder / "witnessed.jsonl")
+
+
+@pytest.fixture
+def has_workers(request: pytest.FixtureRequest) -> bool:
+    """Tell whether more than one process serves the same ports."""
+    return "workers" in request.node.callspec.id

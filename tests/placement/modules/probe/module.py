@@ -1,0 +1,57 @@
+"""Handlers that show what they see and fail as they are told; a before-hook that refuses, changes and dawdles."""
+
+import asyncio
+from typing import Any
+
+from stylobate.ids import new_id
+from stylobate.modules import ActionContext, BaseModule, Event, HookContext
+
+
+class ProbeModule(BaseModule):
+    """See actions.yaml."""
+
+    async def who(self, ctx: ActionContext) -> dict[str, str]:
+        """Return the principal."""
+        principal = ctx.principal
+        return {"kind": principal.kind, "id": principal.id, "via": principal.via, "subject": principal.subject}
+
+    async def ask(self, ctx: ActionContext) -> Any:
+        """Return what another action says of the principal."""
+        return await ctx.call("probe.who")
+
+    async def wait(self, ctx: ActionContext) -> None:
+        """Wait for what never comes."""
+        await asyncio.Event().wait()
+
+    async def budget(self, ctx: ActionContext) -> float:
+        """Return the seconds left."""
+        return (ctx.deadline - ctx.now).total_seconds()
+
+    async def hurry(self, ctx: ActionContext) -> Any:
+        """Return what another action has left of this one's time."""
+        return await ctx.call("probe.budget")
+
+    async def refuse(self, ctx: ActionContext) -> None:
+        """Refuse."""
+        ctx.refuse("PROBE_CLOSED", "The probe is closed on Sundays.", day="Sunday", number=7)
+
+    async def crash(self, ctx: ActionContext) -> float:
+        """Divide by zero."""
+        return 1 / (len(self.name) - 5)
+
+    async def junk(self, ctx: ActionContext) -> dict[str, str]:
+        """Return what the declaration does not allow."""
+        return {"ok": "perhaps"}
+
+    async def note(self, ctx: ActionContext, note: dict[str, Any]) -> str:
+        """Keep a note and return its key."""
+        return (await ctx.state.put("notes", new_id(), note, expected_version=0)).key
+
+    async def examine(self, ctx: HookContext, event: Event) -> dict[str, Any] | None:
+        """Refuse a note that says no, dawdle over one that says wait, and sign the others."""
+        note = event.value()["data"]
+        if note["text"] == "no":
+            ctx.refuse("NOTE_REFUSED", "No is not a note.", word="no")
+        if note["text"] == "wait":
+            await asyncio.Event().wait()
+        return note | {"by": ctx.principal.act_for}
