@@ -12,7 +12,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import LOST, unavailable
+from stylobate.redis.faults import unavailable
+
+_LOST = (
+    redis.exceptions.ConnectionError,  # a server that loads its data is one too
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.OutOfMemoryError,
+    OSError,
+)
 
 
 class AddressConnection(AbstractConnection):
@@ -45,7 +54,7 @@ class Transaction(Pipeline):
         """Send everything and return the replies. Raises RedisUnavailableError."""
         try:
             return await super().execute(raise_on_error)
-        except LOST as error:
+        except _LOST as error:
             raise unavailable(f"{type(error).__name__}: {error}") from error
 
 
@@ -56,7 +65,7 @@ class Client(redis.asyncio.Redis):
         """Send a command and return its reply. Raises RedisUnavailableError."""
         try:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except LOST as error:
+        except _LOST as error:
             if isinstance(error, redis.exceptions.ReadOnlyError):
                 await self.connection_pool.disconnect(inuse_connections=False)  # the server became a replica
             raise unavailable(f"{type(error).__name__}: {error}") from error

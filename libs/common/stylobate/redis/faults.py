@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-import redis.exceptions
-
 from stylobate.errors import RedisUnavailableError
 
 RETRY_AFTER = timedelta(seconds=1)
@@ -11,17 +9,27 @@ RETRY_AFTER = timedelta(seconds=1)
 NOT_SERVING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "NOREPLICAS", "MISCONF")
 """First words of replies that are about the server's state, not about what was asked."""
 
-LOST = (
-    redis.exceptions.ConnectionError,  # a server that loads its data is one too
-    redis.exceptions.TimeoutError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.MasterDownError,
-    redis.exceptions.OutOfMemoryError,
-    OSError,
-)
-"""What redis-py raises for the same."""
+
+class ScriptUnknownError(Exception):
+    """The server does not know the script (it was restarted); it is sent along, so no caller sees this."""
 
 
 def unavailable(cause: str) -> RedisUnavailableError:
     """Return the platform's error; the cause is for logs."""
     return RedisUnavailableError(metadata={"cause": cause}, retry_after=RETRY_AFTER)
+
+
+def refusal(text: str) -> Exception:
+    """Return the error for a reply that refuses a command, by its first word.
+
+    redis-py, whose ResponseError is what callers are promised, is loaded when there is one: it takes a fifth of all the time
+    that importing the platform does.
+    """
+    word = text.partition(" ")[0]
+    if word in NOT_SERVING:
+        return unavailable(text)
+    if word == "NOSCRIPT":
+        return ScriptUnknownError(text)
+    from redis.exceptions import ResponseError  # noqa: PLC0415  see above
+
+    return ResponseError(text)

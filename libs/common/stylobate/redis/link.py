@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
-import redis.exceptions
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import NOT_SERVING, unavailable
+from stylobate.redis.faults import refusal, unavailable
 
 Argument = str | bytes | int | float
 Reply = Any
@@ -33,7 +32,7 @@ class Link(asyncio.Protocol):
         self._loop = loop
         self._timeout_s = timeout_s
         self._pushed = pushed
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_reply_error)
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=refusal)
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -135,15 +134,6 @@ class Link(asyncio.Protocol):
                 future.set_exception(unavailable(reason))
 
 
-def _reply_error(text: str) -> Exception:
-    word = text.partition(" ")[0]
-    if word in NOT_SERVING:
-        return unavailable(text)
-    if word == "NOSCRIPT":
-        return redis.exceptions.NoScriptError(text)
-    return redis.exceptions.ResponseError(text)
-
-
 async def connect(
     address: RedisAddress,
     loop: asyncio.AbstractEventLoop,
@@ -168,10 +158,10 @@ async def connect(
                 async with asyncio.timeout(connect_s):
                     await _enter(link, address)
                 return link
-            except (OSError, redis.exceptions.RedisError) as error:
-                cause = f"{type(error).__name__}: {error}"
             except RedisUnavailableError as error:
                 cause = error.metadata["cause"]
+            except Exception as error:  # noqa: BLE001  a refusal (redis-py's type, see faults.py) or an OSError: the next host
+                cause = f"{type(error).__name__}: {error}"
             finally:
                 if not link.is_entered:
                     link.abort("not let in")
@@ -188,6 +178,6 @@ async def _enter(link: Link, address: RedisAddress) -> None:
     if address.tries > 1:
         role = await link.send("ROLE")
         if role[0] != b"master":
-            raise redis.exceptions.ReadOnlyError("it is a replica")
+            raise unavailable("ReadOnlyError: it is a replica")
     await link.send("PING")
     link.is_entered = True

@@ -4,17 +4,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.client import Client, open_client
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
 from stylobate.redis.subscription import Subscription
+
+if TYPE_CHECKING:
+    from stylobate.redis.client import Client
 
 Keys = Sequence[Argument]
 
@@ -27,8 +29,11 @@ class RedisManager:
     faults; no command is sent a second time by itself.
     """
 
-    def __init__(self, address: RedisAddress, pipeline: Pipeline, client: Client, connect_timeout: timedelta) -> None:
-        self.client = client
+    def __init__(
+        self, address: RedisAddress, pipeline: Pipeline, make_client: Callable[[], "Client"], connect_timeout: timedelta
+    ) -> None:
+        self._make_client = make_client
+        self._client: Client | None = None
         self._address = address
         self._pipeline = pipeline
         self._connect_timeout = connect_timeout
@@ -55,8 +60,13 @@ class RedisManager:
         """
         address = RedisAddress.parse(url)
         pipeline = Pipeline(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
-        client = open_client(address, pool_size=pool_size, connect_timeout=connect_timeout, timeout=command_timeout)
-        manager = cls(address, pipeline, client, connect_timeout)
+
+        def make_client() -> "Client":
+            from stylobate.redis.client import open_client  # noqa: PLC0415  half a second of imports that most never need
+
+            return open_client(address, pool_size=pool_size, connect_timeout=connect_timeout, timeout=command_timeout)
+
+        manager = cls(address, pipeline, make_client, connect_timeout)
         try:
             await pipeline.start()
             yield manager
@@ -64,8 +74,16 @@ class RedisManager:
             for subscription in tuple(manager._subscriptions):
                 await subscription.close()
             await pipeline.close()
-            await client.aclose()
-            await client.connection_pool.disconnect()
+            if manager._client is not None:
+                await manager._client.aclose()
+                await manager._client.connection_pool.disconnect()
+
+    @property
+    def client(self) -> "Client":
+        """redis-py on the same server; made when first asked for."""
+        if self._client is None:
+            self._client = self._make_client()
+        return self._client
 
     async def call(self, *arguments: Argument) -> Reply:
         """Send one command and return its reply (bytes, int, None or a list). Not for commands that block.

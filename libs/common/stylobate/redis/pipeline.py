@@ -3,12 +3,10 @@
 import asyncio
 from datetime import timedelta
 
-import redis.exceptions
-
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import unavailable
+from stylobate.redis.faults import ScriptUnknownError, unavailable
 from stylobate.redis.link import Argument, Link, Reply, connect
 from stylobate.redis.script import Script
 from stylobate.resilience import backoff
@@ -85,7 +83,7 @@ class Pipeline:
         """Run a script; one that the server does not know (it was restarted) is sent along, once."""
         try:
             return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except redis.exceptions.NoScriptError:
+        except ScriptUnknownError:
             return await self.call("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def _connected(self) -> Link:
