@@ -8,10 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import psutil
 from stylobate.launcher.project import Project
@@ -121,9 +122,14 @@ def _platform_processes(folder: Path, supervisor: int) -> dict[str, psutil.Proce
 
 
 def _answers(port: int) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"http://{HOST}:{port}/.well-known/jwks.json", timeout=2).status_code == 200  # noqa: PLR2004  HTTP
-    return False
+    connection = HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/.well-known/jwks.json")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def wait_for(condition: Any, child: "subprocess.Popen[bytes]") -> None:
