@@ -3,7 +3,10 @@
 from datetime import timedelta
 from typing import Literal
 
+from pydantic import field_validator
+
 from stylobate.config import Settings
+from stylobate.logs import parse_levels
 
 
 class HostSettings(Settings):
@@ -31,3 +34,9 @@ class HostSettings(Settings):
     """PEM file of its private key."""
     tls_authority: str = ""
     """PEM file of the authority that peers' certificates must come from; set: mutual TLS."""
+
+    @field_validator("log_level")
+    @classmethod
+    def _names_levels(cls, text: str) -> str:
+        parse_levels(text)
+        return text

@@ -22,6 +22,7 @@ from stylobate.logs.writer import Line, LogWriter, QueuedHandler, RotatedFile, S
 
 Concern = Literal["app", "access", "audit", "security"]
 CONCERNS: tuple[Concern, ...] = ("app", "access", "audit", "security")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 Record = logging.LogRecord | Line
 _access = logging.getLogger("stylobate.access")
@@ -105,6 +106,7 @@ def configure(
     :param file: write there, rotated at ``max_bytes``, ``keep`` old files kept; None: standard error.
     :param service: stands in every record.
     """
+    levels = parse_levels(level)
     output = RotatedFile(file, max_bytes=max_bytes, keep=keep) if file is not None else StandardError()
     as_json = json if json is not None else not (file is None and sys.stderr.isatty())
     structlog.configure(
@@ -126,15 +128,25 @@ def configure(
         cache_logger_on_first_use=False,
     )
     logs = Logs(LogWriter(_renderer(as_json=as_json, service=service), output))
-    base, *named = [part.strip() for part in level.split(",")]
-    logs.set_level(base)
+    for concern, wanted in levels.items():
+        logs.set_level(wanted, concern)
     logging.getLogger().setLevel("WARNING")
+    return logs
+
+
+def parse_levels(text: str) -> dict[Concern, str]:
+    """Return each concern's level for ``info`` or ``info,access=warning``. Raises ValueError with a sentence for a person."""
+    base, *named = [part.strip() for part in text.split(",")]
+    levels: dict[Concern, str] = dict.fromkeys(CONCERNS, base)
     for part in named:
         concern, _, wanted = part.partition("=")
         if concern not in CONCERNS:
-            raise ValueError(f"log level names no logger: {concern} (known: {', '.join(CONCERNS)})")
-        logs.set_level(wanted, concern)
-    return logs
+            raise ValueError(f"there is no logger {concern!r} (known: {', '.join(CONCERNS)})")
+        levels[concern] = wanted
+    for level in levels.values():
+        if level.upper() not in _LEVELS:
+            raise ValueError(f"there is no log level {level!r} (known: {', '.join(_LEVELS).lower()})")
+    return levels
 
 
 def _renderer(*, as_json: bool, service: str) -> Callable[[Record], str]:

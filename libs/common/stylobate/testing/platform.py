@@ -79,7 +79,7 @@ class Platform:
         """Run `up` and wait until it is ready; the data of an earlier run are kept. Raises PlatformFailedError."""
         for _ in range(_PORT_TRIES):
             self.launch(free_ports())
-            if self._is_ready_within(_START_WITHIN):
+            if self.is_ready(_START_WITHIN):
                 return
             self.stop()
             if "is in use" not in self.output.read_text(encoding="utf-8"):  # somebody took a port since we looked
@@ -98,6 +98,14 @@ class Platform:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C at the tests is not meant for it
             )
+
+    def is_ready(self, within: timedelta) -> bool:
+        """Wait until every process is ready, or `up` has ended; return whether it is ready."""
+
+        def is_ready_or_over() -> bool:
+            return not self.is_running or bool(self._current() and self.status().get("ready"))
+
+        return wait_until(is_ready_or_over, within) and self.is_running
 
     def interrupt(self) -> int:
         """Press Ctrl-C and return the exit code. Raises PlatformFailedError when it does not end."""
@@ -238,12 +246,6 @@ class Platform:
     def failure(self, what: str) -> PlatformFailedError:
         """Return the error to raise, with the logs' last lines."""
         return PlatformFailedError(f"{what}\n{self.log_tails()}")
-
-    def _is_ready_within(self, within: timedelta) -> bool:
-        def is_ready_or_over() -> bool:
-            return not self.is_running or bool(self._current() and self.status().get("ready"))
-
-        return wait_until(is_ready_or_over, within) and self.is_running
 
     def _current(self) -> Running | None:
         """Return the record of the run that was started here, not of one before."""

@@ -25,17 +25,23 @@ def explain() -> None:
 
 def check() -> None:
     """Print what is wrong with any service's settings; exit 1 when something is."""
-    findings: dict[str, None] = {}
-    for kind in _settings().values():
-        try:
-            kind.load(_sources())
-        except ConfigError as error:
-            findings |= dict.fromkeys(error.findings)
-    for finding in findings:
+    found = findings(_sources())
+    for finding in found:
         typer.echo(f"error: {finding}")
-    if findings:
+    if found:
         raise typer.Exit(1)
     console().print("the settings are fine")
+
+
+def findings(sources: Sources) -> list[str]:
+    """Return what is wrong with any service's settings, each finding once."""
+    found: dict[str, None] = {}
+    for kind in _settings().values():
+        try:
+            kind.load(sources)
+        except ConfigError as error:
+            found |= dict.fromkeys(error.findings)
+    return list(found)
 
 
 def _settings() -> dict[str, type[Settings]]:

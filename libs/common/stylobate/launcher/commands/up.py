@@ -11,7 +11,10 @@ import uvloop
 
 from stylobate.app.host import Host
 from stylobate.app.listeners import HttpListener, bind
+from stylobate.config import ConfigError
+from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.identity import generate_service_keys
+from stylobate.launcher.commands.config import findings
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import CommandError, addresses, console
@@ -31,8 +34,8 @@ def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = Fals
     """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
     project = Project(Path.cwd())
     _refuse_second(project)
-    if not (project.folder / "modules").is_dir() and "STYLOBATE_MODULES" not in os.environ:
-        raise CommandError(f"there is no folder `modules` in {project.folder}; `stylobate init` makes a project")
+    _refuse_missing_modules(project)
+    asyncio.run(_stop_leftovers(project))  # before the ports are looked at: they hold them
     layout = _layout(project, is_split=split, count=workers, port=port, watch=watch)
     if detach:
         _detached(project)
@@ -59,6 +62,24 @@ def _refuse_second(project: Project) -> None:
         raise CommandError(f"this project is running already at {running.endpoints['gateway']} (pid {running.supervisor.pid})")
 
 
+def _refuse_missing_modules(project: Project) -> None:
+    folders = os.environ.get("STYLOBATE_MODULES", "")
+    if not folders and not (project.folder / "modules").is_dir():
+        raise CommandError(f"there is no folder `modules` in {project.folder}; `stylobate init` makes a project")
+    absent = [finding for finding in module_folders(folders)[1] if Path(finding.file).name != MODULE_FILE]
+    if absent:
+        raise ConfigError([f"STYLOBATE_MODULES: {finding}" for finding in absent])
+
+
+async def _stop_leftovers(project: Project) -> None:
+    """Stop what a killed supervisor left behind."""
+    left = project.running()
+    for child in reversed(left.children if left is not None else ()):
+        if child.is_running:
+            console().print(f"stopping {child.name}, left behind by an earlier run")
+            await child.stop()
+
+
 class _Up:
     """One run of the platform."""
 
@@ -77,7 +98,9 @@ class _Up:
     def run(self) -> None:
         """Run until Ctrl-C or `stylobate down`."""
         os.environ.update(self._environment)
-        settings, _ = load_host_settings(self._layout.placements[0])
+        settings, sources = load_host_settings(self._layout.placements[0])
+        if found := findings(sources):  # a service in a process of its own would only die of them, again and again
+            raise ConfigError(found)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._logs = start_logs(settings, "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, _IDENTITIES)
@@ -89,7 +112,6 @@ class _Up:
         self._console.print("stopped")
 
     async def _work(self) -> None:
-        await self._stop_leftovers()
         async with Supervisor.open(self._save) as supervisor:
             self._supervisor = supervisor
             names = ", ".join(type(server).__name__.removeprefix("Embedded") for server in self._servers.all)
@@ -120,14 +142,6 @@ class _Up:
             await asyncio.Event().wait()
         finally:
             await listener.stop()
-
-    async def _stop_leftovers(self) -> None:
-        """Stop what a killed supervisor left behind."""
-        left = self._project.running()
-        for child in reversed(left.children if left is not None else ()):
-            if child.is_running:
-                self._say(f"stopping {child.name}, left behind by an earlier run")
-                await child.stop()
 
     def _save(self) -> None:
         self._project.save(
