@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = get_logger("app")
+_MIGRATIONS_LOOK_S = 1.0
 
 
 @runtime_checkable
@@ -92,15 +93,13 @@ class AppManager:
         return service in self._host.placement.services
 
     async def database(self) -> DatabaseManager:
-        """Open this service's database; waits for the server, and migrates in development."""
+        """Open this service's database; waits for the server, migrates in development and elsewhere waits for who migrates."""
         settings, where = self.settings, f"database of {self.name}"
         migrator = Migrator(settings.database_url, self.name, self.spec.migrations, use_role=settings.database_roles)
         if settings.is_development:
             await wait_for_dependency(where, migrator.upgrade)
         else:
-            self._pending = await wait_for_dependency(where, migrator.pending)
-            if self._pending:
-                _log.error("behind_on_migrations", service=self.name, pending=self._pending, cure="stylobate db upgrade")
+            await self._wait_for_migrations(where, migrator)
         return await self.enter(
             DatabaseManager.open(
                 settings.database_url,
@@ -150,6 +149,15 @@ class AppManager:
         """Add a named health check."""
         self._checks[name] = check
 
+    async def _wait_for_migrations(self, where: str, migrator: Migrator) -> None:
+        """Wait until the schema is up to date: a process may start before whoever migrates, and goes on by itself afterwards."""
+        self._pending = await wait_for_dependency(where, migrator.pending)
+        if self._pending:
+            _log.error("behind_on_migrations", service=self.name, pending=self._pending, cure="stylobate db upgrade")
+        while self._pending:
+            await asyncio.sleep(_MIGRATIONS_LOOK_S)
+            self._pending = await wait_for_dependency(where, migrator.pending)
+
     # what the host calls
 
     async def start(self) -> None:
@@ -174,10 +182,10 @@ class AppManager:
 
     async def health(self) -> Health:
         """Ask every check. A part that is down makes the service degraded: it still serves what it can."""
-        if not self._is_built:
-            return Health(Status.UNHEALTHY, "starting")
         if self._pending:
             return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
+        if not self._is_built:
+            return Health(Status.UNHEALTHY, "starting")
         answers = await asyncio.gather(*(check() for check in self._checks.values()))  # a part that hangs costs once, not in turn
         parts = dict(zip(self._checks, answers, strict=True))
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
