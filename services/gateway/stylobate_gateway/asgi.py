@@ -1,7 +1,9 @@
-"""The shapes of ASGI, and answers written straight to it: for what stands in front of FastAPI."""
+"""The shapes of ASGI, bodies read and answers written straight to it: for what stands in front of FastAPI."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from stylobate.errors import CancelledCallError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -9,6 +11,21 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+
+async def read_body(receive: Receive, limit: int | None = None) -> bytes:
+    """Return the whole body, or as much of it as shows that it has more than ``limit`` bytes.
+
+    :raises CancelledCallError: the client went away: what came until then must not be taken for what it meant to send.
+    """
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CancelledCallError("The client went away before its request was complete.")
+        body += message.get("body", b"")
+        if not message.get("more_body") or (limit is not None and len(body) > limit):
+            return body
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -21,6 +21,8 @@ class Catalogue:
         self.actions: tuple[Action, ...] = ()
         self.routes: dict[str, dict[str, str]] = {}
         """Action by method by path, of the routes that actions declare."""
+        self.is_read = False
+        """Whether it was read at least once."""
         self.version = 0
         """Rises when the catalogue changes."""
 
@@ -29,7 +31,7 @@ class Catalogue:
         while True:
             try:
                 self._take(await self._read())
-                self._why = ""
+                self.is_read, self._why = True, ""
             except StylobateError as error:
                 self._why = f"{error.reason}: {error.detail}"
             await asyncio.sleep(self._interval_s if not self._why else min(0.2, self._interval_s))

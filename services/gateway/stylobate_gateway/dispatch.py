@@ -1,6 +1,6 @@
 """Action calls, taken in front of FastAPI's stack: find the action by its path, pass the body on, answer with its output."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
@@ -8,14 +8,13 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.errors import StylobateError
 from stylobate.rpc.limits import RateLimitedError
 
-from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer
+from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer, read_body
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.errors import MethodNotAllowedError, UnsupportedMediaTypeError
 from stylobate_gateway.exchange import Exchange, exchange_of
 
 PREFIX = "/v1/actions/"
-_JSON = b"application/json"
-_READS = ("GET", "HEAD")
+_JSON = "application/json"
 
 
 class ActionDispatcher:
@@ -34,16 +33,18 @@ class ActionDispatcher:
             if exchange.method == "POST":
                 await self._run(path[len(PREFIX) :], exchange, receive, send)
                 return
-            if exchange.method not in (*_READS, "OPTIONS"):
+            if exchange.method not in ("GET", "HEAD", "OPTIONS"):
                 raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
         elif (routes := self._catalogue.routes.get(path)) is not None:
             await self._run(_action_of(routes, exchange.method), exchange, receive, send)
             return
+        if exchange.method == "HEAD":  # what answers GET answers HEAD; the server leaves the body out (RFC 9110 §9.3.2)
+            scope = {**scope, "method": "GET"}
         await self._inner(scope, receive, send)
 
     async def _run(self, name: str, exchange: Exchange, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
-        if body and exchange.content_type.partition(b";")[0].strip().lower() != _JSON:
+        if body and exchange.media_type != _JSON:
             raise UnsupportedMediaTypeError
         try:
             response = await self._execute(ExecuteActionRequest(action=name, input=body, content_type="application/json"))
@@ -56,21 +57,16 @@ class ActionDispatcher:
         await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Return the whole body."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        message = await receive()
-        body += message.get("body", b"")
-    return body
+def allow(methods: Collection[str]) -> str:
+    """Return the header ``Allow`` for what a resource declares: where there is GET there is HEAD."""
+    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
 def _action_of(routes: Mapping[str, str], method: str) -> str:
     """Return the action of a declared route. Raises MethodNotAllowedError."""
-    name = routes.get(method)
+    name = routes.get("GET" if method == "HEAD" else method)
     if name is None:
-        raise MethodNotAllowedError(metadata={"allow": ", ".join(sorted(routes))})
+        raise MethodNotAllowedError(metadata={"allow": allow(routes)})
     return name
 
 

@@ -6,10 +6,12 @@ from time import perf_counter
 from stylobate.errors import StylobateError, TokenInvalidError
 from stylobate.identity import ANONYMOUS, Principal
 from stylobate.ids import new_id
+from stylobate.telemetry import is_traceparent
 
 from stylobate_gateway.asgi import Headers, Scope
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+_LENGTH_DIGITS = 18
 
 
 class Exchange:
@@ -23,6 +25,7 @@ class Exchange:
         "forwarded_for",
         "has_origin",
         "idempotency_key",
+        "instance",
         "method",
         "path",
         "principal",
@@ -37,6 +40,8 @@ class Exchange:
         self.started = perf_counter()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.instance: bytes = scope["raw_path"]
+        """The path as it was sent, percent-encoded: a URI reference."""
         self.request_id = ""
         self.traceparent = ""
         self.authorization = ""
@@ -53,11 +58,14 @@ class Exchange:
         for name, value in scope["headers"]:
             match name:
                 case b"authorization":
-                    self.authorization = value.decode("latin-1")
+                    # a second one makes a list of both (RFC 9110 §5.3), which is no token: nobody may choose which one counts
+                    given = value.decode("latin-1")
+                    self.authorization = f"{self.authorization}, {given}" if self.authorization else given
                 case b"x-request-id":
                     self.request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else ""
                 case b"traceparent":
-                    self.traceparent = value.decode("latin-1")
+                    parent = value.decode("latin-1")
+                    self.traceparent = parent if is_traceparent(parent) else ""
                 case b"content-type":
                     self.content_type = value
                 case b"content-length":
@@ -71,7 +79,12 @@ class Exchange:
         if not self.request_id:
             self.request_id = new_id()
         if length:
-            self.content_length = int(length) if length.isdigit() else -1
+            self.content_length = int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else -1
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return self.content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
     @property
     def bearer(self) -> str:

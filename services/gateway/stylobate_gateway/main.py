@@ -15,6 +15,7 @@ from stylobate_gateway.middleware.body_limit import BodyLimit
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.cors import Cors
 from stylobate_gateway.middleware.edge import Edge
+from stylobate_gateway.middleware.refusals import Refusals
 from stylobate_gateway.settings import GatewaySettings
 
 _REQUEST_TIMEOUT_S = 30.0
@@ -37,6 +38,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     inner = ActionDispatcher(inner, channels["actions"], catalogue)
     inner = Edge(inner, app.verifier, limits, trusted)
     inner = BodyLimit(inner, settings.max_body_bytes)
+    inner = Refusals(inner)
     if settings.is_development or settings.cors_origins:
         inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
     app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=asyncio.get_running_loop()))

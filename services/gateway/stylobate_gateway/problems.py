@@ -9,6 +9,8 @@ from stylobate.errors import StylobateError, title_of
 
 MEDIA_TYPE = b"application/problem+json"
 _REASON = re.compile(r"[A-Z][A-Z0-9_]*")
+_UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+"""What may not stand in an ``error_description`` (RFC 6750 §3)."""
 
 
 def type_of(reason: str) -> str:
@@ -38,12 +40,12 @@ def problem_headers(error: StylobateError) -> list[tuple[bytes, bytes]]:
     """Return the headers that go with the error beside its type and length."""
     headers = [(b"content-type", MEDIA_TYPE)]
     if error.http_status == 401:  # noqa: PLR2004  HTTP
-        quoted = error.detail.replace("\\", "").replace('"', "'")
-        parameters = f', error="invalid_token", error_description="{quoted}"' if error.reason.startswith("TOKEN_") else ""
-        headers.append((b"www-authenticate", f'Bearer realm="stylobate"{parameters}'.encode("latin-1", "replace")))
+        told = _UNQUOTABLE.sub("'", error.detail)
+        parameters = f', error="invalid_token", error_description="{told}"' if error.reason.startswith("TOKEN_") else ""
+        headers.append((b"www-authenticate", f'Bearer realm="stylobate"{parameters}'.encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, -int(-error.retry_after.total_seconds() // 1))).encode()))
-    if "allow" in error.metadata:
+    if error.http_status == 405:  # noqa: PLR2004  HTTP
         headers.append((b"allow", error.metadata["allow"].encode()))
     return headers
 

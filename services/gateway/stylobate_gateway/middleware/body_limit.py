@@ -1,6 +1,6 @@
 """The size limit of request bodies: by their announced length at once, else as they arrive."""
 
-from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send
+from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send, read_body
 from stylobate_gateway.errors import PayloadTooLargeError
 from stylobate_gateway.exchange import exchange_of
 
@@ -21,15 +21,10 @@ class BodyLimit:
             await self._inner(scope, receive, send)  # the server holds the client to the length it announced
             return
         # of unknown length: read here, since what reads it further in takes any exception for a malformed body
-        body = bytearray()
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self._limit:
-                raise self._too_large()
-            if not message.get("more_body"):
-                break
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        body = await read_body(receive, self._limit)
+        if len(body) > self._limit:
+            raise self._too_large()
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replayed() -> Message:
             return whole.pop() if whole else await receive()

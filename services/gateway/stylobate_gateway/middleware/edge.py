@@ -10,13 +10,14 @@ from stylobate_gateway.asgi import Application, Receive, Scope, Send
 from stylobate_gateway.errors import IdempotencyKeyUnsupportedError
 from stylobate_gateway.exchange import Exchange, exchange_of
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PUBLIC_PATHS = frozenset(
-    {"/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/.well-known/jwks.json", "/", "/openapi.json"}
+    {"/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/.well-known/jwks.json", "/", "/openapi.json", "/docs"}
 )
 """Where credentials are not looked at: a stale token must not keep anyone from logging in."""
-_PUBLIC_PREFIXES = ("/docs", "/problems/", "/static-offline-docs/")
+_PUBLIC_PREFIXES = ("/docs/", "/problems/", "/static-offline-docs/")
 _IP = (LevelSpec.of_rule("edge.ip"),)
 _USER = (LevelSpec.of_rule("edge.user"),)
 _BOTH = (*_IP, *_USER)
@@ -59,7 +60,7 @@ class Edge:
             exchange.principal = principal
             current = call()
             current.principal = principal
-            current.authorization = exchange.authorization
+            current.authorization = f"Bearer {token}"
         if exchange.idempotency_key:
             raise IdempotencyKeyUnsupportedError
         await self._inner(scope, receive, send)
@@ -74,20 +75,35 @@ class Edge:
 
     def _address(self, scope: Scope, exchange: Exchange) -> str:
         """Return the client's address: the nearest one in ``X-Forwarded-For`` that no trusted proxy has."""
-        peer: str = scope["client"][0] if scope.get("client") else "unknown"
-        if not self._trusted or not self._is_trusted(peer):
+        client = scope.get("client")
+        peer: str = client[0] if client else "unknown"
+        if ":" not in peer and not self._trusted:
             return peer
-        for hop in reversed([part.strip() for part in exchange.forwarded_for.split(",") if part.strip()]):
-            if not self._is_trusted(hop):
-                return hop
-        return peer
+        nearest = _parsed(peer)
+        if nearest is None:
+            return peer
+        hops = exchange.forwarded_for.split(",") if self._trusted else []
+        while hops and any(nearest in network for network in self._trusted):
+            hop = _parsed(hops.pop().strip())
+            if hop is not None:  # what is no address was made up by somebody further away
+                nearest = hop
+        return _counted(nearest)
 
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+
+def _parsed(text: str) -> _Address | None:
+    """Return the address; an IPv4 one that came in IPv6's clothes as what it is."""
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+
+
+def _counted(address: _Address) -> str:
+    """Return whom a limit counts: of IPv6 the network, since one customer has at least 2^64 addresses."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def note_limit(exchange: Exchange, outcome: LimitOutcome) -> None:

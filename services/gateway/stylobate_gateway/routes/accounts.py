@@ -7,13 +7,14 @@ from fastapi import APIRouter, Response
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
+from stylobate_gateway.routes.media_type import takes
 from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
 from stylobate_gateway.schemas.common import problems
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
     """Return the area's routes over the channel to auth."""
-    router = APIRouter(prefix="/v1/auth", tags=["accounts"])
+    router = APIRouter(prefix="/v1/auth", tags=["accounts"], dependencies=[takes("application/json")])
     stub = AuthServiceStub(channel)
 
     @router.post("/register", status_code=201, responses=problems(403, 409, 422, 429, 503), openapi_extra={"security": []})

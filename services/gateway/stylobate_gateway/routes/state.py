@@ -13,11 +13,14 @@ from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.errors import NotFoundError
 
 from stylobate_gateway.errors import InvalidHeaderError
+from stylobate_gateway.routes.media_type import takes
 from stylobate_gateway.schemas.common import problems
 from stylobate_gateway.schemas.state import parse_patch, parse_put, parse_transition
 
-_ETAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+_ETAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
 _PROBLEMS = problems(401, 403, 404, 409, 412, 422, 429, 503)
+_JSON = [takes("application/json")]
+_MERGE_PATCH = [takes("application/merge-patch+json", "application/json")]
 _OBJECT = {"description": "The object", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StateObject"}}}}
 
 IfMatch = Annotated[str | None, Header(description='The version it must have: `"<version>"`.')]
@@ -53,11 +56,12 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         found = (await stub.GetState(state.GetStateRequest(keys=keys))).states
         if not found:
             raise StateNotFoundError(domain="stylobate.state")
-        if if_none_match is not None and f'"{found[0].version}"' in if_none_match:
-            return Response(status_code=304, headers={"etag": f'"{found[0].version}"'})
+        etag = f'"{found[0].version}"'
+        if if_none_match is not None and (if_none_match.strip() == "*" or etag in if_none_match):
+            return Response(status_code=304, headers={"etag": etag})
         return _object(found[0])
 
-    @router.put("/{key}", responses={200: _OBJECT, **_PROBLEMS}, openapi_extra=_body("StatePut"))
+    @router.put("/{key}", responses={200: _OBJECT, **_PROBLEMS}, openapi_extra=_body("StatePut"), dependencies=_JSON)
     async def put_object(
         namespace: str, key: str, request: Request, if_match: IfMatch = None, if_none_match: IfNoneMatch = None
     ) -> Response:
@@ -69,7 +73,10 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         return _object((await stub.PutState(command)).state)
 
     @router.patch(
-        "/{key}", responses={200: _OBJECT, **_PROBLEMS}, openapi_extra=_body("StatePatch", "application/merge-patch+json")
+        "/{key}",
+        responses={200: _OBJECT, **_PROBLEMS},
+        openapi_extra=_body("StatePatch", "application/merge-patch+json"),
+        dependencies=_MERGE_PATCH,
     )
     async def patch_object(namespace: str, key: str, request: Request, if_match: IfMatch = None) -> Response:
         """Merge into its data (RFC 7396)."""
@@ -87,7 +94,12 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         await stub.DeleteState(command)
         return Response(status_code=204)
 
-    @router.post("/{key}/transitions/{event}", responses={200: _OBJECT, **_PROBLEMS}, openapi_extra=_body("StateTransition"))
+    @router.post(
+        "/{key}/transitions/{event}",
+        responses={200: _OBJECT, **_PROBLEMS},
+        openapi_extra=_body("StateTransition"),
+        dependencies=_JSON,
+    )
     async def transition_object(namespace: str, key: str, event: str, request: Request, if_match: IfMatch = None) -> Response:
         """Fire an event of its status machine."""
         body = parse_transition(await request.body())

@@ -1,0 +1,40 @@
+"""Errors as problems: what is refused further in is answered here, inside the CORS layer, so that pages can read it too."""
+
+from starlette.requests import ClientDisconnect
+from stylobate.errors import CancelledCallError, InternalError, StylobateError
+from stylobate.logs import get_logger
+
+from stylobate_gateway.asgi import Application, Receive, Scope, Send, answer
+from stylobate_gateway.exchange import Exchange, exchange_of
+from stylobate_gateway.problems import problem_body, problem_headers
+
+_log = get_logger("app")
+
+
+class Refusals:
+    """Lets no exception pass, except when an answer has begun: then the connection must break, or half of it looks whole."""
+
+    def __init__(self, inner: Application) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            await self._inner(scope, receive, send)
+        except Exception as error:
+            exchange = exchange_of(scope)
+            refused = exchange.error = _refusal_of(error, exchange)
+            if exchange.status:
+                raise
+            body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
+            await answer(send, refused.http_status, problem_headers(refused), body)
+
+
+def _refusal_of(error: Exception, exchange: Exchange) -> StylobateError:
+    """Return what is answered to an error. One that nobody foresaw is logged, and its text stays here."""
+    if isinstance(error, StylobateError):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return CancelledCallError("The client went away before its request was complete.")
+    _log.error("request_failed", request_id=exchange.request_id, path=exchange.path, exc_info=error)
+    return InternalError()
