@@ -21,7 +21,7 @@ from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Rp
 from stylobate.rpc.interceptors import ErrorsInterceptor
 from stylobate.testing.fixtures import DatabaseFor
 
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=10)
 LEASES = MigrationSet.of("leases", "stylobate.leases")
 
 

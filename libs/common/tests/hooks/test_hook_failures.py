@@ -13,6 +13,7 @@ from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks import MAX_ATTEMPTS, HooksManager
 from stylobate.outbox import Event, partition_of
+from stylobate.rpc.call import Call, current_call
 
 Manager = Callable[..., HooksManager]
 
@@ -134,3 +135,26 @@ async def test_hook_that_cancels_itself_has_failed(manager: Manager, start: Any,
     await start(hooks)
     await source.write("s1")
     await until(lambda: heard.events)
+
+
+async def test_a_circle_of_hooks_is_broken(
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any
+) -> None:
+    """An event carries through the log how many hooks it lies under; the third hook in a row is not run but put aside."""
+    heard = listener()
+    hooks = manager()
+    hooks.on("state.orders.changed", heard, name="h")
+    await start(hooks)
+    current_call.set(Call(hook_depth=1))
+    (second,) = await source.write("s1")
+    current_call.set(Call(hook_depth=2))
+    (third,) = await source.write("s1")
+    current_call.set(None)
+    (after,) = await source.write("s1")
+    await until(lambda: len(heard.events) == 2)
+    assert heard.ids() == [second.id, after.id]
+    assert [event.depth for event in heard.events] == [1, 0]
+    row = await database.fetchrow("select * from hook_dead_letter")
+    assert row is not None
+    assert (json.loads(row["event"])["id"], row["attempts"]) == (third.id, 0)
+    assert row["error"].startswith("HookRecursionError")

@@ -19,7 +19,7 @@ from stylobate.testing.fixtures import DatabaseFor
 GapFree = Callable[[Any], bool]
 
 SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"))
-TTL = timedelta(seconds=1)
+TTL = timedelta(seconds=10)
 
 
 @asynccontextmanager
