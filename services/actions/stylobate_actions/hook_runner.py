@@ -28,7 +28,7 @@ _log = get_logger("app")
 class HookRunner:
     """Runs a module's hooks as this service, with the rights of the subject that caused the event.
 
-    What caused it may be the platform itself; then the hook has the rights of the service.
+    Where that is a service, the hook has this service's rights; where nobody is known, it has none.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class HookRunner:
             traceparent=caller.traceparent,
             principal=known if event.actor else ANONYMOUS.with_via(self._service),  # nobody's event lends no rights
             deadline=deadline,
-            hook_depth=max(caller.hook_depth, 1),  # whoever asks for a before-hook has counted it already
+            # whoever asks for a before-hook has counted it already; a hook on an event is one deeper than the event
+            hook_depth=max(caller.hook_depth, event.depth + 1),
             act_for=act_for,
             own_name=own_name,
         )

@@ -65,6 +65,8 @@ class Write:
     """For TRANSITIONED, the event fired."""
     from_status: str = ""
     """For TRANSITIONED, the status left."""
+    depth: int = 0
+    """How many hooks the change lies under."""
 
 
 @dataclass(frozen=True, slots=True)

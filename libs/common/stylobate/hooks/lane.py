@@ -15,6 +15,8 @@ from stylobate.hooks.store import HookStore, Move, Place, Progress
 from stylobate.logs import get_logger
 from stylobate.outbox import LoggedEvent
 from stylobate.resilience import backoff
+from stylobate.rpc import HookRecursionError
+from stylobate.rpc.call import MAX_HOOK_DEPTH
 from stylobate.telemetry import counter
 
 _CAPACITY = 64
@@ -98,6 +100,9 @@ class Lane:
             self.number = max(self.number, number)
 
     async def _deal_with(self, logged: LoggedEvent) -> None:
+        if logged.event.depth + 1 >= MAX_HOOK_DEPTH:
+            await self._bury(logged, HookRecursionError())
+            return
         outages, failures = backoff(initial=0.05, maximum=1.0), self._retries()
         while (error := await self._attempt(logged)) is not None:
             if isinstance(error, StylobateError) and error.code is grpc.StatusCode.UNAVAILABLE:

@@ -11,6 +11,7 @@ import orjson
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
 from stylobate.outbox.errors import EventInvalidError
+from stylobate.rpc.call import call
 
 PARTITIONS = 16
 """How many partitions every log has. Fixed: positions and stored events depend on it."""
@@ -32,6 +33,7 @@ class _Envelope(msgspec.Struct):
     time: datetime
     tenant: str = DEFAULT_TENANT
     actor: str = ""
+    hookdepth: int = 0
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -55,7 +57,9 @@ class Event:
     data: bytes
     """The payload as JSON."""
     actor: str = ""
-    """The subject that caused it; empty when the platform did."""
+    """The subject that caused it; empty when nobody is known."""
+    depth: int = 0
+    """How many hooks it lies under: 1 for what a hook did, 2 for what a hook on that did. So circles are found."""
 
     @classmethod
     def new(
@@ -74,7 +78,7 @@ class Event:
         :param source: may stay empty: the outbox fills in its own.
         :raises TypeError: data that JSON cannot hold.
         """
-        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor)
+        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, call().hook_depth)
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
@@ -94,10 +98,11 @@ class Event:
             envelope.tenant,
             bytes(envelope.data),
             envelope.actor,
+            envelope.hookdepth,
         )
 
     def json(self) -> bytes:
-        """Return the JSON form: CloudEvents 1.0, structured mode, with the extension attributes ``tenant`` and ``actor``."""
+        """Return the JSON form: CloudEvents 1.0, structured mode, with the attributes ``tenant``, ``actor`` and ``hookdepth``."""
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -108,6 +113,7 @@ class Event:
                 "time": self.time,
                 "tenant": self.tenant,
                 "actor": self.actor,
+                **({"hookdepth": self.depth} if self.depth else {}),
                 "datacontenttype": "application/json",
                 "data": orjson.Fragment(self.data),
             },

@@ -18,11 +18,11 @@ _WINDOW = 5000
 # One statement, so one snapshot: the ends and the events fit together also while a relay numbers and a pruning deletes.
 _READ = """
 select p.partition, p.number as start, h.number as head, h.pruned,
-       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.data
+       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
 from unnest($1::smallint[], $2::bigint[]) as p (partition, number)
 join outbox_head h on h.partition = p.partition
 left join lateral (
-    select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.data::text
+    select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.depth, o.data::text
     from outbox_event o
     where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
       and ($3::text[] is null or o.type ~ any ($3))

@@ -36,13 +36,13 @@ with batch as materialized (
         from batch b join ends on ends.partition = b.partition
     ) n
     where e.seq = n.seq
-    returning e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.data
+    returning e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
 ), moved as (
     update outbox_head h set number = n.number
     from (select partition, max(number) as number from numbered group by partition) n
     where h.partition = n.partition and h.token = $1
 )
-select partition, number, id::text, tenant, subject, type, source, time, actor, data::text
+select partition, number, id::text, tenant, subject, type, source, time, actor, depth, data::text
 from numbered order by partition, number
 """
 
@@ -60,7 +60,15 @@ class LoggedEvent:
 def logged_event(row: Any) -> LoggedEvent:
     """Make one from a row with the columns that the statements of this package select."""
     event = Event(
-        row["id"], row["source"], row["type"], row["subject"], row["time"], row["tenant"], row["data"].encode(), row["actor"]
+        row["id"],
+        row["source"],
+        row["type"],
+        row["subject"],
+        row["time"],
+        row["tenant"],
+        row["data"].encode(),
+        row["actor"],
+        row["depth"],
     )
     return LoggedEvent(event, row["partition"], row["number"])
 

@@ -14,13 +14,15 @@ with locked as materialized (
     select pg_advisory_xact_lock(k.key) from (select key from unnest($1::bigint[]) as l (key) order by key) as k
 ), drawn as materialized (
     select nextval('outbox_event_seq_seq') as seq, e.*
-    from unnest($4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $11::jsonb[])
-        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, position)
+    from unnest($4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $11::jsonb[],
+                $13::smallint[])
+        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, position)
     where (select count(*) from locked) >= 0
     order by e.position
 )
-insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, data)
-select seq, id, tenant, partition, $2, subject, coalesce($12::bigint + position - 1, seq), type, $3, time, actor, data
+insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data)
+select seq, id, tenant, partition, $2, subject, coalesce($12::bigint + position - 1, seq), type, $3, time, actor, depth,
+       data
 from drawn order by seq
 """
 
@@ -74,6 +76,7 @@ class Outbox:
             [event.actor for event in events],
             [event.data.decode() for event in events],
             version,
+            [event.depth for event in events],
         )
 
     def _lock_key(self, stream: str, event: Event) -> int:

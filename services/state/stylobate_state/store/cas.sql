@@ -4,9 +4,11 @@ with i as materialized (
     select *
     from unnest(
         $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
-        $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[]
+        $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
+        $15::smallint[]
     ) as t (
-        i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition
+        i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
+        depth
     )
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
@@ -51,10 +53,10 @@ w as materialized (
     from n join i using (tenant, namespace, key)
 ),
 e as (
-    insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, data)
+    insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data)
     select
         i.event_id, i.tenant, i.partition, i.namespace, i.key, w.version, 'state.' || i.namespace || '.' || i.change, 'state',
-        w.updated_at, i.actor,
+        w.updated_at, i.actor, i.depth,
         jsonb_build_object(
             'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', i.data, 'actor', i.actor
         ) || case

@@ -113,6 +113,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             write.event,
             write.from_status,
             partition_of(write.key.tenant, write.key.key),
+            write.depth,
         )
         for index, write in enumerate(writes)
     ]

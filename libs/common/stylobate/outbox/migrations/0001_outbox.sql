@@ -12,6 +12,7 @@ create table outbox_event (
     source text not null,
     time timestamptz not null default now(),
     actor text not null default '',
+    depth smallint not null default 0,
     data jsonb not null,
     number bigint,
     unique (tenant, stream, subject, version)
