@@ -75,7 +75,7 @@ async def test_a_server_that_is_gone(tmp_path):
             server.process.kill()
             await server.process.wait()
             async with asyncio.timeout(30):
-                while await _answers(store):  # a server process may outlive its parent for a moment
+                while await _answers(store):  # noqa: ASYNC110  a server process may outlive its parent for a moment
                     await asyncio.sleep(0)
             for call in (store.read([KEY]), store.write([write(KEY, 1)])):
                 with pytest.raises(DatabaseUnavailableError) as down:
