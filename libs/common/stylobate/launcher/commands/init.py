@@ -7,7 +7,7 @@ from pathlib import Path
 from stylobate.launcher.faces import CommandError, console
 
 _IGNORED = ".stylobate/\n.venv/\n__pycache__/\n"
-_PYTEST = "[pytest]\nasyncio_mode = auto\n"
+_PYTEST = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 _README = """# {name}
 
 A Stylobate project. `modules/shop` is an example to change: an online shop's orders.
