@@ -64,6 +64,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
     await _assemble(app, settings, adapters)
     app.check("hooks", hooks.health)
     app.task("hooks", hooks.run)
+    app.ready_when(hooks.ready)  # until then a hook could miss what happens
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

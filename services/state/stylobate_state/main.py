@@ -29,7 +29,7 @@ SOURCE = "state"
 async def build(app: AppManager, settings: StateSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
-    relay = Relay(database, LeaseManager(database, app.node), app.redis, SOURCE)
+    relay = Relay(database, LeaseManager(database, app.node), app.redis, SOURCE, on_numbered=app.notify_readers)
     surroundings = Surroundings(
         store=PostgresStateStore(database),
         rights=Rights(app.access),

@@ -171,7 +171,7 @@ class Host:
         await self._serve_grpc()
         if self.placement.http:
             await self._listen(self.placement.http, self._application, websocket=self._websocket)
-        await self.verifier.wait_ready()
+        await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
         self._is_started = True
         _log.info("ready", node=self.placement.node, services=list(self.placement.services))
 

@@ -1,7 +1,7 @@
 """The manager of managers: what one hosted service is built from, kept and closed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -52,6 +52,7 @@ class AppManager:
         self._tasks = SupervisedTasks(spec.name)
         self._checks: dict[str, HealthCheck] = {}
         self._pending: list[str] = []
+        self._waits: list[Callable[[], Awaitable[None]]] = []
         self._is_built = False
 
     @property
@@ -149,6 +150,10 @@ class AppManager:
         """Add a named health check."""
         self._checks[name] = check
 
+    def ready_when(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Hold back the process's readiness until this returns: for work of a task that must have been done once."""
+        self._waits.append(wait)
+
     async def _wait_for_migrations(self, where: str, migrator: Migrator) -> None:
         """Wait until the schema is up to date: a process may start before whoever migrates, and goes on by itself afterwards."""
         self._pending = await wait_for_dependency(where, migrator.pending)
@@ -169,6 +174,11 @@ class AppManager:
             await self.close()
             raise
         self._is_built = True
+
+    async def wait_ready(self) -> None:
+        """Wait for what readiness waits for."""
+        for wait in self._waits:
+            await wait()
 
     async def close(self) -> None:
         """Stop background work, then close in reverse order."""
