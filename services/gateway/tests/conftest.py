@@ -1,0 +1,174 @@
+"""The gateway as it is built, on a real listener, in front of the real actions, state and ratelimit services over memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import pytest_asyncio
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
+    RateLimitServiceServicer,
+    add_RateLimitServiceServicer_to_server,
+)
+from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.tasks import SupervisedTasks
+from stylobate.declarations import load_declarations
+from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
+from stylobate.health import HealthCheck
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.rpc import RpcAccess
+from stylobate.testing import FakeClock
+from stylobate.testing.memory_app import MemoryApp
+from stylobate_gateway.main import build
+from stylobate_gateway.settings import GatewaySettings
+from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
+
+MODULES = Path(__file__).parent / "modules"
+
+
+class _Tokens:
+    """_Tokens that are names of users: ``ada``, known at once; ``new-ada`` only after verification; ``gone`` revoked."""
+
+    def __init__(self) -> None:
+        self.verified: list[str] = []
+
+    def cached(self, token: str) -> Principal | None:
+        if token == "gone":
+            raise TokenRevokedError
+        return Principal(PrincipalKind.USER, token) if token.isalpha() else None
+
+    async def verify(self, token: str) -> Principal:
+        self.verified.append(token)
+        if not token.startswith("new-"):
+            raise TokenInvalidError
+        return Principal(PrincipalKind.USER, token.removeprefix("new-"))
+
+
+class _GatewayApp(MemoryApp):
+    """What the gateway asks of the process it runs in, beside what every service does."""
+
+    version = "0.0.0"
+    trace_ratio = 0.0
+
+    def __init__(self, modules: str) -> None:
+        super().__init__(load_declarations(modules), FakeClock(), {})
+        self.verifier = _Tokens()
+        self.application: Any = None
+        self.checks: dict[str, HealthCheck] = {}
+        self._tasks = SupervisedTasks("gateway")
+        self._stack.push_async_callback(self._tasks.close)
+
+    def task(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.start(name, factory)
+
+    def check(self, name: str, check: HealthCheck) -> None:
+        self.checks[name] = check
+
+    def http(self, application: Any) -> None:
+        self.application = application
+
+
+class _Away(RateLimitServiceServicer):
+    """A ratelimit service that cannot be reached."""
+
+    async def CheckLimits(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise UnavailableError
+
+
+class Gateway:
+    """A running gateway."""
+
+    def __init__(self, app: _GatewayApp, port: int, http: httpx.AsyncClient) -> None:
+        self.app = app
+        self.port = port
+        self.http = http
+
+    async def send(self, *parts: bytes, end: bool = False) -> bytes:
+        """Send bytes as they are over a connection of their own; return all that comes back until it closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        if end:
+            writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        return answer
+
+
+@asynccontextmanager
+async def running(
+    services: tuple[str, ...] = ("state", "actions"), *, is_limiter_away: bool = False, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """Run a gateway in front of these services; limits are counted where a rule is given as ``edge_ip``."""
+    rules = {name: settings.pop(name) for name in ("edge_ip", "edge_user") if name in settings}
+    async with _GatewayApp(str(MODULES)) as app:
+        for name in services:
+            (point,) = entry_points(group="stylobate.services", name=name)
+            await app.build(name, point.load().in_memory)
+        if is_limiter_away:
+            app.servicer(add_RateLimitServiceServicer_to_server, _Away(), {"CheckLimits": RpcAccess.SERVICE})
+        if rules:
+            manager = RateLimiterManager.open(MemoryLimitStore(), MemoryLimitStore(), RateLimitSettings(**rules).rules)
+            servicer = RateLimitServicer(await app.enter(manager))
+            app.servicer(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.SERVICE})
+        chosen = GatewaySettings(**{"edge_limits": bool(rules) or is_limiter_away, "catalogue_seconds": 0.05, **settings})
+        await app.build("gateway", lambda app: build(app, chosen))
+        bound = bind("127.0.0.1:0")
+        port = bound.getsockname()[1]
+        listener = HttpListener(app.application, bound, grace_s=1)
+        await listener.start()
+        try:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                while "actions" in services and (await app.checks["catalogue"]()).details:  # noqa: ASYNC110  what health says can only be asked
+                    await asyncio.sleep(0.005)
+                yield Gateway(app, port, client)
+        finally:
+            await listener.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway() -> AsyncIterator[Gateway]:
+    """Give a gateway as in development; one for all tests of a file, without limits."""
+    async with running() as found:
+        yield found
+
+
+@pytest.fixture
+def run_gateway() -> Any:
+    """Give the context manager that runs a gateway with settings of the test's own."""
+    return running
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Hold the answer against RFC 9457; return the document."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    found: dict[str, Any] = answer.json()
+    assert (found["status"], found["code"], found["type"]) == (status, code, f"/problems/{code.lower().replace('_', '-')}")
+    assert found["request_id"] == answer.headers["x-request-id"]
+    return found
+
+
+@pytest.fixture
+def is_problem() -> Any:
+    """Give the check of a problem: answer, status, code."""
+    return problem
+
+
+@pytest.fixture
+def split_answer() -> Any:
+    """Give the parser of one raw answer: status, headers in lower case, body."""
+
+    def split(raw: bytes) -> tuple[int, dict[str, str], Any]:
+        head, _, body = raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        is_json = "json" in headers.get("content-type", "") and body
+        return int(first.split()[1]), headers, orjson.loads(body) if is_json else body
+
+    return split

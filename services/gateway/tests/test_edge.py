@@ -1,0 +1,101 @@
+"""Who is calling, how often they may, and in which name they are counted."""
+
+import ipaddress
+
+import pytest
+from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.middleware.edge import Edge
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ASK = "/v1/actions/notes.whoami"
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header."""
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_the_caller_reaches_the_handler(gateway) -> None:
+    """A token is verified once by the edge, however it is spelled, and the service sees the same caller."""
+    for header in ("Bearer ada", "bearer ada", "BEARER   ada"):
+        assert (await gateway.http.post(ASK, headers={"authorization": header})).json() == {"id": "ada"}
+
+
+@pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "ada", "Bearer a b"])
+async def test_other_credentials_are_refused(gateway, is_problem, header) -> None:
+    """A credential that is not understood is never taken for none at all."""
+    is_problem(await gateway.http.post(ASK, headers={"authorization": header}), 401, "TOKEN_INVALID")
+
+
+async def test_a_stale_token_keeps_nobody_from_what_is_public(gateway) -> None:
+    """Where credentials are not asked for they are not looked at; nothing beside those paths is public."""
+    for path in ("/", "/docs", "/openapi.json", "/problems/internal"):
+        assert (await gateway.http.get(path, headers=bearer("gone"))).status_code == 200
+    assert (await gateway.http.get("/docsanything", headers=bearer("gone"))).status_code == 401
+
+
+async def test_addresses_are_limited(run_gateway, is_problem) -> None:
+    """Past the limit 429 with the policy in structured fields and a time to retry; nobody is asked to verify a token."""
+    async with run_gateway(edge_ip="2/hour", edge_user="100/hour") as gateway:
+        first = await gateway.http.post(ASK, headers=bearer("ada"))
+        assert first.headers["ratelimit-policy"].startswith('"edge.')
+        assert first.headers["ratelimit"].startswith('"edge.')
+        await gateway.http.get("/nowhere")
+        limited = await gateway.http.post(ASK, headers=bearer("new-eve"))
+        assert is_problem(limited, 429, "RATE_LIMITED")["metadata"]["policy"] == "edge.ip"
+        assert limited.headers["ratelimit-policy"] == '"edge.ip";q=2;w=3600'
+        assert limited.headers["ratelimit"].startswith('"edge.ip";r=0;t=')
+        assert int(limited.headers["retry-after"]) >= 1
+        assert gateway.app.verifier.verified == []
+
+
+async def test_users_are_limited_wherever_they_come_from(run_gateway, is_problem) -> None:
+    """The second level counts who is known, also when the token was verified a moment ago."""
+    async with run_gateway(edge_ip="100/hour", edge_user="1/hour") as gateway:
+        assert (await gateway.http.post(ASK, headers=bearer("new-ada"))).status_code in (200, 401)
+        is_problem(await gateway.http.post(ASK, headers=bearer("ada")), 429, "RATE_LIMITED")
+        assert (await gateway.http.post(ASK, headers=bearer("eve"))).status_code == 200
+
+
+async def test_a_limiter_that_is_away_lets_everybody_pass(run_gateway) -> None:
+    """Without the ratelimit service calls work, and the answer promises nothing."""
+    async with run_gateway(is_limiter_away=True) as gateway:
+        answer = await gateway.http.post(ASK, headers=bearer("ada"))
+        assert answer.status_code == 200
+        assert "ratelimit" not in answer.headers
+
+
+async def test_the_limit_that_refused_is_shown_first(run_gateway) -> None:
+    """A 429 of an action carries its own limit before those of the edge, as a list in one header."""
+    async with run_gateway(edge_ip="100/hour") as gateway:
+        answer = await gateway.http.post("/v1/actions/notes.limited")
+        assert answer.headers["ratelimit-policy"] == '"notes.limited";q=30;w=60, "edge.ip";q=100;w=3600'
+        assert answer.headers["ratelimit"].startswith('"notes.limited";r=0;t=60, "edge.ip";r=99;t=')
+        assert answer.headers["retry-after"] == "2"
+
+
+TRUSTED = ("10.0.0.0/8", "2001:db8:1::/48")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "counted"),
+    [
+        ((), "192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        (TRUSTED, "192.0.2.1", "203.0.113.9", "192.0.2.1"),
+        (TRUSTED, "10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        (TRUSTED, "10.0.0.1", "198.51.100.7, 203.0.113.9, 10.9.9.9", "203.0.113.9"),
+        (TRUSTED, "10.0.0.1", "made up, 203.0.113.9", "203.0.113.9"),
+        (TRUSTED, "10.0.0.1", "made up", "10.0.0.1"),
+        (TRUSTED, "10.0.0.1", "", "10.0.0.1"),
+        (TRUSTED, "::ffff:10.0.0.1", "::ffff:203.0.113.9", "203.0.113.9"),
+        (TRUSTED, "2001:db8:1::5", "2001:db8:9:9:a:b:c:d", "2001:db8:9:9::/64"),
+        ((), "2001:db8:9:9:1:2:3:4", "", "2001:db8:9:9::/64"),
+        ((), "::ffff:192.0.2.1", "", "192.0.2.1"),
+    ],
+)
+async def test_which_address_is_counted(trusted, peer, forwarded, counted) -> None:
+    """The nearest address that no trusted proxy has; what is no address counts for nothing, an IPv6 customer once."""
+    edge = Edge(None, None, None, tuple(ipaddress.ip_network(network) for network in trusted))
+    headers = [(b"x-forwarded-for", part.strip().encode()) for part in forwarded.split(",")] if forwarded else []
+    scope = {"method": "GET", "path": "/", "raw_path": b"/", "headers": headers, "client": (peer, 1)}
+    assert edge._address(scope, Exchange(scope)) == counted

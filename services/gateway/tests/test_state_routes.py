@@ -1,0 +1,80 @@
+"""State objects over HTTP: payloads keep their digits, versions guard, lists page."""
+
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+HEADERS = {"authorization": "Bearer ada", "content-type": "application/json"}
+
+
+async def put(gateway, key: str, data: str, **headers: str):
+    """Put an object; underscores in names of headers stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await gateway.http.put(f"/v1/state/notes/{key}", content=f'{{"data": {data}}}', headers=HEADERS | named)
+
+
+@pytest.mark.parametrize("number", ["1180591620717411303424", "0.1000000000000000055511151231257827", "1E400", "-0.0", "1.50"])
+async def test_numbers_keep_their_digits(gateway, number) -> None:
+    """A payload passes as the bytes it came in: no float stands in for what a client wrote."""
+    text = f'{{"n":{number}}}'
+    answer = await put(gateway, f"n{number}", text)
+    if answer.status_code == 422:  # the state service may refuse what JSON Schema cannot judge; it must not change it
+        return
+    assert text in answer.text.replace(" ", "")
+    assert text in (await gateway.http.get(f"/v1/state/notes/n{number}")).text.replace(" ", "")
+
+
+async def test_versions_guard_writes(gateway, is_problem) -> None:
+    """`If-None-Match: *` creates only, `If-Match` changes only what was seen; weakened tags are known again."""
+    created = await put(gateway, "guarded", "{}", if_none_match="*")
+    assert (created.status_code, created.headers["etag"]) == (200, '"1"')
+    is_problem(await put(gateway, "guarded", "{}", if_none_match="*"), 412, "STATE_VERSION_CONFLICT")
+    assert (await put(gateway, "guarded", '{"a": 1}', if_match='W/"1"')).headers["etag"] == '"2"'
+    is_problem(await put(gateway, "guarded", '{"a": 2}', if_match='"1"'), 412, "STATE_VERSION_CONFLICT")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"if_match": "*"}, {"if_match": '"0"'}, {"if_match": '"1", "2"'}, {"if_match": "1"}, {"if_none_match": '"1"'}]
+)
+async def test_a_guard_that_is_not_understood_is_refused(gateway, is_problem, headers) -> None:
+    """A header that was meant to guard a write is never read over, nor turned into another guard."""
+    is_problem(await put(gateway, "unguarded", "{}", **headers), 400, "INVALID_HEADER")
+
+
+async def test_unchanged_objects_are_not_sent_again(gateway) -> None:
+    """`If-None-Match` on a read: 304 for the version at hand, also in a list and as `*`."""
+    await put(gateway, "cached", "{}")
+    for tag in ('"1"', '"7", "1"', 'W/"1"', "*"):
+        answer = await gateway.http.get("/v1/state/notes/cached", headers={"if-none-match": tag})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"1"')
+    assert (await gateway.http.get("/v1/state/notes/cached", headers={"if-none-match": '"11"'})).status_code == 200
+
+
+async def test_an_object_lives_through_all_its_routes(gateway, is_problem) -> None:
+    """Create, merge, fire an event, read its history, delete: each answers with what it became."""
+    await put(gateway, "life", '{"a": 1, "b": 2}')
+    merge = HEADERS | {"content-type": "application/merge-patch+json"}
+    patched = await gateway.http.patch("/v1/state/notes/life", content=b'{"b": null, "c": 3}', headers=merge)
+    assert patched.json()["data"] == {"a": 1, "c": 3}
+    fired = await gateway.http.post("/v1/state/notes/life/transitions/publish", headers=HEADERS)
+    assert (fired.json()["status"], fired.headers["etag"]) == ("published", '"3"')
+    again = await gateway.http.post("/v1/state/notes/life/transitions/publish", headers=HEADERS)
+    is_problem(again, 409, "STATE_TRANSITION_NOT_ALLOWED")
+    history = (await gateway.http.get("/v1/state/notes/life/history")).json()["items"]
+    assert [(entry["version"], entry["change"]) for entry in history] == [(3, "transitioned"), (2, "updated"), (1, "created")]
+    assert (await gateway.http.delete("/v1/state/notes/life", headers=HEADERS | {"if-match": '"3"'})).status_code == 204
+    is_problem(await gateway.http.get("/v1/state/notes/life"), 404, "STATE_NOT_FOUND")
+
+
+async def test_lists_page(gateway, is_problem) -> None:
+    """Every object once, and a page size that is out of bounds is named by its place."""
+    for number in range(5):
+        await put(gateway, f"page-{number}", "{}")
+    seen, token = [], ""
+    while token is not None:
+        page = (await gateway.http.get("/v1/state/notes", params={"page_size": 2, "page_token": token})).json()
+        seen += [item["key"] for item in page["items"]]
+        token = page["next_page_token"]
+    assert sorted(set(seen)) == sorted(seen)
+    assert {f"page-{number}" for number in range(5)} <= set(seen)
+    found = is_problem(await gateway.http.get("/v1/state/notes?page_size=501"), 422, "INVALID_INPUT")
+    assert found["errors"][0]["pointer"] == "query/page_size"
