@@ -1,12 +1,13 @@
 """The admin listener: liveness, readiness, status, metrics and log levels. For operators, never for clients."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import TypeAdapter, ValidationError
 
-from stylobate.logs import Logs
+from stylobate.logs import Concern, Logs
 from stylobate.telemetry import REGISTRY
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Answer = tuple[int, str, bytes]
 _JSON = "application/json"
+_Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class AdminApplication:
@@ -24,6 +26,7 @@ class AdminApplication:
     def __init__(self, host: "Host", logs: Logs | None) -> None:
         self._host = host
         self._logs = logs
+        self._levels = TypeAdapter(dict[Concern, _Level])
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,14 +53,17 @@ class AdminApplication:
                 return _json(404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
 
     def _set_levels(self, body: bytes) -> _Answer:
-        """Take ``{"access": "warning"}``; the change holds until the process ends."""
+        """Take ``{"access": "warning"}``, all of it or nothing; the change holds until the process ends."""
         try:
-            for concern, level in orjson.loads(body).items():
-                if self._logs is not None:
-                    self._logs.set_level(level, concern)
-        except (ValueError, AttributeError) as error:
-            return _json(422, {"code": "INVALID_INPUT", "detail": str(error)})
-        return _json(200, self._logs.levels() if self._logs else {})
+            levels = self._levels.validate_json(body)
+        except ValidationError as error:
+            found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+            return _json(422, {"code": "INVALID_INPUT", "detail": found})
+        if self._logs is None:
+            return _json(200, {})
+        for concern, level in levels.items():
+            self._logs.set_level(level, concern)
+        return _json(200, self._logs.levels())
 
 
 async def _body(receive: Receive) -> bytes:

@@ -12,7 +12,7 @@ import grpc.aio
 from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
-from stylobate.app.listeners import HttpListener, PortInUseError, bind
+from stylobate.app.listeners import HttpListener, ListenError, bind
 from stylobate.app.manager import AppManager
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
@@ -82,7 +82,7 @@ class Host:
     ) -> AsyncIterator["Host"]:
         """Start the placement's services; on leaving, drain and stop them.
 
-        Raises ConfigError for settings that cannot be used, PortInUseError for a listener that cannot be had.
+        Raises ConfigError for settings that cannot be used, ListenError for a listener that cannot be had.
         """
         host = cls(placement, settings, sources, logs)
         try:
@@ -208,8 +208,14 @@ class Host:
         settings = self.settings
         if not settings.tls_certificate:
             return None
-        authority = Path(settings.tls_authority) if settings.tls_authority else None
-        return TlsSettings(authority, Path(settings.tls_certificate), Path(settings.tls_key))
+        fields = ("tls_certificate", "tls_key", "tls_authority")
+        files = {name: Path(path) for name in fields if (path := getattr(settings, name))}
+        missing = [f"STYLOBATE_{name.upper()}: {path} is no file" for name, path in files.items() if not path.is_file()]
+        if "tls_key" not in files:
+            missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
+        if missing:
+            raise ConfigError(missing)
+        return TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
 
     async def _serve_grpc(self) -> None:
         await self._local_server.start()
@@ -227,7 +233,7 @@ class Host:
                 reuse_port=self.placement.reuse_port,
             )
         except RuntimeError as error:
-            raise PortInUseError(", ".join(self.placement.grpc)) from error
+            raise ListenError(f"cannot listen on {', '.join(self.placement.grpc)}: {error}") from error
         await server.start()
         self._listening.push_async_callback(server.stop, self.settings.drain_grace.total_seconds())
 
@@ -244,14 +250,18 @@ class Host:
         self._listening.push_async_callback(listener.stop)
 
     async def _stop(self) -> None:
-        """Say no to readiness, wait until balancers know, finish what is in flight, then close in reverse."""
-        if self._is_started:
-            self._is_draining = True
-            await asyncio.sleep(self.settings.drain_wait.total_seconds())
-        await self._listening.aclose()
-        for app in reversed(self._apps):
-            await app.close()
-        await self._shared.aclose()
+        """Say no to readiness, wait until balancers know, finish what is in flight, then close in reverse.
+
+        Everything is closed whatever becomes of the rest: an error, or a second wish to stop, ends one part only.
+        """
+        async with AsyncExitStack() as parts:
+            parts.push_async_callback(self._shared.aclose)
+            for app in self._apps:
+                parts.push_async_callback(app.close)
+            parts.push_async_callback(self._listening.aclose)
+            if self._is_started:
+                self._is_draining = True
+                await asyncio.sleep(self.settings.drain_wait.total_seconds())
 
 
 async def _nothing_here(scope: dict[str, Any], _receive: Any, send: Any) -> None:

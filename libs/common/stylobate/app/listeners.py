@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -17,7 +19,11 @@ _log = get_logger("app")
 _BACKLOG = 2048
 
 
-class PortInUseError(Exception):
+class ListenError(Exception):
+    """An address that cannot be listened on; the text is one line for a person."""
+
+
+class PortInUseError(ListenError):
     """Somebody else listens there already."""
 
     def __init__(self, address: str) -> None:
@@ -26,24 +32,35 @@ class PortInUseError(Exception):
 
 
 def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
-    """Return a socket bound to ``host:port`` or ``unix:/path``. Raises PortInUseError.
+    """Return a socket that listens on ``host:port`` or ``unix:/path``. Raises PortInUseError, ListenError.
 
     A unix socket that a killed process left behind is replaced; one that answers is in use.
     """
+    try:
+        return _bind(address, reuse_port=reuse_port)
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise PortInUseError(address) from error
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise ListenError(f"cannot listen on {address}: {why}") from error
+
+
+def _bind(address: str, *, reuse_port: bool) -> socket.socket:
     if address.startswith("unix:"):
         return _bind_unix(Path(address.removeprefix("unix:")))
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host.strip("[]"), int(port)))
-    except OSError as error:
+        bound.listen(_BACKLOG)  # at once: two programs may bind one address, and only the second to listen is refused
+        bound.setblocking(False)
+    except BaseException:
         bound.close()
-        raise PortInUseError(address) from error
-    bound.setblocking(False)
+        raise
     return bound
 
 
@@ -54,9 +71,14 @@ def _bind_unix(path: Path) -> socket.socket:
                 raise PortInUseError(f"unix:{path}")
         path.unlink()
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound.bind(str(path))
-    path.chmod(0o600)
-    bound.setblocking(False)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o600)
+        bound.listen(_BACKLOG)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
     return bound
 
 
@@ -78,6 +100,7 @@ class HttpListener:
         grace_s: float = 10.0,
     ) -> None:
         self._socket = bound
+        self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
         self._config = uvicorn.Config(
             application,
             ws=websocket or "none",  # type: ignore[arg-type]  # a factory does as well as a class
@@ -95,18 +118,30 @@ class HttpListener:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to accept. Raises what uvicorn raised when it could not."""
+        """Begin to accept. Raises what uvicorn raised when it could not; the socket is closed then."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http")
-        while not self._server.started:
-            if self._task.done():
-                await self._task
-                raise RuntimeError("the HTTP listener ended before it began")
-            await asyncio.sleep(0.005)
+        try:
+            while not self._server.started:
+                if self._task.done():
+                    await self._task
+                    raise RuntimeError("the HTTP listener ended before it began")
+                await asyncio.sleep(0.005)
+        except BaseException:
+            self._close()
+            raise
 
     async def stop(self) -> None:
         """Stop accepting, let requests under way finish, close. May be called twice."""
         self._server.should_exit = True
-        if self._task is not None:
-            await self._task
-            self._task = None
+        try:
+            if self._task is not None:
+                await self._task
+                self._task = None
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the socket; one with a path leaves nothing behind."""
         self._socket.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

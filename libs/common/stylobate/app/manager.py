@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
+_CHECK_WITHIN_S = 1.0
+
+
+async def _ask(check: HealthCheck) -> Health:
+    """Ask a part how it is. One that does not say in time, or fails to, is not well: the others are heard all the same."""
+    try:
+        async with asyncio.timeout(_CHECK_WITHIN_S):
+            return await check()
+    except TimeoutError:
+        return Health(Status.UNHEALTHY, f"does not say within {_CHECK_WITHIN_S:g} s")
+    except Exception as error:  # noqa: BLE001  it is the answer
+        return Health(Status.UNHEALTHY, f"{type(error).__name__}: {error}")
 
 
 @runtime_checkable
@@ -196,7 +208,7 @@ class AppManager:
             return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
         if not self._is_built:
             return Health(Status.UNHEALTHY, "starting")
-        answers = await asyncio.gather(*(check() for check in self._checks.values()))  # a part that hangs costs once, not in turn
+        answers = await asyncio.gather(*(_ask(check) for check in self._checks.values()))
         parts = dict(zip(self._checks, answers, strict=True))
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)

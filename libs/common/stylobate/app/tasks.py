@@ -10,6 +10,7 @@ from stylobate.resilience import backoff
 
 _log = get_logger("app")
 _STEADY_S = 30.0
+_WELL_AFTER_S = 3.0
 
 
 class SupervisedTasks:
@@ -19,6 +20,7 @@ class SupervisedTasks:
         self._owner = owner
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failing: dict[str, str] = {}
+        self._failures: dict[str, int] = {}
 
     async def close(self) -> None:
         """Cancel everything and wait until it has ended. May be called twice."""
@@ -46,16 +48,21 @@ class SupervisedTasks:
             try:
                 await factory()
                 why = "ended by itself"
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                why = "was cancelled from within"  # by something it waited for: nobody told this task to end
             except Exception as error:  # noqa: BLE001  whatever it is: said, counted, tried again
                 why = f"{type(error).__name__}: {error}"
                 _log.exception("task_failed", service=self._owner, task=name)
             self._failing[name] = why
+            number = self._failures[name] = self._failures.get(name, 0) + 1
             if loop.time() - started > _STEADY_S:
                 waits = backoff()
             await asyncio.sleep(next(waits))
-            loop.call_later(_STEADY_S / 10, self._steady, name, self._failing[name])
+            loop.call_later(_WELL_AFTER_S, self._steady, name, number)
 
-    def _steady(self, name: str, why: str) -> None:
+    def _steady(self, name: str, number: int) -> None:
         """Take a task for well again when it has not failed anew for a while."""
-        if self._failing.get(name) is why:
-            del self._failing[name]
+        if self._failures[name] == number:
+            self._failing.pop(name, None)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from stylobate.app.listeners import PortInUseError
+from stylobate.app.listeners import ListenError
 from stylobate.config import ConfigError
 from stylobate.errors import StylobateError
 from stylobate.launcher.embedded import EmbeddedServerError
@@ -16,7 +16,7 @@ class CommandError(Exception):
     """Something a person can mend; the text is one line, the exit code 2."""
 
 
-_MENDABLE = (CommandError, ConfigError, PortInUseError, EmbeddedServerError, StylobateError)
+_MENDABLE = (CommandError, ConfigError, ListenError, EmbeddedServerError, StylobateError)
 
 
 def console() -> Console:
