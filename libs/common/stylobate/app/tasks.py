@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 from stylobate.health import Health, Status
@@ -10,14 +11,15 @@ from stylobate.resilience import backoff
 
 _log = get_logger("app")
 _STEADY_S = 30.0
-_WELL_AFTER_S = 3.0
 
 
 class SupervisedTasks:
     """Runs named background work for ever: what fails or ends is started again with backoff; all is cancelled at close."""
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, well_after: timedelta = timedelta(seconds=3)) -> None:
+        """Take who the work belongs to, and how long after a new beginning work that failed counts as well again."""
         self._owner = owner
+        self._well_after_s = well_after.total_seconds()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failing: dict[str, str] = {}
         self._failures: dict[str, int] = {}
@@ -60,7 +62,7 @@ class SupervisedTasks:
             if loop.time() - started > _STEADY_S:
                 waits = backoff()
             await asyncio.sleep(next(waits))
-            loop.call_later(_WELL_AFTER_S, self._steady, name, number)
+            loop.call_later(self._well_after_s, self._steady, name, number)
 
     def _steady(self, name: str, number: int) -> None:
         """Take a task for well again when it has not failed anew for a while."""

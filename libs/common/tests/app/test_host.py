@@ -1,0 +1,269 @@
+"""How a process starts and stops: order, failures half-way, cancellation, readiness."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+import pytest
+from stylobate.app.listeners import PortInUseError
+from stylobate.config import ConfigError
+from stylobate.health import Health, Status
+
+
+@asynccontextmanager
+async def part(name: str, told: list[str]):
+    """Note when it is opened and closed."""
+    told.append(f"open {name}")
+    try:
+        yield name
+    finally:
+        told.append(f"close {name}")
+
+
+async def test_parts_close_in_reverse_and_work_ends_first(hosts, auth, probe) -> None:
+    """What uses a part has ended before the part is closed."""
+    told: list[str] = []
+
+    async def build(app, _settings) -> None:
+        await app.enter(part("one", told))
+        await app.enter(part("two", told))
+        running = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                running.set()
+                await asyncio.Event().wait()
+            finally:
+                told.append("end work")
+
+        app.task("work", work)
+        await running.wait()
+
+    async with hosts.open(auth, probe(build)) as host:
+        assert host.is_ready
+    assert told == ["open one", "open two", "end work", "close two", "close one"]
+
+
+async def test_a_start_that_fails_half_way_closes_what_it_opened(hosts, auth, probe) -> None:
+    """The other services stop too, the error comes out, and the addresses are free again."""
+    told: list[str] = []
+
+    async def build(app, _settings) -> None:
+        await app.enter(part("one", told))
+        raise ConfigError(["STYLOBATE_PROBE_SIZE: too large"])
+
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with hosts.open(auth, probe(build)):
+                pytest.fail("it must not start")
+        assert caught.group_contains(ConfigError, match="too large")
+    assert told == ["open one", "close one"] * 2
+    assert not hosts.admin.exists()
+
+
+async def test_a_build_that_is_cancelled_closes_what_it_opened(hosts, auth, probe) -> None:
+    """A signal during a start that waits for something ends it at once."""
+    told: list[str] = []
+    waiting = asyncio.Event()
+
+    async def build(app, _settings) -> None:
+        await app.enter(part("one", told))
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with hosts.open(auth, probe(build)):
+            pytest.fail("it must not start")
+
+    running = asyncio.create_task(run())
+    await waiting.wait()
+    answer = await hosts.ask("/readyz")
+    assert (answer.status_code, answer.json()["phase"]) == (503, "starting")
+    assert (await hosts.ask("/healthz")).status_code == 200
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert told == ["open one", "close one"]
+
+
+async def test_a_part_that_fails_to_close_keeps_no_other_open(hosts, auth, probe) -> None:
+    """An error at the end is told, and everything else is closed all the same."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def broken():
+        yield
+        raise RuntimeError("cannot close")
+
+    async def build(app, _settings) -> None:
+        await app.enter(part("one", told))
+        await app.enter(broken())
+
+    with pytest.raises(RuntimeError, match="cannot close"):
+        async with hosts.open(auth, probe(build)):
+            pass
+    assert told[-1] == "close one"
+    async with hosts.open(auth):
+        pass
+
+
+async def test_a_second_wish_to_stop_still_closes_everything(hosts, auth, probe) -> None:
+    """Cancelled while it waits for balancers, a process stops waiting, and closes."""
+    told: list[str] = []
+    draining = asyncio.Event()
+
+    async def build(app, _settings) -> None:
+        await app.enter(part("one", told))
+
+    async def run() -> None:
+        async with hosts.open(auth, probe(build), environ={"STYLOBATE_DRAIN_WAIT": "1h"}):
+            draining.set()
+
+    running = asyncio.create_task(run())
+    await draining.wait()
+    while (answer := await hosts.ask("/readyz")).json()["phase"] != "draining":  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert answer.status_code == 503
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert told == ["open one", "close one"]
+    assert not hosts.admin.exists()
+
+
+async def test_requests_under_way_are_finished(hosts, auth, probe) -> None:
+    """A stop lets an answer that has begun come to its end, and takes no new connection."""
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_scope, _receive, send) -> None:
+        asked.set()
+        await may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def build(app, _settings) -> None:
+        app.http(slow)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    async with httpx.AsyncClient() as client:
+        async with hosts.open(auth, probe(build), http=address):
+            answer = asyncio.create_task(client.get(f"http://{address}/"))
+            await asked.wait()
+            asyncio.get_running_loop().call_later(0.05, may_answer.set)
+        assert (await answer).text == "done"
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://{address}/")
+
+
+async def test_an_address_in_use_is_said(hosts, auth) -> None:
+    """The start fails with the address, and everything is closed again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(PortInUseError, match=f"{address} is in use"):
+            async with hosts.open(auth, http=address):
+                pytest.fail("it must not start")
+        with pytest.raises(Exception, match=f"cannot listen on {address}"):
+            async with hosts.open(auth, grpc=(address,)):
+                pytest.fail("it must not start")
+    assert not hosts.admin.exists()
+
+
+async def test_readiness_does_not_wait_for_what_hangs(hosts, auth, probe) -> None:
+    """A check that hangs or raises is named and makes the service degraded; the process stays ready, and answers in time."""
+
+    async def hangs() -> Health:
+        await asyncio.Event().wait()
+        return Health()
+
+    async def raises() -> Health:
+        raise RuntimeError("lost")
+
+    async def build(app, _settings) -> None:
+        app.check("hangs", hangs)
+        app.check("raises", raises)
+        app.check("well", lambda: asyncio.sleep(0, Health()))
+
+    async with hosts.open(auth, probe(build)):
+        answer = await hosts.ask("/readyz")
+        found = answer.json()
+        assert (answer.status_code, found["status"]) == (200, "degraded")
+        assert answer.elapsed.total_seconds() < 3
+        parts = found["services"]["probe"]["dependencies"]
+        assert parts["hangs"]["details"].startswith("does not say")
+        assert parts["raises"]["details"] == "RuntimeError: lost"
+        assert parts["well"]["status"] == "healthy"
+
+
+async def test_readiness_waits_for_what_must_have_been_done_once(hosts, auth, probe) -> None:
+    """`ready_when` holds readiness back, not the listeners."""
+    may = asyncio.Event()
+    ready = asyncio.Event()
+
+    async def begun() -> None:
+        await may.wait()
+
+    async def build(app, _settings) -> None:
+        app.ready_when(begun)
+
+    async def run() -> None:
+        async with hosts.open(auth, probe(build)):
+            ready.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(run())
+        while not hosts.admin.exists():  # noqa: ASYNC110  a socket file can only be looked for
+            await asyncio.sleep(0.01)
+        assert (await hosts.ask("/readyz")).status_code == 503
+        may.set()
+        await ready.wait()
+        assert (await hosts.ask("/readyz")).status_code == 200
+        running.cancel()
+
+
+async def test_admin_answers_operators(hosts, auth) -> None:
+    """Metrics in Prometheus' form; log levels all together or not at all; anything else is 404."""
+    async with hosts.open(auth):
+        metrics = await hosts.ask("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=")
+        assert "# TYPE" in metrics.text
+        assert (await hosts.ask("/nothing")).status_code == 404
+        for levels in ({"access": "loud"}, {"nobody": "info"}, ["info"], {"access": 3}):
+            refused = await hosts.ask("/log-levels", "PUT", json=levels)
+            assert (refused.status_code, refused.json()["code"]) == (422, "INVALID_INPUT")
+        assert (await hosts.ask("/log-levels", "PUT", content=b"{")).status_code == 422
+        assert (await hosts.ask("/log-levels", "PUT", json={"access": "warning"})).status_code == 200
+
+
+async def test_a_missing_address_is_a_setting(hosts, probe) -> None:
+    """A process without auth that was not told where auth is says which setting is missing."""
+
+    async def build(_app, _settings) -> None: ...
+
+    with pytest.raises(ConfigError, match="STYLOBATE_AUTH_ADDRESS: missing"):
+        async with hosts.open(probe(build)):
+            pytest.fail("it must not start")
+
+
+async def test_details_of_a_service_that_does_not_start_are_shown(hosts, auth, probe) -> None:
+    """While it is built, status says that it is starting, not that it is well."""
+    waiting, may = asyncio.Event(), asyncio.Event()
+
+    async def build(_app, _settings) -> None:
+        waiting.set()
+        await may.wait()
+
+    async def run() -> None:
+        async with hosts.open(auth, probe(build)) as host:
+            assert (await host.status())["status"] == Status.HEALTHY
+
+    running = asyncio.create_task(run())
+    await waiting.wait()
+    found = (await hosts.ask("/status")).json()
+    assert (found["status"], found["ready"]) == ("unhealthy", False)
+    assert found["services"]["probe"]["details"] == "starting"
+    may.set()
+    await running
