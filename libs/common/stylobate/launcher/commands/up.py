@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import uvloop
+from rich.markup import escape
 
 from stylobate.app.host import Host
 from stylobate.app.listeners import HttpListener, bind
@@ -51,8 +52,10 @@ def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: b
         layout = workers(ports, project.data, project.run, count)
     else:
         layout = one_process(ports, project.data)
-    for address in {a for p in layout.placements for a in (*p.grpc, p.http) if a and not a.startswith("unix:")}:
-        bind(address).close()  # a plain socket: tells also of those that would share the port with us
+    listening = {address for placement in layout.placements for address in (*placement.grpc, placement.http) if address}
+    for address in sorted(listening | {layout.endpoints["admin"].removeprefix("http://")}):
+        if not address.startswith("unix:"):
+            bind(address).close()  # a plain socket: tells also of those that would share the port with us
     return layout
 
 
@@ -72,12 +75,12 @@ def _refuse_missing_modules(project: Project) -> None:
 
 
 async def _stop_leftovers(project: Project) -> None:
-    """Stop what a killed supervisor left behind."""
-    left = project.running()
-    for child in reversed(left.children if left is not None else ()):
-        if child.is_running:
-            console().print(f"stopping {child.name}, left behind by an earlier run")
-            await child.stop()
+    """Stop what a killed supervisor left behind, all at once: each of them may hang."""
+    running = project.running()
+    left = [child for child in running.children if child.is_running] if running is not None else []
+    for child in left:
+        console().print(f"stopping {child.name}, left behind by an earlier run")
+    await asyncio.gather(*(child.stop() for child in left))
 
 
 class _Up:
@@ -97,6 +100,12 @@ class _Up:
 
     def run(self) -> None:
         """Run until Ctrl-C or `stylobate down`."""
+        with self._project.claimed() as is_ours:
+            if not is_ours:
+                raise CommandError("another `stylobate up` is starting this project at this moment")
+            self._run()
+
+    def _run(self) -> None:
         os.environ.update(self._environment)
         settings, sources = load_host_settings(self._layout.placements[0])
         if found := findings(sources):  # a service in a process of its own would only die of them, again and again
@@ -142,6 +151,7 @@ class _Up:
             await asyncio.Event().wait()
         finally:
             await listener.stop()
+            await admin.close()
 
     def _save(self) -> None:
         self._project.save(
@@ -162,7 +172,7 @@ class _Up:
         self._console.print("  see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C\n", soft_wrap=True)
 
     def _say(self, text: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {text}", soft_wrap=True)
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {escape(text)}", soft_wrap=True)
 
 
 def first_curl(gateway: str) -> str:
@@ -187,6 +197,15 @@ def _detached(project: Project) -> None:
             start_new_session=True,
             env=os.environ | {_DETACHED: "1"},
         )
+    try:
+        _wait_until_ready(child, output)
+    except KeyboardInterrupt:
+        child.terminate()  # it is no part of the terminal's group any more
+        child.wait()
+        raise
+
+
+def _wait_until_ready(child: "subprocess.Popen[bytes]", output: Path) -> None:
     shown = 0
     while True:
         text = output.read_text(encoding="utf-8", errors="replace")

@@ -44,7 +44,9 @@ class ProcessRecord:
         try:
             found = psutil.Process(self.pid)
             is_same = abs(found.create_time() - self.started) < _START_TOLERANCE_S
-            return found if is_same and found.status() != psutil.STATUS_ZOMBIE else None
+            # a killed process is a zombie from the end of its first thread on; the others may still hold its ports
+            has_ended = found.status() == psutil.STATUS_ZOMBIE and found.num_threads() <= 1
+            return found if is_same and not has_ended else None
         except psutil.NoSuchProcess:
             return None
 
