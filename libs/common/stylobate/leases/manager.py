@@ -97,7 +97,7 @@ class LeaseManager:
             if lease is None:
                 await self._until_free(name)
                 continue
-            _log.info("lease_acquired", lease=name, token=lease.token, holder=self._holder)
+            _log.info("lease_acquired", lease=name, fence=lease.token, holder=self._holder)
             if await self._work(lease, work, taken + self._ttl_s):
                 pauses = backoff(maximum=self._ttl_s)
             await asyncio.sleep(next(pauses))
@@ -149,11 +149,11 @@ class LeaseManager:
                 until, pause = asked + self._ttl_s, self._ttl_s / 3
             except (DatabaseUnavailableError, TimeoutError):
                 pause = self._ttl_s / 20  # it holds until then; ask again soon
-        _log.warning("lease_lost", lease=lease.name, token=lease.token, holder=self._holder)
+        _log.warning("lease_lost", lease=lease.name, fence=lease.token, holder=self._holder)
 
     async def _give_back(self, lease: Lease) -> None:
         try:
             async with asyncio.timeout(1):
                 await self.release(lease)
         except (DatabaseUnavailableError, TimeoutError):
-            _log.info("lease_left_to_expire", lease=lease.name, token=lease.token)
+            _log.info("lease_left_to_expire", lease=lease.name, fence=lease.token)
