@@ -46,7 +46,7 @@ class AdminApplication:
             case "GET", "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
             case "GET", "/log-levels":
-                return _json(200, self._logs.levels() if self._logs else {})
+                return _json(200, self._shown_levels())
             case "PUT", "/log-levels":
                 return self._set_levels(await _body(receive))
             case _:
@@ -63,7 +63,11 @@ class AdminApplication:
             return _json(200, {})
         for concern, level in levels.items():
             self._logs.set_level(level, concern)
-        return _json(200, self._logs.levels())
+        return _json(200, self._shown_levels())
+
+    def _shown_levels(self) -> dict[str, str]:
+        """Return the levels in the words that PUT takes."""
+        return {concern: level.lower() for concern, level in self._logs.levels().items()} if self._logs else {}
 
 
 async def _body(receive: Receive) -> bytes:
