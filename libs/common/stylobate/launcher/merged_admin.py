@@ -23,7 +23,21 @@ class MergedAdmin:
 
     def __init__(self, sockets: Mapping[str, str]) -> None:
         """Take the admin sockets by the processes' names."""
-        self._sockets = dict(sockets)
+        self._clients = {
+            name: httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(
+                    uds=path,
+                    verify=False,
+                    limits=httpx.Limits(max_keepalive_connections=0),  # the process behind it may be another one by now
+                ),
+                timeout=_TIMEOUT_S,
+            )
+            for name, path in sockets.items()
+        }
+
+    async def close(self) -> None:
+        """Close what it asks with."""
+        await asyncio.gather(*(client.aclose() for client in self._clients.values()))
 
     async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -40,9 +54,8 @@ class MergedAdmin:
 
     async def status(self) -> dict[str, Any]:
         """Return the processes' answers by name and whether all are ready; services that differ in declarations are named."""
-        answers = await asyncio.gather(*(self._get(name, "/status") for name in self._sockets))
         processes: dict[str, Any] = {
-            name: orjson.loads(body) if body else _AWAY for name, body in zip(self._sockets, answers, strict=True)
+            name: orjson.loads(body) if body else _AWAY for name, body in (await self._ask("/status")).items()
         }
         digests = {answer["declarations"]["digest"] for answer in processes.values() if "declarations" in answer}
         is_ready = all(answer["ready"] for answer in processes.values())
@@ -57,8 +70,7 @@ class MergedAdmin:
     async def metrics(self) -> bytes:
         """Return every process's metrics with a label ``process``, one family each."""
         merged: dict[str, Metric] = {}
-        answers = await asyncio.gather(*(self._get(name, "/metrics") for name in self._sockets))
-        for name, body in zip(self._sockets, answers, strict=True):
+        for name, body in (await self._ask("/metrics")).items():
             for family in text_string_to_metric_families(body.decode()):
                 target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
@@ -69,15 +81,18 @@ class MergedAdmin:
         while not (await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
             await asyncio.sleep(_PAUSE_S)
 
-    async def _get(self, name: str, path: str) -> bytes:
-        """Return a process's answer; empty when it does not answer (it is starting, or it died a moment ago)."""
-        try:
-            async with httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=self._sockets[name]), timeout=_TIMEOUT_S
-            ) as client:
-                return (await client.get(f"http://admin{path}")).content
-        except httpx.TransportError:
-            return b""
+    async def _ask(self, path: str) -> dict[str, bytes]:
+        """Return each process's answer; empty where there is none (it is starting, or it died a moment ago)."""
+
+        async def get(client: httpx.AsyncClient) -> bytes:
+            try:
+                answer = await client.get(f"http://admin{path}")
+            except httpx.TransportError:
+                return b""
+            return answer.content if answer.is_success else b""
+
+        answers = await asyncio.gather(*map(get, self._clients.values()))
+        return dict(zip(self._clients, answers, strict=True))
 
 
 class _Collected:

@@ -1,6 +1,9 @@
 """A project folder and what runs in it: `.stylobate/` for data, a run folder for sockets, one record of the running platform."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,17 @@ class Project:
         fresh = self._record.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(running.as_json())
         fresh.replace(self._record)
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Hold the project for as long as the block, for one supervisor; gives False when another one holds it."""
+        with (self.run / "up.lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def forget(self) -> None:
         """Drop the record."""

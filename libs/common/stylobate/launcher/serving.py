@@ -13,10 +13,11 @@ import uvloop
 from stylobate.app import Host, HostSettings, Placement, installed_services
 from stylobate.config import Sources
 from stylobate.launcher.faces import plain_errors
-from stylobate.logs import Logs, configure
+from stylobate.logs import Logs, configure, get_logger
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GC_THRESHOLD = 50_000
+_log = get_logger("app")
 
 
 def start_logs(settings: HostSettings, node: str, file: Path | None = None) -> Logs:
@@ -53,7 +54,15 @@ async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     stopping.cancel()
     if stop.is_set():
         working.cancel()
-    await asyncio.gather(working, return_exceptions=stop.is_set())
+    try:
+        await working
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    except Exception:
+        if not stop.is_set():
+            raise
+        _log.exception("stop_failed")
 
 
 async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None] = lambda _: None) -> None:

@@ -10,18 +10,23 @@ from stylobate.app import installed_services
 from stylobate.config import Sources
 from stylobate.database import Migrator
 from stylobate.launcher.environment import LocalServers
-from stylobate.launcher.faces import console
+from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project
+
+_ANSWER_WITHIN_S = 5.0
 
 
 def upgrade() -> None:
-    """Apply what is pending, service by service."""
+    """Apply what is pending, service by service. Waits for a database that is not there yet, saying so."""
     asyncio.run(_upgrade())
 
 
 def status() -> None:
     """List what is pending; exit 1 when something is."""
-    pending = asyncio.run(_pending())
+    try:
+        pending = asyncio.run(_pending())
+    except TimeoutError:
+        raise CommandError(f"the database does not answer within {_ANSWER_WITHIN_S:g} s") from None
     for name, files in pending.items():
         console().print(f"{name}: {', '.join(files) if files else 'up to date'}")
     raise typer.Exit(1 if any(pending.values()) else 0)
@@ -35,12 +40,20 @@ async def _upgrade() -> None:
 
 
 async def _pending() -> dict[str, list[str]]:
-    return {name: await migrator.pending() for name, migrator in _migrators().items()}
+    async with asyncio.timeout(_ANSWER_WITHIN_S):
+        return {name: await migrator.pending() for name, migrator in _migrators().items()}
 
 
 def _migrators() -> dict[str, Migrator]:
-    """Return a migrator per service with a schema; the address is the set one, else that of this project's server."""
+    """Return a migrator per service with a schema; the address is the set one, else that of this project's server.
+
+    Raises CommandError when that is needed and does not run.
+    """
     project = Project(Path.cwd())
+    if project.data.is_dir() and LocalServers(project).postgres is not None:
+        running = project.running()
+        if running is None or not running.supervisor.is_running:
+            raise CommandError("nothing is running here; `stylobate up` first, or set STYLOBATE_DATABASE_URL")
     sources = Sources(environ=LocalServers(project).environment() if project.data.is_dir() else os.environ)
     return {
         name: Migrator(

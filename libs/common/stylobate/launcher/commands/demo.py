@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project, Running
@@ -33,9 +34,9 @@ async def _play(running: Running, journey: "Journey") -> bool:
     out.print(f"a customer's journey against {running.endpoints['gateway']} ({running.mode})\n")
     try:
         async for title, seen in journey.play():
-            out.print(f"  [green]✓[/green] {title:<38} [dim]{seen}[/dim]", soft_wrap=True)
+            out.print(f"  [green]✓[/green] {title:<38} [dim]{escape(seen)}[/dim]", soft_wrap=True)
     except StepFailedError as error:
-        out.print(f"  [red]✗[/red] {error.step:<38} {error.seen}", soft_wrap=True, markup=False)
+        out.print(f"  [red]✗[/red] {error.step:<38} {escape(error.seen)}", soft_wrap=True)
         return False
     out.print("\nevery step held")
     return True

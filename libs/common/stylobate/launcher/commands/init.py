@@ -22,6 +22,8 @@ A Stylobate project. `modules/shop` is an example to change: an online shop's or
 def init(folder: Path) -> None:
     """Make a project with the shop as its example. Raises CommandError when the folder is not empty."""
     target = folder.resolve()
+    if target.exists() and not target.is_dir():
+        raise CommandError(f"{target} is not a folder")
     if target.exists() and any(target.iterdir()):
         raise CommandError(f"{target} is not empty")
     target.mkdir(parents=True, exist_ok=True)

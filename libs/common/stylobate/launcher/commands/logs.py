@@ -1,7 +1,11 @@
 """`stylobate logs`."""
 
+import os
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import typer
 
@@ -16,26 +20,60 @@ def logs(*, follow: bool, lines: int) -> None:
     folder = Project(Path.cwd()).logs
     if not folder.is_dir():
         raise CommandError("there are no logs here yet; `stylobate up` writes them")
-    offsets: dict[Path, int] = {}
-    _print_new(folder, offsets, lines)
+    tails: dict[Path, Tail] = {}
     try:
+        for tail in _tails(folder, tails):
+            tail.print(deque(tail.lines(), maxlen=lines))
         while follow:
             time.sleep(_PAUSE_S)
-            _print_new(folder, offsets, None)
+            for tail in _tails(folder, tails):
+                tail.print(tail.lines())
     except KeyboardInterrupt:
         return
 
 
-def _print_new(folder: Path, offsets: dict[Path, int], last: int | None) -> None:
-    """Print what the files got since the offsets; a file that shrank was rotated and begins anew."""
-    for path in sorted(folder.glob("*.log")):
-        size = path.stat().st_size
-        begin = offsets.get(path, 0)
-        if size < begin:
-            begin = 0
-        with path.open("rb") as file:
-            file.seek(begin)
-            found = file.read().decode(errors="replace").splitlines()
-        offsets[path] = size
-        for line in found if last is None else found[max(0, len(found) - last) :]:
-            typer.echo(f"{path.stem:<12} {line}")
+def _tails(folder: Path, known: dict[Path, "Tail"]) -> list["Tail"]:
+    """Return the tails of all log files, also of those that came since."""
+    return [known.setdefault(path, Tail(path)) for path in sorted(folder.glob("*.log"))]
+
+
+class Tail:
+    """One log file, read on whatever becomes of it: a rotated one is read to its end before the next is begun."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._begun = b""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the complete lines that came since the last time."""
+        while True:
+            if self._file is None:
+                try:
+                    self._file = self._path.open("rb")
+                except FileNotFoundError:  # between its rotation and its next line
+                    return
+            is_current = self._is_current(self._file)  # asked before reading: what was written until then is read
+            for line in self._file:
+                self._begun += line
+                if self._begun.endswith(b"\n"):
+                    yield self._begun.decode(errors="replace").rstrip("\r\n")
+                    self._begun = b""
+            if is_current:
+                return
+            self._file.close()
+            self._file = None
+
+    def print(self, lines: "deque[str] | Iterator[str]") -> None:
+        """Print the lines with the file's name before them."""
+        for line in lines:
+            typer.echo(f"{self._path.stem:<12} {line}")
+
+    def _is_current(self, file: BinaryIO) -> bool:
+        """Return whether the open file is the one that stands under the name, and was not emptied."""
+        opened = os.fstat(file.fileno())
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(opened, named) and opened.st_size >= file.tell()

@@ -3,11 +3,14 @@
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 
 from stylobate.app import Placement, installed_services
 from stylobate.launcher.faces import CommandError
 from stylobate.launcher.project import SERVICES
 from stylobate.launcher.serving import serve as run
+
+_LAST_PORT = 65_535
 
 
 def serve(names: list[str]) -> None:
@@ -17,27 +20,33 @@ def serve(names: list[str]) -> None:
         if name not in installed:
             raise CommandError(f"there is no service named {name}; installed: {', '.join(installed)}")
     os.environ.setdefault("STYLOBATE_ENVIRONMENT", "production")
-    host = os.environ.get("STYLOBATE_LISTEN", "0.0.0.0")  # noqa: S104  a container's own network namespace
-    sys.exit(
-        run(
-            Placement(
-                services=tuple(names),
-                addresses={
-                    name: os.environ.get(f"STYLOBATE_{name.upper()}_ADDRESS", f"dns:///stylobate-{name}:9090")
-                    for name in SERVICES
-                    if name not in names
-                },
-                grpc=(f"{host}:{_port('GRPC', 9090)}",),
-                http=f"{host}:{_port('HTTP', 8080)}" if {"gateway", "realtime"} & set(names) else "",
-                admin=f"{host}:{_port('ADMIN', 8081)}",
-                node=socket.gethostname(),
-            )
-        )
+    sys.exit(run(placement_of(names, os.environ)))
+
+
+def placement_of(names: Sequence[str], environ: Mapping[str, str]) -> Placement:
+    """Return where these services listen and where the others are, as the environment says. Raises CommandError."""
+    host = environ.get("STYLOBATE_LISTEN", "0.0.0.0")  # noqa: S104  a container's own network namespace
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    grpc, http, admin = (
+        f"{host}:{_port(environ, name, port)}" for name, port in (("GRPC", 9090), ("HTTP", 8080), ("ADMIN", 8081))
+    )
+    return Placement(
+        services=tuple(dict.fromkeys(names)),
+        addresses={
+            name: environ.get(f"STYLOBATE_{name.upper()}_ADDRESS", f"dns:///stylobate-{name}:9090")
+            for name in SERVICES
+            if name not in names
+        },
+        grpc=(grpc,),
+        http=http if {"gateway", "realtime"} & set(names) else "",
+        admin=admin,
+        node=f"{socket.gethostname()}-{os.getpid()}",  # outside of containers several processes share the host's name
     )
 
 
-def _port(name: str, default: int) -> int:
-    text = os.environ.get(f"STYLOBATE_{name}_PORT", str(default))
-    if not text.isdecimal():
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(f"STYLOBATE_{name}_PORT", str(default))
+    if not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
         raise CommandError(f"STYLOBATE_{name}_PORT: {text} is not a port")
     return int(text)

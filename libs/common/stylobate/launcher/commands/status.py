@@ -1,10 +1,12 @@
 """`stylobate status`."""
 
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
+import orjson
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from stylobate.launcher.faces import addresses, console
@@ -33,10 +35,21 @@ def ask(running: Running | None) -> dict[str, Any]:
     base = {"running": True, "pid": running.supervisor.pid, "mode": running.mode, "endpoints": running.endpoints}
     base["children"] = [{"name": child.name, "pid": child.pid} for child in running.children]
     try:
-        said: dict[str, Any] = httpx.get(f"{running.endpoints['admin']}/status", timeout=5).json()
-    except (httpx.TransportError, ValueError):
+        said = _get(running.endpoints["admin"].removeprefix("http://"))
+    except (OSError, HTTPException, ValueError):
         return base | {"ready": False, "status": "unhealthy", "phase": "starting"}
     return base | said
+
+
+def _get(address: str) -> dict[str, Any]:
+    """Return what the admin listener says: without an HTTP client's imports, which take longer than the answer."""
+    connection = HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", "/status")
+        said: dict[str, Any] = orjson.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return said
 
 
 def _show(running: Running, answer: dict[str, Any]) -> None:
@@ -47,7 +60,21 @@ def _show(running: Running, answer: dict[str, Any]) -> None:
     for process, said in processes.items():
         for name, health in said.get("services", {process: {"status": "unhealthy", "details": said.get("phase", "")}}).items():
             colour = _COLOURS[health["status"]]
-            table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", health["details"])
+            table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", escape(health["details"]))
     console().print(f"{running.mode}, pid {running.supervisor.pid}, {'ready' if answer['ready'] else 'not ready'}")
     console().print(table)
+    for line in _differences(answer):
+        console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
     console().print(addresses(running.endpoints))
+
+
+def _differences(answer: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the declarations: findings, and processes that loaded different ones."""
+    declarations = [
+        answer.get("declarations", {}),
+        *(said.get("declarations", {}) for said in answer.get("processes", {}).values()),
+    ]
+    lines = dict.fromkeys(finding for found in declarations for finding in found.get("findings", ()))
+    if not answer.get("declarations", {}).get("same", True):
+        lines["the processes loaded different declarations; restart them on the same modules"] = None
+    return list(lines)

@@ -28,7 +28,6 @@ from stylobate.launcher.watching import changes
 from stylobate.logs import Logs
 
 _IDENTITIES = (*SERVICES, "cli")
-_DETACHED = "STYLOBATE_DETACHED"
 
 
 def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = False) -> None:
@@ -195,7 +194,6 @@ def _detached(project: Project) -> None:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {_DETACHED: "1"},
         )
     try:
         _wait_until_ready(child, output)
