@@ -48,7 +48,7 @@ class AdminApplication:
             case "GET", "/log-levels":
                 return _json(200, self._shown_levels())
             case "PUT", "/log-levels":
-                return self._set_levels(await _body(receive))
+                return self._set_levels(await body_of(receive))
             case _:
                 return _json(404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
 
@@ -70,7 +70,8 @@ class AdminApplication:
         return {concern: level.lower() for concern, level in self._logs.levels().items()} if self._logs else {}
 
 
-async def _body(receive: Receive) -> bytes:
+async def body_of(receive: Receive) -> bytes:
+    """Return the whole body of a request."""
     body = bytearray()
     while True:
         message = await receive()

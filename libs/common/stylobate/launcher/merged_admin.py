@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stylobate.app.admin import Receive, Send
+from stylobate.app.admin import Receive, Send, body_of
 
 _PAUSE_S = 0.05
 _TIMEOUT_S = 2.0
@@ -39,7 +39,7 @@ class MergedAdmin:
         """Close what it asks with."""
         await asyncio.gather(*(client.aclose() for client in self._clients.values()))
 
-    async def __call__(self, scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         match scope["path"]:
             case "/healthz":
@@ -49,8 +49,11 @@ class MergedAdmin:
                 await _reply(send, 200 if path == "/status" or status["ready"] else 503, status)
             case "/metrics":
                 await _reply(send, 200, await self.metrics(), CONTENT_TYPE_LATEST)
+            case "/log-levels":
+                content = await body_of(receive)
+                await _reply(send, *await self.log_levels(scope["method"], content))
             case _:
-                await _reply(send, 404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics"})
+                await _reply(send, 404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
 
     async def status(self) -> dict[str, Any]:
         """Return the processes' answers by name and whether all are ready; services that differ in declarations are named."""
@@ -75,6 +78,19 @@ class MergedAdmin:
                 target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
         return generate_latest(_Collected(list(merged.values())))
+
+    async def log_levels(self, method: str, content: bytes) -> tuple[int, dict[str, Any]]:
+        """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
+        levels = {}
+        for name, client in self._clients.items():
+            try:
+                answer = await client.request(method, "http://admin/log-levels", content=content)
+            except httpx.TransportError:
+                continue  # away; it comes back with the levels of its settings
+            if answer.is_error:
+                return answer.status_code, answer.json()
+            levels[name] = answer.json()
+        return 200, levels
 
     async def wait_ready(self) -> None:
         """Wait until every process says that it is ready."""

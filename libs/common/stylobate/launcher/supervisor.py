@@ -12,12 +12,19 @@ from pathlib import Path
 import orjson
 
 from stylobate.app.placement import Placement
-from stylobate.launcher.embedded import ChildProcess, EmbeddedPostgres, EmbeddedValkey, ProcessRecord
+from stylobate.launcher.embedded import (
+    ChildProcess,
+    EmbeddedPostgres,
+    EmbeddedServerError,
+    EmbeddedValkey,
+    ProcessRecord,
+)
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
 
 _log = get_logger("app")
 _STEADY_S = 10.0
+_HOPELESS = 5
 _CHILD_GRACE = timedelta(seconds=2.5)
 
 
@@ -29,7 +36,7 @@ class Supervisor:
         self._servers: list[EmbeddedValkey | EmbeddedPostgres] = []
         self._services: list[ChildProcess] = []
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._is_stopping = False
+        self._hopeless: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @classmethod
     @asynccontextmanager
@@ -65,13 +72,23 @@ class Supervisor:
         self._watch(child.name, child, partial(self._start_again, child))
         self._on_change()
 
+    async def until(self, ready: Awaitable[None]) -> None:
+        """Wait until what was started is ready. Raises EmbeddedServerError when a process ends again and again before."""
+        waiting = asyncio.ensure_future(ready)
+        try:
+            await asyncio.wait((waiting, self._hopeless), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise EmbeddedServerError(self._hopeless.result())
+            waiting.result()
+        finally:
+            waiting.cancel()
+
     async def restart_services(self) -> None:
         """End every service process; the watchers start them again at once (`dev`)."""
         await asyncio.gather(*(child.record.stop(_CHILD_GRACE) for child in self._services))
 
     async def stop(self) -> None:
         """Stop the services, then the servers. May be called twice."""
-        self._is_stopping = True
         for watcher in self._watchers.values():
             watcher.cancel()
         await asyncio.gather(*self._watchers.values(), return_exceptions=True)
@@ -91,12 +108,16 @@ class Supervisor:
     async def _keep(self, name: str, child: ChildProcess, start: Callable[[], Awaitable[None]]) -> None:
         """Wait for the child's end and start it again, sooner when it had run for a while."""
         loop = asyncio.get_running_loop()
-        waits = backoff(initial=0.05, maximum=2.0)
+        waits, early = backoff(initial=0.05, maximum=2.0), 0
         while True:
             started = loop.time()
             code = await child.wait()
+            early += 1
             if loop.time() - started > _STEADY_S:
-                waits = backoff(initial=0.05, maximum=2.0)
+                waits, early = backoff(initial=0.05, maximum=2.0), 0
+            if early == _HOPELESS and not self._hopeless.done():
+                words = child.last_words(1) or f"code {code}"
+                self._hopeless.set_result(f"{name} ended {early} times at its start: {words} (log: {child.log})")
             _log.warning("process_ended", process=name, code=code, last_words=child.last_words(2))
             await asyncio.sleep(next(waits))
             try:

@@ -139,7 +139,7 @@ class _Up:
         listener = HttpListener(admin, bind(self._layout.endpoints["admin"].removeprefix("http://")))
         await listener.start()
         try:
-            await admin.wait_ready()
+            await supervisor.until(admin.wait_ready())
             self._ready()
             if self._watch:
                 async for paths in changes(self._project.folder):
