@@ -64,9 +64,8 @@ class Supervisor:
             self._watch(server.process.name, server.process, partial(self._start_server, server))
         self._on_change()
 
-    async def start_service(self, placement: Placement, environment: Mapping[str, str], logs: Path) -> None:
-        """Start a process that hosts the placement's services; it says by itself when it is ready."""
-        child = service_process(placement, environment, logs)
+    def start_service(self, child: ChildProcess) -> None:
+        """Start a process such as :func:`service_process` makes; it says by itself when it is ready."""
         self._services.append(child)
         child.start()
         self._watch(child.name, child, partial(self._start_again, child))

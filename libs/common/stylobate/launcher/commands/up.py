@@ -23,7 +23,7 @@ from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.project import SERVICES, Project, Running
 from stylobate.launcher.serving import host, load_host_settings, start_logs, until_stopped
-from stylobate.launcher.supervisor import Supervisor
+from stylobate.launcher.supervisor import Supervisor, service_process
 from stylobate.launcher.watching import changes
 from stylobate.logs import Logs
 
@@ -134,7 +134,7 @@ class _Up:
 
     async def _run_children(self, supervisor: Supervisor) -> None:
         for placement in self._layout.placements:
-            await supervisor.start_service(placement, self._environment, self._project.logs)
+            supervisor.start_service(service_process(placement, self._environment, self._project.logs))
         admin = MergedAdmin({p.node: p.admin.removeprefix("unix:") for p in self._layout.placements})
         listener = HttpListener(admin, bind(self._layout.endpoints["admin"].removeprefix("http://")))
         await listener.start()
