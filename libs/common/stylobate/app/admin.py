@@ -1,11 +1,11 @@
 """The admin listener: liveness, readiness, status, metrics and log levels. For operators, never for clients."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from stylobate.logs import Concern, Logs
 from stylobate.telemetry import REGISTRY
@@ -17,7 +17,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Answer = tuple[int, str, bytes]
 _JSON = "application/json"
-_Level = Literal["debug", "info", "warning", "error", "critical"]
+_Level = Annotated[
+    Literal["debug", "info", "warning", "error", "critical"],
+    BeforeValidator(lambda level: level.lower() if isinstance(level, str) else level),  # they are shown in capitals
+]
 
 
 class AdminApplication:

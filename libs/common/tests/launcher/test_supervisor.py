@@ -1,42 +1,98 @@
-"""The supervisor: what dies is started again, what can never start is said."""
+"""Processes are kept running: started again when they die, with a growing wait, and stopped for good."""
 
 import asyncio
+import os
+import signal
 import sys
-from pathlib import Path
+from datetime import timedelta
+from time import monotonic
 
 import pytest
+from stylobate.app import Placement
+from stylobate.launcher.child import parse_placement
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError
-from stylobate.launcher.supervisor import Supervisor
+from stylobate.launcher.supervisor import Supervisor, service_process
 
 
-def _child(folder: Path, code: str) -> ChildProcess:
-    return ChildProcess("a-child", [sys.executable, "-c", code], log=folder / "child.log")
+def child(tmp_path, code: str, name: str = "child") -> ChildProcess:
+    """Return a process that runs Python code."""
+    return ChildProcess(name, [sys.executable, "-S", "-c", code], log=tmp_path / f"{name}.out")
 
 
-async def test_a_process_that_ends_at_once_again_and_again_is_said(tmp_path: Path) -> None:
-    """Waiting for readiness ends with the last words of the process that never gets there, not in a loop without a word."""
-    async with Supervisor.open() as supervisor:
-        supervisor.start_service(_child(tmp_path, "print('no room left')"))
-        never = asyncio.Event()
-        with pytest.raises(EmbeddedServerError, match=r"a-child ended 5 times at its start: no room left"):
-            await supervisor.until(_forever(never))
+class _Server:
+    """A server as the supervisor sees it, around one process."""
+
+    def __init__(self, process: ChildProcess) -> None:
+        self.process = process
+        self.starts = 0
+        self.started = asyncio.Event()
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.process.start()
+        self.started.set()
+
+    async def ready(self) -> None:
+        """Be ready at once."""
+
+    async def stop(self) -> None:
+        await self.process.stop(timedelta(seconds=1))
 
 
-async def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
-    """After a kill -9 another process runs in its place, and whoever records the children hears of it."""
-    made = _child(tmp_path, "import time; time.sleep(60)")
-    changed = asyncio.Event()
-    async with Supervisor.open(changed.set) as supervisor:
-        supervisor.start_service(made)
+class _Broken(_Server):
+    async def ready(self) -> None:
+        raise EmbeddedServerError("bad did not get ready")
+
+
+async def begun_again(server: _Server) -> None:
+    """Wait for the next start."""
+    server.started.clear()
+    await asyncio.wait_for(server.started.wait(), 10)
+
+
+async def test_what_is_killed_is_started_again_and_recorded(tmp_path) -> None:
+    """After `kill -9` there is a new process, and whoever keeps the record hears of it."""
+    told = []
+    server = _Server(child(tmp_path, "import time; time.sleep(60)"))
+    async with Supervisor.open(lambda: told.append(None)) as supervisor:
+        await supervisor.start_servers([server])
         (first,) = supervisor.children
-        changed.clear()
-        made.kill()
-        async with asyncio.timeout(30):
-            await changed.wait()
+        os.kill(first.pid, signal.SIGKILL)
+        await begun_again(server)
         (second,) = supervisor.children
         assert second.pid != first.pid
+        assert not first.is_running
+        while len(told) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert supervisor.children == ()
     assert not second.is_running
 
 
-async def _forever(event: asyncio.Event) -> None:
-    await event.wait()
+async def test_what_keeps_dying_is_started_ever_more_rarely(tmp_path) -> None:
+    """A process that ends at once does not keep the machine busy."""
+    server = _Server(child(tmp_path, "pass"))
+    async with Supervisor.open() as supervisor:
+        began = monotonic()
+        await supervisor.start_servers([server])
+        while server.starts < 5:
+            await begun_again(server)
+        assert monotonic() - began > (0.05 + 0.1 + 0.2 + 0.4) / 2  # half of each wait is left to chance
+
+
+async def test_a_server_that_does_not_start_ends_all(tmp_path) -> None:
+    """The error comes out, and the servers that did start are stopped."""
+    good = _Server(child(tmp_path, "import time; time.sleep(60)", "good"))
+    bad = _Broken(child(tmp_path, "pass", "bad"))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with Supervisor.open() as supervisor:
+            await supervisor.start_servers([good, bad])
+    assert caught.group_contains(EmbeddedServerError)
+    assert not good.process.is_running
+
+
+def test_a_child_is_told_its_placement(tmp_path) -> None:
+    """What the supervisor writes into the arguments is what the child reads."""
+    placement = Placement(services=("auth",), addresses={"state": "unix:/x"}, grpc=("unix:/y",), node="auth", data=tmp_path)
+    made = service_process(placement, {"A": "b"}, tmp_path)
+    assert parse_placement(made._command[-1]) == placement
+    assert made._environ == {"A": "b", "STYLOBATE_LOG_FILE": str(tmp_path / "auth.log")}

@@ -49,6 +49,7 @@ def _settings() -> dict[str, type[Settings]]:
 
 
 def _sources() -> Sources:
-    """Return this process's sources; generated secrets where the project's folder keeps some."""
-    data = Project(Path.cwd()).data
-    return Sources.of_process(data if data.is_dir() else None)
+    """Return this process's sources; in a project with the secrets that `up` generates in development."""
+    project = Project(Path.cwd())
+    is_project = project.data.is_dir() or (project.folder / "modules").is_dir()
+    return Sources.of_process(project.data if is_project else None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import typer
@@ -13,20 +14,18 @@ from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project
 
-_ANSWER_WITHIN_S = 5.0
-
 
 def upgrade() -> None:
     """Apply what is pending, service by service. Waits for a database that is not there yet, saying so."""
     asyncio.run(_upgrade())
 
 
-def status() -> None:
-    """List what is pending; exit 1 when something is."""
+def status(within: timedelta = timedelta(seconds=5)) -> None:
+    """List what is pending; exit 1 when something is. Raises CommandError when the database does not answer in time."""
     try:
-        pending = asyncio.run(_pending())
+        pending = asyncio.run(_pending(within))
     except TimeoutError:
-        raise CommandError(f"the database does not answer within {_ANSWER_WITHIN_S:g} s") from None
+        raise CommandError(f"the database does not answer within {within.total_seconds():g} s") from None
     for name, files in pending.items():
         console().print(f"{name}: {', '.join(files) if files else 'up to date'}")
     raise typer.Exit(1 if any(pending.values()) else 0)
@@ -39,8 +38,8 @@ async def _upgrade() -> None:
         console().print(f"{name}: {'applied ' + ', '.join(before) if before else 'up to date'}")
 
 
-async def _pending() -> dict[str, list[str]]:
-    async with asyncio.timeout(_ANSWER_WITHIN_S):
+async def _pending(within: timedelta) -> dict[str, list[str]]:
+    async with asyncio.timeout(within.total_seconds()):
         return {name: await migrator.pending() for name, migrator in _migrators().items()}
 
 

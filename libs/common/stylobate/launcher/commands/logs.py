@@ -30,6 +30,9 @@ def logs(*, follow: bool, lines: int) -> None:
                 tail.print(tail.lines())
     except KeyboardInterrupt:
         return
+    finally:
+        for tail in tails.values():
+            tail.close()
 
 
 def _tails(folder: Path, known: dict[Path, "Tail"]) -> list["Tail"]:
@@ -44,6 +47,12 @@ class Tail:
         self._path = path
         self._file: BinaryIO | None = None
         self._begun = b""
+
+    def close(self) -> None:
+        """Close the file; the next look begins at its beginning."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def lines(self) -> Iterator[str]:
         """Yield the complete lines that came since the last time."""
@@ -61,8 +70,7 @@ class Tail:
                     self._begun = b""
             if is_current:
                 return
-            self._file.close()
-            self._file = None
+            self.close()
 
     def print(self, lines: "deque[str] | Iterator[str]") -> None:
         """Print the lines with the file's name before them."""

@@ -1,0 +1,47 @@
+"""An empty project folder as the working directory, and the `stylobate` command in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stylobate.launcher.project import Project
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in os.environ:
+        if name.startswith("STYLOBATE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """Give an empty project, which is the working directory; its run folder is removed afterwards."""
+    monkeypatch.chdir(tmp_path)
+    made = Project(tmp_path)
+    yield made
+    shutil.rmtree(made.run, ignore_errors=True)
+
+
+@pytest.fixture
+def stylobate(project: Project) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Give the command, run in the project's folder as a process of its own."""
+
+    def run(*arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "stylobate.launcher", *arguments],
+            cwd=project.folder,
+            env=os.environ | environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

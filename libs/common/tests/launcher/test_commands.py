@@ -1,0 +1,136 @@
+"""Commands in a project where nothing runs: one clear line each, the exit codes that scripts rely on, and a quick start."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+import typer
+from stylobate import __version__
+from stylobate.launcher.commands import db
+from stylobate.launcher.commands.init import init
+from stylobate.launcher.faces import CommandError
+
+
+def test_init_makes_a_project_that_checks_out(project, stylobate) -> None:
+    """The example is copied whole, its modules are fine, and a second `init` there is refused."""
+    made = stylobate("init", "shop")
+    assert made.returncode == 0, made.stderr
+    folder = project.folder / "shop"
+    assert {path.name for path in folder.iterdir()} >= {"modules", "README.md", ".gitignore"}
+    assert (folder / "modules" / "shop" / "module.yaml").is_file()
+    checked = stylobate("modules", "check", STYLOBATE_MODULES=str(folder / "modules"))
+    assert (checked.returncode, checked.stdout.strip()) == (0, "the modules are fine")
+    listed = stylobate("modules", "list", STYLOBATE_MODULES=str(folder / "modules"))
+    assert "shop" in listed.stdout
+
+
+def test_init_never_writes_where_something_is(project) -> None:
+    """Neither into a folder with something in it nor over a file."""
+    (project.folder / "file").write_text("mine")
+    for place in (project.folder, project.folder / "file"):
+        with pytest.raises(CommandError, match="is not"):
+            init(place)
+    assert [path.name for path in project.folder.iterdir()] == ["file"]
+
+
+def test_version_is_quick(stylobate) -> None:
+    """The version, and nothing of the platform is imported for it."""
+    assert stylobate("version").stdout.strip() == __version__
+    told = stylobate("version", PYTHONPROFILEIMPORTTIME="1").stderr
+    for package in ("grpc", "fastapi", "uvicorn", "asyncpg", "stylobate.app"):
+        assert f" {package}\n" not in told, package
+
+
+def test_status_of_nothing(stylobate) -> None:
+    """Exit 1; programs get JSON."""
+    assert stylobate("status").returncode == 1
+    said = stylobate("status", "--json")
+    assert (said.returncode, json.loads(said.stdout)) == (1, {"running": False, "ready": False})
+
+
+def test_down_and_reset_of_nothing_are_fine(stylobate) -> None:
+    """There is nothing to do, and that is no error."""
+    for command in (("down",), ("reset", "--yes")):
+        assert stylobate(*command).returncode == 0
+
+
+def test_reset_removes_local_data_after_a_yes(project, stylobate) -> None:
+    """Nothing is removed without one."""
+    project.data.mkdir()
+    (project.data / "data").write_text("mine")
+    assert stylobate("reset", stdin="n\n").returncode != 0
+    assert (project.data / "data").exists()
+    assert stylobate("reset", stdin="y\n").returncode == 0
+    assert not project.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "environ", "said"),
+    [
+        (("serve", "nothing"), {}, "there is no service named nothing; installed: "),
+        (("serve", "ratelimit"), {"STYLOBATE_LISTEN": "127.0.0.1"}, "ratelimit.pem: "),
+        (("users", "create", "a@example.com"), {}, "nothing is running here; `stylobate up` first"),
+        (("logs",), {}, "there are no logs here yet"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(stylobate, command, environ, said) -> None:
+    """Exit 2, the reason on standard error, no traceback."""
+    done = stylobate(*command, **environ)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_config_is_checked_and_explained(project, stylobate) -> None:
+    """A bad value is named with exit 1; each value is shown with its origin, and passwords are not."""
+    (project.folder / "modules").mkdir()
+    assert stylobate("config", "check").returncode == 0
+    bad = stylobate("config", "check", STYLOBATE_GATEWAY_MAX_BODY_BYTES="big", STYLOBATE_DRAIN_WAIT="soon")
+    assert bad.returncode == 1
+    assert "STYLOBATE_GATEWAY_MAX_BODY_BYTES" in bad.stdout
+    assert "STYLOBATE_DRAIN_WAIT" in bad.stdout
+    told = stylobate("config", "explain", STYLOBATE_DATABASE_URL="postgresql://me:hush@db/x", COLUMNS="300").stdout
+    assert "environment STYLOBATE_DATABASE_URL" in told
+    assert "hush" not in told
+
+
+def test_modules_are_checked_with_file_and_line(project, stylobate) -> None:
+    """Every finding at once, and exit 1 when one is an error."""
+    folder = project.folder / "modules" / "bad"
+    folder.mkdir(parents=True)
+    (folder / "module.yaml").write_text("name: bad\nversion: '1'\nunknown: 1\n")
+    (folder / "actions.yaml").write_text("actions:\n  bad.one:\n    handler: one\n    access: nobody knows\n")
+    done = stylobate("modules", "check")
+    assert done.returncode == 1
+    assert "module.yaml:3" in done.stdout
+    assert "actions.yaml:4" in done.stdout
+
+
+def test_a_database_that_does_not_answer_is_one_line(project, monkeypatch) -> None:
+    """`db status` does not wait without end; in a project whose own server does not run it says what would start it."""
+    project.data.mkdir()
+    with pytest.raises(CommandError, match="nothing is running here"):
+        db.status()
+    monkeypatch.setenv("STYLOBATE_DATABASE_URL", "postgresql://stylobate@127.0.0.1:1/x")
+    with pytest.raises(CommandError, match=r"the database does not answer within 0.2 s"):
+        db.status(timedelta(milliseconds=200))
+
+
+def test_migrations_are_applied(project, databases, monkeypatch, capsys) -> None:
+    """`db status` exits 1 while something is pending; `db upgrade` applies it, service by service, once."""
+    with asyncio.Runner() as runner:
+        database = databases.empty()
+        monkeypatch.setenv("STYLOBATE_DATABASE_URL", runner.run(database.__aenter__()))
+        monkeypatch.setenv("STYLOBATE_DATABASE_ROLES", "false")
+        try:
+            for pending in (True, False):
+                with pytest.raises(typer.Exit) as ended:
+                    db.status()
+                assert ended.value.exit_code == int(pending)
+                capsys.readouterr()
+                db.upgrade()
+                assert ("applied" in capsys.readouterr().out) == pending
+        finally:
+            runner.run(database.__aexit__(None, None, None))

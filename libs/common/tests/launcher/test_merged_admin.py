@@ -1,0 +1,116 @@
+"""One admin listener for several processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from stylobate.app.listeners import HttpListener, bind
+from stylobate.launcher.merged_admin import MergedAdmin
+
+
+class Process:
+    """What one process says of itself."""
+
+    def __init__(self, requests: int) -> None:
+        registry = CollectorRegistry()
+        Counter("requests", "How many.", ("path",), registry=registry).labels('/"quoted"\n').inc(requests)
+        Gauge("open", "How many now.", registry=registry).set(requests)
+        Histogram("seconds", "How long.", buckets=(0.1, 1), registry=registry).observe(0.5)
+        self.metrics = generate_latest(registry)
+        self.digest = "same"
+        self.code = 200
+
+    async def __call__(self, scope, _receive, send) -> None:
+        """Answer."""
+        status = {"ready": True, "status": "healthy", "declarations": {"digest": self.digest, "findings": []}, "services": {}}
+        body = self.metrics if scope["path"] == "/metrics" else orjson.dumps(status)
+        await send({"type": "http.response.start", "status": self.code, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def processes(server_run: Path) -> AsyncIterator[tuple[MergedAdmin, dict[str, Process], AsyncExitStack]]:
+    """Give the merged admin of two processes, what they say, and what stops them."""
+    found = {"a": Process(1), "b": Process(2)}
+    async with AsyncExitStack() as stack:
+        for name, process in found.items():
+            listener = HttpListener(process, bind(f"unix:{server_run}/{name}"), grace_s=1)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+        admin = MergedAdmin({name: f"{server_run}/{name}" for name in found})
+        stack.push_async_callback(admin.close)
+        yield admin, found, stack
+
+
+async def ask(admin: MergedAdmin, path: str) -> tuple[int, bytes]:
+    """Return status and body of its answer."""
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    await admin({"type": "http", "method": "GET", "path": path}, None, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+async def test_metrics_of_all_processes_are_one_exposition(processes) -> None:
+    """Each family stands once with its type, every sample says its process, and no value is lost."""
+    admin, found, _ = processes
+    status, text = await ask(admin, "/metrics")
+    assert status == 200
+    lines = text.decode().splitlines()
+    kinds = [line for line in lines if line.startswith("# TYPE")]
+    assert len(kinds) == len(set(kinds))
+    families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+    assert {name: families[name].type for name in ("requests", "open", "seconds")} == {
+        "requests": "counter",
+        "open": "gauge",
+        "seconds": "histogram",
+    }
+    samples = {
+        (s.name, s.labels["process"], s.labels.get("path"), s.labels.get("le")): s.value
+        for f in families.values()
+        for s in f.samples
+    }
+    for name, process in found.items():
+        for family in text_string_to_metric_families(process.metrics.decode()):
+            for sample in family.samples:
+                assert samples[sample.name, name, sample.labels.get("path"), sample.labels.get("le")] == sample.value
+
+
+async def test_all_must_be_ready(processes) -> None:
+    """One that is away, or answers with an error, makes the whole unready; the others are still told of."""
+    admin, found, stack = processes
+    assert (await ask(admin, "/readyz"))[0] == 200
+    assert (await admin.status())["status"] == "healthy"
+    await asyncio.wait_for(admin.wait_ready(), 5)
+    found["b"].code = 500
+    status, body = await ask(admin, "/readyz")
+    said = orjson.loads(body)
+    assert (status, said["ready"], said["processes"]["b"]["phase"]) == (503, False, "away")
+    assert said["processes"]["a"]["ready"]
+    assert (await ask(admin, "/status"))[0] == 200
+    await stack.aclose()
+
+
+async def test_a_process_that_is_gone_is_away(server_run) -> None:
+    """A socket that nobody answers on is no error of the one who asks."""
+    admin = MergedAdmin({"a": f"{server_run}/nobody"})
+    assert (await admin.status())["processes"]["a"]["phase"] == "away"
+    assert (await ask(admin, "/metrics"))[0] == 200
+    assert (await ask(admin, "/healthz"))[0] == 200
+    assert (await ask(admin, "/nothing"))[0] == 404
+    await admin.close()
+
+
+async def test_different_declarations_are_told(processes) -> None:
+    """Processes that loaded different modules work, and the whole is degraded."""
+    admin, found, _ = processes
+    found["b"].digest = "another"
+    said = await admin.status()
+    assert (said["ready"], said["status"], said["declarations"]) == (True, "degraded", {"same": False})
