@@ -1,0 +1,79 @@
+"""`up --detach` to `down`: one project in the background, seen and stopped from other shells."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from time import monotonic
+from urllib.parse import urlsplit
+
+import grpc
+import psutil
+import pytest
+from stylobate.api.auth.v1.token_service_pb2 import WatchRevocationsRequest
+from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from stylobate.identity import ServiceIdentity
+from stylobate.launcher.project import Project
+from stylobate.testing.platform import free_ports, wait_until
+
+DOWN_WITHIN_S = 3.0
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.fixture
+def detached(project: Project, stylobate) -> Iterator[str]:
+    """Run a platform without modules in the background; give what `up` said."""
+    (project.folder / "modules").mkdir()
+    try:
+        done = stylobate("up", "--detach", "--port", str(free_ports()))
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield done.stdout
+    finally:
+        stylobate("down")
+
+
+def hold_open(running, project: Project, stack: ExitStack) -> None:
+    """Open what a client may hold open for ever: an idle connection, half a request, a socket, a stream over gRPC."""
+    address = urlsplit(running.endpoints["gateway"])
+    for sent in (b"", b"POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{", UPGRADE):
+        connection = stack.enter_context(socket.create_connection((address.hostname, address.port)))
+        connection.settimeout(10)
+        connection.sendall(sent)
+        if sent is UPGRADE:
+            assert b" 101 " in connection.recv(1000)
+    token = ServiceIdentity.load("cli", project.identity / "cli.pem", project.identity).token()
+    channel = stack.enter_context(grpc.insecure_channel(running.endpoints["grpc"]))
+    stream = TokenServiceStub(channel).WatchRevocations(WatchRevocationsRequest(), metadata=(("stylobate-service-token", token),))
+    next(stream)
+
+
+def test_a_platform_in_the_background(project, stylobate, detached) -> None:
+    """It says where it is, is started once only, answers other commands, and is gone within 3 s whoever holds on to it."""
+    assert "see it:" in detached
+    running = project.running()
+    assert stylobate("up", "--detach").stderr.startswith("error: this project is running already at ")
+    assert stylobate("reset", "--yes").returncode == 2
+    said = json.loads(stylobate("status", "--json").stdout)
+    assert (said["ready"], said["endpoints"]) == (True, running.endpoints)
+    shown = stylobate("status")
+    assert (shown.returncode, running.endpoints["gateway"] in shown.stdout) == (0, True)
+    created = stylobate("users", "create", "ada@example.com", "--password-stdin", stdin="correct horse battery\n")
+    assert created.returncode == 0, created.stderr
+    assert stylobate("db", "status").returncode == 0
+    assert "platform" in stylobate("logs", "-n", "5").stdout
+
+    processes = [record.process() for record in (running.supervisor, *running.children)]
+    with ExitStack() as stack:
+        hold_open(running, project, stack)
+        began = monotonic()
+        running.supervisor.process().terminate()
+        assert wait_until(lambda: not running.supervisor.is_running, timedelta(seconds=10))
+        took_s = monotonic() - began
+        assert took_s < DOWN_WITHIN_S
+    assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    down = stylobate("down")
+    assert (down.returncode, stylobate("status").returncode) == (0, 1)
