@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stylobate.app.admin import Receive, Send, body_of
 
 _PAUSE_S = 0.05
+_SETTLED_WITHIN_S = 5.0
 _TIMEOUT_S = 2.0
 _AWAY = {"ready": False, "phase": "away", "status": "unhealthy"}
 
@@ -93,9 +94,13 @@ class MergedAdmin:
         return 200, levels
 
     async def wait_ready(self) -> None:
-        """Wait until every process says that it is ready."""
-        while not (await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
+        """Wait until every process says that it is ready, and a little for all to be well: they have just found each other."""
+        while not (status := await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
             await asyncio.sleep(_PAUSE_S)
+        patience = asyncio.get_running_loop().time() + _SETTLED_WITHIN_S
+        while status["status"] != "healthy" and asyncio.get_running_loop().time() < patience:
+            await asyncio.sleep(_PAUSE_S)
+            status = await self.status()
 
     async def _ask(self, path: str) -> dict[str, bytes]:
         """Return each process's answer; empty where there is none (it is starting, or it died a moment ago)."""

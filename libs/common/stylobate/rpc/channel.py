@@ -32,7 +32,7 @@ MAX_METADATA_BYTES = 64 * 1024
 _ATTEMPTS = 3
 _KEEPALIVE = timedelta(seconds=20)
 _KEEPALIVE_TIMEOUT = timedelta(seconds=5)
-_RECONNECT = (timedelta(milliseconds=100), timedelta(seconds=2))
+_RECONNECT = (timedelta(milliseconds=100), timedelta(milliseconds=500))
 
 
 def open_channel(
