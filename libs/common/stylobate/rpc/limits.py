@@ -159,7 +159,8 @@ class LimitsClient:
         self._stub = RateLimitServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
         self._on_unreachable = on_unreachable
         self._timeout_s = timeout.total_seconds()
-        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS)
+        # one call under way: two make smaller batches, and across processes each call costs both ends a millisecond of CPU
+        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS, in_flight=1)
         self._unreachable = counter("limits_unreachable", "Rate-limit checks that nobody could decide.")
         self._is_reachable = True
 
