@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -94,6 +95,9 @@ def test_config_is_checked_and_explained(project, stylobate) -> None:
     told = stylobate("config", "explain", STYLOBATE_DATABASE_URL="postgresql://me:hush@db/x", COLUMNS="300").stdout
     assert "environment STYLOBATE_DATABASE_URL" in told
     assert "hush" not in told
+    own = stylobate("config", "explain", STYLOBATE_STATE_DATABASE_POOL_SIZE="3", COLUMNS="300").stdout
+    assert re.search(r"^state +database_pool_size +3 +environment STYLOBATE_STATE_DATABASE_POOL_SIZE", own, re.MULTILINE)
+    assert re.search(r"^\(all\) +redis_url +unix://\S+ +set by `stylobate up`", own, re.MULTILINE)
 
 
 def test_modules_are_checked_with_file_and_line(project, stylobate) -> None:
