@@ -1,6 +1,5 @@
 """A split platform to break, with a witness of what reaches hooks and an administrator who may read everything."""
 
-import gc
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +15,6 @@ from tests.witness import MODULE, Witness
 
 _HOOK_WITHIN = timedelta(seconds=20)
 """A lease that a killed process held must run out first, and what piled up be worked off."""
-
-
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """Let what a cut-off demo left behind be collected in its own test, not in whichever comes next."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module")
