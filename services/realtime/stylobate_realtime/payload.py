@@ -1,6 +1,6 @@
 """Payloads of publications: any JSON value, passed on byte by byte."""
 
-import orjson
+from stylobate.strict_json import JsonMalformedError, JsonRefusedError, loads
 
 
 class PayloadInvalidError(Exception):
@@ -15,7 +15,9 @@ def checked_payload(data: bytes, limit: int) -> bytes:
     if len(data) > limit:
         raise PayloadInvalidError(f"A publication's payload is at most {limit} bytes.")
     try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError:
+        loads(data)
+    except JsonMalformedError:
         raise PayloadInvalidError("A publication's payload is one JSON value.") from None
+    except JsonRefusedError as error:
+        raise PayloadInvalidError(f"A publication's payload is not carried: {error}.") from None
     return data

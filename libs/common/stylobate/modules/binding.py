@@ -3,15 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.errors import Violation
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import ActionInputInvalidError, MalformedJsonError, OutputInvalidError
-from stylobate.modules.payload import encode
+from stylobate.modules.payload import decode, encode
 from stylobate.modules.signature import HandlerSignature
+from stylobate.strict_json import JsonMalformedError, JsonRefusedError
 
 _NO_INPUT: tuple[Any, ...] = (None, {})
 
@@ -39,9 +38,11 @@ class BoundAction:
         Raises MalformedJsonError, or ActionInputInvalidError with one violation per finding.
         """
         try:
-            value = orjson.loads(payload) if payload else None
-        except orjson.JSONDecodeError as error:
-            raise MalformedJsonError(metadata={"line": str(error.lineno), "column": str(error.colno)}) from None
+            value = decode(payload) if payload else None
+        except JsonMalformedError as error:
+            raise MalformedJsonError(metadata={"line": str(error.line), "column": str(error.column)}) from None
+        except JsonRefusedError as error:
+            raise ActionInputInvalidError(violations=[error.violation]) from None
         if self._input is not None:
             if not self._input.is_valid(value):
                 raise ActionInputInvalidError(violations=self._input.violations(value))
@@ -57,10 +58,10 @@ class BoundAction:
         """Return the handler's output as JSON. Raises OutputInvalidError when it is not what the action promises."""
         try:
             payload = encode(output)
-        except TypeError as error:
+        except (TypeError, JsonRefusedError) as error:
             raise OutputInvalidError(f"{self.name} returned what has no JSON form: {error}") from error
         if self._output is not None:
-            value = orjson.loads(payload)  # what is checked is what leaves
+            value = decode(payload)  # what is checked is what leaves
             if not self._output.is_valid(value):
                 raise OutputInvalidError(f"{self.name} returned what its output schema refuses", self._output.violations(value))
         return payload

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 import msgspec
-import orjson
 import pydantic
+
+from stylobate.strict_json import dumps, loads
 
 JSON = "application/json"
 
@@ -14,14 +15,15 @@ def encode(value: Any) -> bytes:
     """Return the value as JSON.
 
     Takes what JSON has, and dataclasses, pydantic models, msgspec structs, datetimes (RFC 3339), UUIDs and enums.
-    Raises TypeError for anything else, and for integers beyond 64 bits.
+    Raises TypeError for anything else, and for integers beyond 64 bits; JsonRefusedError for NaN and whatever else
+    :mod:`stylobate.strict_json` does not carry.
     """
-    return orjson.dumps(value, default=_plain)
+    return dumps(value, _plain)
 
 
 def decode(payload: bytes) -> Any:
-    """Return the JSON as Python values. Raises ValueError when it is none."""
-    return orjson.loads(payload)
+    """Return the JSON as Python values. Raises JsonMalformedError or JsonRefusedError (ValueErrors both)."""
+    return loads(payload)
 
 
 def _plain(value: Any) -> Any:
