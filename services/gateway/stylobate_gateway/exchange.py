@@ -18,6 +18,7 @@ class Exchange:
     """Read once from the scope, kept in ``scope["stylobate"]``."""
 
     __slots__ = (
+        "agent",
         "authorization",
         "content_length",
         "content_type",
@@ -47,7 +48,8 @@ class Exchange:
         self.authorization = ""
         self.content_type = b""
         self.content_length = -1
-        self.forwarded_for = ""
+        self.forwarded_for: list[str] = []
+        self.agent = ""
         self.has_origin = False
         self.idempotency_key = False
         self.principal: Principal = ANONYMOUS
@@ -71,7 +73,9 @@ class Exchange:
                 case b"content-length":
                     length = value
                 case b"x-forwarded-for":
-                    self.forwarded_for = f"{self.forwarded_for},{value.decode('latin-1')}"
+                    self.forwarded_for.append(value.decode("latin-1"))
+                case b"user-agent":
+                    self.agent = value.decode("latin-1")
                 case b"origin":
                     self.has_origin = True
                 case b"idempotency-key":

@@ -1,10 +1,10 @@
 """Builds the gateway."""
 
 import asyncio
-import ipaddress
 
 from stylobate.app import AppManager, ServiceSpec
 from stylobate.config import ConfigError
+from stylobate.identity import ClientAddresses
 from stylobate.rpc.limits import LimitsClient
 
 from stylobate_gateway.app import build_application
@@ -30,13 +30,13 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     app.check("catalogue", catalogue.health)
     limits = await app.enter(LimitsClient(app.channel("ratelimit"))) if settings.edge_limits else None
     try:
-        trusted = tuple(ipaddress.ip_network(network) for network in settings.trusted_proxies)
+        addresses = ClientAddresses(settings.trusted_proxies)
     except ValueError as error:
         raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
 
     inner: Application = build_application(channels, catalogue, version=app.version, with_home=settings.is_development)
     inner = ActionDispatcher(inner, channels["actions"], catalogue)
-    inner = Edge(inner, app.verifier, limits, trusted)
+    inner = Edge(inner, app.verifier, limits, addresses)
     inner = BodyLimit(inner, settings.max_body_bytes)
     inner = Refusals(inner)
     if settings.is_development or settings.cors_origins:

@@ -86,7 +86,7 @@ class Commands:
         if session.state is not State.CONNECTED:
             raise SessionEndedError(codes.MALFORMED)
         if command.unsubscribe is None:  # refusing one would make the client connect anew
-            await self._charge((_IP, _USER), (session.address, session.principal.id))
+            await self._charge((_IP, _USER), (session.limit_key, session.principal.id))
         if session.state is not State.CONNECTED:
             return  # it ended meanwhile
         channels = self._channels
@@ -149,9 +149,9 @@ class Commands:
             except StylobateError:
                 raise CommandRefusedError(codes.INTERNAL) from None
         if known is not None:
-            await self._charge((_IP, _USER), (session.address, known.id))
+            await self._charge((_IP, _USER), (session.limit_key, known.id))
             return known
-        await self._charge((_IP,), (session.address,))
+        await self._charge((_IP,), (session.limit_key,))
         if not token:
             raise SessionEndedError(codes.NO_TOKEN)
         try:

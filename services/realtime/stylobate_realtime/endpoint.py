@@ -5,12 +5,12 @@ is involved; the server's shutdown calls :meth:`RealtimeProtocol.shutdown`.
 """
 
 import asyncio
-import ipaddress
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+from stylobate.identity import ClientAddresses, client_agent
 from stylobate.logs import get_logger
 
 from stylobate_realtime.codes import SHUTDOWN, Disconnect
@@ -33,8 +33,6 @@ from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeReques
 PATHS = ("/v1/realtime", "/connection/websocket")
 _HEAD_END = b"\r\n\r\n"
 _KERNEL_BUFFER = 131_072
-_LOCAL = "local"
-"""The address of who comes over a unix socket."""
 _security = get_logger("security")
 
 
@@ -45,8 +43,7 @@ class Endpoint:
     manager: WebSocketManager
     json: Codec
     protobuf: Codec
-    trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
-    """Proxies whose X-Forwarded-For is believed."""
+    addresses: ClientAddresses
 
 
 class RealtimeProtocol(asyncio.Protocol):
@@ -166,9 +163,11 @@ class RealtimeProtocol(asyncio.Protocol):
             return
         self._transport.write(request.response())
         peer = self._transport.get_extra_info("peername")
-        address = request.client_address(peer[0] if isinstance(peer, tuple) else _LOCAL, endpoint.trusted)
+        forwarded = request.headers.get("x-forwarded-for", ())
+        address = endpoint.addresses.of(peer[0] if isinstance(peer, tuple) else None, forwarded)
+        agent = client_agent(request.header("user-agent"))
         codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
-        self._session = endpoint.manager.session(self, codec, address)
+        self._session = endpoint.manager.session(self, codec, address, agent)
         if rest:
             self.data_received(rest)
 
@@ -208,6 +207,5 @@ class RealtimeProtocol(asyncio.Protocol):
 
 def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
     """Return the class for uvicorn's ``ws=``, bound to the manager."""
-    trusted = tuple(ipaddress.ip_network(network) for network in manager.settings.trusted_proxies)
-    endpoint = Endpoint(manager, JsonCodec(), ProtobufCodec(), trusted)
+    endpoint = Endpoint(manager, JsonCodec(), ProtobufCodec(), ClientAddresses(manager.settings.trusted_proxies))
     return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

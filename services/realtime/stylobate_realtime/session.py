@@ -5,8 +5,9 @@ import math
 from collections import deque
 from typing import Any
 
-from stylobate.identity.principal import ANONYMOUS, Principal
+from stylobate.identity import ANONYMOUS, Principal, limit_key
 from stylobate.logs import get_logger
+from stylobate.rpc.call import Call, current_call
 
 from stylobate_realtime import codes
 from stylobate_realtime.codes import CommandRefusedError, Disconnect, SessionEndedError
@@ -26,11 +27,11 @@ class Session:
 
     __slots__ = (
         "_connection", "_context", "_expires_at", "_frames", "_inbox", "_is_dirty", "_is_reading", "_ping_at", "_pong_by",
-        "_presence_at", "_stale_at", "address", "client", "codec", "due", "principal", "renewal", "state", "subscriptions",
-        "token", "worker",
+        "_presence_at", "_stale_at", "address", "agent", "client", "codec", "due", "limit_key", "principal", "renewal", "state",
+        "subscriptions", "token", "worker",
     )  # fmt: skip
 
-    def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str) -> None:
+    def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str, agent: str) -> None:
         self._context = context
         self._connection = connection
         self._frames: list[bytes] = []
@@ -42,7 +43,11 @@ class Session:
         self.due = 0
         self.codec = codec
         self.address = address
-        """Where the client is; what its limits are counted on."""
+        """Where the client is."""
+        self.agent = agent
+        """Its user agent."""
+        self.limit_key = limit_key(address)
+        """What its limits are counted on."""
         self.client = ""
         """This connection's id, once connected."""
         self.principal: Principal = ANONYMOUS
@@ -96,6 +101,7 @@ class Session:
             self.end(codes.MALFORMED)
 
     async def _work(self, inbox: deque[Command]) -> None:
+        current_call.set(Call(client_address=self.address, client_agent=self.agent))  # in this task alone
         try:
             while inbox and self.state is not State.CLOSED:
                 await self._run(inbox.popleft())

@@ -1,11 +1,11 @@
 """Settings of the realtime service; `STYLOBATE_REALTIME_<FIELD>` in the environment."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 from stylobate.config import Settings
+from stylobate.identity import ClientAddresses
 
 
 class RealtimeSettings(Settings):
@@ -59,6 +59,5 @@ class RealtimeSettings(Settings):
             raise ValueError("pong_timeout must be less than ping_interval")
         if self.presence_refresh >= self.presence_ttl:
             raise ValueError("presence_refresh must be less than presence_ttl")
-        for network in self.trusted_proxies:
-            ip_network(network)  # raises ValueError, which names it
+        ClientAddresses(self.trusted_proxies)  # raises ValueError, which names it
         return self

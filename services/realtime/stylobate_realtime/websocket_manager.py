@@ -121,9 +121,12 @@ class WebSocketManager:
 
     # what the endpoint asks
 
-    def session(self, connection: Connection, codec: Codec, address: str) -> Session:
-        """Return a session for a socket that has just been opened."""
-        session = Session(self._context, connection, codec, address)
+    def session(self, connection: Connection, codec: Codec, address: str, agent: str = "") -> Session:
+        """Return a session for a socket that has just been opened.
+
+        :param address: the client's. :param agent: its user agent.
+        """
+        session = Session(self._context, connection, codec, address, agent)
         self._sessions.add(session)
         self._connections.inc()
         return session

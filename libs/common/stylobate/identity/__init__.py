@@ -1,6 +1,7 @@
 """Who is calling, how that is proven, and what they may do."""
 
 from stylobate.identity.access import Access
+from stylobate.identity.client_address import ClientAddresses, client_agent, limit_key
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.identity.service_identity import SERVICE_NAMES, ServiceIdentity, generate_service_keys
@@ -11,10 +12,13 @@ __all__ = [
     "DEFAULT_TENANT",
     "SERVICE_NAMES",
     "Access",
+    "ClientAddresses",
     "Principal",
     "PrincipalKind",
     "ServiceIdentity",
     "TokenVerifier",
+    "client_agent",
     "generate_service_keys",
     "grants",
+    "limit_key",
 ]

@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from stylobate.identity.principal import ANONYMOUS, Principal
 
 AUTHORIZATION = "authorization"
+USER_AGENT = "user-agent"
 SERVICE_TOKEN = "stylobate-service-token"  # noqa: S105  a metadata key
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 ACT_FOR = "stylobate-act-for"
 OWN_NAME = "stylobate-own-name"
 HOOK_DEPTH = "stylobate-hook-depth"
+CLIENT_ADDRESS = "stylobate-client-address"
+CLIENT_AGENT = "stylobate-client-agent"
+
+DOORS = frozenset({"gateway", "realtime"})
+"""The services that clients come to. They alone know a client's address; nobody else's word on one is believed."""
 
 MAX_HOOK_DEPTH = 3
 """What is refused: a hook set off by a hook that was set off by a hook."""
@@ -38,6 +44,11 @@ class Call:
     own_name: bool = False
     """Whether a service speaks for itself. A call without a bearer token that does not say so is an anonymous caller's: a
     gateway that passes nobody's request on must not lend it the gateway's own rights."""
+    client_address: str = ""
+    """Where the client is, as :mod:`stylobate.identity.client_address` writes it: what a door says, or of a call without a
+    service token the peer. Empty where a service calls that is no door, or where one works in its own name."""
+    client_agent: str = ""
+    """The client's user agent, printable ASCII; empty when it is not known."""
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     """Everything that came with the call, as it came: nothing in here is verified."""
 

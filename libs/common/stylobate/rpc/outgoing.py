@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from stylobate.rpc.call import (
     ACT_FOR,
     AUTHORIZATION,
+    CLIENT_ADDRESS,
+    CLIENT_AGENT,
     HOOK_DEPTH,
     OWN_NAME,
     REQUEST_ID,
@@ -28,8 +30,8 @@ class OwnToken(Protocol):
 class Outgoing:
     """Makes the metadata: this service's token, and what the call being served brought along.
 
-    That is the caller's bearer token, request id, trace, hook depth, and without a bearer token whom it acts for. Outside of
-    any call the service speaks in its own name; inside of one only where that call does.
+    That is the caller's bearer token, request id, trace, hook depth, the client's address and agent, and without a bearer
+    token whom it acts for. Outside of any call the service speaks in its own name; inside of one only where that call does.
     """
 
     def __init__(self, identity: OwnToken | None) -> None:
@@ -72,4 +74,8 @@ def _of(call: Call) -> list[tuple[str, Any]]:
         pairs.append((TRACEPARENT, call.traceparent))
     if call.hook_depth:
         pairs.append((HOOK_DEPTH, str(call.hook_depth)))
+    if call.client_address:
+        pairs.append((CLIENT_ADDRESS, call.client_address))
+        if call.client_agent:
+            pairs.append((CLIENT_AGENT, call.client_agent))
     return pairs

@@ -105,8 +105,8 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         self.requests.append(request)
         self.fail_while_told()
         caller = call().principal
-        tenant = [Module(name=caller.tenant)]
-        return ListModulesResponse(modules=tenant, next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
+        seen = [Module(name=caller.tenant, description=f"{call().client_address} {call().client_agent}")]
+        return ListModulesResponse(modules=seen, next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
 
     async def CallHook(self, request: CallHookRequest, context: Any) -> CallHookResponse:
         self.requests.append(request)

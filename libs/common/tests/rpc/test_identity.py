@@ -49,7 +49,10 @@ NOBODY = "anonymous:::"
     ("access", "metadata", "expected"),
     [
         (PUBLIC, (), NOBODY),
-        (PUBLIC, (BAD_USER, BAD_SERVICE), NOBODY),
+        (PUBLIC, (BAD_USER,), NOBODY),
+        (PUBLIC, (BAD_SERVICE,), "TOKEN_INVALID"),
+        (PUBLIC, (BAD_USER, SERVICE), "anonymous::state:"),
+        (PUBLIC, (SERVICE, OWN_NAME), "anonymous::state:"),
         (OPTIONAL, (), NOBODY),
         (OPTIONAL, (USER,), "user:7::"),
         (OPTIONAL, (USER, SERVICE), "user:7:state:"),

@@ -2,7 +2,6 @@
 
 import binascii
 import hashlib
-import ipaddress
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,23 +147,6 @@ class UpgradeRequest:
         if self.subprotocol:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
         return "\r\n".join([*lines, "", ""]).encode()
-
-    def client_address(self, peer: str, trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
-        """Return the address to count: the peer's, or behind trusted proxies the last one that they did not add."""
-        address = peer
-        for hop in reversed(self.tokens("x-forwarded-for")):
-            if not _is_in(address, trusted):
-                break
-            address = hop
-        return address
-
-
-def _is_in(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in network for network in networks)
 
 
 def _without_default_port(netloc: str) -> str:

@@ -6,9 +6,23 @@ from typing import Any, Protocol
 import grpc
 
 from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.client_address import address_of_peer, client_address, client_agent
 from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, HOOK_DEPTH, MAX_HOOK_DEPTH, OWN_NAME, SERVICE_TOKEN, Call, current_call
+from stylobate.rpc.call import (
+    ACT_FOR,
+    AUTHORIZATION,
+    CLIENT_ADDRESS,
+    CLIENT_AGENT,
+    DOORS,
+    HOOK_DEPTH,
+    MAX_HOOK_DEPTH,
+    OWN_NAME,
+    SERVICE_TOKEN,
+    USER_AGENT,
+    Call,
+    current_call,
+)
 from stylobate.rpc.method import Behaviour, Context, Method
 
 _BEARER = "bearer "
@@ -42,11 +56,12 @@ class HookRecursionError(StylobateError):
 
 
 class IdentityInterceptor:
-    """Fills principal, authorization, act_for and hook depth of the call.
+    """Fills principal, authorization, act_for, hook depth and the client's address and agent of the call.
 
     A bearer token: its subject, and beside a service token ``via`` that service. A service token alone: the service for
     ``act_for`` where that is given, the service itself where it says that it speaks in its own name, else an anonymous caller
-    ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing.
+    ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing. In a public method everybody
+    is anonymous: a stale bearer token must not keep anyone from logging in.
     """
 
     def __init__(self, users: UserTokens, services: ServiceTokens) -> None:
@@ -60,7 +75,12 @@ class IdentityInterceptor:
 
         async def public(data: bytes, context: Context) -> bytes:
             call = _call(context)
+            token = call.metadata.get(SERVICE_TOKEN)
+            service = self._services.verify(token) if isinstance(token, str) else ""
             _check_depth(call, call.metadata.get(HOOK_DEPTH))
+            _set_client(call, service, context)
+            if service:
+                call.principal = ANONYMOUS.with_via(service)
             return await inner(data, context)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
@@ -70,6 +90,7 @@ class IdentityInterceptor:
             authorization = metadata.get(AUTHORIZATION)
             service = self._services.verify(token) if isinstance(token, str) else ""
             _check_depth(call, metadata.get(HOOK_DEPTH))
+            _set_client(call, service, context)
             if not service and access is RpcAccess.SERVICE:
                 raise _refused(authorization)
             if authorization:
@@ -110,6 +131,22 @@ def _set_service(call: Call, name: str) -> None:
         call.principal = Principal(kind=PrincipalKind.SERVICE, id=f"service:{name}", via=name, act_for=call.act_for)
     else:
         call.principal = ANONYMOUS.with_via(name)
+
+
+def _set_client(call: Call, service: str, context: Context) -> None:
+    """Note where the client is: who calls without a service is the peer itself, and only a door speaks for a client."""
+    metadata = call.metadata
+    if not service:
+        call.client_address = address_of_peer(context.peer())
+        call.client_agent = _agent(metadata.get(USER_AGENT))
+    elif service in DOORS and CLIENT_ADDRESS in metadata:
+        address = metadata[CLIENT_ADDRESS]
+        call.client_address = client_address(address) if isinstance(address, str) else ""
+        call.client_agent = _agent(metadata.get(CLIENT_AGENT))
+
+
+def _agent(text: str | bytes | None) -> str:
+    return client_agent(text) if isinstance(text, str) else ""
 
 
 def _call(context: Context) -> Call:
