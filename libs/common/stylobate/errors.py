@@ -32,6 +32,7 @@ _HTTP_STATUS: dict[grpc.StatusCode, int] = {
 }
 
 _HTTP_STATUS_OF_REASON: dict[str, int] = {
+    "BODY_NOT_ALLOWED": 400,
     "MALFORMED_JSON": 400,
     "INVALID_HEADER": 400,
     "IDEMPOTENCY_KEY_UNSUPPORTED": 400,

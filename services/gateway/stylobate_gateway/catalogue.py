@@ -8,6 +8,9 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
 
+from stylobate_gateway.called_action import CalledAction
+from stylobate_gateway.routing import RouteTable
+
 _PAGE = 500
 
 
@@ -19,8 +22,9 @@ class Catalogue:
         self._interval_s = interval_s
         self._why = "not read yet"
         self.actions: tuple[Action, ...] = ()
-        self.routes: dict[str, dict[str, str]] = {}
-        """Action by method by path, of the routes that actions declare."""
+        self.called: dict[str, CalledAction] = {}
+        """By name, what a call needs to know."""
+        self.routes = RouteTable()
         self.is_read = False
         """Whether it was read at least once."""
         self.version = 0
@@ -55,9 +59,5 @@ class Catalogue:
             return
         self.actions = actions
         self.version += 1
-        routes: dict[str, dict[str, str]] = {}
-        for action in actions:
-            if action.route:
-                method, _, path = action.route.partition(" ")
-                routes.setdefault(path, {})[method] = action.name
-        self.routes = routes
+        self.called = {action.name: CalledAction.of(action) for action in actions}
+        self.routes = RouteTable(self.called.values())

@@ -1,16 +1,21 @@
-"""Action calls, taken in front of FastAPI's stack: find the action by its path, pass the body on, answer with its output."""
+"""Action calls, taken in front of FastAPI's stack: find the action by its path, pass its input on, answer with its output."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.errors import StylobateError
+from stylobate.declarations.parameters import RouteInput
+from stylobate.errors import StylobateError, UnauthenticatedError
+from stylobate.rpc.call import call
 from stylobate.rpc.limits import RateLimitedError
 
+from stylobate_gateway.action_input import action_input
 from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer, read_body
+from stylobate_gateway.called_action import BODY, CalledAction, Found
 from stylobate_gateway.catalogue import Catalogue
-from stylobate_gateway.errors import MethodNotAllowedError, UnsupportedMediaTypeError
+from stylobate_gateway.errors import BodyNotAllowedError, MethodNotAllowedError, UnsupportedMediaTypeError
 from stylobate_gateway.exchange import Exchange, exchange_of
 
 PREFIX = "/v1/actions/"
@@ -20,34 +25,55 @@ _JSON = "application/json"
 class ActionDispatcher:
     """Takes ``POST /v1/actions/<name>`` and the routes that actions declare; everything else goes on."""
 
-    def __init__(self, inner: Application, channel: grpc.aio.Channel, catalogue: Catalogue) -> None:
+    def __init__(
+        self, inner: Application, channel: grpc.aio.Channel, catalogue: Catalogue, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._inner = inner
         self._execute = ActionServiceStub(channel).ExecuteAction
         self._catalogue = catalogue
+        self._loop = loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = exchange_of(scope)
         path = exchange.path
+        method = "GET" if exchange.method == "HEAD" else exchange.method  # what answers GET answers HEAD (RFC 9110 §9.3.2)
         if path.startswith(PREFIX):
-            if exchange.method == "POST":
-                await self._run(path[len(PREFIX) :], exchange, receive, send)
+            if method == "POST":
+                name = path[len(PREFIX) :]
+                action = self._catalogue.called.get(name) or CalledAction(name)  # its service says whether it exists
+                await self._run(Found(action, BODY), scope, receive, send)
                 return
-            if exchange.method not in ("GET", "HEAD", "OPTIONS"):
+            if method != "GET":
                 raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
-        elif (routes := self._catalogue.routes.get(path)) is not None:
-            await self._run(_action_of(routes, exchange.method), exchange, receive, send)
+        elif (found := self._catalogue.routes.find(method, path, exchange.instance)) is not None:
+            await self._run(found, scope, receive, send)
             return
-        if exchange.method == "HEAD":  # what answers GET answers HEAD; the server leaves the body out (RFC 9110 §9.3.2)
+        elif methods := self._catalogue.routes.methods(exchange.instance):
+            raise MethodNotAllowedError(metadata={"allow": allow(methods)})
+        if exchange.method == "HEAD":  # the server leaves the body out
             scope = {**scope, "method": "GET"}
         await self._inner(scope, receive, send)
 
-    async def _run(self, name: str, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _run(self, found: Found, scope: Scope, receive: Receive, send: Send) -> None:
+        action, shape, values = found
+        exchange = exchange_of(scope)
         body = await read_body(receive)
-        if body and exchange.media_type != _JSON:
-            raise UnsupportedMediaTypeError
+        query: bytes = scope["query_string"]
+        if body or query or shape.is_object:
+            try:
+                _check_body(shape, exchange, body)
+                body = action_input(shape, values, query, body)
+            except StylobateError:
+                if exchange.principal.is_anonymous and not action.is_public:
+                    raise UnauthenticatedError from None  # who may not ask at all is not told how
+                raise
+        if action.timeout_s is not None:
+            current = call()
+            current.deadline = max(current.deadline, self._loop.time() + action.timeout_s)
+        request = ExecuteActionRequest(action=action.name, input=body, content_type=_JSON)
         try:
-            response = await self._execute(ExecuteActionRequest(action=name, input=body, content_type="application/json"))
+            response = await self._execute(request, timeout=action.timeout_s)
         except StylobateError as error:
             if error.reason == RateLimitedError.reason:
                 exchange.rate_limit = _refused_headers(exchange.rate_limit, error.metadata)
@@ -62,12 +88,12 @@ def allow(methods: Collection[str]) -> str:
     return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
 
 
-def _action_of(routes: Mapping[str, str], method: str) -> str:
-    """Return the action of a declared route. Raises MethodNotAllowedError."""
-    name = routes.get("GET" if method == "HEAD" else method)
-    if name is None:
-        raise MethodNotAllowedError(metadata={"allow": allow(routes)})
-    return name
+def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
+    """Raise what a body is answered with that is not taken, or of another type."""
+    if body and not shape.has_body:
+        raise BodyNotAllowedError
+    if body and exchange.media_type != _JSON:
+        raise UnsupportedMediaTypeError
 
 
 def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:

@@ -28,6 +28,14 @@ class UnsupportedMediaTypeError(InvalidInputError):
     cure = "Send `Content-Type: application/json`."
 
 
+class BodyNotAllowedError(InvalidInputError):
+    """A body where the input stands in the path and the query."""
+
+    reason = "BODY_NOT_ALLOWED"
+    default_detail = "This request takes its input from the path and the query, not from a body."
+    cure = "Send the fields as parameters: `?name=value`, a list by repeating the name. `POST /v1/actions/<name>` takes a body."
+
+
 class PayloadTooLargeError(InvalidInputError):
     """A body over the limit."""
 

@@ -34,14 +34,15 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     except ValueError as error:
         raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
 
+    loop = asyncio.get_running_loop()
     inner: Application = build_application(channels, catalogue, version=app.version, with_home=settings.is_development)
-    inner = ActionDispatcher(inner, channels["actions"], catalogue)
+    inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
     inner = Edge(inner, app.verifier, limits, addresses)
     inner = BodyLimit(inner, settings.max_body_bytes)
     inner = Refusals(inner)
     if settings.is_development or settings.cors_origins:
         inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
-    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=asyncio.get_running_loop()))
+    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=loop))
 
 
 SPEC = ServiceSpec(name="gateway", settings=GatewaySettings, build=build)

@@ -6,6 +6,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from stylobate.api.actions.v1.action_service_pb2 import Action
+from stylobate.declarations.parameters import Parameter, RouteInput
 
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.schemas.common import Problem, problems
@@ -71,9 +72,10 @@ class OpenApi:
         for action in self._catalogue.actions:
             operation = _operation(action, schemas)
             document["paths"].setdefault(f"/v1/actions/{action.name}", {})["post"] = operation
-            if action.route:
-                method, _, path = action.route.partition(" ")
-                document["paths"].setdefault(path, {})[method.lower()] = operation | {"operationId": f"{action.name}.route"}
+            called = self._catalogue.called[action.name]
+            if (route := called.route) is not None:
+                at_route = _at_route(operation, action, called.input)
+                document["paths"].setdefault(route.path, {})[route.method.lower()] = at_route
         return document
 
 
@@ -99,6 +101,24 @@ def _operation(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
     if action.access == "public":
         operation["security"] = []
     return operation
+
+
+def _at_route(operation: dict[str, Any], action: Action, shape: RouteInput) -> dict[str, Any]:
+    """Return the operation as its route takes it."""
+    described = operation | {"operationId": f"{action.name}.route"}
+    if not shape.is_object:
+        return described
+    parameters = [_parameter(parameter, "path") for parameter in shape.path]
+    parameters += [_parameter(parameter, "query") for parameter in shape.query.values()]
+    described["parameters"] = parameters
+    if not shape.has_body:
+        described.pop("requestBody", None)
+    return described
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    schema = _pointed(parameter.schema)
+    return {"name": parameter.name, "in": place, "required": parameter.is_required, "schema": schema}
 
 
 def _hoisted(schema: bytes, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -127,17 +127,21 @@ async def test_what_was_read_last_holds_while_actions_is_away() -> None:
             await asyncio.wait_for(actions.asked.wait(), 5)
         await asyncio.sleep(0.01)
 
+    def routes() -> dict[str, str]:
+        found = {path: catalogue.routes.find("POST", path, path.encode()) for path in ("/one", "/two")}
+        return {path: match.action.name for path, match in found.items() if match is not None}
+
     await look_again()
-    assert catalogue.routes == {"/one": {"POST": "a.one"}}
+    assert routes() == {"/one": "a.one"}
     assert (await catalogue.health()).status is Status.HEALTHY
     version = catalogue.version
     actions.routes = None
     await look_again()
-    assert catalogue.routes == {"/one": {"POST": "a.one"}}
+    assert routes() == {"/one": "a.one"}
     assert "UNAVAILABLE" in (await catalogue.health()).details
     actions.routes = ["POST /two"]
     await look_again()
-    assert catalogue.routes == {"/two": {"POST": "a.two"}}
+    assert routes() == {"/two": "a.two"}
     assert catalogue.version == version + 1
     reading.cancel()
     await server.stop(0)

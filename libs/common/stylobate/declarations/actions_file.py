@@ -6,8 +6,10 @@ from datetime import timedelta
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import AccessRule, ActionDeclaration, JsonSchema
+from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.report import ModuleReport
-from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit, parse_route
+from stylobate.declarations.route import Route
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit
 from stylobate.declarations.schemas import SchemaSet
 from stylobate.declarations.section import Section
 
@@ -44,16 +46,23 @@ def _action(name: str, line: int, node: Node, module: ModuleContext) -> ActionDe
     if prefix != module.name or not _ACTION.fullmatch(rest):
         file.error(line, f"{name!r} must be `{module.name}.<name>` in lower case letters, digits and _")
     action = Section(node, file, f"action {name}", _ACTION_KEYS, _ACTION_LATER)
+    route = action.parsed("route", Route.parse)
+    taken = _schema(action, "input", module.schemas)
+    if route is not None and taken is not None:
+        try:
+            RouteInput.of(route, taken)
+        except ValueError as error:
+            action.error("route", f"{route}: {error}")
     return ActionDeclaration(
         name=name,
         module=module.name,
         handler=_handler(action),
         access=_access(action, module.report),
         summary=action.text("summary"),
-        route=action.parsed("route", parse_route) or "",
+        route=str(route or ""),
         rate_limit=action.parsed("rate_limit", parse_rate_limit),
         timeout=action.parsed("timeout", parse_duration) or _DEFAULT_TIMEOUT,
-        input=_schema(action, "input", module.schemas),
+        input=taken,
         output=_schema(action, "output", module.schemas),
         file=file.file,
         line=line,

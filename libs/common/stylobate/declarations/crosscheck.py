@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.route import Route
 from stylobate.declarations.section import did_you_mean
 
 
@@ -24,6 +25,7 @@ class Draft:
 def check_names(drafts: list[Draft]) -> None:
     """Report names that two modules introduce (at the later one) and names that none introduces."""
     _check_duplicates(drafts)
+    _check_routes(drafts)
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
     namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
     for draft in drafts:
@@ -56,8 +58,6 @@ def _introduced(draft: Draft) -> Iterator[tuple[str, str, str, int]]:
     yield "module", declaration.name, str(declaration.folder / "module.yaml"), 0
     for action in declaration.actions:
         yield "action", action.name, action.file, action.line
-        if action.route:
-            yield "route", action.route, action.file, action.line
     for namespace in declaration.namespaces:
         yield "namespace", namespace.name, namespace.file, namespace.line
     for channel in declaration.channels:
@@ -72,6 +72,22 @@ def _check_duplicates(drafts: list[Draft]) -> None:
             earlier = first.setdefault((kind, name), place)
             if earlier != place:
                 draft.report.findings.append(Finding(file, line, f"the {kind} `{name}` is declared in {earlier} already"))
+
+
+def _check_routes(drafts: list[Draft]) -> None:
+    """Report the later of two routes that one request could mean."""
+    earlier: list[tuple[Route, str]] = []
+    for draft in drafts:
+        for action in draft.declaration.actions:
+            if not action.route:
+                continue
+            route = Route.parse(action.route)
+            for other, place in earlier:
+                if conflict := route.conflict(other):
+                    message = f"the route `{route}` of {action.name} {conflict} `{other}`, declared in {place}"
+                    draft.report.findings.append(Finding(action.file, action.line, message))
+                    break
+            earlier.append((route, f"{action.file}:{action.line}"))
 
 
 def _is_declared(permission: str, declared: Collection[str]) -> bool:

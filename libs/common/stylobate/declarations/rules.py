@@ -1,4 +1,4 @@
-"""The small languages inside declarations: access rules, rate limits, durations, routes.
+"""The small languages inside declarations: access rules, rate limits, durations.
 
 Every parser raises ValueError with a sentence for the author of the declaration.
 """
@@ -22,7 +22,6 @@ _LIMIT_MAXIMUM = 2**31 - 1
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
 _RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)")
-_ROUTE = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
 
 _PERIODS = {
     "second": timedelta(seconds=1),
@@ -31,11 +30,6 @@ _PERIODS = {
     "day": timedelta(days=1),
 }
 _UNITS = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_RESERVED = (
-    "/v1", "/oauth2", "/.well-known", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/connection",
-    "/emulation", "/problems",
-)  # fmt: skip
 
 
 def is_permission(text: str) -> bool:
@@ -92,21 +86,3 @@ def parse_duration(text: str) -> timedelta:
     if duration <= timedelta(0):
         raise ValueError(f"{text!r}: a duration must be more than nothing")
     return duration
-
-
-def parse_route(text: str) -> str:
-    """Return the route ``POST /orders`` as declared. Raises ValueError."""
-    match = _ROUTE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no route; write `POST /orders`")
-    path = match["path"]
-    if match["method"] not in _METHODS:
-        raise ValueError(f"{match['method']!r} is not one of {', '.join(_METHODS)}")
-    if "{" in path or "<" in path or "*" in path:
-        raise ValueError(f"{path!r}: a route with parameters is not supported yet; take them from the input")
-    if "?" in path or "#" in path or "//" in path or path.endswith("/"):
-        raise ValueError(f"{path!r} must be a plain path such as `/orders`, without a slash at its end, a query or a fragment")
-    for prefix in _RESERVED:
-        if path == prefix or path.startswith(f"{prefix}/"):
-            raise ValueError(f"{path!r}: {prefix} belongs to the platform")
-    return text

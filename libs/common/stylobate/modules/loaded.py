@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration
+from stylobate.declarations.parameters import RouteInput
+from stylobate.declarations.route import BODILESS, Route
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.errors import ModuleLoadError
@@ -60,6 +62,18 @@ def _examine_handler(action: ActionDeclaration, owner: type[BaseModule], file: s
     if action.input is not None and not signature.takes_input:
         problem = f"{action.name} declares an input that its handler does not take"
         result.findings.append(Finding(file, line_of(owner, action.handler), problem))
+    elif action.route and action.input is None:
+        try:
+            _check_route(Route.parse(action.route), signature)
+        except ValueError as error:
+            result.findings.append(Finding(action.file, action.line, f"{action.name}: {action.route}: {error}"))
+
+
+def _check_route(route: Route, signature: HandlerSignature) -> None:
+    """Raise ValueError where a request for the route cannot say what the handler's annotation asks for."""
+    RouteInput.of(route, signature.input.schema)
+    if signature.takes_input and signature.input.schema is None and route.method in BODILESS:
+        raise ValueError(f"the input of a {route.method} stands in the URL: it needs a schema, or an annotation that gives one")
 
 
 def _examine_hooks(declaration: ModuleDeclaration, owner: type[BaseModule], file: str, result: Examination) -> None:

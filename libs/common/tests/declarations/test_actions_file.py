@@ -62,7 +62,7 @@ def test_an_action_is_read_with_everything_it_says(modules):
         ("route: GET /healthz", "/healthz belongs to the platform"),
         ("route: GET /connection/websocket", "/connection belongs to the platform"),
         ("route: POST /emulation", "/emulation belongs to the platform"),
-        ("route: POST /orders/{id}", "a route with parameters is not supported yet"),
+        ("route: POST /orders/{id", "is neither a name nor a parameter"),
         ("route: POST /", "must be a plain path"),
         ("route: FETCH /orders", "'FETCH' is not one of GET"),
         ("route: /orders", "is no route; write `POST /orders`"),

@@ -166,3 +166,46 @@ def test_a_bad_setting_stops_the_module_and_is_named(write_module: WriteModule, 
     with pytest.raises(ModuleLoadError) as refused:
         load(modules, {f"STYLOBATE_MODULE_GREETER_{name}": value for name, value in environ.items()})
     assert finding in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("route", "annotation", "problem"),
+    [
+        ("GET /x", "dict[str, object]", "it needs a schema"),
+        ("GET /x", "list[str]", "it must be an object with `properties`"),
+        ("GET /x", "Nested", "`inner` is an object, which a URL cannot hold"),
+        ("POST /x/{who}", "Nested", "`{who}` is no field of the input"),
+        ("GET /x/{name}", "Flat", ""),
+        ("POST /x/{name}", "Flat", ""),
+    ],
+)
+def test_what_an_annotation_asks_for_must_fit_into_the_url(
+    write_module: WriteModule, route: str, annotation: str, problem: str
+) -> None:
+    """Where the schema comes from the handler it is held against the route as a declared one is."""
+    code = f"""
+    from dataclasses import dataclass
+    from stylobate.modules import ActionContext, BaseModule
+
+    @dataclass
+    class Flat:
+        name: str
+
+    @dataclass
+    class Nested:
+        inner: Flat
+
+    class Greeter(BaseModule):
+        async def greet(self, ctx: ActionContext, value: {annotation}) -> str:
+            return ""
+"""
+    modules = write_module(
+        "greeter", code, actions=f"actions:\n  greeter.greet: {{ handler: greet, access: public, route: '{route}' }}\n"
+    )
+    found = messages(modules)
+    if problem:
+        (finding,) = found
+        assert finding.startswith("greeter/actions.yaml:")
+        assert problem in finding
+    else:
+        assert found == []
