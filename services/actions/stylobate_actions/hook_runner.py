@@ -11,7 +11,7 @@ from stylobate.modules.context import HookContext, Platform
 from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
 from stylobate.modules.payload import encode
 from stylobate.outbox.event import Event
-from stylobate.rpc.call import Call
+from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
 from stylobate.telemetry import histogram
 
 from stylobate_actions.errors import (
@@ -94,7 +94,7 @@ class HookRunner:
             principal=known if event.actor else ANONYMOUS.with_via(self._service),  # nobody's event lends no rights
             deadline=deadline,
             # whoever asks for a before-hook has counted it already; a hook on an event is one deeper than the event
-            hook_depth=max(caller.hook_depth, event.depth + 1),
+            hook_depth=min(max(caller.hook_depth, event.depth + 1), MAX_HOOK_DEPTH),
             act_for=act_for,
             own_name=own_name,
         )

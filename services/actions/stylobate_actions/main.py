@@ -52,7 +52,13 @@ class _Adapters:
 async def build(app: AppManager, settings: ActionsSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
-    hooks = HooksManager(app.redis, database=database, leases=LeaseManager(database, app.node), channel=app.channel)
+    hooks = HooksManager(
+        app.redis,
+        database=database,
+        leases=LeaseManager(database, app.node),
+        channel=app.channel,
+        outage_limit=settings.hook_outage_limit,
+    )
     adapters = _Adapters(
         limits=ServiceLimits(await app.enter(LimitsClient(app.channel("ratelimit")))),
         audit=ActionTrail(await app.enter(AuditTrail.open(database, app.name), name="audit")),

@@ -14,6 +14,8 @@ class ActionsSettings(Settings):
 
     hook_timeout: timedelta = Field(default=timedelta(seconds=30), gt=timedelta(0))
     """How long a hook may work on one event."""
+    hook_outage_limit: timedelta = Field(default=timedelta(hours=24), gt=timedelta(0))
+    """How long an event is tried whose hook needs what is unavailable; then it is a dead letter."""
     before_hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
     """How long a before-hook may hold up the change that it looks at; the caller's deadline bounds it too."""
     module_start_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))

@@ -12,7 +12,7 @@ from stylobate.declarations.model import BeforeHook
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
-from stylobate.rpc.call import HOOK_DEPTH, call
+from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH, call
 
 from stylobate_state.errors import StateHookUnavailableError
 from stylobate_state.model import StateKey
@@ -48,7 +48,7 @@ class RemoteBeforeHooks:
 
     async def ask(self, hook: BeforeHook, event: Event) -> bytes:
         """Call ``ModuleService.CallHook``; see BeforeHooks."""
-        depth = ((HOOK_DEPTH, str(call().hook_depth + 1)),)
+        depth = ((HOOK_DEPTH, str(min(call().hook_depth + 1, MAX_HOOK_DEPTH))),)
         request = CallHookRequest(module=hook.module, hook=hook.method, event=event.json())
         try:
             response = await self._stub.CallHook(request, timeout=self._timeout_s, metadata=depth)

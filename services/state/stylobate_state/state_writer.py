@@ -10,7 +10,7 @@ from datetime import datetime
 from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
-from stylobate.rpc.call import call
+from stylobate.rpc.call import event_depth
 
 from stylobate_state.errors import StateContendedError, StateNotFoundError, StateVersionConflictError, for_each
 from stylobate_state.hooks import BeforeHooks, proposal
@@ -124,7 +124,7 @@ class StateWriter:
             event_id=self._surroundings.new_id(),
             event=draft.event,
             from_status=draft.from_status,
-            depth=call().hook_depth,
+            depth=event_depth(),
         )
         outcome = await self._writes.submit(write)
         return None if isinstance(outcome, Refused) else _as_written(write, outcome)

@@ -1,7 +1,7 @@
 """The durable hooks of a service: registered with each log, then run under a lease per log."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import grpc.aio
@@ -12,10 +12,11 @@ from stylobate.batching import Batcher
 from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
+from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.hook import Hook
-from stylobate.hooks.lane import OvertakenError
+from stylobate.hooks.position_store import Move, PositionStore
 from stylobate.hooks.reader import Reader
-from stylobate.hooks.store import HookStore, Move
+from stylobate.hooks.runs import OvertakenError, Patience
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox import Position
@@ -40,16 +41,17 @@ class DurableHooks:
         database: DatabaseManager,
         leases: LeaseManager,
         channel: Callable[[str], grpc.aio.Channel],
-        retries: Callable[[], Iterator[float]],
+        patience: Patience,
     ) -> None:
         self._by_source: dict[str, list[Hook]] = {}
         for hook in hooks:
             for source in hook.sources:
                 self._by_source.setdefault(source, []).append(hook)
-        self._store = HookStore(database)
+        self._store = PositionStore(database)
+        self._asides = AsideStore(database)
         self._leases = leases
         self._channel = channel
-        self._retries = retries
+        self._patience = patience
         self._readers: dict[str, list[Reader]] = {}
         self._unregistered = set(self._by_source)
         self._ready = asyncio.Event()
@@ -57,6 +59,7 @@ class DurableHooks:
             "hook_lag_seconds", "Age of the oldest event that a durable hook has not dealt with.", ("hook", "source")
         )
         self._pending = gauge("hook_pending", "Events received and not dealt with.", ("hook", "source"))
+        self._aside = gauge("hook_aside", "Events whose subject stands aside, being tried again.", ("hook", "source"))
 
     async def run(self) -> None:
         """Register the hooks with their logs and run them, for ever."""
@@ -76,6 +79,7 @@ class DurableHooks:
         metrics = {
             "lag_seconds": round(lag, 3),
             "pending": float(sum(reader.pending for reader in readers)),
+            "aside": float(sum(reader.aside for reader in readers)),
             "leading": float(len(self._readers)),
         }
         if self._unregistered:
@@ -122,8 +126,9 @@ class DurableHooks:
                 progress=progress[hook.name],
                 channel=self._channel(source),
                 store=self._store,
+                asides=self._asides,
                 mover=moves,
-                retries=self._retries,
+                patience=self._patience,
             )
             for hook in hooks
             if hook.name in progress
@@ -152,3 +157,4 @@ class DurableHooks:
             name = reader.hook.name
             self._lag.labels(name, source).set_function(value(name, lambda reader: reader.lag_s))
             self._pending.labels(name, source).set_function(value(name, lambda reader: float(reader.pending)))
+            self._aside.labels(name, source).set_function(value(name, lambda reader: float(reader.aside)))

@@ -1,51 +1,53 @@
-"""One hook on one partition: its events one at a time, in order, each until it is dealt with."""
+"""One hook on one partition: its events in order, each until it is dealt with or its subject stands aside."""
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-import grpc
-
-from stylobate.errors import StylobateError, UnavailableError
-from stylobate.hooks.hook import MAX_ATTEMPTS, Hook
-from stylobate.hooks.store import HookStore, Move, Place, Progress
-from stylobate.logs import get_logger
+from stylobate.hooks.aside import Aside, Run
+from stylobate.hooks.aside_store import AsideStore
+from stylobate.hooks.position_store import Move, Place, Progress
+from stylobate.hooks.runs import Runs, text_of
+from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.outbox import LoggedEvent
-from stylobate.resilience import backoff
-from stylobate.rpc import HookRecursionError
-from stylobate.rpc.call import MAX_HOOK_DEPTH
-from stylobate.telemetry import counter
 
 _CAPACITY = 64
-_log = get_logger("app")
-
-
-class OvertakenError(Exception):
-    """Another process holds the lease by now; this one must stop."""
+SUBJECTS_ASIDE = 32
+"""How many subjects of a partition may stand aside; the next one that fails holds its partition up."""
+EVENTS_ASIDE = 1024
+"""How many events of a partition may stand aside."""
 
 
 class Mover(Protocol):
-    """Moves positions on; many at once share a statement (a Batcher over :meth:`HookStore.move`)."""
+    """Moves positions on; many at once share a statement (a Batcher over :meth:`PositionStore.move`)."""
 
     def submit(self, item: Move) -> Awaitable[bool]:
         """Move one on; False when a newer lease has taken over."""
 
 
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
 class Lane:
-    """Runs a hook's events of one partition: first the run, then the move of the position (at least once)."""
+    """Runs a hook's events of one partition: first the run, then the move of the position (at least once).
+
+    The position is behind every event that was dealt with or stands aside. A subject whose run fails, or is long, stands
+    aside, and later events of that subject behind it; so its order holds, and the other subjects go on.
+    """
 
     def __init__(
         self,
-        hook: Hook,
         place: Place,
         progress: Progress,
         *,
-        store: HookStore,
+        runs: Runs,
+        store: AsideStore,
         mover: Mover,
-        retries: Callable[[], Iterator[float]],
+        bury: Callable[[Place, LoggedEvent, int, str], Awaitable[bool]],
+        spawn: Spawn,
     ) -> None:
         self.place = place
         self.number = progress.number
@@ -53,15 +55,14 @@ class Lane:
         self.is_running = False
         self.is_blocked = False
         """Whether an event was turned away for want of room."""
-        self._hook = hook
-        self._attempts = progress.attempts
-        self._is_waiting = False
+        self._runs = runs
         self._store = store
         self._mover = mover
-        self._retries = retries
+        self._bury_in = bury
+        self._spawn = spawn
         self._events: deque[LoggedEvent] = deque()
-        runs = counter("hook_runs", "Runs of durable hooks, by how they ended.", ("hook", "outcome"))
-        self._counts = {outcome: runs.labels(hook.name, outcome) for outcome in ("done", "failed", "unavailable", "dead")}
+        self._asides: dict[tuple[str, str], Aside] = {}
+        self._room_aside = asyncio.Event()
 
     def offer(self, logged: LoggedEvent) -> bool:
         """Take the next event; False when there is no room."""
@@ -73,13 +74,24 @@ class Lane:
 
     @property
     def pending(self) -> int:
-        """How many events wait or are under way."""
+        """How many events wait in memory or are under way; those that stand aside not counted."""
         return len(self._events)
+
+    @property
+    def aside(self) -> int:
+        """How many events stand aside."""
+        return sum(aside.count for aside in self._asides.values())
 
     @property
     def age_s(self) -> float:
         """The age of the oldest event not dealt with; 0 when there is none."""
-        return (datetime.now(UTC) - self._events[0].event.time).total_seconds() if self._events else 0.0
+        waiting = (datetime.now(UTC) - self._events[0].event.time).total_seconds() if self._events else 0.0
+        return max(waiting, *(aside.age_s for aside in self._asides.values()), 0.0)
+
+    def resume(self, subjects: Mapping[tuple[str, str], int]) -> None:
+        """Go on with the subjects that stand aside already, and how many events each has."""
+        for key, count in subjects.items():
+            self._begin(key, count, None)
 
     async def run(self, on_room: Callable[[], None]) -> None:
         """Deal with what was taken, until nothing is left.
@@ -100,76 +112,69 @@ class Lane:
             self.number = max(self.number, number)
 
     async def _deal_with(self, logged: LoggedEvent) -> None:
-        if logged.event.depth + 1 >= MAX_HOOK_DEPTH:
-            await self._bury(logged, HookRecursionError())
+        event = logged.event
+        key = (event.tenant, event.subject)
+        if key in self._asides:
+            await self._put_aside(key, logged, None)
             return
-        outages, failures = backoff(initial=0.05, maximum=1.0), self._retries()
-        while (error := await self._attempt(logged)) is not None:
-            if isinstance(error, StylobateError) and error.code is grpc.StatusCode.UNAVAILABLE:
-                self._wait_for(logged, error)
-                await asyncio.sleep(next(outages))
-                continue
-            self._attempts += 1
-            self._counts["failed"].inc()
-            self._tell(logged, error)
-            if self._attempts >= MAX_ATTEMPTS:
-                await self._bury(logged, error)
-                return
-            await self._surely(partial(self._store.failed, self.place, self._attempts))
-            await asyncio.sleep(next(failures))
-        self._counts["done"].inc()
-        self._is_waiting = False
-        await self._surely(partial(self._mover.submit, Move(self.place, logged.number)))
-        self.number, self._attempts = logged.number, 0
-
-    async def _attempt(self, logged: LoggedEvent) -> BaseException | None:
-        """Run the hook once and return what it raised."""
+        run: Run = asyncio.create_task(self._runs.once(event))
         try:
-            async with asyncio.timeout(self._hook.timeout.total_seconds()):
-                await self._hook.callback(logged.event)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return error  # the hook cancelled itself: one more way to fail
-        except Exception as error:  # noqa: BLE001  whatever a hook raises is its failure, not ours
-            return error
-        return None
+            await asyncio.wait((run,), timeout=self._runs.patience.aside_after.total_seconds())
+            while not run.done() or run.result() is not None:
+                if run.done() and (error := run.result()) is not None and verdict_on(error) is Verdict.NEVER:
+                    await self._bury(logged, error)
+                    return
+                if self._has_room_aside():
+                    await self._put_aside(key, logged, run)
+                    return
+                await self._until_room_aside(run)
+        except BaseException:
+            run.cancel()
+            raise
+        self._runs.done()
+        await self._runs.surely(partial(self._mover.submit, Move(self.place, logged.number)))
+        self.number = logged.number
 
     async def _bury(self, logged: LoggedEvent, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}".replace("\0", "\ufffd")
-        attempts = self._attempts
-        await self._surely(partial(self._store.bury, self.place, logged, attempts, text))
-        self._counts["dead"].inc()
-        self.number, self._attempts = logged.number, 0
-        event = logged.event
-        _log.error("hook_dead_letter", hook=self._hook.name, event_id=event.id, type=event.type, error=text, attempts=attempts)
+        await self._runs.surely(partial(self._bury_in, self.place, logged, 1, text_of(error)))
+        self._runs.dead(logged, error, 1)
+        self.number = logged.number
 
-    async def _surely(self, change: Callable[[], Awaitable[bool]]) -> None:
-        """Make the change however long our own database takes to come back. Raises OvertakenError."""
-        for pause in backoff(maximum=1.0):
-            try:
-                if not await change():
-                    raise OvertakenError(self.place)
-                return
-            except UnavailableError as error:
-                _log.warning("hook_position_waits", hook=self._hook.name, error=str(error))
-            await asyncio.sleep(pause)
+    async def _put_aside(self, key: tuple[str, str], logged: LoggedEvent, run: Run | None) -> None:
+        """Let an event stand aside: begun by its subject's first, joined by those that follow it."""
+        while run is None and self.aside >= EVENTS_ASIDE and key in self._asides:
+            await self._until_room_aside(None)
+        aside = self._asides.get(key)
+        if aside is not None:
+            aside.count += 1  # from here on it does not end
+        await self._runs.surely(partial(self._store.put, self.place, logged))
+        self.number = logged.number
+        if aside is not None:
+            aside.written.set()
+        else:
+            self._begin(key, 1, run)
 
-    def _wait_for(self, logged: LoggedEvent, error: StylobateError) -> None:
-        self._counts["unavailable"].inc()
-        if not self._is_waiting:
-            _log.warning("hook_waits", hook=self._hook.name, event_id=logged.event.id, error=f"{error.reason}: {error}")
-        self._is_waiting = True
+    def _begin(self, key: tuple[str, str], count: int, run: Run | None) -> None:
+        aside = self._asides[key] = Aside(self.place, *key, count, self._runs, self._store)
+        self._spawn(self._stand_aside(key, aside, run))
 
-    def _tell(self, logged: LoggedEvent, error: BaseException) -> None:
-        known = isinstance(error, (StylobateError, TimeoutError))
-        _log.warning(
-            "hook_failed",
-            hook=self._hook.name,
-            event_id=logged.event.id,
-            type=logged.event.type,
-            attempt=self._attempts,
-            error=f"{type(error).__name__}: {error}",
-            exc_info=None if known or self._attempts > 1 else error,
-        )
+    async def _stand_aside(self, key: tuple[str, str], aside: Aside, run: Run | None) -> None:
+        try:
+            await aside.run(run, self._room_aside.set)
+        finally:
+            del self._asides[key]
+            self._room_aside.set()
+
+    def _has_room_aside(self) -> bool:
+        return len(self._asides) < SUBJECTS_ASIDE and self.aside < EVENTS_ASIDE
+
+    async def _until_room_aside(self, run: Run | None) -> None:
+        """Return when an event that stood aside was dealt with, or the run has ended."""
+        self._room_aside.clear()
+        room = asyncio.create_task(self._room_aside.wait())
+        try:
+            await asyncio.wait(
+                (room, run) if run is not None and not run.done() else (room,), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            room.cancel()

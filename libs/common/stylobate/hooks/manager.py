@@ -11,6 +11,7 @@ from stylobate.health import Health, Status
 from stylobate.hooks.durable import DurableHooks
 from stylobate.hooks.hook import Callback, Delivery, Hook, sources_of
 from stylobate.hooks.live import LiveHooks
+from stylobate.hooks.runs import OUTAGE_LIMIT, Patience
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventPattern
 from stylobate.redis import RedisManager
@@ -35,18 +36,22 @@ class HooksManager:
         leases: LeaseManager | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
         retries: Callable[[], Iterator[float]] = backoff,
+        outage_limit: timedelta = OUTAGE_LIMIT,
+        aside_after: timedelta = timedelta(seconds=1),
     ) -> None:
         """Keep the parts. The database, leases and channels are needed by ``one`` hooks only.
 
         :param database: has the migration set ``hooks``.
         :param channel: gives the channel to a service, such as ``app.channel``.
         :param retries: gives the pauses, in seconds, between the attempts of one event.
+        :param outage_limit: how long an event is tried whose hook needs what is unavailable.
+        :param aside_after: a run that takes longer lets the other subjects of its partition go on.
         """
         self._redis = redis
         self._database = database
         self._leases = leases
         self._channel = channel
-        self._retries = retries
+        self._patience = Patience(retries, outage_limit, aside_after)
         self._hooks: dict[str, Hook] = {}
         self._durable: DurableHooks | None = None
         self._live: LiveHooks | None = None
@@ -66,8 +71,9 @@ class HooksManager:
         """Register a hook; before :meth:`run`.
 
         :param pattern: of event types: ``state.*.transitioned``.
-        :param callback: gets the event. May get it again: let it act by ``event.id``. UnavailableError, and any error with
-            the code UNAVAILABLE, makes the partition wait; anything else is tried 8 times, then the event is a dead letter.
+        :param callback: gets the event. May get it again: let it act by ``event.id``. When it fails, the subject stands
+            aside and the others go on. Whether the event is tried again says :mod:`stylobate.hooks.verdict`: for as long as
+            ``outage_limit`` while what it needs is unavailable, 8 times, or not at all; then it is a dead letter.
         :param name: of the hook in this service; a ``one`` hook goes on under it where it stopped. A new one begins at
             the end of the log.
         :param priority: among ``each`` hooks the lower number hears an event first; ``one`` hooks go their own pace each.
@@ -91,7 +97,7 @@ class HooksManager:
         durable = [hook for hook in self._hooks.values() if hook.delivery == "one"]
         live = [hook for hook in self._hooks.values() if hook.delivery == "each"]
         if durable and self._database is not None and self._leases is not None and self._channel is not None:
-            self._durable = DurableHooks(durable, self._database, self._leases, self._channel, self._retries)
+            self._durable = DurableHooks(durable, self._database, self._leases, self._channel, self._patience)
         if live:
             self._live = LiveHooks(self._redis, live)
         self._begun.set()

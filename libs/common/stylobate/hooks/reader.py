@@ -1,7 +1,7 @@
 """One durable hook on one log: the stream of its events, dealt out to a lane per partition."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from time import monotonic
 
@@ -11,9 +11,11 @@ import grpc.aio
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
+from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.hook import Hook
-from stylobate.hooks.lane import Lane, Mover, OvertakenError
-from stylobate.hooks.store import HookStore, Place, Progress
+from stylobate.hooks.lane import Lane, Mover
+from stylobate.hooks.position_store import Place, PositionStore, Progress
+from stylobate.hooks.runs import OvertakenError, Patience, Runs
 from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
 from stylobate.resilience import backoff
@@ -29,7 +31,7 @@ class Reader:
     """Reads the log from where the hook stands, for as long as the lease is held.
 
     A partition whose lane is full is left out of the stream until there is room: it is read again from its own position,
-    so that a hook that is stuck on one subject holds up that partition and no other.
+    so that a hook that is stuck on more subjects than may stand aside holds up that partition and no other.
     """
 
     def __init__(
@@ -40,28 +42,44 @@ class Reader:
         token: int,
         progress: Mapping[int, Progress],
         channel: grpc.aio.Channel,
-        store: HookStore,
+        store: PositionStore,
+        asides: AsideStore,
         mover: Mover,
-        retries: Callable[[], Iterator[float]],
+        patience: Patience,
     ) -> None:
         self.hook = hook
         self._source = source
         self._events = EventServiceStub(channel)
         self._store = store
+        self._asides = asides
+        runs = Runs(hook, patience)
+        self._group = asyncio.TaskGroup()
         self._lanes = {
-            partition: Lane(hook, Place(hook.name, source, partition, token), found, store=store, mover=mover, retries=retries)
+            partition: Lane(
+                Place(hook.name, source, partition, token, found.epoch),
+                found,
+                runs=runs,
+                store=asides,
+                mover=mover,
+                bury=store.bury,
+                spawn=self._group.create_task,
+            )
             for partition, found in sorted(progress.items())
         }
         self._passed = {partition: found.number for partition, found in progress.items()}  # received, or none of ours
         self._room = asyncio.Event()
-        self._group = asyncio.TaskGroup()
         self._lost_at: float | None = monotonic()
         self._has_told = False
 
     @property
     def pending(self) -> int:
-        """How many events were received and not dealt with."""
+        """How many events were received and not dealt with; those that stand aside not counted."""
         return sum(lane.pending for lane in self._lanes.values())
+
+    @property
+    def aside(self) -> int:
+        """How many events stand aside."""
+        return sum(lane.aside for lane in self._lanes.values())
 
     @property
     def lag_s(self) -> float:
@@ -71,7 +89,10 @@ class Reader:
 
     async def run(self) -> None:
         """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
+        subjects = await self._asides.subjects(self.hook.name, self._source)
         async with self._group:
+            for partition, lane in self._lanes.items():
+                lane.resume(subjects.get(partition, {}))
             self._group.create_task(self._skip_on())
             pauses = backoff(initial=0.05, maximum=1.0)
             while True:

@@ -11,7 +11,7 @@ import orjson
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
 from stylobate.outbox.errors import EventInvalidError
-from stylobate.rpc.call import call
+from stylobate.rpc.call import event_depth
 
 PARTITIONS = 16
 """How many partitions every log has. Fixed: positions and stored events depend on it."""
@@ -77,8 +77,9 @@ class Event:
         :param data: anything that JSON can hold.
         :param source: may stay empty: the outbox fills in its own.
         :raises TypeError: data that JSON cannot hold.
+        :raises HookRecursionError: under hooks that set off each other; see :func:`stylobate.rpc.call.event_depth`.
         """
-        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, call().hook_depth)
+        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, event_depth())
 
     @classmethod
     def parse(cls, text: bytes) -> Self:

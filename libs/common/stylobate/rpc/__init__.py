@@ -1,10 +1,10 @@
 """gRPC between services, in one process or across the network, through one pipeline."""
 
 from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import Call, call, current_call
+from stylobate.rpc.call import Call, HookRecursionError, call, current_call
 from stylobate.rpc.caller import CallerChannel
 from stylobate.rpc.channel import open_channel
-from stylobate.rpc.interceptors import HookRecursionError, standard_interceptors
+from stylobate.rpc.interceptors import standard_interceptors
 from stylobate.rpc.local import LocalChannel, LocalServer
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Interceptor, Method
 from stylobate.rpc.outgoing import Outgoing

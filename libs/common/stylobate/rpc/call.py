@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import grpc
+
+from stylobate.errors import StylobateError
 from stylobate.identity.principal import ANONYMOUS, Principal
 
 AUTHORIZATION = "authorization"
@@ -21,7 +24,16 @@ DOORS = frozenset({"gateway", "realtime"})
 """The services that clients come to. They alone know a client's address; nobody else's word on one is believed."""
 
 MAX_HOOK_DEPTH = 3
-"""What is refused: a hook set off by a hook that was set off by a hook."""
+"""How deep a hook may lie: set off by a hook that was set off by a hook. There it may look and tell, not change."""
+
+
+class HookRecursionError(StylobateError):
+    """Hooks that set off hooks, deeper than allowed."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "HOOK_RECURSION"
+    default_detail = f"Hooks set off each other {MAX_HOOK_DEPTH} deep: that is taken for a circle, and no further change is made."
+    cure = "Look for two hooks that change what the other one listens to."
 
 
 @dataclass(slots=True)
@@ -60,3 +72,15 @@ current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=Non
 def call() -> Call:
     """Return the call being served, or an empty one outside of any (start-up, background work)."""
     return current_call.get() or Call()
+
+
+def event_depth() -> int:
+    """Return the depth of an event that this call causes. Raises HookRecursionError where it may cause none any more.
+
+    Whoever writes events asks this before the change: so a circle of hooks ends at the write, and hooks that only look or
+    tell others (pushes) are delivered at every depth.
+    """
+    depth = call().hook_depth
+    if depth >= MAX_HOOK_DEPTH:
+        raise HookRecursionError
+    return depth

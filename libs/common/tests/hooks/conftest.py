@@ -170,9 +170,10 @@ def manager(database: DatabaseManager, redis: RedisManager, source: Source) -> C
     """Give a maker of HooksManagers: each is another process of the service that reacts."""
     numbers = count(1)
 
-    def make(over: DatabaseManager = database, channel: grpc.aio.Channel = source.channel) -> HooksManager:
+    def make(over: DatabaseManager = database, channel: grpc.aio.Channel = source.channel, **options: Any) -> HooksManager:
         leases = LeaseManager(over, f"actions-{next(numbers)}", TTL)
-        return HooksManager(redis, database=over, leases=leases, channel=lambda _: channel, retries=lambda: repeat(0.001))
+        given = {"retries": lambda: repeat(0.001), **options}
+        return HooksManager(redis, database=over, leases=leases, channel=lambda _: channel, **given)
 
     return make
 

@@ -95,7 +95,8 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
     [
         ("0", NOBODY),
         ("2", NOBODY),
-        ("3", "HOOK_RECURSION"),
+        ("3", NOBODY),
+        ("4", "HOOK_RECURSION"),
         ("99999999", "HOOK_RECURSION"),
         ("-1", "HOOK_RECURSION"),
         ("x", "HOOK_RECURSION"),
@@ -103,7 +104,7 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
 )
 @pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
 async def test_hook_depth(access: RpcAccess, depth: str, expected: str):
-    """A hook under two others is refused; so is a depth that is no number."""
+    """A hook under two others is served, and may look; a deeper one is refused, as is a depth that is no number."""
     assert await _answer(access, ("stylobate-hook-depth", depth)) == expected
 
 

@@ -2,7 +2,7 @@
 
 from stylobate.rpc.interceptors.deadline import DeadlineInterceptor
 from stylobate.rpc.interceptors.errors import ErrorsInterceptor
-from stylobate.rpc.interceptors.identity import HookRecursionError, IdentityInterceptor, ServiceTokens, UserTokens
+from stylobate.rpc.interceptors.identity import IdentityInterceptor, ServiceTokens, UserTokens
 from stylobate.rpc.interceptors.metrics import MetricsInterceptor, RpcMetrics
 from stylobate.rpc.interceptors.trace import TraceInterceptor
 from stylobate.rpc.method import Interceptor
@@ -11,7 +11,6 @@ from stylobate.telemetry import collector
 __all__ = [
     "DeadlineInterceptor",
     "ErrorsInterceptor",
-    "HookRecursionError",
     "IdentityInterceptor",
     "MetricsInterceptor",
     "RpcMetrics",

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import grpc
-
 from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
 from stylobate.identity.client_address import address_of_peer, client_address, client_agent
 from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
@@ -21,6 +19,7 @@ from stylobate.rpc.call import (
     SERVICE_TOKEN,
     USER_AGENT,
     Call,
+    HookRecursionError,
     current_call,
 )
 from stylobate.rpc.method import Behaviour, Context, Method
@@ -44,15 +43,6 @@ class ServiceTokens(Protocol):
 
     def verify(self, token: str) -> str:
         """Return the name of the service that signed the token; raises TokenInvalidError."""
-
-
-class HookRecursionError(StylobateError):
-    """Hooks that set off hooks, deeper than allowed."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "HOOK_RECURSION"
-    default_detail = f"Hooks set off each other {MAX_HOOK_DEPTH} deep: that is taken for a circle."
-    cure = "Look for two hooks that change what the other one listens to."
 
 
 class IdentityInterceptor:
@@ -166,7 +156,7 @@ def _mapping(metadata: Any) -> Mapping[str, str | bytes]:
 def _check_depth(call: Call, depth: str | bytes | None) -> None:
     if depth is None:
         return
-    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) >= MAX_HOOK_DEPTH:
+    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) > MAX_HOOK_DEPTH:
         raise HookRecursionError
     call.hook_depth = int(depth)
 

@@ -1,4 +1,4 @@
-"""Positions and dead letters of durable hooks in PostgreSQL, fenced by lease token."""
+"""Positions and dead letters of durable hooks in PostgreSQL, fenced by lease token and epoch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from stylobate.outbox import PARTITIONS, LoggedEvent, Position
 _KNOWN = "select distinct hook from hook_position where source = $1 and hook = any ($2::text[])"
 
 _ADD = """
-insert into hook_position (hook, source, partition, number)
-select h.hook, $1, n.partition, n.number
+insert into hook_position (hook, source, partition, number, epoch)
+select h.hook, $1, n.partition, n.number, $5
 from unnest($2::text[]) as h (hook), unnest($3::smallint[], $4::bigint[]) as n (partition, number)
 on conflict do nothing
 """
@@ -24,18 +24,19 @@ with mine as materialized (
 )
 update hook_position p set token = $3 from mine
 where p.hook = mine.hook and p.source = mine.source and p.partition = mine.partition
-returning p.hook, p.partition, p.number, p.attempts
+returning p.hook, p.partition, p.number, p.epoch
 """
 
 # `greatest`: a move whose answer was lost may be sent again, after a later one too.
 _MOVE = """
 with asked as materialized (
-    select * from unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) with ordinality
-        as m (hook, source, partition, number, token, place)
+    select * from unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::text[]) with ordinality
+        as m (hook, source, partition, number, token, epoch, place)
 ), mine as materialized (
     select p.hook, p.source, p.partition, asked.number, asked.place
     from hook_position p join asked
         on p.hook = asked.hook and p.source = asked.source and p.partition = asked.partition and p.token = asked.token
+        and p.epoch = asked.epoch
     order by p.hook, p.source, p.partition for update of p
 )
 update hook_position p set number = greatest(p.number, mine.number), attempts = 0, updated_at = now() from mine
@@ -43,18 +44,13 @@ where p.hook = mine.hook and p.source = mine.source and p.partition = mine.parti
 returning mine.place
 """
 
-_FAILED = """
-update hook_position set attempts = $5, updated_at = now()
-where hook = $1 and source = $2 and partition = $3 and token = $4 returning partition
-"""
-
 _BURY = """
 with moved as (
-    update hook_position set number = greatest(number, $10), attempts = 0, updated_at = now()
-    where hook = $1 and source = $2 and partition = $3 and token = $4 returning partition
+    update hook_position set number = greatest(number, $11), attempts = 0, updated_at = now()
+    where hook = $1 and source = $2 and partition = $3 and token = $4 and epoch = $5 returning partition
 ), buried as (
-    insert into hook_dead_letter (hook, source, partition, number, tenant, event, attempts, error)
-    select $1, $2, $3, $5, $6, $7::jsonb, $8, $9 from moved
+    insert into hook_dead_letter (hook, source, partition, epoch, number, tenant, event, attempts, error)
+    select $1, $2, $3, $5, $6, $7, $8::jsonb, $9, $10 from moved
     on conflict do nothing
 )
 select partition from moved
@@ -69,6 +65,8 @@ class Place:
     source: str
     partition: int
     token: int
+    epoch: str = ""
+    """Of the log; a change for another epoch than the row's changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +74,19 @@ class Progress:
     """How far it has come there."""
 
     number: int
-    """Of the last event dealt with."""
-    attempts: int
-    """How often the one after it has failed."""
+    """Every event up to this one was dealt with or stands aside."""
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Everything up to this number has been dealt with."""
+    """Everything up to this number has been dealt with or stands aside."""
 
     place: Place
     number: int
 
 
-class HookStore:
+class PositionStore:
     """The rows. Every change is for a :class:`Place`; it says False, and changes nothing, when a newer lease has taken over."""
 
     def __init__(self, database: DatabaseManager) -> None:
@@ -102,13 +99,13 @@ class HookStore:
 
     async def add(self, source: str, hooks: Sequence[str], position: Position) -> None:
         """Let hooks begin at a position. Those that have one (another process was quicker) keep it."""
-        await self._database.execute(_ADD, source, list(hooks), list(range(PARTITIONS)), list(position.numbers))
+        await self._database.execute(_ADD, source, list(hooks), list(range(PARTITIONS)), list(position.numbers), position.epoch)
 
     async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Mapping[int, Progress]]:
         """Take over the hooks of a log and return where each stands; empty when a newer lease was here already."""
         taken: dict[str, dict[int, Progress]] = {}
         for row in await self._database.fetch(_TAKE, source, list(hooks), token):
-            taken.setdefault(row["hook"], {})[row["partition"]] = Progress(row["number"], row["attempts"])
+            taken.setdefault(row["hook"], {})[row["partition"]] = Progress(row["number"], row["epoch"])
         return taken
 
     async def move(self, moves: Sequence[Move]) -> list[bool | Exception]:
@@ -121,15 +118,10 @@ class HookStore:
             [place.partition for place in places],
             [move.number for move in moves],
             [place.token for place in places],
+            [place.epoch for place in places],
         )
         moved = {row["place"] for row in rows}
         return [number in moved for number in range(1, len(moves) + 1)]
-
-    async def failed(self, place: Place, attempts: int) -> bool:
-        """Remember how often the next event has failed, for whoever goes on after us."""
-        return (
-            await self._database.fetchval(_FAILED, place.hook, place.source, place.partition, place.token, attempts) is not None
-        )
 
     async def bury(self, place: Place, logged: LoggedEvent, attempts: int, error: str) -> bool:
         """Put an event to the dead letters and move on behind it, in one transaction."""
@@ -141,5 +133,5 @@ class HookStore:
         return await self._bury(place, number, None, None, 0, error, move_to)
 
     async def _bury(self, place: Place, *values: object) -> bool:
-        keys = (place.hook, place.source, place.partition, place.token)
+        keys = (place.hook, place.source, place.partition, place.token, place.epoch)
         return await self._database.fetchval(_BURY, *keys, *values) is not None
