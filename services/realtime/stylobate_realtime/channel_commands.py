@@ -12,7 +12,7 @@ from stylobate_realtime import codes
 from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
-from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
+from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError, RealtimeUnavailableError
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 from stylobate_realtime.presence import Presence, PresenceEntry
@@ -23,10 +23,12 @@ from stylobate_realtime.protocol.messages import (
     PresenceResult,
     PresenceStatsResult,
     PublishRequest,
+    Push,
     Reply,
     SubscribeRequest,
     SubscribeResult,
 )
+from stylobate_realtime.rights_review import RightsReview
 from stylobate_realtime.session import Session
 from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
@@ -46,16 +48,25 @@ class ChannelCommands:
         self._broker = broker
         self._presence = presence
         self._tasks: set[asyncio.Task[None]] = set()
+        self.review = RightsReview(rules, self._end)
 
     async def subscribe(self, session: Session, command_id: int, request: SubscribeRequest) -> None:
-        """Check, hear the topic, show presence; then reply, and publications flow behind the reply."""
-        subscription = await self._admitted(session, request)
+        """Check, hear the topic, show presence; then reply, and behind it all that came in since the topic is heard."""
+        if session.leaving is not None:
+            await asyncio.wait((session.leaving,))  # what is cleared up there would be this subscription's
+        subscription = self._begun(session, request)
         session.subscriptions[subscription.channel] = subscription
+        self._hub.expect(session, subscription)
         try:
+            await self._require_right(session, subscription)
             await self._hub.hold(subscription)
             if subscription.declaration.presence and session.state is State.CONNECTED:
                 subscription.is_present = True
                 await self._presence.put([PresenceEntry(subscription.topic, session.info)])
+            if subscription.is_in_doubt:
+                await self._require_right(session, subscription)
+            if subscription.waiting is None:
+                raise RealtimeUnavailableError  # more came in than is kept
         except Exception as error:
             del session.subscriptions[subscription.channel]
             await self._abandon(session, subscription)
@@ -72,7 +83,7 @@ class ChannelCommands:
         if subscription.declaration.join_leave:
             await self._announce(subscription, Broadcast("join", info=session.info))
 
-    async def _admitted(self, session: Session, request: SubscribeRequest) -> Subscription:
+    def _begun(self, session: Session, request: SubscribeRequest) -> Subscription:
         channel = _named(request.channel)
         if request.type:
             raise CommandRefusedError(codes.NOT_AVAILABLE)
@@ -83,19 +94,40 @@ class ChannelCommands:
         if len(session.subscriptions) >= self._settings.channels_per_connection:
             raise CommandRefusedError(codes.LIMIT_EXCEEDED)
         subscription = self._subscription(session, channel)
-        declaration = subscription.declaration
         if request.token:
             raise CommandRefusedError(codes.PERMISSION_DENIED)  # nobody issues tokens for channels yet
-        try:
-            allowed = await self._rules.may_subscribe(declaration, channel, session.principal, session.token)
-        except StylobateError:
-            raise CommandRefusedError(codes.INTERNAL) from None
-        if not allowed:
-            raise CommandRefusedError(codes.INTERNAL if session.is_expired else codes.PERMISSION_DENIED)
         if bytes(request.tf):
             raise CommandRefusedError(codes.BAD_REQUEST)
-        subscription.wants_membership = bool(request.join_leave) and declaration.join_leave
+        subscription.wants_membership = bool(request.join_leave) and subscription.declaration.join_leave
         return subscription
+
+    async def _require_right(self, session: Session, subscription: Subscription) -> None:
+        if not await self.review.settle(session, subscription):
+            raise CommandRefusedError(codes.INTERNAL if session.is_expired else codes.PERMISSION_DENIED)
+
+    def doubt(self, session: Session) -> None:
+        """Have all rights of a session asked for again that it can have lost."""
+        for subscription in session.subscriptions.values():
+            if self._rules.can_lapse(subscription.declaration):
+                self.review.doubt(session, subscription)
+
+    def doubt_object(self, tenant: str, namespace: str, key: str) -> None:
+        """Have the rights asked for again that came from a state object."""
+        for channel in self._rules.channels_of(namespace, key):
+            for session, subscription in self._hub.subscriptions(topic_of(tenant, channel)):
+                self.review.doubt(session, subscription)
+
+    def _end(self, session: Session, subscription: Subscription) -> None:
+        """End a subscription that stands: nothing of the channel follows the push, whatever else takes its time."""
+        del session.subscriptions[subscription.channel]
+        self._hub.leave(session, subscription)
+        session.reply(Reply(push=Push(channel=subscription.channel, unsubscribe=codes.ACCESS_CHANGED)))
+        session.leaving = self._start(self._clear_up(session, subscription, after=session.leaving))
+
+    async def _clear_up(self, session: Session, subscription: Subscription, *, after: "asyncio.Task[None] | None") -> None:
+        if after is not None:
+            await asyncio.wait((after,))
+        await self._abandon(session, subscription, was_ready=True)
 
     async def unsubscribe(self, session: Session, command_id: int, request: ChannelRequest) -> None:
         """Stop the flow, take presence away, tell the others; then reply. Also when it was not subscribed."""
@@ -118,6 +150,8 @@ class ChannelCommands:
             is_subscribed = channel in session.subscriptions
             if not await self._rules.may_publish(target.declaration, session.principal, is_subscribed=is_subscribed):
                 raise CommandRefusedError(codes.PERMISSION_DENIED)
+            if session.state is not State.CONNECTED:
+                return  # it ended meanwhile, perhaps because it may do nothing any more
             await self._broker.publish(target.topic, Broadcast("publication", data, session.info))
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None
@@ -142,9 +176,12 @@ class ChannelCommands:
         if channel not in session.subscriptions:
             raise CommandRefusedError(codes.PERMISSION_DENIED)
         try:
-            return await self._presence.entries(target.topic)
+            entries = await self._presence.entries(target.topic)
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None
+        if channel not in session.subscriptions:
+            raise CommandRefusedError(codes.PERMISSION_DENIED)  # it ended meanwhile
+        return entries
 
     def _subscription(self, session: Session, channel: str) -> Subscription:
         try:
@@ -155,9 +192,9 @@ class ChannelCommands:
             raise CommandRefusedError(codes.UNKNOWN_CHANNEL) from None
         return Subscription(channel, topic_of(session.principal.tenant, channel), declaration)
 
-    async def _abandon(self, session: Session, subscription: Subscription) -> None:
+    async def _abandon(self, session: Session, subscription: Subscription, *, was_ready: bool = False) -> None:
         """Undo a subscription, however far it came."""
-        was_ready = subscription.is_ready
+        was_ready = was_ready or subscription.is_ready
         self._hub.leave(session, subscription)
         self._hub.release(subscription)
         if subscription.is_present:
@@ -209,7 +246,8 @@ class ChannelCommands:
         return task
 
     async def settle(self) -> None:
-        """Wait until everything that ended sessions left behind is cleared up."""
+        """Wait until everything that ended sessions left behind is cleared up. Nothing is asked for any more."""
+        await self.review.close()
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 

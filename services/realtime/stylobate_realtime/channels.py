@@ -45,6 +45,10 @@ class ChannelRules:
         self._declarations = declarations
         self._permissions = permissions
         self._state = state
+        self._of_state: dict[str, list[str]] = {}
+        for declaration in declarations.values():
+            if declaration.subscribe.startswith(_STATE) and declaration.name:
+                self._of_state.setdefault(declaration.subscribe.removeprefix(_STATE), []).append(declaration.name)
         self._rules = {
             text: parse_access_rule(text)
             for declaration in declarations.values()
@@ -73,6 +77,22 @@ class ChannelRules:
         if declaration.subscribe.startswith(_STATE):
             return await self._may_read(declaration.subscribe.removeprefix(_STATE), channel.partition(":")[2], token)
         return await self._holds(declaration.subscribe, principal)
+
+    def can_lapse(self, declaration: ChannelDeclaration) -> bool:
+        """Return whether the right to subscribe can be lost while the session lasts."""
+        if declaration.subscribe.startswith(_STATE):
+            return True
+        terms = self._rules.get(declaration.subscribe, AccessRule()).terms
+        return _PUBLIC not in terms and _AUTHENTICATED not in terms
+
+    def channels_of(self, namespace: str, key: str) -> list[str]:
+        """Return the channels whose right to subscribe is the right to read the state object."""
+        return [f"{name}:{key}" for name in self._of_state.get(namespace, ())]
+
+    @property
+    def asks_state(self) -> bool:
+        """Whether any right to subscribe is a right to read a state object."""
+        return bool(self._of_state)
 
     async def may_publish(self, declaration: ChannelDeclaration, principal: Principal, *, is_subscribed: bool) -> bool:
         """Return whether the principal may publish from a socket. Raises StylobateError when it cannot be told."""

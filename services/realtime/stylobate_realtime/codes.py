@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stylobate_realtime.protocol.messages import Error
+from stylobate_realtime.protocol.messages import Error, Unsubscribe
 
 INTERNAL = Error(code=100, message="internal server error", temporary=True)
 UNAUTHORIZED = Error(code=101, message="unauthorized")
@@ -36,6 +36,10 @@ STALE = Disconnect(3502, "stale")
 CONNECTION_LIMIT = Disconnect(3504, "connection limit")
 NO_TOKEN = Disconnect(3507, "permission denied")
 SEND_NOT_AVAILABLE = Disconnect(3508, "not available")
+
+
+ACCESS_CHANGED = Unsubscribe(code=2502, reason="access changed")
+"""Ends a subscription whose right is gone. The client subscribes again at once, from nothing, and is answered anew."""
 
 
 class CommandRefusedError(Exception):

@@ -33,6 +33,18 @@ class Verifier(Protocol):
         """Return the principal of a token."""
         ...
 
+    def is_revoked(self, principal: Principal) -> bool:
+        """Return whether what the principal stands for was revoked since it was verified."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back when roles changed."""
+        ...
+
+    def on_keys_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when a key no longer counts that tokens were verified with."""
+        ...
+
     def on_revocation(self, callback: Callable[[], None]) -> None:
         """Call back when something was revoked."""
         ...
@@ -124,6 +136,7 @@ class Commands:
         principal = await self._identify(session, token)
         if session.state is not State.NEW:
             return
+        self._require_unrevoked(principal)
         self._registry.enter(principal.id)
         client = new_id()
         expires_at = self._expires_at(principal)
@@ -172,10 +185,17 @@ class Commands:
             raise SessionEndedError(codes.INVALID_TOKEN)
         if session.state is not State.CONNECTED:
             return
+        self._require_unrevoked(principal)
         expires_at = self._expires_at(principal)
         session.authenticated(principal, token, expires_at)
+        self._channels.doubt(session)
         result = RefreshResult(client=session.client, version=self._version, expires=True, ttl=session.ttl_s(expires_at))
         session.reply(Reply(id=command_id, refresh=result))
+
+    def _require_unrevoked(self, principal: Principal) -> None:
+        """Look again with nothing awaited before the session is known by the principal: from then on it is looked for."""
+        if self._verifier.is_revoked(principal):
+            raise SessionEndedError(codes.INVALID_TOKEN)
 
     async def _verify(self, token: str) -> Principal:
         try:

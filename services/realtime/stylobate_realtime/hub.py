@@ -1,6 +1,7 @@
 """Topics to sessions on this node: a broadcast is encoded once per encoding and the same bytes go to every socket."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -20,15 +21,21 @@ _log = get_logger("app")
 class _Topic:
     channel: str
     members: dict[Codec, dict[Session, Subscription]] = field(default_factory=dict)
+    arriving: dict[Session, Subscription] = field(default_factory=dict)
+    """Subscribes under way: in doubt like members, and kept for what comes in before their reply."""
     holders: int = 0
     subscribed: "asyncio.Future[None] | None" = None
 
 
 class Hub:
-    """Which sessions of this node are in which topic."""
+    """Which sessions of this node are in which topic.
 
-    def __init__(self, broker: Broker) -> None:
+    :param waiting_limit: bytes that may come in for one subscribe before it is answered.
+    """
+
+    def __init__(self, broker: Broker, waiting_limit: int) -> None:
         self._broker = broker
+        self._waiting_limit = waiting_limit
         self._topics: dict[str, _Topic] = {}
         broker.attach(self.deliver)
 
@@ -36,15 +43,21 @@ class Hub:
         """Return how many topics this node hears."""
         return len(self._topics)
 
+    def expect(self, session: Session, subscription: Subscription) -> None:
+        """Note a subscribe that begins: from now on :meth:`subscriptions` names it."""
+        self._topic(subscription).arriving[session] = subscription
+
     async def hold(self, subscription: Subscription) -> None:
-        """Have this node hear the subscription's topic; returns once it does. Raises RealtimeUnavailableError."""
-        topic = self._topics.get(subscription.topic)
-        if topic is None:
-            topic = self._topics[subscription.topic] = _Topic(subscription.channel)
+        """Have this node hear the subscription's topic; returns once it does. Raises RealtimeUnavailableError.
+
+        What comes in from then on waits for :meth:`join`.
+        """
+        topic = self._topic(subscription)
+        if topic.subscribed is None:
             topic.subscribed = asyncio.ensure_future(self._broker.subscribe(subscription.topic))
         topic.holders += 1
         subscription.is_held = True
-        assert topic.subscribed is not None  # noqa: S101  for the type checker
+        subscription.waiting = []
         try:
             await asyncio.shield(topic.subscribed)  # others wait for the same answer
         except BaseException:
@@ -52,16 +65,36 @@ class Hub:
             raise
 
     def join(self, session: Session, subscription: Subscription) -> None:
-        """Let broadcasts flow to the session, from the next one on."""
-        members = self._topics[subscription.topic].members
-        members.setdefault(session.codec, {})[session] = subscription
+        """Let broadcasts flow to the session, those that came in since it is held first. Called right behind the reply."""
+        topic = self._topics[subscription.topic]
+        topic.arriving.pop(session, None)
+        topic.members.setdefault(session.codec, {})[session] = subscription
         subscription.is_ready = True
+        waiting, subscription.waiting = subscription.waiting, None
+        for encoded in waiting or ():
+            session.send(encoded)
 
     def leave(self, session: Session, subscription: Subscription) -> None:
-        """Stop the flow at once; the topic is still held."""
+        """Stop the flow at once and forget a subscribe under way; the topic is still held."""
+        topic = self._topics.get(subscription.topic)
+        subscription.waiting = None
+        if topic is None:
+            return
+        if topic.arriving.get(session) is subscription:
+            del topic.arriving[session]
         if subscription.is_ready:
             subscription.is_ready = False
-            self._topics[subscription.topic].members[session.codec].pop(session, None)
+            topic.members[session.codec].pop(session, None)
+        self._drop_if_unused(subscription.topic, topic)
+
+    def subscriptions(self, name: str) -> Iterator[tuple[Session, Subscription]]:
+        """Give who is in a topic on this node or about to be."""
+        topic = self._topics.get(name)
+        if topic is None:
+            return
+        yield from tuple(topic.arriving.items())
+        for members in tuple(topic.members.values()):
+            yield from tuple(members.items())
 
     def release(self, subscription: Subscription) -> None:
         """Stop hearing the topic when nobody on this node holds it any more."""
@@ -71,8 +104,19 @@ class Hub:
         topic = self._topics[subscription.topic]
         topic.holders -= 1
         if not topic.holders:
-            del self._topics[subscription.topic]
+            topic.subscribed = None
             self._broker.unsubscribe(subscription.topic)
+        self._drop_if_unused(subscription.topic, topic)
+
+    def _topic(self, subscription: Subscription) -> _Topic:
+        topic = self._topics.get(subscription.topic)
+        if topic is None:
+            topic = self._topics[subscription.topic] = _Topic(subscription.channel)
+        return topic
+
+    def _drop_if_unused(self, name: str, topic: _Topic) -> None:
+        if not topic.holders and not topic.arriving:
+            self._topics.pop(name, None)
 
     def deliver(self, name: str, broadcast: Broadcast) -> None:
         """Queue a broadcast for every member on this node."""
@@ -84,7 +128,7 @@ class Hub:
         for codec, members in topic.members.items():
             if not members:
                 continue
-            encoded = frame(Opcode.TEXT if codec.is_text else Opcode.BINARY, codec.encode(reply))
+            encoded = _frame(codec, reply)
             if is_publication:
                 for session in members:
                     session.send(encoded)
@@ -92,6 +136,24 @@ class Hub:
                 for session, subscription in members.items():
                     if subscription.wants_membership:
                         session.send(encoded)
+        if topic.arriving:
+            self._keep(topic.arriving, reply, is_publication=is_publication)
+
+    def _keep(self, arriving: dict[Session, Subscription], reply: Reply, *, is_publication: bool) -> None:
+        """Keep a broadcast for who will be a member; what is too much for one ends its subscribe, it is not shortened."""
+        frames: dict[Codec, bytes] = {}
+        for session, subscription in arriving.items():
+            if subscription.waiting is None or not (is_publication or subscription.wants_membership):
+                continue
+            encoded = frames.get(session.codec) or frames.setdefault(session.codec, _frame(session.codec, reply))
+            subscription.waiting_bytes += len(encoded)
+            subscription.waiting.append(encoded)
+            if subscription.waiting_bytes > self._waiting_limit:
+                subscription.waiting = None
+
+
+def _frame(codec: Codec, reply: Reply) -> bytes:
+    return frame(Opcode.TEXT if codec.is_text else Opcode.BINARY, codec.encode(reply))
 
 
 def _push(channel: str, broadcast: Broadcast) -> Push:

@@ -1,5 +1,6 @@
 """How the realtime service is put together."""
 
+from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app import AppManager, ServiceSpec
@@ -8,6 +9,7 @@ from stylobate.rpc.limits import LimitsClient
 
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.deletion_feed import DeletionFeed
 from stylobate_realtime.endpoint import protocol_class
 from stylobate_realtime.presence.redis import RedisPresence
 from stylobate_realtime.servicer import RealtimeServicer
@@ -21,12 +23,13 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
     broker = RedisBroker(app.redis, settings.redis_url, settings.broker_timeout)
     app.task("realtime-feed", broker.run)
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
+    rules = ChannelRules(app.declarations.channels, app.access, state)
     manager = await app.enter(
         WebSocketManager.open(
             settings=settings,
             verifier=app.verifier,
             limits=limits,
-            rules=ChannelRules(app.declarations.channels, app.access, state),
+            rules=rules,
             broker=broker,
             presence=RedisPresence(app.redis, settings.presence_ttl),
             version=app.version,
@@ -34,7 +37,13 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
         name="websockets",
     )
     app.task("realtime-timers", manager.run_timers)
-    app.task("realtime-revocations", manager.run_revocations)
+    app.task("realtime-revocations", manager.standing.run_revocations)
+    app.task("realtime-access", manager.standing.run_changes)
+    if rules.asks_state:
+        events: EventServiceStub = EventServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
+        deletions = DeletionFeed(events, manager.deleted, manager.standing.change)
+        app.task("realtime-deletions", deletions.run)
+        app.check("deletions", deletions.health)
     app.websocket(protocol_class(manager))
     app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager), access={"Publish": RpcAccess.SERVICE})
 

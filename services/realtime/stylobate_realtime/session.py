@@ -27,8 +27,8 @@ class Session:
 
     __slots__ = (
         "_connection", "_context", "_expires_at", "_frames", "_inbox", "_is_dirty", "_is_reading", "_ping_at", "_pong_by",
-        "_presence_at", "_stale_at", "address", "agent", "client", "codec", "due", "limit_key", "principal", "renewal", "state",
-        "subscriptions", "token", "worker",
+        "_presence_at", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "limit_key", "principal", "renewal",
+        "state", "subscriptions", "token", "worker",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str, agent: str) -> None:
@@ -58,6 +58,8 @@ class Session:
         """Carries out its commands; None while there are none."""
         self.renewal: asyncio.Task[None] | None = None
         """Renews its presence entries; None while nothing is under way."""
+        self.leaving: asyncio.Task[None] | None = None
+        """Clears up behind the last subscription that was ended for it, and those before."""
         context.wheel.schedule(self, self._stale_at)
 
     @property

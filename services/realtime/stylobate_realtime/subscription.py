@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from stylobate.declarations.model import ChannelDeclaration
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Subscription:
-    """Made when a subscribe begins, so that a second one of the same channel finds it."""
+    """Made when a subscribe begins, so that a second one of the same channel finds it, and so does what casts doubt on it."""
 
     channel: str
     topic: str
@@ -21,6 +21,20 @@ class Subscription:
     """Whether it may have an entry in the channel's presence."""
     is_ready: bool = False
     """Whether the subscribe was answered: publications flow."""
+    waiting: list[bytes] | None = None
+    """Frames that came in before the answer to the subscribe, which they follow; None: not held, or they were too many."""
+    waiting_bytes: int = 0
+    doubts: int = 1
+    """How often something happened after which the right to it may be gone; the first time is the subscribe itself."""
+    settled: int = 0
+    """The number of doubts that the last answer "may subscribe" was asked after."""
+    is_queued: bool = False
+    """Whether it waits to be asked for again."""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it must be asked for (again) before it may be relied on."""
+        return self.settled != self.doubts
 
 
 def topic_of(tenant: str, channel: str) -> str:

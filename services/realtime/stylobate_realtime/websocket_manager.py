@@ -9,14 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from stylobate import telemetry
-from stylobate.errors import (
-    InvalidInputError,
-    StylobateError,
-    TokenExpiredError,
-    UnauthenticatedError,
-    UnavailableError,
-    Violation,
-)
+from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.logs import get_logger
 
@@ -35,6 +28,7 @@ from stylobate_realtime.protocol.messages import Command
 from stylobate_realtime.session import Session
 from stylobate_realtime.session_context import Connection, SessionContext
 from stylobate_realtime.settings import RealtimeSettings
+from stylobate_realtime.standing import Standing
 from stylobate_realtime.subscription import topic_of
 from stylobate_realtime.timers import TimerWheel
 
@@ -42,12 +36,10 @@ _log = get_logger("app")
 _TICK_S = 1.0
 _CLOSES_PER_S = 500
 _SETTLE_S = 3.0
-_SLICE = 1000
-"""Sessions looked through before the loop gets its turn."""
 
 
 class WebSocketManager:
-    """See the module. Use :meth:`open`; :meth:`run_timers` and :meth:`run_revocations` must run beside it."""
+    """See the module. Use :meth:`open`; :meth:`run_timers` and what `standing` has to run must run beside it."""
 
     def __init__(
         self,
@@ -64,11 +56,10 @@ class WebSocketManager:
         chance: random.Random | None = None,
     ) -> None:
         self.settings = settings
-        self._verifier = verifier
         self._rules = rules
         self._broker = broker
         self._loop = asyncio.get_running_loop()
-        self._hub = Hub(broker)
+        self._hub = Hub(broker, settings.queue_bytes)
         self._channels = ChannelCommands(settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence)
         self._commands = Commands(
             settings=settings, verifier=verifier, limits=limits, registry=self, channels=self._channels, version=version,
@@ -82,11 +73,10 @@ class WebSocketManager:
         )  # fmt: skip
         self._sessions: set[Session] = set()
         self._users: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+        self.standing = Standing(self._sessions, verifier, self._channels.doubt)
         self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
         self._closes = telemetry.counter("realtime_closes", "Ended connections; code 0: by the client.", ("code",))
         self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
-        verifier.on_revocation(self._changed.set)
 
     @classmethod
     @asynccontextmanager
@@ -165,6 +155,10 @@ class WebSocketManager:
         """Renew the session's presence entries."""
         self._channels.refresh_presence(session)
 
+    def deleted(self, tenant: str, namespace: str, key: str) -> None:
+        """Note that a state object was deleted: whoever heard of it by their right to read it is asked for again."""
+        self._channels.doubt_object(tenant, namespace, key)
+
     # what services ask
 
     async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str]) -> None:
@@ -199,30 +193,3 @@ class WebSocketManager:
     def turn(self) -> None:
         """Call every session with a deadline that has passed."""
         self._wheel.advance()
-
-    async def run_revocations(self) -> None:
-        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self.close_revoked()
-
-    async def close_revoked(self) -> None:
-        """Close every session whose token was revoked."""
-        for number, session in enumerate(tuple(self._sessions)):
-            if session.client and await self._is_revoked(session.token):
-                session.end(codes.INVALID_TOKEN)
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-
-    async def _is_revoked(self, token: str) -> bool:
-        try:
-            if self._verifier.cached(token) is None:
-                await self._verifier.verify(token)  # it fell out of memory, or has expired
-        except (TokenExpiredError, UnavailableError):
-            return False  # expiry has its own deadline; and what cannot be told is not held against it
-        except UnauthenticatedError:
-            return True
-        except StylobateError:
-            _log.exception("revocation_not_checked")
-        return False

@@ -21,6 +21,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jwt.algorithms import OKPAlgorithm
 from stylobate.api.auth.v1 import token_service_pb2 as tokens_pb2
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
+from stylobate.api.events.v1 import event_service_pb2 as events_pb2
+from stylobate.api.events.v1.event_service_pb2_grpc import (
+    EventServiceServicer,
+    EventServiceStub,
+    add_EventServiceServicer_to_server,
+)
 from stylobate.api.state.v1 import state_service_pb2 as state_pb2
 from stylobate.api.state.v1.state_service_pb2_grpc import (
     StateServiceServicer,
@@ -31,10 +37,12 @@ from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
 from stylobate.identity.principal import Principal
+from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
 from stylobate_realtime.broker import Broker
 from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
 from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.deletion_feed import DeletionFeed
 from stylobate_realtime.endpoint import protocol_class
 from stylobate_realtime.presence import Presence, PresenceEntry
 from stylobate_realtime.presence.memory import MemoryPresence
@@ -49,6 +57,7 @@ CHANNELS = {
     "chat": ChannelDeclaration("chat", "test", "authenticated", "subscribers", presence=True, join_leave=True),
     "news": ChannelDeclaration("news", "test", "public", "news:write"),
     "orders": ChannelDeclaration("orders", "test", "state:orders"),
+    "ward": ChannelDeclaration("ward", "test", "ward:watch or ward:lead", "ward:speak", presence=True, join_leave=True),
     "closed": ChannelDeclaration("closed", "test"),
 }
 
@@ -60,6 +69,7 @@ class Auth(TokenServiceServicer):
         self.key = Ed25519PrivateKey.generate()
         self.changed = asyncio.Condition()
         self.revoked: list[tokens_pb2.Revocation] = []
+        self.access_version = 1
 
     def token(self, user: str = "ann", *, session: str = "s1", ttl: float = 600.0, **claims: Any) -> str:
         """Return an access token."""
@@ -70,11 +80,23 @@ class Auth(TokenServiceServicer):
         } | claims  # fmt: skip
         return jwt.encode(body, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": KEY_ID})
 
-    async def revoke(self, session: str) -> None:
-        """Revoke a session and tell every verifier."""
-        expires = Timestamp(seconds=int(time.time()) + 600)
-        kind = tokens_pb2.REVOCATION_KIND_SESSION
-        self.revoked.append(tokens_pb2.Revocation(kind=kind, id=session, tenant="default", expires_at=expires))
+    async def revoke(self, session: str = "", *, token: str = "", subject: str = "") -> None:
+        """Revoke a session, a token or all of a subject, and tell every verifier."""
+        expires, now = Timestamp(seconds=int(time.time()) + 600), Timestamp(seconds=int(time.time()) + 1)
+        for kind, id_ in (
+            (tokens_pb2.REVOCATION_KIND_SESSION, session),
+            (tokens_pb2.REVOCATION_KIND_TOKEN, token),
+            (tokens_pb2.REVOCATION_KIND_SUBJECT, subject),
+        ):
+            if id_:
+                entry = tokens_pb2.Revocation(kind=kind, id=id_, tenant="default", expires_at=expires, not_before=now)
+                self.revoked.append(entry)
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def change_roles(self) -> None:
+        """Say that what was decided about permissions counts no more."""
+        self.access_version += 1
         async with self.changed:
             self.changed.notify_all()
 
@@ -85,15 +107,15 @@ class Auth(TokenServiceServicer):
 
     async def ListRevocations(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the list."""
-        return tokens_pb2.ListRevocationsResponse(revocations=self.revoked)
+        return tokens_pb2.ListRevocationsResponse(revocations=self.revoked, access_version=self.access_version)
 
     async def WatchRevocations(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """Send the list, and again when it grows."""
+        """Send the list, and again when it grows or the version rises."""
         while True:
-            sent = len(self.revoked)
-            yield tokens_pb2.WatchRevocationsResponse(revocations=self.revoked, complete=True)
+            sent = (len(self.revoked), self.access_version)
+            yield tokens_pb2.WatchRevocationsResponse(revocations=self.revoked, complete=True, access_version=self.access_version)
             async with self.changed:
-                await self.changed.wait_for(lambda sent=sent: len(self.revoked) > sent)
+                await self.changed.wait_for(lambda sent=sent: (len(self.revoked), self.access_version) != sent)
 
 
 class State(StateServiceServicer):
@@ -101,10 +123,12 @@ class State(StateServiceServicer):
 
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
+        self.asked = 0
         self.is_down = False
 
     async def GetState(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return what the caller owns of what was asked for."""
+        self.asked += 1
         if self.is_down:
             raise UnavailableError
         states = []
@@ -118,14 +142,58 @@ class State(StateServiceServicer):
         return state_pb2.GetStateResponse(states=states)
 
 
+class Log(EventServiceServicer):
+    """State's log of deletions. A position is the number of events before it."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.oldest = 0
+        """Positions before are expired."""
+        self.changed = asyncio.Condition()
+        self.streams: set[asyncio.Task[Any]] = set()
+
+    async def delete(self, namespace: str, key: str) -> None:
+        """Write down a deletion and tell the readers."""
+        self.events.append(Event.new(f"state.{namespace}.deleted", key, {}, source="state").json())
+        async with self.changed:
+            self.changed.notify_all()
+
+    def cut(self) -> None:
+        """End every stream, as a restart does."""
+        for stream in self.streams:
+            stream.cancel()
+
+    async def ReadEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Send what is behind the position, and what comes."""
+        assert list(request.types) == ["state.*.deleted"]
+        position = int(request.position or len(self.events))
+        if position < self.oldest:
+            raise PositionExpiredError
+        stream = asyncio.current_task()
+        assert stream is not None
+        self.streams.add(stream)
+        try:
+            yield events_pb2.ReadEventsResponse(position=str(position))
+            while True:
+                entries = [events_pb2.LoggedEvent(event=text) for text in self.events[position:]]
+                position = len(self.events)
+                yield events_pb2.ReadEventsResponse(events=entries, position=str(position))
+                async with self.changed:
+                    await self.changed.wait_for(lambda read=position: len(self.events) > read)
+        finally:
+            self.streams.discard(stream)
+
+
 class Permissions:
     """Grants what a test put in."""
 
     def __init__(self) -> None:
         self.granted: set[tuple[str, str]] = set()
+        self.asked = 0
 
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether it was granted."""
+        self.asked += 1
         return (principal.subject, permission) in self.granted
 
 
@@ -157,13 +225,21 @@ class WatchedPresence(MemoryPresence):
         super().__init__(timedelta(seconds=60), time.monotonic)
         self.puts: list[int] = []
         self.has_defect = False
+        self.gate = asyncio.Event()
+        """Renewals wait for it."""
+        self.gate.set()
 
     async def put(self, entries: Sequence[PresenceEntry]) -> None:
         """Add or renew."""
         if self.has_defect:
             raise RuntimeError("secret detail")
+        await self.gate.wait()
         self.puts.append(len(entries))
         await super().put(entries)
+
+    def now(self, topic: str) -> dict[str, Any]:
+        """Return who is there."""
+        return self._topics.get(topic, {})
 
 
 @dataclass
@@ -174,6 +250,9 @@ class Platform:
     state: Any
     auth: Auth
     orders: State
+    log: Log
+    events: Any
+    """A stub of state's EventService."""
     channels: Mapping[str, ChannelDeclaration] = field(default_factory=lambda: dict(CHANNELS))
     permissions: Permissions = field(default_factory=Permissions)
     limits: Limits = field(default_factory=Limits)
@@ -207,7 +286,7 @@ class _Server(uvicorn.Server):
 @pytest.fixture
 async def platform() -> AsyncIterator[Platform]:
     """Give what nodes share: keys and state objects behind local channels."""
-    auth, orders = Auth(), State()
+    auth, orders, log = Auth(), State(), Log()
     users = Servicers()
     users.register(
         add_TokenServiceServicer_to_server,
@@ -221,9 +300,11 @@ async def platform() -> AsyncIterator[Platform]:
         servicers = Servicers(standard_interceptors(verifier, NoService()))
         names = (method.name for method in state_pb2.DESCRIPTOR.services_by_name["StateService"].methods)
         servicers.register(add_StateServiceServicer_to_server, orders, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
+        servicers.register(add_EventServiceServicer_to_server, log, {"ReadEvents": RpcAccess.PUBLIC})
         state_server = LocalServer(servicers)
         await state_server.start()
-        yield Platform(verifier, StateServiceStub(CallerChannel(LocalChannel(state_server), Outgoing(None))), auth, orders)
+        channel = CallerChannel(LocalChannel(state_server), Outgoing(None))
+        yield Platform(verifier, StateServiceStub(channel), auth, orders, log, EventServiceStub(channel))
         await state_server.stop()
         await auth_server.stop()
 
@@ -250,7 +331,9 @@ async def _serve(
         )
         server = _Server(config)
         serving = background.create_task(server.serve(sockets=[bound]))
-        tasks = [background.create_task(opened.run_timers()), background.create_task(opened.run_revocations())]
+        deletions = DeletionFeed(platform.events, opened.deleted, opened.standing.change)
+        work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, deletions.run)
+        tasks = [background.create_task(run()) for run in work]
         while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.001)
         try:

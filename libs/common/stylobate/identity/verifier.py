@@ -50,6 +50,7 @@ class TokenVerifier:
         self._cache_size = cache_size
         self._clock = clock
         self._callbacks: list[Callable[[], None]] = []
+        self._on_keys_lost: list[Callable[[], None]] = []
 
     @classmethod
     @asynccontextmanager
@@ -111,6 +112,10 @@ class TokenVerifier:
         self._remember(token, principal)
         return principal
 
+    def is_revoked(self, principal: Principal) -> bool:
+        """Return whether the principal's session, token or subject was revoked since it was verified."""
+        return self._denied.refuses(principal)
+
     @property
     def ready(self) -> asyncio.Event:
         """Set once the keys and the deny-list were loaded."""
@@ -128,6 +133,10 @@ class TokenVerifier:
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back, synchronously, whenever decisions made so far no longer count."""
         self._callbacks.append(callback)
+
+    def on_keys_lost(self, callback: Callable[[], None]) -> None:
+        """Call back, synchronously, when a key is no longer published: what it proved must be proven again."""
+        self._on_keys_lost.append(callback)
 
     def on_revocation(self, callback: Callable[[], None]) -> None:
         """Call back, synchronously, whenever something was revoked: for who holds a connection open for a token."""
@@ -159,6 +168,8 @@ class TokenVerifier:
 
     def _keys_lost(self) -> None:
         self._cache.clear()  # what a key proved that is no longer published must be proven again
+        for callback in self._on_keys_lost:
+            callback()
 
     def _changed(self) -> None:
         for callback in self._callbacks:

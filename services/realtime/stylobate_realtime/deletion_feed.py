@@ -1,0 +1,94 @@
+"""What state objects were deleted, as state's event log tells it: who could read one may not go on hearing of the next.
+
+The log and not the live copies in Redis: nothing that was deleted while this process or Redis was away is missed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from stylobate.api.events.v1.event_service_pb2 import START_LATEST, ReadEventsRequest, ReadEventsResponse
+from stylobate.errors import StylobateError
+from stylobate.health import Health, Status
+from stylobate.logs import get_logger
+from stylobate.outbox import Event
+from stylobate.resilience import backoff
+from stylobate.rpc import from_rpc_error
+
+_TYPES = ("state.*.deleted",)
+"""An object changes its owner by being deleted and created again only."""
+_log = get_logger("app")
+
+Deleted = Callable[[str, str, str], None]
+"""Called with tenant, namespace and key."""
+
+
+class DeletionFeed:
+    """Follows the log; :meth:`run` must run.
+
+    :param events: a stub of state's EventService.
+    :param missed: called when objects may have been deleted that were not told: at the start and behind a gap in the log.
+    """
+
+    def __init__(self, events: Any, deleted: Deleted, missed: Callable[[], None]) -> None:
+        self._events = events
+        self._deleted = deleted
+        self._missed = missed
+        self._position = ""
+        self._is_up = False
+        self._is_said = False
+
+    async def run(self) -> None:
+        """Follow the log, for ever; after an interruption from where it stopped."""
+        pauses = backoff(initial=0.05, maximum=1.0)
+        while True:
+            error: StylobateError | None = None
+            try:
+                await self._follow()
+            except StylobateError as fault:
+                error = fault
+            except grpc.aio.AioRpcError as fault:
+                error = from_rpc_error(fault)
+            if self._is_up:  # it worked until now: a restart, or a connection that came of age
+                self._is_up = False
+                pauses = backoff(initial=0.05, maximum=1.0)
+            elif error is not None:
+                self._note(error)
+            await asyncio.sleep(next(pauses))
+
+    async def health(self) -> Health:
+        """Degraded while deletions are not heard of."""
+        if self._is_up or not self._is_said:
+            return Health()
+        return Health(Status.DEGRADED, "state's log cannot be read: subscriptions outlive what they were allowed for")
+
+    async def _follow(self) -> None:
+        request = ReadEventsRequest(source="state", position=self._position, start=START_LATEST, types=_TYPES)
+        call = self._events.ReadEvents(request)
+        try:
+            async for message in call:
+                self._take(message)
+        finally:
+            call.cancel()
+
+    def _take(self, message: ReadEventsResponse) -> None:
+        if not self._is_up:
+            self._is_up = True
+            if self._is_said:
+                self._is_said = False
+                _log.info("deletions_heard_again")
+        for entry in message.events:
+            event = Event.parse(entry.event)
+            self._deleted(event.tenant, event.type.split(".")[1], event.subject)
+        if not self._position:
+            self._missed()
+        self._position = message.position
+
+    def _note(self, error: StylobateError) -> None:
+        if error.code in (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT):
+            self._position = ""  # it lies outside of what the log holds: from its end on, and everything is asked for again
+        if not self._is_said:
+            self._is_said = True
+            _log.warning("deletions_not_heard", error=f"{error.reason}: {error}")

@@ -1,0 +1,105 @@
+"""Whether connected sessions still may be what they are: revocations, withdrawn keys, changed roles."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError, UnavailableError
+from stylobate.logs import get_logger
+
+from stylobate_realtime import codes
+from stylobate_realtime.commands import Verifier
+from stylobate_realtime.session import Session
+
+_log = get_logger("app")
+_SLICE = 1000
+"""Sessions looked through before the loop gets its turn."""
+_LOOKS_S = (0.0, 1.2, 11.0)
+"""When rights are asked for after roles changed: at once; when every process must have heard of it too, which is within a
+second, for another one may have answered by what it knew before; and when that has come to one whose stream was cut."""
+_REST_S = 0.5
+"""Between two looks at least, however often roles change."""
+
+
+class Standing:
+    """Looks through the sessions whenever something was revoked or changed; both ``run_`` methods must run.
+
+    :param doubt: has the rights of a session asked for again.
+    """
+
+    def __init__(self, sessions: Collection[Session], verifier: Verifier, doubt: Callable[[Session], None]) -> None:
+        self._sessions = sessions
+        self._verifier = verifier
+        self._doubt = doubt
+        self._revoked = asyncio.Event()
+        self._has_lost_keys = False
+        self._changed = asyncio.Event()
+        verifier.on_revocation(self._revoked.set)
+        verifier.on_keys_lost(self._lose_keys)
+        verifier.on_change(self.change)
+
+    def change(self) -> None:
+        """Have all rights asked for again: roles or what they mean have changed, or something may have been missed."""
+        self._changed.set()
+
+    async def run_revocations(self) -> None:
+        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""
+        while True:
+            await self._revoked.wait()
+            self._revoked.clear()
+            await self.close_revoked()
+            if self._has_lost_keys:
+                self._has_lost_keys = False
+                await self._close_unproven()
+
+    async def run_changes(self) -> None:
+        """Whenever roles have changed, have the rights of all sessions asked for again. For ever."""
+        loop = asyncio.get_running_loop()
+        due: list[float] = []
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due[0] if due else None):
+                    await self._changed.wait()
+            if self._changed.is_set():
+                self._changed.clear()
+                due = [loop.time() + look for look in _LOOKS_S]
+                continue
+            due.pop(0)
+            await self.doubt_all()
+            await asyncio.sleep(_REST_S)
+
+    async def close_revoked(self) -> None:
+        """Close every session whose token, session or subject was revoked, also one that outlives its token."""
+        for number, session in enumerate(tuple(self._sessions), 1):
+            if session.client and self._verifier.is_revoked(session.principal):
+                session.end(codes.INVALID_TOKEN)
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+
+    async def doubt_all(self) -> None:
+        """Have the rights of every session asked for again."""
+        for number, session in enumerate(tuple(self._sessions), 1):
+            self._doubt(session)
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+
+    def _lose_keys(self) -> None:
+        self._has_lost_keys = True
+        self._revoked.set()
+
+    async def _close_unproven(self) -> None:
+        """Close every session whose token was proven by a key that counts no more."""
+        for session in tuple(self._sessions):
+            if session.client and await self._is_unproven(session.token):
+                session.end(codes.INVALID_TOKEN)
+
+    async def _is_unproven(self, token: str) -> bool:
+        try:
+            await self._verifier.verify(token)
+        except (TokenExpiredError, UnavailableError):
+            return False  # expiry has its own deadline; and what cannot be told is not held against it
+        except UnauthenticatedError:
+            return True
+        except StylobateError:
+            _log.exception("token_not_proven")
+        return False
