@@ -1,17 +1,14 @@
-"""Commands about channels: subscribe, unsubscribe, publish, presence; and what a session leaves behind in them."""
+"""Commands about channels: subscribe, unsubscribe, publish, presence; and the end of a subscription whose right is gone."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any
 
-from stylobate.errors import StylobateError, UnavailableError
-from stylobate.logs import get_logger
+from stylobate.errors import StylobateError
 
 from stylobate_realtime import codes
 from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
+from stylobate_realtime.departures import Departures, announce
 from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError, RealtimeUnavailableError
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.payload import PayloadInvalidError, checked_payload
@@ -34,20 +31,28 @@ from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.subscription import Subscription, topic_of
 
-_log = get_logger("app")
 _FOSSIL = "fossil"
 
 
 class ChannelCommands:
     """Carries out commands about channels; replies go to the session that asked."""
 
-    def __init__(self, *, settings: RealtimeSettings, rules: ChannelRules, hub: Hub, broker: Broker, presence: Presence) -> None:
+    def __init__(
+        self,
+        *,
+        settings: RealtimeSettings,
+        rules: ChannelRules,
+        hub: Hub,
+        broker: Broker,
+        presence: Presence,
+        departures: Departures,
+    ) -> None:
         self._settings = settings
         self._rules = rules
         self._hub = hub
         self._broker = broker
         self._presence = presence
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._departures = departures
         self.review = RightsReview(rules, self._end)
 
     async def subscribe(self, session: Session, command_id: int, request: SubscribeRequest) -> None:
@@ -69,7 +74,7 @@ class ChannelCommands:
                 raise RealtimeUnavailableError  # more came in than is kept
         except Exception as error:
             del session.subscriptions[subscription.channel]
-            await self._abandon(session, subscription)
+            await self._departures.abandon(session, subscription)
             if isinstance(error, StylobateError):
                 raise CommandRefusedError(codes.INTERNAL) from None
             raise
@@ -81,7 +86,7 @@ class ChannelCommands:
         if subscription.is_present:
             session.keep_present()
         if subscription.declaration.join_leave:
-            await self._announce(subscription, Broadcast("join", info=session.info))
+            await announce(self._broker, subscription, Broadcast("join", info=session.info))
 
     def _begun(self, session: Session, request: SubscribeRequest) -> Subscription:
         channel = _named(request.channel)
@@ -120,20 +125,14 @@ class ChannelCommands:
     def _end(self, session: Session, subscription: Subscription) -> None:
         """End a subscription that stands: nothing of the channel follows the push, whatever else takes its time."""
         del session.subscriptions[subscription.channel]
-        self._hub.leave(session, subscription)
         session.reply(Reply(push=Push(channel=subscription.channel, unsubscribe=codes.ACCESS_CHANGED)))
-        session.leaving = self._start(self._clear_up(session, subscription, after=session.leaving))
-
-    async def _clear_up(self, session: Session, subscription: Subscription, *, after: "asyncio.Task[None] | None") -> None:
-        if after is not None:
-            await asyncio.wait((after,))
-        await self._abandon(session, subscription, was_ready=True)
+        self._departures.ended(session, subscription)
 
     async def unsubscribe(self, session: Session, command_id: int, request: ChannelRequest) -> None:
         """Stop the flow, take presence away, tell the others; then reply. Also when it was not subscribed."""
         subscription = session.subscriptions.pop(_named(request.channel), None)
         if subscription is not None:
-            await self._abandon(session, subscription)
+            await self._departures.abandon(session, subscription)
         session.reply(Reply(id=command_id, unsubscribe=Empty()))
 
     async def publish(self, session: Session, command_id: int, request: PublishRequest) -> None:
@@ -191,65 +190,6 @@ class ChannelCommands:
         except ChannelUnknownError:
             raise CommandRefusedError(codes.UNKNOWN_CHANNEL) from None
         return Subscription(channel, topic_of(session.principal.tenant, channel), declaration)
-
-    async def _abandon(self, session: Session, subscription: Subscription, *, was_ready: bool = False) -> None:
-        """Undo a subscription, however far it came."""
-        was_ready = was_ready or subscription.is_ready
-        self._hub.leave(session, subscription)
-        self._hub.release(subscription)
-        if subscription.is_present:
-            subscription.is_present = False
-            if session.renewal is not None:
-                await asyncio.wait((session.renewal,))  # else it could put back what is removed here
-            try:
-                await self._presence.remove(subscription.topic, session.client)
-            except UnavailableError:
-                _log.warning("presence_not_removed", channel=subscription.channel)  # it expires by itself
-        if was_ready and subscription.declaration.join_leave:
-            await self._announce(subscription, Broadcast("leave", info=session.info))
-
-    async def _announce(self, subscription: Subscription, broadcast: Broadcast) -> None:
-        try:
-            await self._broker.publish(subscription.topic, broadcast)
-        except UnavailableError:
-            _log.warning("membership_not_published", channel=subscription.channel, kind=broadcast.kind)  # at most once
-
-    def closed(self, session: Session) -> None:
-        """Clear up behind a session that ended, once its last command has."""
-        if session.subscriptions or session.worker is not None:
-            self._start(self._clear(session))
-
-    async def _clear(self, session: Session) -> None:
-        if session.worker is not None:
-            await asyncio.wait((session.worker,))
-        while session.subscriptions:
-            _, subscription = session.subscriptions.popitem()
-            await self._abandon(session, subscription)
-
-    def refresh_presence(self, session: Session) -> None:
-        """Renew the session's entries in the background."""
-        entries = [PresenceEntry(s.topic, session.info) for s in session.subscriptions.values() if s.is_present]
-        if entries and session.renewal is None:
-            session.renewal = self._start(self._renew(session, entries))
-
-    async def _renew(self, session: Session, entries: list[PresenceEntry]) -> None:
-        try:
-            with suppress(UnavailableError):  # said by the health of Redis; the next refresh puts them back
-                await self._presence.put(entries)
-        finally:
-            session.renewal = None
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def settle(self) -> None:
-        """Wait until everything that ended sessions left behind is cleared up. Nothing is asked for any more."""
-        await self.review.close()
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
 
 
 def _named(channel: str | None) -> str:

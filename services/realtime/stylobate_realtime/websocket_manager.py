@@ -19,6 +19,7 @@ from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import SessionEndedError
 from stylobate_realtime.commands import Commands, Limits, Verifier
+from stylobate_realtime.departures import Departures
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.outgoing import Outgoing
 from stylobate_realtime.payload import PayloadInvalidError, checked_payload
@@ -60,7 +61,10 @@ class WebSocketManager:
         self._broker = broker
         self._loop = asyncio.get_running_loop()
         self._hub = Hub(broker, settings.queue_bytes)
-        self._channels = ChannelCommands(settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence)
+        self._departures = Departures(self._hub, broker, presence)
+        self._channels = ChannelCommands(
+            settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence, departures=self._departures
+        )
         self._commands = Commands(
             settings=settings, verifier=verifier, limits=limits, registry=self, channels=self._channels, version=version,
             clock=clock, now=now,
@@ -104,8 +108,9 @@ class WebSocketManager:
         """Close what is still open, at once."""
         for session in tuple(self._sessions):
             session.end(codes.SHUTDOWN)
+        await self._channels.review.close()
         try:
-            await asyncio.wait_for(self._channels.settle(), _SETTLE_S)
+            await asyncio.wait_for(self._departures.settle(), _SETTLE_S)
         except TimeoutError:
             _log.warning("realtime_not_settled", cure="presence entries of this process expire by themselves")
 
@@ -149,11 +154,11 @@ class WebSocketManager:
             self._users[user] -= 1
             if not self._users[user]:
                 del self._users[user]
-        self._channels.closed(session)
+        self._departures.closed(session)
 
     def refresh_presence(self, session: Session) -> None:
         """Renew the session's presence entries."""
-        self._channels.refresh_presence(session)
+        self._departures.refresh_presence(session)
 
     def deleted(self, tenant: str, namespace: str, key: str) -> None:
         """Note that a state object was deleted: whoever heard of it by their right to read it is asked for again."""

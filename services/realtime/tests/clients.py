@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,13 @@ from stylobate_realtime.protocol import Codec
 from stylobate_realtime.websocket_manager import WebSocketManager
 
 PATIENCE_S = 5.0
+
+
+async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """Wait until something holds that has no event of its own."""
+    async with asyncio.timeout(patience_s):
+        while not condition():  # noqa: ASYNC110  it has no event
+            await asyncio.sleep(0.005)
 
 
 class Watch(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):

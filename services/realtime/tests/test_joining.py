@@ -8,15 +8,15 @@ import pytest
 from stylobate.redis import RedisManager
 from stylobate_realtime.broker.redis import RedisBroker
 
+from .clients import until
+
 
 async def test_what_comes_in_before_the_reply_follows_it(platform, stage):
     """Publications between the broker's acknowledgement and the reply to the subscribe come behind the reply, in order."""
     talk = await stage.connected("ann")
     platform.presence.gate.clear()
     talk.session.receive(json.dumps({"id": 2, "subscribe": {"channel": "chat:1"}}).encode())
-    async with asyncio.timeout(5):
-        while not talk.session.subscriptions or not talk.session.subscriptions["chat:1"].is_present:
-            await asyncio.sleep(0)
+    await until(lambda: [s for s in talk.session.subscriptions.values() if s.is_present])
     for number in range(5):
         await stage.manager.publish("default", "chat:1", str(number).encode(), {})
     for _ in range(5):
@@ -35,9 +35,7 @@ async def test_too_much_before_the_reply_is_refused(platform, staged):
     talk = await stage.connected("ann")
     platform.presence.gate.clear()
     talk.session.receive(json.dumps({"id": 2, "subscribe": {"channel": "chat:1"}}).encode())
-    async with asyncio.timeout(5):
-        while not talk.session.subscriptions or not talk.session.subscriptions["chat:1"].is_present:
-            await asyncio.sleep(0)
+    await until(lambda: [s for s in talk.session.subscriptions.values() if s.is_present])
     for _ in range(10):
         await stage.manager.publish("default", "chat:1", json.dumps("x" * 10_000).encode(), {})
     await asyncio.sleep(0)
@@ -69,15 +67,11 @@ async def test_no_gap_while_others_publish(platform, serve, connect, redis_url, 
 
             publishing = asyncio.create_task(publish())
             watches = [watch for person in people for _, watch in [await person.subscribe("chat:gap")]]
-            async with asyncio.timeout(5):
-                while last < 500:
-                    await asyncio.sleep(0.01)
+            await until(lambda: last >= 500)
             enough.set()
             await publishing
             for watch in watches:
-                async with asyncio.timeout(10):
-                    while not watch.of("publication") or int(watch.of("publication")[-1].pub.data) != last:
-                        await asyncio.sleep(0.01)
+                await until(lambda got=watch: int(got.of("publication")[-1].pub.data) == last)
                 numbers = [int(context.pub.data) for context in watch.of("publication")]
                 assert numbers == list(range(numbers[0], last + 1))
         feeding.cancel()

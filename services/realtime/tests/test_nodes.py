@@ -80,3 +80,27 @@ async def test_redis_that_is_restarted(platform, spawn, connect, tmp_path):
     assert len(ann.watch.of("connected")) == 1
     await room.publish({"also": "mine"})
     await server.stop()
+
+
+async def test_rights_lost_while_redis_is_away(platform, spawn, connect, tmp_path):
+    """Deletions and roles are heard of on every node without Redis: nobody is subscribed any more when it is back."""
+    server = EmbeddedValkey(tmp_path / "data", run_folder(tmp_path), options={"appendonly": "no"})
+    await server.start()
+    await server.ready()
+    platform.orders.owners["1"] = "ann"
+    platform.permissions.granted.add(("ann", "ward:watch"))
+    watches = []
+    for node in (await spawn(server.url), await spawn(server.url)):
+        ann = await connect(node.url, platform.auth.token("ann"))
+        watches += [watch for channel in ("orders:1", "ward:1") for _, watch in [await ann.subscribe(channel)]]
+    await server.stop()
+    platform.orders.owners["1"] = "bob"
+    await platform.log.delete("orders", "1")
+    platform.permissions.granted.clear()
+    await platform.auth.change_roles()
+    await server.start()
+    await server.ready()
+    for watch in watches:
+        assert (await watch.wait("subscribing", 2)).code == 2502
+        assert (await watch.wait("unsubscribed")).code == 103
+    await server.stop()

@@ -6,19 +6,13 @@ import json
 import centrifuge
 import pytest
 
-from .clients import PATIENCE_S
+from .clients import until
 
 
 @pytest.fixture(params=[False, True], ids=["json", "protobuf"])
 def protobuf(request: pytest.FixtureRequest) -> bool:
     """Run the test in both encodings."""
     return request.param
-
-
-async def _until(condition) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  what is waited for has no event
-            await asyncio.sleep(0.005)
 
 
 async def _delete(platform) -> None:
@@ -83,9 +77,9 @@ async def test_right_that_still_holds_keeps_the_subscription(platform, node, ann
     _, ward = await ann.subscribe("ward:1")
     await platform.log.delete("orders", "2")
     await platform.log.delete("orders", "1")  # and made again, by the same owner, before it was asked
-    await _until(lambda: platform.orders.asked == 2)
+    await until(lambda: platform.orders.asked == 2)
     await platform.auth.change_roles()
-    await _until(lambda: platform.orders.asked == 3 and platform.permissions.asked == 2)
+    await until(lambda: platform.orders.asked == 3 and platform.permissions.asked == 2)
     for channel in ("orders:1", "ward:1"):
         await node.publish(channel, 1)
     await seen.wait("publication")
@@ -99,7 +93,7 @@ async def test_any_term_of_a_rule_is_enough(platform, node, ann):
     room, seen = await ann.subscribe("ward:1")
     asked = platform.permissions.asked
     await _take_permission(platform)
-    await _until(lambda: platform.permissions.asked == asked + 2)
+    await until(lambda: platform.permissions.asked == asked + 2)
     await node.publish("ward:1", 1)
     await seen.wait("publication")
     assert len((await room.presence()).clients) == 1
@@ -107,7 +101,7 @@ async def test_any_term_of_a_rule_is_enough(platform, node, ann):
     platform.permissions.granted.clear()
     await platform.auth.change_roles()
     assert (await seen.wait("unsubscribed")).code == 103
-    await _until(lambda: not platform.presence.now("default:ward:1"))
+    await until(lambda: not platform.presence.now("default:ward:1"))
 
 
 async def test_publishing_and_presence_are_asked_for_each_time(platform, stage):
@@ -120,7 +114,7 @@ async def test_publishing_and_presence_are_asked_for_each_time(platform, stage):
     platform.permissions.granted.clear()
     assert (await talk.say(publish))[0]["error"]["code"] == 103
     await stage.manager.standing.doubt_all()
-    await _until(lambda: not talk.session.subscriptions)
+    await until(lambda: not talk.session.subscriptions)
     assert (await talk.say(present))[-1]["error"]["code"] == 103
 
 
@@ -148,14 +142,10 @@ async def test_right_that_cannot_be_told_does_not_last(platform, node, ann):
     _, seen = await ann.subscribe("orders:1")
     platform.orders.is_down = True
     await platform.log.delete("orders", "1")
-    async with asyncio.timeout(15):
-        while len(seen.of("subscribing")) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(seen.of("subscribing")) == 2, 15)
     await node.publish("orders:1", {"secret": True})
     platform.orders.is_down = False
-    async with asyncio.timeout(30):
-        while len(seen.of("subscribed")) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(seen.of("subscribed")) == 2, 30)
     assert not seen.of("publication")
 
 
@@ -163,7 +153,7 @@ async def test_answer_by_what_another_process_knew_before(platform, ann):
     """When state has not heard yet that roles changed, it is asked once more, when it must have."""
     _, seen = await ann.subscribe("orders:1")
     await platform.auth.change_roles()
-    await _until(lambda: platform.orders.asked == 2)
+    await until(lambda: platform.orders.asked == 2)
     platform.orders.owners["1"] = "carl"  # now it has heard
     assert (await seen.wait("unsubscribed")).code == 103
 
@@ -194,7 +184,7 @@ async def test_right_lost_while_it_is_asked_for(platform, staged):
         platform.orders.owners["1"] = "bob"
         stage.manager.deleted("default", "orders", "1")
         await talk.settle()
-        await _until(lambda: "orders:1" not in talk.session.subscriptions)
+        await until(lambda session=talk.session: not session.subscriptions)
         await stage.manager.publish("default", "orders:1", b'"secret"', {})
         await talk.settle()
         assert "secret" not in str(talk.socket.messages())
@@ -209,7 +199,7 @@ async def test_subscribing_anew_while_the_end_is_cleared_up(platform, stage):
     platform.permissions.granted.clear()
     stage.manager.standing.change()
     await stage.manager.standing.doubt_all()
-    await _until(lambda: not talk.session.subscriptions)
+    await until(lambda: not talk.session.subscriptions)
     platform.permissions.granted.add(("ann", "ward:watch"))
     (*_, reply) = await talk.say({"id": 3, "subscribe": {"channel": "ward:1"}})
     assert reply == {"id": 3, "subscribe": {}}

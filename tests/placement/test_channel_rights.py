@@ -1,0 +1,57 @@
+"""A right to a channel ends with what it rests on, whichever processes hold the sockets and the object."""
+
+import json
+from contextlib import ExitStack
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.people import PASSWORD, Person
+
+WITHIN_S = 2.0
+
+
+@pytest.fixture
+def admin(platform):
+    """Give somebody who may delete the orders of everyone."""
+    with Person(platform.gateway, "admin") as admin:
+        made = platform.command("users", "create", admin.email, "--admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+        assert made.returncode == 0, made.stderr
+        yield admin.login()
+
+
+def _subscriber(stack, platform, token, channel):
+    """Open a socket, connect and subscribe; return it."""
+    socket = stack.enter_context(connect(platform.realtime))
+    socket.send(json.dumps({"id": 1, "connect": {"token": token}}))
+    assert "connect" in json.loads(socket.recv(timeout=5))
+    socket.send(json.dumps({"id": 2, "subscribe": {"channel": channel}}))
+    while (reply := json.loads(socket.recv(timeout=5))).get("id") != 2:
+        pass
+    assert "subscribe" in reply, reply
+    return socket
+
+
+def _next_unsubscribe(socket):
+    """Return the next end of a subscription, over whatever else is pushed. Raises TimeoutError."""
+    while True:
+        for line in socket.recv(timeout=WITHIN_S).split("\n"):
+            message = json.loads(line)
+            if found := message.get("push", {}).get("unsubscribe"):
+                return found
+
+
+def test_subscription_ends_when_the_object_is_deleted(platform, person, admin):
+    """Owner and administrator, on several sockets, are told within two seconds; subscribing again is refused."""
+    ada = person()
+    order = ada.order()
+    with ExitStack() as stack:
+        sockets = [_subscriber(stack, platform, who.token, f"orders:{order}") for who in (ada, admin) for _ in range(6)]
+        others = _subscriber(stack, platform, ada.token, f"orders:{ada.order()}")
+        assert admin.http.delete(f"/v1/state/orders/{order}").status_code in {200, 204}
+        for socket in sockets:
+            assert _next_unsubscribe(socket) == {"code": 2502, "reason": "access changed"}
+            socket.send(json.dumps({"id": 3, "subscribe": {"channel": f"orders:{order}"}}))
+            assert json.loads(socket.recv(timeout=5))["error"]["code"] == 103
+        with pytest.raises(TimeoutError):
+            _next_unsubscribe(others)
