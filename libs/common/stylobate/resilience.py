@@ -53,36 +53,21 @@ async def wait_for_dependency(
 
 
 class CircuitBreaker:
-    """Closed, open after ``failures`` in a row, half open (one probe) when ``reset_after`` has passed."""
+    """Closed, open after ``failures`` in a row or by :meth:`trip`, closed again by the first answer.
 
-    def __init__(
-        self,
-        name: str,
-        failures: int = 5,
-        reset_after: timedelta = timedelta(seconds=1),
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
+    Whoever opens it looks every ``reset_after`` whether the callee is back: a caller's own request is never spent on that.
+    """
+
+    def __init__(self, name: str, failures: int = 5, reset_after: timedelta = timedelta(seconds=1)) -> None:
         self.name = name
+        self.reset_after = reset_after
         self._limit = failures
-        self._reset_s = reset_after.total_seconds()
-        self._clock = clock
         self._failed = 0
-        self._probe_at = 0.0
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused at the moment (a probe may be due)."""
+        """Whether calls are refused at the moment."""
         return self._failed >= self._limit
-
-    def allow(self) -> bool:
-        """Return whether a call may be made now; while open, one probe per ``reset_after``."""
-        if self._failed < self._limit:
-            return True
-        now = self._clock()
-        if now < self._probe_at:
-            return False
-        self._probe_at = now + self._reset_s
-        return True
 
     def success(self) -> None:
         """Tell that the callee answered, whatever it said."""
@@ -90,7 +75,9 @@ class CircuitBreaker:
             self._failed = 0
 
     def failure(self) -> None:
-        """Tell that the callee did not answer."""
+        """Tell that the callee could not be reached."""
         self._failed += 1
-        if self._failed >= self._limit:
-            self._probe_at = self._clock() + self._reset_s
+
+    def trip(self) -> None:
+        """Open at once: the callee is known not to answer."""
+        self._failed = self._limit

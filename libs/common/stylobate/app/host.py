@@ -229,6 +229,7 @@ class Host:
                 addresses=self.placement.grpc,
                 tls=self._tls(),
                 reflection=reflection,
+                max_connection_age=self.settings.max_connection_age,
                 grace=self.settings.drain_grace,
                 reuse_port=self.placement.reuse_port,
             )

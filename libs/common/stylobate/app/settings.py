@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from stylobate.config import Settings
 from stylobate.logs import parse_levels
@@ -24,6 +24,8 @@ class HostSettings(Settings):
     """On SIGTERM: how long readiness says no before listeners close, so that balancers notice."""
     drain_grace: timedelta = timedelta(seconds=10)
     """How long what is in flight may take to finish."""
+    max_connection_age: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
+    """After which gRPC clients have to connect anew, and so find new replicas; at least 1 s."""
     revocation_stale: Literal["allow", "deny"] = "allow"
     """What holds when the deny-list could not be refreshed for 30 s."""
     reflection: bool | None = None

@@ -99,7 +99,10 @@ class Reader:
                 try:
                     await self._read()
                 except (StylobateError, grpc.aio.AioRpcError) as error:
-                    await self._lost(from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error)
+                    failed = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
+                    if self._lost_at is not None or failed.code is not grpc.StatusCode.UNAVAILABLE:
+                        await self._lost(failed)
+                    # else it worked until now (a restart, a connection that came of age): open the next one in silence
                 if self._lost_at is None:  # it had worked
                     self._lost_at = monotonic()
                     pauses = backoff(initial=0.05, maximum=1.0)

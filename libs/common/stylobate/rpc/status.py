@@ -27,6 +27,8 @@ from stylobate.errors import (
 )
 
 DETAILS_KEY = "grpc-status-details-bin"
+NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Goes with every error that we say ourselves: the transport tries again what nobody answered, never an answer (gRFC A6)."""
 RETRY_AFTER = timedelta(seconds=1)
 """After which a caller may try again when the transport failed."""
 
@@ -107,6 +109,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
 def is_transport_failure(error: grpc.aio.AioRpcError) -> bool:
     """Return whether the call failed before any server of ours said so: UNAVAILABLE without details."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and _carried(error) is None
+
+
+def is_silence(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether the time was up before any server of ours answered: DEADLINE_EXCEEDED without details."""
+    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and _carried(error) is None
 
 
 def _carried(error: grpc.aio.AioRpcError) -> StylobateError | None:

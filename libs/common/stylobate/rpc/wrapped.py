@@ -174,6 +174,6 @@ class WrappedStreamCall(_Delegating, grpc.aio.UnaryStreamCall[Any, Any]):
             raise StopAsyncIteration
         return message
 
-    @abstractmethod
     async def read(self) -> Any:
-        """Return the next message, ``grpc.aio.EOF`` at the end."""
+        """Return the next message, ``grpc.aio.EOF`` at the end. Raises what the call within raises."""
+        return await self._stream.read()

@@ -94,16 +94,20 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         self.written = 0
         self.remaining: float | None = None
         self.failures = 0
+        self.cut = 0
 
-    def fail_while_told(self) -> None:
-        """Answer UNAVAILABLE as often as ``failures`` says."""
+    async def fail_while_told(self, context: Any) -> None:
+        """End as a cut connection does as often as ``cut`` says, then answer UNAVAILABLE as often as ``failures`` says."""
+        if self.cut:
+            self.cut -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
         if self.failures:
             self.failures -= 1
             raise UnavailableError
 
     async def ListModules(self, request: ListModulesRequest, context: Any) -> ListModulesResponse:
         self.requests.append(request)
-        self.fail_while_told()
+        await self.fail_while_told(context)
         caller = call().principal
         seen = [Module(name=caller.tenant, description=f"{call().client_address} {call().client_agent}")]
         return ListModulesResponse(modules=seen, next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
@@ -127,8 +131,8 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
     async def echo(self, request: CallHookRequest, _: Any) -> CallHookResponse:
         return CallHookResponse(data=request.event)
 
-    async def flaky(self, *_: Any) -> CallHookResponse:
-        self.fail_while_told()
+    async def flaky(self, _: Any, context: Any) -> CallHookResponse:
+        await self.fail_while_told(context)
         return CallHookResponse()
 
     async def out_of_stock(self, *_: Any) -> CallHookResponse:

@@ -1,16 +1,11 @@
-"""Channels to other processes: retries, turns over addresses, the circuit breaker, TLS."""
+"""Channels to other processes: retries, turns over addresses, TLS."""
 
-import asyncio
-from datetime import timedelta
 from pathlib import Path
-from time import perf_counter
 
 import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
-from stylobate.errors import UnavailableError
-from stylobate.resilience import CircuitBreaker
 from stylobate.rpc import GrpcServer, TlsSettings, build_server, from_rpc_error, open_channel
 from stylobate.rpc.channel import IDEMPOTENT_METHODS
 
@@ -25,15 +20,24 @@ async def _server(probe: Probe, address: str = "127.0.0.1:0", tls: TlsSettings |
 
 
 async def test_reads_are_tried_again(tcp: Wire):
-    """A read that finds the target unavailable is sent again by the transport; the caller sees the answer."""
-    tcp.probe.failures = 2
+    """A read that nobody answered is sent again by the transport; the caller sees the answer."""
+    tcp.probe.cut = 2
     assert await tcp.modules.ListModules(ListModulesRequest(), timeout=5)
     assert len(tcp.probe.requests) == 3
 
 
+async def test_an_answer_is_never_asked_for_again(tcp: Wire):
+    """UNAVAILABLE that the target says itself, with its cause, is what the caller gets: at once and once."""
+    tcp.probe.failures = 2
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await tcp.modules.ListModules(ListModulesRequest(), timeout=5)
+    assert from_rpc_error(caught.value).reason == "UNAVAILABLE"
+    assert len(tcp.probe.requests) == 1
+
+
 async def test_mutations_are_never_tried_again(tcp: Wire):
     """A method that is not named idempotent is sent once."""
-    tcp.probe.failures = 1
+    tcp.probe.cut = 1
     with pytest.raises(grpc.aio.AioRpcError):
         await tcp.modules.CallHook(CallHookRequest(hook="flaky"), timeout=5)
     assert len(tcp.probe.requests) == 1
@@ -70,47 +74,6 @@ async def test_calls_take_turns_over_the_addresses():
     assert min(len(probe.requests) for probe in probes) >= 10
     for server in servers:
         await server.stop(0)
-
-
-async def test_the_circuit_opens_and_closes(tmp_path: Path):
-    """While nobody listens calls soon fail at once without trying; when the target is back they work again."""
-    address = f"unix:{tmp_path}/gone.sock"
-    breaker = CircuitBreaker("gone", failures=3, reset_after=timedelta(milliseconds=200))
-    async with open_channel(address, breaker=breaker) as channel:
-        stub = ModuleServiceStub(channel)
-        for _ in range(3):
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.CallHook(CallHookRequest(hook="echo"), timeout=2)
-            assert from_rpc_error(caught.value).reason == "UNAVAILABLE"
-        assert breaker.is_open
-        begun = perf_counter()
-        with pytest.raises(UnavailableError) as refused:
-            await stub.CallHook(CallHookRequest(hook="echo"), timeout=2)
-        assert perf_counter() - begun < 0.1
-        assert refused.value.retry_after == timedelta(seconds=1)
-        server = await _server(Probe(), address)
-        deadline = perf_counter() + 10
-        while breaker.is_open and perf_counter() < deadline:
-            try:
-                await stub.CallHook(CallHookRequest(hook="echo", event=b"back"), timeout=2)
-            except (UnavailableError, grpc.aio.AioRpcError):
-                await asyncio.sleep(0.05)
-        assert (await stub.CallHook(CallHookRequest(hook="echo", event=b"back"), timeout=2)).data == b"back"
-        await server.stop(0)
-
-
-async def test_a_typed_error_is_an_answer(tmp_path: Path):
-    """UNAVAILABLE that the target says itself does not open the circuit: it is there."""
-    probe = Probe()
-    address = f"unix:{tmp_path}/busy.sock"
-    server = await _server(probe, address)
-    breaker = CircuitBreaker("busy", failures=1)
-    async with open_channel(address, breaker=breaker) as channel:
-        probe.failures = 1
-        with pytest.raises(grpc.aio.AioRpcError):
-            await ModuleServiceStub(channel).CallHook(CallHookRequest(hook="flaky"), timeout=2)
-    assert not breaker.is_open
-    await server.stop(0)
 
 
 @pytest.mark.parametrize("client", ["without a certificate", "of another authority", "without encryption"])

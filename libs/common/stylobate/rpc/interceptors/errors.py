@@ -9,7 +9,7 @@ from stylobate.errors import InternalError, StylobateError
 from stylobate.logs import get_logger
 from stylobate.rpc.call import call as served_call
 from stylobate.rpc.method import Behaviour, Context, Method
-from stylobate.rpc.status import DETAILS_KEY, to_status
+from stylobate.rpc.status import DETAILS_KEY, NO_RETRY, to_status
 
 _log = get_logger("app")
 
@@ -41,7 +41,7 @@ class ErrorsInterceptor:
 
 async def _abort(context: Context, error: StylobateError, domain: str) -> Never:
     status = to_status(error, domain=domain)
-    trailing = (*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString()))
+    trailing = (*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString()), NO_RETRY)
     await context.abort(error.code, status.message, trailing)
 
 

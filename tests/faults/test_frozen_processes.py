@@ -1,0 +1,73 @@
+"""Processes that are frozen: they keep their connections, accept calls and answer none."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import httpx
+import pytest
+from stylobate.testing.platform import Platform, wait_until
+
+from tests.people import Person
+
+NOTICED_WITHIN = timedelta(seconds=30)
+BACK_WITHIN = timedelta(seconds=30)
+PATIENCE_S = 20
+
+
+@contextmanager
+def frozen(platform: Platform, name: str) -> Iterator[None]:
+    """Freeze a process for as long as the block."""
+    pid = platform.children[name].pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def ada(platform: Platform) -> Iterator[Person]:
+    """Give somebody with an order."""
+    with Person(platform.gateway) as ada:
+        ada.http.timeout = httpx.Timeout(PATIENCE_S)
+        yield ada.register()
+
+
+def test_a_frozen_limiter_costs_nothing_for_long(platform, ada):
+    """While the ratelimit service is frozen everything is served, soon without waiting for it; afterwards it counts again."""
+    with frozen(platform, "ratelimit"):
+
+        def is_served_at_once() -> bool:
+            answers = [ada.http.get("/v1/auth/me") for _ in range(20)]
+            assert {answer.status_code for answer in answers} == {200}
+            return max(answer.elapsed for answer in answers) < timedelta(seconds=0.9)  # a check that is waited for takes 1 s
+
+        assert wait_until(is_served_at_once, NOTICED_WITHIN)
+        assert "ratelimit" not in ada.http.get("/v1/auth/me").headers
+    assert wait_until(lambda: "ratelimit" in ada.http.get("/v1/auth/me").headers, BACK_WITHIN)
+
+
+@pytest.mark.parametrize(
+    ("victim", "path"),
+    [("state", "/v1/state/orders/{order}"), ("auth", "/v1/auth/me"), ("actions", "/v1/actions/shop.place_order")],
+)
+def test_what_needs_a_frozen_part_is_refused_at_once(platform, ada, victim, path):
+    """After a moment 503 with Retry-After, without a wait; other parts are served; when it thaws, all is as before."""
+    order = ada.order()
+    path = path.format(order=order)
+    other = "/v1/auth/me" if victim != "auth" else f"/v1/state/orders/{order}"
+    with frozen(platform, victim):
+
+        def is_refused_at_once() -> bool:
+            answers = [ada.http.get(path) for _ in range(5)]
+            assert {answer.status_code for answer in answers} <= {503, 504}
+            return {answer.status_code for answer in answers} == {503} and all(
+                "retry-after" in answer.headers for answer in answers
+            )
+
+        assert wait_until(is_refused_at_once, NOTICED_WITHIN)
+        assert ada.http.get(other).status_code == 200
+    assert wait_until(lambda: ada.http.get(path).status_code not in {503, 504}, BACK_WITHIN), platform.log_tails()
