@@ -68,6 +68,20 @@ async def test_nobody_moves_the_order_of_another(shop: ActionTester) -> None:
     assert (await admin.call("shop.cancel_order", {"order_id": order_id}))["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("data", [{"total": 1}, {"items": []}, {"note": "soon"}, {"total": None}])
+async def test_paying_does_not_set_the_price(shop: ActionTester, data: Any) -> None:
+    """Straight at the state service, data sent along with the event is refused with its field, and the order is not paid."""
+    alice = shop.user("alice")
+    order_id = (await alice.call("shop.place_order", TEA))["id"]
+    with pytest.raises(StylobateError) as refused:
+        await alice.state.transition("orders", order_id, "pay", data)
+    assert refused.value.reason == "STATE_DATA_INVALID"
+    assert [violation.pointer for violation in refused.value.violations] == [f"/{name}" for name in data]
+    kept = await alice.state.get("orders", order_id)
+    assert kept is not None
+    assert (kept.status, kept.data["total"]) == ("pending", 2000)
+
+
 async def test_an_unknown_order_is_not_found(shop: ActionTester) -> None:
     """The state service's own error reaches the caller."""
     with pytest.raises(StylobateError) as missing:

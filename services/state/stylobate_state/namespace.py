@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stylobate.declarations import CompiledSchema
+from stylobate.declarations.compiled import UNKNOWN_MEMBER
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
+from stylobate.errors import Violation
 
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceUnknownError
@@ -13,6 +15,7 @@ from stylobate_state.machine import Machine
 from stylobate_state.model import Change
 
 MAX_KEY_LENGTH = 255
+_NO_DATA = CompiledSchema({"type": "object", "properties": {}, "additionalProperties": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Namespace:
     machine: Machine
     before: Mapping[str, BeforeHook]
     schema: CompiledSchema | None
+    carried: Mapping[str, CompiledSchema]
+    """By event: what a patch may hold when it comes from who does not hold ``write``; nothing for events that are not here."""
     max_data_bytes: int
 
     @classmethod
@@ -35,6 +40,11 @@ class Namespace:
             machine=Machine(declaration.name, declaration.initial, declaration.transitions),
             before=declaration.before,
             schema=CompiledSchema(declaration.schema) if declaration.schema is not None else None,
+            carried={
+                event: CompiledSchema(transition.data)
+                for event, transition in declaration.transitions.items()
+                if transition.data is not None
+            },
             max_data_bytes=max_data_bytes,
         )
 
@@ -47,6 +57,12 @@ class Namespace:
         value = self.parse(data)
         if self.schema is not None and not self.schema.is_valid(value):
             raise StateDataInvalidError(self.schema.violations(value))
+
+    def beyond_carried(self, event: str, patch: bytes) -> tuple[Violation, ...]:
+        """Return what of the patch the event does not carry by its declaration: members, or their values."""
+        violations = self.carried.get(event, _NO_DATA).violations(self.parse(patch))
+        said = f"is not carried by the event {event!r}; its `data` in states.yaml says what is, all else takes the right to write"
+        return tuple(Violation(item.pointer, said) if item.detail == UNKNOWN_MEMBER else item for item in violations)
 
     def rule_for_event(self, event: str) -> AccessRule:
         """Return who may fire the event: its own rule, else ``write``. Raises StateEventUnknownError."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from stylobate.declarations.model import AccessRule
+from stylobate.errors import Violation
 
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateStatusNotWritableError
@@ -41,6 +42,10 @@ class Operation(Protocol):
         """Return who may do it to the object; None: to one that is not there."""
         ...
 
+    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:
+        """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
+        ...
+
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
@@ -69,6 +74,10 @@ class Put:
         """``create`` for what is not there, else ``write``."""
         return namespace.access.create if live is None else namespace.access.write
 
+    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+        """Nothing."""
+        return ()
+
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
         """Keep the status, take the data."""
         status = namespace.machine.initial if live is None else live.status
@@ -90,6 +99,10 @@ class Patch:
     def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
         """``write``."""
         return namespace.access.write
+
+    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+        """Nothing."""
+        return ()
 
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
         """Keep the status, merge the data."""
@@ -113,6 +126,10 @@ class Transition:
         """Ask the event for its own rule, else ``write``."""
         return namespace.rule_for_event(self.event)
 
+    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:
+        """Return what of the patch the event does not carry by its declaration."""
+        return namespace.beyond_carried(self.event, self.patch) if self.patch else ()
+
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
         """Enter the status that the event leads to."""
         present = _present(live)
@@ -135,6 +152,10 @@ class Delete:
     def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
         """``delete``."""
         return namespace.access.delete
+
+    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+        """Nothing."""
+        return ()
 
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:  # noqa: ARG002  as the protocol has it
         """Keep nothing but the status it had."""

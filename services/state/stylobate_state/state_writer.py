@@ -12,7 +12,13 @@ from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
 from stylobate.rpc.call import event_depth
 
-from stylobate_state.errors import StateContendedError, StateNotFoundError, StateVersionConflictError, for_each
+from stylobate_state.errors import (
+    StateContendedError,
+    StateDataInvalidError,
+    StateNotFoundError,
+    StateVersionConflictError,
+    for_each,
+)
 from stylobate_state.hooks import BeforeHooks, proposal
 from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
 from stylobate_state.namespace import Namespace
@@ -132,11 +138,15 @@ class StateWriter:
     async def _authorize(
         self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, live: StateObject | None
     ) -> None:
-        """Decide access before anything else is said, existence included."""
+        """Decide access before anything else is said, existence included: to the object, then to what would be written."""
         rule = operation.rule(namespace, live)
         what = f"{operation.word} {key.namespace}/{key.key}"
         if live is not None or operation.creates:
-            await self._rights.require(rule, principal, live.owner if live is not None else None, what)
+            owner = live.owner if live is not None else None
+            await self._rights.require(rule, principal, owner, what)
+            beyond = operation.beyond(namespace)
+            if beyond and not await self._rights.allows(namespace.access.write, principal, owner):
+                raise StateDataInvalidError(beyond)
             return
         await self._rights.require_possible(rule, principal, what)
         raise StateNotFoundError(key.namespace, key.key)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from stylobate.declarations.model import (
     AccessRule,
+    JsonSchema,
     NamespaceAccess,
     NamespaceDeclaration,
     TransitionDeclaration,
@@ -12,7 +13,7 @@ from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate_state.model import Change, StateKey, Write
 
-__all__ = ["ADA", "ANONYMOUS", "BOB", "HANDLER", "ORDERS", "deletion", "write"]
+__all__ = ["ADA", "ANONYMOUS", "BOB", "HANDLER", "ORDERS", "deletion", "fields", "write"]
 
 ADA = Principal(kind=PrincipalKind.USER, id="ada")
 BOB = Principal(kind=PrincipalKind.USER, id="bob")
@@ -20,6 +21,12 @@ HANDLER = ADA.with_via("actions")
 """Ada, through a handler."""
 
 OPEN = AccessRule(("authenticated",))
+
+
+def fields(*names: str) -> JsonSchema:
+    """Return what an event carries, as the loader makes it of a list of fields."""
+    return {"type": "object", "properties": dict.fromkeys(names, True), "additionalProperties": False}
+
 
 ORDERS = NamespaceDeclaration(
     name="orders",
@@ -39,7 +46,7 @@ ORDERS = NamespaceDeclaration(
         delete=AccessRule(("orders:admin",)),
     ),
     transitions={
-        "pay": TransitionDeclaration("pay", ("pending",), "paid", AccessRule(("owner",))),
+        "pay": TransitionDeclaration("pay", ("pending",), "paid", AccessRule(("owner",)), fields("paid_by", "by", "items")),
         "ship": TransitionDeclaration("ship", ("paid",), "shipped", AccessRule(("orders:ship",))),
         "cancel": TransitionDeclaration("cancel", ("pending", "paid"), "cancelled", AccessRule(("owner", "orders:admin"))),
         "amend": TransitionDeclaration("amend", ("pending",), "pending"),

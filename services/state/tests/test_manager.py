@@ -160,7 +160,7 @@ async def test_data_is_held_to_the_schema_with_every_finding(manager):
         await manager.patch(HANDLER, "orders", "1", b'{"total": null}', expected=None)
     assert [violation.pointer for violation in invalid.value.violations] == ["/total"]
     with pytest.raises(StateDataInvalidError):
-        await manager.transition(ADA, "orders", "1", "pay", patch=b'{"total": "much"}', expected=None)
+        await manager.transition(HANDLER, "orders", "1", "amend", patch=b'{"total": "much"}', expected=None)
     assert (await manager.get(ADA, [("orders", "1")]))[0].version == 1
 
 

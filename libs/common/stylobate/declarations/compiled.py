@@ -7,8 +7,16 @@ import jsonschema_rs
 from stylobate.declarations.model import JsonSchema
 from stylobate.errors import Violation
 
+UNKNOWN_MEMBER = "is not known here"
+"""What a finding says of a member that a closed object does not have."""
 _MOST_VIOLATIONS = 100
 """An input with thousands of faults is described by its first ones."""
+
+
+_UNKNOWN_MEMBERS = (
+    jsonschema_rs.ValidationErrorKind.AdditionalProperties,
+    jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
+)
 
 
 class CompiledSchema:
@@ -39,14 +47,33 @@ class CompiledSchema:
         return tuple(found)
 
 
+def closed(schema: Any) -> Any:
+    """Return the schema with ``additionalProperties: false`` on every object that lists properties and leaves it open."""
+    if not isinstance(schema, dict):
+        return schema
+    result: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in {"$defs", "properties", "patternProperties", "dependentSchemas"}:
+            result[keyword] = {name: closed(part) for name, part in value.items()}
+        elif keyword in {"prefixItems", "anyOf", "oneOf", "allOf"}:
+            result[keyword] = [closed(part) for part in value]
+        elif keyword in {"items", "additionalProperties", "contains", "not", "if", "then", "else"}:
+            result[keyword] = closed(value)
+        else:
+            result[keyword] = value
+    if "properties" in result:
+        result.setdefault("additionalProperties", False)
+    return result
+
+
 def pointer(path: list[str | int]) -> str:
     """Return the path as a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 def _violations_of(error: jsonschema_rs.ValidationError) -> list[Violation]:
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
-        return [Violation(pointer([*error.instance_path, name]), "is not known here") for name in error.kind.unexpected]
+    if isinstance(error.kind, _UNKNOWN_MEMBERS):
+        return [Violation(pointer([*error.instance_path, name]), UNKNOWN_MEMBER) for name in error.kind.unexpected]
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
         return [Violation(pointer([*error.instance_path, str(error.kind.property)]), "is missing")]
     return [Violation(pointer(error.instance_path), error.message)]

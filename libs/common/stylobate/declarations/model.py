@@ -101,6 +101,9 @@ class TransitionDeclaration:
     """The status it enters (``to``)."""
     access: AccessRule | None = None
     """None: the namespace's ``write`` holds."""
+    data: JsonSchema | None = None
+    """What a merge patch for the data must look like when who fires the event does not hold ``write``: the schema of an object
+    that names its members and is closed. None: the event carries no data."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,14 @@ def parse_access_rule(text: str, *, words: Collection[str] = TERMS) -> AccessRul
     return AccessRule(terms)
 
 
+def uncovered(rule: AccessRule, by: AccessRule) -> tuple[str, ...]:
+    """Return the terms of a rule that let somebody in whom the other rule may keep out."""
+    if PUBLIC in by.terms:
+        return ()
+    known = AUTHENTICATED in by.terms
+    return tuple(term for term in rule.terms if term not in by.terms and not (known and term not in {PUBLIC, ACTIONS}))
+
+
 def parse_rate_limit(text: str) -> RateLimit:
     """Return the limit of ``30/minute``, ``5000/hour gcra`` or ``100/second burst 200``.
 

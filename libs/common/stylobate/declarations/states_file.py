@@ -3,17 +3,19 @@
 import re
 from collections.abc import Mapping
 
+from stylobate.declarations.carried import read_carried
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import (
     AccessRule,
     BeforeHook,
+    JsonSchema,
     NamespaceAccess,
     NamespaceDeclaration,
     TransitionDeclaration,
 )
 from stylobate.declarations.report import ModuleReport
-from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, OWNER, PUBLIC, TERMS, parse_access_rule
+from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, parse_access_rule, uncovered
 from stylobate.declarations.section import Section
 
 FILE = "states.yaml"
@@ -24,7 +26,7 @@ _NAMESPACE_LATER = (
     "ttl", "validators",
 )  # fmt: skip
 _ACCESS_KEYS = ("read", "list", "create", "write", "delete")
-_TRANSITION_KEYS = ("from", "to", "access")
+_TRANSITION_KEYS = ("from", "to", "access", "data")
 _TRANSITION_LATER = ("after", "before", "do", "guard", "on_enter", "timers")
 _HOOK_KEYS = ("method", "on_unavailable")
 _OPERATIONS = ("created", "updated", "deleted")
@@ -44,19 +46,21 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     if not _NAMESPACE.fullmatch(name):
         file.error(line, f"{name!r} is no name for a namespace; use lower case letters, digits, _ and -")
     section = Section(node, file, f"namespace {name}", _NAMESPACE_KEYS, _NAMESPACE_LATER)
-    schema = section.node("schema")
-    transitions = _transitions(section, module.report)
+    schema_node = section.node("schema")
+    schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
+    access = _namespace_access(section, module.report)
+    transitions = _transitions(section, module, schema, access.write)
     initial = section.text("initial")
     _check_machine(section, initial, transitions)
     statuses = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
     return NamespaceDeclaration(
         name=name,
         module=module.name,
-        schema=module.schemas.resolve(schema, file, FILE) if schema is not None else None,
+        schema=schema,
         schema_version=section.positive("schema_version", 1),
         initial=initial,
         statuses=tuple(sorted(statuses)),
-        access=_namespace_access(section, module.report),
+        access=access,
         transitions=transitions,
         before=_before(section, module.name, transitions),
         file=file.file,
@@ -79,7 +83,9 @@ def _rule(section: Section, key: str, report: ModuleReport, words: tuple[str, ..
     return rule
 
 
-def _transitions(section: Section, report: ModuleReport) -> dict[str, TransitionDeclaration]:
+def _transitions(
+    section: Section, module: ModuleContext, schema: JsonSchema | None, write: AccessRule
+) -> dict[str, TransitionDeclaration]:
     transitions: dict[str, TransitionDeclaration] = {}
     for event, line, node in section.entries("transitions"):
         if not _WORD.fullmatch(event) or event in _OPERATIONS:
@@ -94,8 +100,16 @@ def _transitions(section: Section, report: ModuleReport) -> dict[str, Transition
         for status, at in [*sources, (target, transition.line_of("to"))]:
             if status and not _WORD.fullmatch(status):
                 transition.report.error(at, f"{status!r} is no name for a status; use letters, digits, _ and -")
-        access = _rule(transition, "access", report, (PUBLIC, AUTHENTICATED, OWNER, ACTIONS))
-        transitions[event] = TransitionDeclaration(event, tuple(status for status, _ in sources), target, access)
+        access = _rule(transition, "access", module.report, TERMS)
+        data = read_carried(transition, schema, module, FILE)
+        if data is not None and access is not None and (wider := uncovered(access, write)):
+            by, may = " or ".join(wider), str(write) or "nobody"
+            transition.report.warning(
+                transition.line_of("data"),
+                f"transition {event} lets {by} set fields of the data, though `write` ({may}) does not; let an action set them, "
+                "or see that the value of each does no harm",
+            )
+        transitions[event] = TransitionDeclaration(event, tuple(status for status, _ in sources), target, access, data)
     return transitions
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pydantic
 
-from stylobate.declarations.compiled import pointer
+from stylobate.declarations.compiled import closed, pointer
 from stylobate.declarations.model import JsonSchema
 from stylobate.errors import Violation
 from stylobate.modules.errors import ActionInputInvalidError
@@ -53,25 +53,6 @@ def _says_nothing(annotation: Any) -> bool:
     if get_origin(annotation) in _MAPPINGS:
         return get_args(annotation)[1] in {Any, object}
     return annotation in _RAW
-
-
-def closed(schema: Any) -> Any:
-    """Return the schema with ``additionalProperties: false`` on every object that lists properties and leaves it open."""
-    if not isinstance(schema, dict):
-        return schema
-    result: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in {"$defs", "properties", "patternProperties", "dependentSchemas"}:
-            result[keyword] = {name: closed(part) for name, part in value.items()}
-        elif keyword in {"prefixItems", "anyOf", "oneOf", "allOf"}:
-            result[keyword] = [closed(part) for part in value]
-        elif keyword in {"items", "additionalProperties", "contains", "not", "if", "then", "else"}:
-            result[keyword] = closed(value)
-        else:
-            result[keyword] = value
-    if "properties" in result:
-        result.setdefault("additionalProperties", False)
-    return result
 
 
 def _pydantic_converter(adapter: pydantic.TypeAdapter[Any]) -> Callable[[Any], Any]:

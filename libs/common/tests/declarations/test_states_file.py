@@ -82,6 +82,13 @@ def test_a_wrong_key_of_a_namespace_is_a_finding_at_its_line(findings_of, text, 
         ("{ to: paid }", "`from` is missing in transition go"),
         ("{ from: pending, to: paid, access: orders:fly }", "no module declares the permission `orders:fly`"),
         ("{ from: pending, to: a b }", "'a b' is no name for a status"),
+        ("{ from: pending, to: paid, data: note }", "`data` must be a list of texts"),
+        ("{ from: pending, to: paid, data: [1] }", "`data` must be a list of texts"),
+        ("{ from: pending, to: paid, data: [note, note] }", "`note` stands twice in `data`"),
+        ("{ from: pending, to: paid, data: {} }", "`data` must be a list of fields, or the schema of an object"),
+        ("{ from: pending, to: paid, data: { type: object } }", "`data` must be a list of fields, or the schema of an object"),
+        ("{ from: pending, to: paid, data: { properties: { a: true } } }", "`data` must be a list of fields, or the schema"),
+        ("{ from: pending, to: paid, data: { type: objekt } }", "no valid JSON Schema: `type`"),
         ("{ form: pending, to: paid, from: pending }", "unknown key `form` in transition go; did you mean `from`?"),
     ],
 )
@@ -91,6 +98,93 @@ def test_a_wrong_transition_is_a_finding(findings_of, transition, message):
     (finding,) = findings_of(module=MODULE, states=states)
     assert finding.startswith("shop/states.yaml:5: ")
     assert message in finding
+
+
+DATA = """\
+    schemas:
+      Order:
+        type: object
+        additionalProperties: false
+        properties: { total: { type: integer }, note: { type: string }, address: { $ref: "#/schemas/Address" } }
+      Address: { type: object, properties: { zip: { type: string } } }
+      Paying: { type: object, properties: { address: { $ref: "#/schemas/Address" } } }
+"""
+
+
+def carrying(modules, data: str, *, write: str = "actions", access: str = "owner"):
+    """Load a namespace whose event `pay` carries this."""
+    states = f"""\
+        namespaces:
+          orders:
+            schema: {{ $ref: "actions.yaml#/schemas/Order" }}
+            initial: pending
+            access: {{ write: {write} }}
+            transitions:
+              pay: {{ from: pending, to: paid, access: {access}, data: {data} }}
+        """
+    modules.write("shop", module=MODULE, actions=DATA, states=states)
+    return modules.load()
+
+
+def test_what_an_event_carries_is_a_closed_schema(modules):
+    """A list of fields, or a schema, which is closed all the way down: what it does not name is not carried."""
+    carried = carrying(modules, "[note]").namespaces["orders"].transitions["pay"].data
+    assert carried == {"type": "object", "properties": {"note": True}, "additionalProperties": False}
+
+
+def test_a_schema_of_what_an_event_carries_is_closed(modules):
+    """Inside what it refers to as well."""
+    carried = carrying(modules, '{ $ref: "actions.yaml#/schemas/Paying" }').namespaces["orders"].transitions["pay"].data
+    assert carried is not None
+    assert [definition["additionalProperties"] for definition in carried["$defs"].values()] == [False, False]
+
+
+@pytest.mark.parametrize("data", ["[]", ""])
+def test_an_event_that_names_no_fields_carries_none(modules, data):
+    """As one that does not say `data`."""
+    assert carrying(modules, data).namespaces["orders"].transitions["pay"].data is None
+
+
+@pytest.mark.parametrize("data", ["[note, adress]", "{ type: object, properties: { adress: true } }"])
+def test_a_field_that_the_data_does_not_have_is_a_finding(modules, data):
+    """A closed schema knows its members; a mistyped one is named with what is close."""
+    carrying(modules, data)
+    (finding,) = modules.findings()
+    assert finding.startswith("shop/states.yaml:7: `data` of transition pay: the schema of the data has no `adress`")
+    assert "did you mean `address`?" in finding
+
+
+@pytest.mark.parametrize(
+    ("write", "access", "wider"),
+    [
+        ("actions", "owner", "owner"),
+        ("owner", "owner or orders:ship", "orders:ship"),
+        ("owner", "authenticated", "authenticated"),
+        ("authenticated", "public or owner", "public"),
+        ("authenticated", "actions", "actions"),
+        ("actions", "orders:ship or owner", "orders:ship or owner"),
+        ("owner", "owner", ""),
+        ("owner or orders:ship", "orders:ship", ""),
+        ("authenticated", "owner or orders:ship", ""),
+        ("public", "public or actions or owner", ""),
+    ],
+)
+def test_an_event_with_data_that_is_open_to_more_than_write_is_a_warning(modules, write, access, wider):
+    """It lets somebody set fields who could not otherwise: that may be meant, and must have been thought of."""
+    carrying(modules, "[note]", write=write, access=access)
+    warnings = modules.findings(Severity.WARNING)
+    if wider:
+        (warning,) = warnings
+        assert warning.startswith(f"shop/states.yaml:7: transition pay lets {wider} set fields of the data, though `write`")
+    else:
+        assert warnings == []
+
+
+def test_an_event_without_access_of_its_own_is_open_to_write_alone(modules):
+    """So it may carry what it declares without a word."""
+    states = "namespaces:\n  o:\n    initial: a\n    transitions:\n      go: { from: a, to: b, data: [note] }\n"
+    modules.write("shop", states=states)
+    assert modules.load().findings == ()
 
 
 def test_transitions_need_a_first_status(findings_of):

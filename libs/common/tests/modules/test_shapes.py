@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field
 from stylobate.declarations import CompiledSchema
+from stylobate.declarations.compiled import closed
 from stylobate.modules.errors import ActionInputInvalidError
-from stylobate.modules.shapes import closed, shape_of
+from stylobate.modules.shapes import shape_of
 
 
 class Pet(BaseModel):
