@@ -36,7 +36,8 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
 from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
-from stylobate.identity.principal import Principal
+from stylobate.identity.auth_feed import FeedTimings
+from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
 from stylobate_realtime.broker import Broker
@@ -67,6 +68,7 @@ class Auth(TokenServiceServicer):
 
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
+        self.key_id = KEY_ID
         self.changed = asyncio.Condition()
         self.revoked: list[tokens_pb2.Revocation] = []
         self.access_version = 1
@@ -78,7 +80,11 @@ class Auth(TokenServiceServicer):
             "iss": "stylobate", "aud": "stylobate", "sub": user, "tenant": "default", "sid": session, "jti": f"{session}-{now}",
             "iat": int(now), "exp": now + ttl, "roles": ["user"], "scope": "",
         } | claims  # fmt: skip
-        return jwt.encode(body, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": KEY_ID})
+        return jwt.encode(body, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": self.key_id})
+
+    def withdraw_key(self) -> None:
+        """Publish another key in its place."""
+        self.key, self.key_id = Ed25519PrivateKey.generate(), "key-2"
 
     async def revoke(self, session: str = "", *, token: str = "", subject: str = "") -> None:
         """Revoke a session, a token or all of a subject, and tell every verifier."""
@@ -102,7 +108,7 @@ class Auth(TokenServiceServicer):
 
     async def GetJwks(self, request: Any, context: Any) -> Any:  # noqa: N802  the RPC's name
         """Return the key."""
-        jwk = {**json.loads(OKPAlgorithm.to_jwk(self.key.public_key())), "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
+        jwk = {**json.loads(OKPAlgorithm.to_jwk(self.key.public_key())), "kid": self.key_id, "alg": "EdDSA", "use": "sig"}
         return tokens_pb2.GetJwksResponse(jwks=json.dumps({"keys": [jwk]}).encode())
 
     async def ListRevocations(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -203,9 +209,16 @@ class Limits:
     def __init__(self) -> None:
         self.refused: set[str] = set()
         self.charged: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        self.gate = asyncio.Event()
+        """Charges wait for it."""
+        self.gate.set()
+        self.waiting = 0
 
     async def check(self, levels: Any, subjects: Any) -> Any:
         """Charge."""
+        self.waiting += 1
+        await self.gate.wait()
+        self.waiting -= 1
         self.charged.append((tuple(levels), tuple(subjects)))
         return SimpleNamespace(allowed=self.refused.isdisjoint(subjects))
 
@@ -257,7 +270,13 @@ class Platform:
     permissions: Permissions = field(default_factory=Permissions)
     limits: Limits = field(default_factory=Limits)
     bus: MemoryBus = field(default_factory=MemoryBus)
+
     presence: WatchedPresence = field(default_factory=WatchedPresence)
+
+    @staticmethod
+    def principal(user: str, *, session: str = "s1", jti: str = "") -> Principal:
+        """Return who a token names that is issued now."""
+        return Principal(PrincipalKind.USER, user, session=session, token_id=jti, issued_at=time.time())
 
 
 @dataclass
@@ -295,7 +314,8 @@ async def platform() -> AsyncIterator[Platform]:
     )
     auth_server = LocalServer(users)
     await auth_server.start()
-    async with TokenVerifier.open(LocalChannel(auth_server)) as verifier:
+    timings = FeedTimings(unknown_key_pause=timedelta(0))
+    async with TokenVerifier.open(LocalChannel(auth_server), timings=timings) as verifier:
         await verifier.wait_ready()
         servicers = Servicers(standard_interceptors(verifier, NoService()))
         names = (method.name for method in state_pb2.DESCRIPTOR.services_by_name["StateService"].methods)
