@@ -6,6 +6,7 @@ is involved; the server's shutdown calls :meth:`RealtimeProtocol.shutdown`.
 
 import asyncio
 import socket
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, cast
 from stylobate.identity import ClientAddresses, client_agent
 from stylobate.logs import get_logger
 
-from stylobate_realtime.codes import SHUTDOWN, Disconnect
+from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, Disconnect
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
@@ -33,6 +34,7 @@ from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeReques
 PATHS = ("/v1/realtime", "/connection/websocket")
 _HEAD_END = b"\r\n\r\n"
 _KERNEL_BUFFER = 131_072
+_log = get_logger("app")
 _security = get_logger("security")
 
 
@@ -49,7 +51,17 @@ class Endpoint:
 class RealtimeProtocol(asyncio.Protocol):
     """One socket. See :func:`protocol_class`."""
 
-    __slots__ = ("_blocked_at", "_close_timer", "_connections", "_has_sent_close", "_loop", "_reader", "_session", "_transport")
+    __slots__ = (
+        "_blocked_at",
+        "_close_timer",
+        "_connections",
+        "_has_sent_close",
+        "_is_deaf",
+        "_loop",
+        "_reader",
+        "_session",
+        "_transport",
+    )
     endpoint: ClassVar[Endpoint]
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002  uvicorn's
@@ -59,7 +71,7 @@ class RealtimeProtocol(asyncio.Protocol):
         self._session: Session | None = None
         self._reader = FrameReader(self.endpoint.manager.settings.frame_bytes)
         self._close_timer: asyncio.TimerHandle | None = None
-        self._has_sent_close = False
+        self._has_sent_close = self._is_deaf = False
         self._blocked_at = 0.0
 
     # what the transport calls
@@ -74,16 +86,30 @@ class RealtimeProtocol(asyncio.Protocol):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
 
     def data_received(self, data: bytes) -> None:
-        """Take the upgrade request, whole; from then on frames."""
-        if self._session is None:
-            if not self._has_sent_close:
+        """Take the upgrade request, whole; from then on frames. Whatever comes, nothing is raised into the server."""
+        try:
+            if self._is_deaf:
+                return
+            if self._session is None:
                 self._upgrade(data)
-            return
+            else:
+                self._read(self._session, data)
+        except Exception as error:  # noqa: BLE001  a defect: it ends this connection and no other
+            where = error.__traceback__ and traceback.extract_tb(error.__traceback__)[-1]
+            _log.error("realtime_connection_failed", error=f"{type(error).__name__}: {error}"[:500], where=str(where))
+            self._is_deaf = True
+            if self._session is None:
+                self._transport.abort()
+            else:
+                self._session.end(INTERNAL_SERVER_ERROR)
+
+    def _read(self, session: Session, data: bytes) -> None:
         try:
             for opcode, payload in self._reader.feed(data):
                 self._take(opcode, payload)
         except FramingError as error:
-            self._session.lost(error.code)
+            self._is_deaf = True  # where the next frame would begin is unknown
+            session.lost(error.code)
             self._send_close(error.code, error.reason)
 
     def eof_received(self) -> None:
@@ -156,7 +182,7 @@ class RealtimeProtocol(asyncio.Protocol):
             request.check(PATHS)
             request.check_origin(settings.allowed_origins, loopback=settings.is_development)
         except UpgradeRefusedError as refusal:
-            self._has_sent_close = True
+            self._has_sent_close = self._is_deaf = True
             _security.info("realtime_upgrade_refused", code=refusal.code)
             self._transport.write(refusal.response())
             self._transport.close()

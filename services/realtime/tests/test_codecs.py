@@ -1,5 +1,6 @@
 """Both encodings: published vectors, the SDK's own protobuf classes as a second opinion, payloads byte by byte."""
 
+import json
 from contextlib import suppress
 
 import centrifuge.protocol.client_pb2 as sdk
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stylobate_realtime import codes
+from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 from stylobate_realtime.protocol import MalformedFrameError
 from stylobate_realtime.protocol import messages as m
 from stylobate_realtime.protocol.json_codec import JsonCodec
@@ -158,3 +160,56 @@ def test_json_results_that_must_be_there():
     assert error == b'{"id":4,"error":{"code":103,"message":"permission denied"}}'
     assert JSON.encode(m.Reply()) == JSON.ping == b"{}"
     assert PROTOBUF.encode(m.Reply()) == PROTOBUF.ping
+
+
+_NESTED = [b"[" * 30_000, b'{"a":' * 9_000, b'{"id":1,"publish":{"channel":"a:1","data":' + b"[" * 30_000 + b"]" * 30_000 + b"}}"]
+
+
+@pytest.mark.parametrize("deep", _NESTED, ids=["lists", "objects", "payload"])
+def test_deep_nesting_is_malformed(deep):
+    """Nesting that no parser follows is a malformed frame."""
+    with pytest.raises(MalformedFrameError):
+        JSON.decode(deep)
+
+
+_NAMES = st.sampled_from(sorted(m.Command.__struct_fields__))
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.one_of(st.binary(max_size=200), _JSON_VALUES.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))))
+def test_any_frame_is_commands_or_malformed(frame):
+    """Both encodings: any bytes are commands or MalformedFrameError, never anything else."""
+    for codec in (JSON, PROTOBUF):
+        with suppress(MalformedFrameError):
+            assert all(isinstance(command, m.Command) for command in codec.decode(frame))
+
+
+_PAYLOADS = st.one_of(
+    _JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+    st.sampled_from([
+        b"1e400", b"-1e999", b"1" * 400, b"18446744073709551616", b'"\\ud800"', b'"\\u0000"', b"NaN", b'{"a":1,"a":2}',
+        b"[" * 2000 + b"]" * 2000, b"\xef\xbb\xbf1", "1".encode("utf-16"), b"\xff", b'"\x00"', b" [1,\n2]\r\n",
+    ]),
+    st.binary(max_size=20),
+)  # fmt: skip
+
+
+@given(_PAYLOADS)
+def test_what_is_accepted_can_be_read_by_everybody(payload):
+    """A payload is refused, or subscribers of both encodings, and their JSON parsers, can read it."""
+    try:
+        data = checked_payload(payload, 65_536)
+    except PayloadInvalidError:
+        return
+    reply = m.Reply(push=m.Push(channel="a:1", pub=m.Publication(data=msgspec.Raw(data))))
+    line = JSON.encode(reply)
+    assert b"\n" not in line
+    value = json.loads(line, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))["push"]["pub"]["data"]
+    assert value == json.loads(payload)
+    assert json.dumps(value, allow_nan=False).encode()
+    assert str(value).encode()  # without lone surrogates
+    assert payload in PROTOBUF.encode(reply)

@@ -1,6 +1,7 @@
 """RFC 6455 framing: what a client may send, in whatever pieces it arrives."""
 
 import os
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,18 @@ def test_fragments_are_joined_around_control_frames():
         (masked(Opcode.PING, b"x", final=False), 1002),
         (masked(Opcode.PING, b"x" * 126), 1002),
         (masked(Opcode.TEXT, b"\xff"), 1007),
+        (masked(Opcode.TEXT, b"\xff" + b"x" * 20)[:-10], 1007),  # text is checked as it arrives
+        (masked(Opcode.TEXT, b"\xed\xa0", final=False), 1007),  # half of a surrogate: nothing can mend it
+        (masked(Opcode.TEXT, b"\xc3", final=False) + masked(Opcode.CONTINUATION, b"x" * 9)[:-8], 1007),
+        (masked(Opcode.TEXT, b"\xc3", final=False) + masked(Opcode.CONTINUATION, b""), 1007),  # ends within a character
+        (masked(Opcode.TEXT, b"\xc3"), 1007),
+        (bytes((0x82, 0x80 | 126, 0, 125)), 1002),  # lengths that fewer bytes would have held
+        (bytes((0x82, 0x80 | 126, 0, 0)), 1002),
+        (bytes((0x82, 0x80 | 127)) + (65535).to_bytes(8, "big"), 1002),
+        (bytes((0x82, 0x80 | 127)) + (1 << 63).to_bytes(8, "big"), 1002),
+        (bytes((0x82, 0x80 | 127)) + (1 << 62).to_bytes(8, "big"), 1009),
+        (bytes((0x89, 0x80 | 126, 0, 5)), 1002),  # a control frame with a long length
+        (masked(Opcode.TEXT, b"", final=False) + masked(Opcode.CONTINUATION, b"", final=False) * 1024, 1008),
         (masked(Opcode.BINARY, b"x" * 101)[:8], 1009),  # refused by its head, before it has arrived
         (masked(Opcode.TEXT, b"x" * 60, final=False) + masked(Opcode.CONTINUATION, b"x" * 60), 1009),
     ],
@@ -90,3 +103,47 @@ def test_close_codes():
         with pytest.raises(FramingError):
             close_code(bad)
     assert len(close_frame(3000, "x" * 500)) == 2 + 125
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.integers(1, 9))
+def test_text_in_fragments_comes_whole_or_not_at_all(parts, piece):
+    """Fragments of any bytes, in any pieces: the whole text comes out, or 1007 when it is none."""
+    whole = b"".join(parts)
+    opcodes = [Opcode.TEXT] + [Opcode.CONTINUATION] * (len(parts) - 1)
+    frames = [
+        masked(opcode, part, final=number == len(parts) - 1)
+        for number, (opcode, part) in enumerate(zip(opcodes, parts, strict=True))
+    ]
+    reader, seen, sent = FrameReader(limit=1000), [], b"".join(frames)
+    try:
+        for start in range(0, len(sent), piece):
+            seen += reader.feed(sent[start : start + piece])
+    except FramingError as error:
+        with pytest.raises(UnicodeDecodeError):
+            whole.decode(errors="strict" if error.code == 1007 else "ignore")
+    else:
+        assert seen == [(Opcode.TEXT, whole)]
+        assert whole.decode() is not None
+        assert not reader.is_amid
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc0", b"\xed\xa0", b"\xf4\x90", b"\xf5", b"\x80", b"\xe0\x80", b"\xc3x"])
+def test_no_byte_is_waited_for_behind_broken_text(bad):
+    """The error comes with the byte that breaks the text, in a long frame whose rest never comes."""
+    reader = FrameReader(limit=1000)
+    sent = masked(Opcode.TEXT, b"a" * 50 + bad + b"b" * 50, mask=b"\1\2\3\4")
+    broken_at = 6 + 50 + len(bad)
+    assert not [message for start in range(broken_at - 1) for message in reader.feed(sent[start : start + 1])]
+    with pytest.raises(FramingError, match="text"):
+        list(reader.feed(sent[broken_at - 1 : broken_at]))
+
+
+@given(st.lists(st.binary(max_size=200), max_size=6))
+def test_any_bytes_are_messages_or_a_framing_error(chunks):
+    """Nothing else is ever raised, and no more is held than a message."""
+    reader = FrameReader(limit=100)
+    with suppress(FramingError):
+        for chunk in chunks:
+            for opcode, payload in reader.feed(chunk):
+                assert opcode in set(Opcode)
+                assert len(payload) <= 125

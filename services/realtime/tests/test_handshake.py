@@ -1,6 +1,8 @@
 """The upgrade request: what is accepted, what is refused and how."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
 
 PATHS = ("/v1/realtime",)
@@ -13,7 +15,7 @@ def request(path: str = "/v1/realtime", method: str = "GET", **headers: str) -> 
         "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
     } | headers  # fmt: skip
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value != "-"]
-    return UpgradeRequest.parse("\r\n".join([f"{method} {path} HTTP/1.1", *lines]).encode())
+    return UpgradeRequest.parse("\r\n".join([f"{method} {path} HTTP/1.1", *lines]).encode("latin-1", "replace"))
 
 
 def test_answer_of_the_rfc():
@@ -53,6 +55,11 @@ def test_encoding_is_chosen_at_the_upgrade(offered, query, chosen, is_protobuf):
         (request("/elsewhere"), 404),
         (request(method="POST"), 405),
         (request(sec_websocket_version="8"), 426),
+        (request(host="-"), 400),
+        (request(host=""), 400),
+        (request(host="a b"), 400),
+        (request(host="["), 400),
+        (request(host="example.com\r\nhost: example.com"), 400),
         (request(sec_websocket_key="-"), 400),
         (request(sec_websocket_key="c2hvcnQ="), 400),
         (request(sec_websocket_key="not base64 at all!"), 400),
@@ -67,7 +74,19 @@ def test_wrong_requests_are_refused(changed, status):
     assert "content-type: application/problem+json" in answer
 
 
-@pytest.mark.parametrize("head", [b"", b"GET", b"GET / HTTP/1.1\r\nno colon", b"GET / HTTP/1.1\r\na: b\x00c", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"GET",
+        b"GET http://[ HTTP/1.1",
+        b"GET /?" + b"&" * 99 + b" HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET / HTTP/1.1\r\nno colon",
+        b"GET / HTTP/1.1\r\na: b\x00c",
+        b"\xff\xfe",
+    ],
+)
 def test_unreadable_requests_are_refused(head):
     """What is no request is a 400."""
     with pytest.raises(UpgradeRefusedError):
@@ -81,6 +100,11 @@ def test_unreadable_requests_are_refused(head):
         ("https://example.com", (), False, True),
         ("http://EXAMPLE.com:80", (), False, True),
         ("https://evil.com", (), False, False),
+        ("http://[", (), True, False),
+        ("http://[", ("https://app.com",), True, False),
+        ("http://a\u2100b", (), True, False),
+        ("//[::1", (), True, False),
+        ("", (), True, False),
         ("https://example.com.evil.com", (), False, False),
         ("null", (), False, False),
         ("http://localhost:3000", (), False, False),
@@ -101,3 +125,33 @@ def test_origins(origin, allowed, loopback, passes):
     with pytest.raises(UpgradeRefusedError) as refused:
         asked.check_origin(allowed, loopback=loopback)
     assert refused.value.status == 403
+
+
+_VALUES = st.one_of(
+    st.text(st.characters(max_codepoint=255), max_size=60),
+    st.text("[]:/@?#%&=.,; \\-_0123456789abf\u2100", max_size=30).map(lambda text: f"http://{text}"),
+)
+_HEADERS = (
+    "host",
+    "origin",
+    "sec_websocket_key",
+    "sec_websocket_version",
+    "sec_websocket_protocol",
+    "upgrade",
+    "x_forwarded_for",
+)
+
+
+@given(st.dictionaries(st.sampled_from(_HEADERS), _VALUES), _VALUES, st.sampled_from(["GET", "POST", "", "G ET"]))
+def test_any_request_is_answered_or_refused(headers, query, method):
+    """Whatever the headers hold, the request is accepted or refused with an answer of HTTP that is one line a header."""
+    try:
+        asked = request(f"/v1/realtime?{query}", method, **headers)
+        asked.check(PATHS)
+        asked.check_origin((), loopback=True)
+        answer = asked.response()
+    except UpgradeRefusedError as refusal:
+        answer = refusal.response()
+        assert answer.startswith(b"HTTP/1.1 4")
+    head = answer.partition(b"\r\n\r\n")[0]
+    assert head.count(b"\n") == head.count(b"\r\n") < 8

@@ -30,7 +30,7 @@ class JsonCodec:
             if not lines[-1]:
                 lines.pop()
             return [self._decode(line) for line in lines]
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedFrameError(str(error)) from None
 
     def encode(self, reply: Reply) -> bytes:

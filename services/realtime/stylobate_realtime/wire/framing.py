@@ -1,5 +1,6 @@
 """WebSocket frames: what a client sends becomes whole messages; what a server sends needs no state (RFC 6455 §5)."""
 
+import codecs
 from collections.abc import Iterator
 from enum import IntEnum
 
@@ -12,6 +13,9 @@ _LENGTH_16, _LENGTH_64 = 126, 127
 _CONTROL = 0x08
 _MAX_CONTROL = 125
 _MAX_REASON = 123
+_MAX_PIECES = 1024
+"""Fragments of one message: empty ones could go on for ever."""
+_UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Opcode(IntEnum):
@@ -27,6 +31,7 @@ class Opcode(IntEnum):
 
 PROTOCOL_ERROR = 1002
 INVALID_TEXT = 1007
+POLICY = 1008
 TOO_BIG = 1009
 _NO_STATUS = 1005
 
@@ -79,43 +84,79 @@ def close_code(payload: bytes) -> int:
 class FrameReader:
     """Cuts a client's bytes into messages, joins fragments and hands control frames through as they come.
 
+    Text is checked as it arrives, not at the end of its message. What is held is the message under way and less than one
+    head or control frame.
+
     :param limit: bytes of a message, fragments together.
     """
 
-    __slots__ = ("_buffer", "_fragments", "_limit", "_opcode")
+    __slots__ = ("_buffer", "_decoder", "_fragments", "_is_last", "_left", "_limit", "_mask", "_opcode", "_pieces")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = b""
         self._fragments: bytearray | None = None
+        """The message under way, unmasked."""
         self._opcode = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        """Of the message under way, when it is text."""
+        self._pieces = 0
+        self._left = 0
+        """Bytes of the frame under way that have not come yet."""
+        self._mask = b""
+        self._is_last = False
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether a frame or message has begun and is not whole."""
+        return bool(self._buffer) or self._fragments is not None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield ``(opcode, payload)`` of each whole message and control frame. Raises FramingError after those before it."""
         buffer = self._buffer + data if self._buffer else data
         self._buffer = b""
         position, end = 0, len(buffer)
-        while end - position >= 2:  # noqa: PLR2004  the shortest header
-            first, second = buffer[position], buffer[position + 1]
-            length = second & _LENGTH
-            self._check(first, second, length)
-            body = position + 2
-            if length >= _LENGTH_16:
-                width = 2 if length == _LENGTH_16 else 8
-                if end - body < width:
+        while position < end if self._left else end - position >= 2:  # noqa: PLR2004  the shortest head
+            if self._left:
+                position = self._go_on(buffer, position)
+            else:
+                head = self._head(buffer, position, end)
+                if head is None:
                     break
-                length = int.from_bytes(buffer[body : body + width], "big")
-                body += width
-            if length > self._limit or (self._fragments is not None and length + len(self._fragments) > self._limit):
-                raise FramingError(TOO_BIG, "message too big")
-            if end - body < 4 + length:
-                break
-            payload = _unmasked(buffer[body : body + 4], buffer[body + 4 : body + 4 + length])
-            position = body + 4 + length
-            message = self._message(first, payload)
-            if message is not None:
-                yield message
+                first, mask, body, length = head
+                is_control = first & _CONTROL
+                if end - body >= length and (is_control or (first & _FIN and self._fragments is None)):  # nearly always
+                    position = body + length
+                    payload = _unmasked(mask, buffer[body:position])
+                    if first & _OPCODE == Opcode.TEXT:
+                        _check_text(payload)
+                    yield first & _OPCODE, payload
+                    continue
+                if is_control:
+                    break
+                self._begin(first, mask, length)
+                position = body
+            if self._is_last and not self._left:
+                yield self._whole()
         self._buffer = buffer[position:]
+
+    def _head(self, buffer: bytes, position: int, end: int) -> tuple[int, bytes, int, int] | None:
+        """Return a frame's first byte, mask, where its body begins and how long it is; None when that has not come whole."""
+        first, second = buffer[position], buffer[position + 1]
+        length = second & _LENGTH
+        self._check(first, second, length)
+        body = position + 2
+        if length >= _LENGTH_16:
+            width = 2 if length == _LENGTH_16 else 8
+            if end - body < width:
+                return None
+            length = _long_length(buffer[body : body + width])
+            body += width
+        if length > self._limit or (self._fragments is not None and length + len(self._fragments) > self._limit):
+            raise FramingError(TOO_BIG, "message too big")
+        if end - body < 4:  # noqa: PLR2004  the mask
+            return None
+        return first, buffer[body : body + 4], body + 4, length
 
     def _check(self, first: int, second: int, length: int) -> None:
         opcode = first & _OPCODE
@@ -129,22 +170,54 @@ class FrameReader:
         elif (opcode == Opcode.CONTINUATION) == (self._fragments is None):
             raise FramingError(PROTOCOL_ERROR, "unexpected fragment")
 
-    def _message(self, first: int, payload: bytes) -> tuple[int, bytes] | None:
-        opcode = first & _OPCODE
-        if opcode & _CONTROL:
-            return opcode, payload
-        if self._fragments is not None:
-            self._fragments += payload
-            if not first & _FIN:
-                return None
-            opcode, payload = self._opcode, bytes(self._fragments)
-            self._fragments = None
-        elif not first & _FIN:
-            self._opcode, self._fragments = opcode, bytearray(payload)
-            return None
-        if opcode == Opcode.TEXT:
-            _check_text(payload)
-        return opcode, payload
+    def _begin(self, first: int, mask: bytes, length: int) -> None:
+        """Begin a data frame that is a fragment or has not come whole."""
+        if self._fragments is None:
+            self._opcode, self._fragments, self._pieces = first & _OPCODE, bytearray(), 0
+            self._decoder = _UTF8() if self._opcode == Opcode.TEXT else None
+        self._pieces += 1
+        if self._pieces > _MAX_PIECES:
+            raise FramingError(POLICY, "too many fragments")
+        self._left, self._mask, self._is_last = length, mask, bool(first & _FIN)
+
+    def _go_on(self, buffer: bytes, position: int) -> int:
+        """Take more of the frame under way; return the position behind it."""
+        assert self._fragments is not None  # noqa: S101  for the type checker
+        masked = buffer[position : position + self._left]
+        size = len(masked)
+        self._left -= size
+        payload = _unmasked(self._mask, masked)
+        turn = size % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
+        self._fragments += payload
+        self._decode(payload, final=False)
+        return position + size
+
+    def _whole(self) -> tuple[int, bytes]:
+        """Return the message that has just come whole."""
+        payload = bytes(self._fragments or b"")
+        self._fragments, self._is_last = None, False
+        self._decode(b"", final=True)
+        return self._opcode, payload
+
+    def _decode(self, payload: bytes, *, final: bool) -> None:
+        if self._decoder is None:
+            return
+        try:
+            self._decoder.decode(payload, final)
+        except UnicodeDecodeError:
+            raise FramingError(INVALID_TEXT, "invalid text") from None
+        pending = self._decoder.getstate()[0]
+        if pending[:1] == b"\xed" and pending[1:] >= b"\xa0":  # a surrogate: the decoder waits for its third byte
+            raise FramingError(INVALID_TEXT, "invalid text")
+
+
+def _long_length(encoded: bytes) -> int:
+    """Return a length of two or eight bytes. Raises FramingError when fewer would have done (RFC 6455 §5.2)."""
+    length = int.from_bytes(encoded, "big")
+    if length < (_LENGTH_16 if len(encoded) == 2 else 1 << 16) or length >> 63:  # noqa: PLR2004  the shorter form
+        raise FramingError(PROTOCOL_ERROR, "invalid length")
+    return length
 
 
 def _unmasked(mask: bytes, payload: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import binascii
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import orjson
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
+_MAX_QUERY = 32
+"""Parameters of the query."""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 JSON_PROTOCOL = "centrifuge-json"
 PROTOBUF_PROTOCOL = "centrifuge-protobuf"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -64,17 +68,20 @@ class UpgradeRequest:
         """Read the head of a request, up to the empty line. Raises UpgradeRefusedError."""
         try:
             request_line, *lines = head.decode("latin-1").split("\r\n")
-            method, target, _ = request_line.split(" ")
+            method, target, version = request_line.split(" ")
             url = urlsplit(target)
+            query = parse_qs(url.query, max_num_fields=_MAX_QUERY)
         except ValueError:
-            raise UpgradeRefusedError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "The request line cannot be read.") from None
+            raise _bad_request("The request line cannot be read.") from None
+        if version != "HTTP/1.1":
+            raise _bad_request("A WebSocket is opened in HTTP/1.1 (RFC 6455 section 4.1).")
         headers: dict[str, list[str]] = {}
         for line in lines:
             name, colon, value = line.partition(":")
             if not colon or not _CONTROL_CHARACTERS.isdisjoint(line):
-                raise UpgradeRefusedError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "A header cannot be read.")
+                raise _bad_request("A header cannot be read.")
             headers.setdefault(name.lower(), []).append(value.strip())
-        return cls(method, url.path, parse_qs(url.query), headers)
+        return cls(method, url.path, query, headers)
 
     def header(self, name: str) -> str:
         """Return the header's value, several ones joined by commas; empty when it is absent."""
@@ -88,6 +95,8 @@ class UpgradeRequest:
         """Refuse what is not an upgrade to a WebSocket of version 13 on one of the paths. Raises UpgradeRefusedError."""
         if self.path not in paths:
             raise UpgradeRefusedError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no WebSocket at this path.")
+        if len(self.headers.get("host", ())) != 1 or not _HOST.fullmatch(self.header("host")):
+            raise _bad_request("A request has one Host, and it is a host with or without a port (RFC 9112 section 3.2).")
         if self.method != "GET":
             raise UpgradeRefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Use GET.", {"allow": "GET"})
         if self.header("sec-websocket-version") != "13":
@@ -102,7 +111,7 @@ class UpgradeRequest:
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != _KEY_BYTES:
-            raise UpgradeRefusedError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "Sec-WebSocket-Key is not 16 bytes in base64.")
+            raise _bad_request("Sec-WebSocket-Key is not 16 bytes in base64.")
 
     def check_origin(self, allowed: Collection[str], *, loopback: bool) -> None:
         """Refuse a browser's page from elsewhere. Raises UpgradeRefusedError.
@@ -113,11 +122,11 @@ class UpgradeRequest:
         if "origin" not in self.headers or "*" in allowed:
             return
         origin = self.header("origin").lower()
-        url = urlsplit(origin)
+        netloc, hostname = _host_of(origin)
         is_ours = origin in {entry.lower().rstrip("/") for entry in allowed}
         if not allowed:
-            is_ours = bool(url.netloc) and _without_default_port(url.netloc) == _without_default_port(self.header("host").lower())
-        if not (is_ours or (loopback and url.hostname in _LOOPBACK_NAMES)):
+            is_ours = bool(netloc) and _without_default_port(netloc) == _without_default_port(self.header("host").lower())
+        if not (is_ours or (loopback and hostname in _LOOPBACK_NAMES)):
             raise UpgradeRefusedError(
                 HTTPStatus.FORBIDDEN,
                 "REALTIME_ORIGIN_REFUSED",
@@ -147,6 +156,19 @@ class UpgradeRequest:
         if self.subprotocol:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
         return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _bad_request(detail: str) -> UpgradeRefusedError:
+    return UpgradeRefusedError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", detail)
+
+
+def _host_of(origin: str) -> tuple[str, str]:
+    """Return an origin's host with its port, and without; empty ones for what is no origin."""
+    try:
+        url = urlsplit(origin)
+        return url.netloc, url.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def _without_default_port(netloc: str) -> str:
