@@ -15,7 +15,7 @@ ALLOWED = {
     "realtime": {"ratelimit", "state", "actions"},
     "actions": {"auth", "ratelimit", "state", "realtime"},
     "state": {"actions"},
-    "auth": {"actions"},
+    "auth": {"actions", "ratelimit"},
     "ratelimit": set(),
 }
 """Beside what every process asks of auth by `stylobate.identity`: keys, revocations, access."""

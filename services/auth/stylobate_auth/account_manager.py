@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord, Outcome
 from stylobate.errors import TokenRevokedError, UnauthenticatedError, Violation
@@ -14,6 +14,7 @@ from stylobate.outbox import Event
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.account_input import MAX_PASSWORD, check_account, email_key
 from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, RegistrationClosedError
+from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Origin, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.session_manager import SessionManager
@@ -36,7 +37,9 @@ class AccountManager:
         hasher: PasswordHasher,
         sessions: SessionManager,
         access: AccessManager,
+        limits: LoginLimits,
         *,
+        place_lifetime: timedelta,
         is_open: bool,
         allow_test_domains: bool,
         clock: Callable[[], datetime],
@@ -46,6 +49,8 @@ class AccountManager:
         self._hasher = hasher
         self._sessions = sessions
         self._access = access
+        self._limits = limits
+        self._place_lifetime = place_lifetime
         self._is_open = is_open
         self._allow_test_domains = allow_test_domains
         self._clock = clock
@@ -56,9 +61,11 @@ class AccountManager:
 
         :raises RegistrationClosedError: not here. :raises AuthInvalidInputError: with every finding.
         :raises EmailTakenError: another account has the address. :raises HashingBusyError: try again.
+        :raises RateLimitedError: too many from this address.
         """
         if not self._is_open:
             raise RegistrationClosedError
+        await self._limits.charge_place(REGISTER, origin.place)
         return await self._make(DEFAULT_TENANT, replace(draft, roles=()), origin)
 
     async def create(self, principal: Principal, draft: AccountDraft, origin: Origin) -> Account:
@@ -77,17 +84,26 @@ class AccountManager:
         """Open a session. An address that nobody has costs as much as a wrong password.
 
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
+        :raises RateLimitedError: too many from this address, or at this account.
         """
+        await self._limits.charge_place(LOGIN, origin.place)
         key = email_key(email) if len(password) <= MAX_PASSWORD else None
-        found = None if key is None else await self._store.credentials(DEFAULT_TENANT, key)
-        is_right = await self._hasher.verify(found.password_hash if found else None, password[:MAX_PASSWORD])
+        found = None
+        if key is not None:
+            found = await self._store.credentials(DEFAULT_TENANT, key, origin.place, self._clock())
+            is_known = found is not None and found.is_known_place
+            await self._limits.charge_account(DEFAULT_TENANT, key, origin.place, is_known=is_known)
+        stored = found.password_hash if found else None
+        is_right = await self._hasher.verify(stored, password[:MAX_PASSWORD], share=origin.share, deadline=origin.deadline)
         if found is None or not is_right:
             await self._refuse(found, origin)
             raise InvalidCredentialsError
         account, old_hash = found.account, found.password_hash
-        new_hash = await self._hasher.hash(password) if self._hasher.is_outdated(old_hash) else ""
+        new_hash = await self._hash(password, origin) if self._hasher.is_outdated(old_hash) else ""
         async with self._store.transaction() as transaction:
             session, tokens = await self._sessions.open(transaction, account, origin)
+            if origin.place:
+                await transaction.remember_place(account.tenant, account.id, origin.place, self._clock() + self._place_lifetime)
             if new_hash:
                 await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
         await self._sessions.opened(session)
@@ -105,7 +121,7 @@ class AccountManager:
 
     async def _make(self, tenant: str, draft: AccountDraft, origin: Origin) -> Account:
         checked = check_account(draft, allow_test_domains=self._allow_test_domains)
-        password_hash = await self._hasher.hash(draft.password)
+        password_hash = await self._hash(draft.password, origin)
         account = Account(
             tenant=tenant,
             id=self._new_id(),
@@ -121,6 +137,9 @@ class AccountManager:
             await transaction.record(_record("auth.register", account, origin))
         return account
 
+    async def _hash(self, password: str, origin: Origin) -> str:
+        return await self._hasher.hash(password, share=origin.share, deadline=origin.deadline)
+
     async def _refuse(self, found: Credentials | None, origin: Origin) -> None:
         """Note a failed login. What was typed as the address is not kept: it may be the password."""
         target = f"user:{found.account.id}" if found else ""
@@ -131,6 +150,7 @@ class AccountManager:
                 outcome=Outcome.DENIED,
                 via=origin.via,
                 target=target,
+                detail={"address": origin.address},
                 reason=InvalidCredentialsError.reason,
                 request_id=origin.request_id,
             )
@@ -152,5 +172,5 @@ def _record(action: str, account: Account, origin: Origin) -> AuditRecord:
         via=origin.via,
         target=f"user:{account.id}",
         request_id=origin.request_id,
-        detail={"roles": list(account.roles)},
+        detail={"roles": list(account.roles), "address": origin.address},
     )

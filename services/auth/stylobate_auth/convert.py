@@ -80,7 +80,13 @@ def from_create(request: auth.CreateUserRequest) -> AccountDraft:
 
 def from_call(call: Call) -> Origin:
     """Return where a call came from."""
-    return Origin(actor=call.principal.id, via=call.principal.via, request_id=call.request_id)
+    return Origin(
+        actor=call.principal.id,
+        via=call.principal.via,
+        request_id=call.request_id,
+        address=call.client_address,
+        deadline=call.deadline,
+    )
 
 
 def to_timestamp(time: datetime) -> Timestamp:

@@ -1,6 +1,7 @@
 """Builds the auth service: the only place that names an adapter."""
 
 import asyncio
+import hashlib
 import random
 from datetime import UTC, datetime
 
@@ -14,10 +15,12 @@ from stylobate.errors import UnavailableError
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventLog, Outbox, Relay
 from stylobate.resilience import wait_for_dependency
+from stylobate.rpc.limits import LimitsClient, OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
@@ -47,15 +50,22 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
             queue=settings.hashing_queue,
         )
     )
+    # what nobody can count is counted here: see LoginLimits
+    client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
+    limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest())
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(store, app.declarations.roles)
     copies = RedisSessionCopies(app.redis, _now)
-    sessions = SessionManager(store, copies, tokens, revocations, refresh_lifetime=settings.refresh_token_lifetime, clock=_now)
+    sessions = SessionManager(
+        store, copies, tokens, revocations, limits, refresh_lifetime=settings.refresh_token_lifetime, clock=_now
+    )
     accounts = AccountManager(
         store,
         hasher,
         sessions,
         access,
+        limits,
+        place_lifetime=settings.login_place_lifetime,
         is_open=settings.is_registration_open,
         allow_test_domains=settings.is_development,
         clock=_now,

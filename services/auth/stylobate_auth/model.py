@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from stylobate.identity import DEFAULT_TENANT
+from stylobate.identity import DEFAULT_TENANT, limit_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Credentials:
     account: Account
     password_hash: str = field(repr=False)
     """Argon2id in PHC form."""
+    is_known_place: bool = False
+    """Whether the place that was asked about logged in to it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,23 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request came from, for the audit trail."""
+    """Where a request came from, and how long it may take."""
 
     actor: str = ""
     """The principal's id; empty for an unknown caller."""
     via: str = ""
     request_id: str = ""
+    address: str = ""
+    """The client's; empty where a service calls that knows of none."""
+    deadline: float = 0.0
+    """On the loop's clock; 0: none."""
+
+    @property
+    def place(self) -> str:
+        """What limits count of the address; empty without one."""
+        return limit_key(self.address)
+
+    @property
+    def share(self) -> str:
+        """Whose share of the hashing queue it takes."""
+        return self.place or f"service:{self.via}"

@@ -15,6 +15,7 @@ from stylobate.outbox import Event
 
 from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
 from stylobate_auth.jwt_manager import JWTManager
+from stylobate_auth.login_limits import REFRESH, LoginLimits
 from stylobate_auth.model import Account, Origin, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.store import AuthStore, AuthTransaction, SessionCopies
@@ -42,6 +43,7 @@ class SessionManager:
         copies: SessionCopies,
         tokens: JWTManager,
         revocations: RevocationManager,
+        limits: LoginLimits,
         *,
         refresh_lifetime: timedelta,
         clock: Callable[[], datetime],
@@ -51,6 +53,7 @@ class SessionManager:
         self._copies = copies
         self._tokens = tokens
         self._revocations = revocations
+        self._limits = limits
         self._refresh_lifetime = refresh_lifetime
         self._clock = clock
         self._new_id = new_id
@@ -81,7 +84,9 @@ class SessionManager:
 
         :raises RefreshInvalidError: unknown, expired, or its session is over.
         :raises RefreshReusedError: it was used before; its session is over now.
+        :raises RateLimitedError: too many from this address.
         """
+        await self._limits.charge_place(REFRESH, origin.place)
         if not secret or len(secret) > _MAX_TOKEN:
             raise RefreshInvalidError
         now = self._clock()
@@ -186,4 +191,5 @@ def _record(action: str, session: Session, origin: Origin) -> AuditRecord:
         via=origin.via,
         target=f"session:{session.id}",
         request_id=origin.request_id,
+        detail={"address": origin.address},
     )

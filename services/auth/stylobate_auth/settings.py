@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 from stylobate.config import Settings, secret
 
+from stylobate_auth.local_counts import Rule
+
 Registration = Literal["open", "closed", "verified"]
 
 
@@ -35,7 +37,19 @@ class AuthSettings(Settings):
     hashing_threads: int = Field(0, ge=0)
     """Passwords hashed at once; 0: as many as there are cores."""
     hashing_queue: int = Field(64, ge=0)
-    """Passwords that may wait for a thread; past it callers are told AUTH_BUSY."""
+    """Passwords that may wait for a thread, of all addresses together: each gets its turn. Past it, or when its turn would
+    come after its deadline, a caller is told AUTH_BUSY."""
+    login_ip: str = "120/minute burst 60"
+    """Limit `login.ip`: logins of one address (of IPv6: of a /64), charged before a password is hashed."""
+    login_account: str = "10/minute burst 20"
+    """Limit `login.account`: logins to one account from places that never logged in to it, of all together; and from each
+    place that did, by itself. See docs/concepts/limits.md."""
+    login_place_lifetime: timedelta = Field(timedelta(days=90), ge=timedelta(days=1))
+    """How long an account remembers an address that logged in to it."""
+    register_ip: str = "30/minute burst 150"
+    """Limit `register.ip`: registrations of one address, charged before a password is hashed."""
+    refresh_ip: str = "20/second burst 200"
+    """Limit `refresh.ip`: refreshes of one address."""
     event_retention: timedelta = Field(timedelta(days=30), ge=timedelta(hours=1))
     """How long published events are kept for readers that were away."""
 
@@ -45,6 +59,12 @@ class AuthSettings(Settings):
         if value == "verified":
             raise ValueError("'verified' sends mail, which this version cannot; use 'open' or 'closed'")
         return value
+
+    @field_validator("login_ip", "login_account", "register_ip", "refresh_ip")
+    @classmethod
+    def _is_a_limit(cls, text: str) -> str:
+        Rule.parse("a", text)
+        return text
 
     @property
     def is_registration_open(self) -> bool:

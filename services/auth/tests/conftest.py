@@ -7,15 +7,18 @@ from typing import Any
 
 import jwt
 import pytest
+from stylobate.errors import UnavailableError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.testing import FakeClock
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Origin, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
+from stylobate_auth.settings import AuthSettings
 from stylobate_auth.store.memory import MemoryAuthStore, MemorySessionCopies
 
 PASSWORD = "correct horse battery staple"
@@ -32,6 +35,7 @@ class Auth:
     tokens: JWTManager
     hasher: PasswordHasher
     revocations: RevocationManager
+    limits: LoginLimits
     access: AccessManager
     sessions: SessionManager
     accounts: AccountManager
@@ -59,15 +63,34 @@ class Auth:
         )
 
 
-def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True) -> Auth:
+class NoLimits:
+    """A ratelimit service that is away: auth counts by itself."""
+
+    async def check(self, levels: Any, subjects: Any) -> Any:
+        """Refuse."""
+        raise UnavailableError
+
+
+def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **rules: str) -> Auth:
     """Put the managers together."""
     store, copies = MemoryAuthStore(clock), MemorySessionCopies()
     tokens = JWTManager(signing_key("s" * 32), timedelta(minutes=10))
     revocations = RevocationManager(store, clock=clock)
     access = AccessManager(store, DECLARED)
-    sessions = SessionManager(store, copies, tokens, revocations, refresh_lifetime=timedelta(days=30), clock=clock)
-    accounts = AccountManager(store, hasher, sessions, access, is_open=is_open, allow_test_domains=False, clock=clock)
-    return Auth(clock, store, copies, tokens, hasher, revocations, access, sessions, accounts)
+    limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
+    sessions = SessionManager(store, copies, tokens, revocations, limits, refresh_lifetime=timedelta(days=30), clock=clock)
+    accounts = AccountManager(
+        store,
+        hasher,
+        sessions,
+        access,
+        limits,
+        place_lifetime=timedelta(days=90),
+        is_open=is_open,
+        allow_test_domains=False,
+        clock=clock,
+    )
+    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, sessions, accounts)
 
 
 @pytest.fixture

@@ -150,9 +150,8 @@ async def test_a_failed_login_says_nothing(auth: Any, email: str, password: str)
 
 async def test_an_unknown_address_costs_a_hash_too(auth: Any) -> None:
     """Whoever measures the time of an answer does not learn which addresses have accounts."""
-    done = auth.hasher._executor.submit
-    hashed: list[str] = []
-    auth.hasher._executor.submit = lambda work: (hashed.append("once"), done(work))[1]
+    run, hashed = auth.hasher._queue.run, []
+    auth.hasher._queue.run = lambda work, **how: (hashed.append("once"), run(work, **how))[1]
     for email in ("nobody@example.com", "junk"):
         with pytest.raises(InvalidCredentialsError):
             await auth.login(email)
@@ -168,15 +167,15 @@ async def test_an_address_is_one_however_its_domain_is_written(auth: Any) -> Non
 async def test_a_hash_is_renewed_when_parameters_change(auth: Any) -> None:
     """The next login after a change keeps a hash of today's strength; the password stays."""
     await auth.register()
-    before = (await auth.store.credentials("default", "ada@example.com")).password_hash
+    before = (await auth.store.credentials("default", "ada@example.com", "", auth.clock())).password_hash
     async with PasswordHasher.open(memory_kib=16, time_cost=2, parallelism=1, threads=1, queue=2) as stronger:
         auth.accounts._hasher = stronger
         await auth.login()
-        after = (await auth.store.credentials("default", "ada@example.com")).password_hash
+        after = (await auth.store.credentials("default", "ada@example.com", "", auth.clock())).password_hash
         assert after != before
         assert "m=16,t=2" in after
         await auth.login()
-        assert (await auth.store.credentials("default", "ada@example.com")).password_hash == after
+        assert (await auth.store.credentials("default", "ada@example.com", "", auth.clock())).password_hash == after
 
 
 async def test_me_ends_with_the_session(auth: Any) -> None:

@@ -43,7 +43,7 @@ async def test_past_the_queue_callers_are_told_to_come_back() -> None:
     """With the thread taken and the queue full the next caller is refused at once, and served again afterwards."""
     async with _open() as hasher:
         gate = threading.Event()
-        under_way = [asyncio.ensure_future(hasher._run(gate.wait)) for _ in range(2)]
+        under_way = [asyncio.ensure_future(hasher._queue.run(gate.wait, share="a")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(HashingBusyError) as refused:
             await hasher.hash("secret password")
@@ -58,7 +58,7 @@ async def test_a_caller_that_leaves_does_not_free_its_thread() -> None:
     async with _open(queue=0) as hasher:
         gate = threading.Event()
         started = threading.Event()
-        caller = asyncio.ensure_future(hasher._run(lambda: (started.set(), gate.wait())))
+        caller = asyncio.ensure_future(hasher._queue.run(lambda: (started.set(), gate.wait()), share="a"))
         await asyncio.to_thread(started.wait)
         caller.cancel()
         await asyncio.wait([caller])

@@ -65,7 +65,7 @@ async def _service(folder: Path, database_url: str, redis_url: str, **environ: s
     } | environ
     (folder / "modules").mkdir(exist_ok=True)
     sources = Sources(environ=values, folders=())
-    placement = Placement(services=("auth",))
+    placement = Placement(services=("auth",), addresses={"ratelimit": "unix:///nonexistent/ratelimit.sock"})
     async with Host.open({"auth": SPEC}, placement, HostSettings.load(sources), sources) as host:
         yield Service(host, ServiceIdentity.load("gateway", keys / "gateway.pem", keys))
 

@@ -127,13 +127,13 @@ async def test_an_account_is_found_by_id_and_address(bench: Any) -> None:
     new = _new(roles=("clerk", "user"))
     account = await _add(bench.store, new)
     assert await bench.other.account("default", account.id) == account
-    found = await bench.other.credentials("default", "ada@example.com")
+    found = await bench.other.credentials("default", "ada@example.com", "", NOW)
     assert (found.account, found.password_hash) == (account, "$argon2id$hash")
     assert await bench.store.account("default", new_id()) is None
     assert await bench.store.account("default", "no id") is None
     assert await bench.store.account("default", account.id.upper()) is None
-    assert await bench.store.credentials("default", "Ada@example.com") is None
-    assert await bench.store.credentials("default", "a\0b") is None
+    assert await bench.store.credentials("default", "Ada@example.com", "", NOW) is None
+    assert await bench.store.credentials("default", "a\0b", "", NOW) is None
 
 
 async def test_an_address_stands_once_per_tenant(bench: Any) -> None:
@@ -162,7 +162,7 @@ async def test_tenants_do_not_see_each_other(bench: Any) -> None:
     await _open(bench.store, session, _token())
     store = bench.store
     assert await store.account("another", account.id) is None
-    assert await store.credentials("another", "ada@example.com") is None
+    assert await store.credentials("another", "ada@example.com", "", NOW) is None
     assert await store.session("another", session.id) is None
     assert await store.roles([("another", account.id)]) == {}
     async with store.transaction() as transaction:
@@ -171,7 +171,7 @@ async def test_tenants_do_not_see_each_other(bench: Any) -> None:
         assert await transaction.end_session("another", session.id, SessionEnd.LOGOUT, NOW) is None
         await transaction.replace_password_hash("another", account.id, "$argon2id$hash", "stolen")
     assert await store.session("default", session.id) == session
-    assert (await store.credentials("default", "ada@example.com")).password_hash == "$argon2id$hash"
+    assert (await store.credentials("default", "ada@example.com", "", NOW)).password_hash == "$argon2id$hash"
 
 
 async def test_a_password_hash_is_replaced_only_if_it_is_the_old_one(bench: Any) -> None:
@@ -180,7 +180,7 @@ async def test_a_password_hash_is_replaced_only_if_it_is_the_old_one(bench: Any)
     async with bench.store.transaction() as transaction:
         await transaction.replace_password_hash("default", account.id, "another", "lost")
         await transaction.replace_password_hash("default", account.id, "$argon2id$hash", "new")
-    assert (await bench.other.credentials("default", "ada@example.com")).password_hash == "new"
+    assert (await bench.other.credentials("default", "ada@example.com", "", NOW)).password_hash == "new"
 
 
 async def test_a_transaction_happens_whole_or_not_at_all(bench: Any) -> None:

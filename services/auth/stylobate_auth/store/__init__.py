@@ -28,6 +28,9 @@ class AuthTransaction(Protocol):
     async def account(self, tenant: str, account_id: str) -> Account | None:
         """Return an account as the transaction sees it."""
 
+    async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
+        """Remember a place that logged in to the account; one that is known already is known for longer."""
+
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         """Add a session with its first refresh token."""
 
@@ -59,8 +62,8 @@ class AuthStore(Protocol):
     async def account(self, tenant: str, account_id: str) -> Account | None:
         """Return an account; None when there is none (also for an id that is no UUID)."""
 
-    async def credentials(self, tenant: str, email_key: str) -> Credentials | None:
-        """Return the account of an address, as compared, with its password hash."""
+    async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
+        """Return the account of an address, as compared, with its password hash, and whether it knows the place now."""
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """Return a session, also one that is over."""
@@ -87,7 +90,7 @@ class AuthStore(Protocol):
         """Leave an audit record of something that changed nothing, written soon."""
 
     async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of sessions (with their tokens) and revocations that expired; return how many."""
+        """Remove a bounded number of sessions (with their tokens), revocations and places that expired; return how many."""
 
 
 class SessionCopies(Protocol):

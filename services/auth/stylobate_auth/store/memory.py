@@ -40,6 +40,7 @@ class _Tables:
     sessions: dict[_Key, Session] = field(default_factory=dict)
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
     revocations: dict[tuple[str, RevocationKind, str], tuple[Revocation, datetime]] = field(default_factory=dict)
+    places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
@@ -80,6 +81,11 @@ class MemoryAuthTransaction:
         """See the port."""
         row = self.tables.accounts.get((tenant, account_id))
         return row.account if row is not None else None
+
+    async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
+        """See the port."""
+        key = (tenant, account_id, place)
+        self.tables.places[key] = max(until, self.tables.places.get(key, until))
 
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         """See the port."""
@@ -159,13 +165,14 @@ class MemoryAuthStore:
         row = self._tables.accounts.get((tenant, account_id))
         return row.account if row is not None else None
 
-    async def credentials(self, tenant: str, email_key: str) -> Credentials | None:
+    async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         """See the port."""
         account_id = self._tables.emails.get((tenant, email_key))
         if account_id is None:
             return None
         row = self._tables.accounts[tenant, account_id]
-        return Credentials(row.account, row.password_hash)
+        until = self._tables.places.get((tenant, account_id, place), now)
+        return Credentials(row.account, row.password_hash, until > now)
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """See the port."""
@@ -214,11 +221,14 @@ class MemoryAuthStore:
         revocations = [key for key, (entry, _) in tables.revocations.items() if entry.expires_at <= now]
         for key in sessions:
             del tables.sessions[key]
+        places = [key for key, until in tables.places.items() if until <= now]
         for revocation in revocations:
             del tables.revocations[revocation]
+        for place in places:
+            del tables.places[place]
         gone = {key for key, (_, session_id) in tables.tokens.items() if (key[0], session_id) in sessions}
         tables.tokens = {key: row for key, row in tables.tokens.items() if key not in gone}
-        return len(sessions) + len(revocations)
+        return len(sessions) + len(revocations) + len(places)
 
     def _tell(self) -> None:
         for callback in self._callbacks:

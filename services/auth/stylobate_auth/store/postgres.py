@@ -11,7 +11,7 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationKind, RevocationPage, Session
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
-from stylobate_auth.store.rows import ACCOUNT_BY_EMAIL, ACCOUNT_BY_ID, account_of, session_of
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of
 
 # A transaction that began before a look may commit after it, with the time of its beginning in its rows. None lasts
 # longer than a statement may take.
@@ -42,6 +42,11 @@ delete from session where (tenant, id) in (select tenant, id from session where 
 _PRUNE_REVOCATIONS = """
 delete from revocation where (tenant, kind, id) in (
     select tenant, kind, id from revocation where expires_at <= $1 order by expires_at limit $2
+)
+"""
+_PRUNE_PLACES = """
+delete from login_place where (tenant, account_id, place) in (
+    select tenant, account_id, place from login_place where expires_at <= $1 order by expires_at limit $2
 )
 """
 
@@ -78,12 +83,12 @@ class PostgresAuthStore:
         row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
         return None if row is None else account_of(row)
 
-    async def credentials(self, tenant: str, email_key: str) -> Credentials | None:
+    async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         """See the port."""
         if "\0" in email_key:
             return None  # PostgreSQL cannot hold it, so no account has it
-        row = await self._database.fetchrow(ACCOUNT_BY_EMAIL, tenant, email_key)
-        return None if row is None else Credentials(account_of(row), row["password_hash"])
+        row = await self._database.fetchrow(CREDENTIALS, tenant, email_key, place, now)
+        return None if row is None else Credentials(account_of(row), row["password_hash"], row["is_known_place"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """See the port."""
@@ -134,7 +139,7 @@ class PostgresAuthStore:
     async def prune(self, now: datetime) -> int:
         """See the port."""
         removed = 0
-        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS):
+        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed
 

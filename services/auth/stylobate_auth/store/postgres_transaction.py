@@ -22,6 +22,10 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _ADD_ROLES = "insert into account_role (tenant, account_id, role) select $1, $2, role from unnest($3::text[]) as r (role)"
 _REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3"
+_REMEMBER_PLACE = """
+insert into login_place as known (tenant, account_id, place, expires_at) values ($1, $2, $3, $4)
+on conflict (tenant, account_id, place) do update set expires_at = greatest(known.expires_at, excluded.expires_at)
+"""
 _ADD_SESSION = """
 insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at) values ($1, $2, $3, $4, $5, $6)
 """
@@ -85,6 +89,10 @@ class PostgresAuthTransaction:
         """See the port."""
         row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
         return None if row is None else account_of(row)
+
+    async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
+        """See the port."""
+        await self._connection.execute(_REMEMBER_PLACE, tenant, UUID(account_id), place, until)
 
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         """See the port."""

@@ -1,0 +1,126 @@
+"""What a login, a registration and a refresh are charged before anything that costs, wherever the call came from.
+
+Counted by the ratelimit service, so it holds across processes; while that cannot be asked, by this process alone.
+
+An account's limit must slow who guesses from many addresses, and must not become a lock that a stranger can turn. So what
+an account is charged depends on the **place** a login comes from, the limit key of its address:
+
+==================================== ============================================================
+a place that logged in to it before  the rule ``login.account``, counted for this place alone
+another, at its first tries          ``login.account``
+another that goes on trying          half of ``login.account``, and ``login.account``
+==================================== ============================================================
+
+Half of the rule is thus left to places that have not tried yet, and no stranger's tries count at the owner's own places.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Protocol
+
+from stylobate.errors import StylobateError
+from stylobate.rpc.limits import RateLimitedError
+from stylobate.telemetry import counter
+
+from stylobate_auth.local_counts import LocalCounts, Rule
+from stylobate_auth.settings import AuthSettings
+
+LOGIN, REGISTER, REFRESH = "login.ip", "register.ip", "refresh.ip"
+_ACCOUNT = "login.account"
+_FIRST = Rule("login.first", limit=3, period=timedelta(days=1), burst=3)
+"""Tries of a place at an account that count as its first."""
+_AGAIN_AT_ONCE = 2
+"""Further tries at an account before their rate holds: few, or places that go on trying would live on them for minutes."""
+_Charge = tuple[Rule, ...]
+
+
+class Limits(Protocol):
+    """What is used of :class:`stylobate.rpc.limits.LimitsClient`."""
+
+    async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
+        """Return an outcome with ``allowed``, ``degraded`` and ``retry_after``; raises StylobateError."""
+
+
+class LoginLimits:
+    """Charges the rules.
+
+    :param key: makes subjects out of addresses of accounts: what is counted is named in Redis, and must not tell whose it is.
+    :param clock: seconds, monotonic: for counts of this process.
+    """
+
+    def __init__(self, limits: Limits, settings: AuthSettings, key: bytes, clock: Callable[[], float] = monotonic) -> None:
+        self._limits = limits
+        self._key = key
+        self._local = LocalCounts(clock)
+        texts = {LOGIN: settings.login_ip, REGISTER: settings.register_ip, REFRESH: settings.refresh_ip}
+        self._by_place: dict[str, _Charge] = {name: (Rule.parse(name, text),) for name, text in texts.items()}
+        account = self._account = Rule.parse(_ACCOUNT, settings.login_account)
+        self._known: _Charge = (Rule("login.place", account.limit, account.period, account.burst),)
+        self._first: _Charge = (_FIRST,)
+        self._new: _Charge = (account,)
+        self._again: _Charge = (Rule("login.again", account.limit, 2 * account.period, _AGAIN_AT_ONCE), account)
+        self._levels = {
+            charge: tuple(rule.level for rule in charge)
+            for charge in (*self._by_place.values(), self._known, self._first, self._new, self._again)
+        }
+        self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
+
+    async def charge_place(self, rule: str, place: str) -> None:
+        """Charge where a call comes from; a place that is not known (an older gateway's) is not charged.
+
+        :param rule: ``login.ip``, ``register.ip`` or ``refresh.ip``.
+        :raises RateLimitedError: too many.
+        """
+        if not place:
+            return
+        charge = self._by_place[rule]
+        wait_s = await self._wait(charge, (place,))
+        if wait_s:
+            raise self._error(charge[0], wait_s)
+
+    async def charge_account(self, tenant: str, email_key: str, place: str, *, is_known: bool) -> None:
+        """Charge a try at an account, whether there is one or not.
+
+        :param is_known: whether the place logged in to it before.
+        :raises RateLimitedError: too many; it says the same whatever the place.
+        """
+        account = hashlib.blake2b(f"{tenant}\0{email_key}".encode(), key=self._key, digest_size=16).hexdigest()
+        pair = (f"{account}@{place}",)
+        if is_known:
+            wait_s = await self._wait(self._known, pair)
+        elif place and not await self._wait(self._first, pair):
+            wait_s = await self._wait(self._new, (account,))
+        else:
+            wait_s = await self._wait(self._again, (account, account))
+        if wait_s:
+            raise self._error(self._account, wait_s)
+
+    async def _wait(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
+        """Charge; return the seconds until it can pass, 0 when it was charged."""
+        try:
+            outcome = await self._limits.check(self._levels[charge], subjects)
+        except StylobateError:
+            return self._local.charge(charge, subjects)
+        if not outcome.allowed:
+            return max(0.001, outcome.retry_after.total_seconds()) if outcome.retry_after else 1.0
+        # what nobody counted, or not with the other processes, is counted here at least
+        return self._local.charge(charge, subjects) if outcome.degraded else 0.0
+
+    def _error(self, rule: Rule, wait_s: float) -> RateLimitedError:
+        self._refused.labels(rule.name).inc()
+        seconds = math.ceil(wait_s)
+        window = math.ceil(rule.period.total_seconds())
+        return RateLimitedError(
+            f"The limit {rule.name} of {rule.limit} per {window} s is reached.",
+            metadata={
+                "policy": rule.name,
+                "quota": str(rule.limit),
+                "window": str(window),
+                "remaining": "0",
+                "reset": str(seconds),
+            },
+            retry_after=timedelta(seconds=seconds),
+        )

@@ -1,0 +1,60 @@
+"""People who log in from addresses of their own: the platform believes what this machine says of them."""
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+
+import httpx
+
+PASSWORD = "a long enough password"
+TRUSTED = {"STYLOBATE_GATEWAY_TRUSTED_PROXIES": "127.0.0.1/32"}
+
+
+@dataclass
+class Visitor:
+    """Somebody at an address."""
+
+    http: httpx.AsyncClient
+    address: str
+    email: str = field(default_factory=lambda: f"someone-{secrets.token_hex(6)}@example.com")
+
+    async def ask(self, path: str, **body: Any) -> httpx.Response:
+        """Call a route of accounts."""
+        return await self.http.post(f"/v1/auth/{path}", json=body, headers={"x-forwarded-for": self.address})
+
+    async def register(self) -> None:
+        """Make an account."""
+        answer = await self.ask("register", email=self.email, password=PASSWORD)
+        assert answer.status_code == 201, answer.text
+
+    async def login(self, password: str = PASSWORD) -> str:
+        """Log in; return the code of the problem, or "in"."""
+        answer = await self.ask("login", email=self.email, password=password)
+        if answer.status_code in (429, 503):
+            assert int(answer.headers["retry-after"]) >= 1
+        return "in" if answer.status_code == 200 else answer.json()["code"]
+
+
+@dataclass
+class Tally:
+    """How logins ended, and how long those took that ended well."""
+
+    ends: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    async def login(self, visitor: Visitor, password: str = PASSWORD) -> str:
+        """Log in and note it."""
+        began = perf_counter()
+        end = await visitor.login(password)
+        self.ends[end] += 1
+        if end == "in":
+            self.seconds.append(perf_counter() - began)
+        return end
+
+    def __str__(self) -> str:
+        """Return a line of figures."""
+        cuts = quantiles(self.seconds, n=100) if len(self.seconds) > 1 else [0.0] * 99
+        return f"{dict(self.ends)}, p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms"
