@@ -28,13 +28,14 @@ class Queries:
     """
 
     def __init__(
-        self, pool: _Pool, *, is_writer: bool, patience: timedelta = timedelta(seconds=1), wait: timedelta = timedelta(seconds=5)
+        self, pool: _Pool, *, is_writer: bool, patience: timedelta = timedelta(seconds=1), wait: timedelta = timedelta(seconds=2)
     ) -> None:
         """Use a pool that somebody else closes.
 
         :param is_writer: whether these connections are to the server that takes writes.
         :param patience: how long a server that cannot be reached is tried again before a caller is told.
-        :param wait: how long a caller waits for a free connection when all are in use.
+        :param wait: how long a caller waits for a free connection when all are in use. Less than callers have: they are told
+            that it is busy, not that their time was up.
         """
         self._pool = pool
         self._is_writer = is_writer
@@ -171,7 +172,8 @@ class InTransaction:
         self._connection = _itself(self._proxy)
         self._transaction = self._connection.transaction(isolation=self._isolation)
         try:
-            await self._transaction.start()
+            # begun as a block of its own: one that is cancelled while it begins is then rolled back in silence
+            await self._transaction.__aenter__()
         except BaseException as error:
             await self._queries.release(self._proxy, error)
             raise
@@ -179,18 +181,18 @@ class InTransaction:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Commit, or roll back after an error, and give the connection back."""
+        connection = self._connection
         try:
-            if error is None:
-                await self._commit()
-            elif not self._connection.is_closed():  # else the server has rolled back by itself
-                await self._transaction.rollback()
+            if not connection.is_closed():
+                await self._transaction.__aexit__(kind, error, trace)
+            elif error is None:  # else the server has rolled back by itself
+                raise unavailable(ConnectionResetError())
+        except BaseException:
+            if not connection.is_closed() and connection.is_in_transaction():
+                connection.terminate()  # cancelled while it ended: nobody knows how, so nobody goes on with it
+            raise
         finally:
             await self._queries.release(self._proxy, error)
-
-    async def _commit(self) -> None:
-        if self._connection.is_closed():
-            raise unavailable(ConnectionResetError())
-        await self._transaction.commit()
 
 
 def _itself(proxy: _Proxy) -> Connection:

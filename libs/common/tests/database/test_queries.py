@@ -117,3 +117,27 @@ async def _until_asleep(url, task):
             assert not task.done()
     finally:
         await connection.close()
+
+
+async def test_a_transaction_may_be_cancelled_anywhere(database):
+    """Cancelled while it begins, works, commits or rolls back: nothing is reported, nothing stays open, nothing half is kept."""
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    async def work(number: int) -> None:
+        async with database.transaction() as connection:
+            await connection.execute("insert into item values ($1, 'a')", 2 * number)
+            await connection.execute("insert into item values ($1, 'b')", 2 * number + 1)
+            if number % 3 == 0:
+                raise ZeroDivisionError
+
+    for number in range(400):
+        task = asyncio.ensure_future(work(number))
+        asyncio.get_running_loop().call_later(number % 40 * 0.0001, task.cancel)
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+    assert complaints == []
+    assert await database.fetchval("select count(*) from item group by id / 2 having count(*) <> 2") is None
+    left = "select count(*) from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()"
+    assert await database.fetchval(left) == 0
