@@ -1,6 +1,14 @@
 """Rate limits as clients see them."""
 
+import asyncio
 import re
+from collections import Counter
+
+import grpc
+from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
+from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.errors import StylobateError
+from stylobate.rpc import from_rpc_error, open_channel
 
 
 def test_answers_say_how_the_limit_stands(person):
@@ -36,3 +44,26 @@ def test_input_that_is_refused_is_charged(person):
     for _ in range(30):
         assert ada.act("shop.place_order", {"items": []}).status_code == 422
     assert ada.act("shop.place_order", {"items": []}).status_code == 429
+
+
+async def test_the_edge_of_grpc_is_the_edge_of_http(platform):
+    """A flood of calls without a service's token, straight at gRPC, is refused as one of requests is: with the rule's numbers."""
+    async with open_channel(platform.grpc["actions"]) as channel:
+        stub = ActionServiceStub(channel)
+
+        async def one() -> StylobateError | None:
+            try:
+                await stub.ExecuteAction(ExecuteActionRequest(action="shop.place_order"), timeout=20)
+            except grpc.aio.AioRpcError as error:
+                return from_rpc_error(error)
+            return None
+
+        outcomes = Counter[str]()
+        for _ in range(10):
+            for error in await asyncio.gather(*(one() for _ in range(200))):
+                assert error is not None
+                outcomes[error.reason] += 1
+                if error.reason == "RATE_LIMITED":
+                    assert error.metadata["policy"] == "edge.ip"
+                    assert error.retry_after is not None
+        assert set(outcomes) == {"UNAUTHENTICATED", "RATE_LIMITED"}

@@ -50,6 +50,14 @@ def test_a_frozen_limiter_costs_nothing_for_long(platform, ada):
     assert wait_until(lambda: "ratelimit" in ada.http.get("/v1/auth/me").headers, BACK_WITHIN)
 
 
+def test_a_limit_that_guards_something_holds_without_the_limiter(platform, ada):
+    """While the ratelimit service is frozen an action's own limit is counted where the action runs."""
+    with frozen(platform, "ratelimit"):
+        answers = [ada.act("shop.place_order", {"items": [{"sku": "tea", "quantity": 1}]}) for _ in range(32)]
+    assert [answer.status_code for answer in answers].count(429) >= 1
+    assert answers[0].status_code == 200
+
+
 @pytest.mark.parametrize(
     ("victim", "path"),
     [("state", "/v1/state/orders/{order}"), ("auth", "/v1/auth/me"), ("actions", "/v1/actions/shop.place_order")],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
 from stylobate.errors import CancelledCallError, StylobateError, UnauthenticatedError
+from stylobate.identity import limit_key
 from stylobate.identity.principal import Principal
 from stylobate.logs import get_logger
 from stylobate.modules.binding import BoundAction
@@ -134,7 +135,7 @@ class ActionManager:
         limit = action.declaration.rate_limit
         standing = None
         if limit is not None:
-            standing = await self._limits.charge(action.name, limit, principal.tenant, principal.subject or _ANONYMOUS)
+            standing = await self._limits.charge(action.name, limit, principal.tenant, _charged(caller))
         if request.content_type != JSON:
             _check_content_type(request.content_type)
         value = action.parse(request.payload)
@@ -189,6 +190,13 @@ class _Request(NamedTuple):
     caller: Call
     depth: int
     started: float
+
+
+def _charged(caller: Call) -> str:
+    """Return whom a limit counts: a caller by name; one without by where they are, or one of them would use it up for all."""
+    if caller.principal.subject:
+        return caller.principal.subject
+    return f"{_ANONYMOUS}@{limit_key(caller.client_address)}" if caller.client_address else _ANONYMOUS
 
 
 def _check_content_type(content_type: str) -> None:

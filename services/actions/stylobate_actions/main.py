@@ -60,7 +60,9 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         outage_limit=settings.hook_outage_limit,
     )
     adapters = _Adapters(
-        limits=ServiceLimits(await app.enter(LimitsClient(app.channel("ratelimit")))),
+        limits=ServiceLimits(
+            await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable))
+        ),
         audit=ActionTrail(await app.enter(AuditTrail.open(database, app.name), name="audit")),
         hooks=hooks,
         environ=os.environ,

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 from stylobate.config import Settings
+from stylobate.rpc.limits import OnUnreachable
 
 
 class ActionsSettings(Settings):
@@ -18,6 +19,9 @@ class ActionsSettings(Settings):
     """How long an event is tried whose hook needs what is unavailable; then it is a dead letter."""
     before_hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
     """How long a before-hook may hold up the change that it looks at; the caller's deadline bounds it too."""
+    limits_on_unreachable: OnUnreachable = OnUnreachable.LOCAL
+    """What holds for actions' limits while the ratelimit service does not answer. local: each process counts by itself; open:
+    every call passes; closed: every call is refused, 503."""
     module_start_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long a module may take to initialize before it is left out."""
     blocked_loop_threshold: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))

@@ -174,10 +174,22 @@ async def test_the_limit_comes_before_validation(things: Things, ports: Ports) -
     assert (await things.refusal("do", "x")).reason == "RATE_LIMITED"
 
 
-async def test_callers_without_a_name_share_one_limit(things: Things, ports: Ports) -> None:
-    """Nothing that a caller could choose stands in the subject."""
-    await things.run("open", None, Call())
-    assert ports.asked == ["limit things.open default anonymous"]
+@pytest.mark.parametrize(
+    ("address", "subject"),
+    [
+        ("", "anonymous"),
+        ("192.0.2.7", "anonymous@192.0.2.7"),
+        ("2001:db8:1:2::7", "anonymous@2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "anonymous@2001:db8:1:2::/64"),
+        ("local", "anonymous@local"),
+    ],
+)
+async def test_callers_without_a_name_are_counted_by_where_they_are(
+    things: Things, ports: Ports, address: str, subject: str
+) -> None:
+    """One of them cannot use an open action up for all; nothing that a caller could choose stands in the subject."""
+    await things.run("open", None, Call(client_address=address, client_agent="made up"))
+    assert ports.asked == [f"limit things.open default {subject}"]
 
 
 async def test_anonymous_callers_reach_public_actions_only(things: Things) -> None:

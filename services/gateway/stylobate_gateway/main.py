@@ -5,7 +5,7 @@ import asyncio
 from stylobate.app import AppManager, ServiceSpec
 from stylobate.config import ConfigError
 from stylobate.identity import ClientAddresses
-from stylobate.rpc.limits import LimitsClient
+from stylobate.rpc.limits import edge_limits
 
 from stylobate_gateway.app import build_application
 from stylobate_gateway.asgi import Application
@@ -28,7 +28,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     catalogue = Catalogue(channels["actions"], settings.catalogue_seconds)
     app.task("catalogue", catalogue.run)
     app.check("catalogue", catalogue.health)
-    limits = await app.enter(LimitsClient(app.channel("ratelimit"))) if settings.edge_limits else None
+    limits = await app.enter(edge_limits(app.channel("ratelimit"))) if settings.edge_limits else None
     try:
         addresses = ClientAddresses(settings.trusted_proxies)
     except ValueError as error:

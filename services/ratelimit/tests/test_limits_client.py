@@ -27,7 +27,8 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
-from stylobate.rpc.limits import LevelSpec, LimitsClient, OnUnreachable
+from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient, OnUnreachable
+from stylobate.rpc.local_counts import LocalCounts
 from stylobate.testing import FakeClock
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
@@ -58,9 +59,12 @@ class RecordingServicer(RateLimitServicer):
         super().__init__(manager)
         self.requests: list[CheckLimitsRequest] = []
         self.calls: list[Call] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def CheckLimits(self, request, context) -> CheckLimitsResponse:  # noqa: N802  as generated
-        """Note the request and serve it."""
+        """Note the request and serve it, when this may answer at all."""
+        await self.may_answer.wait()
         self.requests.append(request)
         self.calls.append(call())
         return await super().CheckLimits(request, context)
@@ -79,6 +83,18 @@ class Service:
         servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, {"CheckLimits": RpcAccess.SERVICE})
         self.server = LocalServer(servicers)
         self.wire = LocalChannel(self.server)
+
+    async def fall_silent(self, how: str) -> None:
+        """Answer no more: refuse calls, or take them and say nothing."""
+        if how == "stopped":
+            await self.server.stop()
+        else:
+            self.servicer.may_answer.clear()
+
+    async def speak_again(self) -> None:
+        """Answer again."""
+        self.servicer.may_answer.set()
+        await self.server.start()
 
     @asynccontextmanager
     async def client(self, **options: object) -> AsyncIterator[LimitsClient]:
@@ -196,9 +212,57 @@ async def test_levels_and_subjects_must_match(limits):
         await limits.check((IP, ORDERS), ("anna",))
 
 
-async def test_without_the_service_checks_pass_degraded(service):
-    """`open`: nobody is refused because the limiter is away, and no header promises anything; it comes back by itself."""
+@pytest.mark.parametrize("silence", ["stopped", "frozen"])
+async def test_without_the_service_a_limit_still_guards(service, silence):
+    """`local`: unreachable or out of time, each process counts by itself what it knows the numbers of, by tenant and subject."""
     async with service.client(timeout=timedelta(milliseconds=200)) as limits:
+        await limits.check(("edge.ip",), ("10.0.0.1",))  # tells the numbers of the rule
+        await service.fall_silent(silence)
+        burst = [await limits.check((ORDERS,), ("anna",)) for _ in range(3)]
+        assert [(outcome.allowed, outcome.degraded, outcome.headers()) for outcome in burst] == [
+            (True, True, []),
+            (True, True, []),
+            (False, True, []),
+        ]
+        error = burst[2].error()
+        assert (error.reason, error.metadata["policy"], error.metadata["quota"]) == ("RATE_LIMITED", "shop.place_order", "2")
+        assert timedelta(0) < error.retry_after <= timedelta(seconds=30)
+        assert (await limits.check((ORDERS,), ("ben",))).allowed
+        assert (await limits.check((ORDERS,), ("anna",), tenant="acme")).allowed
+        both = [await limits.check((IP, ORDERS), ("10.0.0.2", name)) for name in ("a", "b", "c", "d")]
+        assert [outcome.allowed for outcome in both] == [True, True, True, False]
+        assert both[3].policy == "edge.ip"
+        await service.speak_again()
+        assert not (await eventually_counted(limits)).degraded
+
+
+async def eventually_counted(limits: LimitsClient) -> LimitOutcome:
+    """Check until the service decides again."""
+    async with asyncio.timeout(20):
+        while (outcome := await limits.check((ORDERS,), ("cleo",), 0)).degraded:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+    return outcome
+
+
+async def test_a_rule_that_nobody_told_of_lets_pass(service):
+    """`local` cannot count a rule whose numbers were never heard: it passes, marked degraded."""
+    async with service.client(timeout=timedelta(milliseconds=200)) as limits:
+        await service.server.stop()
+        outcomes = [await limits.check(("edge.ip",), ("10.0.0.1",)) for _ in range(5)]
+    assert {(outcome.allowed, outcome.degraded) for outcome in outcomes} == {(True, True)}
+
+
+async def test_made_up_subjects_cannot_fill_the_memory():
+    """Past the maximum those charged longest ago are forgotten."""
+    counts = LocalCounts(lambda: 0.0, most=1_000)
+    for number in range(5_000):
+        counts.charge("default", [ORDERS.message.policy], [str(number)], 1)
+    assert len(counts) <= 1_000
+
+
+async def test_without_the_service_checks_of_the_edge_pass_degraded(service):
+    """`open`: nobody is refused because the limiter is away, and no header promises anything; it comes back by itself."""
+    async with service.client(timeout=timedelta(milliseconds=200), on_unreachable=OnUnreachable.OPEN) as limits:
         await service.server.stop()
         outcomes = await asyncio.gather(*(limits.check((ORDERS,), ("anna",)) for _ in range(5)))
         assert [(outcome.allowed, outcome.degraded, outcome.headers()) for outcome in outcomes] == [(True, True, [])] * 5

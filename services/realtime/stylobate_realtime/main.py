@@ -5,7 +5,7 @@ from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServ
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app import AppManager, ServiceSpec
 from stylobate.rpc import RpcAccess
-from stylobate.rpc.limits import LimitsClient
+from stylobate.rpc.limits import edge_limits
 
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
@@ -19,7 +19,7 @@ from stylobate_realtime.websocket_manager import WebSocketManager
 
 async def build(app: AppManager, settings: RealtimeSettings) -> None:
     """Build the service."""
-    limits = await app.enter(LimitsClient(app.channel("ratelimit")))
+    limits = await app.enter(edge_limits(app.channel("ratelimit")))
     broker = RedisBroker(app.redis, settings.redis_url, settings.broker_timeout)
     app.task("realtime-feed", broker.run)
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated

@@ -62,14 +62,14 @@ class StateManager:
             yield cls(namespaces, surroundings, reader, writer)
 
     async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateObject]:
-        """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for.
+        """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for, each once.
 
         One that the principal may not read fails the whole; one that does not exist is left out, but fails it likewise
         when the principal could not read any object there.
         """
         if len(names) > MAX_SIZE:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
-        asked = [self._at(principal, namespace, key) for namespace, key in names]
+        asked = [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
         found = await self._reader.many([key for _, key in asked])
         states: list[StateObject] = []
         for namespace, key in asked:

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from stylobate.batching import Batcher
-from stylobate.errors import UnavailableError
+from stylobate.errors import InvalidInputError, UnavailableError, Violation
 
 from stylobate_state.errors import for_each
 from stylobate_state.model import StateKey, StateObject
+from stylobate_state.page import MAX_BYTES
 from stylobate_state.store import StateStore
+
+_AT_ONCE = 50
 
 
 class StateReader:
@@ -38,8 +41,20 @@ class StateReader:
         return await self._reads.submit(key)
 
     async def many(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
-        """Return what stands at the keys. Several are a batch of their own."""
-        if len(keys) != 1:
-            return await self._store.read(keys)
-        state = await self.one(keys[0])
-        return {} if state is None else {keys[0]: state}
+        """Return what stands at the keys. Several are read apart, a few at a time, so that what is too much is never read whole.
+
+        :raises InvalidInputError: they hold more than MAX_BYTES together.
+        """
+        if len(keys) == 1:
+            state = await self.one(keys[0])
+            return {} if state is None else {keys[0]: state}
+        found: dict[StateKey, StateObject] = {}
+        total = 0
+        for start in range(0, len(keys), _AT_ONCE):
+            part = await self._store.read(keys[start : start + _AT_ONCE])
+            total += sum(len(state.data) for state in part.values())
+            if total > MAX_BYTES:
+                detail = f"these objects hold more than {MAX_BYTES} bytes together; ask for fewer at a time"
+                raise InvalidInputError(violations=[Violation("/keys", detail)])
+            found |= part
+        return found

@@ -16,8 +16,9 @@ from stylobate_state.errors import (
     StateVersionConflictError,
 )
 from stylobate_state.model import Change
+from stylobate_state.state_manager import StateManager
 
-from .samples import ADA, HANDLER
+from .samples import ADA, HANDLER, NOTES
 
 ORDER = b'{"total": 5, "items": ["x"]}'
 
@@ -211,11 +212,11 @@ async def test_history_is_told_newest_first_in_pages(manager, grants):
 
 
 async def test_a_batch_is_read_in_the_order_asked_for(manager):
-    """Keys of several namespaces, absent ones left out, repeated ones repeated; 500 at most."""
+    """Keys of several namespaces, absent ones left out, repeated ones once; 500 at most."""
     await place(manager)
     await manager.put(ADA, "notes", "n", b"1", expected=None)
     names = [("notes", "n"), ("orders", "no"), ("orders", "1"), ("notes", "n")]
-    assert [state.key[1:] for state in await manager.get(ADA, names)] == [("notes", "n"), ("orders", "1"), ("notes", "n")]
+    assert [state.key[1:] for state in await manager.get(ADA, names)] == [("notes", "n"), ("orders", "1")]
     assert await manager.get(ADA, []) == []
     with pytest.raises(InvalidInputError):
         await manager.get(ADA, [("notes", "n")] * 501)
@@ -269,3 +270,22 @@ async def test_the_relay_is_woken_after_commits_only(manager, commits):
     assert len(commits) == 1
     await manager.put(HANDLER, "orders", "1", ORDER, expected=None)
     assert len(commits) == 2
+
+
+async def test_a_batch_is_read_once_for_each_object(manager):
+    """A name that stands in it many times costs and answers as one."""
+    states = [await place(manager, key) for key in ("2", "1")]
+    found = await manager.get(ADA, [("orders", key) for key in ("2", "1") * 200])
+    assert found == states
+
+
+async def test_a_batch_is_bounded_by_bytes(surroundings):
+    """Objects that are too much together are refused with the field named; fewer of them are read."""
+    async with StateManager.open({"notes": NOTES}, surroundings, max_data_bytes=200_000) as manager:
+        for number in range(100):
+            await manager.put(ADA, "notes", str(number), json.dumps({"text": "x" * 100_000}).encode(), expected=0)
+        names = [("notes", str(number)) for number in range(100)]
+        with pytest.raises(InvalidInputError) as refused:
+            await manager.get(ADA, names)
+        assert refused.value.violations[0].pointer == "/keys"
+        assert len(await manager.get(ADA, names[:60])) == 60

@@ -37,6 +37,8 @@ from stylobate.rpc import (
     open_channel,
     standard_interceptors,
 )
+from stylobate.rpc.edge import Edge
+from stylobate.rpc.limits import edge_limits
 from stylobate.telemetry import configure as configure_traces
 
 _log = get_logger("app")
@@ -190,7 +192,10 @@ class Host:
         auth = self.channel("auth", identity)
         self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=self.settings.revocation_stale))
         self.access = await enter(Access(auth, self.verifier))
-        self.servicers.use(standard_interceptors(self.verifier, identity, sample_ratio=self.trace_ratio))
+        edge = None
+        if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
+            edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
+        self.servicers.use(standard_interceptors(self.verifier, identity, edge=edge, sample_ratio=self.trace_ratio))
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
         self.servicers.register(add_EventServiceServicer_to_server, self._events, {"ReadEvents": RpcAccess.SERVICE})
 

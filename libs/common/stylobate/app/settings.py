@@ -24,6 +24,8 @@ class HostSettings(Settings):
     """On SIGTERM: how long readiness says no before listeners close, so that balancers notice."""
     drain_grace: timedelta = timedelta(seconds=10)
     """How long what is in flight may take to finish."""
+    grpc_limits: bool = True
+    """Whether gRPC calls without a service's token are charged on ``edge.ip`` and ``edge.user``, as HTTP requests are."""
     max_connection_age: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """After which gRPC clients have to connect anew, and so find new replicas; at least 1 s."""
     revocation_stale: Literal["allow", "deny"] = "allow"

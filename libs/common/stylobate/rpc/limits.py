@@ -1,9 +1,10 @@
 """The caller's side of rate limits: checks that arrive together leave in one call, and outcomes know their headers.
 
 The ratelimit service decides what holds while Redis is down. What holds while that service itself cannot be reached is
-decided here, because nobody else can: ``open`` (the default) lets everything pass, marked degraded and counted in
-``stylobate_limits_unreachable_total``; ``closed`` raises UnavailableError. Counting locally is not offered here: callers have no
-algorithm, and each would count by itself.
+decided here, because nobody else can: ``local`` (the default) counts in this process, so that a limit that guards something
+goes on guarding it; ``open`` lets everything pass; ``closed`` raises UnavailableError. Outcomes are marked degraded and counted
+in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name only can be counted here once the service has told
+its numbers; until then it lets pass.
 """
 
 import math
@@ -30,6 +31,7 @@ from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
+from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter
 
 MAX_CHECKS = 256
@@ -43,6 +45,7 @@ _log = get_logger("app")
 class OnUnreachable(StrEnum):
     """What holds while the ratelimit service cannot be reached."""
 
+    LOCAL = "local"
     OPEN = "open"
     CLOSED = "closed"
 
@@ -153,12 +156,15 @@ class LimitsClient:
         self,
         channel: grpc.aio.Channel,
         *,
-        on_unreachable: OnUnreachable = OnUnreachable.OPEN,
+        on_unreachable: OnUnreachable = OnUnreachable.LOCAL,
         timeout: timedelta = _TIMEOUT,
     ) -> None:
         self._stub = RateLimitServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
         self._on_unreachable = on_unreachable
         self._timeout_s = timeout.total_seconds()
+        self._counts = LocalCounts()
+        self._told: dict[str, Policy] = {}
+        """The numbers of rules, as the service last told them."""
         # one call under way: two make smaller batches, and across processes each call costs both ends a millisecond of CPU
         self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS, in_flight=1)
         self._unreachable = counter("limits_unreachable", "Rate-limit checks that nobody could decide.")
@@ -198,24 +204,64 @@ class LimitsClient:
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
                 raise
-            return self._undecided(len(checks), error)
+            return self._undecided(checks, error)
         if not self._is_reachable:
             self._is_reachable = True
             _log.info("limits_reachable")
         outcomes: list[LimitOutcome | None] = [None] * len(checks)
         for found, outcome in zip(groups.values(), response.outcomes, strict=True):
+            self._told.update((policy.name, policy) for policy in outcome.policies)
             _spread(outcome, found, outcomes, degraded=response.degraded)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _undecided(self, count: int, error: StylobateError) -> Sequence[LimitOutcome | Exception]:
-        self._unreachable.inc(count)
+    def _undecided(self, checks: list[_Check], error: StylobateError) -> Sequence[LimitOutcome | Exception]:
+        self._unreachable.inc(len(checks))
         if self._is_reachable:
             self._is_reachable = False
             _log.warning("limits_unreachable", policy=self._on_unreachable.value, reason=error.reason, detail=error.detail)
         if self._on_unreachable is OnUnreachable.CLOSED:
             wait = timedelta(seconds=1)
-            return [UnavailableError("Rate limits cannot be checked at the moment.", retry_after=wait) for _ in range(count)]
-        return [LimitOutcome(allowed=True, degraded=True) for _ in range(count)]
+            return [UnavailableError("Rate limits cannot be checked at the moment.", retry_after=wait) for _ in checks]
+        if self._on_unreachable is OnUnreachable.LOCAL:
+            return [self._count(*check) for check in checks]
+        return [LimitOutcome(allowed=True, degraded=True) for _ in checks]
+
+    def _count(self, levels: _Levels, tenant: str, subjects: Sequence[str], cost: int) -> LimitOutcome:
+        """Decide a check by this process's own counts."""
+        known = [
+            (policy, subject)
+            for level, subject in zip(levels, subjects, strict=True)
+            if (policy := self._policy_of(level)) is not None
+        ]
+        place, wait_s = self._counts.charge(tenant, [policy for policy, _ in known], [subject for _, subject in known], cost)
+        if not wait_s:
+            return LimitOutcome(allowed=True, degraded=True)
+        policy = known[place][0]
+        return LimitOutcome(
+            allowed=False,
+            policy=policy.name,
+            quota=policy.limit,
+            window=_seconds(policy),
+            reset=math.ceil(wait_s),
+            retry_after=timedelta(seconds=wait_s),
+            degraded=True,
+        )
+
+    def _policy_of(self, level: LevelSpec | str) -> Policy | None:
+        """Return a level's numbers; None for a rule that the service has not told of yet."""
+        if isinstance(level, LevelSpec) and level.message.HasField("policy"):
+            return level.message.policy
+        return self._told.get(level.name if isinstance(level, LevelSpec) else level)
+
+
+def edge_limits(channel: grpc.aio.Channel) -> LimitsClient:
+    """Return a client for the rules of the edge: they keep load away and guard nothing, so while nobody counts all pass."""
+    return LimitsClient(channel, on_unreachable=OnUnreachable.OPEN)
+
+
+def _seconds(policy: Policy) -> int:
+    """Return a policy's period in whole seconds, rounded up."""
+    return math.ceil(policy.period.seconds + policy.period.nanos / 1e9)
 
 
 def _group(key: tuple[_Levels, str], checks: list[_Check]) -> Group:
@@ -231,9 +277,7 @@ def _group(key: tuple[_Levels, str], checks: list[_Check]) -> Group:
 
 def _spread(outcome: GroupOutcome, places: list[int], outcomes: list[LimitOutcome | None], *, degraded: bool) -> None:
     """Put each check's outcome at its place."""
-    policies = [
-        (policy.name, policy.limit, math.ceil(policy.period.seconds + policy.period.nanos / 1e9)) for policy in outcome.policies
-    ]
+    policies = [(policy.name, policy.limit, _seconds(policy)) for policy in outcome.policies]
     columns = zip(
         places, outcome.allowed, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, strict=True
     )

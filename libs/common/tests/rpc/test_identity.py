@@ -1,5 +1,6 @@
 """Who a call is from, by what it brings and how far the method is open."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ ACT_FOR = ("stylobate-act-for", "9")
 OWN_NAME = ("stylobate-own-name", "true")
 
 
-async def _stub(access: RpcAccess, users: Any, services: Any) -> Any:
-    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, services)])
+async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
+    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, services, edge)])
     servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access})
     server = LocalServer(servicers)
     await server.start()
@@ -141,3 +142,63 @@ async def test_with_real_service_keys(tmp_path: Path):
     generate_service_keys(elsewhere, ["state"])
     stranger = ServiceIdentity.load("state", elsewhere / "state.pem", elsewhere)
     assert await _answer(ONLY_SERVICES, ("stylobate-service-token", stranger.token()), services=auth) == "TOKEN_INVALID"
+
+
+class Tally:
+    """Notes what the edge is charged, and how many tokens had been verified by then."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self.charged: list[str] = []
+
+    async def charge_address(self, address: str) -> None:
+        """Note an address."""
+        self.charged.append(f"{address} after {self._users.verified}")
+
+    async def charge_user(self, user: str) -> None:
+        """Note a user."""
+        self.charged.append(user)
+
+    async def charge_both(self, address: str, user: str) -> None:
+        """Note both."""
+        self.charged.append(f"{address} and {user}")
+
+
+@pytest.mark.parametrize("access", list(RpcAccess))
+@pytest.mark.parametrize(
+    ("metadata", "expected", "expected_public"),
+    [
+        ((), ["local after 0"], None),
+        ((USER,), ["local after 0", "7"], ["local after 0"]),
+        ((BAD_USER,), ["local after 0"], None),
+        ((BASIC,), ["local after 0"], None),
+        ((BAD_SERVICE,), ["local after 0"], None),
+        ((USER, BAD_SERVICE), ["local after 0"], None),
+        ((ACT_FOR, OWN_NAME), ["local after 0"], None),
+        ((SERVICE,), [], None),
+        ((SERVICE, OWN_NAME), [], None),
+        ((USER, SERVICE), [], None),
+    ],
+)
+async def test_who_is_no_service_is_charged_before_anything_is_verified(access, metadata, expected, expected_public):
+    """Whatever a call brings and however open its method: once by address, ahead of its token; services are free."""
+    users = Users()
+    tally = Tally(users)
+    stub = await _stub(access, users, Services(), tally)
+    with suppress(grpc.aio.AioRpcError):
+        await stub.ListModules(ListModulesRequest(), metadata=metadata)
+    is_public = access is RpcAccess.PUBLIC and expected_public is not None
+    assert tally.charged == (expected_public if is_public else expected)
+
+
+async def test_a_known_token_is_charged_in_one_go():
+    """Whose token was verified before is charged with their address; once it is revoked the address alone."""
+    users = Users()
+    tally = Tally(users)
+    stub = await _stub(OPTIONAL, users, Services(), tally)
+    for _ in range(2):
+        await stub.ListModules(ListModulesRequest(), metadata=(USER,))
+    users.revoked.add("user:7")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.ListModules(ListModulesRequest(), metadata=(USER,))
+    assert tally.charged == ["local after 0", "7", "local and 7", "local after 1"]

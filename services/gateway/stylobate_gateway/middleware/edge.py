@@ -1,5 +1,6 @@
 """The edge: who is calling, and whether they call too often. Before it nothing costs more than a look into memory."""
 
+from stylobate.errors import UnauthenticatedError
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
 from stylobate.rpc.call import call
 from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
@@ -46,8 +47,12 @@ class Edge:
         current.client_agent = client_agent(exchange.agent)
         address = limit_key(current.client_address)
         path = exchange.path
-        token = "" if path in PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
-        principal = self._verifier.cached(token) if token else None
+        try:
+            token = "" if path in PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
+            principal = self._verifier.cached(token) if token else None
+        except UnauthenticatedError:  # malformed or revoked: a request like any other
+            await self._charge(exchange, _IP, (address,))
+            raise
         if principal is not None:
             await self._charge(exchange, _BOTH, (address, principal.id))
         else:

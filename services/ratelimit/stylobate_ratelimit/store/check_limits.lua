@@ -104,8 +104,13 @@ for g = 1, #groups do
       local level, i = levels[j], indexes[base + j]
       if level[1] then
         local interval, tolerance = level[4], level[5]
-        -- Further ahead than this limit lets anyone be: another limit's charge, or a clock that was put back.
-        local before = min(ahead[i], tolerance)
+        -- Further ahead than this limit lets anyone be: another limit's charge, or a clock that was put back. Written back
+        -- though nothing is charged, or whoever is refused would wait until the clock has caught up.
+        if ahead[i] > tolerance then
+          ahead[i] = tolerance
+          changed[i] = true
+        end
+        local before = ahead[i]
         local then_ahead = before + cost * interval
         after[j] = then_ahead
         if then_ahead > tolerance then

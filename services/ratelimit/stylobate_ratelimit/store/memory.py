@@ -84,8 +84,11 @@ class MemoryLimitStore:
         return self._window(limit, f"w{limit.period_us}:{key}", cost, now)
 
     def _gcra(self, limit: Limit, key: str, cost: int, now: int) -> _Standing:
-        # A time too far ahead comes from another limit of this name, or from a clock that was put back.
-        before = min(max(self._times.get(key, now), now), now + limit.tolerance_us)
+        before = max(self._times.get(key, now), now)
+        if before > now + limit.tolerance_us:
+            # Too far ahead: by another limit of this name, or a clock that was put back. Kept so, though nothing is charged, or
+            # whoever is refused would wait until the clock has caught up.
+            before = self._times[key] = self._expiry[key] = now + limit.tolerance_us
         after = before + cost * limit.interval_us
         over = after - now - limit.tolerance_us
         final = before if over > 0 else after

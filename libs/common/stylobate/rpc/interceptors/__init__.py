@@ -2,7 +2,7 @@
 
 from stylobate.rpc.interceptors.deadline import DeadlineInterceptor
 from stylobate.rpc.interceptors.errors import ErrorsInterceptor
-from stylobate.rpc.interceptors.identity import IdentityInterceptor, ServiceTokens, UserTokens
+from stylobate.rpc.interceptors.identity import Edge, IdentityInterceptor, ServiceTokens, UserTokens
 from stylobate.rpc.interceptors.metrics import MetricsInterceptor, RpcMetrics
 from stylobate.rpc.interceptors.trace import TraceInterceptor
 from stylobate.rpc.method import Interceptor
@@ -10,6 +10,7 @@ from stylobate.telemetry import collector
 
 __all__ = [
     "DeadlineInterceptor",
+    "Edge",
     "ErrorsInterceptor",
     "IdentityInterceptor",
     "MetricsInterceptor",
@@ -22,12 +23,18 @@ __all__ = [
 
 
 def standard_interceptors(
-    users: UserTokens, services: ServiceTokens, *, sample_ratio: float = 0.0, metrics: RpcMetrics | None = None
+    users: UserTokens,
+    services: ServiceTokens,
+    *,
+    edge: Edge | None = None,
+    sample_ratio: float = 0.0,
+    metrics: RpcMetrics | None = None,
 ) -> tuple[Interceptor, ...]:
     """Return the pipeline.
 
     :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
+    :param edge: charges calls without a service token (:class:`stylobate.rpc.edge.Edge`); None: they are free.
     :param sample_ratio: the share of calls without a trace of their own that is sampled.
     :param metrics: where calls are counted; None: the process's metrics.
     """
@@ -36,5 +43,5 @@ def standard_interceptors(
         MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
         ErrorsInterceptor(),
         DeadlineInterceptor(),
-        IdentityInterceptor(users, services),
+        IdentityInterceptor(users, services, edge),
     )

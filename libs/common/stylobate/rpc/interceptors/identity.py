@@ -45,6 +45,19 @@ class ServiceTokens(Protocol):
         """Return the name of the service that signed the token; raises TokenInvalidError."""
 
 
+class Edge(Protocol):
+    """What is used of :class:`stylobate.rpc.edge.Edge`; each raises RateLimitedError."""
+
+    async def charge_address(self, address: str) -> None:
+        """Charge where a call comes from."""
+
+    async def charge_user(self, user: str) -> None:
+        """Charge whose token was verified."""
+
+    async def charge_both(self, address: str, user: str) -> None:
+        """Charge a user whose token was known."""
+
+
 class IdentityInterceptor:
     """Fills principal, authorization, act_for, hook depth and the client's address and agent of the call.
 
@@ -52,11 +65,14 @@ class IdentityInterceptor:
     ``act_for`` where that is given, the service itself where it says that it speaks in its own name, else an anonymous caller
     ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing. In a public method everybody
     is anonymous: a stale bearer token must not keep anyone from logging in.
+
+    :param edge: charges calls without a service token that holds, before anything else is verified; None: they are free.
     """
 
-    def __init__(self, users: UserTokens, services: ServiceTokens) -> None:
+    def __init__(self, users: UserTokens, services: ServiceTokens, edge: Edge | None = None) -> None:
         self._users = users
         self._services = services
+        self._edge = edge
         self._through: dict[tuple[str, str], tuple[Principal, Principal]] = {}
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
@@ -65,40 +81,71 @@ class IdentityInterceptor:
 
         async def public(data: bytes, context: Context) -> bytes:
             call = _call(context)
-            token = call.metadata.get(SERVICE_TOKEN)
-            service = self._services.verify(token) if isinstance(token, str) else ""
+            service = await self._service(call, context)
             _check_depth(call, call.metadata.get(HOOK_DEPTH))
-            _set_client(call, service, context)
             if service:
                 call.principal = ANONYMOUS.with_via(service)
+            elif self._edge is not None:
+                await self._edge.charge_address(call.client_address)
             return await inner(data, context)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            call = _call(context)
-            metadata = call.metadata
-            token = metadata.get(SERVICE_TOKEN)
-            authorization = metadata.get(AUTHORIZATION)
-            service = self._services.verify(token) if isinstance(token, str) else ""
-            _check_depth(call, metadata.get(HOOK_DEPTH))
-            _set_client(call, service, context)
-            if not service and access is RpcAccess.SERVICE:
-                raise _refused(authorization)
-            if authorization:
-                await self._set_user(call, authorization, service)
-            elif service:
-                _set_service(call, service)
-            if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
-                raise UnauthenticatedError
+            await self._identify(_call(context), context, access)
             return await inner(data, context)
 
         return public if access is RpcAccess.PUBLIC else behaviour
 
+    async def _identify(self, call: Call, context: Context, access: RpcAccess) -> None:
+        """Fill the call, or refuse it."""
+        authorization = call.metadata.get(AUTHORIZATION)
+        service = await self._service(call, context)
+        _check_depth(call, call.metadata.get(HOOK_DEPTH))
+        if not service:
+            if self._edge is not None:
+                await self._admit(call, authorization, self._edge)
+            elif authorization:
+                await self._set_user(call, authorization, "")
+            if access is RpcAccess.SERVICE:
+                raise _refused(authorization)
+        elif authorization:
+            await self._set_user(call, authorization, service)
+        else:
+            _set_service(call, service)
+        if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
+            raise UnauthenticatedError
+
+    async def _service(self, call: Call, context: Context) -> str:
+        """Return which service calls, or nothing; note where the client is. One that only says so is charged for the look."""
+        token = call.metadata.get(SERVICE_TOKEN)
+        try:
+            service = self._services.verify(token) if isinstance(token, str) else ""
+        except TokenInvalidError:
+            if self._edge is not None:
+                await self._edge.charge_address(address_of_peer(context.peer()))
+            raise
+        _set_client(call, service, context)
+        return service
+
+    async def _admit(self, call: Call, authorization: str | bytes | None, edge: Edge) -> None:
+        """Charge a caller who is no service: guessing must never reach the check of a signature uncharged."""
+        try:
+            known = self._users.cached(_bearer(authorization)) if authorization else None
+        except UnauthenticatedError:  # malformed or revoked: a look like any other
+            await edge.charge_address(call.client_address)
+            raise
+        if known is not None:
+            await edge.charge_both(call.client_address, known.id)
+        else:
+            await edge.charge_address(call.client_address)
+        if authorization:
+            await self._set_user(call, authorization, "")
+            if known is None:
+                await edge.charge_user(call.principal.id)
+
     async def _set_user(self, call: Call, authorization: str | bytes, service: str) -> None:
-        if not isinstance(authorization, str) or authorization[:7].lower() != _BEARER:
-            raise TokenInvalidError("The authorization is not a bearer token.")
-        token = authorization[7:]
+        token = _bearer(authorization)
         principal = self._users.cached(token) or await self._users.verify(token)
-        call.authorization = authorization
+        call.authorization = f"Bearer {token}"
         call.principal = self._through_service(token, principal, service) if service else principal
 
     def _through_service(self, token: str, principal: Principal, service: str) -> Principal:
@@ -111,6 +158,13 @@ class IdentityInterceptor:
         through = principal.with_via(service)
         self._through[token, service] = (principal, through)
         return through
+
+
+def _bearer(authorization: str | bytes) -> str:
+    """Return the token. Raises TokenInvalidError."""
+    if not isinstance(authorization, str) or authorization[:7].lower() != _BEARER:
+        raise TokenInvalidError("The authorization is not a bearer token.")
+    return authorization[7:]
 
 
 def _set_service(call: Call, name: str) -> None:

@@ -108,7 +108,7 @@ class GetStateRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateKey]:
-        """At most 500."""
+        """At most 500, of at most 8 MiB together; one that is named twice is read once."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class GetStateResponse(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___State]:
-        """In the order asked for."""
+        """In the order asked for, each once."""
 
     def __init__(
         self,

@@ -1,0 +1,53 @@
+"""Counts of this process alone: what a limit that guards something goes by while the ratelimit service cannot be asked."""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from time import monotonic
+
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
+
+_MOST = 100_000
+"""Subjects that are counted; past it those charged longest ago are forgotten, so that made-up ones cannot fill the memory."""
+_DUST_S = 1e-9
+"""What sums of floats are off by."""
+
+
+class LocalCounts:
+    """Charges policies in memory, by the generic cell rate: the burst (else the limit) at once, the limit a period over time.
+
+    :param clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic, most: int = _MOST) -> None:
+        self._clock = clock
+        self._most = most
+        self._times: dict[tuple[str, str, str], float] = {}
+        """By tenant, policy and subject: the theoretical arrival time."""
+
+    def __len__(self) -> int:
+        """Return how many subjects are counted."""
+        return len(self._times)
+
+    def charge(self, tenant: str, policies: Sequence[Policy], subjects: Sequence[str], cost: int) -> tuple[int, float]:
+        """Charge every policy, or none when one refuses.
+
+        Returns the place of the policy that refused and the seconds until a retry can pass; 0 seconds when it was charged.
+        """
+        now = self._clock()
+        after: dict[tuple[str, str, str], float] = {}
+        refused, wait = 0, 0.0
+        for place, (policy, subject) in enumerate(zip(policies, subjects, strict=True)):
+            interval = (policy.period.seconds + policy.period.nanos / 1e9) / policy.limit
+            key = (tenant, policy.name, subject)
+            after[key] = max(self._times.get(key, now), now) + cost * interval
+            over = after[key] - now - (policy.burst or policy.limit) * interval
+            if over > max(wait, _DUST_S):
+                refused, wait = place, over
+        if not wait:
+            for key, time in after.items():
+                self._times.pop(key, None)  # the order is by the last charge
+                self._times[key] = time
+            if len(self._times) > self._most:
+                for key in list(islice(self._times, self._most // 8)):
+                    del self._times[key]
+        return refused, wait
