@@ -6,5 +6,6 @@
 
 from stylobate.hooks.hook import MAX_ATTEMPTS, Callback, Delivery
 from stylobate.hooks.manager import HooksManager
+from stylobate.hooks.position_store import PositionStore, Standing
 
-__all__ = ["MAX_ATTEMPTS", "Callback", "Delivery", "HooksManager"]
+__all__ = ["MAX_ATTEMPTS", "Callback", "Delivery", "HooksManager", "PositionStore", "Standing"]

@@ -28,11 +28,13 @@ class Aside:
     tenant: str
     subject: str
     count: int
-    """Rows, the ones being written included."""
+    """Rows, the one being written included."""
     _runs: Runs
     _store: AsideStore
+    is_writing: bool = False
+    """Whether a row that was counted is not there yet."""
     written: asyncio.Event = field(default_factory=asyncio.Event)
-    """To be set when a row that was counted is there."""
+    """To be set when it is."""
     oldest: datetime | None = None
     """The time of the first event, once it is known."""
 
@@ -50,11 +52,14 @@ class Aside:
         """
         try:
             while self.count:
-                kept: list[Kept] = []
+                counted, is_settled, kept = self.count, not self.is_writing, list[Kept]()
                 await self._runs.surely(partial(self._look, kept))
-                if not kept:  # it is being written
-                    await self.written.wait()
-                    self.written.clear()
+                if not kept:
+                    if is_settled and counted == self.count:
+                        return  # it was counted twice: read again after the position was set back
+                    if self.is_writing:
+                        await self.written.wait()
+                        self.written.clear()
                     continue
                 self.oldest = kept[0].logged.event.time
                 await self._deal_with(kept[0], under_way)

@@ -146,10 +146,11 @@ class Lane:
             await self._until_room_aside(None)
         aside = self._asides.get(key)
         if aside is not None:
-            aside.count += 1  # from here on it does not end
+            aside.count, aside.is_writing = aside.count + 1, True  # from here on it does not end
         await self._runs.surely(partial(self._store.put, self.place, logged))
         self.number = logged.number
         if aside is not None:
+            aside.is_writing = False
             aside.written.set()
         else:
             self._begin(key, 1, run)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from stylobate.database import DatabaseManager
 from stylobate.outbox import PARTITIONS, LoggedEvent, Position
@@ -57,6 +58,46 @@ select partition from moved
 """
 
 
+# All partitions of a hook at once, so that they are always of one epoch.
+_REBASE = """
+with asked as materialized (
+    select * from unnest($5::smallint[], $6::bigint[], $7::bigint[], $8::text[]) as a (partition, number, lost, error)
+), before as materialized (
+    select p.partition, p.epoch, asked.number, asked.lost, asked.error from hook_position p join asked using (partition)
+    where p.hook = $1 and p.source = $2 and p.token = $3 order by p.partition for update of p
+), recorded as (
+    insert into hook_dead_letter (hook, source, partition, epoch, number, attempts, error)
+    select $1, $2, partition, epoch, lost, 0, error from before where error is not null
+    on conflict do nothing
+)
+update hook_position p set number = before.number, epoch = $4, attempts = 0, updated_at = now() from before
+where p.hook = $1 and p.source = $2 and p.partition = before.partition
+returning p.partition
+"""
+
+_HELD = "select count(*) from hook_position where hook = $1 and source = $2 and token = $3"
+
+_LISTING = """
+select p.hook, p.source, max(p.epoch) as epoch, array_agg(p.number order by p.partition) as numbers,
+       max(p.updated_at) as updated_at,
+       (select count(*) from hook_aside a where a.hook = p.hook and a.source = p.source) as aside,
+       (select count(*) from hook_dead_letter d where d.hook = p.hook and d.source = p.source) as dead
+from hook_position p group by p.hook, p.source order by p.hook, p.source
+"""
+
+# The token rises, so that who works under the old one notices and begins anew from here.
+_REWIND = """
+with asked as materialized (select * from unnest($4::smallint[], $5::bigint[]) as a (partition, number)),
+mine as materialized (
+    select p.partition, asked.number from hook_position p join asked using (partition)
+    where p.hook = $1 and p.source = $2 order by p.partition for update of p
+)
+update hook_position p set number = mine.number, epoch = $3, attempts = 0, token = token + 1, updated_at = now()
+from mine where p.hook = $1 and p.source = $2 and p.partition = mine.partition
+returning p.partition
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One hook on one partition of one log, under one lease."""
@@ -84,6 +125,31 @@ class Move:
 
     place: Place
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A hook as the database has it, for whoever operates it."""
+
+    hook: str
+    source: str
+    position: Position
+    updated_at: datetime
+    aside: int
+    dead: int
+    """Dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """Where one partition goes on in another epoch, and what is missing between."""
+
+    partition: int
+    number: int
+    lost: int = 0
+    """The last number that is missing."""
+    error: str | None = None
+    """What goes on record; None: nothing is missing."""
 
 
 class PositionStore:
@@ -131,6 +197,41 @@ class PositionStore:
     async def bury_gap(self, place: Place, number: int, error: str, *, move_to: int) -> bool:
         """Put it on record that the events up to a number are gone, and move on."""
         return await self._bury(place, number, None, None, 0, error, move_to)
+
+    async def rebase(self, hook: str, source: str, token: int, epoch: str, places: Sequence[Rebased]) -> bool:
+        """Go on in another epoch of the log, and put what is missing on record among the dead letters, in one transaction."""
+        rows = await self._database.fetch(
+            _REBASE,
+            *(hook, source, token, epoch),
+            [place.partition for place in places],
+            [place.number for place in places],
+            [place.lost for place in places],
+            [place.error for place in places],
+        )
+        return bool(rows)
+
+    async def listing(self) -> list[Standing]:
+        """Return every hook that has a position, by name and source."""
+        return [
+            Standing(
+                row["hook"],
+                row["source"],
+                Position.of(row["numbers"], row["epoch"]),
+                row["updated_at"],
+                row["aside"],
+                row["dead"],
+            )
+            for row in await self._database.fetch(_LISTING)
+        ]
+
+    async def rewind(self, hook: str, source: str, position: Position) -> bool:
+        """Let a hook go on from a position, whoever runs it; within some seconds where it is idle. False: there is none."""
+        numbers = list(position.numbers)
+        return bool(await self._database.fetch(_REWIND, hook, source, position.epoch, list(range(PARTITIONS)), numbers))
+
+    async def holds(self, hook: str, source: str, token: int) -> bool:
+        """Return whether the hook's positions are still this token's: nobody took over, or rewound them."""
+        return bool(await self._database.fetchval(_HELD, hook, source, token))
 
     async def _bury(self, place: Place, *values: object) -> bool:
         keys = (place.hook, place.source, place.partition, place.token, place.epoch)

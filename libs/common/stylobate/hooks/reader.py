@@ -12,6 +12,7 @@ from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEve
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks.aside_store import AsideStore
+from stylobate.hooks.gap import rebased
 from stylobate.hooks.hook import Hook
 from stylobate.hooks.lane import Lane, Mover
 from stylobate.hooks.position_store import Place, PositionStore, Progress
@@ -20,11 +21,16 @@ from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
 from stylobate.resilience import backoff
 from stylobate.rpc import from_rpc_error
+from stylobate.telemetry import counter
 
 _SKIP_EVERY = timedelta(seconds=5)
 _log = get_logger("app")
 
 StreamCall = grpc.aio.UnaryStreamCall[ReadEventsRequest, ReadEventsResponse]
+
+
+class _TakenBackError(Exception):
+    """The log was taken back; the lanes begin anew from the positions that are stored now."""
 
 
 class Reader:
@@ -49,27 +55,36 @@ class Reader:
     ) -> None:
         self.hook = hook
         self._source = source
+        self._token = token
         self._events = EventServiceStub(channel)
         self._store = store
         self._asides = asides
-        runs = Runs(hook, patience)
-        self._group = asyncio.TaskGroup()
-        self._lanes = {
-            partition: Lane(
-                Place(hook.name, source, partition, token, found.epoch),
-                found,
-                runs=runs,
-                store=asides,
-                mover=mover,
-                bury=store.bury,
-                spawn=self._group.create_task,
-            )
-            for partition, found in sorted(progress.items())
-        }
-        self._passed = {partition: found.number for partition, found in progress.items()}  # received, or none of ours
+        self._mover = mover
+        self._runs = Runs(hook, patience)
         self._room = asyncio.Event()
         self._lost_at: float | None = monotonic()
         self._has_told = False
+        self._gaps = counter("hook_gaps", "Partitions of a log in which a hook missed events.", ("hook", "source"))
+        self._group = asyncio.TaskGroup()
+        self._begin({partition: found.number for partition, found in progress.items()}, progress[0].epoch)
+
+    def _begin(self, numbers: Mapping[int, int], epoch: str) -> None:
+        """Stand at these numbers of this epoch, with lanes that hold nothing."""
+        self._epoch = epoch
+        self._group = asyncio.TaskGroup()
+        self._passed = dict(numbers)  # received, or none of ours
+        self._lanes = {
+            partition: Lane(
+                Place(self.hook.name, self._source, partition, self._token, epoch),
+                Progress(number, epoch),
+                runs=self._runs,
+                store=self._asides,
+                mover=self._mover,
+                bury=self._store.bury,
+                spawn=self._group.create_task,
+            )
+            for partition, number in sorted(numbers.items())
+        }
 
     @property
     def pending(self) -> int:
@@ -89,24 +104,31 @@ class Reader:
 
     async def run(self) -> None:
         """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
-        subjects = await self._asides.subjects(self.hook.name, self._source)
-        async with self._group:
-            for partition, lane in self._lanes.items():
-                lane.resume(subjects.get(partition, {}))
-            self._group.create_task(self._skip_on())
-            pauses = backoff(initial=0.05, maximum=1.0)
-            while True:
-                try:
-                    await self._read()
-                except (StylobateError, grpc.aio.AioRpcError) as error:
-                    failed = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
-                    if self._lost_at is not None or failed.code is not grpc.StatusCode.UNAVAILABLE:
-                        await self._lost(failed)
-                    # else it worked until now (a restart, a connection that came of age): open the next one in silence
-                if self._lost_at is None:  # it had worked
-                    self._lost_at = monotonic()
-                    pauses = backoff(initial=0.05, maximum=1.0)
-                await asyncio.sleep(next(pauses))
+        while True:
+            try:
+                subjects = await self._asides.subjects(self.hook.name, self._source)
+                async with self._group:
+                    for partition, lane in self._lanes.items():
+                        lane.resume(subjects.get(partition, {}))
+                    self._group.create_task(self._skip_on())
+                    await self._read_on()
+            except* _TakenBackError:
+                _log.warning("hook_log_taken_back", hook=self.hook.name, source=self._source, epoch=self._epoch)
+
+    async def _read_on(self) -> None:
+        pauses = backoff(initial=0.05, maximum=1.0)
+        while True:
+            try:
+                await self._read()
+            except (StylobateError, grpc.aio.AioRpcError) as error:
+                failed = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
+                if self._lost_at is not None or failed.code is not grpc.StatusCode.UNAVAILABLE:
+                    await self._lost(failed)
+                # else it worked until now (a restart, a connection that came of age): open the next one in silence
+            if self._lost_at is None:  # it had worked
+                self._lost_at = monotonic()
+                pauses = backoff(initial=0.05, maximum=1.0)
+            await asyncio.sleep(next(pauses))
 
     async def _read(self) -> None:
         """Hold a stream of the partitions that have room; return when that changes or the stream ends."""
@@ -116,7 +138,7 @@ class Reader:
             if not wanted:
                 await self._room.wait()
                 continue
-            position = Position.origin().advanced(self._passed)
+            position = Position.origin(self._epoch).advanced(self._passed)
             call: StreamCall = self._events.ReadEvents(
                 ReadEventsRequest(source=self._source, position=str(position), partitions=wanted, types=[self.hook.pattern.text])
             )
@@ -177,25 +199,45 @@ class Reader:
             lane.is_running = False
 
     async def _skip_on(self) -> None:
-        """Now and then move the positions of idle lanes over what did not concern them, lest they expire."""
+        """Now and then move the positions of idle lanes over what did not concern them, lest they expire.
+
+        And look whether they are still ours: somebody may have rewound them.
+        """
         while True:
             await asyncio.sleep(_SKIP_EVERY.total_seconds())
             idle = [(lane, self._passed[number]) for number, lane in self._lanes.items() if not lane.is_running]
             moves = [lane.skip_to(passed) for lane, passed in idle if passed > lane.number]
-            for outcome in await asyncio.gather(*moves, return_exceptions=True):
+            held = self._store.holds(self.hook.name, self._source, self._token)
+            for outcome in await asyncio.gather(held, *moves, return_exceptions=True):
                 if isinstance(outcome, Exception) and not isinstance(outcome, UnavailableError):  # else: next time
                     raise outcome
+                if outcome is False:
+                    raise OvertakenError(self.hook.name)
 
     async def _lost(self, error: StylobateError) -> None:
         """Deal with a stream that failed: note what is gone if so, and say it once per outage."""
         if error.reason == PositionExpiredError.reason and "position" in error.metadata:
+            there = Position.parse(error.metadata["position"])
+            is_back = any(there.numbers[partition] < passed for partition, passed in self._passed.items())
             try:
-                await self._give_up_gap(Position.parse(error.metadata["position"]))
+                await (self._rebase(there) if is_back or there.epoch != self._epoch else self._give_up_gap(there))
             except UnavailableError as fault:
                 _log.warning("hook_position_waits", hook=self.hook.name, error=str(fault))
         elif not self._has_told:
             _log.warning("hook_log_unreadable", hook=self.hook.name, source=self._source, error=f"{error.reason}: {error}")
         self._has_told = True
+
+    async def _rebase(self, there: Position) -> None:
+        """Go on in a log that was taken back, with what is missing on record. Raises _TakenBackError."""
+        stored = {partition: lane.number for partition, lane in self._lanes.items()}
+        places = rebased(stored, self._passed, there)
+        if not await self._store.rebase(self.hook.name, self._source, self._token, there.epoch, places):
+            raise OvertakenError(self.hook.name)
+        for place in places:
+            if place.error is not None:
+                self._record(place.partition, place.error)
+        self._begin({place.partition: place.number for place in places}, there.epoch)
+        raise _TakenBackError
 
     async def _give_up_gap(self, oldest: Position) -> None:
         """Put pruned events on record as lost to this hook, and go on behind them."""
@@ -205,7 +247,11 @@ class Reader:
                 text = f"POSITION_EXPIRED: numbers {start + 1} to {number} were removed before the hook read them"
                 if not await self._store.bury_gap(lane.place, number, text, move_to=lane.number if lane.pending else number):
                     raise OvertakenError(lane.place)
-                _log.error("hook_events_expired", hook=self.hook.name, source=self._source, partition=partition, error=text)
+                self._record(partition, text)
                 self._passed[partition] = number
                 if not lane.pending:
                     lane.number = number
+
+    def _record(self, partition: int, error: str) -> None:
+        self._gaps.labels(self.hook.name, self._source).inc()
+        _log.error("hook_events_lost", hook=self.hook.name, source=self._source, partition=partition, error=error)

@@ -1,5 +1,6 @@
 """The `stylobate` command. Each command lives in a module of its own under ``commands`` and is imported when it is called."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 users = typer.Typer(no_args_is_help=True, help="Accounts.")
 config = typer.Typer(no_args_is_help=True, help="Settings.")
 modules = typer.Typer(no_args_is_help=True, help="Modules.")
-for name, group in {"db": db, "users": users, "config": config, "modules": modules}.items():
+hooks = typer.Typer(no_args_is_help=True, help="Durable hooks and their positions.")
+for name, group in {"db": db, "hooks": hooks, "users": users, "config": config, "modules": modules}.items():
     app.add_typer(group, name=name)
 
 Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
@@ -122,6 +124,42 @@ def db_status() -> None:
     from stylobate.launcher.commands.db import status as run
 
     run()
+
+
+@db.command("restored")
+def db_restored(
+    services: Annotated[list[str] | None, typer.Argument(help="Whose database was restored; none: all that keep events.")] = None,
+) -> None:
+    """Say that a database was restored to an earlier state: its event log begins a new epoch.
+
+    Only where the platform cannot see it itself: a volume's snapshot, or rows put back into the tables that are there.
+    """
+    from stylobate.launcher.commands.db import restored as run
+
+    run(services or [])
+
+
+@hooks.command("list")
+def hooks_list() -> None:
+    """Show how far each durable hook has come, what stands aside, and its dead letters."""
+    from stylobate.launcher.commands.hooks import listing as run
+
+    run()
+
+
+@hooks.command("rewind")
+def hooks_rewind(
+    hook: Annotated[str, typer.Argument(help="Its name, as `hooks list` shows it.")],
+    source: Annotated[str, typer.Option("--source", help="Whose log.")] = "state",
+    start: Annotated[bool, typer.Option("--start", help="To the oldest event that is kept.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="Past the newest event: what lies between is not run.")] = False,
+    since: Annotated[datetime | None, typer.Option("--since", help="Before the first event of this time.")] = None,
+) -> None:
+    """Let a durable hook go on from another place of the log; events behind it run again."""
+    from stylobate.launcher.commands.hooks import Place
+    from stylobate.launcher.commands.hooks import rewind as run
+
+    run(hook, source, Place(start, end, since))
 
 
 @users.command("create")

@@ -30,7 +30,7 @@ class EventSourceUnknownError(NotFoundError):
 
 
 class PositionInvalidError(InvalidInputError):
-    """A position that no log of ours gave out, or one that lies beyond the end of this log."""
+    """A position that no log of ours gave out."""
 
     reason = "POSITION_INVALID"
     default_detail = "This is not a position of this log."
@@ -38,9 +38,13 @@ class PositionInvalidError(InvalidInputError):
 
 
 class PositionExpiredError(StylobateError):
-    """Events behind the position were pruned. ``metadata["position"]`` is the oldest that can still be read from."""
+    """Nobody can read on from there. ``metadata["position"]`` says where to go on.
+
+    Events behind the position were pruned; or the log was taken back (a restore, a failover that lost events) and the
+    position is of an older epoch, or lies beyond the end.
+    """
 
     code = grpc.StatusCode.OUT_OF_RANGE
     reason = "POSITION_EXPIRED"
-    default_detail = "Events after this position are no longer kept."
-    cure = "Start again from the position in the answer, and treat what lies between as lost."
+    default_detail = "Events after this position are no longer kept, or the log was taken back."
+    cure = "Start again from the position in the answer; what lies between is lost."

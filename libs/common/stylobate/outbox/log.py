@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from stylobate.database import DatabaseManager
-from stylobate.outbox.errors import PositionExpiredError, PositionInvalidError
+from stylobate.outbox.errors import PositionExpiredError
 from stylobate.outbox.event import PARTITIONS
 from stylobate.outbox.numbering import LoggedEvent, logged_event
 from stylobate.outbox.pattern import EventPattern
@@ -17,7 +17,7 @@ _WINDOW = 5000
 
 # One statement, so one snapshot: the ends and the events fit together also while a relay numbers and a pruning deletes.
 _READ = """
-select p.partition, p.number as start, h.number as head, h.pruned,
+select p.partition, p.number as start, h.number as head, h.pruned, h.epoch,
        e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
 from unnest($1::smallint[], $2::bigint[]) as p (partition, number)
 join outbox_head h on h.partition = p.partition
@@ -29,6 +29,27 @@ left join lateral (
     order by o.number limit $4
 ) e on true
 order by p.partition, e.number
+"""
+
+_ENDS = "select partition, number as head, pruned, epoch from outbox_head order by partition"
+
+# The epochs that followed the one of a position; when that is unknown here (it was begun on a branch that a restore took
+# back) the last one.
+_FOLLOWED = """
+select starts from outbox_epoch
+where seq > coalesce(
+    (select seq from outbox_epoch where epoch = $1),
+    case when $1 = '' then 0 else (select max(seq) - 1 from outbox_epoch) end
+)
+"""
+
+# Where a partition's events before a time end.
+_BEFORE = """
+select h.partition, h.epoch, coalesce(
+    (select min(e.number) - 1 from outbox_event e
+     where e.partition = h.partition and e.number is not null and e.time >= $1), h.number
+) as number
+from outbox_head h order by h.partition
 """
 
 # Removes the oldest numbered events of one partition, up to the first that is too young. An event without a number is
@@ -73,21 +94,43 @@ class EventLog:
 
     async def head(self) -> Position:
         """Return the position behind the newest event."""
-        rows = await self._database.fetch("select number from outbox_head order by partition")
-        return Position.of([row["number"] for row in rows])
+        rows = await self._database.fetch(_ENDS)
+        return Position.of([row["head"] for row in rows], rows[0]["epoch"])
 
     async def oldest(self) -> Position:
         """Return the position before the oldest event that is kept."""
-        rows = await self._database.fetch("select pruned from outbox_head order by partition")
-        return Position.of([row["pruned"] for row in rows])
+        rows = await self._database.fetch(_ENDS)
+        return Position.of([row["pruned"] for row in rows], rows[0]["epoch"])
+
+    async def before(self, time: datetime) -> Position:
+        """Return the position before the first event of this time or a later one, in each partition."""
+        rows = await self._database.fetch(_BEFORE, time)
+        return Position.of([row["number"] for row in rows], rows[0]["epoch"])
 
     async def check(self, position: Position, partitions: Iterable[int] | None = None) -> None:
-        """Make sure that nothing is missing behind the position. Raises as :meth:`read` does."""
-        rows = await self._database.fetch("select partition, number as head, pruned from outbox_head order by partition")
-        wanted = set(range(PARTITIONS) if partitions is None else partitions)
-        _check(
-            [(row["partition"], position.numbers[row["partition"]], row) for row in rows if row["partition"] in wanted], position
-        )
+        """Make sure that it can be read on from the position. Raises as :meth:`read` does."""
+        wanted = range(PARTITIONS) if partitions is None else partitions
+        await self._check(await self._database.fetch(_ENDS), position, wanted)
+
+    async def _check(self, ends: Sequence[Any], position: Position, wanted: Iterable[int]) -> None:
+        """Compare the position with the ends of the log (rows of partition, head, pruned, epoch), if one is wrong with all."""
+        asked = set(wanted)
+        if all(
+            row["epoch"] == position.epoch and row["pruned"] <= position.numbers[row["partition"]] <= row["head"]
+            for row in ends
+            if row["partition"] in asked
+        ):
+            return
+        rows = await self._database.fetch(_ENDS)
+        shared: list[int] = list(position.numbers)
+        if rows[0]["epoch"] != position.epoch:
+            asked = set(range(PARTITIONS))
+            for followed in await self._database.fetch(_FOLLOWED, position.epoch):
+                shared = [min(pair) for pair in zip(shared, followed["starts"], strict=True)]
+        for row in rows:
+            if row["partition"] in asked:
+                shared[row["partition"]] = max(row["pruned"], min(shared[row["partition"]], row["head"]))
+        raise PositionExpiredError(metadata={"position": str(Position.of(shared, rows[0]["epoch"]))})
 
     async def read(
         self,
@@ -101,15 +144,15 @@ class EventLog:
         :param partitions: which to look at; None: all. The position of the others stays as it is.
         :param types: which types; none given: all.
         :param limit: about how many events at most, shared between the partitions (at least one each).
-        :raises PositionExpiredError: events behind the position were pruned.
-        :raises PositionInvalidError: the position lies beyond the end of this log: it is not from here.
+        :raises PositionExpiredError: events behind the position were pruned, it is of another epoch, or it lies beyond the
+            end; with the position to go on from.
         """
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         each = max(1, limit // max(1, len(wanted)))
         starts = [position.numbers[partition] for partition in wanted]
         patterns = [pattern.regex for pattern in types] or None
         rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW)
-        _check([(row["partition"], row["start"], row) for row in rows], position)
+        await self._check(rows, position, wanted)
         events = [logged_event(row) for row in rows if row["number"] is not None]
         reached = {row["partition"]: min(row["head"], row["start"] + _WINDOW) for row in rows}
         found: dict[int, int] = {}
@@ -132,16 +175,3 @@ class EventLog:
                 if count < batch:
                     break
         return removed
-
-
-def _check(ends: Iterable[tuple[int, int, Any]], position: Position) -> None:
-    """Compare each start with the ends of its partition (``row`` has head and pruned)."""
-    expired: dict[int, int] = {}
-    for partition, start, row in ends:
-        head, pruned = row["head"], row["pruned"]
-        if start > head:
-            raise PositionInvalidError("The position lies beyond the end of this log.")
-        if start < pruned:
-            expired[partition] = pruned
-    if expired:
-        raise PositionExpiredError(metadata={"position": str(position.advanced(expired))})

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from stylobate.database import DatabaseManager
 from stylobate.errors import UnavailableError
 from stylobate.health import Health, Status
+from stylobate.ids import new_id
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox.log import EventLog
@@ -63,6 +64,7 @@ class Relay:
         self._is_leading = False
         self._fault = ""
         self._count = counter("outbox_events_numbered", "Events that got their place in the log.", ("source",)).labels(source)
+        self._epochs = counter("outbox_epochs", "Times that the log was found taken back.", ("source",)).labels(source)
         self._delay = histogram(
             "outbox_numbering_delay_seconds", "From an event's time to its number.", ("source",), _DELAYS
         ).labels(source)
@@ -109,6 +111,7 @@ class Relay:
     async def _lead(self, lease: Lease) -> None:
         if not await self._numbering.claim(lease.token):
             return
+        await self._settle(lease)
         _log.info("relay_leads", source=self._source, lease=lease.token)
         self._is_leading = True
         try:
@@ -120,11 +123,16 @@ class Relay:
             self._is_leading, self._fault = False, ""
 
     async def _number(self, lease: Lease) -> None:
-        pauses = backoff(maximum=1.0)
+        pauses, ends = backoff(maximum=1.0), dict[int, int]()
         while True:
             self._due.clear()
             try:
                 numbered = await self._numbering.number(lease.token)
+                if numbered is None:
+                    ends.clear()
+                    await self._settle(lease)
+                    continue
+                await self._look_back(lease, numbered, ends)
             except UnavailableError as error:
                 if not self._fault:
                     _log.warning("relay_waits", source=self._source, error=str(error))
@@ -137,6 +145,30 @@ class Relay:
             if len(numbered) < BATCH:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._due.wait(), self._look_every_s)
+
+    async def _settle(self, lease: Lease) -> None:
+        """Note which database this is; begin an epoch when it is not the one that it was."""
+        if epoch := await self._numbering.settle(lease.token, new_id()):
+            self._begun(epoch, "another database, or another timeline of it")
+
+    async def _look_back(self, lease: Lease, numbered: Sequence[LoggedEvent], ends: dict[int, int]) -> None:
+        """Begin an epoch when numbers come a second time: rows were taken back under our feet."""
+        again = {}
+        for logged in reversed(numbered):
+            if logged.number <= ends.get(logged.partition, 0):
+                again[logged.partition] = logged.number - 1
+        for logged in numbered:
+            ends[logged.partition] = logged.number
+        if again:
+            epoch = new_id()
+            if await self._numbering.begin(epoch, "numbers came a second time", token=lease.token, starts=again):
+                self._begun(epoch, "numbers came a second time")
+
+    def _begun(self, epoch: str, why: str) -> None:
+        self._epochs.inc()
+        _log.error("log_epoch_begun", source=self._source, epoch=epoch, why=why)
+        if self._on_numbered is not None:
+            self._on_numbered(self._source)
 
     def _published(self, numbered: Sequence[LoggedEvent]) -> None:
         self._publisher.offer(numbered)

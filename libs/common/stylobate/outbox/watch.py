@@ -1,7 +1,7 @@
 """Knowing when a log has grown: one look per log and process, however many readers wait."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -49,6 +49,8 @@ class LogWatch:
     async def beyond(self, source: str, position: Position, partitions: Sequence[int], timeout_s: float | None) -> list[int]:
         """Wait until there is more behind the position, and return in which of the partitions; empty after the timeout.
 
+        A log that was taken back counts as more: the read then says so.
+
         :raises StylobateError: what the look at the log raised.
         """
         return await self._tail(source).beyond(position, partitions, timeout_s)
@@ -73,63 +75,64 @@ class _Tail:
         self.log = log
         self.due = asyncio.Event()
         self._look_every_s = look_every_s
-        self._heads: Mapping[int, int] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._head: Position | None = None
+        self._waiting: dict[asyncio.Future[list[int]], tuple[Position, Sequence[int]]] = {}
 
     async def run(self) -> None:
         """Look, tell, rest, for ever. A look that fails is told to whoever waits, and the next one is made as usual."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.due.wait(), self._look_every_s if self._waiting else None)
+                async with asyncio.timeout(self._look_every_s if self._waiting else None):
+                    await self.due.wait()
             self.due.clear()
             if self._waiting:
                 await self._look()
                 await asyncio.sleep(_REST_S)
 
     async def _look(self) -> None:
-        told = list(self._waiting)
-        error: Exception | None = None
         try:
-            heads = dict(enumerate((await self.log.head()).numbers))
-            if heads == self._heads:
-                return
-            self._heads = heads
-        except StylobateError as fault:
-            error = fault
+            head = self._head = await self.log.head()
         except Exception as fault:  # noqa: BLE001  the readers get it; this task must outlive it
-            _log.exception("log_look_failed", source=self.log.source)
-            error = fault
-        for future in told:
-            if not future.done():
-                future.set_result(None) if error is None else future.set_exception(error)
+            if not isinstance(fault, StylobateError):
+                _log.exception("log_look_failed", source=self.log.source)
+            for future in self._waiting:
+                if not future.done():
+                    future.set_exception(fault)
+            return
+        # Whoever waits now, also who began to while this look was under way and asked what was known before it.
+        for future, (position, partitions) in self._waiting.items():
+            if not future.done() and (moved := _moved(head, position, partitions)):
+                future.set_result(moved)
 
     async def beyond(self, position: Position, partitions: Sequence[int], timeout_s: float | None) -> list[int]:
+        head = self._head
+        if head is not None and head.epoch == position.epoch and (grown := _grown(head, position, partitions)):
+            return grown
         loop = asyncio.get_running_loop()
-        until = None if timeout_s is None else loop.time() + timeout_s
-        while True:
-            heads = self._heads
-            if moved := [partition for partition in partitions if heads.get(partition, 0) > position.numbers[partition]]:
-                return moved
-            left = None if until is None else until - loop.time()
-            if left is not None and left <= 0:
-                return []
-            await self._told(loop, left)
-
-    async def _told(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None) -> None:
-        """Wait for the next look or the timeout."""
-        future: asyncio.Future[None] = loop.create_future()
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _release, future)
-        if not self._waiting:
-            self.due.set()  # nobody was looking: what is known may be old
-        self._waiting.add(future)
+        future: asyncio.Future[list[int]] = loop.create_future()
+        timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), _release, future)
+        if not self._waiting or (head is not None and _moved(head, position, partitions)):
+            self.due.set()  # nobody was looking, or the log was taken back: what is known may be old
+        self._waiting[future] = (position, partitions)
         try:
-            await future
+            return await future
         finally:
-            self._waiting.discard(future)
+            del self._waiting[future]
             if timer is not None:
                 timer.cancel()
 
 
-def _release(future: "asyncio.Future[None]") -> None:
+def _grown(head: Position, position: Position, partitions: Sequence[int]) -> list[int]:
+    return [partition for partition in partitions if head.numbers[partition] > position.numbers[partition]]
+
+
+def _moved(head: Position, position: Position, partitions: Sequence[int]) -> list[int]:
+    """Return the partitions that are to be read: grown, or taken back, of which the reader is to hear as well."""
+    if head.epoch != position.epoch:
+        return list(partitions)
+    return [partition for partition in partitions if head.numbers[partition] != position.numbers[partition]]
+
+
+def _release(future: "asyncio.Future[list[int]]") -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result([])

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stylobate.outbox import EventPattern, Position, PositionExpiredError, PositionInvalidError, partition_of
+from stylobate.outbox import EventPattern, Position, PositionExpiredError, partition_of
 
 SUBJECTS = [f"s{number}" for number in range(100)]
 
@@ -52,10 +52,11 @@ async def test_unnumbered_events_are_not_in_the_log(journal: Any) -> None:
     assert page.position == Position.origin()
 
 
-async def test_position_beyond_the_end_is_refused(journal: Any) -> None:
-    """A position that this log never reached (of another log, or from before a restore) is an error, not silence."""
-    with pytest.raises(PositionInvalidError):
+async def test_position_beyond_the_end_is_told(journal: Any) -> None:
+    """A position that this log never reached (of another log, or from before a restore) is an error that says where to go on."""
+    with pytest.raises(PositionExpiredError) as caught:
         await journal.log.read(Position.origin().advanced({0: 1}))
+    assert caught.value.metadata["position"] == str(Position.origin())
 
 
 async def test_pruning_takes_old_published_events_only(journal: Any) -> None:

@@ -211,7 +211,7 @@ async def test_expired_position_crosses_as_its_error(journal: Any, stub: EventSe
     ("request_", "reason"),
     [
         ({"position": "nonsense"}, "POSITION_INVALID"),
-        ({"position": str(Position.origin().advanced({3: 9}))}, "POSITION_INVALID"),
+        ({"position": "2..1" + ".0" * 15}, "POSITION_INVALID"),
         ({"partitions": [16]}, "INVALID_INPUT"),
         ({"types": ["a..b"]}, "EVENT_PATTERN_INVALID"),
     ],

@@ -1,18 +1,16 @@
 """`stylobate db`."""
 
 import asyncio
-import os
 from datetime import timedelta
-from pathlib import Path
 
 import typer
 
 from stylobate.app import installed_services
-from stylobate.config import Sources
 from stylobate.database import Migrator
-from stylobate.launcher.environment import LocalServers
+from stylobate.ids import new_id
 from stylobate.launcher.faces import CommandError, console
-from stylobate.launcher.project import Project
+from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with, sources
+from stylobate.outbox import Numbering
 
 
 def upgrade() -> None:
@@ -20,15 +18,31 @@ def upgrade() -> None:
     asyncio.run(_upgrade())
 
 
-def status(within: timedelta = timedelta(seconds=5)) -> None:
+def status(within: timedelta = WITHIN) -> None:
     """List what is pending; exit 1 when something is. Raises CommandError when the database does not answer in time."""
-    try:
+    with answering(within):
         pending = asyncio.run(_pending(within))
-    except TimeoutError:
-        raise CommandError(f"the database does not answer within {within.total_seconds():g} s") from None
     for name, files in pending.items():
         console().print(f"{name}: {', '.join(files) if files else 'up to date'}")
     raise typer.Exit(1 if any(pending.values()) else 0)
+
+
+def restored(services: list[str]) -> None:
+    """Begin a new epoch of the event logs. Raises CommandError for a service that keeps none."""
+    keeping = services_with("outbox")
+    if wrong := [name for name in services if name not in keeping]:
+        raise CommandError(f"{', '.join(wrong)} keeps no log of events; these do: {', '.join(keeping)}")
+    with answering():
+        asyncio.run(_restored(services or list(keeping)))
+
+
+async def _restored(services: list[str]) -> None:
+    async with asyncio.timeout(WITHIN.total_seconds()):
+        for name in services:
+            async with schema_of(name) as database:
+                epoch = new_id()
+                await Numbering(database).begin(epoch, "restored, said the command line")
+                console().print(f"{name}: epoch {epoch} has begun")
 
 
 async def _upgrade() -> None:
@@ -44,22 +58,14 @@ async def _pending(within: timedelta) -> dict[str, list[str]]:
 
 
 def _migrators() -> dict[str, Migrator]:
-    """Return a migrator per service with a schema; the address is the set one, else that of this project's server.
-
-    Raises CommandError when that is needed and does not run.
-    """
-    project = Project(Path.cwd())
-    if project.data.is_dir() and LocalServers(project).postgres is not None:
-        running = project.running()
-        if running is None or not running.supervisor.is_running:
-            raise CommandError("nothing is running here; `stylobate up` first, or set STYLOBATE_DATABASE_URL")
-    sources = Sources(environ=LocalServers(project).environment() if project.data.is_dir() else os.environ)
+    """Return a migrator per service with a schema."""
+    where = sources()
     return {
         name: Migrator(
-            spec.settings.value("database_url", sources),
+            spec.settings.value("database_url", where),
             name,
             spec.migrations,
-            use_role=spec.settings.value("database_roles", sources),
+            use_role=spec.settings.value("database_roles", where),
         )
         for name, spec in installed_services().items()
         if spec.migrations

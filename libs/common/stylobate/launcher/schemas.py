@@ -1,0 +1,58 @@
+"""The databases of the installed services, for commands that work on them directly."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from stylobate.app import ServiceSpec, installed_services
+from stylobate.config import Sources
+from stylobate.database import DatabaseManager
+from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.faces import CommandError
+from stylobate.launcher.project import Project
+
+WITHIN = timedelta(seconds=5)
+
+
+def sources() -> Sources:
+    """Return where settings come from: those that are set, else those of this project's servers.
+
+    Raises CommandError when these are needed and do not run.
+    """
+    project = Project(Path.cwd())
+    if not project.data.is_dir():
+        return Sources(environ=os.environ)
+    if LocalServers(project).postgres is not None:
+        running = project.running()
+        if running is None or not running.supervisor.is_running:
+            raise CommandError("nothing is running here; `stylobate up` first, or set STYLOBATE_DATABASE_URL")
+    return Sources(environ=LocalServers(project).environment())
+
+
+def services_with(migrations: str) -> dict[str, ServiceSpec]:
+    """Return the installed services whose schema has this set of migrations."""
+    return {name: spec for name, spec in installed_services().items() if any(part.name == migrations for part in spec.migrations)}
+
+
+@asynccontextmanager
+async def schema_of(name: str) -> AsyncIterator[DatabaseManager]:
+    """Open a service's schema."""
+    spec, where = installed_services()[name], sources()
+    async with DatabaseManager.open(
+        spec.settings.value("database_url", where),
+        service=name,
+        pool_size=2,
+        use_role=spec.settings.value("database_roles", where),
+    ) as database:
+        yield database
+
+
+@contextmanager
+def answering(within: timedelta = WITHIN) -> Iterator[None]:
+    """Make a command that found no answer in time say so in one line."""
+    try:
+        yield
+    except TimeoutError:
+        raise CommandError(f"the database does not answer within {within.total_seconds():g} s") from None

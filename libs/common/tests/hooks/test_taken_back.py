@@ -1,0 +1,247 @@
+"""A log that was taken back: hooks go on with the first new event, and what is missing stands on record."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+from stylobate.database import DatabaseManager, MigrationSet, Migrator
+from stylobate.hooks import HooksManager
+from stylobate.hooks.position_store import PositionStore
+from stylobate.ids import new_id
+from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.leases import LeaseManager
+from stylobate.outbox import Event, Numbering, Outbox, Position, Relay, partition_of
+from stylobate.redis import RedisManager
+
+Manager = Callable[..., HooksManager]
+SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"))
+PARTITION = partition_of("default", "s1")
+
+
+async def gap_on_record(database: DatabaseManager) -> Any:
+    """Wait for the record of a gap and return it."""
+    query = "select * from hook_dead_letter where event is null"
+    async with asyncio.timeout(30):
+        while (row := await database.fetchrow(query)) is None:  # noqa: ASYNC110  the database tells nobody
+            await asyncio.sleep(0.01)
+        return row
+
+
+async def take_back(source: Any, count: int) -> None:
+    """Take back the last events of the partition of s1, as a restore or a failover does."""
+    await source.database.execute(
+        "delete from outbox_event where partition = $1 and number > (select number - $2 from outbox_head where partition = $1)",
+        PARTITION,
+        count,
+    )
+    await source.database.execute("update outbox_head set number = number - $2 where partition = $1", PARTITION, count)
+
+
+@pytest.mark.parametrize("noticed_by", ["restore", "relay", "position beyond the end"])
+async def test_every_event_after_a_log_was_taken_back_is_heard(
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any, noticed_by: str
+) -> None:
+    """However it is noticed: each event written afterwards is heard, in the same partition too, and the gap is on record."""
+    heard = listener()
+    hooks = manager()
+    hooks.on("state.orders.changed", heard, name="h")
+    stop = await start(hooks)
+    await source.write("s1", "s1", "s1", "other")
+    await until(lambda: len(heard.events) == 4)
+    await settled(database, source)
+    if noticed_by == "position beyond the end":
+        await stop()  # a hook that comes back later, before there is a new event
+    await take_back(source, 2)
+    if noticed_by == "restore":
+        await Numbering(source.database).begin(new_id(), "restored")
+    if noticed_by == "position beyond the end":
+        hooks = manager()
+        hooks.on("state.orders.changed", heard, name="h")
+        await start(hooks)
+        await gap_on_record(database)
+    after = await source.write("s1", "s1", "s1", "other")
+    await until(lambda: {event.id for event in after} <= set(heard.ids()))
+    row = await gap_on_record(database)
+    assert (row["hook"], row["partition"], row["number"]) == ("h", PARTITION, 3)
+    assert row["error"].startswith("LOG_TAKEN_BACK: numbers 2 to 3 ")
+    assert len(set(heard.ids())) == len(heard.ids()) == 8
+    await settled(database, source)
+
+
+async def test_positions_of_the_reader_that_are_taken_back_repeat_and_lose_nothing(
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+) -> None:
+    """When the hooks' own database is the restored one, events come again, and none is missed."""
+    heard = listener()
+    hooks = manager()
+    hooks.on("state.orders.changed", heard, name="h")
+    stop = await start(hooks)
+    before = await source.write("s1", "s1", "s1")
+    await until(lambda: len(heard.events) == 3)
+    await settled(database, source)
+    await stop()
+    await database.execute("update hook_position set number = number - 2 where partition = $1", PARTITION)
+    hooks = manager()
+    hooks.on("state.orders.changed", heard, name="h")
+    await start(hooks)
+    after = await source.write("s1")
+    await until(lambda: len(heard.events) == 6)
+    assert heard.ids()[3:] == [event.id for event in (*before[1:], *after)]
+
+
+async def test_a_rewound_hook_goes_back_while_it_runs(
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+) -> None:
+    """Positions that somebody set take hold in the running process within seconds, and are not moved on from the old ones."""
+    heard = listener()
+    hooks = manager()
+    hooks.on("state.orders.changed", heard, name="h")
+    await start(hooks)
+    await source.write("s1", "s1", "s2")
+    await until(lambda: len(heard.events) == 3)
+    await settled(database, source)
+    assert await PositionStore(database).rewind("h", "state", Position.origin())
+    assert not await PositionStore(database).rewind("none", "state", Position.origin())
+    await until(lambda: len(heard.events) == 6, 30)
+    assert sorted(heard.ids()[:3]) == sorted(heard.ids()[3:])
+
+
+class Pair:
+    """A primary and a standby of it, both real, in folders of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._runs = [run_folder(folder / name) for name in ("one", "two")]
+        self.primary = EmbeddedPostgres(folder / "one", self._runs[0], options={"max_wal_senders": "4"})
+        self.standby = EmbeddedPostgres(folder / "two", self._runs[1], options={"hot_standby": "on"})
+        self._folder = folder
+
+    @property
+    def url(self) -> str:
+        """The address of both: of whichever takes writes."""
+        hosts = ",".join(quote(str(server._run), safe="/") for server in (self.primary, self.standby))
+        return f"postgresql://stylobate@/stylobate?host={hosts}&port=5432,5432&target_session_attrs=read-write"
+
+    async def begin(self) -> None:
+        """Start the primary, copy it, start the standby."""
+        await self.primary.start()
+        await self.primary.ready()
+        (self._folder / "two").mkdir(exist_ok=True)
+        server = self.primary
+        server._unprivileged.give(self._folder / "two")
+        command = [
+            *(*server._unprivileged.prefix, server._programs / "pg_basebackup", "-R", "-X", "stream", "-c", "fast"),
+            *("-D", self._folder / "two" / "cluster", "-d", self.primary.url),
+        ]
+        environ = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
+        await asyncio.to_thread(subprocess.run, command, check=True, env=environ, user=server._unprivileged.user, timeout=60)
+        await self.standby.start()
+        await self.standby.ready()
+
+    async def ask(self, server: EmbeddedPostgres, query: str) -> Any:
+        """Ask one of the two."""
+        connection = await asyncpg.connect(server.url)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    async def caught_up(self) -> None:
+        """Wait until the standby has everything."""
+        end = await self.ask(self.primary, "select pg_current_wal_lsn()::text")
+        async with asyncio.timeout(30):
+            while not await self.ask(self.standby, f"select pg_last_wal_replay_lsn() >= '{end}'"):  # noqa: ASYNC110  a number of the server's
+                await asyncio.sleep(0.02)
+
+    async def cut(self) -> None:
+        """Let nothing more reach the standby."""
+        await self.ask(self.standby, "alter system set primary_conninfo = ''")
+        await self.ask(self.standby, "select pg_reload_conf()")
+        async with asyncio.timeout(30):
+            while await self.ask(self.primary, "select count(*) from pg_stat_replication"):  # noqa: ASYNC110  the server tells nobody
+                await asyncio.sleep(0.02)
+
+    async def fail_over(self) -> None:
+        """Kill the primary and promote the standby."""
+        assert self.primary.process.pid is not None
+        os.kill(self.primary.process.pid, signal.SIGKILL)
+        await self.primary.stop()
+        assert await self.ask(self.standby, "select pg_promote()")
+
+    async def end(self) -> None:
+        """Stop both."""
+        for server in (self.primary, self.standby):
+            with suppress(Exception):
+                await server.stop()
+        for run in self._runs:
+            shutil.rmtree(run, ignore_errors=True)
+
+
+@asynccontextmanager
+async def pair(folder: Path) -> AsyncIterator[Pair]:
+    """Give a running primary with a standby."""
+    both = Pair(folder)
+    try:
+        await both.begin()
+        yield both
+    finally:
+        await both.end()
+
+
+async def test_a_promoted_standby_without_the_last_events(
+    tmp_path: Path,
+    redis: RedisManager,
+    database: DatabaseManager,
+    manager: Manager,
+    start: Any,
+    listener: Any,
+    until: Any,
+    served: Any,
+) -> None:
+    """After a failover that lost acknowledged events every later acknowledged one is heard, and the gap is on record."""
+    heard = listener()
+    async with pair(tmp_path) as both:
+        await Migrator(both.url, "state", SETS).upgrade()
+        async with DatabaseManager.open(both.url, service="state") as state, served(state, redis) as channel:
+            outbox, relay = Outbox(state, "state"), Relay(state, LeaseManager(state, "state-1"), redis, "state")
+            relaying = asyncio.create_task(relay.run())
+
+            async def write(count: int) -> list[Event]:
+                events = [Event.new("state.orders.changed", "s1", {}) for _ in range(count)]
+                for event in events:
+                    async with state.transaction() as connection:
+                        await outbox.append(connection, [event], stream="orders")
+                    relay.wake()
+                return events
+
+            hooks = manager(channel=channel)
+            hooks.on("state.orders.changed", heard, name="h")
+            await start(hooks)
+            await write(3)
+            await until(lambda: len(heard.events) == 3)
+            await both.caught_up()
+            await both.cut()
+            await write(2)  # acknowledged, heard, and lost
+            await until(lambda: len(heard.events) == 5)
+            await both.fail_over()
+            async with asyncio.timeout(30):
+                while True:
+                    with suppress(Exception):
+                        after = await write(1)
+                        break
+            after += await write(4)
+            await until(lambda: {event.id for event in after} <= set(heard.ids()), 60)
+            assert heard.ids()[5:] == [event.id for event in after]
+            row = await gap_on_record(database)
+            assert row["error"].startswith("LOG_TAKEN_BACK: numbers 4 to 5 ")
+            assert await state.fetchval("select count(*) from outbox_epoch") == 1
+            relaying.cancel()
+            await asyncio.wait([relaying])
