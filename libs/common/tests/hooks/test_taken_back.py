@@ -71,9 +71,11 @@ async def test_every_event_after_a_log_was_taken_back_is_heard(
     after = await source.write("s1", "s1", "s1", "other")
     await until(lambda: {event.id for event in after} <= set(heard.ids()))
     row = await gap_on_record(database)
-    assert (row["hook"], row["partition"], row["number"]) == ("h", PARTITION, 3)
-    assert row["error"].startswith("LOG_TAKEN_BACK: numbers 2 to 3 ")
-    assert len(set(heard.ids())) == len(heard.ids()) == 8
+    assert (row["hook"], row["partition"]) == ("h", PARTITION)
+    assert row["error"].startswith("LOG_TAKEN_BACK: numbers 2 to ")
+    assert len(set(heard.ids())) == 8
+    if noticed_by == "restore":  # else one may hear of the epoch after the first new events, and hear these again
+        assert (row["number"], len(heard.ids())) == (3, 8)
     await settled(database, source)
 
 

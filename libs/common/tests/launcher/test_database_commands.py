@@ -22,15 +22,15 @@ async def run(stylobate: Any, url: str, *arguments: str) -> Any:
 
 
 async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) -> None:
-    """A hook's place, what lies before it, aside and dead are shown; it is set to the start, the end, or a time; mistakes are told."""
+    """A hook's place, what lies before it and what failed are shown; it is set to the start, the end, a time; mistakes are told."""
     assert (await run(stylobate, database_url, "db", "upgrade")).returncode == 0
     assert "no durable hook" in (await run(stylobate, database_url, "hooks", "list")).stdout
     connection = await asyncpg.connect(database_url)
     await connection.execute("update state.outbox_head set number = 5 where partition = 3")
     await connection.execute(
         "insert into state.outbox_event (id, tenant, partition, stream, subject, version, type, source, time, data, number)"
-        " select gen_random_uuid(), 'default', 3, 'x', 's', n, 'state.x.y', 'state', '2026-01-01Z'::timestamptz + n * interval '1 day',"
-        " '{}', n from generate_series(1, 5) n"
+        " select gen_random_uuid(), 'default', 3, 'x', 's', n, 'state.x.y', 'state',"
+        " '2026-01-01Z'::timestamptz + n * interval '1 day', '{}', n from generate_series(1, 5) n"
     )
     await connection.execute(
         "insert into actions.hook_position (hook, source, partition, number, token)"
@@ -48,7 +48,12 @@ async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) 
         assert said.returncode == 0, said.stderr
         assert (await number())[0] == expected
     assert (await number())[1] == 10  # who works under the old token notices
-    for wrong in (("nobody", "--start"), ("shop.h",), ("shop.h", "--start", "--source", "actions"), ("shop.h", "--start", "--end")):
+    for wrong in (
+        ("nobody", "--start"),
+        ("shop.h",),
+        ("shop.h", "--start", "--source", "actions"),
+        ("shop.h", "--start", "--end"),
+    ):
         said = await run(stylobate, database_url, "hooks", "rewind", *wrong)
         assert (said.returncode, said.stderr.startswith("error: "), said.stderr.count("\n")) == (2, True, 1), said.stderr
     await connection.close()
