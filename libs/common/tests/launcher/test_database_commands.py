@@ -22,7 +22,7 @@ async def run(stylobate: Any, url: str, *arguments: str) -> Any:
 
 
 async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) -> None:
-    """A hook's place, what lies before it and what failed are shown; it is set to the start, the end, a time; mistakes are told."""
+    """A hook's place, what lies before it and what failed are shown; it is set to the start, the end, a time."""
     assert (await run(stylobate, database_url, "db", "upgrade")).returncode == 0
     assert "no durable hook" in (await run(stylobate, database_url, "hooks", "list")).stdout
     connection = await asyncpg.connect(database_url)
