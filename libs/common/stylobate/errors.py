@@ -8,7 +8,7 @@ as a status with details and comes back as a :class:`StylobateError` with the sa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 
@@ -88,6 +88,8 @@ class StylobateError(Exception):
         self.violations = tuple(violations)
         self.retry_after = retry_after
         self.domain = domain
+        self.sent: Mapping[str, Any] | None = None
+        """What module code had sent when the platform refused it, by parameter. Stays in the process."""
         super().__init__(self.detail)
 
     @property

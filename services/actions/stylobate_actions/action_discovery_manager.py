@@ -1,10 +1,10 @@
 """Discovery: from declarations to modules that can run, and the reasons for those that cannot."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stylobate.declarations.model import Declarations, ModuleDeclaration, Severity
+from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.logs import get_logger
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.importing import module_class
@@ -30,22 +30,15 @@ class ActionDiscoveryManager:
         for declaration in declarations.modules:
             missing = [name for name in declaration.dependencies if name in failures]
             if missing:
-                detail = f"depends on {', '.join(missing)}, which did not load"
-                failures[declaration.name] = ModuleFailure(declaration.name, detail, declaration)
-                _log.error("module_left_out", module=declaration.name, error=detail)
+                failures[declaration.name] = _dependent(declaration, missing)
+                _log.error("module_left_out", module=declaration.name, error=failures[declaration.name].detail)
                 continue
             try:
                 loaded.append(await self._load(declaration))
             except ModuleLoadError as error:
-                _log.error(
-                    "module_left_out",
-                    module=declaration.name,
-                    findings=[str(finding) for finding in error.findings],
-                    exc_info=error.__cause__,
-                )
-                count = len(error.findings)
-                detail = f"{count} finding{'s' if count != 1 else ''}; `stylobate modules check` shows them"
-                failures[declaration.name] = ModuleFailure(declaration.name, detail, declaration)
+                findings = [str(finding) for finding in error.findings]
+                _log.error("module_left_out", module=declaration.name, findings=findings, exc_info=error.__cause__)
+                failures[declaration.name] = _failure(declaration.name, error.findings, declaration)
         return Discovery(tuple(loaded), tuple(failures.values()))
 
     async def _load(self, declaration: ModuleDeclaration) -> LoadedModule:
@@ -55,14 +48,18 @@ class ActionDiscoveryManager:
 
 
 def _undeclared(declarations: Declarations) -> list[ModuleFailure]:
-    """Return the modules that the loader left out, named by their folders."""
-    known = {module.folder.resolve() for module in declarations.modules}
-    counts: dict[Path, int] = {}
-    for finding in declarations.findings:
-        folder = Path(finding.file).parent
-        if finding.severity is Severity.ERROR and folder.resolve() not in known and Path(finding.file).suffix:
-            counts[folder] = counts.get(folder, 0) + 1
-    return [
-        ModuleFailure(folder.name, f"{count} finding{'s' if count != 1 else ''}; `stylobate modules check` shows them")
-        for folder, count in counts.items()
-    ]
+    """Return the modules that the loader left out."""
+    broken = {declaration.name: declaration for declaration in declarations.broken}
+    return [_failure(name, findings, broken.get(name)) for name, findings in declarations.left_out.items()]
+
+
+def _failure(name: str, findings: Sequence[Finding], declaration: ModuleDeclaration | None) -> ModuleFailure:
+    count = len(findings)
+    detail = f"{count} finding{'s' if count != 1 else ''}; `stylobate modules check` shows them"
+    return ModuleFailure(name, detail, declaration, tuple(findings))
+
+
+def _dependent(declaration: ModuleDeclaration, missing: Sequence[str]) -> ModuleFailure:
+    detail = f"depends on {', '.join(missing)}, which did not load"
+    finding = Finding(str(declaration.folder / "module.yaml"), 1, detail)
+    return ModuleFailure(declaration.name, detail, declaration, (finding,))

@@ -12,12 +12,14 @@ from stylobate.identity import limit_key
 from stylobate.identity.principal import Principal
 from stylobate.logs import get_logger
 from stylobate.modules.binding import BoundAction
+from stylobate.modules.containment import told
 from stylobate.modules.context import ActionContext, Platform
-from stylobate.modules.errors import ActionFailedError
-from stylobate.modules.payload import JSON
+from stylobate.modules.errors import ActionFailedError, ActionInputInvalidError, MalformedJsonError
+from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
 from stylobate.telemetry import histogram
 
+from stylobate_actions.blame import is_defect
 from stylobate_actions.errors import (
     ActionNotFoundError,
     ActionRecursionError,
@@ -64,8 +66,12 @@ class ActionManager:
         runner: Runner,
         audit: ActionAudit,
         loop: asyncio.AbstractEventLoop,
+        tells_defects: bool = False,
     ) -> None:
-        """Take the actions that run, and the names of those that are declared by modules that do not."""
+        """Take the actions that run, and the names of modules that do not.
+
+        :param tells_defects: whether the answer to a call that failed says what was raised; for development.
+        """
         self._entries: dict[str, _Entry] = {action.name: _Entry(action) for action in actions}
         self._unavailable = frozenset(unavailable)
         self._permissions = permissions
@@ -73,6 +79,7 @@ class ActionManager:
         self._runner = runner
         self._audit = audit
         self._loop = loop
+        self._tells_defects = tells_defects
         self._platform: Platform | None = None
 
     @property
@@ -115,13 +122,17 @@ class ActionManager:
 
     async def call(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
         """Run an action for another one (``ctx.call``)."""
-        return (await self.execute(action, payload, caller, depth=depth)).output
+        try:
+            return (await self.execute(action, payload, caller, depth=depth)).output
+        except (ActionNotFoundError, ActionInputInvalidError, ActionRecursionError) as error:
+            error.sent = error.sent or {"action": action, "data": decode(payload)}
+            raise
 
     def _entry(self, name: str) -> "_Entry":
         entry = self._entries.get(name)
         if entry is not None:
             return entry
-        if name in self._unavailable:
+        if name.partition(".")[0] in self._unavailable:
             raise ActionUnavailableError(metadata={"action": name}, retry_after=timedelta(seconds=30))
         raise ActionNotFoundError
 
@@ -138,25 +149,51 @@ class ActionManager:
             standing = await self._limits.charge(action.name, limit, principal.tenant, _charged(caller))
         if request.content_type != JSON:
             _check_content_type(request.content_type)
-        value = action.parse(request.payload)
+        try:
+            value = action.parse(request.payload)
+        except (ActionInputInvalidError, MalformedJsonError):
+            raise
+        except BaseException as error:  # the module's own types read the input too
+            if isinstance(error, StylobateError) and not is_defect(error, request.payload):
+                raise
+            raise self._failed(request, error) from error
         if request.depth > MAX_DEPTH:
             raise ActionRecursionError(metadata={"action": action.name, "depth": str(request.depth)})
-        call = _bounded(caller, request.started + entry.timeout_s)
-        return ActionReply(await self._run(action, value, call, request.depth), standing)
+        return ActionReply(await self._run(request, value), standing)
 
-    async def _run(self, action: BoundAction, value: Any, call: Call, depth: int) -> bytes:
+    async def _run(self, request: "_Request", value: Any) -> bytes:
         if self._platform is None:
             raise AssertionError("connect() comes before the first action")
-        context = ActionContext(self._platform, action.module, action.name, call, depth)
+        action = request.entry.action
+        call = _bounded(request.caller, request.started + request.entry.timeout_s)
+        context = ActionContext(self._platform, action.module, action.name, call, request.depth)
         try:
-            return action.encode(await self._runner.run(action.name, call, action.run, context, value))
-        except StylobateError:
-            raise
+            output = await self._runner.run(action.name, call, action.run, context, value)
         except OverdueError:
             raise ActionTimeoutError(metadata={"action": action.name}) from None
         except Exception as error:
-            _log.exception("action_failed", module=action.module.name, action=action.name, request_id=call.request_id)
-            raise ActionFailedError(metadata={"action": action.name}) from error
+            if isinstance(error, StylobateError) and not is_defect(error, request.payload):
+                raise
+            raise self._failed(request, error) from error
+        try:
+            return action.encode(output)
+        except BaseException as error:  # the module's own types write the output too
+            raise self._failed(request, error) from error
+
+    def _failed(self, request: "_Request", error: BaseException) -> ActionFailedError:
+        """Log the module's defect and return what its caller may know of it."""
+        action, text = request.entry.action, told(error)
+        if isinstance(error, StylobateError):
+            text = f"{text} ({error.reason})"
+        _log.error(
+            "action_failed",
+            module=action.module.name,
+            action=action.name,
+            request_id=request.caller.request_id,
+            error=text,
+            exc_info=error,
+        )
+        return ActionFailedError(metadata={"action": action.name} | ({"exception": text} if self._tells_defects else {}))
 
 
 class _Entry:

@@ -7,6 +7,7 @@ from typing import Any
 from stylobate.errors import StylobateError
 from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.logs import get_logger
+from stylobate.modules.containment import told
 from stylobate.modules.context import HookContext, Platform
 from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
 from stylobate.modules.payload import encode
@@ -14,6 +15,7 @@ from stylobate.outbox.event import Event
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
 from stylobate.telemetry import histogram
 
+from stylobate_actions.blame import is_defect
 from stylobate_actions.errors import (
     HookFailedError,
     HookTimeoutError,
@@ -72,12 +74,17 @@ class HookRunner:
         deadline = self._loop.time() + self._before_timeout_s
         if caller.deadline:
             deadline = min(deadline, caller.deadline)
-        data = await self._run(module, name, method, event, self._call(event, caller, deadline))
+        try:
+            data = await self._run(module, name, method, event, self._call(event, caller, deadline))
+        except StylobateError as error:
+            if is_defect(error, event.data):
+                raise self._failed(module, name, error) from error
+            raise
         if data is None:
             return b""
         try:
             payload = encode(data)
-        except TypeError as error:
+        except BaseException as error:  # the module's own types write the data
             raise self._failed(module, name, error) from error
         if not payload.startswith(b"{"):
             raise self._failed(module, name, TypeError("a before-hook returns None or the new data, an object"))
@@ -119,6 +126,6 @@ class HookRunner:
             self._seconds.labels(name, outcome).observe(self._loop.time() - started)
         return result
 
-    def _failed(self, module: LoadedModule, name: str, error: Exception) -> HookFailedError:
-        _log.error("hook_failed", module=module.name, hook=name, exc_info=error)
+    def _failed(self, module: LoadedModule, name: str, error: BaseException) -> HookFailedError:
+        _log.error("hook_failed", module=module.name, hook=name, error=told(error), exc_info=error)
         return HookFailedError(metadata={"hook": name})

@@ -86,15 +86,18 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
     runner = await app.enter(Runner.open())
     await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
     discovery = await ActionDiscoveryManager(adapters.environ, adapters.packages).discover(app.declarations)
-    modules = await app.enter(ModuleManager.open(discovery, start_timeout=settings.module_start_timeout), name="modules")
+    modules = await app.enter(ModuleManager.open(discovery, runner, start_timeout=settings.module_start_timeout), name="modules")
+    for failure in modules.failures.values():
+        app.leave_out(failure.name, failure.findings)
     actions = ActionManager(
         modules.actions,
-        modules.unavailable_actions,
+        modules.failures,
         permissions=app.access,
         limits=adapters.limits,
         runner=runner,
         audit=adapters.audit,
         loop=loop,
+        tells_defects=settings.is_development,
     )
     platform = Platform(
         state=StateClient(app.channel("state")),

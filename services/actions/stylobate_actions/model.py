@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stylobate.declarations.model import ModuleDeclaration
+from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Status
 from stylobate.modules.loaded import LoadedModule
 
@@ -37,6 +37,8 @@ class ModuleFailure:
     """Why, in words that may leave the process."""
     declaration: ModuleDeclaration | None = None
     """None when already its declarations could not be read."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with it, for operators."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
-from stylobate.declarations.model import ModuleDeclaration
+from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
+from stylobate.modules.containment import kind
+from stylobate.modules.importing import code_finding
 from stylobate.modules.loaded import HookMethod, LoadedModule
+from stylobate.rpc.call import Call
 
 from stylobate_actions.errors import HookNotFoundError, HookUnavailableError
 from stylobate_actions.model import Discovery, ModuleFailure, ModuleStatus
+from stylobate_actions.runner import OverdueError, Runner
 
-_HEALTH_S = 1.0
+_HEALTH_S = 0.8  # whoever asks the service waits a second, and is to hear which module does not say
 _DISPOSE_S = 5.0
 _log = get_logger("app")
 
@@ -25,16 +29,17 @@ _log = get_logger("app")
 class ModuleManager:
     """Holds the modules that run and knows about those that do not."""
 
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: Discovery, runner: Runner) -> None:
+        self._runner = runner
         self.running: dict[str, LoadedModule] = {}
         """By name, in dependency order."""
         self.failures: dict[str, ModuleFailure] = {failure.name: failure for failure in discovery.failures}
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, discovery: Discovery, *, start_timeout: timedelta) -> AsyncIterator[Self]:
+    async def open(cls, discovery: Discovery, runner: Runner, *, start_timeout: timedelta) -> AsyncIterator[Self]:
         """Initialize the modules; one that fails or takes too long is left out, with everything that depends on it."""
-        manager = cls(discovery)
+        manager = cls(discovery, runner)
         async with AsyncExitStack() as stack:
             for module in discovery.loaded:
                 await manager._start(module, stack, start_timeout)
@@ -44,12 +49,6 @@ class ModuleManager:
     def actions(self) -> list[BoundAction]:
         """The actions of every module that runs."""
         return [action for module in self.running.values() for action in module.actions.values()]
-
-    @property
-    def unavailable_actions(self) -> list[str]:
-        """The names of actions that are declared by modules that do not run."""
-        declarations = [failure.declaration for failure in self.failures.values() if failure.declaration is not None]
-        return [action.name for declaration in declarations for action in declaration.actions]
 
     def before_hook(self, module: str, method: str) -> tuple[LoadedModule, HookMethod]:
         """Return a before-hook: only methods that a declaration names are found.
@@ -71,7 +70,7 @@ class ModuleManager:
         """Return how the module is; asks it when it runs."""
         failure = self.failures.get(name)
         if failure is None:
-            health = await _health(self.running[name].instance)
+            health = await self._health(self.running[name].instance)
             return _status(self.running[name].declaration, health.status, health.details)
         if failure.declaration is None:
             return ModuleStatus(name, Status.UNHEALTHY, detail=failure.detail)
@@ -80,7 +79,7 @@ class ModuleManager:
     async def health(self) -> Health:
         """Degraded while a module is not running or not well: the others serve on."""
         parts = {name: Health(Status.UNHEALTHY, failure.detail) for name, failure in self.failures.items()}
-        found = await asyncio.gather(*(_health(module.instance) for module in self.running.values()))
+        found = await asyncio.gather(*(self._health(module.instance) for module in self.running.values()))
         parts |= dict(zip(self.running, found, strict=True))
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)
@@ -88,23 +87,45 @@ class ModuleManager:
     async def _start(self, module: LoadedModule, stack: AsyncExitStack, within: timedelta) -> None:
         missing = [name for name in module.declaration.dependencies if name in self.failures]
         if missing:
-            self._leave_out(module, f"depends on {', '.join(missing)}, which is not running")
+            self._leave_out(module, f"depends on {', '.join(missing)}, which is not running", None)
             return
-        stack.push_async_callback(_dispose, module.instance)  # also when it fails half-way
+        stack.push_async_callback(self._dispose, module.instance)  # also when it fails half-way
         try:
-            async with asyncio.timeout(within.total_seconds()):
-                await module.instance.initialize()
-        except TimeoutError:
-            self._leave_out(module, f"did not initialize within {within.total_seconds():g} s")
+            await self._run(module.instance, module.instance.initialize, within.total_seconds())
+        except OverdueError:
+            self._leave_out(module, f"did not initialize within {within.total_seconds():g} s", None)
         except Exception as error:  # noqa: BLE001  a module's failure is its own
-            _log.error("module_did_not_initialize", module=module.name, exc_info=error)
-            self._leave_out(module, f"did not initialize: {type(error).__name__}; the log says more")
+            self._leave_out(module, f"did not initialize: {kind(error)}; the log says more", error)
         else:
             self.running[module.name] = module
 
-    def _leave_out(self, module: LoadedModule, detail: str) -> None:
-        _log.error("module_left_out", module=module.name, error=detail)
-        self.failures[module.name] = ModuleFailure(module.name, detail, module.declaration)
+    async def _dispose(self, module: BaseModule) -> None:
+        try:
+            await self._run(module, module.dispose, _DISPOSE_S)
+        except Exception as error:  # noqa: BLE001  the others are still to be disposed
+            _log.error("module_did_not_dispose", module=module.name, exc_info=error)
+
+    async def _health(self, module: BaseModule) -> Health:
+        try:
+            health = await self._run(module, module.health_check, _HEALTH_S)
+        except OverdueError:
+            return Health(Status.UNHEALTHY, f"its health check takes longer than {_HEALTH_S:g} s")
+        except Exception as error:  # noqa: BLE001  whatever it raises, it is not well
+            return Health(Status.UNHEALTHY, f"its health check failed: {kind(error)}")
+        if not isinstance(health, Health):
+            return Health(Status.UNHEALTHY, f"its health check returned {type(health).__name__}, not a Health")
+        return health
+
+    async def _run(self, module: BaseModule, code: Callable[[], Awaitable[Any]], within_s: float) -> Any:
+        """Run a part of the module's life for so long; raise what it raises, or OverdueError."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        return await self._runner.run(f"{module.name}.{getattr(code, '__name__', 'life')}", Call(deadline=deadline), code)
+
+    def _leave_out(self, module: LoadedModule, detail: str, error: Exception | None) -> None:
+        file = module.declaration.folder / "module.py"
+        finding = Finding(str(file), 1, detail) if error is None else code_finding(error, file, "does not initialize")
+        _log.error("module_left_out", module=module.name, error=detail, findings=[str(finding)], exc_info=error)
+        self.failures[module.name] = ModuleFailure(module.name, detail, module.declaration, (finding,))
 
 
 def _status(declaration: ModuleDeclaration, status: Status, detail: str) -> ModuleStatus:
@@ -117,19 +138,3 @@ def _status(declaration: ModuleDeclaration, status: Status, detail: str) -> Modu
         dependencies=declaration.dependencies,
         actions=tuple(sorted(action.name for action in declaration.actions)),
     )
-
-
-async def _dispose(module: BaseModule) -> None:
-    try:
-        async with asyncio.timeout(_DISPOSE_S):
-            await module.dispose()
-    except Exception as error:  # noqa: BLE001  the others are still to be disposed
-        _log.error("module_did_not_dispose", module=module.name, exc_info=error)
-
-
-async def _health(module: BaseModule) -> Health:
-    try:
-        async with asyncio.timeout(_HEALTH_S):
-            return await module.health_check()
-    except Exception as error:  # noqa: BLE001  whatever it raises, it is not well
-        return Health(Status.UNHEALTHY, f"its health check failed: {type(error).__name__}")

@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import Any, Self
 
 from stylobate.logs import get_logger
+from stylobate.modules.containment import contain
 from stylobate.rpc.call import Call, current_call
 from stylobate.telemetry import counter
 
@@ -20,10 +21,10 @@ class OverdueError(Exception):
 
 
 class Runner:
-    """Runs handlers and hooks. One per process and loop.
+    """Runs handlers, hooks and the lives of modules. One per process and loop.
 
     The code runs in a task of its own: at the deadline the caller is answered at once and the task is cancelled; code that
-    ignores that goes on alone, is counted and named, and harms no other call.
+    ignores that goes on alone, is counted and named, and harms no other call. Whatever it raises is its own failure.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,6 +48,7 @@ class Runner:
         :param name: what runs, for the log.
         :param call: must have a deadline.
         :raises OverdueError: at the deadline.
+        :raises EscapedError: the code raised what is no ordinary exception: ``SystemExit``, a cancellation of its own, …
         """
         loop = self._loop
         context = copy_context()
@@ -71,14 +73,13 @@ class Runner:
     async def _serve(self, code: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...], answer: asyncio.Future[Any]) -> None:
         try:
             result = await code(*arguments)
-        except asyncio.CancelledError:
-            if not answer.done():  # nobody asked for it: the code let a cancellation of its own escape
-                answer.set_exception(RuntimeError("the code cancelled itself"))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever module code raises belongs to its own call
-            if answer.done():
-                return  # answered at the deadline; nobody waits for this any more
-            is_exit = isinstance(error, SystemExit)
-            answer.set_exception(RuntimeError("the code tried to end the process") if is_exit else error)
+        except BaseException as error:
+            if self._loop.is_closed():
+                raise  # nobody is left to be told
+            if not answer.done():
+                answer.set_exception(contain(error))
+            elif not isinstance(error, asyncio.CancelledError):  # answered at the deadline, or the caller is gone
+                _log.warning("failed_late", running=self.running(asyncio.current_task()), exc_info=error)
         else:
             if not answer.done():
                 answer.set_result(result)

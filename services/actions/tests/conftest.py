@@ -15,6 +15,7 @@ from stylobate.rpc.call import Call
 from stylobate.rpc.limits import RateLimitedError
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.model import Discovery, LimitStanding
+from stylobate_actions.runner import Runner
 
 ALICE = Call(request_id="r-1", authorization="Bearer alice", principal=Principal(PrincipalKind.USER, "alice"))
 
@@ -87,3 +88,10 @@ async def discover() -> AsyncIterator[Discover]:
         return await ActionDiscoveryManager({}, {}).discover(declarations)
 
     yield run
+
+
+@pytest_asyncio.fixture
+async def runner() -> AsyncIterator[Runner]:
+    """Give what runs the code of modules."""
+    async with Runner.open() as opened:
+        yield opened

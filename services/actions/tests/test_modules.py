@@ -7,6 +7,7 @@ import pytest
 from stylobate.health import Status
 from stylobate_actions.model import Discovery
 from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.runner import Runner
 
 from .conftest import Discover, WriteModule
 
@@ -53,11 +54,13 @@ async def test_a_module_that_fails_to_import_stops_only_its_dependents(write_mod
     }
 
 
-async def test_a_module_whose_declarations_are_wrong_is_listed_too(write_module: WriteModule, discover: Discover) -> None:
+async def test_a_module_whose_declarations_are_wrong_is_listed_too(
+    write_module: WriteModule, discover: Discover, runner: Runner
+) -> None:
     """What the loader left out is not forgotten: it stands among the modules, not well."""
     write(write_module, "good")
     modules = write_module("odd", module='name: odd\nversion: "1.0.0"\nunknown: 1\n')
-    async with ModuleManager.open(await discover(modules), start_timeout=START) as manager:
+    async with ModuleManager.open(await discover(modules), runner, start_timeout=START) as manager:
         assert manager.names() == ["good", "odd"]
         status = await manager.status("odd")
         health = await manager.health()
@@ -65,7 +68,9 @@ async def test_a_module_whose_declarations_are_wrong_is_listed_too(write_module:
     assert (health.status, "odd" in health.details) == (Status.DEGRADED, True)
 
 
-async def test_modules_begin_after_what_they_depend_on_and_end_before_it(write_module: WriteModule, discover: Discover) -> None:
+async def test_modules_begin_after_what_they_depend_on_and_end_before_it(
+    write_module: WriteModule, discover: Discover, runner: Runner
+) -> None:
     """Initialized in dependency order, disposed in reverse."""
     lives = """
     from pathlib import Path
@@ -81,7 +86,7 @@ async def test_modules_begin_after_what_they_depend_on_and_end_before_it(write_m
     """
     write(write_module, "a", "b", code=lives)
     modules = write(write_module, "b", code=lives)
-    async with ModuleManager.open(await discover(modules), start_timeout=START):
+    async with ModuleManager.open(await discover(modules), runner, start_timeout=START):
         pass
     assert (modules / "lives.txt").read_text().splitlines() == ["begin b", "begin a", "end a", "end b"]
 
@@ -94,7 +99,7 @@ async def test_modules_begin_after_what_they_depend_on_and_end_before_it(write_m
     ],
 )
 async def test_a_module_that_does_not_initialize_is_left_out_and_disposed(
-    write_module: WriteModule, discover: Discover, body: str, detail: str
+    write_module: WriteModule, discover: Discover, runner: Runner, body: str, detail: str
 ) -> None:
     """Failing or hanging, it holds up nobody; what it had opened is closed; its actions are known to be unavailable."""
     code = f"""
@@ -109,13 +114,12 @@ async def test_a_module_that_does_not_initialize_is_left_out_and_disposed(
     write(write_module, "bad", code=code)
     write(write_module, "dependent", "bad")
     modules = write(write_module, "good")
-    async with ModuleManager.open(await discover(modules), start_timeout=timedelta(milliseconds=50)) as manager:
+    async with ModuleManager.open(await discover(modules), runner, start_timeout=timedelta(milliseconds=50)) as manager:
         assert list(manager.running) == ["good"]
         assert {name: failure.detail for name, failure in manager.failures.items()} == {
             "bad": detail,
             "dependent": "depends on bad, which is not running",
         }
-        assert sorted(manager.unavailable_actions) == ["bad.greet", "dependent.greet"]
     assert (modules / "bad" / "disposed").exists()
 
 
@@ -127,7 +131,7 @@ async def test_a_module_that_does_not_initialize_is_left_out_and_disposed(
     ],
 )
 async def test_a_module_says_itself_how_it_is(
-    write_module: WriteModule, discover: Discover, body: str, status: Status, detail: str
+    write_module: WriteModule, discover: Discover, runner: Runner, body: str, status: Status, detail: str
 ) -> None:
     """Its own health stands in its status and makes the service degraded, never unready."""
     code = f"""
@@ -138,7 +142,7 @@ async def test_a_module_says_itself_how_it_is(
         async def greet(self, ctx): ...
     """
     modules = write(write_module, "ill", code=code)
-    async with ModuleManager.open(await discover(modules), start_timeout=START) as manager:
+    async with ModuleManager.open(await discover(modules), runner, start_timeout=START) as manager:
         found, health = await manager.status("ill"), await manager.health()
     assert (found.status, found.detail) == (status, detail)
     assert health.status is Status.DEGRADED

@@ -19,7 +19,7 @@ from stylobate.app.settings import HostSettings
 from stylobate.app.spec import ServiceSpec
 from stylobate.config import ConfigError, Sources
 from stylobate.declarations import load_declarations
-from stylobate.declarations.model import Declarations
+from stylobate.declarations.model import Declarations, Severity
 from stylobate.health import Health, Status, worst
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import Logs, get_logger
@@ -52,6 +52,8 @@ class Host:
         self.placement = placement
         self.settings = settings
         self.declarations = Declarations()
+        self.left_out: dict[str, list[str]] = {}
+        """Modules that do not run, with the findings that say why."""
         self.servicers = Servicers()
         self.verifier: TokenVerifier
         self.access: Access
@@ -127,8 +129,10 @@ class Host:
 
     @property
     def is_ready(self) -> bool:
-        """False only while starting, draining or behind on migrations."""
-        return self._is_started and not self._is_draining and all(app.is_ready for app in self._apps)
+        """False only while starting, draining, behind on migrations, or without a module where modules are strict."""
+        if not self._is_started or self._is_draining or (self.left_out and self._is_strict):
+            return False
+        return all(app.is_ready for app in self._apps)
 
     async def status(self) -> dict[str, Any]:
         """Return what ``/status`` shows: one entry per hosted service with its named checks."""
@@ -136,7 +140,7 @@ class Host:
         services = {app.name: health for app, health in zip(self._apps, healths, strict=True)}
         identity = await self.verifier.health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
-        parts = [*services.values(), identity] + ([Health(Status.DEGRADED)] if findings else [])
+        parts = [*services.values(), identity] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
         return {
             "node": self.placement.node,
             "version": __version__,
@@ -146,7 +150,13 @@ class Host:
             "services": {name: health.as_dict() for name, health in services.items()},
             "identity": identity.as_dict(),
             "declarations": {"digest": self.declarations.digest, "findings": findings},
+            "modules": {"left_out": self.left_out, "strict": self._is_strict},
         }
+
+    @property
+    def _is_strict(self) -> bool:
+        strict = self.settings.modules_strict
+        return not self.settings.is_development if strict is None else strict
 
     @property
     def _phase(self) -> str:
@@ -163,6 +173,7 @@ class Host:
         self.declarations = load_declarations(self.settings.modules)
         for finding in self.declarations.findings:
             _log.warning("declaration_finding", finding=str(finding))
+        self._note_left_out()
         self._apps = [self._manager(specs[name]) for name in self.placement.services]
         await self._open_shared()
         if self.placement.admin:
@@ -175,7 +186,21 @@ class Host:
             await self._listen(self.placement.http, self._application, websocket=self._websocket)
         await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
         self._is_started = True
-        _log.info("ready", node=self.placement.node, services=list(self.placement.services))
+        if self.left_out and self._is_strict:
+            _log.error("not_ready_without_modules", modules=list(self.left_out), cure="stylobate modules check")
+        else:
+            _log.info("ready", node=self.placement.node, services=list(self.placement.services))
+
+    def _note_left_out(self) -> None:
+        """Keep what the declarations leave out; a folder that somebody named and that is not there counts as well."""
+        for name, findings in self.declarations.left_out.items():
+            self.left_out[name] = [str(finding) for finding in findings]
+            _log.error("module_left_out", module=name, findings=self.left_out[name])
+        if self.settings.modules != HostSettings.model_fields["modules"].default:
+            known = {finding for findings in self.declarations.left_out.values() for finding in findings}
+            for finding in self.declarations.findings:
+                if finding.severity is Severity.ERROR and finding not in known:
+                    self.left_out[finding.file] = [str(finding)]
 
     def _manager(self, spec: ServiceSpec) -> AppManager:
         settings = spec.settings.load(self._sources)

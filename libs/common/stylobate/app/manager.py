@@ -1,7 +1,7 @@
 """The manager of managers: what one hosted service is built from, kept and closed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -12,7 +12,7 @@ from stylobate.app.spec import ServiceSpec
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
 from stylobate.database import DatabaseManager, Migrator
-from stylobate.declarations.model import Declarations
+from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import Health, HealthCheck, Status
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import get_logger
@@ -161,6 +161,10 @@ class AppManager:
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""
         self._checks[name] = check
+
+    def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
+        """Note that a module does not run, and why: the status names it, and where modules are strict readiness fails."""
+        self._host.left_out[module] = [str(finding) for finding in findings]
 
     def ready_when(self, wait: Callable[[], Awaitable[None]]) -> None:
         """Hold back the process's readiness until this returns: for work of a task that must have been done once."""

@@ -32,6 +32,8 @@ class HostSettings(Settings):
     """What holds when the deny-list could not be refreshed for 30 s."""
     reflection: bool | None = None
     """gRPC reflection; None: in development only."""
+    modules_strict: bool | None = None
+    """Whether a process is not ready while a module is left out; None: everywhere but in development."""
     tls_certificate: str = ""
     """PEM file of this process's certificate; empty: plain text between services."""
     tls_key: str = ""

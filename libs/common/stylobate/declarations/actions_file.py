@@ -11,7 +11,7 @@ from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.route import Route
 from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit
 from stylobate.declarations.schemas import SchemaSet
-from stylobate.declarations.section import Section
+from stylobate.declarations.section import Section, did_you_mean
 
 FILE = "actions.yaml"
 _KEYS = ("actions", "schemas")
@@ -30,8 +30,10 @@ def read_schemas(node: Node | None, module: str, report: ModuleReport) -> Schema
     file = report.of(FILE)
     if node is None:
         return SchemaSet(module, None, file)
-    named = node.value.get("schemas") if isinstance(node.value, dict) else None
-    return SchemaSet(module, named or Node({}, 0), file)
+    keys = node.value if isinstance(node.value, dict) else {}
+    if "schemas" not in keys and any(did_you_mean(key, ("schemas",)) for key in keys if key not in _KEYS):
+        return SchemaSet(module, None, file)  # misspelt, which is a finding: what refers to it is not to blame
+    return SchemaSet(module, keys.get("schemas") or Node({}, 0), file)
 
 
 def read_actions(node: Node, module: ModuleContext) -> tuple[ActionDeclaration, ...]:
@@ -60,8 +62,8 @@ def _action(name: str, line: int, node: Node, module: ModuleContext) -> ActionDe
         access=_access(action, module.report),
         summary=action.text("summary"),
         route=str(route or ""),
-        rate_limit=action.parsed("rate_limit", parse_rate_limit),
-        timeout=action.parsed("timeout", parse_duration) or _DEFAULT_TIMEOUT,
+        rate_limit=action.parsed("rate_limit", parse_rate_limit, unit="/minute"),
+        timeout=action.parsed("timeout", parse_duration, unit="s") or _DEFAULT_TIMEOUT,
         input=taken,
         output=_schema(action, "output", module.schemas),
         file=file.file,
@@ -78,6 +80,7 @@ def _handler(action: Section) -> str:
     handler = action.text("handler", required=True)
     if handler and not _HANDLER.fullmatch(handler):
         action.error("handler", f"{handler!r} is no name of a public method")
+        return ""
     return handler
 
 

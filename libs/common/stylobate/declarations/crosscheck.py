@@ -26,15 +26,18 @@ def check_names(drafts: list[Draft]) -> None:
     """Report names that two modules introduce (at the later one) and names that none introduces."""
     _check_duplicates(drafts)
     _check_routes(drafts)
+    # what cannot be read may declare anything: its absence is a finding already, and who uses it is not to blame
+    knows_permissions = not any("permissions" in draft.report.doubtful for draft in drafts)
+    knows_namespaces = not any("namespaces" in draft.report.doubtful for draft in drafts)
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
     namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
     for draft in drafts:
         for used in draft.report.permissions:
-            if not _is_declared(used.name, permissions):
+            if knows_permissions and not _is_declared(used.name, permissions):
                 message = f"no module declares the permission `{used.name}`{did_you_mean(used.name, permissions)}"
                 draft.report.findings.append(Finding(used.file, used.line, message))
         for used in draft.report.namespaces:
-            if used.name not in namespaces:
+            if knows_namespaces and used.name not in namespaces:
                 message = f"no module declares the state namespace `{used.name}`{did_you_mean(used.name, namespaces)}"
                 draft.report.findings.append(Finding(used.file, used.line, message))
 
@@ -115,7 +118,7 @@ def _check_dependencies(drafts: list[Draft], by_name: dict[str, Draft]) -> None:
             for used in draft.report.dependencies:
                 if by_name[used.name].report.has_errors:
                     message = f"depends on the module `{used.name}`, which has errors"
-                    draft.report.findings.append(Finding(used.file, used.line, message))
+                    draft.report.findings.append(Finding(used.file, used.line, message, follows=True))
                     changed = True
 
 

@@ -20,6 +20,10 @@ _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 _TEXT = "tag:yaml.org,2002:str"
 
+_SIGNS = "[ ] { } : # & * ! % @ or `"
+_OF_SIGNS = ("<scalar>", "cannot start any token", "mapping values are not allowed", "undefined alias")
+"""In problems that such a sign makes where nobody meant it."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -83,6 +87,8 @@ def parse_document(content: bytes, report: FileReport) -> Node | None:
         tree = yaml.compose(text, Loader=_CoreLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.context_mark and any(end in (error.problem or "") for end in ("end of stream", "<stream end>")):
+            mark = error.context_mark  # what is never closed stands where it was opened
         report.error(mark.line + 1 if mark else 0, f"bad YAML: {_explained(error)}")
         return None
     except yaml.reader.ReaderError as error:
@@ -99,7 +105,8 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "cannot be read"
     if "'\\t'" in problem:
         return "a tab; YAML is indented with spaces"
-    return f"{problem} ({error.context})" if error.context else problem
+    explained = f"{problem} ({error.context})" if error.context else problem
+    return f"{explained}; a text that holds {_SIGNS} goes in quotes" if any(sign in problem for sign in _OF_SIGNS) else explained
 
 
 class _Converter:

@@ -1,22 +1,24 @@
 """The loader: folders of modules in, declarations and every finding out."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from stylobate.declarations.actions_file import read_actions, read_schemas
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.crosscheck import Draft, check_names, in_dependency_order
 from stylobate.declarations.document import Node, parse_document
-from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
+from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.module_file import read_module_file, settings_schema
 from stylobate.declarations.realtime_file import read_channels
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.section import did_you_mean
-from stylobate.declarations.sources import module_folders
+from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.declarations.states_file import read_namespaces
 
 _FILES = ("module.yaml", "actions.yaml", "states.yaml", "realtime.yaml")
 _LATER = ("limits.yaml", "external.yaml", "hooks.yaml", "migrations")
+_INTRODUCES = {"module.yaml": "permissions", "states.yaml": "namespaces"}
 _YAML = (".yaml", ".yml")
 
 
@@ -30,20 +32,37 @@ def load_declarations(modules: str) -> Declarations:
     drafts = [_draft(folder, digest) for folder in folders]
     check_names(drafts)
     ordered = in_dependency_order(drafts)
+    left_out: dict[str, tuple[Finding, ...]] = {
+        Path(finding.file).parent.name: (finding,) for finding in findings if Path(finding.file).name == MODULE_FILE
+    }
+    names = {draft.name for draft in ordered}
+    broken = [draft for draft in drafts if draft.report.has_errors]
+    for draft in broken:
+        name = str(draft.declaration.folder) if draft.name in names or draft.name in left_out else draft.name
+        left_out[name] = tuple(finding for finding in draft.report.findings if finding.severity is Severity.ERROR)
     for draft in drafts:
         findings += sorted(draft.report.findings, key=_place)
-    return Declarations(tuple(draft.declaration for draft in ordered), tuple(findings), digest.hexdigest())
+    return Declarations(
+        tuple(draft.declaration for draft in ordered),
+        tuple(findings),
+        digest.hexdigest(),
+        broken=tuple(draft.declaration for draft in broken),
+        left_out=left_out,
+    )
 
 
-def _place(finding: Finding) -> tuple[int, str, int]:
+def _place(finding: Finding) -> tuple[bool, int, str, int]:
+    """Sort causes before what follows from them, then by file as modules are read, and line."""
     known = [index for index, name in enumerate(_FILES) if Path(finding.file).name == name]
-    return (known[0] if known else len(_FILES), finding.file, finding.line)
+    return (finding.follows, known[0] if known else len(_FILES), finding.file, finding.line)
 
 
 def _draft(folder: Path, digest: "hashlib._Hash") -> Draft:
     report = ModuleReport(folder)
     _check_files(report)
     documents = {name: _document(name, report, digest) for name in _FILES if (folder / name).exists()}
+    unreadable = [name for name, document in documents.items() if document is None]
+    report.doubtful |= {_INTRODUCES[name] for name in unreadable if name in _INTRODUCES}
     content = read_module_file(documents["module.yaml"] or Node({"name": Node(folder.name, 0)}, 0, {"name": 0}), report)
     name = content.name or folder.name
     absent = Node({}, 0)
@@ -56,13 +75,14 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> Draft:
         description=content.description,
         dependencies=content.dependencies,
         settings_schema=settings_schema(content, module),
+        settings_line=content.settings.line if content.settings is not None else 0,
         permissions=content.permissions,
         roles=content.roles,
         actions=read_actions(actions, module) if actions else (),
         namespaces=read_namespaces(states, module) if states else (),
         channels=read_channels(channels, module) if channels else (),
     )
-    return Draft(declaration, report)
+    return Draft(replace(declaration, doubtful=frozenset(report.doubtful)), report)
 
 
 def _check_files(report: ModuleReport) -> None:

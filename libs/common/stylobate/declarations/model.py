@@ -27,6 +27,8 @@ class Finding:
     """From 1; 0 where the whole file is meant."""
     message: str
     severity: Severity = Severity.ERROR
+    follows: bool = False
+    """Whether it only says what follows from another finding, and goes when that one is mended."""
 
     def __str__(self) -> str:
         """Return ``file:line: message``."""
@@ -177,6 +179,8 @@ class ModuleDeclaration:
     description: str = ""
     dependencies: tuple[str, ...] = ()
     settings_schema: JsonSchema | None = None
+    settings_line: int = 0
+    """Where they stand in module.yaml."""
     permissions: Mapping[str, str] = field(default_factory=dict)
     """Permissions that the module introduces, with a description each."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -184,6 +188,8 @@ class ModuleDeclaration:
     actions: tuple[ActionDeclaration, ...] = ()
     namespaces: tuple[NamespaceDeclaration, ...] = ()
     channels: tuple[ChannelDeclaration, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+    """``permissions``, ``namespaces``: what it may have meant to introduce, had it been readable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,10 @@ class Declarations:
     """All findings at once; a module with an error finding is left out of :attr:`modules`."""
     digest: str = ""
     """SHA-256 over every declaration file: two services that load the same declarations have the same digest."""
+    broken: tuple[ModuleDeclaration, ...] = ()
+    """The modules that are left out, as far as they could be read. Nothing of them is served."""
+    left_out: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    """Why each module is left out, by its name (its folder where another module has that name, or it says none)."""
 
     @property
     def namespaces(self) -> dict[str, NamespaceDeclaration]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import JsonSchema
@@ -38,6 +39,7 @@ def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
     name = section.text("name", required=True)
     if name and not _NAME.fullmatch(name):
         section.error("name", f"{name!r} is no name for a module; use lower case letters, digits and _")
+        name = ""
     dependencies = section.texts("dependencies")
     report.dependencies += [file.reference(dependency, line) for dependency, line in dependencies]
     return ModuleFile(
@@ -45,7 +47,7 @@ def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
         version=section.text("version"),
         description=section.text("description"),
         dependencies=tuple(dependency for dependency, _ in dependencies),
-        permissions=_permissions(section),
+        permissions=_permissions(section, report),
         roles=_roles(section, report),
         settings=section.node("settings"),
     )
@@ -60,12 +62,23 @@ def settings_schema(content: ModuleFile, module: ModuleContext) -> JsonSchema | 
     if not isinstance(node.value, dict) or "type" not in node.value or node.value["type"].value != "object":
         file.error(node.line, "`settings` must be a JSON Schema with `type: object`")
         return None
-    return module.schemas.resolve(node, file, FILE)
+    schema = module.schemas.resolve(node, file, FILE)
+    for key, part in (schema or {}).get("properties", {}).items():
+        if isinstance(part, Mapping) and "default" in part:
+            compiled = CompiledSchema({**part, "$defs": (schema or {}).get("$defs", {})})
+            for violation in compiled.violations(part["default"]):
+                line = node.line_at(["properties", key, "default"])
+                file.error(line, f"the default of the setting `{key}` is not what its schema asks for: {violation.detail}")
+    return schema
 
 
-def _permissions(section: Section) -> dict[str, str]:
+def _permissions(section: Section, report: ModuleReport) -> dict[str, str]:
     permissions: dict[str, str] = {}
+    if section.is_misspelt("permissions"):
+        report.doubtful.add("permissions")
     for name, line, node in section.entries("permissions"):
+        if not is_permission(name) or name.startswith("state:"):
+            report.doubtful.add("permissions")
         if not is_permission(name):
             section.report.error(line, f"{name!r} is no permission; write `orders:create`")
         if name.startswith("state:"):

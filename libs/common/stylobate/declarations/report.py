@@ -46,6 +46,8 @@ class ModuleReport:
     """Permissions used in access rules and roles."""
     namespaces: list[Reference] = field(default_factory=list)
     """State namespaces that channels refer to."""
+    doubtful: set[str] = field(default_factory=set)
+    """``permissions``, ``namespaces``: what the module may have meant to introduce, had it been readable."""
 
     def of(self, file: str) -> FileReport:
         """Return the report of the file in the module's folder."""

@@ -22,6 +22,7 @@ _LIMIT_MAXIMUM = 2**31 - 1
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
 _RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 _PERIODS = {
     "second": timedelta(seconds=1),
@@ -72,6 +73,8 @@ def parse_rate_limit(text: str) -> RateLimit:
     :raises ValueError: for any other form.
     """
     match = _RATE.fullmatch(text.strip())
+    if text.strip().isdecimal():
+        raise ValueError(f"{text!r} has no unit; write `{text.strip()}/minute`")
     if match is None or match["unit"] not in _PERIODS:
         raise ValueError(f"{text!r} is no rate limit; write `30/minute` (second, minute, hour, day), with `burst N` if needed")
     limit, burst = int(match["limit"]), int(match["burst"] or 0)
@@ -88,6 +91,8 @@ def parse_rate_limit(text: str) -> RateLimit:
 def parse_duration(text: str) -> timedelta:
     """Return the duration of ``500ms``, ``5s``, ``1.5m`` or ``1h``; more than nothing. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
+    if match is None and _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} has no unit; write `{text.strip()}s`")
     if match is None:
         raise ValueError(f"{text!r} is no duration; write `500ms`, `5s`, `2m` or `1h`")
     duration = float(match["number"]) * _UNITS[match["unit"]]

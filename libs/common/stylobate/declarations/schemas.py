@@ -6,12 +6,13 @@ definition inside, so that a consumer needs nothing beside the schema, and OpenA
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import jsonschema_rs
 
+from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import JsonSchema
 from stylobate.declarations.report import FileReport
@@ -36,6 +37,11 @@ _PLAIN = (
 _KEYWORDS = (*_SCHEMA, *_SCHEMAS, *_NAMED_SCHEMAS, *_PLAIN, "$ref")
 _ELSEWHERE = ("$anchor", "$defs", "$dynamicAnchor", "$dynamicRef", "$id", "$vocabulary", "definitions")
 _MAX_DEPTH = 50
+FORMATS = (
+    "date", "date-time", "duration", "email", "hostname", "idn-email", "idn-hostname", "ipv4", "ipv6", "iri", "iri-reference",
+    "json-pointer", "regex", "relative-json-pointer", "time", "uri", "uri-reference", "uri-template", "uuid",
+)  # fmt: skip
+"""Those of JSON Schema 2020-12 (validation, section 7.3), each of which is checked."""
 
 
 class SchemaSet:
@@ -93,6 +99,8 @@ class SchemaSet:
         schema = walk.schema(node, 0)
         if len(report.findings) == before:
             _check_against_dialect(node, report)
+        if len(report.findings) == before:
+            _check_patterns(walk.patterns, report)
         return schema, frozenset(walk.names)
 
     def _target(self, text: str, file: str) -> str:
@@ -115,6 +123,8 @@ class _Walk:
         self._target = target
         self._definition = definition
         self.names: set[str] = set()
+        self.patterns: list[tuple[str, int]] = []
+        """Each with its line."""
 
     def schema(self, node: Node, depth: int) -> Any:
         if depth > _MAX_DEPTH:
@@ -125,7 +135,19 @@ class _Walk:
         if not isinstance(node.value, dict):
             self._report.error(node.line, "a JSON Schema must be a mapping, true or false")
             return {}
+        self._check_required(node.value)
         return {key: self._keyword(key, node.key_lines[key], child, depth) for key, child in node.value.items()}
+
+    def _check_required(self, keywords: Mapping[str, Node]) -> None:
+        """Report members that must be there and may not be there."""
+        required, properties, rest = (keywords.get(key) for key in ("required", "properties", "additionalProperties"))
+        if required is None or properties is None or rest is None or rest.value is not False or "patternProperties" in keywords:
+            return
+        if isinstance(required.value, list) and isinstance(properties.value, dict):
+            for item in required.value:
+                if isinstance(item.value, str) and item.value not in properties.value:
+                    hint = did_you_mean(item.value, properties.value)
+                    self._report.error(item.line, f"`{item.value}` is required and is none of the `properties`{hint}")
 
     def _keyword(self, key: str, line: int, value: Node, depth: int) -> Any:
         if key == "$ref":
@@ -135,14 +157,28 @@ class _Walk:
         if key in _SCHEMAS and isinstance(value.value, list):
             return [self.schema(child, depth + 1) for child in value.value]
         if key in _NAMED_SCHEMAS and isinstance(value.value, dict):
+            if key == "patternProperties":
+                self.patterns += value.key_lines.items()
             return {name: self.schema(child, depth + 1) for name, child in value.value.items()}
-        if key in _ELSEWHERE:
-            self._report.error(line, f"`{key}` is not taken here; put the schema under `schemas` and use `#/schemas/<Name>`")
-        elif key == "$schema" and value.value != DIALECT:
-            self._report.error(line, f"`$schema` can only be {DIALECT}")
-        elif key not in _KEYWORDS and not key.startswith("x-"):
-            self._report.error(line, f"`{key}` is no keyword of JSON Schema{did_you_mean(key, _KEYWORDS)}")
+        if problem := self._problem(key, value, line):
+            self._report.error(line, problem)
         return value.plain()
+
+    def _problem(self, key: str, value: Node, line: int) -> str:
+        """Return what is wrong with a keyword that holds no schema; empty when nothing is."""
+        text = value.value if isinstance(value.value, str) else ""
+        if key in _ELSEWHERE:
+            return f"`{key}` is not taken here; put the schema under `schemas` and use `#/schemas/<Name>`"
+        if key == "$schema" and text != DIALECT:
+            return f"`$schema` can only be {DIALECT}"
+        if key == "pattern":
+            self.patterns.append((text, line))
+            return "" if isinstance(value.value, str) else "`pattern` must be text; put it in quotes"
+        if key == "format" and text and text not in FORMATS:
+            return f"`{text}` is no format of JSON Schema{did_you_mean(text, FORMATS)}"
+        if key not in _KEYWORDS and not key.startswith("x-"):
+            return f"`{key}` is no keyword of JSON Schema{did_you_mean(key, _KEYWORDS)}"
+        return ""
 
     def _reference(self, node: Node) -> str:
         try:
@@ -167,3 +203,12 @@ def _check_against_dialect(node: Node, report: FileReport) -> None:
         if finding not in seen:
             seen.add(finding)
             report.error(*finding)
+
+
+def _check_patterns(patterns: list[tuple[str, int]], report: FileReport) -> None:
+    """Report what has the form of a regular expression and is none to the engine that will check with it."""
+    for pattern, line in patterns:
+        try:
+            CompiledSchema({"pattern": pattern})
+        except ValueError:
+            report.error(line, f"`{pattern}` is no regular expression")

@@ -30,6 +30,7 @@ class Section:
         self.line = node.line
         self._values: dict[str, Node] = {}
         self._lines = node.key_lines
+        self._meant: set[str] = set()
         if isinstance(node.value, dict):
             self._values = node.value
         elif node.value is not None:
@@ -39,10 +40,15 @@ class Section:
                 report.error(self._lines[key], f"`{key}` is not supported yet ({where})")
             elif key not in keys:
                 report.error(self._lines[key], f"unknown key `{key}` in {where}{did_you_mean(key, keys)}")
+                self._meant |= set(get_close_matches(key, keys, n=1))
 
     def __contains__(self, key: str) -> bool:
         """Whether the key is there."""
         return key in self._values
+
+    def is_misspelt(self, key: str) -> bool:
+        """Whether there is a finding already about a key that was meant to be this one."""
+        return key in self._meant and key not in self._values
 
     def line_of(self, key: str) -> int:
         """Return the line of the key, or of the section when it is absent."""
@@ -60,7 +66,7 @@ class Section:
         """Return the text at the key."""
         node = self._values.get(key)
         if node is None:
-            if required:
+            if required and not self.is_misspelt(key):
                 self.report.error(self.line, f"`{key}` is missing in {self.where}")
             return default
         if isinstance(node.value, str) and (node.value or not required):
@@ -120,8 +126,15 @@ class Section:
         node = self._values.get(key) or Node({}, self.line)
         return Section(node, self.report, f"`{key}` of {self.where}", keys, later)
 
-    def parsed(self, key: str, parse: Callable[[str], T], *, required: bool = False) -> T | None:
-        """Return the text at the key through the parser, whose ValueError becomes a finding; None when absent or wrong."""
+    def parsed(self, key: str, parse: Callable[[str], T], *, required: bool = False, unit: str = "") -> T | None:
+        """Return the text at the key through the parser, whose ValueError becomes a finding; None when absent or wrong.
+
+        :param unit: what a bare number lacks, such as ``s``.
+        """
+        node = self._values.get(key)
+        if unit and node is not None and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+            self.error(key, f"`{key}`: {node.value} has no unit; write `{node.value}{unit}`")
+            return None
         text = self.text(key, required=required)
         if not text:
             if key in self and not required and self._values[key].value == "":

@@ -16,7 +16,7 @@ from stylobate.declarations.model import (
 )
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, parse_access_rule, uncovered
-from stylobate.declarations.section import Section
+from stylobate.declarations.section import Section, did_you_mean
 
 FILE = "states.yaml"
 _KEYS = ("namespaces",)
@@ -38,12 +38,15 @@ _METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
 def read_namespaces(node: Node, module: ModuleContext) -> tuple[NamespaceDeclaration, ...]:
     """Read the namespaces; what is wrong stands in the report."""
     section = Section(node, module.report.of(FILE), FILE, _KEYS)
+    if section.is_misspelt("namespaces"):
+        module.report.doubtful.add("namespaces")
     return tuple(_namespace(name, line, child, module) for name, line, child in section.entries("namespaces"))
 
 
 def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> NamespaceDeclaration:
     file = module.report.of(FILE)
     if not _NAMESPACE.fullmatch(name):
+        module.report.doubtful.add("namespaces")
         file.error(line, f"{name!r} is no name for a namespace; use lower case letters, digits, _ and -")
     section = Section(node, file, f"namespace {name}", _NAMESPACE_KEYS, _NAMESPACE_LATER)
     schema_node = section.node("schema")
@@ -94,7 +97,7 @@ def _transitions(
             )
         transition = Section(node, section.report, f"transition {event}", _TRANSITION_KEYS, _TRANSITION_LATER)
         sources = transition.texts("from", or_one=True)
-        if not sources:
+        if not sources and not transition.is_misspelt("from"):
             transition.report.error(line, f"`from` is missing in transition {event}")
         target = transition.text("to", required=True)
         for status, at in [*sources, (target, transition.line_of("to"))]:
@@ -116,19 +119,33 @@ def _transitions(
 def _check_machine(section: Section, initial: str, transitions: Mapping[str, TransitionDeclaration]) -> None:
     if initial and not _WORD.fullmatch(initial):
         section.error("initial", f"{initial!r} is no name for a status; use letters, digits, _ and -")
+    if not initial and ("initial" in section or section.is_misspelt("initial")):
+        return  # there is a finding already
     if transitions and not initial:
         section.report.error(section.line, f"`initial` is missing in {section.where}: its transitions need a first status")
         return
-    reached = {initial}
-    while more := {item.target for item in transitions.values() if reached.intersection(item.sources)} - reached:
-        reached |= more
-    lines = {event: line for event, line, _ in section.entries("transitions")}
-    warned: set[str] = set()
+    if not all(item.sources for item in transitions.values()):
+        return  # there is a finding already
+    sources = {status for item in transitions.values() for status in item.sources}
+    if transitions and initial not in sources:
+        section.error("initial", f"no transition leaves the status `{initial}`{did_you_mean(initial, sources)}")
+        return  # what cannot be reached follows from it
+    _check_reach(section, {initial}, transitions)
+
+
+def _check_reach(section: Section, reached: set[str], transitions: Mapping[str, TransitionDeclaration]) -> None:
+    """Report statuses that nothing leads to; each counts as reached from then on: what lies behind it follows from it."""
+    nodes = {event: node for event, _, node in section.entries("transitions")}
     for event, transition in transitions.items():
-        for status in transition.sources:
-            if status not in reached and status not in warned:
-                warned.add(status)
-                section.report.warning(lines[event], f"no transition reaches the status `{status}` ({section.where})")
+        for index, status in enumerate(transition.sources):
+            while more := {item.target for item in transitions.values() if reached.intersection(item.sources)} - reached:
+                reached |= more
+            if status not in reached:
+                line = nodes[event].line_at(["from", index])
+                others = {item.target for item in transitions.values()} | reached
+                hint = did_you_mean(status, others - {status})
+                section.report.error(line, f"no transition reaches the status `{status}`{hint} ({section.where})")
+                reached.add(status)
 
 
 def _before(section: Section, module: str, transitions: Mapping[str, TransitionDeclaration]) -> dict[str, BeforeHook]:

@@ -201,11 +201,13 @@ def modules_list() -> None:
 
 
 @modules.command("check")
-def modules_check() -> None:
+def modules_check(
+    start: Annotated[bool, typer.Option(help="Initialize each module once too, in a process of its own.")] = True,
+) -> None:
     """Print every finding about the modules with file and line; exit non-zero when there is an error."""
     from stylobate.launcher.commands.modules import check as run
 
-    run()
+    run(starts=start)
 
 
 def main() -> None:

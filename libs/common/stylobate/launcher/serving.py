@@ -65,6 +65,25 @@ async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         _log.exception("stop_failed")
 
 
+def run_to_end(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run on an event loop of its own until ``main`` ends; raise what it raises.
+
+    Python lets a ``SystemExit`` of any task or callback end the loop. Those that run here are module code too, so it ends only
+    what raised it: the loop goes on, and the log says who tried.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main(), name="main")
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+                is_ctrl_c = isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+                if task.done() or is_ctrl_c:  # its own end, or a real Ctrl-C before anything listens to it
+                    raise
+                _log.error("tried_to_end_the_process", error=type(error).__name__, exc_info=error)
+
+
 async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None] = lambda _: None) -> None:
     """Host the placement until cancelled."""
     settings, sources = load_host_settings(placement)
@@ -81,7 +100,7 @@ def serve(placement: Placement) -> int:
         settings, _ = load_host_settings(placement)
         logs = start_logs(settings, placement.node, Path(file) if file else None)
         try:
-            uvloop.run(until_stopped(lambda: host(placement, logs)))
+            run_to_end(lambda: until_stopped(lambda: host(placement, logs)))
         finally:
             logs.close()
     return 0

@@ -11,7 +11,7 @@ from stylobate.identity.principal import Principal
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.payload import decode, encode
-from stylobate.modules.state import StateClient
+from stylobate.modules.state import StateClient, asked
 from stylobate.rpc.call import Call
 
 
@@ -83,7 +83,7 @@ class _Context:
 
         :param data: anything that JSON can hold; ``bytes`` are taken to be JSON already, such as ``event.data``.
         """
-        await self._platform.publish(channel, data if isinstance(data, bytes) else encode(data))
+        await asked(self._platform.publish(channel, data if isinstance(data, bytes) else encode(data)), channel=channel)
 
     async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
         """Run another action in the principal's name, limits and permissions included, and return its output.

@@ -1,9 +1,10 @@
 """``on``: marks a method of a module as a hook."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
+from stylobate.declarations.section import did_you_mean
 from stylobate.outbox.pattern import EventPattern
 
 Delivery = Literal["one", "each"]
@@ -12,6 +13,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 _MARK = "__stylobate_hooks__"
 SOURCES = ("state", "auth")
 """The services that keep a log of events."""
+CHANGES = ("created", "updated", "transitioned", "deleted")
+"""What happens to state objects."""
+AUTH_EVENTS = ("auth.session.ended", "auth.session.opened", "auth.user.registered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,13 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
         hears it, at most once, and only while it is up: for caches and sockets.
     :param priority: of several hooks of one event in one process, the lower runs first.
     :raises StylobateError: `EVENT_PATTERN_INVALID`, when the module is imported.
-    :raises ValueError: no service keeps such events.
+    :raises ValueError: no service keeps such events, or delivery or priority is none.
     """
     EventPattern.parse(pattern)
+    if delivery not in get_args(Delivery):
+        raise ValueError(f"delivery is one of {', '.join(get_args(Delivery))}, not {delivery!r}")
+    if type(priority) is not int:
+        raise ValueError(f"priority is a whole number, not {priority!r}")
     first = pattern.partition(".")[0]
     if first != "*" and first not in SOURCES:
         raise ValueError(f"{pattern!r}: no service {first!r} keeps events (known: {', '.join(SOURCES)})")
@@ -50,3 +58,15 @@ def subscriptions_of(method: Any) -> tuple[Subscription, ...]:
     """Return what ``@on`` noted on the method."""
     found: tuple[Subscription, ...] = getattr(method, _MARK, ())
     return found
+
+
+def event_types(namespaces: Iterable[str]) -> frozenset[str]:
+    """Return every type of event that is ever kept, where these state namespaces are declared."""
+    return frozenset(AUTH_EVENTS) | {f"state.{namespace}.{change}" for namespace in namespaces for change in CHANGES}
+
+
+def check_pattern(pattern: str, types: Collection[str]) -> None:
+    """Raise TypeError, with a sentence for the author, when no event is ever of a type that the pattern means."""
+    matches = EventPattern.parse(pattern).matches
+    if not any(matches(known) for known in types):
+        raise TypeError(f"nothing is ever published as {pattern!r}{did_you_mean(pattern, types)}")

@@ -18,6 +18,7 @@ from types import ModuleType
 
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.modules.base import BaseModule
+from stylobate.modules.containment import EscapedError, told
 from stylobate.modules.errors import ModuleLoadError
 
 PACKAGE_PREFIX = "package:"
@@ -51,17 +52,18 @@ def module_class(declaration: ModuleDeclaration, packages: Mapping[Path, str] | 
     package = _installed_name(declaration.folder.resolve(), packages or {}) or _make_package(declaration)
     try:
         code = importlib.import_module(f"{package}.module")
-    except Exception as error:
-        raise ModuleLoadError(declaration.name, [_import_finding(error, file)]) from error
+    except BaseException as error:  # a module that ends the process when it is imported ends only itself
+        raise ModuleLoadError(declaration.name, [code_finding(error, file, "does not import")]) from error
     classes = [
         value
         for value in vars(code).values()
-        if inspect.isclass(value) and issubclass(value, BaseModule) and f"{value.__module__}.".startswith(f"{package}.")
+        if isinstance(value, type) and issubclass(value, BaseModule) and f"{value.__module__}.".startswith(f"{package}.")
     ]
+    classes = list(dict.fromkeys(classes))  # a class may have two names
     if len(classes) != 1:
         names = ", ".join(found.__name__ for found in classes)
         problem = f"several classes derive from BaseModule: {names}" if classes else "no class derives from BaseModule"
-        raise ModuleLoadError(declaration.name, [Finding(str(file), 0, problem)])
+        raise ModuleLoadError(declaration.name, [Finding(str(file), _line_of_class(classes), problem)])
     return classes[0]
 
 
@@ -87,9 +89,9 @@ def _make_package(declaration: ModuleDeclaration) -> str:
         sys.modules[name] = package
         try:
             spec.loader.exec_module(package)
-        except Exception as error:
+        except BaseException as error:
             del sys.modules[name]
-            raise ModuleLoadError(declaration.name, [_import_finding(error, initial)]) from error
+            raise ModuleLoadError(declaration.name, [code_finding(error, initial, "does not import")]) from error
         return name
     package = ModuleType(name, f"Module {declaration.name}.")
     package.__path__ = [str(folder)]
@@ -105,10 +107,29 @@ def _package_names(modules: str) -> Iterator[str]:
             yield part.strip().removeprefix("package=")
 
 
-def _import_finding(error: Exception, file: Path) -> Finding:
-    """Name the line in the module's own folder that the failure goes back to."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return Finding(error.filename, error.lineno or 0, f"does not import: {error.msg}")
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(file.parent)]
-    place, line = (own[-1].filename, own[-1].lineno or 0) if own else (str(file), 0)
-    return Finding(place, line, f"does not import: {type(error).__name__}: {error}")
+def code_finding(error: BaseException, file: Path, problem: str) -> Finding:
+    """Return the finding for what module code raised: at the last line of the module's own folder that it came through.
+
+    :param file: in the module's folder; named where no line of the module is to blame.
+    :param problem: what failed, such as ``does not import``.
+    """
+    folder = file.parent.resolve()
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve().is_relative_to(folder):
+        return Finding(_as_given(error.filename, file), error.lineno or 1, f"{problem}: {error.msg}")
+    raised = error.__cause__ if isinstance(error, EscapedError) and error.__cause__ is not None else error
+    frames = traceback.extract_tb(raised.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve().is_relative_to(folder)]
+    place, line = (_as_given(own[-1].filename, file), own[-1].lineno or 1) if own else (str(file), 1)
+    return Finding(place, line, f"{problem}: {told(error)}")
+
+
+def _as_given(filename: str, file: Path) -> str:
+    """Return a file of the module as the setting names its folder, which may be relative or lie behind a link."""
+    return str(file.parent / Path(filename).resolve().relative_to(file.parent.resolve()))
+
+
+def _line_of_class(classes: list[type[BaseModule]]) -> int:
+    try:
+        return inspect.getsourcelines(classes[-1])[1] if classes else 0
+    except (OSError, TypeError):
+        return 0

@@ -1,20 +1,20 @@
 """A module that is ready to run: declaration, instance, bound actions and hooks; and the examination that comes before."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration
+from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.route import BODILESS, Route
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.errors import ModuleLoadError
-from stylobate.modules.events import Subscription, subscriptions_of
-from stylobate.modules.importing import module_class
+from stylobate.modules.events import Subscription, check_pattern, subscriptions_of
+from stylobate.modules.importing import code_finding, module_class
 from stylobate.modules.settings import resolve_settings
-from stylobate.modules.signature import HandlerSignature, check_hook, handler_signature, line_of
+from stylobate.modules.signature import HandlerSignature, check_hook, handler_signature, life_problems, line_of
 
 HookMethod = Callable[..., Awaitable[Any]]
 
@@ -33,40 +33,62 @@ class BoundHook:
 class Examination:
     """What was found in a module's class."""
 
+    declaration: ModuleDeclaration
+    file: str
+    """The module's code."""
+    owner: type[BaseModule]
     signatures: dict[str, HandlerSignature] = field(default_factory=dict)
     """By action."""
     findings: list[Finding] = field(default_factory=list)
 
+    def note(self, method: str, problem: str, severity: Severity = Severity.ERROR) -> None:
+        """Note what is wrong with a method, where it is written."""
+        self.findings.append(Finding(self.file, line_of(self.owner, method), problem, severity))
 
-def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None) -> Examination:
-    """Hold what the module declares against its class: handlers, before-hooks, hooks. Runs none of its code."""
-    result = Examination()
-    file = str(declaration.folder / "module.py")
-    if owner is None and (declaration.actions or any(namespace.before for namespace in declaration.namespaces)):
-        result.findings.append(Finding(file, 0, "missing; the module declares actions or hooks"))
-    elif owner is not None:
-        for action in declaration.actions:
-            _examine_handler(action, owner, file, result)
-        _examine_hooks(declaration, owner, file, result)
+
+def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, types: Collection[str] | None = None) -> Examination:
+    """Hold what the module declares against its class: handlers, before-hooks, hooks, its life. Runs none of its methods.
+
+    :param types: of all events that there ever are; None: not known.
+    """
+    result = Examination(declaration, str(declaration.folder / "module.py"), owner or BaseModule)
+    if owner is None:
+        if declaration.actions or any(namespace.before for namespace in declaration.namespaces):
+            result.findings.append(Finding(result.file, 0, "missing; the module declares actions or hooks"))
+        return result
+    for name, problem in life_problems(owner).items():
+        result.note(name, problem)
+    for action in declaration.actions:
+        if action.handler:  # else there is a finding already
+            _examine_handler(action, result)
+    _examine_hooks(result, types)
     return result
 
 
-def _examine_handler(action: ActionDeclaration, owner: type[BaseModule], file: str, result: Examination) -> None:
+def _examine_handler(action: ActionDeclaration, result: Examination) -> None:
     try:
-        signature = handler_signature(owner, action.handler)
+        signature = handler_signature(result.owner, action.handler)
     except TypeError as error:
-        place = (file, line_of(owner, action.handler)) if hasattr(owner, action.handler) else (action.file, action.line)
-        result.findings.append(Finding(*place, f"{action.name}: {error}"))
+        if hasattr(result.owner, action.handler) and not hasattr(BaseModule, action.handler):
+            result.note(action.handler, f"{action.name}: {error}")
+        else:
+            result.findings.append(Finding(action.file, action.line, f"{action.name}: {error}"))
         return
     result.signatures[action.name] = signature
     if action.input is not None and not signature.takes_input:
-        problem = f"{action.name} declares an input that its handler does not take"
-        result.findings.append(Finding(file, line_of(owner, action.handler), problem))
+        result.note(action.handler, f"{action.name} declares an input that its handler does not take")
     elif action.route and action.input is None:
         try:
             _check_route(Route.parse(action.route), signature)
         except ValueError as error:
             result.findings.append(Finding(action.file, action.line, f"{action.name}: {action.route}: {error}"))
+    for name in signature.bare:
+        if name == "return" and action.output is None:
+            text = f"{action.name}: nothing says what {action.handler} returns; annotate it (`-> None`), or declare `output`"
+            result.note(action.handler, text, Severity.WARNING)
+        elif name != "return" and action.input is None:
+            text = f"{action.name}: nothing says what `{name}` is; annotate it (`Any` takes all), or declare `input`"
+            result.note(action.handler, text)
 
 
 def _check_route(route: Route, signature: HandlerSignature) -> None:
@@ -76,19 +98,23 @@ def _check_route(route: Route, signature: HandlerSignature) -> None:
         raise ValueError(f"the input of a {route.method} stands in the URL: it needs a schema, or an annotation that gives one")
 
 
-def _examine_hooks(declaration: ModuleDeclaration, owner: type[BaseModule], file: str, result: Examination) -> None:
-    for namespace in declaration.namespaces:
+def _examine_hooks(result: Examination, types: Collection[str] | None) -> None:
+    owner = result.owner
+    for namespace in result.declaration.namespaces:
         for operation, hook in namespace.before.items():
             try:
-                check_hook(owner, hook.method)
+                if hook.method:  # else there is a finding already
+                    check_hook(owner, hook.method)
             except TypeError as error:
                 problem = f"before {operation} of {namespace.name}: {error}"
                 result.findings.append(Finding(namespace.file, namespace.line, problem))
-    for name, _ in _subscribed(owner):
+    for name, subscriptions in _subscribed(owner):
         try:
             check_hook(owner, name)
+            for subscription in subscriptions if types is not None else ():
+                check_pattern(subscription.pattern, types or ())
         except TypeError as error:
-            result.findings.append(Finding(file, line_of(owner, name), str(error)))
+            result.note(name, str(error))
 
 
 class LoadedModule:
@@ -113,22 +139,34 @@ class LoadedModule:
         """Only these methods answer to CallHook: those that a declaration names."""
 
     @classmethod
-    def load(cls, declaration: ModuleDeclaration, environ: Mapping[str, str], packages: Mapping[Path, str] | None = None) -> Self:
+    def load(
+        cls,
+        declaration: ModuleDeclaration,
+        environ: Mapping[str, str],
+        packages: Mapping[Path, str] | None = None,
+        types: Collection[str] | None = None,
+    ) -> Self:
         """Import, examine, resolve the settings, make the instance and let it configure itself.
 
+        :param types: of all events that there ever are; None: not known.
         :raises ModuleLoadError: with all findings.
         """
         owner = module_class(declaration, packages)
-        examination = examine(declaration, owner)
-        if examination.findings:
-            raise ModuleLoadError(declaration.name, examination.findings)
-        settings = resolve_settings(declaration, environ)
+        examination = examine(declaration, owner, types)
+        errors = [finding for finding in examination.findings if finding.severity is Severity.ERROR]
+        settings: dict[str, Any] = {}
+        try:
+            settings = resolve_settings(declaration, environ)
+        except ModuleLoadError as error:
+            errors += error.findings
+        if errors:
+            raise ModuleLoadError(declaration.name, errors)
         try:
             instance = (owner or BaseModule)(declaration.name, settings)
             instance.configure()
             return cls(declaration, instance, examination.signatures)
-        except Exception as error:
-            finding = Finding(str(declaration.folder / "module.py"), 0, f"does not start: {type(error).__name__}: {error}")
+        except BaseException as error:  # whatever it raises, it is this module that does not start
+            finding = code_finding(error, declaration.folder / "module.py", "does not start")
             raise ModuleLoadError(declaration.name, [finding]) from error
 
 

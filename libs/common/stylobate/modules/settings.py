@@ -41,7 +41,7 @@ def resolve_settings(declaration: ModuleDeclaration, environ: Mapping[str, str])
             findings.append(f"{variable_of(declaration.name, key) if key else 'settings'}: {violation.detail}")
     if findings:
         file = str(declaration.folder / "module.yaml")
-        raise ModuleLoadError(declaration.name, [Finding(file, 0, finding) for finding in findings])
+        raise ModuleLoadError(declaration.name, [Finding(file, declaration.settings_line, finding) for finding in findings])
     return values
 
 

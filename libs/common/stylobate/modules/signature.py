@@ -20,6 +20,8 @@ class HandlerSignature:
 
     takes_input: bool
     """Whether it is called with ``(ctx, input)``; else with ``(ctx)``."""
+    bare: tuple[str, ...]
+    """Of the input's parameter and ``return``, those that have no annotation."""
     input: Shape
     output: Shape
 
@@ -34,6 +36,7 @@ def handler_signature(owner: type[BaseModule], name: str) -> HandlerSignature:
     takes_input = len(parameters) == _WITH_INPUT
     return HandlerSignature(
         takes_input=takes_input,
+        bare=tuple(name for name in (*(parameter.name for parameter in parameters[1:]), "return") if name not in hints),
         input=shape_of(hints.get(parameters[1].name, _EMPTY)) if takes_input else Shape(None, None),
         output=shape_of(hints.get("return", _EMPTY), output=True),
     )
@@ -43,6 +46,24 @@ def check_hook(owner: type[BaseModule], name: str) -> None:
     """Check that the method can be a hook. Raises TypeError with a sentence for the author when it cannot."""
     if len(_parameters(_method(owner, name))) != _WITH_INPUT:
         raise TypeError(f"{name} must take (self, ctx, event)")
+
+
+_LIFE = {"configure": False, "initialize": True, "dispose": True, "health_check": True}
+"""The methods of a module's life, and whether each is a coroutine."""
+
+
+def life_problems(owner: type[BaseModule]) -> dict[str, str]:
+    """Return what is wrong with the methods of the module's life, as a sentence by method."""
+    found: dict[str, str] = {}
+    for name, is_async in _LIFE.items():
+        function = inspect.getattr_static(owner, name)
+        if not inspect.isfunction(function):
+            found[name] = f"{name} must be a plain method"
+        elif inspect.iscoroutinefunction(function) is not is_async:
+            found[name] = f"{name} must be written with {'async def' if is_async else 'a plain def: nobody waits for it'}"
+        elif needed := [p.name for p in list(inspect.signature(function).parameters.values())[1:] if p.default is _EMPTY]:
+            found[name] = f"{name} takes nothing but self, not {', '.join(needed)}"
+    return found
 
 
 def line_of(owner: type[BaseModule], name: str) -> int:
@@ -76,5 +97,6 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except Exception as error:
-        raise TypeError(f"{function.__name__}: an annotation cannot be read: {error}") from error
+    except BaseException as error:  # they are evaluated, so they may do anything
+        told = error if isinstance(error, Exception) else type(error).__name__
+        raise TypeError(f"{function.__name__}: an annotation cannot be read: {told}") from error

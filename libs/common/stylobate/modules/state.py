@@ -1,16 +1,18 @@
 """State objects as handlers see them: plain values in, plain values out."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
+from stylobate.errors import StylobateError
 from stylobate.modules.payload import decode, encode
 
+T = TypeVar("T")
 _PAGE = 200
 
 
@@ -66,7 +68,7 @@ class StateClient:
     async def get_many(self, namespace: str, keys: Sequence[str]) -> dict[str, StateObject]:
         """Return those of at most 500 objects that exist, by key."""
         wanted = [pb.StateKey(namespace=namespace, key=key) for key in keys]
-        reply = await self._stub.GetState(pb.GetStateRequest(keys=wanted))
+        reply = await asked(self._stub.GetState(pb.GetStateRequest(keys=wanted)), namespace=namespace, key=list(keys))
         return {state.key: _object(state) for state in reply.states}
 
     async def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
@@ -74,23 +76,20 @@ class StateClient:
 
         :param expected_version: the version it must have, 0: it must not exist yet; None: any.
         """
-        reply = await self._stub.PutState(
-            pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
-        )
+        request = pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
+        reply = await asked(self._stub.PutState(request), namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
         """Merge into the data (RFC 7396: None removes a member)."""
-        reply = await self._stub.PatchState(
-            pb.PatchStateRequest(namespace=namespace, key=key, patch=encode(data), expected_version=expected_version)
-        )
+        request = pb.PatchStateRequest(namespace=namespace, key=key, patch=encode(data), expected_version=expected_version)
+        reply = await asked(self._stub.PatchState(request), namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def delete(self, namespace: str, key: str, expected_version: int | None = None) -> int:
         """Remove the object; its history stays. Returns the version of the deletion."""
-        reply = await self._stub.DeleteState(
-            pb.DeleteStateRequest(namespace=namespace, key=key, expected_version=expected_version)
-        )
+        request = pb.DeleteStateRequest(namespace=namespace, key=key, expected_version=expected_version)
+        reply = await asked(self._stub.DeleteState(request), namespace=namespace, key=key)
         return int(reply.version)
 
     async def transition(
@@ -98,18 +97,18 @@ class StateClient:
     ) -> StateObject:
         """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data."""
         patch = b"" if data is None else encode(data)
-        reply = await self._stub.TransitionState(
-            pb.TransitionStateRequest(namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version)
+        request = pb.TransitionStateRequest(
+            namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version
         )
+        reply = await asked(self._stub.TransitionState(request), namespace=namespace, key=key, event=event, data=data)
         return _object(reply.state)
 
     async def list(self, namespace: str, *, status: str = "") -> AsyncIterator[StateObject]:
         """Yield the objects that the caller may list, in the order of their keys, page by page as they are asked for."""
         token = ""
         while True:
-            reply = await self._stub.ListStates(
-                pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE, page_token=token)
-            )
+            request = pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE, page_token=token)
+            reply = await asked(self._stub.ListStates(request), namespace=namespace, status=status)
             for state in reply.states:
                 yield _object(state)
             token = reply.next_page_token
@@ -120,14 +119,22 @@ class StateClient:
         """Yield what happened to the object, newest first, page by page as it is asked for."""
         token = ""
         while True:
-            reply = await self._stub.ListHistory(
-                pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE, page_token=token)
-            )
+            request = pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE, page_token=token)
+            reply = await asked(self._stub.ListHistory(request), namespace=namespace, key=key)
             for entry in reply.entries:
                 yield _change(entry)
             token = reply.next_page_token
             if not token:
                 return
+
+
+async def asked(answer: Awaitable[T], **sent: Any) -> T:
+    """Return the platform's answer to module code; a refusal remembers what it refused, so that it is seen whose fault it is."""
+    try:
+        return await answer
+    except StylobateError as error:
+        error.sent = error.sent or sent
+        raise
 
 
 def _object(state: pb.State) -> StateObject:

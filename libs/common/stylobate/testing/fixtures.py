@@ -17,9 +17,15 @@ from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
+from stylobate.testing.logs import plain_logs
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
+
+
+def pytest_configure() -> None:
+    """Keep tracebacks plain."""
+    plain_logs()
 
 
 @pytest.fixture(scope="session")

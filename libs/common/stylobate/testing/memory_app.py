@@ -1,6 +1,6 @@
 """What services are built into for tests of modules: the platform's own pipeline and channels, over memory adapters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from types import TracebackType
@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
-from stylobate.declarations.model import Declarations
+from stylobate.declarations.model import Declarations, Finding
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import Principal, PrincipalKind
@@ -141,6 +141,10 @@ class MemoryApp:
     def servicer(self, add: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]) -> None:
         """Serve a generated service."""
         self._servicers.register(add, servicer, access)
+
+    def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
+        """Refuse to test without a module that does not run."""
+        raise AssertionError("\n".join([f"the module {module} does not run:", *map(str, findings)]))
 
     def happened(self, event: Event) -> None:
         """Keep an event for delivery."""

@@ -20,6 +20,7 @@ from stylobate.modules.state import StateClient
 from stylobate.outbox.event import Event
 from stylobate.rpc import RpcAccess
 from stylobate.testing.clock import FakeClock
+from stylobate.testing.logs import plain_logs
 from stylobate.testing.memory_app import MemoryApp
 
 _SERVICES = ("state", "actions")
@@ -73,6 +74,7 @@ class ActionTester:
         :param clock: what ``ctx.now`` and objects show; a FakeClock if none is given.
         :raises AssertionError: with every error that ``stylobate modules check`` finds.
         """
+        plain_logs()
         folders = os.pathsep.join(map(str, modules))
         if findings := [finding for finding in check_modules(folders) if finding.severity is Severity.ERROR]:
             raise AssertionError("\n".join(map(str, findings)))

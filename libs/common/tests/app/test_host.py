@@ -8,6 +8,7 @@ import httpx
 import pytest
 from stylobate.app.listeners import PortInUseError
 from stylobate.config import ConfigError
+from stylobate.declarations.model import Finding
 from stylobate.health import Health, Status
 
 
@@ -268,3 +269,51 @@ async def test_details_of_a_service_that_does_not_start_are_shown(hosts, auth, p
     assert found["services"]["probe"]["details"] == "starting"
     may.set()
     await running
+
+
+async def module_left_out_by_its_code(app, _settings) -> None:
+    """Do as the actions service does with a module whose code is at fault."""
+    app.leave_out("lab", [Finding("modules/lab/module.py", 3, "does not import")])
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_ready"),
+    [
+        ({}, True),
+        ({"STYLOBATE_MODULES_STRICT": "true"}, False),
+        ({"STYLOBATE_ENVIRONMENT": "staging"}, False),
+        ({"STYLOBATE_ENVIRONMENT": "production"}, False),
+        ({"STYLOBATE_ENVIRONMENT": "production", "STYLOBATE_MODULES_STRICT": "false"}, True),
+    ],
+)
+@pytest.mark.parametrize("fault", ["declarations", "code", "no module.yaml", "no such folder"])
+async def test_a_module_left_out_is_named_and_holds_back_readiness_where_modules_are_strict(
+    hosts, auth, probe, tmp_path, fault, environ, is_ready
+) -> None:
+    """Whatever is wrong with it, and whoever finds it; strict is everywhere but in development, unless a setting says so."""
+    folder = tmp_path / "modules"
+    (folder / "lab").mkdir(parents=True)
+    (folder / "well").mkdir()
+    (folder / "well" / "module.yaml").write_text("name: well\n")
+    (folder / "lab" / "module.yaml").write_text("name: lab\n")
+    name, finding = "lab", "modules/lab/module.py:3: does not import"
+    if fault == "declarations":
+        (folder / "lab" / "module.yaml").write_text("name: lab\ncolour: red\n")
+        finding = f"{folder}/lab/module.yaml:2: unknown key `colour` in module.yaml"
+    elif fault == "no module.yaml":
+        (folder / "lab" / "module.yaml").rename(folder / "lab" / "actions.yaml")
+        finding = f"{folder}/lab/module.yaml: missing; every module has one"
+    elif fault == "no such folder":
+        folder = name = f"{tmp_path}/nowhere"
+        finding = f"{name}: no such folder; `modules` names it"
+
+    async def build(app, settings) -> None:
+        if fault == "code":
+            await module_left_out_by_its_code(app, settings)
+
+    async with hosts.open(auth, probe(build), environ={"STYLOBATE_MODULES": str(folder), **environ}) as host:
+        status = await host.status()
+        assert status["modules"]["left_out"] == {name: [finding]}
+        assert (host.is_ready, status["ready"], status["status"]) == (is_ready, is_ready, "degraded")
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(hosts.admin)), base_url="http://admin") as admin:
+            assert (await admin.get("/readyz")).status_code == (200 if is_ready else 503)

@@ -1,7 +1,7 @@
 """states.yaml."""
 
 import pytest
-from stylobate.declarations import AccessRule, BeforeHook, Severity
+from stylobate.declarations import AccessRule, BeforeHook
 
 MODULE = """\
 name: shop
@@ -199,8 +199,8 @@ def test_creating_has_no_owner(findings_of):
     assert finding.startswith("shop/states.yaml:4: `create`: `owner` has no meaning here")
 
 
-def test_a_status_that_nothing_reaches_is_a_warning(modules):
-    """An island in the machine is told, also when it is entered from itself only; the module is still loaded."""
+def test_a_status_that_nothing_reaches_is_an_error(modules):
+    """An island in the machine is told once, also when it is entered from itself only: what lies behind it follows from it."""
     modules.write(
         "shop",
         states="""\
@@ -209,12 +209,32 @@ def test_a_status_that_nothing_reaches_is_a_warning(modules):
                 initial: pending
                 transitions:
                   pay: { from: pending, to: paid }
+                  ship:
+                    from: [paid, payd]
+                    to: shipped
                   thaw: { from: frozen, to: frosty }
                   freeze: { from: frosty, to: frozen }
             """,
     )
-    assert modules.findings(Severity.WARNING) == [
-        "shop/states.yaml:6: no transition reaches the status `frozen` (namespace orders)",
-        "shop/states.yaml:7: no transition reaches the status `frosty` (namespace orders)",
+    assert modules.findings() == [
+        "shop/states.yaml:7: no transition reaches the status `payd`; did you mean `paid`? (namespace orders)",
+        "shop/states.yaml:9: no transition reaches the status `frozen` (namespace orders)",
     ]
-    assert [module.name for module in modules.load().modules] == ["shop"]
+
+
+def test_a_mistyped_initial_is_one_finding(modules):
+    """It stands where `initial` does; that nothing is reached from there follows."""
+    modules.write(
+        "shop",
+        states="""\
+            namespaces:
+              orders:
+                initial: pendng
+                transitions:
+                  pay: { from: pending, to: paid }
+                  ship: { from: paid, to: shipped }
+            """,
+    )
+    assert modules.findings() == [
+        "shop/states.yaml:3: no transition leaves the status `pendng`; did you mean `pending`? (namespace orders)"
+    ]

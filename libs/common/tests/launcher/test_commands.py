@@ -10,6 +10,7 @@ import typer
 from stylobate import __version__
 from stylobate.launcher.commands import db
 from stylobate.launcher.commands.init import init
+from stylobate.launcher.commands.status import left_out
 from stylobate.launcher.faces import CommandError
 
 
@@ -138,3 +139,14 @@ def test_migrations_are_applied(project, databases, monkeypatch, capsys) -> None
                 assert ("applied" in capsys.readouterr().out) == pending
         finally:
             runner.run(database.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_modules_that_are_left_out_are_gathered_from_every_process(split) -> None:
+    """Each with its findings once; `status` then does not end with 0."""
+    modules = {"left_out": {"lab": ["lab/module.py:3: does not import"]}, "strict": False}
+    answer = (
+        {"processes": {"one": {"modules": modules}, "two": {"modules": modules}, "three": {}}} if split else {"modules": modules}
+    )
+    assert left_out(answer) == {"lab": ["lab/module.py:3: does not import"]}
+    assert left_out({"processes": {"three": {"modules": {"left_out": {}}}}}) == {}

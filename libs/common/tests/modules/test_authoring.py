@@ -1,8 +1,10 @@
 """What authors use: errors, ``on``, payloads."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from stylobate.errors import StylobateError
 from stylobate.modules import RefusedError, on
-from stylobate.modules.events import subscriptions_of
+from stylobate.modules.events import AUTH_EVENTS, subscriptions_of
 from stylobate.modules.payload import encode
 
 
@@ -87,3 +89,10 @@ def test_what_has_no_json_form_is_refused(value: Any) -> None:
     """Nothing is turned into text behind the author's back."""
     with pytest.raises(TypeError):
         encode(value)
+
+
+def test_every_event_of_auth_may_be_listened_to() -> None:
+    """The types that hooks are checked against are those that the service writes."""
+    source = Path(__file__).parents[4] / "services" / "auth" / "stylobate_auth"
+    written = {name for file in source.rglob("*.py") for name in re.findall(r'"(auth\.[a-z]+\.[a-z_]+)"', file.read_text())}
+    assert written == set(AUTH_EVENTS)

@@ -1,6 +1,7 @@
 """`stylobate modules`."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import typer
@@ -29,17 +30,31 @@ def listing() -> None:
     console().print(table)
 
 
-def check() -> None:
-    """Print every finding; exit 1 when one is an error."""
-    from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
+def check(*, starts: bool = True) -> None:
+    """Print every finding; exit 1 when one is an error.
 
-    findings = check_modules(_folders())
+    :param starts: whether the modules are also started once, as the platform would, in a process of their own.
+    """
+    from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
+    from stylobate.modules.rehearsal import rehearse  # noqa: PLC0415
+
+    findings = rehearse(_folders(), _start_within()) if starts else check_modules(_folders())
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding}")
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if errors:
         raise typer.Exit(1)
     console().print("the modules are fine" if not findings else "no errors")
+
+
+def _start_within() -> timedelta:
+    """Return how long the actions service would wait for a module to initialize."""
+    from stylobate.app import installed_services  # noqa: PLC0415  takes longer to import than the other command runs
+    from stylobate.config import Sources  # noqa: PLC0415
+
+    spec = installed_services().get("actions")
+    found: timedelta = spec.settings.value("module_start_timeout", Sources.of_process()) if spec else timedelta(seconds=10)
+    return found
 
 
 def _folders() -> str:

@@ -1,5 +1,6 @@
 """`stylobate status`."""
 
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
 def status(*, as_json: bool) -> None:
-    """Ask the admin listener and show what it says; exit 1 unless every service is ready."""
+    """Ask the admin listener and show what it says; exit 1 unless every service is ready and every module runs."""
     running = Project(Path.cwd()).running()
     answer = ask(running)
     if as_json:
@@ -25,7 +26,7 @@ def status(*, as_json: bool) -> None:
         console().print("nothing is running here; `stylobate up` starts it")
     else:
         _show(running, answer)
-    raise typer.Exit(0 if answer["ready"] else 1)
+    raise typer.Exit(0 if answer["ready"] and not left_out(answer) else 1)
 
 
 def ask(running: Running | None) -> dict[str, Any]:
@@ -63,9 +64,22 @@ def _show(running: Running, answer: dict[str, Any]) -> None:
             table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", escape(health["details"]))
     console().print(f"{running.mode}, pid {running.supervisor.pid}, {'ready' if answer['ready'] else 'not ready'}")
     console().print(table)
+    for name, findings in left_out(answer).items():
+        console().print(f"[red]the module {escape(name)} is left out[/red]")
+        for finding in findings:
+            console().print(f"  {escape(finding)}", soft_wrap=True)
     for line in _differences(answer):
         console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
     console().print(addresses(running.endpoints))
+
+
+def left_out(answer: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the modules that do not run in some process, with the findings that say why."""
+    found: dict[str, list[str]] = {}
+    for said in (answer, *answer.get("processes", {}).values()):
+        for name, findings in said.get("modules", {}).get("left_out", {}).items():
+            found[name] = list(dict.fromkeys([*found.get(name, ()), *findings]))
+    return found
 
 
 def _differences(answer: dict[str, Any]) -> list[str]:
@@ -74,7 +88,8 @@ def _differences(answer: dict[str, Any]) -> list[str]:
         answer.get("declarations", {}),
         *(said.get("declarations", {}) for said in answer.get("processes", {}).values()),
     ]
-    lines = dict.fromkeys(finding for found in declarations for finding in found.get("findings", ()))
+    said = {finding for findings in left_out(answer).values() for finding in findings}
+    lines = dict.fromkeys(line for found in declarations for line in found.get("findings", ()) if line not in said)
     if not answer.get("declarations", {}).get("same", True):
         lines["the processes loaded different declarations; restart them on the same modules"] = None
     return list(lines)

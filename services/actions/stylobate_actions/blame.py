@@ -1,0 +1,81 @@
+"""Whose fault a typed error is that leaves a handler: its caller's, or the module's own.
+
+A module that names what nobody declares, or sends what the platform refuses, has a defect: its caller could not have done
+better. Where the value that was refused came with the caller's input, the caller could have.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+from stylobate.errors import StylobateError
+from stylobate.modules.payload import decode, encode
+from stylobate.rpc.status import to_status
+
+_MISTAKES = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNIMPLEMENTED})
+_UNDECLARED = frozenset({"ACTION_NOT_FOUND", "REALTIME_CHANNEL_UNKNOWN", "STATE_EVENT_UNKNOWN", "STATE_NAMESPACE_UNKNOWN"})
+
+
+def is_defect(error: StylobateError, payload: bytes) -> bool:
+    """Return whether the error is the module's own defect.
+
+    :param error: what the module let through, or raised itself; its own refusals are none, where they can be said at all.
+    :param payload: the caller's input as JSON.
+    """
+    if not _can_be_said(error):
+        return True
+    if error.sent is None or (error.code not in _MISTAKES and error.reason not in _UNDECLARED):
+        return False
+    given = list(_parts(decode(payload) if payload else None))
+    return not all(any(_is_from(value, part) for part in given) for value in _refused(error, error.sent))
+
+
+def _can_be_said(error: StylobateError) -> bool:
+    """Return whether the error has the parts that cross a border: a class of the module's may have spoilt them."""
+    try:
+        to_status(error)
+    except Exception:  # noqa: BLE001  whatever is wrong with it
+        return False
+    return error.code is not grpc.StatusCode.OK
+
+
+def _refused(error: StylobateError, sent: Mapping[str, Any]) -> list[Any]:
+    """Return the values that were refused: where the violations point, else what the reason names."""
+    if "data" in sent and error.violations:
+        data = decode(encode(sent["data"]))
+        return [_at(data, violation.pointer) for violation in error.violations]
+    return [value for name, value in sent.items() if name.upper() in error.reason] or [sent.get("data")]
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """Return what stands at the pointer (RFC 6901), or the nearest thing above it that is there."""
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            break
+    return value
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield the value and everything in it."""
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        yield part
+        if isinstance(part, dict):
+            todo += [*part, *part.values()]
+        elif isinstance(part, list):
+            todo += part
+
+
+def _is_from(value: Any, part: Any) -> bool:
+    """Return whether a refused value is a part of the input, or a text that consists of one for the most part."""
+    if isinstance(value, list) and not isinstance(part, list):
+        return any(_is_from(item, part) for item in value)
+    if isinstance(value, str) and isinstance(part, str):
+        return value == part or (part in value and 2 * len(part) >= len(value))
+    return type(value) is type(part) and bool(value == part) and value is not None
