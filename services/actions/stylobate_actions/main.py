@@ -47,6 +47,7 @@ class _Adapters:
     environ: Mapping[str, str]
     packages: Mapping[Path, str]
     clock: Callable[[], datetime]
+    tells_defects: bool = False
 
 
 async def build(app: AppManager, settings: ActionsSettings) -> None:
@@ -68,6 +69,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         environ=os.environ,
         packages=packages_of(settings.modules),
         clock=lambda: datetime.now(UTC),
+        tells_defects=settings.is_development,
     )
     await _assemble(app, settings, adapters)
     app.check("hooks", hooks.health)
@@ -97,7 +99,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         runner=runner,
         audit=adapters.audit,
         loop=loop,
-        tells_defects=settings.is_development,
+        tells_defects=adapters.tells_defects,
     )
     platform = Platform(
         state=StateClient(app.channel("state")),

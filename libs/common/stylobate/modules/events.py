@@ -61,8 +61,11 @@ def subscriptions_of(method: Any) -> tuple[Subscription, ...]:
 
 
 def event_types(namespaces: Iterable[str]) -> frozenset[str]:
-    """Return every type of event that is ever kept, where these state namespaces are declared."""
-    return frozenset(AUTH_EVENTS) | {f"state.{namespace}.{change}" for namespace in namespaces for change in CHANGES}
+    """Return every type of event that is ever kept, where these state namespaces are declared.
+
+    ``*`` stands among them for a namespace of a module that is not here: who listens to all may wait for the first.
+    """
+    return frozenset(AUTH_EVENTS) | {f"state.{namespace}.{change}" for namespace in ("*", *namespaces) for change in CHANGES}
 
 
 def check_pattern(pattern: str, types: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """states.yaml."""
 
 import pytest
-from stylobate.declarations import AccessRule, BeforeHook
+from stylobate.declarations import AccessRule, BeforeHook, Severity
 
 MODULE = """\
 name: shop
