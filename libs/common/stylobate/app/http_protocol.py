@@ -1,127 +1,162 @@
-"""The HTTP protocol of the listeners: uvicorn's, with each answer leaving in one write, and bounded heads of requests.
+"""The HTTP protocol of the listeners: uvicorn's, with deadlines, and with each answer leaving in one write.
 
-uvicorn writes the head and the body of an answer apart, and uvloop passes every write to the system at once. What is written
-in one turn of the loop is joined here: one system call, one packet and one wake-up of the peer fewer per request.
-
-What cannot be parsed never becomes a request. It is answered here, as a problem like every other (RFC 9457).
+What cannot be parsed never becomes a request. It is answered here, as a problem like every other (RFC 9457), behind the
+answers that are still owed on the connection.
 """
 
 import asyncio
-from http import HTTPStatus
 from typing import Any
 
-import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from stylobate.ids import new_id
+from stylobate.app import http_refusal as refusals
+from stylobate.app.connections import Connections
+from stylobate.app.http_bounds import SLOWEST
+from stylobate.app.http_reading import HttpReading
+from stylobate.app.http_refusal import Refusal
+from stylobate.app.joined_writes import JoinedWrites
+from stylobate.app.write_progress import WriteProgress
 from stylobate.logs import get_logger
 
-_MOST_HELD = 64 * 1024
-_MOST_HEAD = 64 * 1024
+_LINGER_S = 2.0
 _log = get_logger("security")
 
 
-class JoinedWrites:
-    """A transport that holds back what is written until the loop's turn ends; everything else goes straight through.
+class HttpProtocol(HttpReading):
+    """One connection. :class:`Connections` looks at it once a second and when all connections hold too much together."""
 
-    More than 64 KiB are not held: a long answer is written as it comes, so that the transport can say when it is full.
-    """
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], loop: Any, connections: Connections) -> None:
+        super().__init__(config, server_state, app_state, loop, connections)
+        self._is_lingering = False
+        self._has_ended = False
+        """Whether the client has said that nothing more comes."""
+        self._writing: WriteProgress
 
-    __slots__ = ("_held", "_loop", "_size", "transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport = transport
-        self._loop = loop
-        self._held: list[bytes] = []
-        self._size = 0
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the transport's own attribute."""
-        return getattr(self.transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Hold the data until the turn ends."""
-        if not self._held:
-            self._loop.call_soon(self.flush)
-        self._held.append(data)
-        self._size += len(data)
-        if self._size > _MOST_HELD:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is held."""
-        if self._held:
-            self.transport.write(b"".join(self._held))
-            self._held.clear()
-            self._size = 0
-
-    def close(self) -> None:
-        """Close after what is held."""
-        self.flush()
-        self.transport.close()
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """One connection. A head that has grown over 64 KiB and is not complete is refused: it could grow without end."""
-
-    _head = 0
-    """Bytes of the head that is being read, as far as they came in reads of their own."""
-    _is_head = True
-    _is_complete = False
-    """Whether a request ended in the read under way: what else is in it is not counted."""
+    # what the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Put the joining transport in front of the server's."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # has all that is asked of it
+        joined: Any = JoinedWrites(transport, self.loop)
+        super().connection_made(joined)
+        self._writing = WriteProgress(joined, self._register.bounds.write_s)
 
-    def handle_websocket_upgrade(self) -> None:
-        """Give the bare transport to who takes the connection over."""
-        transport: Any = self.transport
-        transport.flush()
-        self.transport = transport.transport
-        super().handle_websocket_upgrade()
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps the connection
+        """Send the answers that are owed to a client that has said all it wants; else close."""
+        is_owed = self.cycle is not None and not self.cycle.response_complete
+        if not is_owed or self._is_in_body or self._head or (self._is_over and not self._has_ended):
+            return None
+        self.cycle.keep_alive = False
+        self._is_over = self._has_ended = True
+        return True
 
-    def data_received(self, data: bytes) -> None:
-        """Parse what came."""
-        self._is_complete = False
-        super().data_received(data)
-        if self._is_head and not self._is_complete:
-            self._head += len(data)
-            if self._head > _MOST_HEAD and not self.transport.is_closing():
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "The head is too large.")
+    def pause_writing(self) -> None:
+        """Note that the client takes less than it is sent."""
+        super().pause_writing()
+        self._register.unsent.hold(self, self._writing.unsent, self._writing.taken, self.loop.time())
 
-    def on_headers_complete(self) -> None:
-        """Let the request begin."""
-        self._is_head = False
-        super().on_headers_complete()
+    def resume_writing(self) -> None:
+        """Note that it has caught up."""
+        super().resume_writing()
+        self._register.unsent.release(self)
 
-    def on_message_complete(self) -> None:
-        """Expect the next head."""
-        self._is_head = self._is_complete = True
-        self._head = 0
-        super().on_message_complete()
+    # what the register calls
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP/1.1."""
-        del msg  # uvicorn's sentence
-        self._refuse(HTTPStatus.BAD_REQUEST, "MALFORMED_REQUEST", "This is not a request in HTTP/1.1 (RFC 9112).")
+    def check(self, now: float) -> None:
+        """End the connection when a deadline of it has passed."""
+        if self._is_lingering:
+            if now - self._since > _LINGER_S:
+                self.transport.abort()
+        elif self._writing.is_stuck(now):
+            self.end("write")
+        elif self.flow.read_paused:  # it is we who do not read
+            self._since = now
+        elif self._is_in_body:
+            self._check_body(now)
+        elif not self._is_over:
+            self._check_head(now)
+        if self.flow.write_paused:
+            self._register.unsent.hold(self, self._writing.unsent, self._writing.taken, now)
 
-    def _refuse(self, status: HTTPStatus, code: str, detail: str) -> None:
+    def _check_head(self, now: float) -> None:
+        bounds, waited = self._register.bounds, now - self._since
+        if self._head:
+            if waited > bounds.head_s:
+                self.refuse(refusals.HEAD_LATE)
+        elif self.cycle is None:
+            if waited > bounds.head_s:
+                self.end("head")
+        elif self.cycle.response_complete and waited > bounds.keep_alive_s:
+            self.transport.close()
+
+    def _check_body(self, now: float) -> None:
+        body_s = self._register.bounds.body_s
+        if now - self._since <= body_s:
+            return
+        if self.cycle.response_complete:
+            self.end("body")
+        elif self._moved < SLOWEST * body_s:
+            self.refuse(refusals.BODY_LATE)
+        else:
+            self._since, self._moved = now, 0
+
+    def give_way(self, *, sending: bool) -> None:
+        """End the connection: all of them hold too much together."""
+        if sending:
+            self.end("unsent")
+        else:
+            self.refuse(refusals.OVERLOADED)
+
+    # answering
+
+    def on_response_complete(self) -> None:
+        """Begin the next answer, or wait for the next request."""
+        self.server_state.total_requests += 1
+        self._register.received.release(self)
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._since = self.loop.time()
+        if not self.pipeline:  # who sends ahead does not get ahead of us
+            self.flow.resume_reading()
+
+    def refuse(self, refusal: Refusal) -> None:
         """Answer, and let nothing follow: where the next request would begin is unknown."""
-        request_id = new_id()
-        problem = {
-            "type": f"/problems/{code.lower().replace('_', '-')}",
-            "title": code.replace("_", " ").capitalize(),
-            "status": status.value,
-            "detail": detail,
-            "code": code,
-            "request_id": request_id,
-        }
-        body = orjson.dumps(problem)
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
-        )
-        _log.warning("request_unreadable", request_id=request_id, code=code, client=self.client[0] if self.client else "")
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+        if self._is_over:
+            return
+        self._is_over = True
+        self._register.received.release(self)
+        address = self.client[0] if self.client else ""
+        if not self._register.is_patient_with(address):
+            self.end("impatience")
+            return
+        is_owed = self.cycle is not None and not self.cycle.response_complete
+        if self._is_in_body:
+            if self.cycle.response_started:
+                self.end("body")
+                return
+            is_owed = bool(self.pipeline)
+            if is_owed:
+                self.pipeline.popleft()
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if is_owed:
+            self.scope.setdefault("method", "GET")  # its request line may not have been read
+            self.pipeline.appendleft((self._cycle(keep_alive=False), refusal.application()))
+            return
+        request_id, answer = refusal.as_bytes(self.server_state.default_headers)
+        _log.warning("request_unreadable", request_id=request_id, code=refusal.code, client=address)
+        self.transport.write(answer)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close once the client has had time to read: a close with data unread would take the answer from it."""
+        self._is_lingering = True
+        self._since, self._body = self.loop.time(), 0
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+    def end(self, cause: str) -> None:
+        """Drop the connection."""
+        self._is_over = True
+        self._register.cut(cause)
+        self.transport.abort()

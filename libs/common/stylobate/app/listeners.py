@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -12,11 +13,20 @@ from typing import Any
 
 import uvicorn
 
+from stylobate.app.acceptor import Acceptor
+from stylobate.app.connections import Connections
+from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_protocol import HttpProtocol
 from stylobate.logs import get_logger
 
 _log = get_logger("app")
 _BACKLOG = 2048
+_TICKS_PER_S = 10
+"""Of uvicorn's main loop."""
+_SPARE_DESCRIPTORS = 256
+"""Kept back from connections, for what the process opens later: pools, calls, logs, the admin listener."""
+_FEWEST = 16
+"""Connections granted however few descriptors there are."""
 
 
 class ListenError(Exception):
@@ -83,9 +93,50 @@ def _bind_unix(path: Path) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's server, with an acceptor and a register of connections of our own."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, bounds: HttpBounds, *, reserve: int) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._bounds = bounds
+        self._reserve = reserve
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # the launcher owns the signals of the process
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  ours is known already
+        """Begin to accept."""
+        if not self.config.loaded:
+            self.config.load()
+        state: Any = self.server_state
+        loop = asyncio.get_running_loop()
+        connections = state.connections = Connections(self._bounds, most=_most_connections(self._bounds), loop=loop)
+
+        def protocol(_address: str) -> HttpProtocol:
+            return HttpProtocol(self.config, state, {}, loop, connections)
+
+        acceptor = Acceptor(self._listening, connections, protocol, lambda: state.default_headers, reserve=self._reserve)
+        self.servers: list[Any] = [acceptor]
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the connections once a second."""
+        if counter % _TICKS_PER_S == 0:
+            connections: Any = self.server_state.connections
+            connections.sweep()
+        return await super().on_tick(counter)
+
+
+def _most_connections(bounds: HttpBounds) -> int:
+    """Return how many connections the file descriptors of the process allow beside what it has open and may open yet."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return bounds.connections
+    most = max(_FEWEST, limit - len(list(Path("/dev/fd").iterdir())) - min(_SPARE_DESCRIPTORS, limit // 4))
+    if most < bounds.connections:
+        _log.info("connections_bounded_by_descriptors", most=most, wanted=bounds.connections, descriptors=limit)
+    return most
 
 
 class HttpListener:
@@ -98,7 +149,15 @@ class HttpListener:
         *,
         websocket: Callable[..., asyncio.Protocol] | None = None,
         grace_s: float = 10.0,
+        bounds: HttpBounds | None = None,
+        reserve: int = 0,
     ) -> None:
+        """Prepare; nothing is accepted yet.
+
+        :param grace_s: what requests under way are given when the listener stops.
+        :param bounds: what is granted to whoever connects; None: the defaults.
+        :param reserve: file descriptors kept back for connections of this listener.
+        """
         self._socket = bound
         self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
         self._config = uvicorn.Config(
@@ -106,15 +165,15 @@ class HttpListener:
             ws=websocket or "none",  # type: ignore[arg-type]  # a factory does as well as a class
             http=HttpProtocol,
             lifespan="off",
+            interface="asgi3",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            date_header=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=max(1, round(grace_s)),
         )
-        self._server = _Server(self._config)
+        self._server = _Server(self._config, bound, bounds or HttpBounds(), reserve=reserve)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -1,0 +1,159 @@
+"""Accepts connections on one bound socket, within the bounds of its register, and says so when it cannot.
+
+libuv's own acceptor answers a process out of file descriptors by closing whoever waits, without a word. This one leaves them
+in the backlog and tries again; the admin listener keeps some descriptors back for itself.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from stylobate.app.connections import Connections
+from stylobate.app.http_refusal import Header, Refusal
+from stylobate.logs import get_logger
+from stylobate.telemetry import counter
+
+_AT_ONCE = 64
+"""Connections accepted before the loop gets its turn."""
+_AGAIN_S = 0.1
+_LOG_AGAIN_S = 10.0
+_UNSENT_BYTES = 64 * 1024
+_UNREAD_BYTES = 64 * 1024
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_PASSING = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH)
+"""Errors of the connection that was being accepted (accept(2)), not of the socket."""
+_log = get_logger("app")
+
+
+class Acceptor:
+    """Has the parts of ``asyncio.Server`` that uvicorn asks for: :meth:`close` and :meth:`wait_closed`."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        connections: Connections,
+        protocol: Callable[[str], asyncio.Protocol],
+        default_headers: Callable[[], list[Header]],
+        *,
+        reserve: int = 0,
+    ) -> None:
+        """Begin to accept. Raises OSError or ValueError for a socket that does not listen.
+
+        :param protocol: makes what speaks on a connection from the peer's address, empty over a unix socket.
+        :param default_headers: of every answer.
+        :param reserve: file descriptors kept back for connections of this listener.
+        """
+        if not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError("the socket does not listen")
+        listening.setblocking(False)
+        if listening.family != socket.AF_UNIX:
+            # what the system takes off our hands and the client does not want is memory too; accepted sockets inherit this
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        self._socket = listening
+        self._connections = connections
+        self._protocol = protocol
+        self._default_headers = default_headers
+        self._loop = asyncio.get_running_loop()
+        self._reserve = _Reserve(reserve)
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._next_line = 0.0
+        self._failures = counter("http_accept_failures", "Connections that could not be accepted yet.")
+        self._loop.add_reader(listening, self._accept)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._socket)
+        self._reserve.close()
+
+    async def wait_closed(self) -> None:
+        """Return: nothing is left to wait for."""
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, peer = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _PASSING:
+                    continue
+                if error.errno in _NO_DESCRIPTORS and self._reserve.give():
+                    continue
+                self._failed(error)
+                return
+            self._begin(accepted, peer[0] if isinstance(peer, tuple) else "")
+
+    def _begin(self, accepted: socket.socket, address: str) -> None:
+        refusal = self._connections.enter(address)
+        if refusal is not None:
+            self._turn_away(accepted, refusal)
+            return
+        accepted.setblocking(False)
+        task = self._loop.create_task(self._connect(accepted, address))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _connect(self, accepted: socket.socket, address: str) -> None:
+        protocol = self._protocol(address)
+        self._connections.bring(protocol, address)
+        try:
+            await self._loop.connect_accepted_socket(lambda: protocol, accepted)
+        except BaseException as error:  # the peer may be gone already
+            self._connections.discard(protocol)
+            accepted.close()
+            if not isinstance(error, OSError):
+                raise
+        self._reserve.refill()
+
+    def _turn_away(self, accepted: socket.socket, refusal: Refusal) -> None:
+        """Answer without a protocol: what was sent until now is read, so that the close takes the answer from nobody."""
+        with accepted, suppress(OSError):
+            accepted.setblocking(False)
+            with suppress(BlockingIOError):
+                accepted.recv(_UNREAD_BYTES)
+            accepted.send(refusal.as_bytes(self._default_headers())[1])
+            accepted.shutdown(socket.SHUT_WR)
+
+    def _failed(self, error: OSError) -> None:
+        """Leave those who wait in the backlog for a moment."""
+        self._failures.inc()
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(_AGAIN_S, self._loop.add_reader, self._socket, self._accept)
+        now = self._loop.time()
+        if now >= self._next_line:
+            self._next_line = now + _LOG_AGAIN_S
+            _log.error("accept_failed", error=os.strerror(error.errno or 0), cure="raise the limit of open files (ulimit -n)")
+
+
+class _Reserve:
+    """File descriptors that are open for nothing but to be given up."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: list[int] = []
+        self.refill()
+
+    def give(self) -> bool:
+        """Free one; False when there is none."""
+        if not self._kept:
+            return False
+        os.close(self._kept.pop())
+        return True
+
+    def refill(self) -> None:
+        """Keep as many as wanted, as far as the process has any to spare."""
+        with suppress(OSError):
+            while len(self._kept) < self._size:
+                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Keep none."""
+        self._size = 0
+        while self.give():
+            pass

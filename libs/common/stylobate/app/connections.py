@@ -1,0 +1,207 @@
+"""The open connections of one listener: how many, whose, how long each may take, and what all of them hold together.
+
+One look a second over all connections stands in for timers of each: a request costs no timer. A deadline is therefore
+kept to within a second.
+"""
+
+import asyncio
+from collections import Counter
+from functools import lru_cache
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import Any, Protocol
+
+from stylobate.app.http_bounds import HttpBounds
+from stylobate.app.http_refusal import FULL, FULL_ADDRESS, Refusal
+from stylobate.logs import get_logger
+from stylobate.telemetry import counter, gauge
+
+_MOST_STRIKES = 100
+_STRIKES_FOR_S = 10.0
+_LOG_AGAIN_S = 10.0
+_YOUNG_S = 1.0
+_log = get_logger("security")
+
+
+class Connection(Protocol):
+    """What the register asks of a connection that speaks HTTP."""
+
+    def check(self, now: float) -> None:
+        """End the connection when a deadline of it has passed."""
+
+    def give_way(self, *, sending: bool) -> None:
+        """End the connection: all of them hold too much together."""
+
+
+class Claim:
+    """What a connection holds of a budget: since when, how much, and how much has moved meanwhile."""
+
+    __slots__ = ("begun", "moved", "since", "size")
+
+    def __init__(self, since: float, begun: int) -> None:
+        self.since = since
+        self.begun = begun
+        self.size = 0
+        self.moved = begun
+
+    def rank(self, now: float) -> tuple[bool, float, float]:
+        """Return by how much this claim is rather kept than others: the young, then the quick, then the late ones."""
+        age = now - self.since
+        return age < _YOUNG_S, (self.moved - self.begun) / (age + 1.0), self.since
+
+
+class Budget:
+    """Bytes that all connections may hold together. Who has made the least progress gives way first."""
+
+    def __init__(self, limit: int, *, sending: bool) -> None:
+        self._limit = limit
+        self._sending = sending
+        self.claims: dict[Connection, Claim] = {}
+        self.used = 0
+
+    def hold(self, connection: Connection, size: int, moved: int, now: float) -> None:
+        """Note what the connection holds and how much has moved on it; others, or itself, give way when all is too much."""
+        claim = self.claims.get(connection)
+        if claim is None:
+            claim = self.claims[connection] = Claim(now, moved)
+        self.used += size - claim.size
+        claim.size = size
+        claim.moved = moved
+        while self.used > self._limit and self.claims:
+            slowest = min(self.claims, key=lambda found: self.claims[found].rank(now))
+            self.release(slowest)
+            slowest.give_way(sending=self._sending)
+
+    def release(self, connection: Connection) -> None:
+        """Let the connection hold nothing."""
+        claim = self.claims.pop(connection, None)
+        if claim is not None:
+            self.used -= claim.size
+
+
+class Connections(set[Any]):
+    """uvicorn's set of open connections, WebSockets among them, with bounds. See the module."""
+
+    def __init__(self, bounds: HttpBounds, *, most: int | None = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Begin empty.
+
+        :param most: connections that the file descriptors of the process allow, where these are fewer than the bounds'.
+        """
+        super().__init__()
+        self.bounds = bounds
+        self.most = bounds.connections if most is None else min(most, bounds.connections)
+        self.received = Budget(bounds.held_bytes, sending=False)
+        self.unsent = Budget(bounds.unsent_bytes, sending=True)
+        self._loop = loop or asyncio.get_running_loop()
+        self._proxies = tuple(ip_network(network, strict=False) for network in bounds.trusted_proxies)
+        self._speaking: set[Connection] = set()
+        self._addresses: dict[Any, str] = {}
+        self._count = 0
+        self._by_address: Counter[str] = Counter()
+        self._strikes: Counter[str] = Counter()
+        self._strikes_since = 0.0
+        self._refused: Counter[str] = Counter()
+        self._next_line = 0.0
+        self._is_proxy = lru_cache(maxsize=1024)(self._find_proxy)
+        self._open = gauge("http_connections", "Open connections of the HTTP listeners, WebSockets among them.")
+        self._refusals = counter("http_connections_refused", "Connections turned away, by the bound.", ("bound",))
+        self._cut = counter("http_connections_cut", "Connections ended by the server, by the cause.", ("cause",))
+
+    # who comes and goes
+
+    def enter(self, address: str) -> Refusal | None:
+        """Count a connection that was accepted, or say why it must go. Who entered leaves, see :meth:`leave`.
+
+        :param address: of the peer; empty over a unix socket.
+        """
+        key = counted(address)
+        if self._count >= self.most:
+            return self._turned_away("process", FULL, key)
+        if self._by_address[key] >= self.bounds.connections_per_address and address and not self._is_proxy(address):
+            return self._turned_away("address", FULL_ADDRESS, key)
+        self._count += 1
+        self._by_address[key] += 1
+        self._open.inc()
+        return None
+
+    def leave(self, address: str) -> None:
+        """Forget a connection that entered."""
+        key = counted(address)
+        self._count -= 1
+        self._open.dec()
+        self._by_address[key] -= 1
+        if self._by_address[key] <= 0:
+            del self._by_address[key]
+
+    def bring(self, connection: Any, address: str) -> None:
+        """Take in the connection that speaks for who entered."""
+        self._addresses[connection] = address
+        self._speaking.add(connection)
+
+    def hand_over(self, old: Any, new: Any) -> None:
+        """Let another protocol speak on the same connection from now on."""
+        self._forget(old)
+        super().discard(old)
+        self._addresses[new] = self._addresses.pop(old)
+
+    def discard(self, connection: Any) -> None:
+        """Forget a connection that was lost, whoever spoke on it."""
+        super().discard(connection)
+        self._forget(connection)
+        address = self._addresses.pop(connection, None)
+        if address is not None:
+            self.leave(address)
+
+    def _forget(self, connection: Any) -> None:
+        self._speaking.discard(connection)
+        self.received.release(connection)
+        self.unsent.release(connection)
+
+    # how they do
+
+    def sweep(self) -> None:
+        """Look at every connection that speaks HTTP; call it once a second."""
+        now = self._loop.time()
+        for connection in tuple(self._speaking):
+            connection.check(now)
+        if now - self._strikes_since >= _STRIKES_FOR_S:
+            self._strikes.clear()
+            self._strikes_since = now
+        if self._refused and now >= self._next_line:
+            _log.warning("connections_refused", **self._refused, open=self._count, most=self.most)
+            self._refused.clear()
+            self._next_line = now + _LOG_AGAIN_S
+
+    def cut(self, cause: str) -> None:
+        """Count a connection that is ended."""
+        self._cut.labels(cause).inc()
+
+    def is_patient_with(self, address: str) -> bool:
+        """Count an unreadable request of the address; False when it sends so many that no answer is owed any more."""
+        key = counted(address)
+        self._strikes[key] += 1
+        return self._strikes[key] <= _MOST_STRIKES
+
+    def _turned_away(self, bound: str, refusal: Refusal, key: str) -> Refusal:
+        self._refusals.labels(bound).inc()
+        self._refused[bound] += 1
+        if not self._by_address[key]:
+            del self._by_address[key]
+        return refusal
+
+    def _find_proxy(self, address: str) -> bool:
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        found = getattr(found, "ipv4_mapped", None) or found
+        return any(found in network for network in self._proxies)
+
+
+@lru_cache(maxsize=4096)
+def counted(address: str) -> str:
+    """Return whom a bound counts: of IPv6 the /64, since one customer has at least so many addresses."""
+    if ":" not in address:
+        return address
+    found = ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None)
+    return str(mapped or IPv6Network((int(found) >> 64 << 64, 64)))

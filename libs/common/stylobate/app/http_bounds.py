@@ -1,0 +1,38 @@
+"""What one HTTP listener grants to whoever connects: times, numbers and bytes."""
+
+from dataclasses import dataclass
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the head of a request, in reads of its own."""
+MAX_FIELDS = 128
+"""Header fields of a request."""
+MAX_TRAILER_BYTES = 8 * 1024
+"""Of the fields behind a chunked body, and of what chunks carry beside their data."""
+MAX_PIPELINED = 16
+"""Requests that wait on one connection for the answers before them."""
+SLOWEST = 512
+"""Bytes a second that a body, or an answer, must make on average over its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """The bounds of one listener. Durations in seconds, sizes in bytes."""
+
+    connections: int = 8192
+    """Open at a time."""
+    connections_per_address: int = 1024
+    """Of them from one address (of IPv6: one /64)."""
+    head_s: float = 10.0
+    """From the connection, or the first byte of a further request, to the end of the head."""
+    body_s: float = 30.0
+    """In which a body must end or grow by ``SLOWEST`` times as many bytes."""
+    write_s: float = 30.0
+    """In which the client must take an answer, or ``SLOWEST`` times as many bytes of it."""
+    keep_alive_s: float = 75.0
+    """Between two requests."""
+    held_bytes: int = 32 * 1024 * 1024
+    """Of requests that are not answered yet, on all connections together."""
+    unsent_bytes: int = 32 * 1024 * 1024
+    """Of answers that clients have not taken yet, on all connections together."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (CIDR) of proxies: they bring many clients, so the bound per address is not for them."""

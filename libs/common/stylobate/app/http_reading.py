@@ -1,0 +1,273 @@
+"""Reading requests: uvicorn's parser callbacks, held to what RFC 9112 demands of a server and to bounds in size.
+
+Only an upgrade to WebSocket is taken up; any other is ignored (RFC 9110 section 7.8), and the request read as what else it is.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from stylobate.app import http_refusal as refusals
+from stylobate.app.chunk_meter import ChunkMeter
+from stylobate.app.connections import Connections
+from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
+from stylobate.app.http_refusal import Refusal
+from stylobate.app.request_head import (
+    WATCHED,
+    HeadRefusedError,
+    check_query,
+    decoded,
+    framing_refusal,
+    has_token,
+    without_upgrade,
+)
+
+_SLICE = 16 * 1024
+"""Bytes the parser gets at once: what it makes of them is looked at in between."""
+_LINGER_BYTES = 1024 * 1024
+_DRAIN_BYTES = 16 * 1024 * 1024
+"""Of a body that nobody reads, since its answer is out already."""
+
+
+class HttpReading(HttpToolsProtocol, ABC):
+    """The reading half of a connection; :class:`~stylobate.app.http_protocol.HttpProtocol` is the whole."""
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], loop: Any, connections: Connections) -> None:
+        super().__init__(config, server_state, app_state, loop)
+        self._register = connections
+        self._since = loop.time()
+        """When the wait began that a deadline is for."""
+        self._head = 0
+        """Bytes of the head that is being read, as far as they came in reads of their own."""
+        self._body = 0
+        """The same of the body."""
+        self._moved = 0
+        """Of them, those since the wait began."""
+        self._is_in_body = False
+        self._has_completed = False
+        """Whether a request ended in the slice that is parsed: what else is in it is not counted."""
+        self._is_over = False
+        """Whether nothing is read any more but to be thrown away."""
+        self._upgrade = ""
+        self._watched: list[tuple[bytes, bytes]] = []
+        self._chunks: ChunkMeter | None = None
+
+    @abstractmethod
+    def check(self, now: float) -> None:
+        """End the connection when a deadline of it has passed."""
+
+    @abstractmethod
+    def give_way(self, *, sending: bool) -> None:
+        """End the connection: all of them hold too much together."""
+
+    @abstractmethod
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer, and let nothing follow: where the next request would begin is unknown."""
+
+    @abstractmethod
+    def end(self, cause: str) -> None:
+        """Drop the connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, slice by slice."""
+        if len(data) <= _SLICE:
+            self._feed(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE):
+            self._feed(view[start : start + _SLICE])
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless too many wait before it."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise HeadRefusedError(refusals.PIPELINE)
+        self._watched = []
+        self._chunks = None
+        self._upgrade = ""
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head; drop one that comes behind the body."""
+        if self._is_in_body:
+            if self._chunks is not None:
+                self._chunks.field(len(name) + len(value) + 4)
+            return
+        name = name.lower()
+        if name in WATCHED:
+            self._watched.append((name, value))
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        if len(self.headers) >= MAX_FIELDS:
+            raise HeadRefusedError(refusals.TOO_MANY_FIELDS)
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Let the request begin, or wait for its turn."""
+        parser = self.parser
+        version = parser.get_http_version()
+        if refusal := framing_refusal(self._watched, version):
+            raise HeadRefusedError(refusal)
+        method = parser.get_method()
+        if parser.should_upgrade() and self._is_left_aside(method, version):
+            return
+        url = httptools.parse_url(self.url)
+        scope: Any = self.scope
+        scope["method"] = method.decode("ascii")
+        scope["path"] = decoded(url.path)
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        check_query(scope["query_string"])
+        if version != "1.1":
+            scope["http_version"] = version
+        if any(name == b"transfer-encoding" for name, _ in self._watched):
+            self._chunks = ChunkMeter()
+        self._is_in_body = True
+        self._head = self._body = 0
+        before, self.cycle = self.cycle, self._cycle(keep_alive=version == "1.1" and parser.should_keep_alive())
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_chunk_header(self) -> None:
+        """Note the head of a chunk."""
+        if self._chunks is not None:
+            self._chunks.begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self._chunks is not None:
+            self._chunks.data(len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        if self._upgrade:
+            return
+        self._is_in_body = False
+        self._has_completed = True
+        self._head = 0
+        super().on_message_complete()
+
+    def _cycle(self, *, keep_alive: bool) -> RequestResponseCycle:
+        return RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+
+    # reading
+
+    def _feed(self, data: Any) -> None:
+        """Parse a slice and look at what it left unfinished."""
+        if self._is_over:
+            self._throw_away(len(data))
+            return
+        self._has_completed = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self.refuse(cause.refusal if isinstance(cause, HeadRefusedError) else refusals.MALFORMED)
+        else:
+            if self._is_in_body:
+                self._count_body(data)
+            elif not self._has_completed:
+                self._count_head(len(data))
+
+    def _count_head(self, size: int) -> None:
+        now = self.loop.time()
+        if not self._head and self.cycle is not None:  # a connection's first head is awaited since it was made
+            self._since = now
+        self._head += size
+        if self._head > MAX_HEAD_BYTES:
+            self.refuse(refusals.HEAD_TOO_LARGE)
+        else:
+            self._register.received.hold(self, self._head, self._head, now)
+
+    def _count_body(self, data: Any) -> None:
+        now, size = self.loop.time(), len(data)
+        is_first = not self._body
+        if is_first:
+            self._since, self._moved = now, 0
+        self._body += size
+        self._moved += size
+        if self._chunks is not None:
+            if is_first:  # its head is in the slice too; behind another request it cannot be told where it ends
+                end = -1 if self._has_completed else bytes(data).find(b"\r\n\r\n")
+                size = size - end - 4 if end >= 0 else 0
+            if refusal := self._chunks.fed(size):
+                self.refuse(refusal)
+                return
+        if not self.cycle.response_complete:
+            self._register.received.hold(self, self._body, self._moved, now)
+        elif self._body > _DRAIN_BYTES:
+            self.end("body")
+
+    def _throw_away(self, size: int) -> None:
+        self._body += size
+        if self._body > _LINGER_BYTES:
+            self.transport.abort()
+
+    # upgrades
+
+    def _is_left_aside(self, method: bytes, version: str) -> bool:
+        """Return whether the request waits for the end of its head: the parser takes whatever follows for another protocol."""
+        if method == b"CONNECT":
+            raise HeadRefusedError(refusals.CONNECT)
+        is_owed = self.cycle is not None and not self.cycle.response_complete
+        takes_up = self.ws_protocol_class is not None and version == "1.1" and not is_owed
+        if takes_up and has_token(self.headers, b"upgrade", b"websocket"):
+            if any(name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers):
+                raise HeadRefusedError(refusals.UPGRADE_WITH_BODY)
+            self._upgrade = "websocket"
+        else:
+            self._upgrade = "ignored"
+        return True
+
+    def _go_on(self, rest: Any) -> None:
+        """Go on behind the head of a request that offered another protocol."""
+        method = self.parser.get_method()
+        if self._upgrade == "websocket":
+            self._become_websocket(method, bytes(rest))
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [method + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in without_upgrade(self.headers)]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"\r\n".join([*lines, b"", b""]))
+        if rest:
+            self._feed(rest)
+
+    def _become_websocket(self, method: bytes, rest: bytes) -> None:
+        """Give the bare transport to the WebSocket protocol."""
+        joined: Any = self.transport
+        joined.flush()
+        transport = joined.transport
+        head = [method, b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            head += [name, b": ", value, b"\r\n"]
+        make: Any = self.ws_protocol_class
+        protocol = make(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        self._register.hand_over(self, protocol)
+        self._is_over = True
+        protocol.connection_made(transport)
+        transport.set_protocol(protocol)
+        protocol.data_received(b"".join([*head, b"\r\n", rest]))

@@ -1,0 +1,128 @@
+"""A listener on a real socket, whose application answers with the request as it came to it, on the platform's own loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+import uvloop
+from stylobate.app.listeners import HttpListener, bind
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """Run on the loop that the platform runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+class Echo:
+    """A listener whose application answers with the request as it came to it; a client on raw sockets."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.seen: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        found = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+            "body": body.decode("latin-1"),
+        }
+        self.seen.append(found)
+        answer = orjson.dumps(found)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def send(self, *parts: bytes) -> bytes:
+        """Send the parts as segments of their own, each once the one before was taken; return all that comes back."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await self.is_read(writer)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        return answer
+
+    async def is_read(self, writer: asyncio.StreamWriter) -> None:
+        """Wait until the server has read what was sent: until the kernel holds none of it."""
+        mine, peer = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(_unread, peer[1], mine[1]):  # noqa: ASYNC110  only the kernel knows
+                await asyncio.sleep(0)
+
+
+def _unread(local: int, remote: int) -> int:
+    """Return the bytes that wait in the receive queue of the server's end (proc(5), net/tcp)."""
+    with open("/proc/net/tcp", encoding="ascii") as table:  # noqa: PTH123  a table of the kernel
+        for line in table:
+            columns = line.split()
+            if columns[1].endswith(f":{local:04X}") and columns[2].endswith(f":{remote:04X}"):
+                return int(columns[4].partition(":")[2], 16)
+    return 0
+
+
+def answers_in(raw: bytes) -> list[tuple[int, dict[str, str], Any]]:
+    """Split answers that follow each other."""
+    found = []
+    while raw:
+        head, _, raw = raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = int(headers["content-length"])
+        found.append((int(first.split()[1]), headers, orjson.loads(raw[:length])))
+        raw = raw[length:]
+    return found
+
+
+@pytest.fixture(name="answers_in")
+def _answers_in() -> Callable[[bytes], list[tuple[int, dict[str, str], Any]]]:
+    """Give what splits answers that follow each other: status, headers in lower case, document."""
+    return answers_in
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serving() -> AsyncIterator[Echo]:
+    """Serve the echo, with a WebSocket protocol that only says what it was given."""
+    found = Echo()
+
+    class Taken(asyncio.Protocol):
+        def __init__(self, config: Any, server_state: Any, app_state: Any) -> None:
+            self._connections = server_state.connections
+
+        def connection_made(self, transport: Any) -> None:
+            self._transport = transport
+            self._connections.add(self)
+
+        def data_received(self, data: bytes) -> None:
+            self._transport.write(b"WEBSOCKET " + data)
+            self._transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._connections.discard(self)
+
+    bound = bind("127.0.0.1:0")
+    listener = HttpListener(found, bound, websocket=Taken, grace_s=1)
+    found.port = bound.getsockname()[1]
+    await listener.start()
+    yield found
+    await listener.stop()
+
+
+@pytest.fixture
+def echo(serving: Echo) -> Echo:
+    """Give the echo; it has seen nothing yet."""
+    serving.seen.clear()
+    return serving
