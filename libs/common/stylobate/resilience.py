@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
+from stylobate.stopping import check_cancelled
 
 T = TypeVar("T")
 _SAY_AGAIN_S = 5.0
@@ -37,6 +38,7 @@ async def wait_for_dependency(
     started = monotonic()
     said = -_SAY_AGAIN_S
     for wait in backoff():
+        check_cancelled()
         try:
             result = await attempt()
         except faults as error:

@@ -16,6 +16,7 @@ from stylobate.leases import LeaseManager
 from stylobate.outbox import EventLog, Outbox, Relay
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc.limits import LimitsClient, OnUnreachable
+from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
@@ -85,7 +86,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
 
 async def _prune(store: AuthStore) -> None:
     """Remove what expired; any number of processes may do so at once."""
-    while True:
+    while goes_on():
         await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  so that workers take turns
         try:
             while await store.prune(_now()):

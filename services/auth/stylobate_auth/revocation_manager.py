@@ -10,6 +10,7 @@ from time import monotonic
 from stylobate.errors import DatabaseUnavailableError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
+from stylobate.stopping import goes_on
 
 from stylobate_auth.model import Revocation, RevocationKind
 from stylobate_auth.store import AuthStore
@@ -61,7 +62,7 @@ class RevocationManager:
         """Follow the database, for ever."""
         async with self._store.listen(self._due.set):
             failed = False
-            while True:
+            while goes_on():
                 self._due.clear()
                 failed = await self._try(failed=failed)
                 with suppress(TimeoutError):
@@ -107,7 +108,7 @@ class RevocationManager:
         self._watchers.add(watcher)
         try:
             yield self.current()
-            while True:
+            while goes_on():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._say_every_s):
                         await watcher.some.wait()

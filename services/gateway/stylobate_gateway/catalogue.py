@@ -7,6 +7,7 @@ from stylobate.api.actions.v1.action_service_pb2 import Action, ListActionsReque
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
+from stylobate.stopping import goes_on
 
 from stylobate_gateway.called_action import CalledAction
 from stylobate_gateway.routing import RouteTable
@@ -32,7 +33,7 @@ class Catalogue:
 
     async def run(self) -> None:
         """Keep reading, soon again while it does not work."""
-        while True:
+        while goes_on():
             try:
                 self._take(await self._read())
                 self.is_read, self._why = True, ""

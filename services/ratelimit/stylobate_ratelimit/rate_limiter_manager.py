@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
+from stylobate.stopping import goes_on
 from stylobate.telemetry import counter, gauge
 
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
@@ -87,7 +88,7 @@ class RateLimiterManager:
 
     async def watch(self) -> None:
         """Wait until the store is found down, then until it answers again; for ever. Run it as a background task."""
-        while True:
+        while goes_on():
             await self._down.wait()
             try:
                 await self._store.ready()

@@ -16,6 +16,7 @@ from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.resilience import backoff
 from stylobate.rpc import from_rpc_error
+from stylobate.stopping import goes_on
 
 _TYPES = ("state.*.deleted",)
 """An object changes its owner by being deleted and created again only."""
@@ -43,7 +44,7 @@ class DeletionFeed:
     async def run(self) -> None:
         """Follow the log, for ever; after an interruption from where it stopped."""
         pauses = backoff(initial=0.05, maximum=1.0)
-        while True:
+        while goes_on():
             error: StylobateError | None = None
             try:
                 await self._follow()

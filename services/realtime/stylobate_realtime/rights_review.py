@@ -8,6 +8,7 @@ from contextvars import Context
 from stylobate import telemetry
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
+from stylobate.stopping import end
 
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.errors import RealtimeUnavailableError
@@ -73,9 +74,7 @@ class RightsReview:
     async def close(self) -> None:
         """Stop asking."""
         self._queue.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def _work(self) -> None:
         while self._queue:

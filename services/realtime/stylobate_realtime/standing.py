@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError, UnavailableError
 from stylobate.logs import get_logger
+from stylobate.stopping import goes_on
 
 from stylobate_realtime import codes
 from stylobate_realtime.commands import Verifier
@@ -44,7 +45,7 @@ class Standing:
 
     async def run_revocations(self) -> None:
         """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""
-        while True:
+        while goes_on():
             await self._revoked.wait()
             self._revoked.clear()
             await self.close_revoked()
@@ -56,7 +57,7 @@ class Standing:
         """Whenever roles have changed, have the rights of all sessions asked for again. For ever."""
         loop = asyncio.get_running_loop()
         due: list[float] = []
-        while True:
+        while goes_on():
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due[0] if due else None):
                     await self._changed.wait()

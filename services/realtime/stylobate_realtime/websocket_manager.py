@@ -12,6 +12,7 @@ from stylobate import telemetry
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.logs import get_logger
+from stylobate.stopping import goes_on
 
 from stylobate_realtime import codes
 from stylobate_realtime.broker import Broadcast, Broker
@@ -110,7 +111,8 @@ class WebSocketManager:
             session.end(codes.SHUTDOWN)
         await self._channels.review.close()
         try:
-            await asyncio.wait_for(self._departures.settle(), _SETTLE_S)
+            async with asyncio.timeout(_SETTLE_S):
+                await self._departures.settle()
         except TimeoutError:
             _log.warning("realtime_not_settled", cure="presence entries of this process expire by themselves")
 
@@ -191,7 +193,7 @@ class WebSocketManager:
 
     async def run_timers(self) -> None:
         """Turn the wheel, for ever."""
-        while True:
+        while goes_on():
             self.turn()
             await asyncio.sleep(_TICK_S)
 

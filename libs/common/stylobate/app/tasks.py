@@ -8,6 +8,7 @@ from typing import Any
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _log = get_logger("app")
 _STEADY_S = 30.0
@@ -26,9 +27,7 @@ class SupervisedTasks:
 
     async def close(self) -> None:
         """Cancel everything and wait until it has ended. May be called twice."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await end(self._tasks.values())
 
     def start(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run the coroutine that the factory makes, again and again. A name stands once."""
@@ -45,7 +44,7 @@ class SupervisedTasks:
     async def _supervise(self, name: str, factory: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         waits = backoff()
-        while True:
+        while goes_on():
             started = loop.time()
             try:
                 await factory()
@@ -57,6 +56,8 @@ class SupervisedTasks:
             except Exception as error:  # noqa: BLE001  whatever it is: said, counted, tried again
                 why = f"{type(error).__name__}: {error}"
                 _log.exception("task_failed", service=self._owner, task=name)
+            if not goes_on():
+                return
             self._failing[name] = why
             number = self._failures[name] = self._failures.get(name, 0) + 1
             if loop.time() - started > _STEADY_S:

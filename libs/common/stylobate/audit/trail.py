@@ -18,6 +18,7 @@ from stylobate.errors import UnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 from stylobate.telemetry import counter
 
 _WITHIN = timedelta(milliseconds=500)
@@ -70,9 +71,7 @@ class AuditTrail:
         try:
             yield trail
         finally:
-            writing.cancel()
-            with suppress(asyncio.CancelledError):
-                await writing
+            await end((writing,))
             await trail._finish()
 
     async def record(self, connection: Connection, record: AuditRecord) -> None:
@@ -108,10 +107,11 @@ class AuditTrail:
 
     async def _write_on(self) -> None:
         pauses = backoff(maximum=1.0)
-        while True:
+        while goes_on():
             await self._some.wait()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._within_s)
+                async with asyncio.timeout(self._within_s):
+                    await self._full.wait()
             try:
                 await self._flush()
             except _NOT_NOW as error:

@@ -11,6 +11,7 @@ from stylobate.database.address import hosts, seeking
 from stylobate.database.faults import NO_CONNECTION
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _SILENCE_S = 10.0
 _ANSWER_S = 3.0
@@ -91,7 +92,7 @@ class Listener:
 
     async def _run(self) -> None:
         has_been = False
-        while True:
+        while goes_on():
             await self._connect()
             if has_been:
                 for channel in tuple(self._channels):
@@ -103,7 +104,7 @@ class Listener:
 
     async def _connect(self) -> None:
         waits = backoff(initial=0.05, maximum=2.0)
-        while True:
+        while goes_on():
             try:
                 async with self._lock:
                     self._connection = await self._listening_connection()
@@ -133,7 +134,7 @@ class Listener:
     async def _until_lost(self) -> None:
         """Return when the connection is gone: closed by the other side, or silent when asked."""
         connection = self._connection
-        while connection is not None and not self._lost.is_set():
+        while connection is not None and not self._lost.is_set() and goes_on():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE_S):
                     await self._lost.wait()
@@ -147,7 +148,6 @@ class Listener:
 
     async def _close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end((self._task,))
         if self._connection is not None:
             self._connection.terminate()

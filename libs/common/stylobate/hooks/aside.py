@@ -13,6 +13,7 @@ from stylobate.hooks.position_store import Place
 from stylobate.hooks.runs import Runs, text_of
 from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.resilience import backoff
+from stylobate.stopping import check_cancelled, end, goes_on
 
 Run = asyncio.Task[BaseException | None]
 
@@ -51,7 +52,7 @@ class Aside:
         :raises OvertakenError: when another process goes on with it.
         """
         try:
-            while self.count:
+            while self.count and goes_on():
                 counted, is_settled, kept = self.count, not self.is_writing, list[Kept]()
                 await self._runs.surely(partial(self._look, kept))
                 if not kept:
@@ -67,7 +68,7 @@ class Aside:
                 on_room()
         finally:
             if under_way is not None:
-                under_way.cancel()
+                await end((under_way,))
 
     async def _look(self, found: list[Kept]) -> bool:
         if (kept := await self._store.first(self.place, self.tenant, self.subject)) is not None:
@@ -79,6 +80,7 @@ class Aside:
         outages, failures = backoff(initial=0.05, maximum=1.0), self._runs.patience.retries()
         give_up_at = asyncio.get_running_loop().time() + self._runs.patience.outage_limit.total_seconds() - kept.age_s
         while (error := await (under_way or self._runs.once(event))) is not None:
+            check_cancelled()
             under_way = None
             verdict = verdict_on(error)
             if verdict is Verdict.NOT_NOW:

@@ -13,6 +13,7 @@ from stylobate.hooks.position_store import Move, Place, Progress
 from stylobate.hooks.runs import Runs, text_of
 from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.outbox import LoggedEvent
+from stylobate.stopping import end, goes_on
 
 _CAPACITY = 64
 SUBJECTS_ASIDE = 32
@@ -99,7 +100,7 @@ class Lane:
         :param on_room: called when there is room again after an event was turned away.
         :raises OvertakenError: when another process goes on with it.
         """
-        while self._events:
+        while self._events and goes_on():
             await self._deal_with(self._events[0])
             self._events.popleft()
             if self.is_blocked and len(self._events) <= _CAPACITY // 2:
@@ -129,7 +130,7 @@ class Lane:
                     return
                 await self._until_room_aside(run)
         except BaseException:
-            run.cancel()
+            await end((run,))
             raise
         self._runs.done()
         await self._runs.surely(partial(self._mover.submit, Move(self.place, logged.number)))

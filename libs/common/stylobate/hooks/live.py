@@ -8,6 +8,7 @@ from stylobate.hooks.hook import Hook
 from stylobate.logs import get_logger
 from stylobate.outbox import CHANNEL, Event
 from stylobate.redis import RedisManager
+from stylobate.stopping import goes_on
 from stylobate.telemetry import counter
 
 _WAITING = 1024
@@ -34,7 +35,7 @@ class LiveHooks:
         subscription = await self._redis.subscribe(patterns, self._heard)
         try:
             self._subscribed.set()
-            while True:
+            while goes_on():
                 await self._deal_with(await self._waiting.get())
         finally:
             await subscription.close()

@@ -21,6 +21,7 @@ from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
 from stylobate.resilience import backoff
 from stylobate.rpc import from_rpc_error
+from stylobate.stopping import end, goes_on
 from stylobate.telemetry import counter
 
 _SKIP_EVERY = timedelta(seconds=5)
@@ -104,7 +105,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
-        while True:
+        while goes_on():
             try:
                 subjects = await self._asides.subjects(self.hook.name, self._source)
                 async with self._group:
@@ -117,7 +118,7 @@ class Reader:
 
     async def _read_on(self) -> None:
         pauses = backoff(initial=0.05, maximum=1.0)
-        while True:
+        while goes_on():
             try:
                 await self._read()
             except (StylobateError, grpc.aio.AioRpcError) as error:
@@ -132,7 +133,7 @@ class Reader:
 
     async def _read(self) -> None:
         """Hold a stream of the partitions that have room; return when that changes or the stream ends."""
-        while True:
+        while goes_on():
             self._room.clear()
             wanted = [partition for partition, lane in self._lanes.items() if not lane.is_blocked]
             if not wanted:
@@ -155,12 +156,8 @@ class Reader:
         try:
             await asyncio.wait((taking, room), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (taking, room):
-                task.cancel()
-            await asyncio.wait((taking, room))
-            if not taking.cancelled():
-                taking.exception()  # looked at, also when this very task is being cancelled
-        if taking.cancelled():  # there is room again, or the call was cancelled under it
+            await end((taking, room))
+        if not taking.done() or taking.cancelled():  # there is room again, or the call was cancelled under it
             return room.done() and not room.cancelled()
         return taking.result() or (room.done() and not room.cancelled())
 
@@ -203,7 +200,7 @@ class Reader:
 
         And look whether they are still ours: somebody may have rewound them.
         """
-        while True:
+        while goes_on():
             await asyncio.sleep(_SKIP_EVERY.total_seconds())
             idle = [(lane, self._passed[number]) for number, lane in self._lanes.items() if not lane.is_running]
             moves = [lane.skip_to(passed) for lane, passed in idle if passed > lane.number]

@@ -10,6 +10,7 @@ from stylobate.hooks.hook import Hook
 from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent
 from stylobate.resilience import backoff
+from stylobate.stopping import check_cancelled
 from stylobate.telemetry import counter
 
 OUTAGE_LIMIT = timedelta(hours=24)
@@ -98,6 +99,7 @@ class Runs:
     async def surely(self, change: Callable[[], Awaitable[bool]]) -> None:
         """Make a change however long our own database takes to come back. Raises OvertakenError when it says False."""
         for pause in backoff(maximum=1.0):
+            check_cancelled()
             try:
                 if not await change():
                     raise OvertakenError(self.hook.name)

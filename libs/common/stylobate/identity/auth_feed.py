@@ -28,6 +28,7 @@ from stylobate.identity.access_token import parse_jwks
 from stylobate.identity.deny_list import DenyList
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -97,9 +98,7 @@ class AuthFeed:
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     @property
     def age_s(self) -> float:
@@ -125,7 +124,7 @@ class AuthFeed:
     async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
         """Run the work again and again; wait between failures, and say only the first of a row."""
         waits = self._waits()
-        while True:
+        while goes_on():
             try:
                 await work()
             except _FAULTS as error:
@@ -177,7 +176,7 @@ class AuthFeed:
         call = self._stub.WatchRevocations(WatchRevocationsRequest(), metadata=tuple(self._metadata()))
         try:
             messages = aiter(call)
-            while True:
+            while goes_on():
                 async with asyncio.timeout(self._timings.silence.total_seconds()):  # wait_for can lose a cancellation
                     message = await anext(messages)
                 self._is_streaming = True

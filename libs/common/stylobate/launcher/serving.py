@@ -14,6 +14,7 @@ from stylobate.app import Host, HostSettings, Placement, installed_services
 from stylobate.config import Sources
 from stylobate.launcher.faces import plain_errors
 from stylobate.logs import Logs, configure, get_logger
+from stylobate.stopping import goes_on
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GC_THRESHOLD = 50_000
@@ -90,7 +91,8 @@ async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None
     async with Host.open(installed_services(), placement, settings, sources, logs) as running:
         calm_collector()
         on_ready(running)
-        await asyncio.Event().wait()
+        if goes_on():
+            await asyncio.Event().wait()
 
 
 def serve(placement: Placement) -> int:

@@ -21,6 +21,7 @@ from stylobate.launcher.embedded import (
 )
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _log = get_logger("app")
 _STEADY_S = 10.0
@@ -88,9 +89,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop the services, then the servers. May be called twice."""
-        for watcher in self._watchers.values():
-            watcher.cancel()
-        await asyncio.gather(*self._watchers.values(), return_exceptions=True)
+        await end(self._watchers.values())
         await asyncio.gather(*(child.stop(_CHILD_GRACE) for child in self._services))
         await asyncio.gather(*(server.stop() for server in self._servers))
 
@@ -108,7 +107,7 @@ class Supervisor:
         """Wait for the child's end and start it again, sooner when it had run for a while."""
         loop = asyncio.get_running_loop()
         waits, early = backoff(initial=0.05, maximum=2.0), 0
-        while True:
+        while goes_on():
             started = loop.time()
             code = await child.wait()
             early += 1

@@ -10,6 +10,7 @@ from stylobate.database import DatabaseManager
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _log = get_logger("app")
 
@@ -87,7 +88,7 @@ class LeaseManager:
         again, under a new lease, after it returned or failed (with backoff). Ends only by being cancelled.
         """
         pauses = backoff(maximum=self._ttl_s)
-        while True:
+        while goes_on():
             taken = asyncio.get_running_loop().time()
             try:
                 lease = await self.acquire(name)
@@ -120,8 +121,7 @@ class LeaseManager:
         try:
             await self._keep(lease, task, until)
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await end((task,))
             del self._held[lease.name]
             await self._give_back(lease)
         if task.cancelled():
@@ -135,7 +135,7 @@ class LeaseManager:
         """Renew until the work has ended or the lease may be lost."""
         loop = asyncio.get_running_loop()
         pause = self._ttl_s / 3
-        while True:
+        while goes_on():
             await asyncio.wait([task], timeout=min(pause, max(0.0, until - loop.time())))
             asked = loop.time()
             if task.done():
@@ -149,7 +149,8 @@ class LeaseManager:
                 until, pause = asked + self._ttl_s, self._ttl_s / 3
             except (DatabaseUnavailableError, TimeoutError):
                 pause = self._ttl_s / 20  # it holds until then; ask again soon
-        _log.warning("lease_lost", lease=lease.name, fence=lease.token, holder=self._holder)
+        if goes_on():
+            _log.warning("lease_lost", lease=lease.name, fence=lease.token, holder=self._holder)
 
     async def _give_back(self, lease: Lease) -> None:
         try:

@@ -8,6 +8,7 @@ from stylobate.logs import get_logger
 from stylobate.outbox.event import Event
 from stylobate.outbox.numbering import LoggedEvent
 from stylobate.redis import RedisManager
+from stylobate.stopping import goes_on
 from stylobate.telemetry import counter
 
 CHANNEL = "hooks:"
@@ -38,7 +39,7 @@ class LivePublisher:
 
     async def run(self) -> None:
         """Publish what was offered, for ever."""
-        while True:
+        while goes_on():
             await self._publish([logged.event for logged in await self._waiting.get()])
 
     async def _publish(self, events: Sequence[Event]) -> None:

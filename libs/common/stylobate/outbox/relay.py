@@ -16,6 +16,7 @@ from stylobate.outbox.numbering import BATCH, LoggedEvent, Numbering
 from stylobate.outbox.publisher import LivePublisher
 from stylobate.redis import RedisManager
 from stylobate.resilience import backoff
+from stylobate.stopping import goes_on
 from stylobate.telemetry import counter, histogram
 
 LEASE = "outbox-relay"
@@ -102,7 +103,7 @@ class Relay:
         By a statement of its own, so that no writer's commit waits in the queue of notifying commits; what is asked for
         while one is under way goes along in the next.
         """
-        while True:
+        while goes_on():
             await self._tell.wait()
             self._tell.clear()
             with suppress(UnavailableError):  # the other looks by itself every 200 ms
@@ -124,7 +125,7 @@ class Relay:
 
     async def _number(self, lease: Lease) -> None:
         pauses, ends = backoff(maximum=1.0), dict[int, int]()
-        while True:
+        while goes_on():
             self._due.clear()
             try:
                 numbered = await self._numbering.number(lease.token)
@@ -144,7 +145,8 @@ class Relay:
                 self._published(numbered)
             if len(numbered) < BATCH:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._due.wait(), self._look_every_s)
+                    async with asyncio.timeout(self._look_every_s):
+                        await self._due.wait()
 
     async def _settle(self, lease: Lease) -> None:
         """Note which database this is; begin an epoch when it is not the one that it was."""
@@ -181,7 +183,7 @@ class Relay:
 
     async def _prune(self, retention: timedelta) -> None:
         log = EventLog(self._database, self._source)
-        while True:
+        while goes_on():
             try:
                 if removed := await log.prune(retention):
                     _log.info("events_pruned", source=self._source, count=removed)

@@ -23,6 +23,7 @@ from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
+from stylobate.stopping import goes_on
 
 _LIMIT = 256
 """Events in one read."""
@@ -79,7 +80,7 @@ class EventServicer(GeneratedServicer):
         yield ReadEventsResponse(position=str(position))
         loop = asyncio.get_running_loop()
         told, told_at = position, loop.time()
-        while True:
+        while goes_on():
             left = None if position == told else told_at + self._quiet_s - loop.time()
             moved = await self._watch.beyond(request.source, position, partitions, left)
             page = await log.read(position, moved, patterns, _LIMIT) if moved else LogPage([], position)

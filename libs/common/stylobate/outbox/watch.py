@@ -10,6 +10,7 @@ from stylobate.logs import get_logger
 from stylobate.outbox.errors import EventSourceUnknownError
 from stylobate.outbox.log import EventLog
 from stylobate.outbox.position import Position
+from stylobate.stopping import end, goes_on
 
 _LOOK = timedelta(milliseconds=200)
 _REST_S = 0.005
@@ -57,9 +58,7 @@ class LogWatch:
 
     async def close(self) -> None:
         """Stop looking; who waits is cancelled with its own call."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def _tail(self, source: str) -> "_Tail":
         try:
@@ -80,7 +79,7 @@ class _Tail:
 
     async def run(self) -> None:
         """Look, tell, rest, for ever. A look that fails is told to whoever waits, and the next one is made as usual."""
-        while True:
+        while goes_on():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._look_every_s if self._waiting else None):
                     await self.due.wait()

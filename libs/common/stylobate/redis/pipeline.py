@@ -10,6 +10,7 @@ from stylobate.redis.faults import ScriptUnknownError, unavailable
 from stylobate.redis.link import Argument, Link, Reply, connect
 from stylobate.redis.script import Script
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _log = get_logger("app")
 
@@ -45,8 +46,7 @@ class Pipeline:
     async def close(self) -> None:
         """Drop the connection; commands under way fail."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end((self._task,))
         if self._link is not None:
             self._link.abort("closed")
 
@@ -96,7 +96,7 @@ class Pipeline:
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pauses = backoff(initial=0.05, maximum=1.0)
-        while True:
+        while goes_on():
             self._attempt = self._attempt or loop.create_future()
             try:
                 link = await connect(self._address, loop, connect_s=self._connect_s, timeout_s=self._timeout_s)

@@ -10,6 +10,7 @@ from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.link import Link, connect
 from stylobate.resilience import backoff
+from stylobate.stopping import end, goes_on
 
 _SILENCE_S = 5.0
 _log = get_logger("app")
@@ -76,8 +77,7 @@ class Subscription:
         if self._link is not None:
             self._link.abort("closed")
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end((self._task,))
 
     def _subscribe(self, link: Link, patterns: Iterable[str]) -> None:
         patterns = list(patterns)
@@ -102,7 +102,7 @@ class Subscription:
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pauses = backoff(initial=0.05, maximum=1.0)
-        while True:
+        while goes_on():
             try:
                 await self._open(loop)
             except RedisUnavailableError:
@@ -131,8 +131,10 @@ class Subscription:
         """Return when the server knows of every pattern; a server that does not say so in time counts as lost."""
         confirmed = asyncio.create_task(self._confirmed.wait())
         either: list[asyncio.Future[Any]] = [confirmed, link.lost]
-        await asyncio.wait(either, timeout=self._connect_s, return_when=asyncio.FIRST_COMPLETED)
-        confirmed.cancel()
+        try:
+            await asyncio.wait(either, timeout=self._connect_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            confirmed.cancel()
         if not self._confirmed.is_set():
             link.abort("the subscription was not confirmed in time")
 
@@ -142,7 +144,7 @@ class Subscription:
         if link is None:
             return "closed"
         try:
-            while True:
+            while goes_on():
                 received = link.received
                 await asyncio.wait([link.lost], timeout=_SILENCE_S)
                 if link.lost.done():
@@ -152,5 +154,6 @@ class Subscription:
                     await asyncio.wait([link.lost], timeout=self._connect_s)
                     if link.received == received:
                         link.abort("no answer in time")
+            return "closed"
         finally:
             self._link = None

@@ -15,6 +15,7 @@ from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.link import Link, connect
 from stylobate.resilience import backoff
+from stylobate.stopping import goes_on
 
 from stylobate_realtime.errors import RealtimeUnavailableError
 
@@ -74,7 +75,7 @@ class Feed:
         """Keep the connection, for ever."""
         waits = backoff(maximum=2.0)
         is_said = False
-        while True:
+        while goes_on():
             try:
                 link = await connect(
                     self._address, asyncio.get_running_loop(), connect_s=_CONNECT_S, timeout_s=_CONNECT_S, pushed=self._pushed
@@ -101,13 +102,14 @@ class Feed:
             self._send(link, wanted[start : start + _BATCH])
         self._link = link
         _log.info("realtime_feed_up", server=str(self._address), channels=len(wanted))
-        while not link.lost.done():
+        while not link.lost.done() and goes_on():
             received = link.received
             link.write("PING")
             await asyncio.wait((link.lost,), timeout=_PING_EVERY_S)
             if link.received == received:
                 link.abort("silent")
-        _log.warning("realtime_feed_lost", server=str(self._address), reason=link.lost.result())
+        if link.lost.done():
+            _log.warning("realtime_feed_lost", server=str(self._address), reason=link.lost.result())
 
     def _send(self, link: Link, channels: list[bytes]) -> None:
         self._unacknowledged.update(channels)
