@@ -10,6 +10,7 @@ from stylobate.declarations import parse_access_rule
 from stylobate.declarations.model import AccessRule, ChannelDeclaration
 from stylobate.errors import StylobateError
 from stylobate.identity.principal import Principal
+from stylobate.keys import from_channel, in_channel
 
 from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
 
@@ -87,7 +88,7 @@ class ChannelRules:
 
     def channels_of(self, namespace: str, key: str) -> list[str]:
         """Return the channels whose right to subscribe is the right to read the state object."""
-        return [f"{name}:{key}" for name in self._of_state.get(namespace, ())]
+        return [f"{name}:{in_channel(key)}" for name in self._of_state.get(namespace, ())]
 
     @property
     def asks_state(self) -> bool:
@@ -110,7 +111,7 @@ class ChannelRules:
         return False
 
     async def _may_read(self, namespace: str, key: str, token: str) -> bool:
-        request = GetStateRequest(keys=[StateKey(namespace=namespace, key=key)])
+        request = GetStateRequest(keys=[StateKey(namespace=namespace, key=from_channel(key))])
         try:
             response = await self._state.GetState(
                 request, timeout=_GET_STATE_TIMEOUT_S, metadata=(("authorization", f"Bearer {token}"),)

@@ -120,7 +120,7 @@ class StateKeyInvalidError(StylobateError):
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "STATE_KEY_INVALID"
-    cure = "Use 1 to 255 printable characters without `/`, other than `.` and `..`."
+    cure = "Use 1 to 255 printable characters in Unicode form NFC, without `/`, and without a space at either end."
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, violations=[Violation("/key", detail)])

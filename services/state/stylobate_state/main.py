@@ -39,7 +39,13 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         new_id=new_id,
     )
     manager = await app.enter(
-        StateManager.open(app.declarations.namespaces, surroundings, max_data_bytes=settings.max_data_bytes), name="state"
+        StateManager.open(
+            app.declarations.namespaces,
+            surroundings,
+            max_data_bytes=settings.max_data_bytes,
+            channels=app.declarations.channels,
+        ),
+        name="state",
     )
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
     app.event_log(EventLog(database, SOURCE))
@@ -59,7 +65,12 @@ async def build_in_memory(app: "MemoryApp") -> None:
         new_id=new_id,
     )
     manager = await app.enter(
-        StateManager.open(app.declarations.namespaces, surroundings, max_data_bytes=settings.max_data_bytes)
+        StateManager.open(
+            app.declarations.namespaces,
+            surroundings,
+            max_data_bytes=settings.max_data_bytes,
+            channels=app.declarations.channels,
+        )
     )
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
 

@@ -10,14 +10,14 @@ _encode = msgspec.json.Encoder().encode
 
 def merge_patch(target: bytes, patch: bytes) -> bytes:
     """Return the target with the patch merged in (RFC 7396 §2). Both must be valid JSON texts."""
-    if not _is_object(patch):
+    if not is_object(patch):
         return patch
-    merged = dict(_members(target)) if _is_object(target) else {}
+    merged = dict(_members(target)) if is_object(target) else {}
     for name, raw in _members(patch).items():
         value = bytes(raw)
         if value.strip() == NULL:
             merged.pop(name, None)
-        elif _is_object(value):
+        elif is_object(value):
             present = merged.get(name)
             merged[name] = msgspec.Raw(merge_patch(bytes(present) if present is not None else NULL, value))
         else:
@@ -25,5 +25,6 @@ def merge_patch(target: bytes, patch: bytes) -> bytes:
     return _encode(merged)
 
 
-def _is_object(text: bytes) -> bool:
+def is_object(text: bytes) -> bool:
+    """Whether the JSON text is that of an object."""
     return text.lstrip()[:1] == b"{"

@@ -71,7 +71,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A write that happened: the object as it stands now, with the data that was given."""
+    """A write that happened: the object as it stands now."""
 
     version: int
     status: str
@@ -79,6 +79,8 @@ class Written:
     created_at: datetime
     updated_at: datetime
     first_version: int
+    data: bytes
+    """As it is read from now on: the store may order members, drop repeated ones and write numbers its own way."""
 
 
 @dataclass(frozen=True, slots=True)

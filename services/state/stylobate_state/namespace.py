@@ -1,20 +1,20 @@
 """A declared namespace, bound for use: compiled schema, machine, access rules, before-hooks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
-from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
+from stylobate.declarations.model import AccessRule, BeforeHook, ChannelDeclaration, NamespaceAccess, NamespaceDeclaration
 from stylobate.errors import Violation
+from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceUnknownError
 from stylobate_state.machine import Machine
 from stylobate_state.model import Change
 
-MAX_KEY_LENGTH = 255
 _NO_DATA = CompiledSchema({"type": "object", "properties": {}, "additionalProperties": False})
 
 
@@ -29,10 +29,13 @@ class Namespace:
     schema: CompiledSchema | None
     carried: Mapping[str, CompiledSchema]
     """By event: what a patch may hold when it comes from who does not hold ``write``; nothing for events that are not here."""
+    statuses: tuple[str, ...]
+    channels: tuple[str, ...]
+    """Namespaces of realtime channels, each of whose names ends in a key of this one."""
     max_data_bytes: int
 
     @classmethod
-    def of(cls, declaration: NamespaceDeclaration, *, max_data_bytes: int) -> "Namespace":
+    def of(cls, declaration: NamespaceDeclaration, channels: Sequence[str], *, max_data_bytes: int) -> "Namespace":
         """Bind a declaration. Raises ValueError for a schema that is none (the loader has refused it before)."""
         return cls(
             name=declaration.name,
@@ -45,6 +48,8 @@ class Namespace:
                 for event, transition in declaration.transitions.items()
                 if transition.data is not None
             },
+            statuses=declaration.statuses,
+            channels=tuple(channels),
             max_data_bytes=max_data_bytes,
         )
 
@@ -68,6 +73,17 @@ class Namespace:
         """Return who may fire the event: its own rule, else ``write``. Raises StateEventUnknownError."""
         return self.machine.transition(event).access or self.access.write
 
+    def check_new_key(self, key: str) -> None:
+        """Raise StateKeyInvalidError for a key that no new object may have here.
+
+        Asked where nothing is, or nothing that the caller may know of: an old object of such a key can still be reached.
+        """
+        if (fault := key_fault(key)) is not None:
+            raise StateKeyInvalidError(fault)
+        for channel in self.channels:
+            if len(channel) + 1 + len(in_channel(key)) > MAX_LENGTH:
+                raise StateKeyInvalidError(f"The name of the channel `{channel}:<key>` has at most {MAX_LENGTH} characters.")
+
     def hook(self, change: Change, event: str) -> BeforeHook | None:
         """Return what must agree before the change: for a transition the hook of its event."""
         return self.before.get(event if change is Change.TRANSITIONED else change.value)
@@ -76,9 +92,20 @@ class Namespace:
 class Namespaces:
     """All declared namespaces by name."""
 
-    def __init__(self, declarations: Mapping[str, NamespaceDeclaration], *, max_data_bytes: int) -> None:
+    def __init__(
+        self,
+        declarations: Mapping[str, NamespaceDeclaration],
+        channels: Mapping[str, ChannelDeclaration],
+        *,
+        max_data_bytes: int,
+    ) -> None:
         self._namespaces = {
-            name: Namespace.of(declaration, max_data_bytes=max_data_bytes) for name, declaration in declarations.items()
+            name: Namespace.of(
+                declaration,
+                [channel.name for channel in channels.values() if channel.subscribe == f"state:{name}"],
+                max_data_bytes=max_data_bytes,
+            )
+            for name, declaration in declarations.items()
         }
 
     def __len__(self) -> int:
@@ -94,8 +121,6 @@ class Namespaces:
 
 
 def check_key(key: str) -> None:
-    """Raise StateKeyInvalidError for a key that could not be stored, shown or put into a URL path."""
-    if not 1 <= len(key) <= MAX_KEY_LENGTH:
-        raise StateKeyInvalidError(f"A key has 1 to {MAX_KEY_LENGTH} characters.")
-    if not key.isprintable() or "/" in key or key in {".", ".."}:
-        raise StateKeyInvalidError("A key has printable characters only, no `/`, and is not `.` or `..`.")
+    """Raise StateKeyInvalidError for a key of which there can be no object, not even one from before the rules of today."""
+    if (fault := unreadable(key)) is not None:
+        raise StateKeyInvalidError(fault)

@@ -8,7 +8,7 @@ from stylobate.errors import Violation
 
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateStatusNotWritableError
-from stylobate_state.merge import merge_patch
+from stylobate_state.merge import is_object, merge_patch
 from stylobate_state.model import Change, StateObject
 from stylobate_state.namespace import Namespace
 
@@ -42,7 +42,7 @@ class Operation(Protocol):
         """Return who may do it to the object; None: to one that is not there."""
         ...
 
-    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:
+    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
         ...
 
@@ -74,7 +74,7 @@ class Put:
         """``create`` for what is not there, else ``write``."""
         return namespace.access.create if live is None else namespace.access.write
 
-    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 
@@ -100,7 +100,7 @@ class Patch:
         """``write``."""
         return namespace.access.write
 
-    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 
@@ -126,9 +126,13 @@ class Transition:
         """Ask the event for its own rule, else ``write``."""
         return namespace.rule_for_event(self.event)
 
-    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:
+    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:
         """Return what of the patch the event does not carry by its declaration."""
-        return namespace.beyond_carried(self.event, self.patch) if self.patch else ()
+        if not self.patch:
+            return ()
+        if not is_object(_present(live).data):
+            return (Violation("", "would take the place of the whole data, which is no object: that takes the right to write"),)
+        return namespace.beyond_carried(self.event, self.patch)
 
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
         """Enter the status that the event leads to."""
@@ -153,7 +157,7 @@ class Delete:
         """``delete``."""
         return namespace.access.delete
 
-    def beyond(self, namespace: Namespace) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 

@@ -50,12 +50,13 @@ def page_position(about: tuple[str, ...], token: str) -> str:
     try:
         *found, position = _decode(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, msgspec.MsgspecError, ValueError):
-        raise _refused() from None
+        raise no_token() from None
     if tuple(found) != about or not position:
-        raise _refused()
+        raise no_token()
     return position
 
 
-def _refused() -> InvalidInputError:
+def no_token() -> InvalidInputError:
+    """Return the error for a token that is none, or one of another listing."""
     detail = "is not a page token of this listing; pass it on as received, with the same filters"
     return InvalidInputError(violations=[Violation("/page_token", detail)])

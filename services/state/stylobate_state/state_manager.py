@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from stylobate.declarations.model import NamespaceDeclaration
+from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.identity import Principal
@@ -14,7 +15,7 @@ from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
 from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
-from stylobate_state.page import MAX_SIZE, fitting, page_position, page_size, page_token
+from stylobate_state.page import MAX_SIZE, fitting, no_token, page_position, page_size, page_token
 from stylobate_state.rights import refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import StateWriter, Surroundings
@@ -48,13 +49,19 @@ class StateManager:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, declarations: Mapping[str, NamespaceDeclaration], surroundings: Surroundings, *, max_data_bytes: int
+        cls,
+        declarations: Mapping[str, NamespaceDeclaration],
+        surroundings: Surroundings,
+        *,
+        max_data_bytes: int,
+        channels: Mapping[str, ChannelDeclaration] = MappingProxyType({}),
     ) -> AsyncIterator["StateManager"]:
         """Make it usable; on leaving, the writes that were begun are finished.
 
+        :param channels: of realtime, whose names may end in a key.
         :param max_data_bytes: the longest data of an object, as JSON text.
         """
-        namespaces = Namespaces(declarations, max_data_bytes=max_data_bytes)
+        namespaces = Namespaces(declarations, channels, max_data_bytes=max_data_bytes)
         async with (
             StateReader.open(surroundings.store) as reader,
             StateWriter.open(surroundings, reader) as writer,
@@ -64,8 +71,8 @@ class StateManager:
     async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateObject]:
         """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for, each once.
 
-        One that the principal may not read fails the whole; one that does not exist is left out, but fails it likewise
-        when the principal could not read any object there.
+        One that does not exist is left out, and likewise one that the principal may not read; but where the principal could not
+        read any object, the whole is refused in both cases.
         """
         if len(names) > MAX_SIZE:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
@@ -74,12 +81,12 @@ class StateManager:
         states: list[StateObject] = []
         for namespace, key in asked:
             state = found.get(key)
-            what = f"read {key.namespace}/{key.key}"
-            if state is None or state.is_deleted:
-                await self._rights.require_possible(namespace.access.read, principal, what)
+            rule = namespace.access.read
+            if state is not None and not state.is_deleted and await self._rights.allows(rule, principal, state.owner):
+                states.append(state)
                 continue
-            await self._rights.require(namespace.access.read, principal, state.owner, what)
-            states.append(state)
+            namespace.check_new_key(key.key)
+            await self._rights.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
         return states
 
     async def put(
@@ -120,13 +127,16 @@ class StateManager:
 
         :param size: 0 means 50; at most 500. A page also ends before it grows over 8 MiB.
         """
-        rule = self._namespaces.get(namespace).access.list
+        bound = self._namespaces.get(namespace)
+        rule = bound.access.list
         owner = None
         if not await self._rights.allows_any(rule, principal):
             if "owner" not in rule.terms or principal.is_anonymous:
                 raise refusal(rule, principal, f"list {namespace}")
             owner = principal.subject
         about = ("states", namespace, status)
+        if status and status not in bound.statuses:
+            raise InvalidInputError(violations=[Violation("/status", _no_status(bound))])
         limit = page_size(size)
         query = ListQuery(principal.tenant, namespace, limit + 1, page_position(about, token), status, owner)
         found = await self._store.list_states(query)
@@ -139,15 +149,15 @@ class StateManager:
         """Return what happened to the object, newest first; also of one that was deleted.
 
         Who may read it only because they own it sees it from the version on that created it: a key may have belonged to
-        another before. Raises StateNotFoundError for a key that was never written.
+        another before. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read.
         """
         bound, at = self._at(principal, namespace, key)
         rule, what = bound.access.read, f"read {namespace}/{key}"
         state = await self._reader.one(at)
-        if state is None:
+        if state is None or not await self._rights.allows(rule, principal, state.owner):
+            bound.check_new_key(key)
             await self._rights.require_possible(rule, principal, what)
             raise StateNotFoundError(namespace, key)
-        await self._rights.require(rule, principal, state.owner, what)
         since = 1 if await self._rights.allows_any(rule, principal) else state.first_version
         about = ("history", namespace, key)
         before = _version(page_position(about, token))
@@ -173,9 +183,15 @@ class StateManager:
         return bound, StateKey(principal.tenant, namespace, key)
 
 
+def _no_status(namespace: Namespace) -> str:
+    if not namespace.statuses:
+        return f"is no status of {namespace.name}, which has none"
+    return f"is no status of {namespace.name}, which has: {', '.join(namespace.statuses)}"
+
+
 def _version(position: str) -> int | None:
     if not position:
         return None
-    if not position.isdecimal() or len(position) > 18:  # noqa: PLR2004  what a bigint holds for sure
-        raise InvalidInputError(violations=[Violation("/page_token", "is not a page token of this listing")])
+    if not (position.isascii() and position.isdecimal()) or len(position) > 18:  # noqa: PLR2004  what a bigint holds for sure
+        raise no_token()
     return int(position)

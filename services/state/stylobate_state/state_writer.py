@@ -23,7 +23,7 @@ from stylobate_state.hooks import BeforeHooks, proposal
 from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Draft, Operation
-from stylobate_state.rights import Rights
+from stylobate_state.rights import Rights, refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store import StateStore
 from stylobate_state.turns import Turns
@@ -138,17 +138,25 @@ class StateWriter:
     async def _authorize(
         self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, live: StateObject | None
     ) -> None:
-        """Decide access before anything else is said, existence included: to the object, then to what would be written."""
+        """Decide access before anything else is said: to the object, then to what would be written.
+
+        Of an object that the principal may not read, the same is said as of one that is not there.
+        """
+        owner = live.owner if live is not None else None
         rule = operation.rule(namespace, live)
         what = f"{operation.word} {key.namespace}/{key.key}"
-        if live is not None or operation.creates:
-            owner = live.owner if live is not None else None
-            await self._rights.require(rule, principal, owner, what)
-            beyond = operation.beyond(namespace)
+        if live is None:
+            namespace.check_new_key(key.key)
+        if (live is not None or operation.creates) and await self._rights.allows(rule, principal, owner):
+            beyond = operation.beyond(namespace, live)
             if beyond and not await self._rights.allows(namespace.access.write, principal, owner):
                 raise StateDataInvalidError(beyond)
             return
-        await self._rights.require_possible(rule, principal, what)
+        if live is not None and await self._rights.allows(namespace.access.read, principal, owner):
+            raise refusal(rule, principal, what)
+        namespace.check_new_key(key.key)
+        absent = operation.rule(namespace, None)
+        await self._rights.require_possible(absent, principal, what)
         raise StateNotFoundError(key.namespace, key.key)
 
     async def _consult(
@@ -184,7 +192,7 @@ def _as_written(write: Write, written: Written) -> StateObject:
         key=write.key,
         version=written.version,
         status=written.status,
-        data=write.data,
+        data=written.data,
         owner=written.owner,
         created_at=written.created_at,
         updated_at=written.updated_at,

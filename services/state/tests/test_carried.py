@@ -101,6 +101,18 @@ async def test_the_values_carried_are_held_to_the_events_schema(surroundings):
     assert json.loads(paid.data) == {"total": 5, "address": {"zip": "2", "street": "a"}}
 
 
+@pytest.mark.parametrize("data", [b"5", b"[1]", b"null"])
+async def test_an_empty_patch_does_not_replace_what_is_no_object(surroundings, data):
+    """By RFC 7396 even `{}` turns a number into an object: all of it would change."""
+    declaration = replace(ORDERS, schema=None)
+    async with StateManager.open({"orders": declaration}, surroundings, max_data_bytes=1000) as manager:
+        await manager.put(HANDLER, "orders", "1", data, expected=None)
+        for patch in (b"{}", b'{"by": "card"}'):
+            with pytest.raises(StateDataInvalidError):
+                await manager.transition(ADA, "orders", "1", "pay", patch=patch, expected=None)
+        assert (await manager.transition(HANDLER, "orders", "1", "pay", patch=b"{}", expected=None)).data == b"{}"
+
+
 async def test_who_may_not_fire_hears_of_access_first(manager):
     """What an event carries is no business of who may not fire it."""
     await place(manager)

@@ -157,9 +157,7 @@ async def test_who_calls_decides(stub):
     async with refused(grpc.StatusCode.UNAUTHENTICATED) as details:
         await stub.GetState(read, metadata=by("eve"))
     assert details["ErrorInfo"].reason == "TOKEN_INVALID"
-    async with refused(grpc.StatusCode.PERMISSION_DENIED) as details:
-        await stub.GetState(read, metadata=by("bob"))
-    assert dict(details["ErrorInfo"].metadata) == {"permission": "orders:read"}
+    assert not (await stub.GetState(read, metadata=by("bob"))).states
     write = pb.PutStateRequest(namespace="orders", key="1", data=TOTAL)
     for through in ("", "gateway"):
         async with refused(grpc.StatusCode.PERMISSION_DENIED):

@@ -8,8 +8,13 @@ from datetime import timedelta
 
 import pytest
 from stylobate.declarations.model import AccessRule, NamespaceAccess
-from stylobate.errors import DatabaseUnavailableError, PermissionDeniedError
-from stylobate_state.errors import StateContendedError, StateTransitionNotAllowedError, StateVersionConflictError
+from stylobate.errors import DatabaseUnavailableError
+from stylobate_state.errors import (
+    StateContendedError,
+    StateNotFoundError,
+    StateTransitionNotAllowedError,
+    StateVersionConflictError,
+)
 from stylobate_state.model import HistoryQuery, StateKey
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import MAX_TRIES
@@ -116,7 +121,7 @@ async def test_a_key_that_changed_hands_is_decided_anew(surroundings, memory):
     async with StateManager.open({"own": own}, surroundings, max_data_bytes=1000) as manager:
         await manager.put(ADA, "own", "n", b'"mine"', expected=None)
         memory.rivals = [[deletion(key), write(key, 0, b'"theirs"', owner="bob")]]
-        with pytest.raises(PermissionDeniedError):
+        with pytest.raises(StateNotFoundError):
             await manager.put(ADA, "own", "n", b'"mine again"', expected=None)
     state = (await memory.read([key]))[key]
     assert (state.owner, state.data, state.version) == ("bob", b'"theirs"', 3)

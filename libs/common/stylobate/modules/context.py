@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 import structlog
 
 from stylobate.identity.principal import Principal
+from stylobate.keys import in_channel
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.payload import decode, encode
@@ -81,9 +82,11 @@ class _Context:
     async def publish(self, channel: str, data: Any) -> None:
         """Publish to the subscribers of a realtime channel, such as ``orders:42``.
 
+        What a key has beyond printable ASCII is percent-encoded in the channel's name (:mod:`stylobate.keys`).
+
         :param data: anything that JSON can hold; ``bytes`` are taken to be JSON already, such as ``event.data``.
         """
-        await asked(self._platform.publish(channel, data if isinstance(data, bytes) else encode(data)), channel=channel)
+        await asked(self._platform.publish(in_channel(channel), data if isinstance(data, bytes) else encode(data)), channel=channel)
 
     async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
         """Run another action in the principal's name, limits and permissions included, and return its output.

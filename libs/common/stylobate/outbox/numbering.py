@@ -6,6 +6,7 @@ from typing import Any
 
 from stylobate.database import DatabaseManager
 from stylobate.outbox.event import Event
+from stylobate.strict_json import compact_numbers
 
 BATCH = 500
 """How many events are numbered at once: as many as :data:`_NUMBER` says."""
@@ -78,7 +79,7 @@ def logged_event(row: Any) -> LoggedEvent:
         row["subject"],
         row["time"],
         row["tenant"],
-        row["data"].encode(),
+        compact_numbers(row["data"].encode()),
         row["actor"],
         row["depth"],
     )

@@ -52,7 +52,7 @@ def _event(write: Write, written: Written) -> Event:
         "key": key.key,
         "version": written.version,
         "status": written.status,
-        "data": msgspec.Raw(write.data),
+        "data": msgspec.Raw(written.data),
         "actor": write.actor,
     }
     if write.change is Change.TRANSITIONED:

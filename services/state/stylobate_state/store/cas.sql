@@ -34,7 +34,7 @@ u as (
             when i.expected = 0 then not l.is_live
             else l.is_live and l.owner = i.owner and (i.expected is null or i.expected = l.version)
           end
-    returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version
+    returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version, s.data
 ),
 n as (
     insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at)
@@ -44,12 +44,12 @@ n as (
       and not exists (select from l where l.tenant = i.tenant and l.namespace = i.namespace and l.key = i.key)
     order by i.tenant, i.namespace, i.key
     on conflict (tenant, namespace, key) do nothing
-    returning tenant, namespace, key, version, status, owner, created_at, updated_at, first_version
+    returning tenant, namespace, key, version, status, owner, created_at, updated_at, first_version, data
 ),
 w as materialized (
     select * from u
     union all
-    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version
+    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version, n.data
     from n join i using (tenant, namespace, key)
 ),
 e as (
@@ -66,7 +66,7 @@ e as (
     from w join i using (i)
 )
 select
-    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version,
+    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version, w.data::text,
     l.version as seen, l.is_live
 from i
 left join w using (i)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-import msgspec
 from stylobate.health import Health
 
 from stylobate_state.errors import StateDataInvalidError
@@ -19,6 +18,7 @@ from stylobate_state.model import (
     Write,
     Written,
 )
+from stylobate_state.store.jsonb import as_jsonb
 
 
 class MemoryStateStore:
@@ -38,12 +38,11 @@ class MemoryStateStore:
 
     async def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """See StateStore."""
-        for write in writes:
-            try:
-                msgspec.json.decode(write.data)
-            except (msgspec.DecodeError, ValueError):
-                raise StateDataInvalidError.at("", "cannot be kept") from None
-        return [self._write(write) for write in writes]
+        try:
+            kept = [as_jsonb(write.data) for write in writes]
+        except ValueError:
+            raise StateDataInvalidError.at("", "cannot be kept") from None
+        return [self._write(write, data) for write, data in zip(writes, kept, strict=True)]
 
     async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
         """See StateStore."""
@@ -69,7 +68,7 @@ class MemoryStateStore:
         """Memory is always there."""
         return Health(metrics={"objects": len(self._objects)})
 
-    def _write(self, write: Write) -> Outcome:
+    def _write(self, write: Write, data: bytes) -> Outcome:
         present = self._objects.get(write.key)
         live = present if present is not None and not present.is_deleted else None
         if not _holds(write, live):
@@ -80,7 +79,7 @@ class MemoryStateStore:
             key=write.key,
             version=version,
             status=_status(write, live),
-            data=write.data,
+            data=data,
             owner=write.owner,
             created_at=live.created_at if live is not None else now,
             updated_at=now,
@@ -89,7 +88,7 @@ class MemoryStateStore:
         )
         self._objects[write.key] = state
         self._history.setdefault(write.key, []).append(_entry(write, state))
-        return Written(version, state.status, state.owner, state.created_at, now, state.first_version)
+        return Written(version, state.status, state.owner, state.created_at, now, state.first_version, data)
 
 
 def _holds(write: Write, live: StateObject | None) -> bool:
@@ -107,7 +106,7 @@ def _entry(write: Write, state: StateObject) -> HistoryEntry:
         event=write.event,
         from_status=from_status,
         to_status="" if is_deletion else state.status,
-        data=b"" if is_deletion else write.data,
+        data=b"" if is_deletion else state.data,
         actor=write.actor,
         time=state.updated_at,
         event_id=write.event_id,

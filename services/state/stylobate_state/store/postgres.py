@@ -7,6 +7,7 @@ import asyncpg
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.health import Health
 from stylobate.outbox import partition_of
+from stylobate.strict_json import compact_numbers
 
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import (
@@ -121,9 +122,9 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
 
 
 def _outcome(write: Write, row: asyncpg.Record) -> Outcome:
-    version, status, owner, created_at, updated_at, first_version, seen, is_live = row
+    version, status, owner, created_at, updated_at, first_version, data, seen, is_live = row
     if version is not None:
-        return Written(version, status, owner, created_at, updated_at, first_version)
+        return Written(version, status, owner, created_at, updated_at, first_version, compact_numbers(data.encode()))
     if seen is None and write.expected == 0:
         return Refused(None)  # nothing was there when the statement began; another's insert was faster
     return Refused(seen if is_live else 0)
@@ -135,7 +136,7 @@ def _state(row: asyncpg.Record) -> StateObject:
         key=StateKey(tenant, namespace, key),
         version=version,
         status=status,
-        data=data.encode(),
+        data=compact_numbers(data.encode()),
         owner=owner,
         created_at=created_at,
         updated_at=updated_at,
@@ -155,7 +156,7 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         event=row["event"],
         from_status=from_status,
         to_status="" if is_deletion else status,
-        data=b"" if is_deletion else row["data"].encode(),
+        data=b"" if is_deletion else compact_numbers(row["data"].encode()),
         actor=row["actor"],
         time=row["time"],
         event_id=str(row["id"]),

@@ -36,7 +36,7 @@ class State(_message.Message):
     namespace: _builtins.str
     """The namespace, such as `orders`."""
     key: _builtins.str
-    """Its key within the namespace, 1 to 255 characters."""
+    """Its key within the namespace, 1 to 255 printable characters in Unicode normalization form C."""
     version: _builtins.int
     """Starts at 1 and rises by one with each change, deletion included."""
     status: _builtins.str
@@ -348,7 +348,7 @@ class TransitionStateRequest(_message.Message):
     event: _builtins.str
     """The event, such as `pay`."""
     patch: _builtins.bytes
-    """A JSON merge patch for the data, or empty."""
+    """A JSON merge patch for the data, or empty. It holds what the event declares under `data`; more takes the right to write."""
     expected_version: _builtins.int
     """The version it must have; absent means any."""
     def __init__(
@@ -407,7 +407,7 @@ class ListStatesRequest(_message.Message):
     namespace: _builtins.str
     """The namespace."""
     status: _builtins.str
-    """Only objects with this status; empty means all."""
+    """Only objects with this status, which the namespace must have; empty means all."""
     page_size: _builtins.int
     """At most 500; 0 means 50."""
     page_token: _builtins.str

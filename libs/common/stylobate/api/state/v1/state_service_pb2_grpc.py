@@ -77,8 +77,8 @@ class StateServiceServicer:
     """
 
     def GetState(self, request, context):
-        """Reads a batch. An object that does not exist is left out of the answer; one that the caller may not read
-        fails the call: PERMISSION_DENIED `PERMISSION_DENIED`.
+        """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
+        caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

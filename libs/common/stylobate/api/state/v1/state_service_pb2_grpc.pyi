@@ -34,8 +34,8 @@ class StateServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StateServiceAsyncStub: ...
     GetState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetStateRequest, _state_service_pb2.GetStateResponse]
-    """Reads a batch. An object that does not exist is left out of the answer; one that the caller may not read
-    fails the call: PERMISSION_DENIED `PERMISSION_DENIED`.
+    """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
+    caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
     """
     PutState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]
     """Creates an object or replaces its data."""
@@ -56,8 +56,8 @@ class StateServiceAsyncStub(StateServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetStateRequest, _state_service_pb2.GetStateResponse]  # type: ignore[assignment]
-    """Reads a batch. An object that does not exist is left out of the answer; one that the caller may not read
-    fails the call: PERMISSION_DENIED `PERMISSION_DENIED`.
+    """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
+    caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
     """
     PutState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]  # type: ignore[assignment]
     """Creates an object or replaces its data."""
@@ -81,8 +81,8 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _state_service_pb2.GetStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.GetStateResponse, _abc.Awaitable[_state_service_pb2.GetStateResponse]]:
-        """Reads a batch. An object that does not exist is left out of the answer; one that the caller may not read
-        fails the call: PERMISSION_DENIED `PERMISSION_DENIED`.
+        """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
+        caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
         """
 
     @_abc_1.abstractmethod
