@@ -140,7 +140,7 @@ class Journey:
 
     async def _read_as_eve(self) -> str:
         answer = await self._eve.read(f"/v1/state/orders/{self._order}")
-        _expect("refuse another user over HTTP", answer, 403, "PERMISSION_DENIED")
+        _expect("refuse another user over HTTP", answer, 404, "STATE_NOT_FOUND")
         return str(answer)
 
     async def _listen_as_eve(self) -> str:
