@@ -22,5 +22,5 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_text, value)) + "]"
     if isinstance(value, Decimal):
-        return f"{abs(value) if value.is_zero() else value:f}"
+        return f"{value:f}"
     return json.dumps(value, ensure_ascii=False)
