@@ -86,7 +86,8 @@ class _Context:
 
         :param data: anything that JSON can hold; ``bytes`` are taken to be JSON already, such as ``event.data``.
         """
-        await asked(self._platform.publish(in_channel(channel), data if isinstance(data, bytes) else encode(data)), channel=channel)
+        payload = data if isinstance(data, bytes) else encode(data)
+        await asked(self._platform.publish(in_channel(channel), payload), channel=channel)
 
     async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
         """Run another action in the principal's name, limits and permissions included, and return its output.
