@@ -5,11 +5,10 @@ from typing import Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
-from stylobate.errors import InvalidInputError
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
+from stylobate.rpc.requests import reader
 from stylobate.rpc.streams import Streams
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
@@ -126,14 +125,10 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def _unary(handler: "Handler[Any, Any]") -> Behaviour:
     serve: Any = handler.unary_unary
-    decode: Any = handler.request_deserializer
+    read = reader(cast("Any", handler.request_deserializer))
     encode: Any = handler.response_serializer
 
     async def behaviour(data: bytes, context: Context) -> bytes:
-        try:
-            request = decode(data)
-        except DecodeError as error:
-            raise InvalidInputError("The request message cannot be decoded.") from error
-        return cast("bytes", encode(await serve(request, context)))
+        return cast("bytes", encode(await serve(read(data), context)))
 
     return behaviour

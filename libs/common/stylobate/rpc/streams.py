@@ -4,13 +4,13 @@ import asyncio
 import inspect
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from stylobate.errors import InvalidInputError, UnavailableError
+from stylobate.errors import UnavailableError
 from stylobate.rpc.method import Behaviour, Context
+from stylobate.rpc.requests import reader
 
 _COME_BACK = timedelta(milliseconds=100)
 
@@ -29,16 +29,13 @@ class Streams:
     def serving(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Behaviour:
         """Return the behaviour of a handler. Raises ValueError when it is no async generator."""
         serve: Any = handler.unary_stream
-        decode: Any = handler.request_deserializer
+        read = reader(cast("Any", handler.request_deserializer))
         encode: Any = handler.response_serializer
         if not inspect.isasyncgenfunction(serve):
             raise ValueError(f"{serve!r} must be an async generator")
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            try:
-                request = decode(data)
-            except DecodeError as error:
-                raise InvalidInputError("The request message cannot be decoded.") from error
+            request = read(data)
             stream = _OpenStream()
             self._open.add(stream)
             try:
