@@ -46,6 +46,7 @@ class RateLimiterManager:
         self._rules = rules
         self._on_redis_down = on_redis_down
         self._down = asyncio.Event()
+        self._cause = ""
         checks = counter("ratelimit_checks", "Rate-limit checks by outcome.", ("outcome",))
         self._allowed = checks.labels("allowed")
         self._refused = checks.labels("refused")
@@ -102,7 +103,7 @@ class RateLimiterManager:
     async def health(self) -> Health:
         """Degraded while the shared store is down."""
         if self._down.is_set():
-            return Health(Status.DEGRADED, f"Redis does not answer; rate limits are {self._on_redis_down}")
+            return Health(Status.DEGRADED, f"Redis cannot be asked ({self._cause}); rate limits are {self._on_redis_down}")
         return Health()
 
     async def _decide(self, groups: Sequence[CheckGroup]) -> Outcomes:
@@ -113,7 +114,8 @@ class RateLimiterManager:
                 if not self._down.is_set():
                     self._down.set()
                     self._degraded.set(1)
-                    _log.warning("limits_degraded", policy=self._on_redis_down.value, error=error.detail)
+                    self._cause = error.metadata.get("cause", error.detail)
+                    _log.warning("limits_degraded", policy=self._on_redis_down.value, error=self._cause)
         if self._on_redis_down is OnRedisDown.LOCAL:
             return Outcomes(await self._local.charge(groups), degraded=True)
         is_open = self._on_redis_down is OnRedisDown.OPEN

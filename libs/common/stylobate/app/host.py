@@ -13,7 +13,7 @@ from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
 from stylobate.app.listeners import HttpListener, ListenError, bind
-from stylobate.app.manager import AppManager
+from stylobate.app.manager import AppManager, ask
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
 from stylobate.app.spec import ServiceSpec
@@ -27,6 +27,7 @@ from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
 from stylobate.rpc import (
     CallerChannel,
+    GrpcServer,
     LocalChannel,
     LocalServer,
     Outgoing,
@@ -66,6 +67,7 @@ class Host:
         self._local_server = LocalServer(self.servicers)
         self._local = LocalChannel(self._local_server)
         self._events: EventServicer
+        self._grpc: GrpcServer | None = None
         self._apps: list[AppManager] = []
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._redis: dict[str, RedisManager] = {}
@@ -100,7 +102,7 @@ class Host:
     def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
         """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
         inner = self._local if service in self.placement.services else self._remote(service)
-        return CallerChannel(inner, Outgoing(caller))
+        return CallerChannel(inner, Outgoing(caller), service=service)
 
     def redis(self, url: str) -> RedisManager:
         """Return the process's connections to one Redis."""
@@ -140,7 +142,8 @@ class Host:
         services = {app.name: health for app, health in zip(self._apps, healths, strict=True)}
         identity = await self.verifier.health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
-        parts = [*services.values(), identity] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
+        redis = await asyncio.gather(*(ask(manager.health) for manager in self._redis.values()))
+        parts = [*services.values(), identity, *redis] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
         return {
             "node": self.placement.node,
             "version": __version__,
@@ -149,6 +152,7 @@ class Host:
             "status": worst(part.status for part in parts),
             "services": {name: health.as_dict() for name, health in services.items()},
             "identity": identity.as_dict(),
+            "redis": [health.as_dict() for health in redis],
             "declarations": {"digest": self.declarations.digest, "findings": findings},
             "modules": {"left_out": self.left_out, "strict": self._is_strict},
         }
@@ -186,6 +190,8 @@ class Host:
             await self._listen(self.placement.http, self._application, websocket=self._websocket)
         await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
         self._is_started = True
+        if self._grpc is not None:
+            await self._grpc.set_serving(is_serving=self.is_ready)
         if self.left_out and self._is_strict:
             _log.error("not_ready_without_modules", modules=list(self.left_out), cure="stylobate modules check")
         else:
@@ -248,10 +254,12 @@ class Host:
         return TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
 
     async def _serve_grpc(self) -> None:
+        """Listen; not before callers can be verified, which takes auth: a replica that cannot start is none."""
         await self._local_server.start()
         self._listening.push_async_callback(self._local_server.stop, _REDUCED_GRACE_S)
         if not self.placement.grpc:
             return
+        await self.verifier.wait_ready()
         reflection = self.settings.is_development if self.settings.reflection is None else self.settings.reflection
         try:
             server = build_server(
@@ -266,6 +274,7 @@ class Host:
         except RuntimeError as error:
             raise ListenError(f"cannot listen on {', '.join(self.placement.grpc)}: {error}") from error
         await server.start()
+        self._grpc = server
         self._listening.push_async_callback(server.stop, self.settings.drain_grace.total_seconds())
 
     async def _listen(
@@ -292,6 +301,8 @@ class Host:
             parts.push_async_callback(self._listening.aclose)
             if self._is_started:
                 self._is_draining = True
+                if self._grpc is not None:
+                    await self._grpc.set_serving(is_serving=False)
                 await asyncio.sleep(self.settings.drain_wait.total_seconds())
 
 

@@ -30,7 +30,7 @@ _MIGRATIONS_LOOK_S = 1.0
 _CHECK_WITHIN_S = 1.0
 
 
-async def _ask(check: HealthCheck) -> Health:
+async def ask(check: HealthCheck) -> Health:
     """Ask a part how it is. One that does not say in time, or fails to, is not well: the others are heard all the same."""
     try:
         async with asyncio.timeout(_CHECK_WITHIN_S):
@@ -212,7 +212,7 @@ class AppManager:
             return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
         if not self._is_built:
             return Health(Status.UNHEALTHY, "starting")
-        answers = await asyncio.gather(*(_ask(check) for check in self._checks.values()))
+        answers = await asyncio.gather(*(ask(check) for check in self._checks.values()))
         parts = dict(zip(self._checks, answers, strict=True))
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)

@@ -10,8 +10,17 @@ NOT_SERVING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "
 """First words of replies that are about the server's state, not about what was asked."""
 
 
+_REFUSED = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH", "DB index")
+"""What a server says that does not let us in, the older ones included."""
+
+
 class ScriptUnknownError(Exception):
     """The server does not know the script (it was restarted); it is sent along, so no caller sees this."""
+
+
+def is_refusal(cause: str) -> bool:
+    """Return whether the server answers and does not let us in: a wrong password, user or database, which no waiting cures."""
+    return any(word in cause for word in _REFUSED)
 
 
 def unavailable(cause: str) -> RedisUnavailableError:

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
+from stylobate.redis.faults import is_refusal
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
@@ -122,13 +123,15 @@ class RedisManager:
         return subscription
 
     async def health(self) -> Health:
-        """Ask the server; being without it is degraded."""
+        """Ask the server; being without it is degraded, not being let in by it is a mistake of ours and unhealthy."""
         started = monotonic()
         status, details = Status.HEALTHY, ""
         try:
             await self._pipeline.call("PING")
         except RedisUnavailableError as error:
-            status, details = Status.DEGRADED, f"redis {self._address}: {error.metadata.get('cause', '')}"
+            cause = error.metadata.get("cause", "")
+            status = Status.UNHEALTHY if is_refusal(cause) else Status.DEGRADED
+            details = f"redis {self._address}: {cause}"
         metrics = {
             "connected": float(self._pipeline.is_connected),
             "pending": float(self._pipeline.pending),

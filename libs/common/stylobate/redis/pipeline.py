@@ -6,7 +6,7 @@ from datetime import timedelta
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import ScriptUnknownError, unavailable
+from stylobate.redis.faults import ScriptUnknownError, is_refusal, unavailable
 from stylobate.redis.link import Argument, Link, Reply, connect
 from stylobate.redis.script import Script
 from stylobate.resilience import backoff
@@ -96,6 +96,7 @@ class Pipeline:
 
     async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         pauses = backoff(initial=0.05, maximum=1.0)
+        said = ""
         while goes_on():
             self._attempt = self._attempt or loop.create_future()
             try:
@@ -103,11 +104,18 @@ class Pipeline:
             except RedisUnavailableError as error:
                 self._cause = error.metadata["cause"]
                 self._attempted()
+                if self._cause != said:  # once for each cause, not for each attempt
+                    said = self._cause
+                    event = "redis_refuses" if is_refusal(said) else "redis_unreachable"
+                    _log.warning(event, server=str(self._address), cause=said)
                 await asyncio.sleep(next(pauses))
                 continue
             pauses = backoff(initial=0.05, maximum=1.0)
             self._link = link
             self._attempted()
+            if said:
+                said = ""
+                _log.info("redis_connected", server=str(self._address))
             self._cause = await asyncio.shield(link.lost)
             self._link = None
             _log.warning("redis_connection_lost", server=str(self._address), cause=self._cause)

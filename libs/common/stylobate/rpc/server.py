@@ -35,12 +35,15 @@ class GrpcServer(grpc.aio.Server):
         health_pb2_grpc.add_HealthServicer_to_server(self._health, inner)
 
     async def start(self) -> None:
-        """Serve. Handlers get the context of whoever starts the server, so it is started from an empty one."""
+        """Serve, and say NOT_SERVING until :meth:`set_serving` says otherwise.
+
+        Handlers get the context of whoever starts the server, so it is started from an empty one.
+        """
+        await self.set_serving(is_serving=False)
         await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
-        await self.set_serving(is_serving=True)
 
     async def set_serving(self, *, is_serving: bool) -> None:
-        """Tell clients of the health service whether to send calls here; readiness, in other words."""
+        """Tell clients of the health service whether to send calls here: the process's readiness, and nothing else."""
         status = health_pb2.HealthCheckResponse
         for service in self._services:
             await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)

@@ -32,8 +32,12 @@ NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 RETRY_AFTER = timedelta(seconds=1)
 """After which a caller may try again when the transport failed."""
 
-_MAX_VIOLATIONS = 100  # a status travels in headers, which are small
+# A status travels in headers: encoded and in base64 it must fit into MAX_METADATA_BYTES with whatever else goes there. Cut here,
+# so that an error is the same whether it crosses a network or not.
+_MAX_VIOLATIONS = 100
+_MAX_VIOLATION_BYTES = 24 * 1024
 _MAX_TEXT = 1000
+_MAX_POINTER = 500
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
@@ -52,14 +56,16 @@ def to_status(error: StylobateError, *, domain: str = "") -> Status:
 
     :param domain: of the service that speaks, for an error that names none.
     """
-    details = [ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=error.metadata)]
+    metadata = {key: value[:_MAX_TEXT] for key, value in error.metadata.items()}
+    details = [ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=metadata)]
     status = Status(code=error.code.value[0], message=error.detail[:_MAX_TEXT], details=map(_packed, details))
     if error.violations:
-        found = [
-            BadRequest.FieldViolation(field=violation.pointer, description=violation.detail[:_MAX_TEXT])
-            for violation in error.violations[:_MAX_VIOLATIONS]
-        ]
-        status.details.append(_packed(BadRequest(field_violations=found)))
+        found = BadRequest()
+        for violation in error.violations[:_MAX_VIOLATIONS]:
+            found.field_violations.add(field=violation.pointer[:_MAX_POINTER], description=violation.detail[:_MAX_TEXT])
+            if found.ByteSize() > _MAX_VIOLATION_BYTES:
+                break
+        status.details.append(_packed(found))
     if error.retry_after is not None:
         retry = RetryInfo()
         retry.retry_delay.FromTimedelta(error.retry_after)

@@ -4,8 +4,12 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager, suppress
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from stylobate.api.auth.v1.token_service_pb2 import GetJwksRequest
+from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.app.listeners import PortInUseError
 from stylobate.config import ConfigError
 from stylobate.declarations.model import Finding
@@ -317,3 +321,54 @@ async def test_a_module_left_out_is_named_and_holds_back_readiness_where_modules
         assert (host.is_ready, status["ready"], status["status"]) == (is_ready, is_ready, "degraded")
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(hosts.admin)), base_url="http://admin") as admin:
             assert (await admin.get("/readyz")).status_code == (200 if is_ready else 503)
+
+
+async def test_grpc_health_follows_readiness(hosts, auth, probe, server_run) -> None:
+    """NOT_SERVING while a part is not ready yet, SERVING, and NOT_SERVING again as soon as the process drains; calls go on."""
+    address = f"unix:{server_run}/grpc"
+    may_start, may_stop = asyncio.Event(), asyncio.Event()
+
+    async def build(app, _settings) -> None:
+        app.ready_when(may_start.wait)
+
+    async def live() -> None:
+        async with hosts.open(auth, probe(build), grpc=(address,), environ={"STYLOBATE_DRAIN_WAIT": "1s"}):
+            await may_stop.wait()
+
+    living = asyncio.create_task(live())
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(20):
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        may_start.set()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        may_stop.set()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", "stylobate.api.auth.v1.TokenService"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (await TokenServiceStub(channel).GetJwks(GetJwksRequest())).jwks
+        watch.cancel()
+    await living
+
+
+async def test_a_replica_that_cannot_verify_anybody_does_not_listen(hosts, probe, server_run) -> None:
+    """Without auth a process starts as far as its admin port, and no caller is sent to it."""
+
+    async def build(_app, _settings) -> None: ...
+
+    async def live() -> None:
+        where = {"auth": f"unix:{server_run}/nobody"}
+        async with hosts.open(probe(build), grpc=(f"unix:{server_run}/grpc",), addresses=where):
+            pytest.fail("it must not get ready")
+
+    living = asyncio.create_task(live())
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(httpx.TransportError):
+                if (await hosts.ask("/readyz")).status_code == 503:
+                    break
+            await asyncio.sleep(0.01)
+    assert not (server_run / "grpc").exists()
+    living.cancel()
+    await asyncio.wait([living])

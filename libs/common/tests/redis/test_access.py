@@ -45,14 +45,18 @@ async def test_passwords_users_and_databases_count_for_every_way_in(server):
             assert await other.call("GET", "shop:a") is None
 
 
-async def test_a_wrong_password_is_told_and_not_shown(server):
-    """The server is unavailable to us, health says why, and the password stands nowhere."""
+async def test_a_wrong_password_is_told_and_not_shown(server, caplog):
+    """The server is unavailable to us, log and health say why from the start, and the password stands nowhere."""
     async with RedisManager.open(f"unix://:wr0ng@{server.socket}") as manager:
+        said = caplog.text
+        assert said.count("redis_refuses") == 1
+        assert "WRONGPASS" in said
+        assert "wr0ng" not in said
         for call in (manager.call("PING"), manager.client.ping()):
             with pytest.raises(RedisUnavailableError):
                 await call
         health = await manager.health()
-    assert health.status is Status.DEGRADED
+    assert health.status is Status.UNHEALTHY
     assert "WRONGPASS" in health.details
     assert "wr0ng" not in health.details
 

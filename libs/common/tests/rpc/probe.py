@@ -46,6 +46,16 @@ class OutOfStockError(StylobateError):
     reason = "SHOP_OUT_OF_STOCK"
 
 
+def huge_error() -> OutOfStockError:
+    """Return an error of which every part is longer than headers hold."""
+    return OutOfStockError(
+        "☕" * 5_000,
+        metadata={"sku": "☕" * 5_000},
+        violations=[Violation(f"/{'items☕' * 400}/{n}", "must be fewer ☕" * 400) for n in range(500)],
+        retry_after=timedelta(seconds=1),
+    )
+
+
 class Users:
     """Bearer tokens ``user:<id>``; the first look at one is a verification, later ones a look-up."""
 
@@ -145,6 +155,9 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     async def many_findings(self, *_: Any) -> CallHookResponse:
         raise OutOfStockError(violations=[Violation(f"/items/{n}/quantity", "must be at least 1" * 8) for n in range(500)])
+
+    async def huge_findings(self, *_: Any) -> CallHookResponse:
+        raise huge_error()
 
     async def defect(self, *_: Any) -> CallHookResponse:
         raise RuntimeError(SECRET_TEXT)

@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+from datetime import timedelta
 
 import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.errors import Violation
-from stylobate.rpc import MAX_MESSAGE_BYTES, from_rpc_error
+from stylobate.rpc import MAX_MESSAGE_BYTES, from_rpc_error, to_status
+from stylobate.rpc.status import from_status
 
-from .probe import LEAK, SECRET_TEXT, Wire
+from .probe import LEAK, SECRET_TEXT, Wire, huge_error
 
 
 async def soon(awaitable):
@@ -72,6 +74,17 @@ async def test_error_with_many_findings(any_wire: Wire):
     error = from_rpc_error(failed)
     assert error.reason == "SHOP_OUT_OF_STOCK"
     assert len(error.violations) == 100
+
+
+async def test_error_of_any_size(any_wire: Wire):
+    """An error of which every part is too long arrives as that error, cut to the same over every wire."""
+    error = from_rpc_error(await _error(any_wire.modules.CallHook(CallHookRequest(hook="huge_findings"), timeout=5)))
+    cut = from_status(to_status(huge_error(), domain="stylobate.actions"))
+    assert cut is not None
+    assert (error.reason, error.detail, error.metadata) == ("SHOP_OUT_OF_STOCK", cut.detail, cut.metadata)
+    assert error.violations == cut.violations
+    assert error.violations[0].pointer.startswith("/items☕")
+    assert error.retry_after == timedelta(seconds=1)
 
 
 async def test_error_within_a_stream(any_wire: Wire):

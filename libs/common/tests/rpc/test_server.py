@@ -25,6 +25,8 @@ async def test_health_follows_the_server(tmp_path: Path):
     await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == _NOT_SERVING  # nobody said that it is ready
+        await server.set_serving(is_serving=True)
         for service in ("", "stylobate.api.actions.v1.ModuleService"):
             assert (await health.Check(health_pb2.HealthCheckRequest(service=service))).status == _SERVING
         watch = health.Watch(health_pb2.HealthCheckRequest())

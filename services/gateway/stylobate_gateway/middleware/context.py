@@ -6,6 +6,7 @@ from typing import Any
 
 from stylobate.logs import get_logger, log_access
 from stylobate.rpc.call import Call, current_call
+from stylobate.rpc.outages import Outages
 from stylobate.telemetry import child_of, counter, histogram, new_traceparent
 
 from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send
@@ -27,6 +28,7 @@ class RequestContext:
         self._requests = counter("http_requests_total", "Requests by method and status.", ("method", "status"))
         self._seconds = histogram("http_request_seconds", "Time from the first byte of a request to the end of its answer.")
         self._children: dict[tuple[str, int], Any] = {}
+        self._outages = Outages("request_unavailable")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -70,6 +72,7 @@ class RequestContext:
         }
         if error is not None:
             facts["code"] = error.reason
+            self._outages.note("http", error, exchange.request_id)
         if exchange.status in _SECURITY:
             _security_log.warning("request_refused", **facts)
         log_access("request", facts)

@@ -9,17 +9,24 @@ from stylobate.errors import InternalError, StylobateError
 from stylobate.logs import get_logger
 from stylobate.rpc.call import call as served_call
 from stylobate.rpc.method import Behaviour, Context, Method
+from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import DETAILS_KEY, NO_RETRY, to_status
 
 _log = get_logger("app")
 
 
 class ErrorsInterceptor:
-    """A StylobateError crosses with its details. Anything else is a defect: logged here, answered INTERNAL without its text."""
+    """A StylobateError crosses with its details. Anything else is a defect: logged here, answered INTERNAL without its text.
+
+    An error that says that something is unavailable is logged where it was made, with its cause.
+    """
+
+    def __init__(self) -> None:
+        self._outages = Outages("rpc_unavailable")
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that raises nothing but the end of its call."""
-        domain, name = method.domain, method.full_name
+        domain, name, outages = method.domain, method.full_name, self._outages
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             try:
@@ -34,6 +41,8 @@ class ErrorsInterceptor:
                 failed = _unexpected(name, error)
             except Exception as error:  # noqa: BLE001  this is where defects end
                 failed = _unexpected(name, error)
+            if not failed.domain:  # else it was logged where it came from
+                outages.note(name, failed, served_call().request_id)
             return await _abort(context, failed, domain)
 
         return behaviour
