@@ -1,5 +1,6 @@
 """Processes that are frozen: they keep their connections, accept calls and answer none."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -79,3 +80,12 @@ def test_what_needs_a_frozen_part_is_refused_at_once(platform, ada, victim, path
         assert wait_until(is_refused_at_once, NOTICED_WITHIN)
         assert ada.http.get(other).status_code == 200
     assert wait_until(lambda: ada.http.get(path).status_code not in {503, 504}, BACK_WITHIN), platform.log_tails()
+
+
+def test_the_log_says_what_does_not_answer(platform, ada):
+    """An answer 503 stands in the gateway's log at warning, with the service that did not answer."""
+    with frozen(platform, "auth"):
+        assert wait_until(lambda: ada.http.get("/v1/auth/me").status_code == 503, NOTICED_WITHIN)
+    lines = [json.loads(line) for file in platform.log_files() for line in file.read_text().splitlines() if line[:1] == "{"]
+    said = [line for line in lines if line["event"] == "request_unavailable" and line["level"] == "warning"]
+    assert {line.get("service") for line in said} >= {"auth"}

@@ -47,7 +47,7 @@ async def test_calls_are_counted_by_code_and_timed():
     assert f'stylobate_rpc_server_duration_seconds_bucket{{le="+Inf",method="{_NAME}"}} 6.0' in text
 
 
-async def test_the_access_line_is_written_at_debug_only(capsys: pytest.CaptureFixture[str]):
+async def test_the_access_line_is_written_at_debug_only(caplog: pytest.LogCaptureFixture):
     """With the access logger at debug a call leaves a line with method, code and request id; else nothing."""
     stub = await _served(RpcMetrics(), Probe())
     logger = logging.getLogger("stylobate.access")
@@ -58,6 +58,6 @@ async def test_the_access_line_is_written_at_debug_only(capsys: pytest.CaptureFi
             await stub.CallHook(CallHookRequest(hook="echo"), timeout=5, metadata=(("x-request-id", f"r-{level}"),))
     finally:
         logger.setLevel(before)
-    lines = capsys.readouterr().out
+    lines = caplog.text
     assert f"r-{logging.DEBUG}" in lines
     assert f"r-{logging.INFO}" not in lines
