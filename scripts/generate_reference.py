@@ -1,10 +1,13 @@
-"""Writes docs/reference/errors.md and settings.md from the classes; with --check says whether they are up to date."""
+"""Writes docs/reference/errors.md, settings.md and the gateway's list of reasons from the classes; --check compares them."""
 
 import ast
 import importlib
+import importlib.util
 import inspect
+import json
 import pkgutil
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from stylobate.app import HostSettings, installed_services
 from stylobate.config import Settings
 from stylobate.errors import StylobateError, http_status_of
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+REASONS = ROOT / "services" / "gateway" / "stylobate_gateway" / "reasons.json"
 
 
 def import_everything() -> None:
@@ -44,6 +49,41 @@ def errors() -> str:
             "",
         ]
     )
+
+
+def reasons() -> str:
+    """Return what the gateway says of every reason, whichever process its class lives in."""
+    found = {
+        reason: {
+            "status": http_status_of(reason, kind.code),
+            "area": _area(kind.__module__),
+            "meaning": kind.__dict__.get("default_detail")
+            or (kind.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " "),
+            "cure": kind.cure,
+        }
+        for reason, kind in StylobateError.registry.items()
+    }
+    for reason, status, meaning in _listeners_own():
+        found.setdefault(reason, {"status": status, "area": "common", "meaning": meaning, "cure": ""})
+    return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _listeners_own() -> Iterator[tuple[str, int, str]]:
+    """Yield what the HTTP listener refuses by itself, before there is a request."""
+    if importlib.util.find_spec("stylobate.app.http_refusal") is None:
+        return
+    for refusal in vars(importlib.import_module("stylobate.app.http_refusal")).values():
+        if hasattr(refusal, "code") and hasattr(refusal, "status"):
+            yield refusal.code, refusal.status.value, refusal.detail
+
+
+def _area(module: str) -> str:
+    """Return whose reason it is: a service's name, ``actions`` for what modules raise, else ``common``."""
+    package, _, rest = module.partition(".")
+    if package != "stylobate":
+        return package.removeprefix("stylobate_")
+    part = rest.partition(".")[0]
+    return "actions" if part == "modules" else part if part in {"outbox", "hooks"} else "common"
 
 
 def settings() -> str:
@@ -91,17 +131,15 @@ def _descriptions(kind: type[Settings]) -> dict[str, str]:
 def main() -> int:
     """Write the pages, or compare them; return the exit code."""
     import_everything()
-    pages = {"errors.md": errors(), "settings.md": settings()}
+    pages = {REFERENCE / "errors.md": errors(), REFERENCE / "settings.md": settings(), REASONS: reasons()}
     if "--check" in sys.argv:
-        stale = [
-            name for name, page in pages.items() if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != page
-        ]
-        for name in stale:
-            print(f"docs/reference/{name} is not what the code says: make generate")
+        stale = [path for path, page in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != page]
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the code says: make generate")
         return 1 if stale else 0
     REFERENCE.mkdir(parents=True, exist_ok=True)
-    for name, page in pages.items():
-        (REFERENCE / name).write_text(page)
+    for path, page in pages.items():
+        path.write_text(page, encoding="utf-8")
     return 0
 
 

@@ -33,11 +33,13 @@ _HTTP_STATUS: dict[grpc.StatusCode, int] = {
 
 _HTTP_STATUS_OF_REASON: dict[str, int] = {
     "BODY_NOT_ALLOWED": 400,
+    "CORS_REFUSED": 400,
     "MALFORMED_JSON": 400,
     "INVALID_HEADER": 400,
     "IDEMPOTENCY_KEY_UNSUPPORTED": 400,
     "METHOD_NOT_ALLOWED": 405,
     "PAYLOAD_TOO_LARGE": 413,
+    "STATE_STATUS_NOT_WRITABLE": 409,
     "UNSUPPORTED_MEDIA_TYPE": 415,
 }
 """Where HTTP has a finer word than the gRPC code."""

@@ -1,6 +1,7 @@
 """Between the managers' plain types and the messages of the API."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 from google.protobuf.duration_pb2 import Duration
@@ -9,6 +10,7 @@ from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.declarations.model import JsonSchema
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
+from stylobate.modules.refusals import refusals_of
 
 from stylobate_actions.model import ActionReply, LimitStanding, ModuleStatus
 
@@ -32,6 +34,7 @@ def action_message(action: BoundAction) -> actions_pb.Action:
         timeout=_duration(declaration.timeout),
         input_schema=_schema(action.input_schema),
         output_schema=_schema(action.output_schema),
+        refusals=_refusals(declaration.file),
     )
 
 
@@ -56,6 +59,12 @@ def _limit_message(standing: LimitStanding) -> actions_pb.RateLimit:
         remaining=standing.remaining,
         reset=Duration(seconds=standing.reset_s),
     )
+
+
+def _refusals(file: str) -> list[actions_pb.Refusal]:
+    """Return the reasons of the module whose declaration file it is."""
+    found = refusals_of(Path(file).parent) if file else {}
+    return [actions_pb.Refusal(reason=reason, detail=detail) for reason, detail in found.items()]
 
 
 def _duration(value: timedelta) -> Duration:

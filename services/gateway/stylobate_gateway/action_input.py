@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from stylobate import strict_json
+from stylobate.declarations.compiled import pointer
 from stylobate.declarations.parameters import Parameter, RouteInput
 from stylobate.errors import Violation
 from stylobate.modules.errors import ActionInputInvalidError
@@ -45,7 +46,7 @@ def action_input(shape: RouteInput, values: Sequence[str], query: bytes, body: b
     pairs = query_pairs(query)
     unknown = dict.fromkeys(name for name, _ in pairs if name not in shape.query)
     if unknown:
-        raise ActionInputInvalidError(violations=[Violation(_pointer(name), _UNKNOWN) for name in unknown])
+        raise ActionInputInvalidError(violations=[Violation(pointer([name]), _UNKNOWN) for name in unknown])
     if not shape.is_object:
         return body
     fields = {parameter.name: _read(parameter, value) for parameter, value in zip(shape.path, values, strict=True)}
@@ -94,9 +95,5 @@ def _joined(fields: Mapping[str, Any], body: bytes) -> bytes:
     if not isinstance(found, dict):
         raise ActionInputInvalidError(violations=[Violation("", "the body must be an object")])
     if double := [name for name in fields if name in found]:
-        raise ActionInputInvalidError(violations=[Violation(_pointer(name), "stands in the path already") for name in double])
+        raise ActionInputInvalidError(violations=[Violation(pointer([name]), "stands in the path already") for name in double])
     return written[:-1] + (b"," if found else b"") + body.lstrip()[1:]
-
-
-def _pointer(name: str) -> str:
-    return "/" + name.replace("~", "~0").replace("/", "~1")

@@ -9,14 +9,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from stylobate.declarations.compiled import pointer
 from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
 
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import allow
+from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import MalformedJsonError, MethodNotAllowedError, RouteNotFoundError
+from stylobate_gateway.middleware.nobody_first import NobodyFirst
 from stylobate_gateway.middleware.refusals import Refusals
-from stylobate_gateway.openapi import OpenApi
 from stylobate_gateway.routes import accounts, actions, site, state
+from stylobate_gateway.routes.query import KNOWN_QUERY
 
 
 def build_application(channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool) -> FastAPI:
@@ -25,20 +28,20 @@ def build_application(channels: dict[str, grpc.aio.Channel], catalogue: Catalogu
         redoc_url=None,
         title="Stylobate",
         swagger_ui_parameters={"persistAuthorization": True},
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a path either exists or does not; nobody is sent elsewhere with a token in hand
     )
-    routers = (
-        accounts.routes(channels["auth"]),
-        state.routes(channels["state"]),
-        actions.routes(channels["actions"]),
-        site.routes(channels["auth"], catalogue, with_home=with_home),
-    )
-    for router in routers:
-        app.include_router(router)
+    api = (accounts.routes(channels["auth"]), state.routes(channels["state"]), actions.routes(channels["actions"]))
+    pages = site.routes(channels["auth"], catalogue, with_home=with_home)
+    for router in api:
+        app.include_router(router, dependencies=[KNOWN_QUERY])
+    app.include_router(pages)
+    routers = (*api, pages)
     app.state.catalogue = catalogue
     app.state.routes = [route for part in (app, *routers) for route in part.routes if isinstance(route, Route)]
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _starlette)
+    app.add_middleware(NobodyFirst, channel=channels["state"])
     app.add_middleware(Refusals)  # in front of Starlette's own last resort, which would answer a defect in plain text
     app.openapi = OpenApi(app, catalogue, version).document  # type: ignore[method-assign]  # FastAPI's documented way
     return app
@@ -50,7 +53,7 @@ async def _invalid(_request: Request, error: Exception) -> NoReturn:
     malformed = [entry for entry in found if entry["type"] == "json_invalid"]
     if malformed:
         raise MalformedJsonError(f"The body is not valid JSON: {malformed[0]['ctx']['error']}") from None
-    raise InvalidInputError(violations=[Violation(_pointer(entry["loc"]), entry["msg"]) for entry in found]) from None
+    raise InvalidInputError(violations=[Violation(pointer([*entry["loc"][1:]]), entry["msg"]) for entry in found]) from None
 
 
 def _allowed(request: Request) -> str:
@@ -58,13 +61,6 @@ def _allowed(request: Request) -> str:
     routes: list[Route] = request.app.state.routes
     found = [route.methods or set() for route in routes if route.path_regex.match(request.scope["path"])]
     return allow(set().union(*found))
-
-
-def _pointer(place: tuple[int | str, ...]) -> str:
-    """Return ``/items/0`` for a place in the body, ``query/page_size`` for one elsewhere."""
-    where, *path = place
-    pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-    return pointer if where == "body" else f"{where}{pointer}"
 
 
 async def _starlette(request: Request, error: Exception) -> NoReturn:

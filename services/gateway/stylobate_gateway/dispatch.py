@@ -39,12 +39,12 @@ class ActionDispatcher:
         path = exchange.path
         method = "GET" if exchange.method == "HEAD" else exchange.method  # what answers GET answers HEAD (RFC 9110 §9.3.2)
         if path.startswith(PREFIX):
+            name = path[len(PREFIX) :]
             if method == "POST":
-                name = path[len(PREFIX) :]
                 action = self._catalogue.called.get(name) or CalledAction(name)  # its service says whether it exists
                 await self._run(Found(action, BODY), scope, receive, send)
                 return
-            if method != "GET":
+            if method != "GET" and (name in self._catalogue.called or not self._catalogue.is_read):
                 raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
         elif (found := self._catalogue.routes.find(method, path, exchange.instance)) is not None:
             await self._run(found, scope, receive, send)

@@ -28,6 +28,14 @@ class UnsupportedMediaTypeError(InvalidInputError):
     cure = "Send `Content-Type: application/json`."
 
 
+class CorsRefusedError(InvalidInputError):
+    """A browser asked whether a page of another origin may send a request, and it may not."""
+
+    reason = "CORS_REFUSED"
+    default_detail = "Pages of this origin may not send this request."
+    cure = "An operator lists the page's origin in STYLOBATE_GATEWAY_CORS_ORIGINS; the detail says what else is not let through."
+
+
 class BodyNotAllowedError(InvalidInputError):
     """A body where the input stands in the path and the query."""
 

@@ -9,6 +9,7 @@ from stylobate.api.actions.v1.action_service_pb2 import Action
 from stylobate.app.listeners import HttpListener, bind
 from stylobate.errors import StylobateError
 from stylobate_gateway.asgi import Receive, Scope, Send
+from stylobate_gateway.called_action import CalledAction
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.refusals import Refusals
 from stylobate_gateway.problems import problem_headers
@@ -43,6 +44,7 @@ async def test_a_defect_behind_a_route_is_a_problem_too(run_gateway, is_problem)
     async with run_gateway(catalogue_seconds=3600) as gateway:
         catalogue = gateway.app.checks["catalogue"].__self__
         catalogue.actions, catalogue.version = (Action(name="a.b", module="a", output_schema=b"no schema"),), 7
+        catalogue.called = {"a.b": CalledAction("a.b")}
         for _ in range(2):
             answer = await gateway.http.get("/openapi.json", headers=PAGE)
             is_problem(answer, 500, "INTERNAL")

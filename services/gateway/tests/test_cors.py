@@ -62,3 +62,29 @@ async def test_a_post_that_no_page_sent_is_left_alone(client: httpx.AsyncClient)
     found = await client.post("/")
     assert found.text == "hello"
     assert "vary" not in found.headers
+
+
+TRACED = "authorization,baggage,content-type,if-match,if-none-match,traceparent,tracestate,x-request-id"
+
+
+@pytest.mark.parametrize("asked", [*TRACED.split(","), TRACED, "Authorization, TraceState"])
+async def test_a_page_may_send_what_clients_send(client: httpx.AsyncClient, asked: str) -> None:
+    """Conditions, a request id and the headers of traces (W3C Trace Context, Baggage) pass."""
+    asks = {"origin": PAGE, "access-control-request-method": "PATCH", "access-control-request-headers": asked}
+    assert (await client.options("/", headers=asks)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"origin": "https://evil.example"},
+        {"access-control-request-method": "TRACE"},
+        {"access-control-request-headers": "x-other"},
+    ],
+)
+async def test_a_preflight_is_refused_as_a_problem(client: httpx.AsyncClient, wrong: dict[str, str]) -> None:
+    """With a code and a sentence that says what is not let through."""
+    found = await client.options("/x", headers={"origin": PAGE, "access-control-request-method": "POST"} | wrong)
+    assert (found.status_code, found.headers["content-type"]) == (400, "application/problem+json")
+    assert (found.json()["code"], found.json()["instance"]) == ("CORS_REFUSED", "/x")
+    assert found.headers.get_list("content-length") == [str(len(found.content))]

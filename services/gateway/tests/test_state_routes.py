@@ -33,7 +33,9 @@ async def test_versions_guard_writes(gateway, is_problem) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"if_match": "*"}, {"if_match": '"0"'}, {"if_match": '"1", "2"'}, {"if_match": "1"}, {"if_none_match": '"1"'}]
+    "headers",
+    [{"if_match": text} for text in ('"0"', "1", '"one"', "", ",", '"1" "2"', '*, "1"', '"1", 2', '"01"', '"1";', 'w/"1"')]
+    + [{"if_none_match": text} for text in ("1", '"x"', "", "**")],
 )
 async def test_a_guard_that_is_not_understood_is_refused(gateway, is_problem, headers) -> None:
     """A header that was meant to guard a write is never read over, nor turned into another guard."""
@@ -77,4 +79,4 @@ async def test_lists_page(gateway, is_problem) -> None:
     assert sorted(set(seen)) == sorted(seen)
     assert {f"page-{number}" for number in range(5)} <= set(seen)
     found = is_problem(await gateway.http.get("/v1/state/notes?page_size=501"), 422, "INVALID_INPUT")
-    assert found["errors"][0]["pointer"] == "query/page_size"
+    assert found["errors"][0]["pointer"] == "/page_size"

@@ -16,6 +16,11 @@ from stylobate.errors import InvalidInputError, StylobateError, Violation
 _REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
+def is_reason(text: str) -> bool:
+    """Whether the text has the form of a reason: ``OUT_OF_STOCK``."""
+    return _REASON.fullmatch(text) is not None
+
+
 class RefusedError(StylobateError):
     """The module's own rules say no: 409 over HTTP, with a reason of the module's choosing.
 
@@ -50,7 +55,7 @@ class RefusedError(StylobateError):
         """
         super().__init__(detail, metadata=metadata, violations=violations, retry_after=retry_after)
         if reason:
-            if not _REASON.fullmatch(reason):
+            if not is_reason(reason):
                 raise ValueError(f"a reason is written in upper snake case, such as OUT_OF_STOCK, not {reason!r}")
             self.reason = reason
 

@@ -1,14 +1,20 @@
 """Calls from pages of other origins (the Fetch standard's CORS protocol): Starlette's layer, for the requests it concerns."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send
+from stylobate_gateway.asgi import Application, Receive, Scope, Send, answer
+from stylobate_gateway.errors import CorsRefusedError
 from stylobate_gateway.exchange import exchange_of
+from stylobate_gateway.problems import problem_body, problem_headers
 
-_ALLOWED = ["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id", "Traceparent"]
-_EXPOSED = ["ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-Id"]
+_ALLOWED = [
+    "Authorization", "Baggage", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate", "X-Request-Id",
+]  # fmt: skip
+_EXPOSED = ["Allow", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "X-Request-Id"]
 
 
 class Cors:
@@ -32,7 +38,24 @@ class Cors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange = exchange_of(scope)
+        if exchange.method == "OPTIONS" and exchange.has_origin:
+            headers = Headers(scope=scope)
+            if "access-control-request-method" in headers:
+                await self._preflight(scope, headers, send)
+                return
         if exchange.has_origin or exchange.method != "POST":
             await self._asked(scope, receive, send)
         else:
             await self._inner(scope, receive, send)
+
+    async def _preflight(self, scope: Scope, headers: Headers, send: Send) -> None:
+        """Answer a browser that asks what a page may send; what it may not is a problem like any other."""
+        found = self._asked.preflight_response(headers)
+        if found.status_code == HTTPStatus.OK:
+            await answer(send, HTTPStatus.OK, [h for h in found.raw_headers if h[0] != b"content-length"], bytes(found.body))
+            return
+        exchange = exchange_of(scope)
+        refused = exchange.error = CorsRefusedError(f"{bytes(found.body).decode()} for pages of {headers['origin'][:200]!r}.")
+        kept = [(name, value) for name, value in found.raw_headers if name not in {b"content-length", b"content-type"}]
+        body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
+        await answer(send, refused.http_status, [*kept, *problem_headers(refused)], body)

@@ -1,47 +1,51 @@
 """Accounts and sessions: `/v1/auth`."""
 
 from datetime import UTC
+from typing import Any
 
 import grpc.aio
 from fastapi import APIRouter, Response
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
-from stylobate_gateway.routes.media_type import takes
+from stylobate_gateway.document.problems import refuses
+from stylobate_gateway.routes.media_type import JsonRoute
 from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
-from stylobate_gateway.schemas.common import problems
+
+_NO_TOKEN: dict[str, Any] = {"security": []}
+_OPEN = {"is_public": True, "has_body": True}
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
     """Return the area's routes over the channel to auth."""
-    router = APIRouter(prefix="/v1/auth", tags=["accounts"], dependencies=[takes("application/json")])
+    router = APIRouter(prefix="/v1/auth", tags=["accounts"], route_class=JsonRoute)
     stub = AuthServiceStub(channel)
 
-    @router.post("/register", status_code=201, responses=problems(403, 409, 422, 429, 503), openapi_extra={"security": []})
+    @router.post("/register", status_code=201, responses=refuses("Accounts", 403, 409, **_OPEN), openapi_extra=_NO_TOKEN)
     async def register(body: Register) -> Registered:
         """Create an account."""
         request = auth.RegisterUserRequest(email=body.email, password=body.password, display_name=body.display_name)
         return Registered(user=_user((await stub.RegisterUser(request)).user))
 
-    @router.post("/login", responses=problems(401, 422, 429, 503), openapi_extra={"security": []})
+    @router.post("/login", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
     async def login(body: Login) -> Session:
         """Open a session."""
         response = await stub.LoginUser(auth.LoginUserRequest(email=body.email, password=body.password))
         return _session(response.tokens, response.user)
 
-    @router.post("/refresh", responses=problems(401, 422, 429, 503), openapi_extra={"security": []})
+    @router.post("/refresh", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
     async def refresh(body: Refresh) -> Session:
         """Exchange a refresh token for new tokens; each works once."""
         response = await stub.RefreshSession(auth.RefreshSessionRequest(refresh_token=body.refresh_token))
         return _session(response.tokens, response.user)
 
-    @router.post("/logout", status_code=204, responses=problems(401, 429, 503))
+    @router.post("/logout", status_code=204, responses=refuses("Accounts"))
     async def logout() -> Response:
         """End the session: its tokens are refused everywhere within a second."""
         await stub.LogoutSession(auth.LogoutSessionRequest())
         return Response(status_code=204)
 
-    @router.get("/me", responses=problems(401, 429, 503))
+    @router.get("/me", responses=refuses("Accounts"))
     async def me() -> User:
         """Return the account of the token."""
         return _user((await stub.GetMe(auth.GetMeRequest())).user)

@@ -10,16 +10,21 @@ from stylobate.api.actions.v1 import module_service_pb2 as modules
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 
-from stylobate_gateway.routes.state import PageSize, PageToken
-from stylobate_gateway.schemas.common import problems
+from stylobate_gateway.document.problems import refuses
+from stylobate_gateway.schemas.catalogue import ActionList, ModuleList
+from stylobate_gateway.schemas.common import PageSize, PageToken
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
     """Return the area's routes over the channel to actions."""
-    router = APIRouter(prefix="/v1", tags=["actions"], responses=problems(401, 404, 422, 429, 503))
+    router = APIRouter(prefix="/v1", tags=["actions"])
     action_stub, module_stub = ActionServiceStub(channel), ModuleServiceStub(channel)
 
-    @router.get("/actions")
+    @router.get(
+        "/actions",
+        responses={200: {"description": "A page", "model": ActionList}, **refuses("Actions", 422)},
+        openapi_extra={"security": []},
+    )
     async def list_actions(page_size: PageSize = 50, page_token: PageToken = "") -> Response:
         """List the actions with their JSON Schemas."""
         response = await action_stub.ListActions(actions.ListActionsRequest(page_size=page_size, page_token=page_token))
@@ -27,12 +32,12 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
             {"items": [_action(found) for found in response.actions], "next_page_token": response.next_page_token or None}
         )
 
-    @router.get("/actions/{name}")
+    @router.get("/actions/{name}", include_in_schema=False)  # there every name has a path of its own
     async def get_action(name: str) -> Response:
         """Return one action."""
         return _json(_action((await action_stub.GetAction(actions.GetActionRequest(name=name))).action))
 
-    @router.get("/modules")
+    @router.get("/modules", responses={200: {"description": "A page", "model": ModuleList}, **refuses("Actions", 422)})
     async def list_modules(page_size: PageSize = 50, page_token: PageToken = "") -> Response:
         """List the modules and how they are."""
         response = await module_stub.ListModules(modules.ListModulesRequest(page_size=page_size, page_token=page_token))

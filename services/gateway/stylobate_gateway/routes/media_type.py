@@ -1,19 +1,54 @@
-"""Which media types a route takes."""
+"""Which bodies a route takes."""
 
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from stylobate import strict_json
+from stylobate.errors import InvalidInputError
 
-from stylobate_gateway.errors import UnsupportedMediaTypeError
+from stylobate_gateway.errors import MalformedJsonError, UnsupportedMediaTypeError
 from stylobate_gateway.exchange import exchange_of
 
 
-def takes(*media_types: str) -> Any:
-    """Return a dependency that refuses a body of any other type (415); a request without a body needs none."""
-    sentence = f"The body must be {' or '.join(media_types)}."
+def takes(*media_types: str, is_needed: bool = True) -> Any:
+    """Return a dependency that refuses a body of any other type (415), or that is no JSON by the platform's rules (400, 422).
+
+    :param is_needed: whether a request without a body is refused too.
+    """
 
     async def check(request: Request) -> None:
-        if exchange_of(request.scope).media_type not in media_types and await request.body():
-            raise UnsupportedMediaTypeError(sentence)
+        await _check(request, media_types)
+        if is_needed and not await request.body():
+            raise MalformedJsonError("The body is missing.")
 
     return Depends(check)
+
+
+class JsonRoute(APIRoute):
+    """A route whose body FastAPI reads: it is held to the same rules before that."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            await _check(request, ("application/json",))
+            return await handle(request)
+
+        return checked
+
+
+async def _check(request: Request, media_types: Collection[str]) -> None:
+    body = await request.body()
+    if not body:
+        return
+    if exchange_of(request.scope).media_type not in media_types:
+        raise UnsupportedMediaTypeError(f"The body must be {' or '.join(media_types)}.")
+    try:
+        strict_json.loads(body)
+    except strict_json.JsonMalformedError as error:
+        raise MalformedJsonError(f"The body is not valid JSON: {error}") from None
+    except strict_json.JsonRefusedError as error:
+        raise InvalidInputError(violations=[error.violation]) from None

@@ -1,175 +1,184 @@
 """State objects: `/v1/state`."""
 
-import re
-from datetime import UTC
 from typing import Annotated, Any
 
+import grpc
 import grpc.aio
-import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
-from google.protobuf.timestamp_pb2 import Timestamp
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.errors import NotFoundError
+from stylobate.errors import StylobateError
 
-from stylobate_gateway.errors import InvalidHeaderError
+from stylobate_gateway.document.problems import Responses, refuses
 from stylobate_gateway.routes.media_type import takes
-from stylobate_gateway.schemas.common import problems
-from stylobate_gateway.schemas.state import parse_patch, parse_put, parse_transition
+from stylobate_gateway.routes.preconditions import FORM, Preconditions
+from stylobate_gateway.routes.state_answers import etag_of, history_document, object_answer, object_document, page_answer
+from stylobate_gateway.schemas.common import PageSize, PageToken
+from stylobate_gateway.schemas.state import (
+    Event,
+    History,
+    Key,
+    Namespace,
+    StateList,
+    StateObject,
+    parse_put,
+    parse_transition,
+)
 
-_ETAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
-_PROBLEMS = problems(401, 403, 404, 409, 412, 422, 429, 503)
 _JSON = [takes("application/json")]
+_PERHAPS_JSON = [takes("application/json", is_needed=False)]
 _MERGE_PATCH = [takes("application/merge-patch+json", "application/json")]
-_OBJECT = {"description": "The object", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StateObject"}}}}
-
-IfMatch = Annotated[str | None, Header(description='The version it must have: `"<version>"`.')]
-IfNoneMatch = Annotated[str | None, Header(description="`*`: create only.")]
-PageSize = Annotated[int, Query(ge=1, le=500)]
-PageToken = Annotated[str, Query()]
+_PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {}]}
+"""Some namespaces are open to everyone."""
 
 
-class StateNotFoundError(NotFoundError):
-    """No such object, or none that the caller may know of."""
+def _header(name: str, description: str) -> Any:
+    return Header(alias=name, description=description, json_schema_extra=FORM)
 
-    reason = "STATE_NOT_FOUND"
-    default_detail = "There is no such state object."
-    cure = "Check the namespace and the key."
+
+_Tags = str | SkipJsonSchema[None]
+Match = Annotated[_Tags, _header("If-Match", '`"<version>"`, one of several, or `*`: else 412.')]
+NotHad = Annotated[_Tags, _header("If-None-Match", '`"<version>"` at hand, or several: 304 where it is the present one.')]
+NotThere = Annotated[_Tags, _header("If-None-Match", '`*`: it must not exist yet; `"<version>"`: it must not have that.')]
+
+
+async def _read_if(request: Request, if_match: Match = None, if_none_match: NotHad = None) -> Preconditions:
+    del if_match, if_none_match  # for the document: a header may come in several lines
+    return Preconditions.of(request.headers)
+
+
+async def _write_if(request: Request, if_match: Match = None, if_none_match: NotThere = None) -> Preconditions:
+    del if_match, if_none_match
+    return Preconditions.of(request.headers)
+
+
+ReadIf = Annotated[Preconditions, Depends(_read_if)]
+WriteIf = Annotated[Preconditions, Depends(_write_if)]
+Status = Annotated[str, Query(max_length=128, description="Only objects in this status.")]
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short function for each route
     """Return the area's routes over the channel to state."""
     router = APIRouter(prefix="/v1/state/{namespace}", tags=["state"])
     stub = StateServiceStub(channel)
+    read = refuses("State", 403, 404, 422)
+    got: Responses = {
+        200: _answer("The object", StateObject),
+        304: {"description": "Unchanged"},
+        **refuses("State", 403, 404, 412, 422),
+    }
+    changed: Responses = {200: _answer("The object", StateObject), **refuses("State", 403, 404, 409, 412, has_body=True)}
 
-    @router.get("", responses=_PROBLEMS)
-    async def list_objects(namespace: str, status: str = "", page_size: PageSize = 50, page_token: PageToken = "") -> Response:
+    @router.get("", responses={200: _answer("A page", StateList), **read}, openapi_extra=_PERHAPS)
+    async def list_objects(
+        namespace: Namespace, status: Status = "", page_size: PageSize = 50, page_token: PageToken = ""
+    ) -> Response:
         """List the objects that you may list, in the order of their keys."""
         request = state.ListStatesRequest(namespace=namespace, status=status, page_size=page_size, page_token=page_token)
         response = await stub.ListStates(request)
-        return _page([_document(found) for found in response.states], response.next_page_token)
+        return page_answer([object_document(found) for found in response.states], response.next_page_token)
 
-    @router.get("/{key}", responses={200: _OBJECT, **_PROBLEMS})
-    async def get_object(namespace: str, key: str, if_none_match: IfNoneMatch = None) -> Response:
+    async def find(namespace: str, key: str) -> state.State | None:
+        request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)])
+        return next(iter((await stub.GetState(request)).states), None)
+
+    async def present(namespace: str, key: str) -> state.State:
+        found = await find(namespace, key)
+        if found is None:
+            raise _not_found()
+        return found
+
+    async def version_of(namespace: str, key: str) -> int:
+        return (await present(namespace, key)).version
+
+    @router.get("/{key}", responses=got, openapi_extra=_PERHAPS)
+    async def get_object(namespace: Namespace, key: Key, given: ReadIf) -> Response:
         """Read an object."""
-        keys = [state.StateKey(namespace=namespace, key=key)]
-        found = (await stub.GetState(state.GetStateRequest(keys=keys))).states
-        if not found:
-            raise StateNotFoundError(domain="stylobate.state")
-        etag = f'"{found[0].version}"'
-        if if_none_match is not None and (if_none_match.strip() == "*" or etag in if_none_match):
-            return Response(status_code=304, headers={"etag": etag})
-        return _object(found[0])
+        found = await present(namespace, key)
+        given.check(found.version)
+        if given.is_unchanged(found.version):
+            return Response(status_code=304, headers={"etag": etag_of(found)})
+        return object_answer(found)
 
-    @router.put("/{key}", responses={200: _OBJECT, **_PROBLEMS}, openapi_extra=_body("StatePut"), dependencies=_JSON)
-    async def put_object(
-        namespace: str, key: str, request: Request, if_match: IfMatch = None, if_none_match: IfNoneMatch = None
-    ) -> Response:
+    @router.put("/{key}", responses=changed, openapi_extra=_body("StatePut"), dependencies=_JSON)
+    async def put_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
         """Create an object or replace its data."""
         body = parse_put(await request.body())
-        command = state.PutStateRequest(namespace=namespace, key=key, data=bytes(body.data), status=body.status)
-        if (version := _expected(if_match, if_none_match)) is not None:
-            command.expected_version = version
-        return _object((await stub.PutState(command)).state)
+
+        async def put(version: int | None) -> state.State:
+            data = bytes(body.data)
+            command = state.PutStateRequest(namespace=namespace, key=key, data=data, status=body.status, expected_version=version)
+            return (await stub.PutState(command)).state
+
+        async def version() -> int:
+            found = await find(namespace, key)
+            return found.version if found is not None else 0
+
+        return object_answer(await given.guard(put, version))
 
     @router.patch(
         "/{key}",
-        responses={200: _OBJECT, **_PROBLEMS},
-        openapi_extra=_body("StatePatch", "application/merge-patch+json"),
+        responses=changed,
+        openapi_extra=_body("StatePatch", "application/merge-patch+json", "application/json"),
         dependencies=_MERGE_PATCH,
     )
-    async def patch_object(namespace: str, key: str, request: Request, if_match: IfMatch = None) -> Response:
+    async def patch_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
         """Merge into its data (RFC 7396)."""
-        command = state.PatchStateRequest(namespace=namespace, key=key, patch=parse_patch(await request.body()))
-        if (version := _expected(if_match)) is not None:
-            command.expected_version = version
-        return _object((await stub.PatchState(command)).state)
+        merged = await request.body()
 
-    @router.delete("/{key}", status_code=204, responses=_PROBLEMS)
-    async def delete_object(namespace: str, key: str, if_match: IfMatch = None) -> Response:
+        async def patch(version: int | None) -> state.State:
+            command = state.PatchStateRequest(namespace=namespace, key=key, patch=merged, expected_version=version)
+            return (await stub.PatchState(command)).state
+
+        return object_answer(await given.guard(patch, lambda: version_of(namespace, key)))
+
+    @router.delete("/{key}", status_code=204, responses=refuses("State", 403, 404, 409, 412, 422), openapi_extra=_PERHAPS)
+    async def delete_object(namespace: Namespace, key: Key, given: WriteIf) -> Response:
         """Delete an object; its history stays."""
-        command = state.DeleteStateRequest(namespace=namespace, key=key)
-        if (version := _expected(if_match)) is not None:
-            command.expected_version = version
-        await stub.DeleteState(command)
+
+        async def delete(version: int | None) -> None:
+            await stub.DeleteState(state.DeleteStateRequest(namespace=namespace, key=key, expected_version=version))
+
+        await given.guard(delete, lambda: version_of(namespace, key))
         return Response(status_code=204)
 
     @router.post(
-        "/{key}/transitions/{event}",
-        responses={200: _OBJECT, **_PROBLEMS},
-        openapi_extra=_body("StateTransition"),
-        dependencies=_JSON,
+        "/{key}/transitions/{event}", responses=changed, openapi_extra=_body("StateTransition"), dependencies=_PERHAPS_JSON
     )
-    async def transition_object(namespace: str, key: str, event: str, request: Request, if_match: IfMatch = None) -> Response:
+    async def transition_object(namespace: Namespace, key: Key, event: Event, request: Request, given: WriteIf) -> Response:
         """Fire an event of its status machine."""
         body = parse_transition(await request.body())
-        command = state.TransitionStateRequest(namespace=namespace, key=key, event=event, patch=bytes(body.data))
-        if (version := _expected(if_match)) is not None:
-            command.expected_version = version
-        return _object((await stub.TransitionState(command)).state)
 
-    @router.get("/{key}/history", responses=_PROBLEMS)
-    async def list_history(namespace: str, key: str, page_size: PageSize = 50, page_token: PageToken = "") -> Response:
+        async def fire(version: int | None) -> state.State:
+            command = state.TransitionStateRequest(
+                namespace=namespace, key=key, event=event, patch=bytes(body.data), expected_version=version
+            )
+            return (await stub.TransitionState(command)).state
+
+        return object_answer(await given.guard(fire, lambda: version_of(namespace, key)))
+
+    @router.get("/{key}/history", responses={200: _answer("A page", History), **read}, openapi_extra=_PERHAPS)
+    async def list_history(namespace: Namespace, key: Key, page_size: PageSize = 50, page_token: PageToken = "") -> Response:
         """List every version, newest first."""
         request = state.ListHistoryRequest(namespace=namespace, key=key, page_size=page_size, page_token=page_token)
         response = await stub.ListHistory(request)
-        return _page([_entry(found) for found in response.entries], response.next_page_token)
+        return page_answer([history_document(found) for found in response.entries], response.next_page_token)
 
     return router
 
 
-def _body(schema: str, kind: str = "application/json") -> dict[str, Any]:
-    reference = {"$ref": f"#/components/schemas/{schema}"}
-    return {"requestBody": {"required": schema != "StateTransition", "content": {kind: {"schema": reference}}}}
+def _answer(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    return {"description": description, "model": model}
 
 
-def _expected(if_match: str | None, if_none_match: str | None = None) -> int | None:
-    """Return the version that the request insists on; 0 for "create only"; None for any. Raises InvalidHeaderError."""
-    if if_none_match is not None:
-        if if_none_match.strip() != "*":
-            raise InvalidHeaderError("If-None-Match must be `*` here.")
-        return 0
-    if if_match is None:
-        return None
-    found = _ETAG.fullmatch(if_match.strip())
-    if found is None:
-        raise InvalidHeaderError('If-Match must have the form `"<version>"`, as ETag gave it.')
-    return int(found[1])
+def _body(schema: str, *kinds: str) -> dict[str, Any]:
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for kind in kinds or ("application/json",)}
+    return {"requestBody": {"required": schema != "StateTransition", "content": content}, **_PERHAPS}
 
 
-def _time(value: Timestamp) -> str:
-    return value.ToDatetime(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-
-
-def _document(found: state.State) -> dict[str, Any]:
-    return {
-        "namespace": found.namespace,
-        "key": found.key,
-        "version": found.version,
-        "status": found.status,
-        "data": orjson.Fragment(found.data),
-        "created_at": _time(found.created_at),
-        "updated_at": _time(found.updated_at),
-    }
-
-
-def _entry(found: state.HistoryEntry) -> dict[str, Any]:
-    return {
-        "version": found.version,
-        "change": found.change,
-        "event": found.event or None,
-        "from": found.from_status or None,
-        "to": found.to_status or None,
-        "data": orjson.Fragment(found.data) if found.data else None,
-        "actor": found.actor,
-        "time": _time(found.time),
-        "event_id": found.event_id,
-    }
-
-
-def _object(found: state.State) -> Response:
-    return Response(orjson.dumps(_document(found)), headers={"etag": f'"{found.version}"'}, media_type="application/json")
-
-
-def _page(items: list[dict[str, Any]], token: str) -> Response:
-    return Response(orjson.dumps({"items": items, "next_page_token": token or None}), media_type="application/json")
+def _not_found() -> StylobateError:
+    """Return what the state service says of an object that is not there, or that the caller may not know of."""
+    code, detail = grpc.StatusCode.NOT_FOUND, "There is no such state object."
+    return StylobateError.of(code=code, reason="STATE_NOT_FOUND", detail=detail, domain="stylobate.state")

@@ -1,31 +1,50 @@
 """Shapes of accounts and sessions."""
 
 from datetime import datetime
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from stylobate_gateway.schemas.common import Input
+from stylobate_gateway.schemas.common import TEXT, Input
+
+_ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = "[A-Za-z0-9](-?[A-Za-z0-9]){0,31}"
+_EMAIL = rf"^{_ATOM}(\.{_ATOM})*@({_LABEL}\.)+[A-Za-z]{{2,63}}$"
+
+
+_TEXT: dict[str, Any] = {"pattern": TEXT}
+
+
+def _shown_name(schema: dict[str, Any]) -> None:
+    """Leave the default out of the document: generators take a field that has one for a field that is always there."""
+    schema.pop("default", None)
+    schema["pattern"] = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
 class Register(Input):
     """Who wants an account."""
 
-    email: str = Field(max_length=254, examples=["ada@example.com"])
-    password: str = Field(min_length=8, max_length=1024, examples=["correct horse battery"])
-    display_name: str = Field("", max_length=100)
+    email: str = Field(
+        max_length=254,
+        description="Addresses in other scripts than ASCII are taken too.",
+        examples=["ada@example.com"],
+        json_schema_extra={"pattern": _EMAIL},
+    )
+    password: str = Field(min_length=8, max_length=1024, examples=["correct horse battery"], json_schema_extra=_TEXT)
+    display_name: str = Field("", max_length=100, json_schema_extra=_shown_name)
 
 
 class Login(Input):
     """Proof of an account."""
 
-    email: str = Field(max_length=254, examples=["ada@example.com"])
-    password: str = Field(max_length=1024, examples=["correct horse battery"])
+    email: str = Field(max_length=254, examples=["ada@example.com"], json_schema_extra=_TEXT)
+    password: str = Field(max_length=1024, examples=["correct horse battery"], json_schema_extra=_TEXT)
 
 
 class Refresh(Input):
     """A refresh token to exchange; it works once."""
 
-    refresh_token: str = Field(max_length=512)
+    refresh_token: str = Field(max_length=512, json_schema_extra=_TEXT)
 
 
 class User(BaseModel):
@@ -50,6 +69,6 @@ class Session(BaseModel):
 
     access_token: str
     refresh_token: str
-    token_type: str = "Bearer"  # noqa: S105  RFC 6750
-    expires_in: int
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  RFC 6750
+    expires_in: int = Field(description="Seconds that the access token holds.")
     user: User

@@ -1,8 +1,25 @@
 """Shapes that every area uses."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+TEXT = r"^[^\u0000]*$"
+"""The form of any text: with U+0000 it could not be kept."""
+_OPAQUE = "^[A-Za-z0-9_=-]*$"
+
+
+def in_path(pattern: str, most: int, example: str) -> Any:
+    """Return the declaration of a parameter of a path.
+
+    Whoever generates requests is told its form; what is of another one is unknown to the service that is asked, or refused there.
+    """
+    return Path(json_schema_extra={"pattern": pattern, "minLength": 1, "maxLength": most}, examples=[example])
+
+
+PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=2048, description="`next_page_token` of the page before.")]
 
 
 class Input(BaseModel):
@@ -14,30 +31,19 @@ class Input(BaseModel):
 class ProblemEntry(BaseModel):
     """One finding about an input."""
 
-    pointer: str
+    pointer: str = Field(description="The field, as a JSON pointer (RFC 6901), wherever it stood: path, query or body.")
     detail: str
 
 
 class Problem(BaseModel):
     """RFC 9457; clients match on `code`."""
 
-    type: str
+    type: str = Field(description="A reference to a page about the code.")
     title: str
     status: int
-    detail: str
+    detail: str = Field(description="A sentence for a person.")
     code: str
-    instance: str
+    instance: str = Field(description="The path of the request, as it was sent.")
     request_id: str
     errors: list[ProblemEntry] | None = None
     metadata: dict[str, str] | None = None
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route that may answer with these problems."""
-    return {
-        status: {
-            "description": "Problem",
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
-    }

@@ -1,14 +1,81 @@
 """Shapes of state objects. Payloads pass as the bytes they came in, so that every number keeps its digits."""
 
-from typing import TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from pydantic import BaseModel, Field
 from stylobate.errors import InvalidInputError, Violation
 
-from stylobate_gateway.errors import MalformedJsonError
+from stylobate_gateway.schemas.common import in_path
 
 T = TypeVar("T")
+
+Namespace = Annotated[str, in_path(r"^[a-z][a-z0-9_-]*$", 128, "orders")]
+Key = Annotated[str, in_path(r"^[A-Za-z0-9_~:-][A-Za-z0-9._~:-]*$", 255, "01a20883-0000-7000-8000-000000000000")]
+Event = Annotated[str, in_path(r"^[A-Za-z][A-Za-z0-9_-]*$", 128, "pay")]
+_PAYLOAD = {"description": "Any JSON value that the namespace's schema takes"}
+
+
+class StateObject(BaseModel):
+    """An object."""
+
+    namespace: str
+    key: str
+    version: int = Field(ge=1)
+    status: str = Field(description="Empty where the namespace has no machine.")
+    data: Any
+    created_at: datetime
+    updated_at: datetime
+
+
+class StateList(BaseModel):
+    """A page of objects, in the order of their keys."""
+
+    items: list[StateObject]
+    next_page_token: str | None = Field(description="null on the last page.")
+
+
+class HistoryEntry(BaseModel):
+    """One version of an object."""
+
+    version: int = Field(ge=1)
+    change: Literal["created", "updated", "transitioned", "deleted"]
+    event: str | None
+    from_status: str | None = Field(alias="from")
+    to_status: str | None = Field(alias="to")
+    data: Any
+    actor: str
+    time: datetime
+    event_id: str
+
+
+class History(BaseModel):
+    """A page of versions, newest first."""
+
+    items: list[HistoryEntry]
+    next_page_token: str | None = Field(description="null on the last page.")
+
+
+DESCRIBED: dict[str, Any] = {
+    "StatePut": {
+        "type": "object",
+        "required": ["data"],
+        "additionalProperties": False,
+        "properties": {
+            "data": _PAYLOAD,
+            "status": {"type": ["string", "null"], "description": "Only as it is: a status changes by an event."},
+        },
+    },
+    "StatePatch": {"description": "A JSON merge patch (RFC 7396)"},
+    "StateTransition": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"data": {"description": "Merged into the object's data (RFC 7396)"}},
+    },
+}
+"""Bodies that are never read into objects: they pass as they came."""
 
 
 class PutBody(Struct, forbid_unknown_fields=True):
@@ -26,35 +93,22 @@ class TransitionBody(Struct, forbid_unknown_fields=True):
 
 _PUT = msgspec.json.Decoder(PutBody)
 _TRANSITION = msgspec.json.Decoder(TransitionBody)
-_ANY = msgspec.json.Decoder(Raw)
 
 
 def parse_put(body: bytes) -> PutBody:
-    """Return the body of a PUT. Raises MalformedJsonError or InvalidInputError."""
+    """Return the body of a PUT, which is JSON. Raises InvalidInputError."""
     return _parse(_PUT, body)
 
 
 def parse_transition(body: bytes) -> TransitionBody:
-    """Return the body of a transition; none at all is fine. Raises MalformedJsonError or InvalidInputError."""
-    return _parse(_TRANSITION, body) if body.strip() else TransitionBody()
-
-
-def parse_patch(body: bytes) -> bytes:
-    """Return the body of a PATCH as it came: any JSON. Raises MalformedJsonError or InvalidInputError."""
-    return bytes(_parse(_ANY, body))
+    """Return the body of a transition, which is JSON or empty. Raises InvalidInputError."""
+    return _parse(_TRANSITION, body) if body else TransitionBody()
 
 
 def _parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
-        body.decode()  # payloads are passed over unread, broken UTF-8 in their strings too
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        if decoder is not _ANY:
-            _parse(_ANY, body)  # decoding ends at the first finding: is it JSON at all?
         message, _, path = str(error).partition(" - at `$")
         pointer = path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
         raise InvalidInputError(violations=[Violation(pointer, message)]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedJsonError(f"The body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise InvalidInputError(violations=[Violation("", "is nested too deep")]) from None

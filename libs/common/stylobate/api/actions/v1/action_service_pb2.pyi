@@ -138,6 +138,7 @@ class Action(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     INPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The full name, such as `shop.place_order`."""
     module: _builtins.str
@@ -158,6 +159,10 @@ class Action(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """How long it may run."""
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
+        """The reasons that the code of its module names, beside those of the platform."""
+
     def __init__(
         self,
         *,
@@ -170,14 +175,41 @@ class Action(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         input_schema: _builtins.bytes = ...,
         output_schema: _builtins.bytes = ...,
+        refusals: _abc.Iterable[Global___Refusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "input_schema", b"input_schema", "module", b"module", "name", b"name", "output_schema", b"output_schema", "rate_limit", b"rate_limit", "route", b"route", "summary", b"summary", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "input_schema", b"input_schema", "module", b"module", "name", b"name", "output_schema", b"output_schema", "rate_limit", b"rate_limit", "refusals", b"refusals", "route", b"route", "summary", b"summary", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Action: _TypeAlias = Action  # noqa: Y015
+
+@_typing.final
+class Refusal(_message.Message):
+    """A reason of a module's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """In upper snake case; what clients match on."""
+    detail: _builtins.str
+    """A sentence for people; empty where the code makes it up."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class ListActionsRequest(_message.Message):

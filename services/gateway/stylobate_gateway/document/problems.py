@@ -1,0 +1,90 @@
+"""Which problems an operation may answer with, and the codes that go with each status."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from stylobate_gateway.reasons import known_reasons
+
+_ALWAYS = (400, 405, 408, 429, 431, 500, 503, 504)
+"""What stands before every operation: the listener, the edge, parts that are down, time that runs out."""
+_BODY = (413, 415, 422)
+_AREAS = {
+    "Site": (),
+    "Accounts": ("auth",),
+    "State": ("state", "actions"),  # before-hooks are actions'
+    "Actions": ("actions", "state", "realtime"),  # what a handler calls it may let through
+}
+_OPEN = frozenset({"State", "Actions"})
+"""Where modules refuse with codes of their own."""
+_TITLES = {
+    400: "The request cannot be read",
+    401: "No token, or one that does not hold",
+    403: "Not allowed",
+    404: "Unknown",
+    405: "Another method is needed",
+    408: "The request did not come in time",
+    409: "The rules do not allow it now",
+    412: "Another version",
+    413: "The body is too large",
+    415: "A body of another type",
+    422: "The input is not valid",
+    429: "A limit is reached",
+    431: "The head is too large",
+    500: "A defect on our side",
+    503: "A part of the platform does not answer",
+    504: "It took too long",
+}
+_REFERENCE = "#/components/schemas/"
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def refuses(area: str, *statuses: int, is_public: bool = False, has_body: bool = False) -> Responses:
+    """Return the `responses` of an operation that may be refused with these statuses, beside those that every one has.
+
+    :param area: ``Site``, ``Accounts``, ``State`` or ``Actions``: whose codes go with them.
+    :param is_public: whether credentials are not looked at.
+    """
+    chosen = {*statuses, *_ALWAYS, *(() if is_public else (401,)), *(_BODY if has_body else ())}
+    return {
+        status: {
+            "description": _TITLES[status],
+            "content": {"application/problem+json": {"schema": {"$ref": f"{_REFERENCE}{area}Problem{status}"}}},
+        }
+        for status in sorted(chosen)
+        if _codes(area, status)
+    }
+
+
+def problem_schemas(base: Mapping[str, Any], names: Collection[str], own: Collection[str]) -> dict[str, Any]:
+    """Return the schemas that :func:`refuses` refers to.
+
+    :param base: the schema of any problem.
+    :param names: those that are used.
+    :param own: reasons that modules name in their code.
+    """
+    schemas = {}
+    for area in _AREAS:
+        for status in _TITLES:
+            name = f"{area}Problem{status}"
+            if name in names:
+                codes = _codes(area, status)
+                more = sorted(own) if area in _OPEN and status == 409 else []  # noqa: PLR2004  what `refuse` answers
+                schemas[name] = _schema(base, status, [*codes, *more], is_open=area in _OPEN)
+    return schemas
+
+
+def _codes(area: str, status: int) -> list[str]:
+    areas = {"common", "gateway", *_AREAS[area]}
+    return sorted(name for name, reason in known_reasons().items() if reason.status == status and reason.area in areas)
+
+
+def _schema(base: Mapping[str, Any], status: int, codes: list[str], *, is_open: bool) -> dict[str, Any]:
+    others = "a module may refuse with others" if is_open else "later versions may know more"
+    code = {
+        "anyOf": [{"type": "string", "enum": codes}, {"type": "string", "pattern": "^[A-Z][A-Z0-9]*(_[A-Z0-9]+)*$"}],
+        "description": f"The reason; match on it. These are known, and {others}.",
+    }
+    properties = base["properties"] | {"status": {"type": "integer", "const": status}, "code": code}
+    return {**base, "description": f"{_TITLES[status]} (RFC 9457).", "properties": properties}

@@ -1,0 +1,101 @@
+"""If-Match and If-None-Match (RFC 9110 §13) over the versions of state objects.
+
+The state service compares one version with what is stored, in the statement that writes. A condition that names one version is
+handed to it as it is; any other is held against the version that is there, and the write is bound to that version.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+import grpc
+from starlette.datastructures import Headers
+from stylobate.errors import StylobateError
+
+from stylobate_gateway.errors import InvalidHeaderError
+
+T = TypeVar("T")
+_TAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
+_CONFLICT = "STATE_VERSION_CONFLICT"
+_TRIES = 5
+_FORM = r'^(W/)?"[1-9][0-9]{0,17}"( *, *(W/)?"[1-9][0-9]{0,17}")*$'
+FORM = {"anyOf": [{"const": "*"}, {"type": "string", "pattern": _FORM}]}
+"""JSON Schema of both headers."""
+
+
+class Condition(NamedTuple):
+    """One header."""
+
+    is_any: bool
+    versions: frozenset[int]
+
+    def names(self, version: int) -> bool:
+        """Whether the version (0: there is no object) is among those named."""
+        return version > 0 and (self.is_any or version in self.versions)
+
+
+class Preconditions(NamedTuple):
+    """What a request insists on."""
+
+    match: Condition | None
+    none_match: Condition | None
+
+    @classmethod
+    def of(cls, headers: Headers) -> "Preconditions":
+        """Read both headers. Raises InvalidHeaderError."""
+        return cls(_condition(headers, "If-Match"), _condition(headers, "If-None-Match"))
+
+    def check(self, version: int) -> None:
+        """Raise the conflict unless what must match does. 0 stands for no object."""
+        if self.match is not None and not self.match.names(version):
+            raise _conflict(version)
+
+    def is_unchanged(self, version: int) -> bool:
+        """Whether a reader has this version already."""
+        return self.none_match is not None and self.none_match.names(version)
+
+    async def guard(self, change: Callable[[int | None], Awaitable[T]], version: Callable[[], Awaitable[int]]) -> T:
+        """Make a change under these conditions.
+
+        :param change: takes the version that the object must have, 0: it must not exist, None: any.
+        :param version: the present one, 0 for none.
+        :raises StylobateError: 412 ``STATE_VERSION_CONFLICT``, or what the change is refused with.
+        """
+        match, none_match = self
+        if match is None and none_match is None:
+            return await change(None)
+        if match is None and none_match is not None and none_match.is_any:
+            return await change(0)
+        if match is not None and none_match is None and len(match.versions) == 1:
+            return await change(next(iter(match.versions)))
+        for _ in range(_TRIES):
+            present = await version()
+            self.check(present)
+            if self.is_unchanged(present):
+                raise _conflict(present)
+            try:
+                return await change(present)
+            except StylobateError as error:  # somebody was faster: the new version may do as well
+                if error.reason != _CONFLICT:
+                    raise
+        raise _conflict(present)
+
+
+def _condition(headers: Headers, name: str) -> Condition | None:
+    given = headers.getlist(name)
+    if not given:
+        return None
+    tags = [tag for tag in map(str.strip, ",".join(given).split(",")) if tag]
+    if tags == ["*"]:
+        return Condition(is_any=True, versions=frozenset())
+    found = [_TAG.fullmatch(tag) for tag in tags]
+    if not found or None in found:
+        raise InvalidHeaderError(f'{name} must be `*`, or have the form `"<version>"`, as ETag gave it; several with commas.')
+    return Condition(is_any=False, versions=frozenset(int(match[1]) for match in found if match))
+
+
+def _conflict(version: int) -> StylobateError:
+    is_at = f"is at version {version}" if version else "does not exist"
+    detail = f"The object {is_at}, which the request rules out."
+    code, metadata = grpc.StatusCode.ABORTED, {"actual": str(version)}
+    return StylobateError.of(code=code, reason=_CONFLICT, detail=detail, metadata=metadata, domain="stylobate.state")
