@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import json
 import pkgutil
@@ -12,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import stylobate
-from stylobate.app import HostSettings, installed_services
+from stylobate.app import HostSettings, http_refusal, installed_services
 from stylobate.config import Settings
 from stylobate.errors import StylobateError, http_status_of
 
@@ -70,10 +69,8 @@ def reasons() -> str:
 
 def _listeners_own() -> Iterator[tuple[str, int, str]]:
     """Yield what the HTTP listener refuses by itself, before there is a request."""
-    if importlib.util.find_spec("stylobate.app.http_refusal") is None:
-        return
-    for refusal in vars(importlib.import_module("stylobate.app.http_refusal")).values():
-        if hasattr(refusal, "code") and hasattr(refusal, "status"):
+    for refusal in vars(http_refusal).values():
+        if isinstance(refusal, http_refusal.Refusal):
             yield refusal.code, refusal.status.value, refusal.detail
 
 
