@@ -45,7 +45,7 @@ test: .venv/dev.stamp ## every test that is not a soak test
 	$(BIN)/pytest -m "not soak" $(ARGS)
 
 soak: .venv/dev.stamp ## the long tests
-	$(BIN)/pytest -m soak --timeout 3600 tests $(ARGS)
+	$(BIN)/pytest -m soak --timeout 3600 tests services $(ARGS)
 
 check: .venv/dev.stamp ## linters, types, contracts, drift, manifests
 	$(BIN)/ruff check --quiet .

@@ -133,6 +133,8 @@ class ChannelCommands:
         subscription = session.subscriptions.pop(_named(request.channel), None)
         if subscription is not None:
             await self._departures.abandon(session, subscription)
+        elif not session.bears_misuse():  # it costs nothing, but not without end
+            return
         session.reply(Reply(id=command_id, unsubscribe=Empty()))
 
     async def publish(self, session: Session, command_id: int, request: PublishRequest) -> None:

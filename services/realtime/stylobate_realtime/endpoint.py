@@ -14,11 +14,12 @@ from typing import Any, ClassVar, cast
 from stylobate.identity import ClientAddresses, client_agent
 from stylobate.logs import get_logger
 
-from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, Disconnect
+from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, TOO_MANY_PINGS, Disconnect
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
 from stylobate_realtime.session import Session
+from stylobate_realtime.unsent import CALM, Unsent
 from stylobate_realtime.websocket_manager import WebSocketManager
 from stylobate_realtime.wire.framing import (
     PROTOCOL_ERROR,
@@ -33,7 +34,12 @@ from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeReques
 
 PATHS = ("/v1/realtime", "/connection/websocket")
 _HEAD_END = b"\r\n\r\n"
-_KERNEL_BUFFER = 131_072
+_SEND_BUFFER = 131_072
+_RECEIVE_BUFFER = 32_768
+"""Bounds what is read at once, too."""
+_PINGS = 100
+_PINGS_WITHIN_S = 10.0
+"""A client that sends more control frames within this time is closed."""
 _log = get_logger("app")
 _security = get_logger("security")
 
@@ -46,22 +52,16 @@ class Endpoint:
     json: Codec
     protobuf: Codec
     addresses: ClientAddresses
+    unsent: Unsent
 
 
 class RealtimeProtocol(asyncio.Protocol):
     """One socket. See :func:`protocol_class`."""
 
     __slots__ = (
-        "_blocked_at",
-        "_close_timer",
-        "_connections",
-        "_has_sent_close",
-        "_is_deaf",
-        "_loop",
-        "_reader",
-        "_session",
-        "_transport",
-    )
+        "_amid_at", "_blocked_at", "_close_timer", "_connections", "_has_sent_close", "_is_deaf", "_loop", "_own", "_pings",
+        "_pings_since", "_reader", "_session", "_transport",
+    )  # fmt: skip
     endpoint: ClassVar[Endpoint]
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002  uvicorn's
@@ -72,7 +72,8 @@ class RealtimeProtocol(asyncio.Protocol):
         self._reader = FrameReader(self.endpoint.manager.settings.frame_bytes)
         self._close_timer: asyncio.TimerHandle | None = None
         self._has_sent_close = self._is_deaf = False
-        self._blocked_at = 0.0
+        self._blocked_at = self._amid_at = self._pings_since = 0.0
+        self._pings = self._own = 0
 
     # what the transport calls
 
@@ -82,8 +83,9 @@ class RealtimeProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         raw = transport.get_extra_info("socket")
         if raw is not None:
-            with suppress(OSError):  # a smaller kernel buffer shows earlier who is slow; nothing depends on it
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+            with suppress(OSError):  # smaller kernel buffers show earlier who is slow
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         """Take the upgrade request, whole; from then on frames. Whatever comes, nothing is raised into the server."""
@@ -106,7 +108,11 @@ class RealtimeProtocol(asyncio.Protocol):
     def _read(self, session: Session, data: bytes) -> None:
         try:
             for opcode, payload in self._reader.feed(data):
+                self._amid_at = 0.0
                 self._take(opcode, payload)
+            if self._reader.is_amid and not self._amid_at and not self._reader.is_paused:
+                self._amid_at = self._loop.time()
+                session.amid()
         except FramingError as error:
             self._is_deaf = True  # where the next frame would begin is unknown
             session.lost(error.code)
@@ -118,6 +124,7 @@ class RealtimeProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  how it was lost does not matter
         """Forget the socket."""
         self._connections.discard(self)
+        self._settle_own()
         if self._close_timer is not None:
             self._close_timer.cancel()
         if self._session is not None:
@@ -132,6 +139,12 @@ class RealtimeProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the peer has caught up."""
         self._blocked_at = 0.0
+        self._settle_own()
+
+    def _settle_own(self) -> None:
+        if self._own:
+            self.endpoint.unsent.add(-self._own)
+            self._own = 0
 
     def shutdown(self) -> None:
         """Close in a way that makes clients connect again: the server stops."""
@@ -142,13 +155,22 @@ class RealtimeProtocol(asyncio.Protocol):
 
     # what the session calls
 
-    def write(self, data: bytes) -> bool:
-        """Write frames; False when the peer is too far behind."""
+    def write(self, data: bytes, own: int) -> bool:
+        """Write frames; False when the peer is too far behind, or is behind while too much waits for all together."""
         transport = self._transport
         if transport.is_closing():
             return True  # it is about to be told that the connection is lost
         transport.write(data)
-        return transport.get_write_buffer_size() <= self.endpoint.manager.settings.queue_bytes
+        size = transport.get_write_buffer_size()
+        if size <= CALM:
+            return True
+        self._own += own
+        self.endpoint.unsent.add(own)
+        return size <= self.endpoint.manager.settings.queue_bytes and not self.endpoint.unsent.is_full
+
+    def amid_since(self) -> float:
+        """Return the time since which a message of the peer is not whole; 0: there is none."""
+        return self._amid_at
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""
@@ -167,8 +189,10 @@ class RealtimeProtocol(asyncio.Protocol):
         """Stop or resume reading."""
         if self._transport.is_closing():
             return
+        self._reader.is_paused = not reading
         if reading:
             self._transport.resume_reading()
+            self._loop.call_soon(self.data_received, b"")  # what was read and not looked at
         else:
             self._transport.pause_reading()
 
@@ -203,10 +227,20 @@ class RealtimeProtocol(asyncio.Protocol):
             self._peer_closes(payload)
         elif self._has_sent_close:
             return  # what crosses our close is not carried out
-        elif opcode == Opcode.PING:
-            self._session.send(frame(Opcode.PONG, payload))
-        elif opcode != Opcode.PONG:
+        elif opcode in (Opcode.PING, Opcode.PONG):
+            self._control(self._session, opcode, payload)
+        else:
             self._session.receive(payload)
+
+    def _control(self, session: Session, opcode: int, payload: bytes) -> None:
+        now = self._loop.time()
+        if now - self._pings_since > _PINGS_WITHIN_S:
+            self._pings, self._pings_since = 0, now
+        self._pings += 1
+        if self._pings > _PINGS:
+            session.end(TOO_MANY_PINGS)
+        elif opcode == Opcode.PING:
+            session.send(frame(Opcode.PONG, payload))
 
     def _peer_closes(self, payload: bytes) -> None:
         assert self._session is not None  # noqa: S101  for the type checker
@@ -233,5 +267,11 @@ class RealtimeProtocol(asyncio.Protocol):
 
 def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
     """Return the class for uvicorn's ``ws=``, bound to the manager."""
-    endpoint = Endpoint(manager, JsonCodec(), ProtobufCodec(), ClientAddresses(manager.settings.trusted_proxies))
+    endpoint = Endpoint(
+        manager,
+        JsonCodec(),
+        ProtobufCodec(),
+        ClientAddresses(manager.settings.trusted_proxies),
+        Unsent(manager.settings.unsent_bytes),
+    )
     return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

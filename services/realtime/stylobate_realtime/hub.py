@@ -24,6 +24,8 @@ class _Topic:
     arriving: dict[Session, Subscription] = field(default_factory=dict)
     """Subscribes under way: in doubt like members, and kept for what comes in before their reply."""
     holders: int = 0
+    is_heard: bool = False
+    """Whether the broker has acknowledged; until then ``subscribed`` says when it has."""
     subscribed: "asyncio.Future[None] | None" = None
 
 
@@ -53,16 +55,21 @@ class Hub:
         What comes in from then on waits for :meth:`join`.
         """
         topic = self._topic(subscription)
-        if topic.subscribed is None:
-            topic.subscribed = asyncio.ensure_future(self._broker.subscribe(subscription.topic))
         topic.holders += 1
         subscription.is_held = True
         subscription.waiting = []
+        if topic.is_heard:
+            return
+        if topic.subscribed is None:
+            topic.subscribed = asyncio.ensure_future(self._broker.subscribe(subscription.topic))
+        subscribed = topic.subscribed
         try:
-            await asyncio.shield(topic.subscribed)  # others wait for the same answer
+            await asyncio.shield(subscribed)  # others wait for the same answer
         except BaseException:
             self.release(subscription)
             raise
+        if topic.subscribed is subscribed:
+            topic.is_heard, topic.subscribed = True, None
 
     def join(self, session: Session, subscription: Subscription) -> None:
         """Let broadcasts flow to the session, those that came in since it is held first. Called right behind the reply."""
@@ -104,7 +111,7 @@ class Hub:
         topic = self._topics[subscription.topic]
         topic.holders -= 1
         if not topic.holders:
-            topic.subscribed = None
+            topic.is_heard, topic.subscribed = False, None
             self._broker.unsubscribe(subscription.topic)
         self._drop_if_unused(subscription.topic, topic)
 

@@ -2,42 +2,40 @@
 
 import asyncio
 import math
-from collections import deque
 from typing import Any
 
 from stylobate.identity import ANONYMOUS, Principal, limit_key
-from stylobate.logs import get_logger
-from stylobate.rpc.call import Call, current_call
 
 from stylobate_realtime import codes
-from stylobate_realtime.codes import CommandRefusedError, Disconnect, SessionEndedError
-from stylobate_realtime.protocol import Codec, MalformedFrameError
-from stylobate_realtime.protocol.messages import ClientInfo, Command, Error, Reply
+from stylobate_realtime.codes import Disconnect
+from stylobate_realtime.command_queue import CommandQueue
+from stylobate_realtime.protocol import Codec
+from stylobate_realtime.protocol.messages import ClientInfo, Reply
 from stylobate_realtime.session_context import Connection, SessionContext, State
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
 
-_log = get_logger("app")
-_BACKLOG = 128
-"""Commands waiting before the socket is not read any further."""
+_JOINED = 16_384
+"""Frames that are not longer together leave as one write. Longer ones are not copied: a publication is shared by many."""
 
 
 class Session:
     """See the module. Not bound to WebSocket: whole frames come in by :meth:`receive`."""
 
     __slots__ = (
-        "_connection", "_context", "_expires_at", "_frames", "_inbox", "_is_dirty", "_is_reading", "_ping_at", "_pong_by",
-        "_presence_at", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "limit_key", "principal", "renewal",
-        "state", "subscriptions", "token", "worker",
+        "_connection", "_context", "_expires_at", "_frames", "_is_dirty", "_own", "_ping_at", "_pong_by", "_presence_at",
+        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "limit_key", "principal", "renewal",
+        "state", "subscriptions", "token",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str, agent: str) -> None:
         self._context = context
         self._connection = connection
         self._frames: list[bytes] = []
-        self._inbox: deque[Command] | None = None  # made when a command must wait: most sessions are idle
+        self._queue = CommandQueue(self, context, connection)
+        self._own = 0
+        """Bytes of what is queued that nobody else is sent."""
         self._is_dirty = False
-        self._is_reading = True
         self._ping_at = self._pong_by = self._expires_at = self._presence_at = 0.0
         self._stale_at = context.clock() + context.settings.stale_after.total_seconds()
         self.due = 0
@@ -54,8 +52,6 @@ class Session:
         self.token = ""
         self.state = State.NEW
         self.subscriptions: dict[str, Subscription] = {}
-        self.worker: asyncio.Task[None] | None = None
-        """Carries out its commands; None while there are none."""
         self.renewal: asyncio.Task[None] | None = None
         """Renews its presence entries; None while nothing is under way."""
         self.leaving: asyncio.Task[None] | None = None
@@ -73,75 +69,42 @@ class Session:
         """Take the payload of a frame: its commands are carried out in order, each after the one before."""
         if self.state is State.CLOSED:
             return
-        try:
-            commands = self.codec.decode(payload)
-        except MalformedFrameError:
-            self.end(codes.MALFORMED)
+        if payload == self.codec.ping:  # a pong is the same bytes; it does not wait for commands under way
+            self.pong()
             return
-        for command in commands:
-            if command.id == 0 and command.send is None:
-                self._pong(command)
-            else:
-                self._enqueue(command)
+        self._queue.push(payload)
 
-    def _enqueue(self, command: Command) -> None:
-        if self.state is State.CLOSED:
-            return
-        if self._inbox is None:
-            self._inbox = deque()
-        self._inbox.append(command)
-        if self.worker is None:
-            self.worker = self._context.loop.create_task(self._work(self._inbox))
-        elif len(self._inbox) > _BACKLOG and self._is_reading:
-            self._is_reading = False
-            self._connection.set_reading(False)
-
-    def _pong(self, command: Command) -> None:
-        if self._pong_by and command == Command():
+    def pong(self) -> None:
+        """Take the answer to a ping."""
+        if self._pong_by:
             self._pong_by = 0.0
         else:
             self.end(codes.MALFORMED)
 
-    async def _work(self, inbox: deque[Command]) -> None:
-        current_call.set(Call(client_address=self.address, client_agent=self.agent))  # in this task alone
-        try:
-            while inbox and self.state is not State.CLOSED:
-                await self._run(inbox.popleft())
-        finally:
-            self.worker = None
-            self._inbox = None
-            if not self._is_reading and self.state is not State.CLOSED:
-                self._is_reading = True
-                self._connection.set_reading(True)
+    @property
+    def worker(self) -> "asyncio.Task[None] | None":
+        """Carries out its commands; None while there are none."""
+        return self._queue.worker
 
-    async def _run(self, command: Command) -> None:
-        if self.state is State.REFUSED:
-            self.end(codes.MALFORMED)
-            return
-        try:
-            await self._context.handler.run(self, command)
-        except CommandRefusedError as refusal:
-            self._refuse(command, refusal.error)
-        except SessionEndedError as ending:
-            self.end(ending.disconnect)
-        except Exception:  # noqa: BLE001  a defect: logged here, and its text stays here
-            _log.exception("realtime_command_failed", client=self.client)
-            self._refuse(command, codes.INTERNAL)
+    def bears_misuse(self) -> bool:
+        """Count a command that was refused or senseless; False when there were so many that the session has ended."""
+        return self._queue.bears_misuse()
 
-    def _refuse(self, command: Command, error: Error) -> None:
-        if command.id:
-            self.reply(Reply(id=command.id, error=error))
-        if self.state is State.NEW:
-            self.state = State.REFUSED
+    @property
+    def has_much_to_send(self) -> bool:
+        """Whether answers should leave before more are made."""
+        return self._own > _JOINED
 
     # what the client gets
 
     def reply(self, reply: Reply) -> None:
         """Queue a reply of this session's own."""
-        self.send(frame(Opcode.TEXT if self.codec.is_text else Opcode.BINARY, self.codec.encode(reply)))
+        encoded = frame(Opcode.TEXT if self.codec.is_text else Opcode.BINARY, self.codec.encode(reply))
+        self._own += len(encoded)
+        self.send(encoded)
 
     def send(self, encoded: bytes) -> None:
-        """Queue a whole frame; everything queued within a loop turn leaves in one write, in order."""
+        """Queue a whole frame, which others may be sent too; what is queued within a loop turn leaves together, in order."""
         self._frames.append(encoded)
         if not self._is_dirty:
             self._is_dirty = True
@@ -153,10 +116,17 @@ class Session:
         frames = self._frames
         if not frames:
             return
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
-        frames.clear()
-        if self.state is not State.CLOSED and not self._connection.write(data):
-            self.end(codes.SLOW)
+        own, self._own = self._own, 0
+        self._frames = []
+        if self.state is State.CLOSED:
+            return
+        if len(frames) > 1 and sum(map(len, frames)) <= _JOINED:
+            frames = [b"".join(frames)]
+        for data in frames:
+            if not self._connection.write(data, own):
+                self.end(codes.SLOW)
+                return
+            own = 0
 
     # its life
 
@@ -203,7 +173,9 @@ class Session:
             self._context.handler.refresh_presence(self)
         blocked = self._connection.blocked_since()
         blocked_until = blocked + settings.write_timeout.total_seconds() if blocked else 0.0
-        deadlines = (self._stale_at, self._ping_at, self._pong_by, self._expires_at, self._presence_at, blocked_until)
+        amid = self._connection.amid_since()
+        whole_by = amid + settings.message_timeout.total_seconds() if amid else 0.0
+        deadlines = (self._stale_at, self._ping_at, self._pong_by, self._expires_at, self._presence_at, blocked_until, whole_by)
         return min((deadline for deadline in deadlines if deadline), default=0.0)
 
     def _overdue(self, now: float) -> Disconnect | None:
@@ -216,11 +188,18 @@ class Session:
         blocked = self._connection.blocked_since()
         if blocked and now - blocked >= self._context.settings.write_timeout.total_seconds():
             return codes.SLOW
+        amid = self._connection.amid_since()
+        if amid and now - amid >= self._context.settings.message_timeout.total_seconds():
+            return codes.SLOW
         return None
 
     def blocked(self) -> None:
         """Note that the peer takes too little: look again when its time is over."""
         self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout.total_seconds())
+
+    def amid(self) -> None:
+        """Note that a message has begun and not come whole: look again when its time is over."""
+        self._context.wheel.schedule(self, self._context.clock() + self._context.settings.message_timeout.total_seconds())
 
     def end(self, disconnect: Disconnect) -> None:
         """Close the connection; what is queued goes out first, except to a slow client."""

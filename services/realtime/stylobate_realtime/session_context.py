@@ -30,12 +30,19 @@ class State(Enum):
 class Connection(Protocol):
     """What a session needs of its socket."""
 
-    def write(self, data: bytes) -> bool:
-        """Write frames; False when the peer is too far behind."""
+    def write(self, data: bytes, own: int) -> bool:
+        """Write frames; False when the peer is too far behind.
+
+        :param own: how many of the bytes, and of those written right behind, are held for this peer alone.
+        """
         ...
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""
+        ...
+
+    def amid_since(self) -> float:
+        """Return the time since which a message of the peer is not whole; 0: there is none."""
         ...
 
     def close(self, disconnect: Disconnect) -> None:

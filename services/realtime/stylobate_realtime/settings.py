@@ -42,6 +42,10 @@ class RealtimeSettings(Settings):
     """A publication's payload may be this long."""
     queue_bytes: int = Field(1_048_576, ge=65_536)
     """A client that is behind by more is closed as slow."""
+    unsent_bytes: int = Field(16_777_216, ge=65_536)
+    """Answers that may wait for all clients together that are behind by more than 64 KiB; beyond it these are closed as slow."""
+    message_timeout: timedelta = Field(timedelta(seconds=30), gt=timedelta(0))
+    """A message that a client begins must have come whole by then."""
     write_timeout: timedelta = Field(timedelta(seconds=1), gt=timedelta(0))
     """A client that takes nothing for so long while more than 64 KiB wait for it is closed as slow."""
     close_timeout: timedelta = Field(timedelta(seconds=5), gt=timedelta(0))

@@ -80,9 +80,9 @@ class Socket:
         self.is_reading = True
         self.keeps_up = True
         self.fault: Exception | None = None
-        self.blocked_at = 0.0
+        self.blocked_at = self.amid_at = 0.0
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes, own: int) -> bool:
         """Keep frames."""
         if self.fault is not None:
             raise self.fault
@@ -92,6 +92,10 @@ class Socket:
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little."""
         return self.blocked_at
+
+    def amid_since(self) -> float:
+        """Return the time since which a message is not whole."""
+        return self.amid_at
 
     def close(self, disconnect: Disconnect) -> None:
         """Keep the close."""

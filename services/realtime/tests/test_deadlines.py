@@ -165,3 +165,19 @@ def test_wheel_calls_once_per_deadline():
     now = 500.0
     wheel.advance()
     assert timed.ticks == [106.0, 500.0]
+
+
+async def test_message_that_does_not_end(stage):
+    """A message that has begun and is not whole after thirty seconds closes as slow; one that is whole by then does not."""
+    talk = await stage.connected()
+    for _ in range(2):
+        talk.socket.amid_at = stage.clock
+        talk.session.amid()
+        await _live(stage, talk, 28)
+        assert talk.session.state is State.CONNECTED
+        talk.socket.amid_at = 0.0
+    talk.socket.amid_at = stage.clock
+    talk.session.amid()
+    await _live(stage, talk, 32)
+    assert talk.session.state is State.CLOSED
+    assert talk.socket.is_aborted

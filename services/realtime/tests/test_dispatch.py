@@ -213,12 +213,12 @@ async def test_binary_junk_cannot_be_published(stage):
 async def test_flood_stops_the_reading(stage):
     """A client with many commands waiting is not read any further until they are carried out."""
     talk = await stage.connected()
-    commands = [{"id": n + 2, "unsubscribe": {"channel": "news:1"}} for n in range(300)]
-    talk.session.receive(b"\n".join(json.dumps(command).encode() for command in commands))
+    for n in range(200):
+        talk.session.receive(json.dumps({"id": n + 2, "unsubscribe": {"channel": "news:" + "x" * 200}}).encode())
     assert not talk.socket.is_reading
     await talk.settle()
     assert talk.socket.is_reading
-    assert len(talk.socket.messages()) == 301
+    assert len(talk.socket.messages()) == 201
 
 
 async def test_session_that_ends_while_subscribing_leaves_nothing(stage):
@@ -238,3 +238,18 @@ async def test_end_is_said_once(stage):
     talk.session.end(codes.SHUTDOWN)
     talk.session.end(codes.INVALID_TOKEN)
     assert talk.code == 3001
+
+
+@pytest.mark.parametrize(
+    "command", [{"unsubscribe": {"channel": "news:1"}}, {"subscribe": {"channel": "closed:1"}}, {"rpc": {"method": "x"}}]
+)
+async def test_senseless_commands_without_end(stage, command):
+    """Who is refused, or unsubscribes from nothing, 256 times in ten seconds may go on; one more closes with 3013."""
+    talk = await stage.connected()
+    await talk.say(*({"id": number, **command} for number in range(2, 258)))
+    assert talk.code == 0
+    stage.clock += 11
+    await talk.say(*({"id": number, **command} for number in range(2, 258)))
+    assert talk.code == 0
+    await talk.say({"id": 2, **command})
+    assert talk.code == 3013

@@ -70,6 +70,8 @@ def _close_code(answer: bytes) -> int:
         (masked(Opcode.CLOSE, b"\x03"), 1002),
         (masked(Opcode.CLOSE, b"\x03\xe8\xff"), 1007),
         (masked(Opcode.BINARY, b"x" * 70_000), 1009),
+        (masked(Opcode.PING, b"x") * 150, 1008),
+        (masked(Opcode.PONG, b"x") * 150, 1008),
         (masked(Opcode.TEXT, b"", final=False) + masked(Opcode.CONTINUATION, b"", final=False) * 2000, 1008),
     ],
 )

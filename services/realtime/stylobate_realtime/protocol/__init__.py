@@ -1,6 +1,6 @@
 """The client protocol's messages and their two encodings, behind one port."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from stylobate_realtime.protocol.messages import Command, Reply
@@ -22,12 +22,14 @@ class Codec(Protocol):
     is_text: bool
     """Whether frames are WebSocket text frames."""
     ping: bytes
-    """A whole message: the empty reply."""
+    """A whole message: the empty reply; the client's answer, the empty command, is the same bytes."""
 
-    def decode(self, frame: bytes) -> Sequence[Command]:
-        """Return the commands of a frame, at least one, in order; a pong is a command without id and request.
+    def decode(self, frame: bytes) -> Iterator[Command]:
+        """Give the commands of a frame, at least one, in order; a pong is a command without id and request.
 
-        :raises MalformedFrameError: the frame is empty or does not parse.
+        Each is decoded when it is asked for: a frame of many is not held decoded.
+
+        :raises MalformedFrameError: the frame is empty or does not parse; after the commands before that place.
         """
         ...
 

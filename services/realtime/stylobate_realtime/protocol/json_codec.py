@@ -1,6 +1,6 @@
 """The JSON encoding: one object a line, messages joined by a newline."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -19,17 +19,17 @@ class JsonCodec:
         self._decode = msgspec.json.Decoder(Command).decode
         self._encode = msgspec.json.Encoder().encode
 
-    def decode(self, frame: bytes) -> Sequence[Command]:
-        """Return the commands of a frame; one trailing newline is tolerated."""
+    def decode(self, frame: bytes) -> Iterator[Command]:
+        """Give the commands of a frame; one trailing newline is tolerated."""
+        start, end = 0, len(frame)
         try:
             if not frame.isascii():
                 frame.decode()  # raw payloads are passed on without being looked into
-            if b"\n" not in frame:
-                return (self._decode(frame),)
-            lines = frame.split(b"\n")
-            if not lines[-1]:
-                lines.pop()
-            return [self._decode(line) for line in lines]
+            while start < end or not start:
+                stop = frame.find(b"\n", start)
+                stop = end if stop < 0 else stop
+                yield self._decode(frame[start:stop])
+                start = stop + 1
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedFrameError(str(error)) from None
 

@@ -3,7 +3,7 @@
 A table instead of generated classes: both encodings then share the same message classes, and raw payloads pass untouched.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -127,24 +127,23 @@ class ProtobufCodec:
     def __init__(self) -> None:
         self._by_number = {message: {field.number: field for field in fields} for message, fields in TABLES.items()}
 
-    def decode(self, frame: bytes) -> Sequence[m.Command]:
-        """Return the commands of a frame, each preceded by its length."""
-        commands: list[m.Command] = []
+    def decode(self, frame: bytes) -> Iterator[m.Command]:
+        """Give the commands of a frame, each preceded by its length."""
         position, end = 0, len(frame)
+        if not frame:
+            raise MalformedFrameError("an empty frame")
         try:
             while position < end:
                 length, position = read_varint(frame, position, end)
                 if length > end - position:
                     raise TruncatedError("a message is longer than its frame")
-                commands.append(self._message(m.Command, frame, position, position + length))
+                command = self._message(m.Command, frame, position, position + length)
+                if command.id > _MAX_ID:
+                    raise TruncatedError("an id beyond 32 bits")
+                yield command
                 position += length
         except (TruncatedError, UnicodeDecodeError) as error:
             raise MalformedFrameError(str(error)) from None
-        if not commands:
-            raise MalformedFrameError("an empty frame")
-        if any(command.id > _MAX_ID for command in commands):
-            raise MalformedFrameError("an id beyond 32 bits")
-        return commands
 
     def encode(self, reply: m.Reply) -> bytes:
         """Return the reply with its length before it."""

@@ -90,7 +90,7 @@ class FrameReader:
     :param limit: bytes of a message, fragments together.
     """
 
-    __slots__ = ("_buffer", "_decoder", "_fragments", "_is_last", "_left", "_limit", "_mask", "_opcode", "_pieces")
+    __slots__ = ("_buffer", "_decoder", "_fragments", "_is_last", "_left", "_limit", "_mask", "_opcode", "_pieces", "is_paused")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -105,6 +105,8 @@ class FrameReader:
         """Bytes of the frame under way that have not come yet."""
         self._mask = b""
         self._is_last = False
+        self.is_paused = False
+        """Set while what was handed out is to be dealt with first: the rest is held until the next call, which may bring none."""
 
     @property
     def is_amid(self) -> bool:
@@ -131,6 +133,8 @@ class FrameReader:
                     if first & _OPCODE == Opcode.TEXT:
                         _check_text(payload)
                     yield first & _OPCODE, payload
+                    if self.is_paused:
+                        break
                     continue
                 if is_control:
                     break
@@ -138,6 +142,8 @@ class FrameReader:
                 position = body
             if self._is_last and not self._left:
                 yield self._whole()
+                if self.is_paused:
+                    break
         self._buffer = buffer[position:]
 
     def _head(self, buffer: bytes, position: int, end: int) -> tuple[int, bytes, int, int] | None:
