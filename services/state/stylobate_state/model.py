@@ -5,6 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+MAX_BYTES = 8 * 1024 * 1024
+"""Of the data in one answer: half of the longest message between services."""
+
 
 class StateKey(NamedTuple):
     """Names an object for all tenants. Sorted by code points, as every store sorts."""
@@ -117,6 +120,8 @@ class ListQuery:
     tenant: str
     namespace: str
     limit: int
+    max_bytes: int = MAX_BYTES
+    """Of the data of all objects together; the first is returned whatever its size."""
     after: str = ""
     """Only keys behind this one."""
     status: str = ""
@@ -131,6 +136,8 @@ class HistoryQuery:
 
     key: StateKey
     limit: int
+    max_bytes: int = MAX_BYTES
+    """Of the data of all entries together; the first is returned whatever its size."""
     before: int | None = None
     """Only versions below this one."""
     since: int = 1

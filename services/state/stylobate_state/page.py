@@ -2,18 +2,12 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import msgspec
 from stylobate.errors import InvalidInputError, Violation
 
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
-MAX_BYTES = 8 * 1024 * 1024
-"""Of the data on one page: half of the longest message between services."""
-
-T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str]).decode
 
@@ -23,16 +17,6 @@ def page_size(asked: int) -> int:
     if asked < 0:
         raise InvalidInputError(violations=[Violation("/page_size", "must not be negative")])
     return min(asked or DEFAULT_SIZE, MAX_SIZE)
-
-
-def fitting(found: Sequence[T], limit: int, size_of: Callable[[T], int]) -> Sequence[T]:
-    """Return the first of what was found: at most ``limit``, and at most MAX_BYTES but at least one."""
-    total = 0
-    for count, item in enumerate(found[:limit]):
-        total += size_of(item)
-        if total > MAX_BYTES and count:
-            return found[:count]
-    return found[:limit]
 
 
 def page_token(about: tuple[str, ...], position: str) -> str:

@@ -10,12 +10,13 @@ from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaratio
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.identity import Principal
+from stylobate.keys import unreadable
 
 from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
 from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
-from stylobate_state.page import MAX_SIZE, fitting, no_token, page_position, page_size, page_token
+from stylobate_state.page import MAX_SIZE, no_token, page_position, page_size, page_token
 from stylobate_state.rights import refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import StateWriter, Surroundings
@@ -138,10 +139,12 @@ class StateManager:
         if status and status not in bound.statuses:
             raise InvalidInputError(violations=[Violation("/status", _no_status(bound))])
         limit = page_size(size)
-        query = ListQuery(principal.tenant, namespace, limit + 1, page_position(about, token), status, owner)
+        after = page_position(about, token)
+        if after and unreadable(after):
+            raise no_token()
+        query = ListQuery(principal.tenant, namespace, limit, after=after, status=status, owner=owner)
         found = await self._store.list_states(query)
-        items = fitting(found, limit, lambda state: len(state.data))
-        return Page(items, page_token(about, items[-1].key.key) if len(items) < len(found) else "")
+        return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "")
 
     async def list_history(
         self, principal: Principal, namespace: str, key: str, *, size: int = 0, token: str = ""
@@ -162,9 +165,8 @@ class StateManager:
         about = ("history", namespace, key)
         before = _version(page_position(about, token))
         limit = page_size(size)
-        found = await self._store.list_history(HistoryQuery(at, limit + 1, before, since))
-        items = fitting(found, limit, lambda entry: len(entry.data))
-        return Page(items, page_token(about, str(items[-1].version)) if len(items) < len(found) else "")
+        found = await self._store.list_history(HistoryQuery(at, limit, before=before, since=since))
+        return Page(found.items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
 
     async def health(self) -> Health:
         """Say how the store is, and how many namespaces are declared."""

@@ -7,8 +7,7 @@ from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 
 from stylobate_state.errors import for_each
-from stylobate_state.model import StateKey, StateObject
-from stylobate_state.page import MAX_BYTES
+from stylobate_state.model import MAX_BYTES, StateKey, StateObject
 from stylobate_state.store import StateStore
 
 _AT_ONCE = 50

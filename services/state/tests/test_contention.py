@@ -63,7 +63,7 @@ async def test_wins_are_versions_are_events(processes):
     assert raised == []
     store = made[0][0]
     for key in KEYS:
-        entries = await store.list_history(HistoryQuery(key, 1000))
+        entries = (await store.list_history(HistoryQuery(key, 1000))).items
         assert [entry.version for entry in entries] == list(range(len(entries), 0, -1))
         assert (await store.read([key]))[key].version == len(entries)
         assert {(key, e.version, e.event_id) for e in entries} == {win for win in wins if win[0] == key}

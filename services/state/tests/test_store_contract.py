@@ -14,7 +14,7 @@ B = StateKey("default", "orders", "b")
 
 async def history(store, key, **query):
     """Return the history of the key."""
-    return await store.list_history(HistoryQuery(key, **{"limit": 100} | query))
+    return (await store.list_history(HistoryQuery(key, **{"limit": 100} | query))).items
 
 
 async def test_a_created_object_is_read_back_whole(store):
@@ -182,7 +182,7 @@ async def test_tenants_never_meet(store):
     await store.write([write(theirs, 0, b"[2]"), write(mine, 1, b"[3]")])
     found = await store.read([mine, theirs])
     assert [(found[key].version, found[key].data) for key in (mine, theirs)] == [(2, b"[3]"), (1, b"[2]")]
-    assert [state.key for state in await store.list_states(ListQuery("two", "orders", 10))] == [theirs]
+    assert [state.key for state in (await store.list_states(ListQuery("two", "orders", 10))).items] == [theirs]
     assert [entry.version for entry in await history(store, theirs)] == [1]
 
 
@@ -196,7 +196,7 @@ async def test_lists_are_filtered_sorted_and_paged(store):
 
     async def keys(**query):
         query = {"limit": 10} | query
-        return [state.key.key for state in await store.list_states(ListQuery("default", "orders", **query))]
+        return [state.key.key for state in (await store.list_states(ListQuery("default", "orders", **query))).items]
 
     assert await keys() == ["B", "a", "b", "bobs", "c", "other", "ä"]
     assert await keys(limit=2) == ["B", "a"]

@@ -154,7 +154,7 @@ async def test_transitions_of_several_processes_all_count(open_store, surroundin
 
         states = await asyncio.gather(*map(amend, range(40)))
         (state,) = await managers[1].get(ADA, [("orders", "1")])
-        history = await there.store.list_history(HistoryQuery(ORDER, 100))
+        history = (await there.store.list_history(HistoryQuery(ORDER, 100))).items
     assert sorted(one.version for one in states) == list(range(2, 42))
     assert (state.version, len(json.loads(state.data))) == (41, 41)
     assert [entry.version for entry in history] == list(range(41, 0, -1))

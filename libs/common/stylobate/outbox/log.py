@@ -15,18 +15,27 @@ from stylobate.outbox.position import Position
 # How many events of a partition one read looks at: the bound of a read whose types are rare.
 _WINDOW = 5000
 
+_BYTES = 8 * 1024 * 1024
+"""About how much data one read gives, however many events it asks for; at least one event of each partition."""
+
 # One statement, so one snapshot: the ends and the events fit together also while a relay numbers and a pruning deletes.
 _READ = """
 select p.partition, p.number as start, h.number as head, h.pruned, h.epoch,
-       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
+       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data, e.size
 from unnest($1::smallint[], $2::bigint[]) as p (partition, number)
 join outbox_head h on h.partition = p.partition
 left join lateral (
-    select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.depth, o.data::text
-    from outbox_event o
-    where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
-      and ($3::text[] is null or o.type ~ any ($3))
-    order by o.number limit $4
+    select * from (
+        select t.*, octet_length(t.data) as size,
+            sum(octet_length(t.data)) over (order by t.number rows unbounded preceding) - octet_length(t.data) as used
+        from (
+            select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.depth, o.data::text as data
+            from outbox_event o
+            where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
+              and ($3::text[] is null or o.type ~ any ($3))
+            order by o.number limit $4
+        ) t
+    ) bounded where used <= $6
 ) e on true
 order by p.partition, e.number
 """
@@ -151,15 +160,19 @@ class EventLog:
         each = max(1, limit // max(1, len(wanted)))
         starts = [position.numbers[partition] for partition in wanted]
         patterns = [pattern.regex for pattern in types] or None
-        rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW)
+        share = _BYTES // max(1, len(wanted))
+        rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW, share)
         await self._check(rows, position, wanted)
-        events = [logged_event(row) for row in rows if row["number"] is not None]
+        found = [row for row in rows if row["number"] is not None]
         reached = {row["partition"]: min(row["head"], row["start"] + _WINDOW) for row in rows}
-        found: dict[int, int] = {}
-        for event in events:
-            found[event.partition] = found.get(event.partition, 0) + 1
-            if found[event.partition] == each:  # there may be more before the end
-                reached[event.partition] = event.number
+        counts, sizes = dict.fromkeys(reached, 0), dict.fromkeys(reached, 0)
+        for row in found:
+            partition = row["partition"]
+            counts[partition] += 1
+            sizes[partition] += row["size"]
+            if counts[partition] == each or sizes[partition] > share:  # there may be more before the end
+                reached[partition] = row["number"]
+        events = [logged_event(row) for row in found]
         return LogPage(events, position.advanced(reached))
 
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:

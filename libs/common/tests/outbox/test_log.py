@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stylobate.outbox import EventPattern, Position, PositionExpiredError, partition_of
+from stylobate.outbox import Event, EventPattern, Position, PositionExpiredError, partition_of
 
 SUBJECTS = [f"s{number}" for number in range(100)]
 
@@ -21,6 +21,22 @@ async def test_reading_page_by_page_finds_everything_once(journal: Any) -> None:
         position = page.position
     assert found == Counter(SUBJECTS)
     assert position == await journal.log.head()
+
+
+async def test_large_events_are_read_a_few_at_a_time(journal: Any) -> None:
+    """A read ends before its data grows far over its share, and the next goes on behind what was given."""
+    events = [Event.new("test.thing.changed", "s", {"of": number, "text": "x" * 900_000}) for number in range(25)]
+    for event in events:
+        async with journal.database.transaction() as connection:
+            await journal.outbox.append(connection, [event], stream="thing")
+    await journal.number()
+    position, found = Position.origin(), []
+    for wanted in (None, [partition_of("default", "s")]):
+        while (page := await journal.log.read(position, wanted)).position != position:
+            assert 1 <= sum(len(logged.event.data) for logged in page.events) <= 10_000_000
+            found += [logged.event.id for logged in page.events]
+            position = page.position
+    assert found == [event.id for event in events]
 
 
 async def test_reading_some_partitions(journal: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 from stylobate.health import Health
 
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, Outcome, StateKey, StateObject, Write
+from stylobate_state.store.part import Part
 
 
 class StateStore(Protocol):
@@ -34,12 +35,12 @@ class StateStore(Protocol):
         """
         ...
 
-    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
-        """Return living objects by key in code point order, at most ``query.limit``."""
+    async def list_states(self, query: ListQuery) -> Part[StateObject]:
+        """Return living objects by key in code point order, within the bounds of the query."""
         ...
 
-    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
-        """Return what happened to a key, newest first, at most ``query.limit``; empty for a key never written."""
+    async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
+        """Return what happened to a key, newest first, within the bounds of the query; empty for a key never written."""
         ...
 
     async def health(self) -> Health:

@@ -9,6 +9,7 @@ from stylobate.outbox import Event
 
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, ListQuery, Outcome, StateKey, StateObject, Write, Written
 from stylobate_state.store import StateStore
+from stylobate_state.store.part import Part
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,11 +33,11 @@ class AnnouncingStore:
                 self._announce(_event(write, outcome))
         return outcomes
 
-    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
+    async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """See StateStore."""
         return await self._store.list_states(query)
 
-    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
+    async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         """See StateStore."""
         return await self._store.list_history(query)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from stylobate.health import Health
 
@@ -19,6 +20,9 @@ from stylobate_state.model import (
     Written,
 )
 from stylobate_state.store.jsonb import as_jsonb
+from stylobate_state.store.part import Part
+
+Listed = TypeVar("Listed", StateObject, HistoryEntry)
 
 
 class MemoryStateStore:
@@ -44,9 +48,9 @@ class MemoryStateStore:
             raise StateDataInvalidError.at("", "cannot be kept") from None
         return [self._write(write, data) for write, data in zip(writes, kept, strict=True)]
 
-    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
+    async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """See StateStore."""
-        found = (
+        found = [
             state
             for key, state in sorted(self._objects.items())
             if key.tenant == query.tenant
@@ -55,14 +59,14 @@ class MemoryStateStore:
             and not state.is_deleted
             and query.status in {"", state.status}
             and query.owner in {None, state.owner}
-        )
-        return [state for state, _ in zip(found, range(query.limit), strict=False)]
+        ]
+        return _part(found, query.limit, query.max_bytes)
 
-    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
+    async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         """See StateStore."""
         entries = reversed(self._history.get(query.key, []))
         chosen = [e for e in entries if e.version >= query.since and (query.before is None or e.version < query.before)]
-        return chosen[: query.limit]
+        return _part(chosen, query.limit, query.max_bytes)
 
     async def health(self) -> Health:
         """Memory is always there."""
@@ -89,6 +93,15 @@ class MemoryStateStore:
         self._objects[write.key] = state
         self._history.setdefault(write.key, []).append(_entry(write, state))
         return Written(version, state.status, state.owner, state.created_at, now, state.first_version, data)
+
+
+def _part(found: Sequence[Listed], limit: int, max_bytes: int) -> Part[Listed]:
+    size = 0
+    for count, item in enumerate(found):
+        size += len(item.data)
+        if count and (count == limit or size > max_bytes):
+            return Part(found[:count], has_more=True)
+    return Part(found, has_more=False)
 
 
 def _holds(write: Write, live: StateObject | None) -> bool:

@@ -22,6 +22,7 @@ from stylobate_state.model import (
     Write,
     Written,
 )
+from stylobate_state.store.part import Part, gather
 
 MIGRATIONS = MigrationSet.of("state", "stylobate_state.store")
 
@@ -30,26 +31,46 @@ _READ = """
         deleted_at is not null as is_deleted
     from state join unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, namespace, key) using (tenant, namespace, key)
 """
+# The rest bound what they return: each row comes with the size of its data, and none before which the bytes of the bound are
+# used up. The text of a row is made once, in the inner query.
 _LIST = """
-    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-        false as is_deleted
-    from state
-    where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
-    order by key limit $5
+    select * from (
+        select t.*, octet_length(data) as size,
+            sum(octet_length(data)) over (order by key rows unbounded preceding) - octet_length(data) as used
+        from (
+            select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+                false as is_deleted
+            from state
+            where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
+            order by key limit $5
+        ) t
+    ) bounded where used <= $6 order by key
 """
 _LIST_OWNED = """
-    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-        false as is_deleted
-    from state
-    where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4) and owner = $6
-    order by key limit $5
+    select * from (
+        select t.*, octet_length(data) as size,
+            sum(octet_length(data)) over (order by key rows unbounded preceding) - octet_length(data) as used
+        from (
+            select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+                false as is_deleted
+            from state
+            where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4) and owner = $7
+            order by key limit $5
+        ) t
+    ) bounded where used <= $6 order by key
 """
 _HISTORY = """
-    select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status, data ->> 'status' as status,
-        (data -> 'data')::text as data, actor, time, id
-    from outbox_event
-    where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
-    order by version desc limit $6
+    select * from (
+        select t.*, octet_length(data) as size,
+            sum(octet_length(data)) over (order by version desc rows unbounded preceding) - octet_length(data) as used
+        from (
+            select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
+                data ->> 'status' as status, (data -> 'data')::text as data, actor, time, id
+            from outbox_event
+            where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
+            order by version desc limit $6
+        ) t
+    ) bounded where used <= $7 order by version desc
 """
 _CANNOT_KEEP = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 
@@ -79,19 +100,29 @@ class PostgresStateStore:
             raise StateDataInvalidError.at("", "is not UTF-8") from error
         return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
 
-    async def list_states(self, query: ListQuery) -> Sequence[StateObject]:
+    async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """See StateStore."""
-        args = (query.tenant, query.namespace, query.after, query.status, query.limit)
-        if query.owner is None:
-            rows = await self._database.fetch(_LIST, *args)
-        else:
-            rows = await self._database.fetch(_LIST_OWNED, *args, query.owner)
-        return [_state(row) for row in rows]
 
-    async def list_history(self, query: HistoryQuery) -> Sequence[HistoryEntry]:
+        async def more(count: int, left: int, last: StateObject | None) -> list[tuple[StateObject, int]]:
+            after = query.after if last is None else last.key.key
+            args = (query.tenant, query.namespace, after, query.status, count, left)
+            if query.owner is None:
+                rows = await self._database.fetch(_LIST, *args)
+            else:
+                rows = await self._database.fetch(_LIST_OWNED, *args, query.owner)
+            return [(_state(row), row["size"]) for row in rows]
+
+        return await gather(query.limit, query.max_bytes, more)
+
+    async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         """See StateStore."""
-        rows = await self._database.fetch(_HISTORY, *query.key, query.since, query.before, query.limit)
-        return [_entry(row) for row in rows]
+
+        async def more(count: int, left: int, last: HistoryEntry | None) -> list[tuple[HistoryEntry, int]]:
+            before = query.before if last is None else last.version
+            rows = await self._database.fetch(_HISTORY, *query.key, query.since, before, count, left)
+            return [(_entry(row), row["size"]) for row in rows]
+
+        return await gather(query.limit, query.max_bytes, more)
 
     async def health(self) -> Health:
         """See StateStore."""
@@ -131,7 +162,7 @@ def _outcome(write: Write, row: asyncpg.Record) -> Outcome:
 
 
 def _state(row: asyncpg.Record) -> StateObject:
-    tenant, namespace, key, version, status, data, owner, created_at, updated_at, first_version, is_deleted = row
+    tenant, namespace, key, version, status, data, owner, created_at, updated_at, first_version, is_deleted, *_ = row
     return StateObject(
         key=StateKey(tenant, namespace, key),
         version=version,
