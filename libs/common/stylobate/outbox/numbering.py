@@ -1,7 +1,9 @@
 """Giving events their places in the log: SQL, fenced by the relay's lease token, in the epoch of this very database."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from stylobate.database import DatabaseManager
@@ -10,6 +12,10 @@ from stylobate.strict_json import compact_numbers
 
 BATCH = 500
 """How many events are numbered at once: as many as :data:`_NUMBER` says."""
+
+_FULL_LOOK_S = 10.0
+_SETTLED_S = 1.0
+_MARK_EVERY_S = 0.1
 
 # Whoever holds the newer lease writes its token into the ends of the log. From then on a holder of an older one finds no
 # end that it may move, however late its statement arrives.
@@ -25,10 +31,12 @@ update outbox_head h set token = $1 from ends where ends.partition = h.partition
 # planner, not knowing it, would read the whole table to find the rows again.
 _NUMBER = """
 with here as materialized (
-    select token = $1 as is_mine, coalesce(origin = outbox_origin(), true) as is_same from outbox_head where partition = 0
+    select token = $1 as is_mine, coalesce(origin = outbox_origin(), true) as is_same,
+           pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest
+    from outbox_head where partition = 0
 ), batch as materialized (
     select seq, partition from outbox_event
-    where number is null and (select is_mine and is_same from here)
+    where number is null and seq > $2 and (select is_mine and is_same from here)
     order by seq limit 500 for update
 ), ends as materialized (
     select h.partition, h.number from outbox_head h
@@ -41,14 +49,14 @@ with here as materialized (
         from batch b join ends on ends.partition = b.partition
     ) n
     where e.seq = n.seq
-    returning e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
+    returning e.seq, e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
 ), moved as (
     update outbox_head h set number = n.number
     from (select partition, max(number) as number from numbered group by partition) n
     where h.partition = n.partition and h.token = $1
 )
-select here.is_mine and not here.is_same as is_moved,
-       partition, number, id::text, tenant, subject, type, source, time, actor, depth, data::text
+select here.is_mine and not here.is_same as is_moved, here.oldest, pg_current_xact_id_if_assigned()::text::bigint as own,
+       seq, partition, number, id::text, tenant, subject, type, source, time, actor, depth, data::text
 from here left join numbered on true order by partition, number
 """
 
@@ -86,14 +94,46 @@ def logged_event(row: Any) -> LoggedEvent:
     return LoggedEvent(event, row["partition"], row["number"])
 
 
+class _Watermark:
+    """Up to where there can be no event without a number any more, so that a look need not wade through what had none.
+
+    A row is written with a number of the sequence before its transaction commits, maybe long before. Behind a row that was
+    numbered in transaction X there is none left once every transaction older than X has ended. (A transaction that drew
+    its number of the sequence before it had an id of its own is what the second of waiting is for, and the full look.)
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._marks: deque[tuple[float, int, int]] = deque()  # when, X, up to which row
+        self._full_at = 0.0
+
+    def start(self) -> int:
+        """Return behind which row to look: now and then behind none."""
+        now = monotonic()
+        if now >= self._full_at:
+            self._full_at = now + _FULL_LOOK_S
+            return 0
+        return self.seq
+
+    def saw(self, oldest: int, own: int | None, seq: int | None) -> None:
+        """Take what a look saw: the oldest transaction under way, its own, and the last row that it numbered."""
+        now = monotonic()
+        while self._marks and self._marks[0][0] <= now - _SETTLED_S and self._marks[0][1] < oldest:
+            self.seq = max(self.seq, self._marks.popleft()[2])
+        if own is not None and seq is not None and (not self._marks or now - self._marks[-1][0] >= _MARK_EVERY_S):
+            self._marks.append((now, own, seq))
+
+
 class Numbering:
     """The one writer of numbers. Every call says with which lease token; an outdated token changes nothing."""
 
     def __init__(self, database: DatabaseManager) -> None:
         self._database = database
+        self._watermark = _Watermark()
 
     async def claim(self, token: int) -> bool:
         """Shut out every holder of an older token. False: a newer one was here already."""
+        self._watermark = _Watermark()
         return bool(await self._database.fetch(_CLAIM, token))
 
     async def number(self, token: int) -> list[LoggedEvent] | None:
@@ -102,10 +142,14 @@ class Numbering:
         Empty when there are none, or when the token is out of date. None when the log has moved to another database:
         :meth:`settle` comes first.
         """
-        rows = await self._database.fetch(_NUMBER, token)
-        if rows and rows[0]["is_moved"]:
+        rows = await self._database.fetch(_NUMBER, token, self._watermark.start())
+        if rows[0]["is_moved"]:
+            self._watermark = _Watermark()
             return None
-        return [logged_event(row) for row in rows if row["number"] is not None]
+        numbered = [row for row in rows if row["number"] is not None]
+        last = max((row["seq"] for row in numbered), default=None)
+        self._watermark.saw(rows[0]["oldest"], rows[0]["own"], last)
+        return [logged_event(row) for row in numbered]
 
     async def settle(self, token: int, epoch: str) -> str:
         """Begin the epoch if this is not the database in which the current one was begun; return it, or "" where none begins.

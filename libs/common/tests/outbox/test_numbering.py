@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -167,3 +168,21 @@ async def test_more_than_a_batch(journal: Any, is_gap_free: GapFree) -> None:
     await journal.write(*(f"s{number % 50}" for number in range(1100)))
     assert len(await journal.number()) == 1100
     assert is_gap_free(await journal.all())
+
+
+async def test_an_event_of_a_long_transaction_is_found_behind_thousands_of_others(journal: Any) -> None:
+    """However long a transaction stays open, and however many rows behind its own were numbered meanwhile, its event is next."""
+    late, number = Event.new("test.thing.changed", "late", {}), journal.numbering.number
+    await journal.numbering.claim(1)
+    began = monotonic()
+    async with journal.database.transaction() as connection:
+        await journal.outbox.append(connection, [late], stream="thing")
+        while monotonic() < began + 2.0:  # longer than it takes to call a row settled
+            await journal.write(*(f"s{number}" for number in range(20)))
+            assert len(await number(1) or ()) == 20
+    (found,) = await number(1) or ()
+    assert found.event.id == late.id
+    async with asyncio.timeout(20):
+        while not journal.numbering._watermark.seq:  # and then the rows before it are passed over
+            await journal.write("s")
+            assert len(await number(1) or ()) == 1
