@@ -18,6 +18,9 @@ LOST = (
 )
 """Errors of any statement that are the server's or the network's, whatever was asked."""
 
+ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""Refusals that are due to other transactions at the moment (SQLSTATE 40001, 40P01): nothing of the statement happened."""
+
 NO_CONNECTION = (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError)
 """Errors of connecting: to a caller a wrong password or a missing role is a database that does not answer."""
 

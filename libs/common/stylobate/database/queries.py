@@ -10,12 +10,13 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from stylobate.database.connection import Connection
-from stylobate.database.faults import LOST, NO_CONNECTION, unavailable
+from stylobate.database.faults import LOST, NO_CONNECTION, ROLLED_BACK, unavailable
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.resilience import backoff
 
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
+_MOST_TRIES = 5
 _Pool = asyncpg.Pool
 _Proxy = PoolConnectionProxy
 
@@ -24,7 +25,8 @@ class Queries:
     """Statements, each on a connection of its own from the pool.
 
     Every call raises DatabaseUnavailableError when no connection is to be had or the connection broke; a write may have
-    happened then. SQL names tables without a schema.
+    happened then. A single statement that the server rolled back because it clashed with others is run again. SQL names
+    tables without a schema.
     """
 
     def __init__(
@@ -46,23 +48,50 @@ class Queries:
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Return all rows."""
-        async with _Borrowed(self) as connection:
-            return await connection.fetch(sql, *args)
+        try:
+            async with _Borrowed(self) as connection:
+                return await connection.fetch(sql, *args)
+        except ROLLED_BACK:
+            rows: list[asyncpg.Record] = await self._again("fetch", sql, args)
+            return rows
 
     async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
         """Return the first row, or None."""
-        async with _Borrowed(self) as connection:
-            return await connection.fetchrow(sql, *args)
+        try:
+            async with _Borrowed(self) as connection:
+                return await connection.fetchrow(sql, *args)
+        except ROLLED_BACK:
+            row: asyncpg.Record | None = await self._again("fetchrow", sql, args)
+            return row
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Return the first value of the first row, or None."""
-        async with _Borrowed(self) as connection:
-            return await connection.fetchval(sql, *args)
+        try:
+            async with _Borrowed(self) as connection:
+                return await connection.fetchval(sql, *args)
+        except ROLLED_BACK:
+            return await self._again("fetchval", sql, args)
 
     async def execute(self, sql: str, *args: object) -> str:
         """Run one statement (several when there are no arguments) and return its status, such as ``UPDATE 3``."""
-        async with _Borrowed(self) as connection:
-            return await connection.execute(sql, *args)
+        try:
+            async with _Borrowed(self) as connection:
+                return await connection.execute(sql, *args)
+        except ROLLED_BACK:
+            status: str = await self._again("execute", sql, args)
+            return status
+
+    async def _again(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
+        """Run a statement again that the server rolled back because of others: nothing of it happened, nobody was answered."""
+        for attempt, pause in enumerate(backoff(initial=0.01, maximum=0.1)):
+            await asyncio.sleep(pause)
+            try:
+                async with _Borrowed(self) as connection:
+                    return await getattr(connection, method)(sql, *args)
+            except ROLLED_BACK:
+                if attempt == _MOST_TRIES:
+                    raise
+        raise AssertionError("backoff never ends")
 
     def transaction(self, isolation: Isolation = "read_committed") -> "InTransaction":
         """Return a context manager that gives a connection inside a transaction: committed at its end, rolled back on errors."""

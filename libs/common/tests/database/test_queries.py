@@ -51,6 +51,37 @@ async def test_what_postgres_says_of_a_statement_stays_its_error(database):
     assert await database.fetchval("select count(*) from item") == 1
 
 
+async def is_waited_for(connection) -> None:
+    """Return when somebody waits for a lock."""
+    while not await connection.fetchval("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110  only the server knows
+        await asyncio.sleep(0.01)
+
+
+async def test_a_statement_that_lost_a_deadlock_is_run_again(database):
+    """The server ends it in favour of a transaction that waits for it; its caller sees that it was done."""
+    await database.execute("insert into item values (1, 'cup'), (2, 'pot')")
+    both = "with l as (select id from item order by id for update) update item set name = name || '!' from l where l.id = item.id"
+    async with database.transaction() as other:
+        await other.execute("select from item where id = 2 for update")
+        statement = asyncio.create_task(database.execute(both))
+        await is_waited_for(other)
+        await other.execute("update item set name = 'jug' where id = 1")  # who waited first looks first, and gives way
+    assert await statement == "UPDATE 2"
+    assert [row["name"] for row in await database.fetch("select name from item order by id")] == ["jug!", "pot!"]
+
+
+async def test_a_statement_that_could_not_be_serialized_is_run_again(database):
+    """It sees what the other did then."""
+    await database.execute("insert into item values (1, '')")
+    async with database.transaction() as other:
+        await other.execute("update item set name = name || 'a'")
+        repeatable = "set transaction isolation level repeatable read; update item set name = name || 'b'"
+        statement = asyncio.create_task(database.execute(repeatable))
+        await is_waited_for(other)
+    await statement
+    assert await database.fetchval("select name from item") == "ab"
+
+
 async def test_the_reader_refuses_writes(database):
     """Code that writes through the reader fails at once, not only where there is a replica."""
     await database.execute("insert into item values (1, 'cup')")
