@@ -15,14 +15,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+
+from stylobate.value_kinds import PostgresUrl, RedisUrl, check_sane
 
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
 _LISTS = (list, tuple, set, frozenset)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = timedelta(days=3650)
 
 
 class Environment(StrEnum):
@@ -92,20 +95,25 @@ class Settings(BaseModel):
     """development, staging or production."""
     modules: str = "modules"
     """Folders of modules, separated by the path separator; packages as ``package:name``."""
-    database_url: str = "postgresql://stylobate@localhost/stylobate"
+    database_url: PostgresUrl = "postgresql://stylobate@localhost/stylobate"
     """PostgreSQL; several hosts as ``host1,host2``; see DatabaseManager."""
-    database_replica_url: str = ""
+    database_replica_url: PostgresUrl = ""
     """PostgreSQL for reads that may be stale; empty: the same as database_url."""
     database_roles: bool = True
     """Whether each service takes its own role after connecting (SET ROLE) and migrations create it."""
-    database_pool_size: int = 10
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Connections a service and process may open."""
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: RedisUrl = "redis://localhost:6379/0"
     """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
     identity_private_key: str = ""
     """File of this service's Ed25519 private key (PEM); empty: ``<identity_folder>/<service>.pem``."""
     identity_folder: str = ".stylobate/identity"
     """Folder with the public keys of all services as ``<service>.pub.pem``."""
+
+    @field_validator("*")
+    @classmethod
+    def _is_sane(cls, value: Any) -> Any:
+        return check_sane(value)
 
     @property
     def is_development(self) -> bool:
@@ -167,7 +175,7 @@ class Settings(BaseModel):
                 if path.is_file():
                     return cls._parsed(name, path.read_text(encoding="utf-8").strip()), f"file {path}"
         for variable in variables:
-            if variable in sources.environ:
+            if sources.environ.get(variable):  # an empty one is not set: how it is taken back in a container's environment
                 return cls._parsed(name, sources.environ[variable]), f"environment {variable}"
         return None
 
@@ -175,6 +183,8 @@ class Settings(BaseModel):
     def _secrets(cls, values: dict[str, Any], origins: dict[str, str], sources: Sources) -> list[str]:
         findings = []
         environment = values.get("environment", cls.model_fields["environment"].default)
+        if environment not in list(Environment):
+            return []  # said already, and which secrets may be made up hangs on it
         for name, info in cls.model_fields.items():
             extra = _extra(info)
             if not extra.get("secret") or values.get(name):
@@ -201,7 +211,10 @@ class Settings(BaseModel):
         if get_origin(annotation) in _LISTS:
             return [part.strip() for part in text.split(",") if part.strip()]
         if annotation is timedelta and (found := _DURATION.fullmatch(text)):
-            return timedelta(**{_UNITS[found[2]]: float(found[1])})
+            seconds = float(found[1]) * _UNITS[found[2]]
+            if seconds > _LONGEST.total_seconds():
+                raise ConfigError([f"{cls._variable(name)}: {text} is longer than {_LONGEST.days} days"])
+            return timedelta(seconds=seconds)
         return text
 
     @classmethod

@@ -2,7 +2,9 @@
 
 from typing import ClassVar
 
+from pydantic import Field
 from stylobate.config import Settings
+from stylobate.value_kinds import Network, Origin
 
 
 class GatewaySettings(Settings):
@@ -10,13 +12,13 @@ class GatewaySettings(Settings):
 
     service: ClassVar[str] = "gateway"
 
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: int = Field(default=1_048_576, ge=1)
     """A request's body may not be larger: 413 ``PAYLOAD_TOO_LARGE``."""
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     """Networks (CIDR) whose ``X-Forwarded-For`` is believed; none: the peer's address counts."""
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: tuple[Origin, ...] = ()
     """Origins that browsers may call from; in development localhost beside them."""
     edge_limits: bool = True
     """Whether requests are charged on the rules ``edge.ip`` and ``edge.user``."""
-    catalogue_seconds: float = 5.0
+    catalogue_seconds: float = Field(default=5.0, gt=0, le=3600)
     """How often the catalogue of actions is read again, for their routes and the OpenAPI document."""

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import ClassVar
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from stylobate.config import Settings
 from stylobate.declarations import parse_rate_limit
 
@@ -21,9 +21,9 @@ class RateLimitSettings(Settings):
     """Rule `edge.user`: requests of one user at the edge; as edge_ip."""
     on_redis_down: OnRedisDown = OnRedisDown.LOCAL
     """local: each process counts by itself; open: everything passes; closed: everything is refused."""
-    redis_timeout: timedelta = timedelta(milliseconds=500)
+    redis_timeout: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
     """How long a batch waits for Redis before on_redis_down holds."""
-    local_subjects: int = 100_000
+    local_subjects: int = Field(default=100_000, ge=1)
     """Subjects a process counts by itself while Redis is down; past it the oldest are forgotten."""
 
     @field_validator("edge_ip", "edge_user")

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 from stylobate.config import Settings
 from stylobate.identity import ClientAddresses
+from stylobate.value_kinds import Network, Origin
 
 
 class RealtimeSettings(Settings):
@@ -13,12 +14,12 @@ class RealtimeSettings(Settings):
 
     service: ClassVar[str] = "realtime"
 
-    allowed_origins: tuple[str, ...] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     """Origins whose pages may connect, such as `https://app.example.com`; `*`: all; none: the host that was asked.
 
     In development pages of this machine may always.
     """
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     """Networks such as `10.0.0.0/8` whose `X-Forwarded-For` is believed."""
     stale_after: timedelta = Field(timedelta(seconds=10), gt=timedelta(0))
     """A socket that has not connected by then is closed."""

@@ -91,6 +91,8 @@ class Connections(set[Any]):
         self.most = bounds.connections if most is None else min(most, bounds.connections)
         self.received = Budget(bounds.held_bytes, sending=False)
         self.unsent = Budget(bounds.unsent_bytes, sending=True)
+        self.is_draining = False
+        """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
         self._proxies = tuple(ip_network(network, strict=False) for network in bounds.trusted_proxies)
         self._speaking: set[Connection] = set()

@@ -12,7 +12,7 @@ import grpc.aio
 from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
-from stylobate.app.listeners import HttpListener, ListenError, bind
+from stylobate.app.listeners import HttpListener, ListenError, adopt, bind
 from stylobate.app.manager import AppManager, ask
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
@@ -186,9 +186,12 @@ class Host:
             for app in self._apps:
                 group.create_task(app.start(), name=f"build {app.name}")
         await self._serve_grpc()
-        if self.placement.http:
+        others_serve = self.placement.http in self.placement.sockets  # meanwhile; or the queue is held open until we do
+        if self.placement.http and not others_serve:
             await self._listen(self.placement.http, self._application, websocket=self._websocket)
         await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
+        if others_serve:
+            await self._listen(self.placement.http, self._application, websocket=self._websocket)
         self._is_started = True
         if self._grpc is not None:
             await self._grpc.set_serving(is_serving=self.is_ready)
@@ -280,9 +283,10 @@ class Host:
     async def _listen(
         self, address: str, application: Callable[..., Any], *, websocket: Callable[..., asyncio.Protocol] | None = None
     ) -> None:
+        inherited = self.placement.sockets.get(address)
         listener = HttpListener(
             application,
-            bind(address, reuse_port=self.placement.reuse_port),
+            bind(address) if inherited is None else adopt(inherited),
             websocket=websocket,
             grace_s=self.settings.drain_grace.total_seconds(),
         )

@@ -17,6 +17,8 @@ from stylobate.app.write_progress import WriteProgress
 from stylobate.logs import get_logger
 
 _LINGER_S = 2.0
+_FIRST_REQUEST_S = 0.5
+"""How long a listener that stops waits for the first request of who has just connected."""
 _log = get_logger("security")
 
 
@@ -37,6 +39,8 @@ class HttpProtocol(HttpReading):
         joined: Any = JoinedWrites(transport, self.loop)
         super().connection_made(joined)
         self._writing = WriteProgress(joined, self._register.bounds.write_s)
+        if self._register.is_draining:  # accepted just before
+            self.shutdown()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps the connection
         """Send the answers that are owed to a client that has said all it wants; else close."""
@@ -56,6 +60,20 @@ class HttpProtocol(HttpReading):
         """Note that it has caught up."""
         super().resume_writing()
         self._register.unsent.release(self)
+
+    def shutdown(self) -> None:
+        """Close after what is asked is answered, also a first request or a head that is on its way yet.
+
+        Who has been answered and asks nothing is let go: clients know that of connections they keep (RFC 9112 §9.6).
+        """
+        if self.cycle is not None and not self._head:
+            super().shutdown()
+        else:
+            self.loop.call_later(_FIRST_REQUEST_S, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     # what the register calls
 

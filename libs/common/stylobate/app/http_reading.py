@@ -166,7 +166,7 @@ class HttpReading(HttpToolsProtocol, ABC):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=keep_alive,
+            keep_alive=keep_alive and not self._register.is_draining,
             on_response=self.on_response_complete,
         )
 

@@ -41,13 +41,13 @@ class PortInUseError(ListenError):
         self.address = address
 
 
-def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
+def bind(address: str) -> socket.socket:
     """Return a socket that listens on ``host:port`` or ``unix:/path``. Raises PortInUseError, ListenError.
 
     A unix socket that a killed process left behind is replaced; one that answers is in use.
     """
     try:
-        return _bind(address, reuse_port=reuse_port)
+        return _bind(address)
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise PortInUseError(address) from error
@@ -55,7 +55,12 @@ def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
         raise ListenError(f"cannot listen on {address}: {why}") from error
 
 
-def _bind(address: str, *, reuse_port: bool) -> socket.socket:
+def adopt(descriptor: int) -> socket.socket:
+    """Return a listening socket that was inherited under the number; closing it does not end the launcher's own."""
+    return socket.socket(fileno=os.dup(descriptor))
+
+
+def _bind(address: str) -> socket.socket:
     if address.startswith("unix:"):
         return _bind_unix(Path(address.removeprefix("unix:")))
     host, _, port = address.rpartition(":")
@@ -63,8 +68,6 @@ def _bind(address: str, *, reuse_port: bool) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host.strip("[]"), int(port)))
         bound.listen(_BACKLOG)  # at once: two programs may bind one address, and only the second to listen is refused
         bound.setblocking(False)
@@ -119,6 +122,12 @@ class _Server(uvicorn.Server):
         acceptor = Acceptor(self._listening, connections, protocol, lambda: state.default_headers, reserve=self._reserve)
         self.servers: list[Any] = [acceptor]
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more and let what is under way finish."""
+        connections: Any = self.server_state.connections
+        connections.is_draining = True
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Look at the connections once a second."""

@@ -20,7 +20,10 @@ class Placement:
     admin: str = ""
     """Admin listener ``host:port`` or ``unix:/path``; empty: none."""
     reuse_port: bool = False
-    """Whether other processes listen on the same ports (workers)."""
+    """Whether other processes listen on the same gRPC ports (workers)."""
+    sockets: Mapping[str, int] = field(default_factory=dict)
+    """Descriptors of sockets that the launcher listens on, by address: they outlive this process, so no connection is refused
+    or cut off while it is replaced."""
     node: str = "node"
     """Name of this process, unique among those that run at a time; holders of leases and realtime nodes carry it."""
     data: Path | None = None

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from stylobate.config import Settings
 from stylobate.logs import parse_levels
+from stylobate.value_kinds import HttpUrl, Share
 
 
 class HostSettings(Settings):
@@ -16,9 +17,9 @@ class HostSettings(Settings):
     """debug, info, warning or error; some loggers apart: ``info,access=warning``."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """auto: readable on a terminal, JSON elsewhere."""
-    trace_endpoint: str = ""
+    trace_endpoint: HttpUrl = ""
     """OTLP gRPC endpoint such as ``http://localhost:4317``; empty: traces are propagated and not exported."""
-    trace_ratio: float = 0.01
+    trace_ratio: Share = 0.01
     """Share of requests that begin a sampled trace, 0 to 1."""
     drain_wait: timedelta = timedelta(seconds=5)
     """On SIGTERM: how long readiness says no before listeners close, so that balancers notice."""

@@ -1,5 +1,8 @@
 """The `stylobate` command. Each command lives in a module of its own under ``commands`` and is imported when it is called."""
 
+import io
+import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -73,11 +76,20 @@ def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = 40,
+    as_json: Annotated[bool, typer.Option("--json", help="As they are written, one object a line.")] = False,
 ) -> None:
-    """Show the log files of the platform's processes."""
+    """Show what all of the platform's processes log, by time."""
     from stylobate.launcher.commands.logs import logs as run
 
-    run(follow=follow, lines=lines)
+    run(follow=follow, lines=lines, as_json=as_json)
+
+
+@app.command()
+def restart() -> None:
+    """Replace the running platform's processes, one after the other; with workers no request is refused meanwhile."""
+    from stylobate.launcher.commands.restart import restart as run
+
+    run()
 
 
 @app.command()
@@ -212,7 +224,13 @@ def modules_check(
 
 def main() -> None:
     """Run the command line."""
-    from stylobate.launcher.faces import plain_errors
+    from stylobate.launcher.faces import plain_errors, warn
+    from stylobate.launcher.foreign import set_aside
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ✓ shows something else
+    if ignored := set_aside(os.environ):
+        warn(f"ignored from the environment: {', '.join(ignored)}")
     with plain_errors():
         app()

@@ -15,12 +15,12 @@ class LocalServers:
         self._environ = environ
         self.valkey = (
             None
-            if "STYLOBATE_REDIS_URL" in environ
+            if environ.get("STYLOBATE_REDIS_URL")
             else EmbeddedValkey(project.data / "valkey", project.run, log=project.logs / "valkey.log")
         )
         self.postgres = (
             None
-            if "STYLOBATE_DATABASE_URL" in environ
+            if environ.get("STYLOBATE_DATABASE_URL")
             else EmbeddedPostgres(project.data / "postgres", project.run, log=project.logs / "postgres.log")
         )
 
@@ -33,7 +33,6 @@ class LocalServers:
         """Return the whole environment for the platform's processes; what the user set stays."""
         ours = {
             "STYLOBATE_ENVIRONMENT": "development",
-            "STYLOBATE_MODULES": str(self._project.folder / "modules"),
             "STYLOBATE_IDENTITY_FOLDER": str(self._project.identity),
             "STYLOBATE_DRAIN_WAIT": "0s",
             "STYLOBATE_DRAIN_GRACE": "1s",
@@ -42,4 +41,4 @@ class LocalServers:
             ours["STYLOBATE_REDIS_URL"] = self.valkey.url
         if self.postgres is not None:
             ours["STYLOBATE_DATABASE_URL"] = self.postgres.url
-        return ours | dict(self._environ)
+        return ours | {name: value for name, value in self._environ.items() if value or name not in ours}

@@ -1,5 +1,7 @@
 """What the `stylobate` command shows: one console, addresses, tables; one clear line for an error."""
 
+import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,14 +9,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_WIDE = 10_000
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""What a folder or disk may be the cause of; anything else of the system's errors is a defect here."""
+
 
 class CommandError(Exception):
     """Something a person can mend; the text is one line, the exit code 2."""
 
 
 def console() -> Console:
-    """Return the console for what a person reads."""
-    return Console(highlight=False)
+    """Return the console for what a person reads. What another program reads is not cut to a terminal's width."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+
+
+def warn(text: str) -> None:
+    """Say on standard error what a person may want to know; nothing stops."""
+    Console(stderr=True, highlight=False).print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
 
 
 @contextmanager
@@ -42,6 +53,8 @@ def _mendable(error: BaseException) -> list[str] | None:
     if isinstance(error, BaseExceptionGroup):
         parts = [_mendable(part) for part in error.exceptions]
         return None if any(part is None for part in parts) else [line for part in parts for line in part or []]
+    if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename is not None:
+        return [f"{error.filename}: {error.strerror}"]
     if not isinstance(error, (CommandError, ConfigError, ListenError, EmbeddedServerError, StylobateError)):
         return None
     violations = error.violations if isinstance(error, StylobateError) else ()

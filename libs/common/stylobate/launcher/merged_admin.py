@@ -93,10 +93,15 @@ class MergedAdmin:
             levels[name] = answer.json()
         return 200, levels
 
-    async def wait_ready(self) -> None:
-        """Wait until every process says that it is ready, and a little for all to be well: they have just found each other."""
+    async def until_ready(self) -> dict[str, Any]:
+        """Wait until every process says that it is ready; return the status then."""
         while not (status := await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
             await asyncio.sleep(_PAUSE_S)
+        return status
+
+    async def wait_ready(self) -> None:
+        """Wait until every process is ready, and a little for all to be well: they have just found each other."""
+        status = await self.until_ready()
         patience = asyncio.get_running_loop().time() + _SETTLED_WITHIN_S
         while status["status"] != "healthy" and asyncio.get_running_loop().time() < patience:
             await asyncio.sleep(_PAUSE_S)

@@ -11,6 +11,7 @@ from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import CommandError
+from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.project import Project
 
 WITHIN = timedelta(seconds=5)
@@ -24,11 +25,13 @@ def sources() -> Sources:
     project = Project(Path.cwd())
     if not project.data.is_dir():
         return Sources(environ=os.environ)
-    if LocalServers(project).postgres is not None:
+    servers = LocalServers(project)
+    if servers.postgres is not None:
+        set_aside_libpq(os.environ)
         running = project.running()
         if running is None or not running.supervisor.is_running:
             raise CommandError("nothing is running here; `stylobate up` first, or set STYLOBATE_DATABASE_URL")
-    return Sources(environ=LocalServers(project).environment())
+    return Sources(environ=servers.environment())
 
 
 def services_with(migrations: str) -> dict[str, ServiceSpec]:

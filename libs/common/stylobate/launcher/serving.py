@@ -16,7 +16,7 @@ from stylobate.launcher.faces import plain_errors
 from stylobate.logs import Logs, configure, get_logger
 from stylobate.stopping import goes_on
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GC_THRESHOLD = 50_000
 _log = get_logger("app")
 
@@ -44,10 +44,15 @@ def calm_collector() -> None:
 
 
 async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run the work until it ends or SIGINT or SIGTERM asks to stop; then cancel it and wait for its clean end."""
+    """Run the work until it ends or a signal asks to stop; then cancel it and wait for its clean end.
+
+    SIGINT, SIGTERM, and SIGHUP (the terminal is gone) unless it is ignored, as under ``nohup``.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in _STOP_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN and number is signal.SIGHUP:
+            continue
         loop.add_signal_handler(number, stop.set)
     working = loop.create_task(work(), name="work")
     stopping = loop.create_task(stop.wait(), name="stop")

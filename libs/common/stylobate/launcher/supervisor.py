@@ -1,17 +1,11 @@
 """Keeps the processes of a platform running: starts them, starts again what dies, stops all in reverse."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
-import orjson
-
-from stylobate.app.placement import Placement
 from stylobate.launcher.embedded import (
     ChildProcess,
     EmbeddedPostgres,
@@ -37,6 +31,7 @@ class Supervisor:
         self._servers: list[EmbeddedValkey | EmbeddedPostgres] = []
         self._services: list[ChildProcess] = []
         self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._restarting: set[str] = set()
         self._hopeless: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -66,7 +61,7 @@ class Supervisor:
         self._on_change()
 
     def start_service(self, child: ChildProcess) -> None:
-        """Start a process such as :func:`service_process` makes; it says by itself when it is ready."""
+        """Start a process; it says by itself when it is ready."""
         self._services.append(child)
         child.start()
         self._watch(child.name, child, partial(self._start_again, child))
@@ -83,15 +78,31 @@ class Supervisor:
         finally:
             waiting.cancel()
 
-    async def restart_services(self) -> None:
-        """End every service process; the watchers start them again at once (`dev`)."""
-        await asyncio.gather(*(child.record.stop(_CHILD_GRACE) for child in self._services))
+    @property
+    def services(self) -> Sequence[ChildProcess]:
+        """The service processes, in the order of their start."""
+        return tuple(self._services)
+
+    async def restart(self, *children: ChildProcess) -> None:
+        """End the processes; their watchers start them again at once."""
+        self._restarting |= {child.name for child in children}
+        await asyncio.gather(*(child.record.stop(_CHILD_GRACE) for child in children))
+
+    async def stop_services(self) -> None:
+        """Stop the service processes. May be called twice."""
+        await self._unwatch(*(child.name for child in self._services))
+        await asyncio.gather(*(child.stop(_CHILD_GRACE) for child in self._services))
 
     async def stop(self) -> None:
         """Stop the services, then the servers. May be called twice."""
-        await end(self._watchers.values())
-        await asyncio.gather(*(child.stop(_CHILD_GRACE) for child in self._services))
+        await self._unwatch(*self._watchers)
+        await self.stop_services()
         await asyncio.gather(*(server.stop() for server in self._servers))
+
+    async def _unwatch(self, *names: str) -> None:
+        """Start the processes again no more."""
+        watchers = [self._watchers.pop(name) for name in names if name in self._watchers]
+        await end(watchers)
 
     async def _start_server(self, server: EmbeddedValkey | EmbeddedPostgres) -> None:
         await server.start()
@@ -110,6 +121,10 @@ class Supervisor:
         while goes_on():
             started = loop.time()
             code = await child.wait()
+            if name in self._restarting:
+                self._restarting.discard(name)
+                await self._begin(name, start)
+                continue
             early += 1
             if loop.time() - started > _STEADY_S:
                 waits, early = backoff(initial=0.05, maximum=2.0), 0
@@ -118,18 +133,11 @@ class Supervisor:
                 self._hopeless.set_result(f"{name} ended {early} times at its start: {words} (log: {child.log})")
             _log.warning("process_ended", process=name, code=code, last_words=child.last_words(2))
             await asyncio.sleep(next(waits))
-            try:
-                await start()
-            except Exception as error:  # noqa: BLE001  said, and tried again at the next end
-                _log.error("process_start_failed", process=name, error=str(error))
-            self._on_change()
+            await self._begin(name, start)
 
-
-def service_process(placement: Placement, environment: Mapping[str, str], logs: Path) -> ChildProcess:
-    """Return the child that hosts the placement; it reads it from its arguments."""
-    return ChildProcess(
-        placement.node,
-        [sys.executable, "-m", "stylobate.launcher.child", orjson.dumps(placement, default=os.fspath).decode()],
-        log=logs / f"{placement.node}.out",
-        environ=dict(environment) | {"STYLOBATE_LOG_FILE": str(logs / f"{placement.node}.log")},
-    )
+    async def _begin(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await start()
+        except Exception as error:  # noqa: BLE001  said, and tried again at the next end
+            _log.error("process_start_failed", process=name, error=str(error))
+        self._on_change()

@@ -41,16 +41,23 @@ class Platform:
     """One project folder and the platform that runs in it. For tests, which may kill any part of it."""
 
     def __init__(
-        self, folder: Path, *arguments: str, modules: Sequence[Path] = (), environ: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        modules: Sequence[Path] = (),
+        environ: Mapping[str, str] | None = None,
+        command: str = "up",
     ) -> None:
         """Prepare the project; nothing runs yet.
 
         :param folder: made if absent; the modules are linked into it.
         :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
+        :param command: ``up`` or ``dev``.
         :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
         """
         self.project = Project(folder)
         self.arguments = arguments
+        self._command = command
         self.output = self.project.folder / "up.out"
         """What `up` printed."""
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
@@ -63,10 +70,15 @@ class Platform:
     @classmethod
     @contextmanager
     def run(
-        cls, folder: Path, *arguments: str, modules: Sequence[Path] = (), environ: Mapping[str, str] | None = None
+        cls,
+        folder: Path,
+        *arguments: str,
+        modules: Sequence[Path] = (),
+        environ: Mapping[str, str] | None = None,
+        command: str = "up",
     ) -> Iterator[Self]:
         """Run a platform for as long as the block; raises PlatformFailedError when it does not get ready."""
-        platform = cls(folder, *arguments, modules=modules, environ=environ)
+        platform = cls(folder, *arguments, modules=modules, environ=environ, command=command)
         try:
             platform.start()
             yield platform
@@ -90,7 +102,7 @@ class Platform:
         """Run `up` from this port on and do not wait."""
         with self.output.open("wb") as output:
             self._popen = subprocess.Popen(  # noqa: S603  our own command
-                [*_COMMAND, "up", *self.arguments, "--port", str(port)],
+                [*_COMMAND, self._command, *self.arguments, "--port", str(port)],
                 cwd=self.project.folder,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stylobate.app.listeners import HttpListener, ListenError, PortInUseError, bind
+from stylobate.app.listeners import HttpListener, ListenError, PortInUseError, adopt, bind
 
 
 async def hello(_scope, _receive, send) -> None:
@@ -17,15 +17,28 @@ async def hello(_scope, _receive, send) -> None:
 
 
 async def test_an_address_belongs_to_one() -> None:
-    """Two that bind at the same moment are told apart before either serves; workers may share when both say so."""
+    """Two that bind at the same moment are told apart before either serves."""
     with bind("127.0.0.1:0") as first:
         port = first.getsockname()[1]
         with pytest.raises(PortInUseError, match=f"127.0.0.1:{port} is in use by another program"):
             bind(f"127.0.0.1:{port}")
-        with pytest.raises(PortInUseError):
-            bind(f"127.0.0.1:{port}", reuse_port=True)
-    with bind("127.0.0.1:0", reuse_port=True) as first:
-        bind(f"127.0.0.1:{first.getsockname()[1]}", reuse_port=True).close()
+
+
+async def test_a_socket_of_the_launcher_outlives_who_serves_on_it() -> None:
+    """Who connects while nobody serves waits for the next one and is answered by it."""
+    with bind("127.0.0.1:0") as held:
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/"
+        first = HttpListener(hello, adopt(held.fileno()))
+        await first.start()
+        async with httpx.AsyncClient(timeout=30) as client:
+            assert (await client.get(url)).text == "hello"
+        await first.stop()
+        async with httpx.AsyncClient(timeout=30) as client:
+            waiting = asyncio.create_task(client.get(url))
+            second = HttpListener(hello, adopt(held.fileno()))
+            await second.start()
+            assert (await waiting).text == "hello"
+            await second.stop()
 
 
 @pytest.mark.parametrize(

@@ -45,3 +45,9 @@ def stylobate(project: Project) -> Callable[..., "subprocess.CompletedProcess[st
         )
 
     return run
+
+
+@pytest.fixture
+def shop() -> Path:
+    """Give the folder of the shop, the module that `init` makes."""
+    return Path(__file__).parents[4] / "modules" / "shop"

@@ -1,13 +1,16 @@
 """`stylobate logs`: the last lines, then whatever comes, across rotations."""
 
+import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from stylobate.launcher.commands.logs import Tail, logs
+from stylobate.launcher.commands.logs import logs
 from stylobate.launcher.faces import CommandError
+from stylobate.launcher.log_files import Tail
 
 
 @pytest.fixture
@@ -69,18 +72,53 @@ def test_bytes_that_are_no_text_are_shown_as_well_as_can_be(tmp_path, tail_of) -
     assert list(tail_of(path).lines()) == ["\ufffd\ufffd", "ä"]
 
 
-def test_the_last_lines_of_each_file_are_shown(project, capsys) -> None:
-    """With the name of the process before them; none at all on wish."""
+def logged(time: str, event: str, **facts: object) -> str:
+    """Return a line as the platform writes it."""
+    return json.dumps({"timestamp": f"2026-01-01T{time}Z", "level": "info", "logger": "app", "event": event} | facts) + "\n"
+
+
+def test_all_files_are_one_story(project, capsys) -> None:
+    """Lines of all processes and servers stand by their time, what was merely printed stands where it came, as it came."""
     project.logs.mkdir(parents=True)
-    for name in ("auth", "state"):
-        append(project.logs / f"{name}.log", "one\ntwo\nthree\n")
-    logs(follow=False, lines=2)
-    assert capsys.readouterr().out.split() == ["auth", "two", "auth", "three", "state", "two", "state", "three"]
-    logs(follow=False, lines=0)
+    append(project.logs / "auth.log", logged("00:00:01.5", "third") + logged("00:00:04", "sixth"))
+    append(project.logs / "state.log", logged("00:00:01", "second"))
+    append(project.logs / "state.out", "zeroth, printed\n")
+    os.utime(project.logs / "state.out", (0, 0))
+    append(project.logs / "postgres.log", "2026-01-01 00:00:02.000 UTC [1] LOG:  fourth\n\tdetail\n")
+    append(project.logs / "valkey.log", "12:M 01 Jan 2026 00:00:00.500 * first\n7:C 01 Jan 2026 00:00:03.000 # fifth\n")
+    logs(follow=False, lines=100, as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    words = ("zeroth", "first", "second", "third", "fourth", "detail", "fifth", "sixth")
+    assert [next(word for word in words if word in line) for line in shown] == list(words)
+    assert shown[2].split() == ["00:00:01", "state", "second"]
+
+
+def test_the_last_lines_are_those_that_came_last(project, capsys) -> None:
+    """Of all files together; none at all on wish."""
+    project.logs.mkdir(parents=True)
+    append(project.logs / "auth.log", logged("00:00:01", "one") + logged("00:00:04", "four"))
+    append(project.logs / "state.log", logged("00:00:02", "two") + logged("00:00:03", "three"))
+    logs(follow=False, lines=3, as_json=True)
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["two", "three", "four"]
+    logs(follow=False, lines=0, as_json=False)
     assert capsys.readouterr().out == ""
+
+
+def test_a_traceback_is_shown_as_it_is(project, capsys) -> None:
+    """With its line ends, after the event; a request is one line; values of any type do no harm."""
+    project.logs.mkdir(parents=True)
+    trace = "Traceback (most recent call last):\n  File x\nValueError: [no] markup"
+    request = {"method": "GET", "path": "/v1/[x]", "status": 200, "ms": 1.5, "logger": "access", "subject": ""}
+    failed = logged("00:00:01", "failed", level="error", exception=trace, findings=["a", {"b": None}], event_id=None)
+    append(project.logs / "a.log", failed + logged("00:00:02", "request", **request))
+    logs(follow=False, lines=9, as_json=False)
+    shown = capsys.readouterr().out
+    assert trace in shown
+    assert "error  failed  findings=['a', {'b': None}]\n" in shown
+    assert shown.splitlines()[-1].split(maxsplit=2)[2] == "GET /v1/[x]  200  1.5 ms"
 
 
 def test_where_nothing_ran_there_are_no_logs(project) -> None:
     """The command says what would write them."""
     with pytest.raises(CommandError, match="`stylobate up` writes them"):
-        logs(follow=False, lines=1)
+        logs(follow=False, lines=1, as_json=False)

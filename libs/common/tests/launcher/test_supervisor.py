@@ -8,10 +8,8 @@ from datetime import timedelta
 from time import monotonic
 
 import pytest
-from stylobate.app import Placement
-from stylobate.launcher.child import parse_placement
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError
-from stylobate.launcher.supervisor import Supervisor, service_process
+from stylobate.launcher.supervisor import Supervisor
 
 
 def child(tmp_path, code: str, name: str = "child") -> ChildProcess:
@@ -88,11 +86,3 @@ async def test_a_server_that_does_not_start_ends_all(tmp_path) -> None:
             await supervisor.start_servers([good, bad])
     assert caught.group_contains(EmbeddedServerError)
     assert not good.process.is_running
-
-
-def test_a_child_is_told_its_placement(tmp_path) -> None:
-    """What the supervisor writes into the arguments is what the child reads."""
-    placement = Placement(services=("auth",), addresses={"state": "unix:/x"}, grpc=("unix:/y",), node="auth", data=tmp_path)
-    made = service_process(placement, {"A": "b"}, tmp_path)
-    assert parse_placement(made._command[-1]) == placement
-    assert made._environ == {"A": "b", "STYLOBATE_LOG_FILE": str(tmp_path / "auth.log")}

@@ -1,6 +1,8 @@
 """`stylobate config`."""
 
 import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 import typer
@@ -11,6 +13,15 @@ from stylobate.config import ConfigError, Resolved, Settings, Sources
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import console
 from stylobate.launcher.project import Project
+
+_PREFIX = "STYLOBATE_"
+_OF_THE_LAUNCHER = (
+    "STYLOBATE_LISTEN",
+    "STYLOBATE_GRPC_PORT",
+    "STYLOBATE_HTTP_PORT",
+    "STYLOBATE_ADMIN_PORT",
+    "STYLOBATE_LOG_FILE",
+)
 
 
 def explain() -> None:
@@ -33,6 +44,8 @@ def check() -> None:
     found = findings(_sources())
     for finding in found:
         typer.echo(f"error: {finding}")
+    for warning in unknown(os.environ):
+        typer.echo(f"warning: {warning}")
     if found:
         raise typer.Exit(1)
     console().print("the settings are fine")
@@ -47,6 +60,20 @@ def findings(sources: Sources) -> list[str]:
         except ConfigError as error:
             found |= dict.fromkeys(error.findings)
     return list(found)
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that looks like a setting and is none: a mistyped name would else be ignored in silence."""
+    services = [spec.settings for spec in installed_services().values()]
+    known = set(_OF_THE_LAUNCHER) | {f"STYLOBATE_{name}".upper() for name in HostSettings.model_fields}
+    known |= {f"STYLOBATE_{kind.service}_{name}".upper() for kind in services for name in kind.model_fields}
+    known |= {f"STYLOBATE_{kind.service}_ADDRESS".upper() for kind in services}
+    lines = []
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name not in known and not name.startswith("STYLOBATE_MODULE_"):
+            near = get_close_matches(name.removeprefix(_PREFIX), (other.removeprefix(_PREFIX) for other in known), n=1)
+            lines.append(f"{name} is not a setting" + (f"; did you mean {_PREFIX}{near[0]}?" if near else ""))
+    return lines
 
 
 def _settings() -> dict[str, type[Settings]]:

@@ -1,6 +1,7 @@
 """`stylobate demo`."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.foreign import stay_on_this_machine
 from stylobate.launcher.project import Project, Running
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 def demo() -> None:
     """Play the journey against this project's running platform; exit 1 at the first step that does not hold."""
+    stay_on_this_machine(os.environ)
     try:
         from stylobate.launcher.demo import Journey  # noqa: PLC0415  its clients are an extra
     except ModuleNotFoundError as error:

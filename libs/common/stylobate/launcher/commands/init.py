@@ -6,6 +6,8 @@ from pathlib import Path
 
 from stylobate.launcher.faces import CommandError, console
 
+_HARMLESS = (".git", ".venv", "venv", ".idea", ".vscode", ".DS_Store")
+"""What a folder may hold before a project is made in it: version control, a virtual environment, an editor's settings."""
 _IGNORED = ".stylobate/\n.venv/\n__pycache__/\n"
 _PYTEST = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
 _README = """# {name}
@@ -20,12 +22,12 @@ A Stylobate project. `modules/shop` is an example to change: an online shop's or
 
 
 def init(folder: Path) -> None:
-    """Make a project with the shop as its example. Raises CommandError when the folder is not empty."""
+    """Make a project with the shop as its example. Raises CommandError when the folder holds anything of a project already."""
     target = folder.resolve()
     if target.exists() and not target.is_dir():
         raise CommandError(f"{target} is not a folder")
-    if target.exists() and any(target.iterdir()):
-        raise CommandError(f"{target} is not empty")
+    if target.exists() and (found := sorted(path.name for path in target.iterdir() if path.name not in _HARMLESS)):
+        raise CommandError(f"{target} is not empty: {', '.join(found[:3])}{' …' if len(found) > 3 else ''}")  # noqa: PLR2004
     target.mkdir(parents=True, exist_ok=True)
     with as_file(files("stylobate.launcher") / "templates") as templates:
         shutil.copytree(templates / "shop", target / "modules" / "shop", ignore=shutil.ignore_patterns("__pycache__"))

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from stylobate.app import Placement, installed_services
-from stylobate.launcher.faces import CommandError
+from stylobate.launcher.commands.config import unknown
+from stylobate.launcher.faces import CommandError, warn
 from stylobate.launcher.project import SERVICES
 from stylobate.launcher.serving import serve as run
 
@@ -20,6 +21,8 @@ def serve(names: list[str]) -> None:
         if name not in installed:
             raise CommandError(f"there is no service named {name}; installed: {', '.join(installed)}")
     os.environ.setdefault("STYLOBATE_ENVIRONMENT", "production")
+    for line in unknown(os.environ):
+        warn(line)
     sys.exit(run(placement_of(names, os.environ)))
 
 

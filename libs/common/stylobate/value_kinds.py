@@ -1,0 +1,87 @@
+"""Kinds of values that settings have, each checked where it is set: what is refused here does not fail later, at work."""
+
+import math
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field
+
+
+def _parts(url: str, *schemes: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    for server in parts.netloc.rpartition("@")[2].split(","):
+        _check_port(server)
+    return parts
+
+
+def _check_port(server: str) -> None:
+    try:
+        _ = urlsplit(f"//{server}").port
+    except ValueError as error:
+        raise ValueError(f"{server!r}: {error}") from None
+
+
+def _postgres(url: str) -> str:
+    if url:
+        _parts(url, "postgresql", "postgres")
+    return url
+
+
+def _redis(url: str) -> str:
+    parts = _parts(url, "redis", "rediss", "unix")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("names no socket; unix:///run/redis.sock is one")
+    return url
+
+
+def _http(url: str) -> str:
+    if url and not _parts(url, "http", "https").hostname:
+        raise ValueError("names no host")
+    return url
+
+
+def _origin(origin: str) -> str:
+    if origin != "*":
+        parts = _parts(origin, "http", "https")
+        if not parts.hostname or parts.path or parts.query:
+            raise ValueError(f"{origin!r} is not an origin; https://app.example.com is one")
+    return origin
+
+
+def _network(text: str) -> str:
+    ip_network(text)  # raises ValueError, which names it
+    return text
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgres)]
+"""``postgresql://user@host1:port,host2/database``; may be empty where that means something."""
+RedisUrl = Annotated[str, AfterValidator(_redis)]
+"""``redis://``, ``rediss://`` (TLS) or ``unix://``; see RedisAddress."""
+HttpUrl = Annotated[str, AfterValidator(_http)]
+"""``http://host:port`` or ``https://…``; may be empty where that means something."""
+Origin = Annotated[str, AfterValidator(_origin)]
+"""``https://app.example.com``, or ``*`` for all (RFC 6454)."""
+Network = Annotated[str, AfterValidator(_network)]
+"""An address or a network in CIDR notation."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Of a whole: 0 is none, 1 all."""
+
+
+def check_sane(value: Any) -> Any:
+    """Return a value that any setting may have. Raises ValueError for what none may: negative, not finite, with a NUL."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if isinstance(value, (int, float)) and value < 0:
+        raise ValueError("must not be negative")
+    if isinstance(value, timedelta) and value < timedelta(0):
+        raise ValueError("must not be negative")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("must not contain U+0000")
+    return value

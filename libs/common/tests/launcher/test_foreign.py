@@ -1,0 +1,107 @@
+"""The environment and the folder may be anybody's: the platform starts, or says in one line why it cannot."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from stylobate.launcher.embedded.folders import run_folder
+from stylobate.launcher.foreign import set_aside, set_aside_libpq, stay_on_this_machine
+from stylobate.testing.platform import Platform
+
+FOREIGN = {
+    "OTEL_PROPAGATORS": "b3",
+    "OTEL_TRACES_SAMPLER": "no_such_sampler",
+    "PGSSLMODE": "require",
+    "PGHOST": "192.0.2.1",
+    "PGTARGETSESSIONATTRS": "any",
+    "PGPASSFILE": "/no/such/file",
+    "PROMETHEUS_MULTIPROC_DIR": "/no/such/folder",
+    "STYLOBATE_REDIS_URL": "",
+    "STYLOBATE_DATABASE_URL": "",
+    "HTTP_PROXY": "http://192.0.2.1:3128",
+    "http_proxy": "http://192.0.2.1:3128",
+    "ALL_PROXY": "socks5://192.0.2.1:1080",
+    "SSL_CERT_FILE": "/no/such/file",
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "latin-1",
+    "TZ": "America/St_Johns",
+}
+
+
+@pytest.mark.parametrize(
+    "folder", ['-grün a:b,c 100% it\'s "q" 🐘 $x [x] {y}\t?&#', "d" * 200], ids=["every special character", "long"]
+)
+def test_any_folder_is_as_good_as_another(tmp_path, folder) -> None:
+    """A project in it starts, with its temporary folder in it too, and works."""
+    place = tmp_path / folder
+    (place / "tmp").mkdir(parents=True)
+    with Platform.run(place, environ={"TMPDIR": str(place / "tmp")}) as platform:
+        assert platform.status()["ready"]
+        assert platform.interrupt() == 0
+
+
+def test_what_is_meant_for_other_programs_changes_nothing(tmp_path, shop) -> None:
+    """Proxies, libpq's and telemetry's variables, empty settings, an old terminal: `up` starts and the demo passes."""
+    with Platform.run(tmp_path, modules=[shop], environ=FOREIGN) as platform:
+        said = platform.output.read_text(encoding="latin-1")
+        (warning, *more) = [line for line in said.splitlines() if "ignored from the environment" in line]
+        assert "OTEL_PROPAGATORS" in warning + "".join(more)
+        demo = platform.command("demo")
+        assert demo.returncode == 0, demo.stdout + demo.stderr
+        assert platform.command("db", "status").returncode == 0
+        platform.wait_healthy(timedelta(seconds=30))
+
+
+def test_only_what_breaks_us_is_taken_away() -> None:
+    """Everything else of the environment stays for the modules."""
+    environ = dict(FOREIGN) | {"OTEL_RESOURCE_ATTRIBUTES": "team=a", "PATH": "/bin"}
+    assert set_aside(environ) == ["OTEL_PROPAGATORS", "PROMETHEUS_MULTIPROC_DIR"]
+    assert "HTTP_PROXY" in environ
+    assert set(set_aside_libpq(environ)) == {"PGSSLMODE", "PGHOST", "PGTARGETSESSIONATTRS", "PGPASSFILE"}
+    stay_on_this_machine(environ)
+    assert not {"HTTP_PROXY", "http_proxy", "ALL_PROXY", "SSL_CERT_FILE"} & set(environ)
+    assert {"OTEL_RESOURCE_ATTRIBUTES", "PATH"} <= set(environ)
+
+
+def test_sockets_stand_where_an_address_can_name_them(tmp_path, monkeypatch) -> None:
+    """A temporary folder with a long or special name is not used for them."""
+    for name in ("grün", "a b", "a:b", "x" * 80):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
+        folder = run_folder(tmp_path)
+        assert folder.parent == Path("/tmp")
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("command", ["up", "init", "config check", "status"])
+@pytest.mark.parametrize("kind", ["read-only", "a file in the way"])
+def test_a_folder_that_cannot_be_used_is_one_line(tmp_path, command, kind) -> None:
+    """Somebody else's folder, or one with a file where a folder should be: no traceback."""
+    place = tmp_path / "project"
+    (place / "modules").mkdir(parents=True)
+    as_other: list[str] = []
+    if kind == "read-only":
+        place.chmod(0o555)
+        if os.getuid() == 0:  # root writes anywhere
+            as_other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+            for parent in place.parents:
+                if parent.is_relative_to(Path("/tmp")) and parent != Path("/tmp"):
+                    parent.chmod(0o755)
+    else:
+        (place / ".stylobate").write_text("in the way")
+    done = subprocess.run(
+        [*as_other, sys.executable, "-m", "stylobate.launcher", *command.split()],
+        cwd=place,
+        env={name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    if command == "up":
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: "), done.stderr

@@ -1,0 +1,96 @@
+"""`stylobate dev`, as a developer sees it: what is saved, what is broken, what is asked."""
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+from stylobate.testing.platform import Platform, wait_until
+
+from tests.conftest import SHOP
+from tests.people import Person
+
+WITHIN = timedelta(seconds=60)
+
+
+@pytest.fixture
+def developed(tmp_path: Path) -> Iterator[tuple[Platform, Path]]:
+    """Give a platform under `dev` and the folder of its one module, a copy of the shop."""
+    module = tmp_path / "modules" / "shop"
+    shutil.copytree(SHOP, module, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    with Platform.run(tmp_path, command="dev") as platform:
+        assert wait_until(lambda: "see it:" in shown(platform), WITHIN)
+        yield platform, module
+
+
+def shown(platform: Platform) -> str:
+    """Return what stands on the terminal."""
+    return platform.output.read_text(encoding="utf-8", errors="replace")
+
+
+def save(platform: Platform, file: Path, text: str) -> str:
+    """Save the file and return what is shown until everything runs again."""
+    before = len(shown(platform))
+    file.write_text(text, encoding="utf-8")
+    assert wait_until(lambda: " again" in shown(platform)[before:], WITHIN), shown(platform)
+    return shown(platform)[before:]
+
+
+def test_what_is_broken_is_shown_where_it_is(developed) -> None:
+    """A save that breaks a module is told with file and line, never as all well; mending it is all well again."""
+    platform, module = developed
+    for file, broken in (("module.py", "\ndef broken(:\n"), ("states.yaml", "\n  : : [\n"), ("actions.yaml", "\nnonsense: 1\n")):
+        path, good = module / file, (module / file).read_text(encoding="utf-8")
+        said = save(platform, path, good + broken)
+        assert f"{file}:" in said, said
+        assert "without what is broken" in said
+        assert "ready again" not in said
+        assert "ready again" in save(platform, path, good)
+
+
+def test_requests_and_failures_are_seen_as_they_happen(developed) -> None:
+    """A request is a line; a handler's traceback is whole, without local variables; what it prints is shown."""
+    platform, module = developed
+    code = (module / "module.py").read_text(encoding="utf-8")
+    begin = "        return await ctx.state.transition"
+    assert code.count(begin) or "async def pay_order" in code
+    head, _, tail = code.partition("async def pay_order")
+    line, _, rest = tail.partition("\n")
+    planted = (
+        '        password = "hidden in a local"\n        print("printed by a handler")\n        raise ValueError("planted")\n'
+    )
+    save(platform, module / "module.py", f"{head}async def pay_order{line}\n{planted}{rest}")
+    with Person(platform.gateway) as ada:
+        order = ada.register().order()
+        assert ada.http.post("/v1/actions/shop.pay_order", json={"order_id": order}).status_code == 500
+    assert wait_until(lambda: "ValueError: planted" in shown(platform), WITHIN)
+    assert wait_until(lambda: "POST /v1/actions/shop.pay_order  500" in shown(platform), WITHIN)
+    assert "printed by a handler" in shown(platform)
+    assert 'raise ValueError("planted")' in shown(platform)
+    assert shown(platform).count("hidden in a local") == 0
+
+
+def test_nobody_is_refused_while_it_restarts(developed) -> None:
+    """Who connects during a restart waits for the new code and is answered."""
+    platform, module = developed
+    code = (module / "module.py").read_text(encoding="utf-8")
+    done = Event()
+
+    def ask() -> int:
+        asked = 0
+        while not done.is_set():
+            with httpx.Client(base_url=platform.gateway, timeout=30) as client:  # a connection of its own each
+                assert client.get("/.well-known/jwks.json").status_code in {200, 503}
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        for number in range(3):
+            save(platform, module / "module.py", f"{code}\n# {number}\n")
+        done.set()
+        assert asking.result() > 3
