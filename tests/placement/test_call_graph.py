@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from stylobate.app.spec import ENTRY_POINTS
+from stylobate.identity import SERVICE_RIGHTS
 from stylobate.modules.events import SOURCES
 
 SERVICES = {"auth", "ratelimit", "state", "actions", "realtime", "gateway"}
@@ -97,3 +98,14 @@ def test_a_forbidden_channel_would_be_seen():
         _channels(ast.parse("app.channel(settings.target)"))
     with pytest.raises(AssertionError, match="may call anyone"):
         _channels(ast.parse("Caller(app.channel)"))
+
+
+def test_what_services_may_call_is_the_same_graph():
+    """The rights that each receiver holds services to reach along the allowed calls only."""
+    owners = {"auth", "state"}  # of event logs
+    for service, rights in SERVICE_RIGHTS.items():
+        reached = {name.partition(".")[0] for name in rights.own | rights.through}
+        if "events" in reached:
+            assert owners & ALLOWED[service]
+            reached.discard("events")
+        assert reached <= ALLOWED.get(service, {"auth"}) | {"auth"}, service

@@ -103,6 +103,7 @@ class HookRunner:
             # whoever asks for a before-hook has counted it already; a hook on an event is one deeper than the event
             hook_depth=min(max(caller.hook_depth, event.depth + 1), MAX_HOOK_DEPTH),
             act_for=act_for,
+            act_for_tenant=event.tenant if act_for else "",
             own_name=own_name,
         )
 

@@ -29,15 +29,16 @@ NOWHERE = "unix:///nonexistent/redis.sock"
 
 
 class Service:
-    """A running auth with stubs on a service's channel; ``as_user`` adds a bearer token."""
+    """A running auth with stubs on the gateway's channel, and of others where only they may call."""
 
-    def __init__(self, host: Host, caller: ServiceIdentity) -> None:
+    def __init__(self, host: Host, caller: ServiceIdentity, operator: ServiceIdentity, reader: ServiceIdentity) -> None:
         channel = host.channel("auth", caller)
+        self.operator: Any = AuthServiceStub(host.channel("auth", operator))
         self.host = host
         self.accounts: Any = AuthServiceStub(channel)
         self.tokens: Any = TokenServiceStub(channel)
         self.access: Any = AccessServiceStub(channel)
-        self.events: Any = EventServiceStub(channel)
+        self.events: Any = EventServiceStub(host.channel("auth", reader))
 
     async def login(self, email: str = "ada@example.com") -> Any:
         """Register and log in."""
@@ -67,7 +68,8 @@ async def _service(folder: Path, database_url: str, redis_url: str, **environ: s
     sources = Sources(environ=values, folders=())
     placement = Placement(services=("auth",), addresses={"ratelimit": "unix:///nonexistent/ratelimit.sock"})
     async with Host.open({"auth": SPEC}, placement, HostSettings.load(sources), sources) as host:
-        yield Service(host, ServiceIdentity.load("gateway", keys / "gateway.pem", keys))
+        names = ("gateway", "cli", "actions")
+        yield Service(host, *(ServiceIdentity.load(name, keys / f"{name}.pem", keys) for name in names))
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ async def test_errors_cross_the_border_whole(service: Service) -> None:
         await service.accounts.RegisterUser(auth.RegisterUserRequest(email="junk", password="x"))
     assert refused.value.reason == "AUTH_INVALID_INPUT"
     assert [violation.pointer for violation in refused.value.violations] == ["/email", "/password"]
-    assert await _reason(service.accounts.GetMe(auth.GetMeRequest())) == "UNAUTHENTICATED"
+    assert await _reason(service.accounts.GetMe(auth.GetMeRequest())) == "SERVICE_NOT_ALLOWED"  # the gateway has no account
 
 
 async def test_methods_are_as_open_as_they_say(service: Service) -> None:
@@ -161,7 +163,8 @@ async def test_methods_are_as_open_as_they_say(service: Service) -> None:
 async def test_a_service_creates_an_administrator_who_may_everything(service: Service) -> None:
     """The first account with rights comes from the command line; access checks know it at once."""
     request = auth.CreateUserRequest(email="root@example.com", password=PASSWORD, roles=["admin"])
-    admin = (await service.accounts.CreateUser(request)).user
+    assert await _reason(service.accounts.CreateUser(request)) == "SERVICE_NOT_ALLOWED"
+    admin = (await service.operator.CreateUser(request)).user
     assert list(admin.roles) == ["admin", "user"]
     user = (await service.login()).user
     checks = [access.AccessCheck(subject=who.id, permission="any:thing") for who in (admin, user)]

@@ -212,7 +212,7 @@ class Limits:
 class NoService:
     """Takes no service token: callers here are users."""
 
-    def verify(self, token: str) -> str:
+    def verify(self, token: str, audiences: Any = ()) -> str:
         """Refuse."""
         raise AssertionError("no service calls")
 

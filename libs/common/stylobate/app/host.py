@@ -21,7 +21,7 @@ from stylobate.config import ConfigError, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Declarations, Severity
 from stylobate.health import Health, Status, worst
-from stylobate.identity import Access, ServiceIdentity, TokenVerifier
+from stylobate.identity import SERVICE_RIGHTS, Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import Logs, get_logger
 from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
@@ -102,7 +102,7 @@ class Host:
     def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
         """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
         inner = self._local if service in self.placement.services else self._remote(service)
-        return CallerChannel(inner, Outgoing(caller), service=service)
+        return CallerChannel(inner, Outgoing(caller.to(service)), service=service)
 
     def redis(self, url: str) -> RedisManager:
         """Return the process's connections to one Redis."""
@@ -140,7 +140,7 @@ class Host:
         """Return what ``/status`` shows: one entry per hosted service with its named checks."""
         healths = await asyncio.gather(*(app.health() for app in self._apps))
         services = {app.name: health for app, health in zip(self._apps, healths, strict=True)}
-        identity = await self.verifier.health() if self._is_started else Health(Status.UNHEALTHY, "starting")
+        identity = await self._identity_health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
         redis = await asyncio.gather(*(ask(manager.health) for manager in self._redis.values()))
         parts = [*services.values(), identity, *redis] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
@@ -156,6 +156,12 @@ class Host:
             "declarations": {"digest": self.declarations.digest, "findings": findings},
             "modules": {"left_out": self.left_out, "strict": self._is_strict},
         }
+
+    async def _identity_health(self) -> Health:
+        """Return how users' and services' tokens can be verified."""
+        tokens, services = await self.verifier.health(), await self._apps[0].identity.health()
+        details = "; ".join(part.details for part in (tokens, services) if part.details)
+        return Health(worst((tokens.status, services.status)), details, tokens.metrics)
 
     @property
     def _is_strict(self) -> bool:
@@ -215,7 +221,8 @@ class Host:
         settings = spec.settings.load(self._sources)
         folder = Path(settings.identity_folder)
         key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{spec.name}.pem"
-        return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder))
+        skew_s = self.settings.clock_skew.total_seconds()
+        return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder, skew_s=skew_s))
 
     async def _open_shared(self) -> None:
         """Open what the services of this process share. Nothing here waits for a server."""
@@ -224,12 +231,18 @@ class Host:
         for url in {app.settings.redis_url for app in self._apps}:
             self._redis[url] = await enter(RedisManager.open(url))
         auth = self.channel("auth", identity)
-        self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=self.settings.revocation_stale))
+        skew_s = self.settings.clock_skew.total_seconds()
+        stale = self.settings.revocation_stale
+        self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=stale, skew_s=skew_s))
         self.access = await enter(Access(auth, self.verifier))
         edge = None
         if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
             edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
-        self.servicers.use(standard_interceptors(self.verifier, identity, edge=edge, sample_ratio=self.trace_ratio))
+        hosted, ratio = self.placement.services, self.trace_ratio
+        pipeline = standard_interceptors(
+            self.verifier, identity, hosted=hosted, rights=SERVICE_RIGHTS, edge=edge, sample_ratio=ratio
+        )
+        self.servicers.use(pipeline)
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
         self.servicers.register(add_EventServiceServicer_to_server, self._events, {"ReadEvents": RpcAccess.SERVICE})
 

@@ -29,6 +29,8 @@ class HostSettings(Settings):
     """Whether gRPC calls without a service's token are charged on ``edge.ip`` and ``edge.user``, as HTTP requests are."""
     max_connection_age: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """After which gRPC clients have to connect anew, and so find new replicas; at least 1 s."""
+    clock_skew: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=2))
+    """How far the clocks of two machines may differ before they refuse each other's tokens; at most 2 minutes."""
     revocation_stale: Literal["allow", "deny"] = "allow"
     """What holds when the deny-list could not be refreshed for 30 s."""
     reflection: bool | None = None

@@ -4,18 +4,22 @@ from stylobate.identity.access import Access
 from stylobate.identity.client_address import ClientAddresses, client_agent, limit_key
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
-from stylobate.identity.service_identity import SERVICE_NAMES, ServiceIdentity, generate_service_keys
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import SERVICE_NAMES, generate_service_keys
+from stylobate.identity.service_rights import SERVICE_RIGHTS, ServiceRights
 from stylobate.identity.verifier import TokenVerifier
 
 __all__ = [
     "ANONYMOUS",
     "DEFAULT_TENANT",
     "SERVICE_NAMES",
+    "SERVICE_RIGHTS",
     "Access",
     "ClientAddresses",
     "Principal",
     "PrincipalKind",
     "ServiceIdentity",
+    "ServiceRights",
     "TokenVerifier",
     "client_agent",
     "generate_service_keys",

@@ -1,192 +1,204 @@
-"""A service's own key: it signs a short token with it, and every other service knows its public half.
+"""A service's own key: it signs a short token with it for each service it calls, and every other service knows its public half.
 
 No round trip and no third party: calls between services are proven while auth is down.
 """
 
-import os
-import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from stylobate.config import ConfigError
 from stylobate.errors import TokenInvalidError
+from stylobate.health import Health, Status
+from stylobate.identity import compact_token
+from stylobate.identity.access_token import CLOCK_SKEW_S
+from stylobate.identity.service_keys import KeyFolder, PublicKeys
+from stylobate.logs import get_logger
 
-SERVICE_NAMES = ("auth", "ratelimit", "state", "actions", "realtime", "gateway", "cli")
-"""Every name that signs service tokens; ``cli`` is the operator's command."""
-
-_AUDIENCE = "stylobate"
 _TYPE = "st+jwt"  # no access token is ever taken for a service's, nor the other way round
 _LIFETIME_S = 300
-_SKEW_S = 30
 _MAX_TOKEN = 4096
 _CACHE_SIZE = 1024
-_REQUIRED = ["iss", "sub", "aud", "iat", "exp"]
-_OWN_CLOCK = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": _REQUIRED}
+_LOOK_EVERY_S = 10.0
+"""How often the folder is looked at for other keys."""
+_LOOK_PAUSE_S = 1.0
+"""Between two looks that tokens of unknown keys can cause."""
+_REMEMBERED_S = 300.0
+"""How long health tells of a clock that differed."""
+_log = get_logger("security")
+
+
+class _Verified(NamedTuple):
+    name: str
+    audience: str
+    expires_at: float
+
+
+class _Signed(NamedTuple):
+    token: str
+    renew_at: float
 
 
 class ServiceIdentity:
     """Signs this service's tokens and verifies those of the others.
 
-    :param name: this service, one of :data:`SERVICE_NAMES`.
-    :param public_keys: by service name, this one's included.
+    :param name: this service, one of :data:`stylobate.identity.SERVICE_NAMES`.
+    :param public_keys: by service name, this one's included; one key or several.
     :param clock: Unix seconds.
+    :param folder: where keys are read again when they change; None: they stay.
+    :param skew_s: how far the clocks of two machines may differ.
     """
 
     def __init__(
         self,
         name: str,
         private_key: Ed25519PrivateKey,
-        public_keys: Mapping[str, Ed25519PublicKey],
+        public_keys: Mapping[str, Ed25519PublicKey] | PublicKeys,
         clock: Callable[[], float] = time.time,
+        *,
+        folder: KeyFolder | None = None,
+        skew_s: float = CLOCK_SKEW_S,
     ) -> None:
         self.name = name
         self._private_key = private_key
-        self._public_keys = dict(public_keys)
+        self._public_keys = {
+            service: (found,) if isinstance(found, Ed25519PublicKey) else tuple(found) for service, found in public_keys.items()
+        }
         self._clock = clock
-        self._token = ""
-        self._renew_at = 0.0
-        self._verified: dict[str, tuple[str, float]] = {}
+        self._folder = folder
+        self._skew_s = skew_s
+        self._look_at = 0.0
+        self._signed: dict[str, _Signed] = {}
+        self._verified: dict[str, _Verified] = {}
+        self._clocks: dict[str, tuple[float, float]] = {}
+        """By service: by how many seconds its clock is ahead of this one, and when that was seen."""
 
     @classmethod
-    def load(cls, name: str, private_key_file: Path, folder: Path) -> "ServiceIdentity":
+    def load(cls, name: str, private_key_file: Path, folder: Path, *, skew_s: float = CLOCK_SKEW_S) -> "ServiceIdentity":
         """Read the keys.
 
         :param folder: holds ``<service>.pub.pem`` for every service.
-        :raises ConfigError: a file is missing or no Ed25519 key, or the private key is not the one the others know.
+        :raises ConfigError: a file is missing or no Ed25519 key, or the private key is not one that the others know.
         """
-        private_key = _read_private(private_key_file)
-        public_keys = {path.name.removesuffix(".pub.pem"): _read_public(path) for path in sorted(folder.glob("*.pub.pem"))}
-        known = public_keys.get(name)
-        if known is None:
-            raise ConfigError([f"{folder / name}.pub.pem: missing; the other services need it to know {name}"])
-        if known.public_bytes_raw() != private_key.public_key().public_bytes_raw():
-            raise ConfigError([f"{private_key_file}: does not belong to {folder / name}.pub.pem"])
-        return cls(name, private_key, public_keys)
+        files = KeyFolder(name, private_key_file, folder)
+        private_key, public_keys = files.read()
+        return cls(name, private_key, public_keys, folder=files, skew_s=skew_s)
 
-    def token(self) -> str:
-        """Return a token that proves this service for at least half of its 5 minutes; signed anew at half-life."""
+    def to(self, service: str) -> "TokenTo":
+        """Return what makes tokens for calls to one service."""
+        return TokenTo(self, service)
+
+    def token(self, audience: str) -> str:
+        """Return a token that proves this service to another for at least half of its 5 minutes; signed anew at half-life."""
         now = self._clock()
-        if now >= self._renew_at:
+        signed = self._signed.get(audience)
+        if signed is None or now >= signed.renew_at or now < signed.renew_at - _LIFETIME_S:  # the clock may be put back
+            self._look_for_keys(now)
             subject = f"service:{self.name}"
-            claims = {"iss": subject, "sub": subject, "aud": _AUDIENCE, "iat": int(now), "exp": int(now) + _LIFETIME_S}
+            claims = {"iss": subject, "sub": subject, "aud": audience, "iat": int(now), "exp": int(now) + _LIFETIME_S}
             headers = {"typ": _TYPE, "kid": self.name}
-            self._token = jwt.encode(claims | {"jti": uuid4().hex}, self._private_key, algorithm="EdDSA", headers=headers)
-            self._renew_at = now + _LIFETIME_S / 2
-        return self._token
+            token = jwt.encode(claims | {"jti": uuid4().hex}, self._private_key, algorithm="EdDSA", headers=headers)
+            signed = self._signed[audience] = _Signed(token, now + _LIFETIME_S / 2)
+        return signed.token
 
-    def verify(self, token: str) -> str:
+    def verify(self, token: str, audiences: Collection[str] = ()) -> str:
         """Return the name of the service that signed the token; a token seen before costs a look-up.
 
-        :raises TokenInvalidError: malformed, expired, of another kind, or not signed by the service that it names.
+        :param audiences: the services it may be for; none: this one.
+        :raises TokenInvalidError: malformed, expired, of another kind, for another service, or not signed by the service that
+            it names.
         """
         now = self._clock()
+        if now >= self._look_at:
+            self._look_for_keys(now)
         found = self._verified.get(token)
-        if found is not None and now < found[1]:
-            return found[0]
-        name, expires_at = self._check(token, now)
-        if len(self._verified) >= _CACHE_SIZE:
-            for old in list(islice(self._verified, _CACHE_SIZE // 8)):
-                del self._verified[old]
-        self._verified[token] = (name, expires_at)
-        return name
+        if found is None or now >= found.expires_at:
+            found = self._check(token, now)
+            if len(self._verified) >= _CACHE_SIZE:
+                for old in list(islice(self._verified, _CACHE_SIZE // 8)):
+                    del self._verified[old]
+            self._verified[token] = found
+        if found.audience not in (audiences or (self.name,)):
+            raise TokenInvalidError("The service token is for another service.")
+        return found.name
 
-    def _check(self, token: str, now: float) -> tuple[str, float]:
-        if len(token) > _MAX_TOKEN or not token.isascii():
-            raise TokenInvalidError("The service token is malformed.")
+    async def health(self) -> Health:
+        """Degraded while another machine's clock differs by more than may be."""
+        since = self._clock() - _REMEMBERED_S
+        told = [
+            f"the clock of {service} is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this one's"
+            for service, (ahead, at) in sorted(self._clocks.items())
+            if at > since
+        ]
+        return Health(Status.DEGRADED if told else Status.HEALTHY, "; ".join(told))
+
+    def _check(self, token: str, now: float) -> _Verified:
         try:
-            header = jwt.get_unverified_header(token)
-            name = header.get("kid", "")
-            key = self._public_keys.get(name)
-            if key is None or header.get("typ") != _TYPE:
-                raise TokenInvalidError("The service token is of another kind or of an unknown service.")
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=["EdDSA"],
-                audience=_AUDIENCE,
-                issuer=f"service:{name}",
-                options=dict(_OWN_CLOCK),  # type: ignore[arg-type]  # PyJWT types its options as a TypedDict
-            )
-        except (jwt.PyJWTError, ValueError) as error:
+            name = compact_token.key_id(token, _TYPE, longest=_MAX_TOKEN)
+            claims = self._claims(token, name, now)
+            subject, audience = compact_token.text(claims, "sub"), compact_token.text(claims, "aud")
+            issued_at, expires_at = compact_token.seconds(claims, "iat"), compact_token.seconds(claims, "exp")
+            compact_token.check_not_before(claims, now, self._skew_s)
+        except ValueError as error:
             raise TokenInvalidError("The service token is not valid.") from error
-        issued_at, expires_at = claims["iat"], claims["exp"]
-        if not isinstance(issued_at, int) or not isinstance(expires_at, int) or claims["sub"] != claims["iss"]:
+        if subject != f"service:{name}" or claims.get("iss") != subject or not 0 < expires_at - issued_at <= _LIFETIME_S:
             raise TokenInvalidError("The service token is not valid.")
-        if not issued_at - _SKEW_S <= now < expires_at or expires_at - issued_at > _LIFETIME_S:
-            raise TokenInvalidError("The service token has expired.")
-        return name, float(expires_at)
+        self._compare_clocks(name, issued_at, now)
+        if not issued_at - self._skew_s <= now < expires_at:
+            raise TokenInvalidError("The service token has expired, or the clocks of two machines differ.")
+        return _Verified(name, audience, expires_at)
+
+    def _claims(self, token: str, name: str, now: float) -> Mapping[str, object]:
+        """Return the claims, by whichever of the service's keys they were signed; look for new keys when none fits."""
+        for attempt in range(2):
+            for key in self._public_keys.get(name, ()):
+                try:
+                    return compact_token.claims(token, key)
+                except ValueError:
+                    continue
+            if attempt or not self._look_for_keys(now, soon=True):
+                break
+        raise ValueError("not signed by a key of the service")
+
+    def _look_for_keys(self, now: float, *, soon: bool = False) -> bool:
+        """Read the keys again if they have changed; return whether they have."""
+        pause = _LOOK_EVERY_S - _LOOK_PAUSE_S if soon else 0.0
+        if self._folder is None or self._look_at - pause > now >= self._look_at - 2 * _LOOK_EVERY_S:
+            return False
+        self._look_at = now + _LOOK_EVERY_S
+        found = self._folder.read_again()
+        if found is None:
+            return False
+        self._private_key, public_keys = found
+        self._public_keys = {service: tuple(keys) for service, keys in public_keys.items()}
+        self._signed.clear()
+        self._verified.clear()  # what a key proved that is gone must be proven again
+        _log.info("service_keys_read", services={service: len(keys) for service, keys in self._public_keys.items()})
+        return True
+
+    def _compare_clocks(self, service: str, issued_at: float, now: float) -> None:
+        """Note a clock that differs by more than may be: a token is younger than half its life when it is first seen."""
+        ahead = max(issued_at - now, 0.0) or min(issued_at + _LIFETIME_S / 2 - now, 0.0)
+        if abs(ahead) <= self._skew_s:
+            self._clocks.pop(service, None)
+            return
+        if service not in self._clocks or now - self._clocks[service][1] > _REMEMBERED_S:
+            _log.error("clocks_differ", service=service, ahead_s=round(ahead), cure="set the clocks by NTP; STYLOBATE_CLOCK_SKEW")
+        self._clocks[service] = (ahead, now)
 
 
-def generate_service_keys(folder: Path, names: Sequence[str] = SERVICE_NAMES) -> None:
-    """Write ``<name>.pem`` (0600) and ``<name>.pub.pem`` for each name that has none; several processes may do so at once.
+class TokenTo:
+    """A service's tokens for calls to one other."""
 
-    An existing private key is kept, and its public half written again where it is missing or another one's.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in names:
-        private_file, public_file = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-        if not private_file.exists():
-            _write_once(private_file, _private_pem(Ed25519PrivateKey.generate()))
-        public = _public_pem(_read_private(private_file).public_key())
-        if not public_file.exists() or public_file.read_bytes() != public:
-            _write(public_file, public)
+    def __init__(self, identity: ServiceIdentity, service: str) -> None:
+        self._identity = identity
+        self._service = service
 
-
-def _write_once(path: Path, content: bytes) -> None:
-    candidate = _beside(path, content, 0o600)
-    try:
-        os.link(candidate, path)  # atomic, and fails where another process was quicker: its key holds
-    except FileExistsError:
-        pass
-    finally:
-        candidate.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    _beside(path, content, 0o644).replace(path)
-
-
-def _beside(path: Path, content: bytes, mode: int) -> Path:
-    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    return candidate
-
-
-def _private_pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _public_pem(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _read_private(path: Path) -> Ed25519PrivateKey:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: missing; it holds this service's Ed25519 key"]) from None
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{path}: cannot be read as a private key ({type(error).__name__})"]) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError([f"{path}: not an Ed25519 key"])
-    return key
-
-
-def _read_public(path: Path) -> Ed25519PublicKey:
-    try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{path}: cannot be read as a public key ({type(error).__name__})"]) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError([f"{path}: not an Ed25519 key"])
-    return key
+    def token(self) -> str:
+        """Return a token for the service."""
+        return self._identity.token(self._service)

@@ -12,7 +12,7 @@ import grpc
 
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import Health, Status
-from stylobate.identity.access_token import key_id_of, verify_access_token
+from stylobate.identity.access_token import CLOCK_SKEW_S, key_id_of, verify_access_token
 from stylobate.identity.auth_feed import AuthFeed, FeedTimings, Metadata
 from stylobate.identity.principal import Principal
 
@@ -30,7 +30,7 @@ class TokenVerifier:
     :param metadata: sent with every call to auth; a caller channel adds the service token by itself.
     :param revocation_stale: what holds when the deny-list could not be refreshed for 30 s: ``allow`` (degraded) or ``deny``.
     :param cache_size: tokens kept; the oldest eighth leaves when it is full.
-    :param clock: Unix seconds.
+    :param clock: Unix seconds. :param skew_s: how far auth's clock may be ahead of it.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class TokenVerifier:
         cache_size: int = 20_000,
         clock: Callable[[], float] = time.time,
         timings: FeedTimings | None = None,
+        skew_s: float = CLOCK_SKEW_S,
     ) -> None:
         self._feed = AuthFeed(channel, metadata, self._changed, self._keys_lost, clock=clock, timings=timings or FeedTimings())
         self._denied = self._feed.denied
@@ -49,6 +50,7 @@ class TokenVerifier:
         self._cache: dict[str, Principal] = {}
         self._cache_size = cache_size
         self._clock = clock
+        self._skew_s = skew_s
         self._callbacks: list[Callable[[], None]] = []
         self._on_keys_lost: list[Callable[[], None]] = []
 
@@ -63,10 +65,17 @@ class TokenVerifier:
         cache_size: int = 20_000,
         clock: Callable[[], float] = time.time,
         timings: FeedTimings | None = None,
+        skew_s: float = CLOCK_SKEW_S,
     ) -> AsyncIterator["TokenVerifier"]:
         """Return a verifier that follows auth until the context ends; it does not wait for auth (:meth:`wait_ready`)."""
         verifier = cls(
-            channel, metadata=metadata, revocation_stale=revocation_stale, cache_size=cache_size, clock=clock, timings=timings
+            channel,
+            metadata=metadata,
+            revocation_stale=revocation_stale,
+            cache_size=cache_size,
+            clock=clock,
+            timings=timings,
+            skew_s=skew_s,
         )
         async with verifier._feed.open():
             yield verifier
@@ -104,7 +113,7 @@ class TokenVerifier:
             if not self._feed.keys:
                 raise UnavailableError("Tokens cannot be verified: auth has not been reached yet.", retry_after=_RETRY_AFTER)
             raise TokenInvalidError
-        principal = verify_access_token(token, key, self._clock())
+        principal = verify_access_token(token, key, self._clock(), self._skew_s)
         if self._denied.refuses(principal):
             raise TokenRevokedError
         if self._denies_when_stale:
@@ -154,6 +163,10 @@ class TokenVerifier:
             return Health(Status.UNHEALTHY, "waiting for auth's keys and deny-list", metrics)
         if age > _STALE_S:
             return Health(Status.DEGRADED, f"the deny-list is {age:.0f} s old: auth does not answer", metrics)
+        if unknown := self._denied.unknown:
+            return Health(
+                Status.DEGRADED, f"{unknown} revocations are of a kind that this release does not know; upgrade it", metrics
+            )
         return Health(metrics=metrics | {"age_s": age})
 
     def _refuse_when_stale(self) -> None:

@@ -1,8 +1,10 @@
 """The call that is being served: what crosses with it and what it may use."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -15,6 +17,7 @@ SERVICE_TOKEN = "stylobate-service-token"  # noqa: S105  a metadata key
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 ACT_FOR = "stylobate-act-for"
+ACT_FOR_TENANT = "stylobate-act-for-tenant"
 OWN_NAME = "stylobate-own-name"
 HOOK_DEPTH = "stylobate-hook-depth"
 CLIENT_ADDRESS = "stylobate-client-address"
@@ -53,6 +56,8 @@ class Call:
     """How many hooks this call is under."""
     act_for: str = ""
     """Passed on for work in a service's own name."""
+    act_for_tenant: str = ""
+    """The tenant of whom it acts for; empty: the default one."""
     own_name: bool = False
     """Whether a service speaks for itself. A call without a bearer token that does not say so is an anonymous caller's: a
     gateway that passes nobody's request on must not lend it the gateway's own rights."""
@@ -61,6 +66,8 @@ class Call:
     service token the peer. Empty where a service calls that is no door, or where one works in its own name."""
     client_agent: str = ""
     """The client's user agent, printable ASCII; empty when it is not known."""
+    repeated: frozenset[str] = frozenset()
+    """Metadata keys that came more than once; of each one value stands in ``metadata``."""
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     """Everything that came with the call, as it came: nothing in here is verified."""
 
@@ -84,3 +91,9 @@ def event_depth() -> int:
     if depth >= MAX_HOOK_DEPTH:
         raise HookRecursionError
     return depth
+
+
+def repeated(metadata: Iterable[tuple[str, Any]]) -> frozenset[str]:
+    """Return the keys that stand in metadata more than once."""
+    counts = Counter(key for key, _ in metadata)
+    return frozenset(key for key, count in counts.items() if count > 1)

@@ -9,13 +9,24 @@ import grpc
 import grpc.aio
 
 from stylobate.errors import DeadlineExceededError, StylobateError, UnavailableError
+from stylobate.logs import get_logger
 from stylobate.rpc.call import current_call
+from stylobate.rpc.interceptors.service_caller import ServiceTokenInvalidError
 from stylobate.rpc.outgoing import Outgoing
-from stylobate.rpc.status import from_rpc_error
+from stylobate.rpc.status import RETRY_AFTER, from_rpc_error
 from stylobate.rpc.wrapped import WrappedChannel, WrappedStreamCall, WrappedUnaryCall
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 DEFAULT_TIMEOUT = timedelta(seconds=5)
+_log = get_logger("security")
+
+
+class ServiceTokenRefusedError(UnavailableError):
+    """Another service did not accept this one's token: not the caller's fault, who is told 503 and not 401."""
+
+    reason = "SERVICE_TOKEN_REFUSED"
+    default_detail = "A service of the platform was not believed by another one."
+    cure = "See the security log of the service that refused: a key that it does not know, or clocks that differ."
 
 
 class CallerChannel(WrappedChannel):
@@ -127,7 +138,7 @@ class _UnaryCall(WrappedUnaryCall):
         try:
             return (yield from self._unary.__await__())
         except grpc.aio.AioRpcError as error:
-            raise _named(from_rpc_error(error), self._service) from error
+            raise _seen_from_here(from_rpc_error(error), self._service) from error
 
 
 class _StreamCall(WrappedStreamCall):
@@ -140,11 +151,17 @@ class _StreamCall(WrappedStreamCall):
         try:
             return await self._stream.read()
         except grpc.aio.AioRpcError as error:
-            raise _named(from_rpc_error(error), self._service) from error
+            raise _seen_from_here(from_rpc_error(error), self._service) from error
 
 
-def _named(error: StylobateError, service: str) -> StylobateError:
-    """Return the error; one that nobody said, since nobody answered, names who was asked."""
+def _seen_from_here(error: StylobateError, service: str) -> StylobateError:
+    """Return what a failed call means to a service that made it for somebody.
+
+    One that nobody said, since nobody answered, names who was asked.
+    """
+    if error.reason == ServiceTokenInvalidError.reason:
+        _log.error("service_token_refused_elsewhere", detail=error.detail, service=service)
+        return ServiceTokenRefusedError(retry_after=RETRY_AFTER)
     if service and not error.domain and error.code in _UNANSWERED:
         error.metadata.setdefault("service", service)
         if error.reason == UnavailableError.reason:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.rpc.call import (
     ACT_FOR,
+    ACT_FOR_TENANT,
     AUTHORIZATION,
     CLIENT_ADDRESS,
     CLIENT_AGENT,
@@ -21,7 +23,7 @@ _IN_OWN_NAME = (OWN_NAME, "true")
 
 
 class OwnToken(Protocol):
-    """What is used of :class:`stylobate.identity.ServiceIdentity`."""
+    """What makes a service's tokens for another: ``ServiceIdentity.to``."""
 
     def token(self) -> str:
         """Return a token that proves this service; made without a round trip."""
@@ -66,6 +68,8 @@ def _of(call: Call) -> list[tuple[str, Any]]:
         pairs.append((AUTHORIZATION, call.authorization))
     elif call.act_for:
         pairs.append((ACT_FOR, call.act_for))
+        if call.act_for_tenant not in {"", DEFAULT_TENANT}:
+            pairs.append((ACT_FOR_TENANT, call.act_for_tenant))
     elif call.own_name:
         pairs.append(_IN_OWN_NAME)
     if call.request_id:

@@ -36,8 +36,9 @@ class NamedTokens:
 class ServiceTokens:
     """Verifies the tokens that :class:`ServiceName` makes."""
 
-    def verify(self, token: str) -> str:
+    def verify(self, token: str, audiences: Any = ()) -> str:
         """Return the service's name."""
+        del audiences
         return token.removeprefix(_SERVICE)
 
 

@@ -85,7 +85,7 @@ class Services:
     def token(self) -> str:
         return f"service:{self.own}"
 
-    def verify(self, token: str) -> str:
+    def verify(self, token: str, audiences: Any = ()) -> str:
         if not token.startswith("service:"):
             raise TokenInvalidError
         return token.removeprefix("service:")

@@ -8,10 +8,10 @@ import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
-from stylobate.identity import Principal, PrincipalKind
-from stylobate.identity.service_identity import ServiceIdentity, generate_service_keys
-from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
-from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor
+from stylobate.identity import Principal, PrincipalKind, ServiceIdentity, generate_service_keys
+from stylobate.rpc import LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, from_rpc_error
+from stylobate.rpc.call import Call
+from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor, ServiceCallers
 
 from .probe import Probe, Services, Users
 
@@ -25,7 +25,7 @@ OWN_NAME = ("stylobate-own-name", "true")
 
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
-    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, services, edge)])
+    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge)])
     servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access})
     server = LocalServer(servicers)
     await server.start()
@@ -51,7 +51,7 @@ NOBODY = "anonymous:::"
     [
         (PUBLIC, (), NOBODY),
         (PUBLIC, (BAD_USER,), NOBODY),
-        (PUBLIC, (BAD_SERVICE,), "TOKEN_INVALID"),
+        (PUBLIC, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
         (PUBLIC, (BAD_USER, SERVICE), "anonymous::state:"),
         (PUBLIC, (SERVICE, OWN_NAME), "anonymous::state:"),
         (OPTIONAL, (), NOBODY),
@@ -61,8 +61,8 @@ NOBODY = "anonymous:::"
         (OPTIONAL, (SERVICE, OWN_NAME), "service:service:state:state:"),
         (OPTIONAL, (OWN_NAME,), NOBODY),
         (OPTIONAL, (BAD_USER,), "TOKEN_INVALID"),
-        (OPTIONAL, (BAD_SERVICE,), "TOKEN_INVALID"),
-        (OPTIONAL, (USER, BAD_SERVICE), "TOKEN_INVALID"),
+        (OPTIONAL, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
+        (OPTIONAL, (USER, BAD_SERVICE), "SERVICE_TOKEN_INVALID"),
         (OPTIONAL, (BASIC,), "TOKEN_INVALID"),
         (OPTIONAL, (ACT_FOR,), NOBODY),
         (AUTHENTICATED, (), "UNAUTHENTICATED"),
@@ -80,7 +80,7 @@ NOBODY = "anonymous:::"
         (ONLY_SERVICES, (SERVICE, OWN_NAME), "service:service:state:state:"),
         (ONLY_SERVICES, (USER, SERVICE), "user:7:state:"),
         (ONLY_SERVICES, (BAD_USER, SERVICE), "TOKEN_INVALID"),
-        (ONLY_SERVICES, (BAD_SERVICE,), "TOKEN_INVALID"),
+        (ONLY_SERVICES, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
     ],
 )
 async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], expected: str):
@@ -91,22 +91,82 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
     assert await _answer(access, *metadata) == expected
 
 
-@pytest.mark.parametrize(
-    ("depth", "expected"),
-    [
-        ("0", NOBODY),
-        ("2", NOBODY),
-        ("3", NOBODY),
-        ("4", "HOOK_RECURSION"),
-        ("99999999", "HOOK_RECURSION"),
-        ("-1", "HOOK_RECURSION"),
-        ("x", "HOOK_RECURSION"),
-    ],
-)
+DEPTHS = ("4", "9", "99999999", "-1", "+1", "01", "1.0", " 1", "1 ", "x", "", "\u0661", "1" * 5000, "True")
+
+
 @pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
-async def test_hook_depth(access: RpcAccess, depth: str, expected: str):
-    """A hook under two others is served, and may look; a deeper one is refused, as is a depth that is no number."""
-    assert await _answer(access, ("stylobate-hook-depth", depth)) == expected
+@pytest.mark.parametrize("depth", ["0", "1", "2", "3"])
+async def test_hook_depth_of_a_service(access: RpcAccess, depth: str):
+    """A service says how deep in hooks its call is: one digit."""
+    assert await _answer(access, SERVICE, ("stylobate-hook-depth", depth)) == "anonymous::state:"
+
+
+@pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_a_depth_that_is_none_is_refused(access: RpcAccess, depth: str):
+    """A hook under three others is refused; so is whatever is not one plain digit."""
+    assert await _answer(access, SERVICE, ("stylobate-hook-depth", depth)) == "HOOK_RECURSION"
+
+
+@pytest.mark.parametrize("access", [PUBLIC, OPTIONAL])
+@pytest.mark.parametrize("depth", ["2", "3", *DEPTHS])
+async def test_hook_depth_of_anyone_else_counts_for_nothing(access: RpcAccess, depth: str):
+    """Nobody switches hooks off, or fails, by saying that they are in one."""
+    caller = (USER,) if access is OPTIONAL else ()
+    seen = "user:7::" if access is OPTIONAL else NOBODY
+    assert await _answer(access, *caller, ("stylobate-hook-depth", depth)) == seen
+
+
+@pytest.mark.parametrize("text", ["false", "True", "TRUE", "1", "yes", "", " true", "true,true", "no"])
+async def test_only_the_exact_word_is_ones_own_name(text: str):
+    """Whatever is not `true` lends a service no rights."""
+    assert await _answer(OPTIONAL, SERVICE, ("stylobate-own-name", text)) == "anonymous::state:"
+
+
+ONCE = {
+    "authorization": ("Bearer user:7", "Bearer user:8"),
+    "stylobate-service-token": ("service:state", "service:gateway"),
+    "stylobate-act-for": ("7", "8"),
+    "stylobate-act-for-tenant": ("a", "b"),
+    "stylobate-own-name": ("true", "false"),
+    "stylobate-hook-depth": ("0", "1"),
+    "stylobate-client-address": ("192.0.2.1", "192.0.2.2"),
+    "stylobate-client-agent": ("a", "b"),
+}
+
+
+@pytest.mark.parametrize("access", list(RpcAccess))
+@pytest.mark.parametrize("key", ONCE)
+@pytest.mark.parametrize("same", [True, False])
+async def test_what_says_who_calls_comes_once(access: RpcAccess, key: str, same: bool):
+    """Of two values nobody may choose which one counts, and no service and no order makes a difference."""
+    first, second = ONCE[key]
+    twice = ((key, first), (key, first if same else second))
+    alone = () if key == "stylobate-service-token" else (SERVICE,)
+    for metadata in ((*twice, *alone), (*reversed(twice), *alone), twice):
+        assert await _answer(access, *metadata) == "METADATA_REPEATED"
+
+
+async def test_other_keys_may_come_twice():
+    """What has nothing to do with who calls is as gRPC has it."""
+    assert await _answer(OPTIONAL, USER, ("x-colour", "red"), ("x-colour", "blue")) == "user:7::"
+
+
+async def test_whom_a_service_acts_for_keeps_the_tenant():
+    """The subject's tenant comes with it, beside a service's token only; none is the default one; it is passed on."""
+    stub = await _stub(OPTIONAL, Users(), Services())
+    tenant = ("stylobate-act-for-tenant", "acme")
+
+    async def seen(*metadata: tuple[str, str]) -> str:
+        return (await stub.ListModules(ListModulesRequest(), metadata=metadata)).modules[0].name
+
+    assert await seen(SERVICE, ACT_FOR, tenant) == "acme"
+    assert await seen(SERVICE, ACT_FOR) == "default"
+    assert await seen(SERVICE, OWN_NAME, tenant) == "default"
+    assert await seen(ACT_FOR, tenant) == "default"
+    assert await seen(USER, SERVICE, ACT_FOR, tenant) == "default"
+    passed_on = Outgoing(None).metadata(Call(act_for="9", act_for_tenant="acme"))
+    assert await seen(SERVICE, *passed_on) == "acme"
 
 
 async def test_a_token_is_verified_once_and_asked_for_each_time():
@@ -137,11 +197,14 @@ async def test_with_real_service_keys(tmp_path: Path):
     generate_service_keys(tmp_path, ["state", "auth"])
     state = ServiceIdentity.load("state", tmp_path / "state.pem", tmp_path)
     auth = ServiceIdentity.load("auth", tmp_path / "auth.pem", tmp_path)
-    assert await _answer(ONLY_SERVICES, ("stylobate-service-token", state.token()), services=auth) == "anonymous::state:"
+    assert await _answer(ONLY_SERVICES, ("stylobate-service-token", state.token("actions")), services=auth) == "anonymous::state:"
     elsewhere = tmp_path / "elsewhere"
     generate_service_keys(elsewhere, ["state"])
     stranger = ServiceIdentity.load("state", elsewhere / "state.pem", elsewhere)
-    assert await _answer(ONLY_SERVICES, ("stylobate-service-token", stranger.token()), services=auth) == "TOKEN_INVALID"
+    assert (
+        await _answer(ONLY_SERVICES, ("stylobate-service-token", stranger.token("actions")), services=auth)
+        == "SERVICE_TOKEN_INVALID"
+    )
 
 
 class Tally:

@@ -37,5 +37,5 @@ async def _create(request: CreateUserRequest, target: str) -> User:
     folder = Project(Path.cwd()).identity
     identity = ServiceIdentity.load("cli", folder / "cli.pem", folder)
     async with open_channel(target) as channel:
-        response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity))).CreateUser(request)
+        response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)
     return response.user

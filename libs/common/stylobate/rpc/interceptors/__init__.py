@@ -1,9 +1,13 @@
 """The pipeline that every call passes, outermost first: trace, metrics, errors, deadline, identity."""
 
+from collections.abc import Collection, Mapping
+
+from stylobate.identity.service_rights import ServiceRights
 from stylobate.rpc.interceptors.deadline import DeadlineInterceptor
 from stylobate.rpc.interceptors.errors import ErrorsInterceptor
-from stylobate.rpc.interceptors.identity import Edge, IdentityInterceptor, ServiceTokens, UserTokens
+from stylobate.rpc.interceptors.identity import Edge, IdentityInterceptor, UserTokens
 from stylobate.rpc.interceptors.metrics import MetricsInterceptor, RpcMetrics
+from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokens
 from stylobate.rpc.interceptors.trace import TraceInterceptor
 from stylobate.rpc.method import Interceptor
 from stylobate.telemetry import collector
@@ -15,6 +19,7 @@ __all__ = [
     "IdentityInterceptor",
     "MetricsInterceptor",
     "RpcMetrics",
+    "ServiceCallers",
     "ServiceTokens",
     "TraceInterceptor",
     "UserTokens",
@@ -26,6 +31,8 @@ def standard_interceptors(
     users: UserTokens,
     services: ServiceTokens,
     *,
+    hosted: Collection[str] = (),
+    rights: Mapping[str, ServiceRights] | None = None,
     edge: Edge | None = None,
     sample_ratio: float = 0.0,
     metrics: RpcMetrics | None = None,
@@ -34,6 +41,7 @@ def standard_interceptors(
 
     :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
+    :param hosted: the services of this process. :param rights: what each service may call; None: everything.
     :param edge: charges calls without a service token (:class:`stylobate.rpc.edge.Edge`); None: they are free.
     :param sample_ratio: the share of calls without a trace of their own that is sampled.
     :param metrics: where calls are counted; None: the process's metrics.
@@ -43,5 +51,5 @@ def standard_interceptors(
         MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
         ErrorsInterceptor(),
         DeadlineInterceptor(),
-        IdentityInterceptor(users, services, edge),
+        IdentityInterceptor(users, ServiceCallers(services, hosted, rights), edge),
     )

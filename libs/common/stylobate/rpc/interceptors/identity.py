@@ -1,27 +1,14 @@
 """Who calls: verifies the tokens that came with a call and holds each method to its access."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.client_address import address_of_peer, client_address, client_agent
-from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
+from stylobate.identity.client_address import address_of_peer
+from stylobate.identity.principal import ANONYMOUS, Principal
 from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import (
-    ACT_FOR,
-    AUTHORIZATION,
-    CLIENT_ADDRESS,
-    CLIENT_AGENT,
-    DOORS,
-    HOOK_DEPTH,
-    MAX_HOOK_DEPTH,
-    OWN_NAME,
-    SERVICE_TOKEN,
-    USER_AGENT,
-    Call,
-    HookRecursionError,
-    current_call,
-)
+from stylobate.rpc.call import AUTHORIZATION, Call, current_call, repeated
+from stylobate.rpc.interceptors.caller_metadata import refuse_repeated, set_client, set_depth, set_service
+from stylobate.rpc.interceptors.service_caller import MethodCallers, ServiceCallers, ServiceTokenInvalidError
 from stylobate.rpc.method import Behaviour, Context, Method
 
 _BEARER = "bearer "
@@ -36,13 +23,6 @@ class UserTokens(Protocol):
 
     async def verify(self, token: str) -> Principal:
         """Return whom a token stands for; raises an UnauthenticatedError, or UnavailableError without keys."""
-
-
-class ServiceTokens(Protocol):
-    """What is used of :class:`stylobate.identity.ServiceIdentity`."""
-
-    def verify(self, token: str) -> str:
-        """Return the name of the service that signed the token; raises TokenInvalidError."""
 
 
 class Edge(Protocol):
@@ -69,7 +49,7 @@ class IdentityInterceptor:
     :param edge: charges calls without a service token that holds, before anything else is verified; None: they are free.
     """
 
-    def __init__(self, users: UserTokens, services: ServiceTokens, edge: Edge | None = None) -> None:
+    def __init__(self, users: UserTokens, services: ServiceCallers, edge: Edge | None = None) -> None:
         self._users = users
         self._services = services
         self._edge = edge
@@ -77,12 +57,11 @@ class IdentityInterceptor:
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
-        access = method.access
+        access, callers = method.access, self._services.of(method)
 
         async def public(data: bytes, context: Context) -> bytes:
             call = _call(context)
-            service = await self._service(call, context)
-            _check_depth(call, call.metadata.get(HOOK_DEPTH))
+            service = await self._service(call, context, callers)
             if service:
                 call.principal = ANONYMOUS.with_via(service)
             elif self._edge is not None:
@@ -90,16 +69,15 @@ class IdentityInterceptor:
             return await inner(data, context)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            await self._identify(_call(context), context, access)
+            await self._identify(_call(context), context, access, callers)
             return await inner(data, context)
 
         return public if access is RpcAccess.PUBLIC else behaviour
 
-    async def _identify(self, call: Call, context: Context, access: RpcAccess) -> None:
+    async def _identify(self, call: Call, context: Context, access: RpcAccess, callers: MethodCallers) -> None:
         """Fill the call, or refuse it."""
         authorization = call.metadata.get(AUTHORIZATION)
-        service = await self._service(call, context)
-        _check_depth(call, call.metadata.get(HOOK_DEPTH))
+        service = await self._service(call, context, callers)
         if not service:
             if self._edge is not None:
                 await self._admit(call, authorization, self._edge)
@@ -110,20 +88,23 @@ class IdentityInterceptor:
         elif authorization:
             await self._set_user(call, authorization, service)
         else:
-            _set_service(call, service)
+            set_service(call, service)
         if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
             raise UnauthenticatedError
 
-    async def _service(self, call: Call, context: Context) -> str:
+    async def _service(self, call: Call, context: Context, callers: MethodCallers) -> str:
         """Return which service calls, or nothing; note where the client is. One that only says so is charged for the look."""
-        token = call.metadata.get(SERVICE_TOKEN)
+        if call.repeated:
+            refuse_repeated(call)
         try:
-            service = self._services.verify(token) if isinstance(token, str) else ""
-        except TokenInvalidError:
+            service = callers.verify(call, context)
+        except ServiceTokenInvalidError:
             if self._edge is not None:
                 await self._edge.charge_address(address_of_peer(context.peer()))
             raise
-        _set_client(call, service, context)
+        set_client(call, service, context)
+        if service:
+            set_depth(call)
         return service
 
     async def _admit(self, call: Call, authorization: str | bytes | None, edge: Edge) -> None:
@@ -167,52 +148,14 @@ def _bearer(authorization: str | bytes) -> str:
     return authorization[7:]
 
 
-def _set_service(call: Call, name: str) -> None:
-    act_for = call.metadata.get(ACT_FOR, "")
-    call.act_for = act_for if isinstance(act_for, str) else ""
-    call.own_name = OWN_NAME in call.metadata
-    if call.act_for or call.own_name:
-        call.principal = Principal(kind=PrincipalKind.SERVICE, id=f"service:{name}", via=name, act_for=call.act_for)
-    else:
-        call.principal = ANONYMOUS.with_via(name)
-
-
-def _set_client(call: Call, service: str, context: Context) -> None:
-    """Note where the client is: who calls without a service is the peer itself, and only a door speaks for a client."""
-    metadata = call.metadata
-    if not service:
-        call.client_address = address_of_peer(context.peer())
-        call.client_agent = _agent(metadata.get(USER_AGENT))
-    elif service in DOORS and CLIENT_ADDRESS in metadata:
-        address = metadata[CLIENT_ADDRESS]
-        call.client_address = client_address(address) if isinstance(address, str) else ""
-        call.client_agent = _agent(metadata.get(CLIENT_AGENT))
-
-
-def _agent(text: str | bytes | None) -> str:
-    return client_agent(text) if isinstance(text, str) else ""
-
-
 def _call(context: Context) -> Call:
     """Return the call; begun here where no trace interceptor stands before."""
     call = current_call.get()
     if call is None:
-        call = Call()
-        call.metadata = _mapping(context.invocation_metadata())
+        pairs: Any = context.invocation_metadata() or ()
+        call = Call(metadata=dict(pairs), repeated=repeated(pairs))
         current_call.set(call)
     return call
-
-
-def _mapping(metadata: Any) -> Mapping[str, str | bytes]:
-    return dict(metadata or ())
-
-
-def _check_depth(call: Call, depth: str | bytes | None) -> None:
-    if depth is None:
-        return
-    if not isinstance(depth, str) or not depth.isdecimal() or int(depth[:4]) > MAX_HOOK_DEPTH:
-        raise HookRecursionError
-    call.hook_depth = int(depth)
 
 
 def _refused(authorization: str | bytes | None) -> StylobateError:

@@ -5,7 +5,7 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from stylobate.ids import new_id
-from stylobate.rpc.call import REQUEST_ID, TRACEPARENT, Call, current_call
+from stylobate.rpc.call import REQUEST_ID, TRACEPARENT, Call, current_call, repeated
 from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.telemetry import is_sampled, is_traceparent, new_traceparent, span
 
@@ -27,13 +27,16 @@ class TraceInterceptor:
         attributes = {"rpc.system": "grpc", "rpc.service": method.service, "rpc.method": name.rpartition("/")[2]}
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
+            pairs: Any = context.invocation_metadata() or ()
+            metadata: dict[str, Any] = dict(pairs)
             request_id, traceparent = metadata.get(REQUEST_ID), metadata.get(TRACEPARENT)
             if request_id is None or not is_request_id(request_id):
                 request_id = new_id()
             if traceparent is None or not is_traceparent(traceparent):
                 traceparent = new_traceparent(ratio)
             call = Call(request_id, traceparent, metadata=metadata)
+            if len(metadata) < len(pairs):
+                call.repeated = repeated(pairs)
             current_call.set(call)
             if not is_sampled(traceparent):
                 return await inner(data, context)

@@ -1,0 +1,79 @@
+"""Signed tokens in compact form (RFC 7515 §7.1), read strictly: what we sign has one spelling, and no other is taken."""
+
+import math
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Any, cast
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_HEADERS = frozenset({"alg", "typ", "kid"})
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999 (RFC 3339 knows no later one)."""
+_jws = jwt.PyJWS(algorithms=["EdDSA"])
+
+
+def key_id(token: str, kind: str, *, longest: int) -> str:
+    """Return the key id in a token's header.
+
+    :param kind: what ``typ`` must be.
+    :param longest: characters.
+    :raises ValueError: malformed, in a second spelling (padding, spare bits), of another kind or algorithm, or with a header
+        that changes what the rest means (``crit``, ``jwk``, ``b64`` and so on).
+    """
+    if len(token) > longest or _FORM.fullmatch(token) is None:
+        raise ValueError("not a token in compact form")
+    header, _, signature = (_decoded(part) for part in token.split("."))
+    found = _object(header)
+    if found.get("alg") != "EdDSA" or found.get("typ") != kind or not found.keys() <= _HEADERS or not signature:
+        raise ValueError("a token of another kind")
+    return text(found, "kid")
+
+
+def claims(token: str, key: Ed25519PublicKey) -> dict[str, Any]:
+    """Return the claims of a token whose header was read. Raises ValueError: not signed by the key, or no JSON object."""
+    try:
+        payload = _jws.decode(token, cast("Any", key), algorithms=["EdDSA"])
+    except jwt.PyJWTError as error:
+        raise ValueError("not signed by this key") from error
+    return _object(payload)
+
+
+def text(found: Mapping[str, Any], name: str) -> str:
+    """Return a claim that must be text and not empty. Raises ValueError."""
+    value = found.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is missing or not text")
+    return value
+
+
+def seconds(found: Mapping[str, Any], name: str) -> float:
+    """Return a claim that must be a time in Unix seconds (RFC 7519 §2, NumericDate). Raises ValueError."""
+    value = found.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST or not math.isfinite(value):
+        raise ValueError(f"{name} is missing or not a time")
+    return float(value)
+
+
+def check_not_before(found: Mapping[str, Any], now: float, skew_s: float) -> None:
+    """Return when the token holds already, as far as ``nbf`` says. Raises ValueError."""
+    if "nbf" in found and seconds(found, "nbf") > now + skew_s:
+        raise ValueError("not yet")
+
+
+def _decoded(part: str) -> bytes:
+    decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:
+        raise ValueError("a second spelling of the token")
+    return decoded
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    found = orjson.loads(data)  # UTF-8 alone, unlike json.loads
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  a wrong token, whatever its type
+    return found

@@ -1,0 +1,139 @@
+"""The files of services' keys: made, read, and read again when they change."""
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from stylobate.config import ConfigError
+from stylobate.logs import get_logger
+
+SERVICE_NAMES = ("auth", "ratelimit", "state", "actions", "realtime", "gateway", "cli")
+"""Every name that signs service tokens; ``cli`` is the operator's command."""
+
+PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
+"""By service name; a service has several while its key is exchanged."""
+
+_PUBLIC = ".pub.pem"
+_log = get_logger("security")
+
+
+class KeyFolder:
+    """The folder with the public keys of every service, and this service's private key.
+
+    A service's public keys are ``<service>.pub.pem`` and ``<service>.<label>.pub.pem``, so many as there are.
+
+    :param name: this service. :param private: the file of its private key.
+    """
+
+    def __init__(self, name: str, private: Path, folder: Path) -> None:
+        self._name = name
+        self._private = private
+        self._folder = folder
+        self._seen: object = None
+
+    def read(self) -> tuple[Ed25519PrivateKey, PublicKeys]:
+        """Return the private key and the public ones.
+
+        :raises ConfigError: a file is missing or no Ed25519 key, or the private key is not one that the others know.
+        """
+        self._seen = self._state()
+        private = _read_private(self._private)
+        public: dict[str, list[Ed25519PublicKey]] = {}
+        for path in sorted(self._folder.glob(f"*{_PUBLIC}")):
+            public.setdefault(path.name.removesuffix(_PUBLIC).partition(".")[0], []).append(_read_public(path))
+        known = [key.public_bytes_raw() for key in public.get(self._name, ())]
+        if not known:
+            raise ConfigError([f"{self._folder / self._name}{_PUBLIC}: missing; the other services need it to know {self._name}"])
+        if private.public_key().public_bytes_raw() not in known:
+            raise ConfigError([f"{self._private}: does not belong to {self._folder / self._name}{_PUBLIC}"])
+        return private, public
+
+    def read_again(self) -> tuple[Ed25519PrivateKey, PublicKeys] | None:
+        """Return the keys when a file has changed since; None when none has, or when they cannot be used as they are now."""
+        if self._state() == self._seen:
+            return None
+        try:
+            return self.read()
+        except ConfigError as error:
+            _log.error("service_keys_not_read", problems=error.findings, cure="the keys read before are used on")
+            return None
+
+    def _state(self) -> object:
+        """Return what changes when a file does."""
+        try:
+            files = [self._private, *sorted(self._folder.glob(f"*{_PUBLIC}"))]
+            return [(file.name, status.st_mtime_ns, status.st_ino, status.st_size) for file in files for status in (file.stat(),)]
+        except OSError:
+            return None  # something is being exchanged at this moment
+
+
+def generate_service_keys(folder: Path, names: Sequence[str] = SERVICE_NAMES) -> None:
+    """Write ``<name>.pem`` (0600) and ``<name>.pub.pem`` for each name that has none; several processes may do so at once.
+
+    An existing private key is kept, and its public half written again where it is missing or another one's.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in names:
+        private_file, public_file = folder / f"{name}.pem", folder / f"{name}.pub.pem"
+        if not private_file.exists():
+            _write_once(private_file, _private_pem(Ed25519PrivateKey.generate()))
+        public = _public_pem(_read_private(private_file).public_key())
+        if not public_file.exists() or public_file.read_bytes() != public:
+            _write(public_file, public)
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    candidate = _beside(path, content, 0o600)
+    try:
+        os.link(candidate, path)  # atomic, and fails where another process was quicker: its key holds
+    except FileExistsError:
+        pass
+    finally:
+        candidate.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    _beside(path, content, 0o644).replace(path)
+
+
+def _beside(path: Path, content: bytes, mode: int) -> Path:
+    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return candidate
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _public_pem(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _read_private(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: missing; it holds this service's Ed25519 key"]) from None
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError([f"{path}: cannot be read as a private key ({type(error).__name__})"]) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError([f"{path}: not an Ed25519 key"])
+    return key
+
+
+def _read_public(path: Path) -> Ed25519PublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError([f"{path}: cannot be read as a public key ({type(error).__name__})"]) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError([f"{path}: not an Ed25519 key"])
+    return key

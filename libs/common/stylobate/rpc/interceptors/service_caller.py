@@ -1,0 +1,127 @@
+"""Which service calls: its token, whether it is for us, and whether that service may call the method."""
+
+from collections.abc import Collection, Mapping
+from time import monotonic
+from typing import Protocol
+
+import grpc
+
+from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.service_rights import ServiceRights, audience_of, callers_of
+from stylobate.logs import get_logger
+from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, OWN_NAME, SERVICE_TOKEN, Call
+from stylobate.rpc.method import Context, Method
+from stylobate.telemetry import counter
+
+OWN_NAME_SAID = "true"
+_SAY_EVERY_S = 1.0
+_log = get_logger("security")
+
+
+class ServiceTokens(Protocol):
+    """What is used of :class:`stylobate.identity.ServiceIdentity`."""
+
+    def verify(self, token: str, audiences: Collection[str] = ()) -> str:
+        """Return the name of the service that signed the token for one of the audiences; raises TokenInvalidError."""
+
+
+class ServiceTokenInvalidError(UnauthenticatedError):
+    """A service token that does not hold here."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "SERVICE_TOKEN_INVALID"
+    default_detail = "The service token is not valid here."
+    cure = "Leave `stylobate-service-token` out: only services of the platform send one. Between services: see the security log."
+
+
+class ServiceNotAllowedError(PermissionDeniedError):
+    """A service called what only others may call."""
+
+    reason = "SERVICE_NOT_ALLOWED"
+    default_detail = "This service may not call this method."
+    cure = "What a service may call stands in `stylobate/identity/service_rights.py`."
+
+
+class ServiceCallers:
+    """Verifies service tokens for every method of a process.
+
+    :param hosted: the services of this process: whom a token may be for where several serve a method.
+    :param rights: what each service may call; None: everything.
+    """
+
+    def __init__(
+        self, tokens: ServiceTokens, hosted: Collection[str] = (), rights: Mapping[str, ServiceRights] | None = None
+    ) -> None:
+        self._tokens = tokens
+        self._hosted = frozenset(hosted)
+        self._rights = rights
+        self._refused = counter("service_calls_refused", "Calls of services that were refused, by reason.", ("reason",))
+        self._say_at = 0.0
+        self._unsaid = 0
+
+    def of(self, method: Method) -> "MethodCallers":
+        """Return what verifies the callers of one method."""
+        audience = audience_of(method.full_name)
+        own, through = (None, None) if self._rights is None else callers_of(method.full_name, self._rights)
+        if method.access is RpcAccess.PUBLIC:  # whom it is called for does not matter there
+            own = through = None if own is None or through is None else own | through
+        return MethodCallers(self, method.full_name, frozenset({audience}) if audience else self._hosted, own, through)
+
+    def verify(self, token: str | bytes, audiences: Collection[str], method: str, context: Context) -> str:
+        """Return which service signed the token. Raises ServiceTokenInvalidError."""
+        try:
+            if not isinstance(token, str):
+                raise TokenInvalidError
+            return self._tokens.verify(token, audiences)
+        except TokenInvalidError as error:
+            self.say(
+                "service_token_refused", ServiceTokenInvalidError.reason, method=method, peer=context.peer(), why=error.detail
+            )
+            raise ServiceTokenInvalidError from error
+
+    def say(self, event: str, reason: str, **facts: str) -> None:
+        """Count a refusal and log it, a line a second at most: who sends junk must not fill the log."""
+        self._refused.labels(reason).inc()
+        now = monotonic()
+        if now < self._say_at:
+            self._unsaid += 1
+            return
+        _log.error(event, **facts, **({"unsaid": self._unsaid} if self._unsaid else {}))
+        self._say_at, self._unsaid = now + _SAY_EVERY_S, 0
+
+
+class MethodCallers:
+    """Verifies the service that calls one method."""
+
+    def __init__(
+        self,
+        callers: ServiceCallers,
+        method: str,
+        audiences: frozenset[str],
+        own: frozenset[str] | None,
+        through: frozenset[str] | None,
+    ) -> None:
+        self._callers = callers
+        self._method = method
+        self._audiences = audiences
+        self._own = own
+        self._through = through
+
+    def verify(self, call: Call, context: Context) -> str:
+        """Return which service calls; empty: none does.
+
+        :raises ServiceTokenInvalidError: it does not prove to be one. :raises ServiceNotAllowedError: it may not.
+        """
+        metadata = call.metadata
+        token = metadata.get(SERVICE_TOKEN)
+        if token is None:
+            return ""
+        service = self._callers.verify(token, self._audiences, self._method, context)
+        is_own = not metadata.get(AUTHORIZATION) and (bool(metadata.get(ACT_FOR)) or metadata.get(OWN_NAME) == OWN_NAME_SAID)
+        allowed = self._own if is_own else self._through
+        if allowed is not None and service not in allowed:
+            facts = {"service": service, "method": self._method, "peer": context.peer(), "in_own_name": str(is_own).lower()}
+            self._callers.say("service_call_refused", ServiceNotAllowedError.reason, **facts)
+            raise ServiceNotAllowedError(metadata={"service": service, "method": self._method.lstrip("/")})
+        return service

@@ -1,0 +1,124 @@
+"""Which service may call what: every service, every method, in its own name and for others."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import stylobate.api
+from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
+from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, AuthServiceStub, add_AuthServiceServicer_to_server
+from stylobate.errors import StylobateError, TokenInvalidError
+from stylobate.identity import SERVICE_NAMES, SERVICE_RIGHTS, ServiceIdentity, ServiceRights, generate_service_keys
+from stylobate.identity.service_rights import audience_of, callers_of
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
+from stylobate.rpc.call import Call, current_call
+
+from .probe import Users
+
+
+def _methods() -> list[str]:
+    """Return the full name of every method of every contract."""
+    folder = Path(next(iter(stylobate.api.__path__)))
+    names = []
+    for file in sorted(folder.rglob("*_service_pb2.py")):
+        module = import_module("stylobate.api." + ".".join(file.relative_to(folder).with_suffix("").parts))
+        for service in module.DESCRIPTOR.services_by_name.values():
+            names += [f"/{service.full_name}/{method.name}" for method in service.methods]
+    return names
+
+
+METHODS = _methods()
+OWN: dict[str, set[str] | None] = {
+    "auth.v1.TokenService": None,
+    "auth.v1.AccessService": None,
+    "ratelimit.v1.RateLimitService": None,
+    "events.v1.EventService": {"actions", "realtime"},
+    "state.v1.StateService": {"actions"},
+    "actions.v1.ModuleService": {"state"},
+    "actions.v1.ActionService/ListActions": {"gateway"},
+    "realtime.v1.RealtimeService/Publish": {"actions"},
+    "auth.v1.AuthService/CreateUser": {"cli"},
+}
+"""Who may call what in its own name, None being every service; everything else nobody."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_says_who_may_call_it_in_its_own_name(method: str):
+    """A key opens what its service needs, and nothing else: of every method of every contract."""
+    name = method.removeprefix("/stylobate.api.")
+    expected = OWN.get(name, OWN.get(name.partition("/")[0], set()))
+    assert callers_of(method)[0] == expected
+    assert audience_of(method) == ("" if name.startswith("events.") else name.partition(".")[0])
+
+
+def test_every_right_names_a_method():
+    """A right for something that is not there would be a mistake in writing."""
+    services = {method.removeprefix("/stylobate.api.").partition("/")[0] for method in METHODS}
+    known = services | {method.removeprefix("/stylobate.api.") for method in METHODS}
+    assert SERVICE_RIGHTS.keys() == set(SERVICE_NAMES)
+    for rights in SERVICE_RIGHTS.values():
+        assert rights.own | rights.through <= known
+    assert ServiceRights().through == frozenset()
+
+
+class _Accounts(AuthServiceServicer):
+    """Creates administrators."""
+
+    async def CreateUser(self, request: Any, context: Any) -> Any:  # noqa: N802  the RPC's name
+        return AuthServiceStub  # never reached by whom it must not reach
+
+
+@pytest.fixture
+def identities(tmp_path: Path) -> dict[str, ServiceIdentity]:
+    """Return the real identity of every service."""
+    generate_service_keys(tmp_path)
+    return {name: ServiceIdentity.load(name, tmp_path / f"{name}.pem", tmp_path) for name in SERVICE_NAMES}
+
+
+async def _reason(identities: dict[str, ServiceIdentity], service: str, audience: str = "auth", call: Call | None = None) -> str:
+    """Ask auth to create somebody; return the reason of the refusal, or of what the handler did instead."""
+    pipeline = standard_interceptors(Users(), identities["auth"], hosted=("auth",), rights=SERVICE_RIGHTS)
+    servicers = Servicers(pipeline)
+    methods = ("RegisterUser", "CreateUser", "LoginUser", "RefreshSession", "LogoutSession", "GetMe")
+    servicers.register(add_AuthServiceServicer_to_server, _Accounts(), dict.fromkeys(methods, RpcAccess.AUTHENTICATED))
+    server = LocalServer(servicers)
+    await server.start()
+    channel = CallerChannel(LocalChannel(server), Outgoing(identities[service].to(audience)))
+    before = current_call.set(call)
+    try:
+        await AuthServiceStub(channel).CreateUser(CreateUserRequest(email="root@example.com", roles=["admin"]))
+    except StylobateError as error:
+        return error.reason
+    finally:
+        current_call.reset(before)
+    return ""
+
+
+REACHED = "INTERNAL"
+"""What the handler above fails with once it is reached."""
+
+
+@pytest.mark.parametrize("service", SERVICE_NAMES)
+async def test_one_key_creates_administrators(identities: dict[str, ServiceIdentity], service: str):
+    """Of all services the operator's command alone creates accounts in its own name; the gateway does so for a user."""
+    assert await _reason(identities, service) == (REACHED if service == "cli" else "SERVICE_NOT_ALLOWED")
+    for_somebody = Call(act_for="somebody")
+    assert await _reason(identities, service, call=for_somebody) == (REACHED if service == "cli" else "SERVICE_NOT_ALLOWED")
+    passed_on = Call(authorization="Bearer user:7")
+    assert await _reason(identities, service, call=passed_on) == (REACHED if service == "gateway" else "SERVICE_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize("audience", [*(name for name in SERVICE_NAMES if name != "auth"), "", "stylobate", "AUTH"])
+async def test_a_token_is_good_at_one_service(identities: dict[str, ServiceIdentity], audience: str):
+    """A token made for another service is refused, which the caller's client hears as 503: it did nothing wrong."""
+    assert await _reason(identities, "cli", audience) == "SERVICE_TOKEN_REFUSED"
+    with pytest.raises(TokenInvalidError):
+        identities["auth"].verify(identities["cli"].token(audience))
+
+
+def test_the_error_is_the_platforms_not_the_callers():
+    """An inner failure is 503 over HTTP."""
+    refused = StylobateError.registry["SERVICE_TOKEN_REFUSED"]()
+    assert (refused.code, refused.http_status) == (grpc.StatusCode.UNAVAILABLE, 503)
