@@ -74,10 +74,13 @@ def test_tokens_inside_texts_are_redacted(records: Records) -> None:
 
 
 def test_control_characters_cannot_forge_lines_or_colours(records: Records) -> None:
-    """Newlines, escapes and lone surrogates of foreign input become visible characters of one line."""
-    get_logger().info("x", text='a\n{"event":"forged"}\x1b[31m\u2028\udc80 äö €')
+    """Newlines, escapes, lone surrogates and what turns the direction of writing become visible characters of one line."""
+    turned = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+    get_logger().info("x", text='a\n{"event":"forged"}\x1b[31m\u2028\udc80 äö €', turned=turned, deep={turned: [turned]})
     found = records()
     assert len(found) == 1
+    shown = "".join(f"\\x{ord(character):02x}" for character in turned)
+    assert (found[0]["turned"], found[0]["deep"]) == (shown, {shown: [shown]})
     assert found[0]["text"] == 'a\\x0a{"event":"forged"}\\x1b[31m\\x2028\\xdc80 äö €'
 
 

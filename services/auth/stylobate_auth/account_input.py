@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from email_validator import EmailNotValidError, validate_email
 from stylobate.errors import Violation
@@ -12,6 +13,12 @@ from stylobate_auth.model import AccountDraft
 MIN_PASSWORD, MAX_PASSWORD = 8, 1024
 MAX_DISPLAY_NAME = 100
 MAX_EMAIL = 254
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_DIRECTIONS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
+)
+"""Bidi_Control (UAX #9) and its deprecated relatives: with them a name shows as another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,9 @@ class AccountInput:
 
 
 def email_key(email: str) -> str | None:
-    """Return an address as addresses are compared: without regard to case and to how its domain is written.
+    """Return an address as addresses are compared: without regard to how its domain is written and to the case of ASCII letters.
+
+    No more than that: other letters may tell two mailboxes apart.
 
     None for what is no address.
     """
@@ -51,8 +60,10 @@ def check_account(draft: AccountDraft, *, allow_test_domains: bool) -> AccountIn
     name = unicodedata.normalize("NFC", draft.display_name[: 4 * MAX_DISPLAY_NAME].strip())
     if len(name) > MAX_DISPLAY_NAME:
         findings.append(Violation("/display_name", f"must have at most {MAX_DISPLAY_NAME} characters"))
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
-        findings.append(Violation("/display_name", "must not hold control characters"))
+    if any(unicodedata.category(character) in _CONTROL or character in _DIRECTIONS for character in name):
+        findings.append(
+            Violation("/display_name", "must not hold control characters, nor such that turn the direction of writing")
+        )
     if findings:
         raise AuthInvalidInputError(violations=findings)
     return AccountInput(address, _key(address), name)
@@ -66,4 +77,6 @@ def _address(email: str, *, allow_test_domains: bool) -> str:
 
 
 def _key(address: str) -> str:
-    return unicodedata.normalize("NFC", address.casefold())
+    """Return the key of an address as it is kept: its local part in NFC, its domain as IDNA 2008 has it, in Unicode."""
+    local, _, domain = address.rpartition("@")
+    return f"{local.translate(_ASCII_LOWER)}@{domain}"

@@ -36,7 +36,7 @@ def to_revocations(entries: Iterable[Revocation]) -> list[token.Revocation]:
     """Return entries of the deny-list."""
     return [
         token.Revocation(
-            kind=token.RevocationKind.ValueType(entry.kind.value),
+            kind=token.RevocationKind.ValueType(entry.kind),
             id=entry.id,
             tenant=entry.tenant,
             not_before=None if entry.not_before is None else to_timestamp(entry.not_before),

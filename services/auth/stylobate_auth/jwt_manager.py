@@ -40,8 +40,11 @@ class JWTManager:
         self._headers = {"typ": TYPE, "kid": self.key_id}
 
     def sign(self, account: Account, session: Session, now: datetime) -> str:
-        """Return an access token of the session that holds from now for the lifetime."""
-        issued_at = int(now.timestamp())
+        """Return an access token of the session that holds from now for the lifetime.
+
+        ``iat`` has microseconds (RFC 7519 §2 allows it): a login in the second in which everything of a user was ended is not.
+        """
+        issued_at = round(now.timestamp(), 6)
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -50,7 +53,7 @@ class JWTManager:
             "sid": session.id,
             "jti": new_id(),
             "iat": issued_at,
-            "exp": issued_at + int(self.lifetime.total_seconds()),
+            "exp": int(issued_at) + int(self.lifetime.total_seconds()),
             "roles": list(account.roles),
             "scope": "",
         }

@@ -101,6 +101,7 @@ class RevocationKind(IntEnum):
     SESSION = 1
     TOKEN = 2
     SUBJECT = 3
+    KEY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Revocation:
     """One entry of the deny-list."""
 
     tenant: str
-    kind: RevocationKind
+    kind: int
+    """A :class:`RevocationKind`, or one of a newer release: it is passed on as it is."""
     id: str
     expires_at: datetime
     """When no token that it could concern is left."""
@@ -116,7 +118,7 @@ class Revocation:
     """For a subject: tokens issued before are refused."""
 
     @property
-    def key(self) -> tuple[str, RevocationKind, str]:
+    def key(self) -> tuple[str, int, str]:
         """What makes it this entry."""
         return self.tenant, self.kind, self.id
 

@@ -12,7 +12,7 @@ from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
-from stylobate_auth.model import Revocation, RevocationKind
+from stylobate_auth.model import Revocation
 from stylobate_auth.store import AuthStore
 
 _STALE_S = 5.0
@@ -51,7 +51,7 @@ class RevocationManager:
         self._clock = clock
         self._look_every_s = look_every.total_seconds()
         self._say_every_s = say_every.total_seconds()
-        self._entries: dict[tuple[str, RevocationKind, str], Revocation] = {}
+        self._entries: dict[tuple[str, int, str], Revocation] = {}
         self._access_version = 0
         self._since: datetime | None = None
         self._looked_at = -float("inf")
@@ -83,6 +83,8 @@ class RevocationManager:
         """Read what the database has and pass on what is new. Raises DatabaseUnavailableError."""
         asked_at = monotonic()
         page = await self._store.revocations(self._since)
+        if self._since is not None and page.as_of < self._since:  # the database's clock was put back, or another one answers
+            page = await self._store.revocations(None)
         self._since = page.as_of
         self._looked_at = asked_at
         is_changed = page.access_version != self._access_version
@@ -141,7 +143,7 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.some = asyncio.Event()
-        self._entries: dict[tuple[str, RevocationKind, str], Revocation] = {}
+        self._entries: dict[tuple[str, int, str], Revocation] = {}
 
     def give(self, entries: Iterable[Revocation]) -> None:
         self._entries.update((entry.key, entry) for entry in entries)

@@ -32,6 +32,7 @@ def test_what_auth_signs_every_service_verifies() -> None:
     principal = verify_access_token(token, key, NOW.timestamp())
     assert (principal.id, principal.tenant, principal.session) == ("user-1", "default", "session-1")
     assert (principal.roles, principal.scopes) == (("clerk", "user"), frozenset())
+    assert principal.issued_at == NOW.timestamp()  # with its fraction: a login in the second of "end everything" holds
     assert principal.expires_at <= (NOW + timedelta(minutes=10)).timestamp()
     assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "at+jwt", "kid": manager.key_id}
 

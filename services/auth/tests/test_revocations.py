@@ -38,6 +38,16 @@ async def _next(changes: Any) -> Any:
         return await anext(changes)
 
 
+async def test_a_clock_that_is_put_back_hides_nothing(auth: Any, clock: Any) -> None:
+    """After the database's clock stepped back a day, what is revoked next is found at the next look."""
+    manager = auth.revocations
+    await manager.look()
+    clock.set(clock() - timedelta(days=1))
+    await _revoke(auth, _entry(auth, "after"))
+    await manager.look()
+    assert [entry.id for entry in manager.current().entries] == ["after"]
+
+
 async def test_a_watcher_gets_the_list_then_additions(auth: Any) -> None:
     """First everything, then what is added, whether this process or another one added it."""
     await _revoke(auth, _entry(auth, "before"))

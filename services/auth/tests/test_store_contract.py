@@ -238,6 +238,25 @@ async def test_a_refresh_token_is_spent_by_one(bench: Any) -> None:
     assert sorted(await asyncio.gather(use(bench.store, "a"), use(bench.other, "b"))) == [False, True]
 
 
+async def test_places_are_remembered(bench: Any) -> None:
+    """A place is known until its time, the later of two; of one account and tenant; to every process."""
+    account = await _add(bench.store, _new())
+    await _add(bench.store, _new("eve@example.com"))
+    later = NOW + timedelta(days=1)
+    async with bench.store.transaction() as transaction:
+        await transaction.remember_place("default", account.id, "2001:db8::/64", later)
+        await transaction.remember_place("default", account.id, "2001:db8::/64", NOW)
+
+    async def is_known(email: str, place: str, now: datetime) -> bool:
+        return (await bench.other.credentials("default", email, place, now)).is_known_place
+
+    assert await is_known("ada@example.com", "2001:db8::/64", NOW)
+    assert not await is_known("ada@example.com", "2001:db8::/64", later)
+    assert not await is_known("ada@example.com", "192.0.2.1", NOW)
+    assert not await is_known("ada@example.com", "", NOW)
+    assert not await is_known("eve@example.com", "2001:db8::/64", NOW)
+
+
 async def test_roles_are_told_for_many_at_once(bench: Any) -> None:
     """Who holds none, or is nobody, is left out."""
     clerk = await _add(bench.store, _new("clerk@example.com", roles=("clerk", "user")))
@@ -306,9 +325,11 @@ async def test_pruning_removes_what_expired(bench: Any) -> None:
     await _open(bench.store, old, _token("old"))
     await _open(bench.store, alive, _token("alive"))
     async with bench.store.transaction() as transaction:
+        await transaction.remember_place("default", account.id, "192.0.2.1", NOW - timedelta(seconds=1))
+        await transaction.remember_place("default", account.id, "192.0.2.2", NOW + timedelta(days=1))
         await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "old", NOW - timedelta(seconds=1)))
         await transaction.revoke(Revocation("default", RevocationKind.TOKEN, "new", NOW + timedelta(hours=1)))
-    assert await bench.store.prune(NOW) == 2
+    assert await bench.store.prune(NOW) == 3
     assert await bench.store.prune(NOW) == 0
     assert await bench.store.session("default", old.id) is None
     assert await bench.store.session("default", alive.id) == alive

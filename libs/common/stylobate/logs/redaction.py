@@ -8,7 +8,10 @@ from typing import Any
 _SECRET_KEY = re.compile(r"pass(word|wd)|secret|token|authorization|api[_-]?key|cookie|private", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+")
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\n")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]|\n"
+)
+"""Control characters, and those that turn the direction of writing or cannot be seen (Bidi_Control of UAX #9)."""
 _URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]+:)[^@\s]+@")
 _REDACTED = "[redacted]"
 _MULTILINE = ("exception", "stack")
@@ -39,7 +42,7 @@ def _is_harmless(text: str) -> bool:
 
 def _deep(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {k: _REDACTED if _is_secret(str(k)) and v else _deep(v) for k, v in value.items()}
+        return {_clean(str(k)): _REDACTED if _is_secret(str(k)) and v else _deep(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_deep(item) for item in value]
     return _clean(value) if isinstance(value, str) else value

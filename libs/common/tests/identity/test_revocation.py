@@ -6,10 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from stylobate.api.auth.v1.token_service_pb2 import Revocation
 from stylobate.errors import TokenRevokedError
+from stylobate.health import Status
 from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
 
+NOW = 1_800_000_000.0
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[float]]
 
 
@@ -148,3 +152,40 @@ async def test_a_new_access_version_is_announced(authority: Any) -> None:
         authority.tokens.push()
         assert await asyncio.wait_for(heard.get(), 5) == 2
         assert heard.empty()
+
+
+@pytest.mark.parametrize("name", ["session-1", "token-1", "user-1"])
+async def test_a_kind_that_is_not_known_fails_closed(authority: Any, eventually: Eventually, name: str) -> None:
+    """What a newer auth revokes is refused by whatever bears its id, and health says that there are such."""
+    token = authority.key.sign()
+    async with authority.verifier() as verifier:
+        await _ready(authority, verifier, token)
+        entry = Revocation(kind=17, id=name, tenant="default", expires_at=Timestamp(seconds=int(NOW) + 600))
+        authority.tokens.revocations.append(entry)
+        authority.tokens.push(entry)
+        assert await eventually(_refused(verifier, token)) < 5
+        other = await verifier.verify(authority.key.sign(sub="user-2", sid="session-2", jti="token-2"))
+        assert other.id == "user-2"
+        health = await verifier.health()
+        assert (health.status, "does not know" in health.details) == (Status.DEGRADED, True)
+
+
+async def test_a_revoked_key_is_refused_by_its_id(authority: Any, eventually: Eventually) -> None:
+    """The kind of API keys is known one release before they are."""
+    token = authority.key.sign()
+    async with authority.verifier() as verifier:
+        await _ready(authority, verifier, token)
+        authority.revoke("KEY", "token-1")
+        assert await eventually(_refused(verifier, token)) < 5
+        assert (await verifier.health()).status is Status.HEALTHY
+
+
+async def test_a_login_in_the_second_of_the_end_of_everything_holds(authority: Any, eventually: Eventually) -> None:
+    """Times have fractions: a token of 0.3 s before is refused, one of 0.3 s after is not."""
+    authority.revoke("SUBJECT", "user-1", not_before=NOW + 0.5)
+    async with authority.verifier() as verifier:
+        await verifier.wait_ready()
+        await eventually(_holds(verifier, 1))
+        with pytest.raises(TokenRevokedError):
+            await verifier.verify(authority.key.sign(iat=NOW + 0.2))
+        assert await verifier.verify(authority.key.sign(iat=NOW + 0.8, jti="after"))

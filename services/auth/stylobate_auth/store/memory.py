@@ -18,7 +18,6 @@ from stylobate_auth.model import (
     NewAccount,
     RefreshToken,
     Revocation,
-    RevocationKind,
     RevocationPage,
     Session,
     SessionEnd,
@@ -39,7 +38,7 @@ class _Tables:
     emails: dict[_Key, str] = field(default_factory=dict)
     sessions: dict[_Key, Session] = field(default_factory=dict)
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
-    revocations: dict[tuple[str, RevocationKind, str], tuple[Revocation, datetime]] = field(default_factory=dict)
+    revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     records: list[AuditRecord] = field(default_factory=list)

@@ -9,7 +9,7 @@ from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import DatabaseManager
 from stylobate.outbox import Outbox
 
-from stylobate_auth.model import Account, Credentials, Revocation, RevocationKind, RevocationPage, Session
+from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of
 
@@ -36,17 +36,20 @@ select s.version, now() as as_of, r.tenant, r.kind, r.id, r.not_before, r.expire
 from access_state s
 left join revocation r on r.expires_at > now() and ($1::timestamptz is null or r.changed_at >= $1)
 """
+# What others hold is left for the next turn: two processes that remove the same rows in another order would wait for each other.
 _PRUNE_SESSIONS = """
-delete from session where (tenant, id) in (select tenant, id from session where expires_at <= $1 order by expires_at limit $2)
+delete from session where (tenant, id) in (
+    select tenant, id from session where expires_at <= $1 order by expires_at limit $2 for update skip locked
+)
 """
 _PRUNE_REVOCATIONS = """
 delete from revocation where (tenant, kind, id) in (
-    select tenant, kind, id from revocation where expires_at <= $1 order by expires_at limit $2
+    select tenant, kind, id from revocation where expires_at <= $1 order by expires_at limit $2 for update skip locked
 )
 """
 _PRUNE_PLACES = """
 delete from login_place where (tenant, account_id, place) in (
-    select tenant, account_id, place from login_place where expires_at <= $1 order by expires_at limit $2
+    select tenant, account_id, place from login_place where expires_at <= $1 order by expires_at limit $2 for update skip locked
 )
 """
 
@@ -117,7 +120,7 @@ class PostgresAuthStore:
         """See the port."""
         rows = await self._database.fetch(_LOOK, None if since is None else since - _LATE_COMMITS)
         entries = [
-            Revocation(row["tenant"], RevocationKind(row["kind"]), row["id"], row["expires_at"], row["not_before"])
+            Revocation(row["tenant"], row["kind"], row["id"], row["expires_at"], row["not_before"])
             for row in rows
             if row["id"] is not None
         ]

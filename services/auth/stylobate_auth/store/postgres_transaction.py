@@ -3,7 +3,6 @@
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import Connection
 from stylobate.outbox import Event, Outbox
@@ -16,9 +15,12 @@ CHANGES = "auth_changes"
 """Notified with every commit that changes the deny-list or the access version."""
 
 _STREAM = "user"
+# No violation of the constraint: the server would write the address into its own log.
 _ADD_ACCOUNT = """
 insert into account (tenant, id, email, email_key, display_name, email_verified, password_hash, created_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict on constraint account_email do nothing
+returning true
 """
 _ADD_ROLES = "insert into account_role (tenant, account_id, role) select $1, $2, role from unnest($3::text[]) as r (role)"
 _REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3"
@@ -30,6 +32,7 @@ _ADD_SESSION = """
 insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at) values ($1, $2, $3, $4, $5, $6)
 """
 _ADD_TOKEN = "insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $2, $3, $4, $5)"  # noqa: S105  SQL
+_SESSION_OF = "select session_id from refresh_token where tenant = $1 and hash = $2"
 _LOCK_TOKEN = """
 select hash, session_id, issued_at, expires_at, used_at from refresh_token where tenant = $1 and hash = $2 for update
 """  # noqa: S105  SQL
@@ -63,22 +66,19 @@ class PostgresAuthTransaction:
         """See the port."""
         account = new.account
         key = UUID(account.id)
-        try:
-            await self._connection.execute(
-                _ADD_ACCOUNT,
-                account.tenant,
-                key,
-                account.email,
-                new.email_key,
-                account.display_name,
-                account.email_verified,
-                new.password_hash,
-                account.created_at,
-            )
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == "account_email":
-                raise EmailTakenError from None
-            raise
+        added = await self._connection.fetchval(
+            _ADD_ACCOUNT,
+            account.tenant,
+            key,
+            account.email,
+            new.email_key,
+            account.display_name,
+            account.email_verified,
+            new.password_hash,
+            account.created_at,
+        )
+        if added is None:
+            raise EmailTakenError
         await self._connection.execute(_ADD_ROLES, account.tenant, key, list(account.roles))
 
     async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
@@ -108,9 +108,10 @@ class PostgresAuthTransaction:
         await self._add_token(session, token)
 
     async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
-        """See the port. The token's row is locked before the session's, by everyone who locks both."""
-        row = await self._connection.fetchrow(_LOCK_TOKEN, tenant, token_hash)
-        held = None if row is None else await self._connection.fetchrow(_LOCK_SESSION, tenant, row["session_id"])
+        """See the port. Everyone who locks both locks the session's row first: so does the removal of a session."""
+        session_id = await self._connection.fetchval(_SESSION_OF, tenant, token_hash)
+        held = None if session_id is None else await self._connection.fetchrow(_LOCK_SESSION, tenant, session_id)
+        row = None if held is None else await self._connection.fetchrow(_LOCK_TOKEN, tenant, token_hash)
         if row is None or held is None:
             return None
         return RefreshToken(row["hash"], row["issued_at"], row["expires_at"], row["used_at"]), session_of(held)
@@ -131,7 +132,7 @@ class PostgresAuthTransaction:
     async def revoke(self, revocation: Revocation) -> None:
         """See the port."""
         await self._connection.execute(
-            _REVOKE, revocation.tenant, revocation.kind.value, revocation.id, revocation.not_before, revocation.expires_at
+            _REVOKE, revocation.tenant, revocation.kind, revocation.id, revocation.not_before, revocation.expires_at
         )
         self._revoked = True
 

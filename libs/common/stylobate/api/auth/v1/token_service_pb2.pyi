@@ -35,6 +35,10 @@ class _RevocationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Revoca
     """One token, by its `jti`."""
     REVOCATION_KIND_SUBJECT: _RevocationKind.ValueType  # 3
     """A subject: every token with this `sub` issued before `not_before`."""
+    REVOCATION_KIND_KEY: _RevocationKind.ValueType  # 4
+    """An API key: every principal that it proves, by the key's id, which is its token id. Known before it is used: a kind that a
+    verifier does not know counts for whatever session, token or subject bears its id, and makes the verifier degraded.
+    """
 
 class RevocationKind(_RevocationKind, metaclass=_RevocationKindEnumTypeWrapper):
     """What a revocation names."""
@@ -47,6 +51,10 @@ REVOCATION_KIND_TOKEN: RevocationKind.ValueType  # 2
 """One token, by its `jti`."""
 REVOCATION_KIND_SUBJECT: RevocationKind.ValueType  # 3
 """A subject: every token with this `sub` issued before `not_before`."""
+REVOCATION_KIND_KEY: RevocationKind.ValueType  # 4
+"""An API key: every principal that it proves, by the key's id, which is its token id. Known before it is used: a kind that a
+verifier does not know counts for whatever session, token or subject bears its id, and makes the verifier degraded.
+"""
 Global___RevocationKind: _TypeAlias = RevocationKind  # noqa: Y015
 
 @_typing.final
@@ -63,7 +71,7 @@ class Revocation(_message.Message):
     kind: Global___RevocationKind.ValueType
     """What `id` names."""
     id: _builtins.str
-    """A session id, token id or subject."""
+    """A session id, token id, subject or key id."""
     tenant: _builtins.str
     """The tenant it belongs to."""
     @_builtins.property
