@@ -94,7 +94,7 @@ class CallerUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
                 **options,
             )
         except UnavailableError as error:  # the circuit is open
-            raise _named(error, self._service) from None
+            raise _seen_from_here(error, self._service) from None
         return _UnaryCall(made, self._service)
 
 
@@ -124,7 +124,7 @@ class CallerStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
                 **options,
             )
         except UnavailableError as error:  # the circuit is open
-            raise _named(error, self._service) from None
+            raise _seen_from_here(error, self._service) from None
         return _StreamCall(made, self._service)
 
 
