@@ -5,6 +5,7 @@ The log and not the live copies in Redis: nothing that was deleted while this pr
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ from stylobate.stopping import goes_on
 
 _TYPES = ("state.*.deleted",)
 """An object changes its owner by being deleted and created again only."""
+_QUIET_S = 5.0
+"""An interruption that is shorter, such as a restart, is not worth a line."""
 _log = get_logger("app")
 
 Deleted = Callable[[str, str, str], None]
@@ -39,6 +42,7 @@ class DeletionFeed:
         self._missed = missed
         self._position = ""
         self._is_up = False
+        self._lost_at = monotonic()
         self._is_said = False
 
     async def run(self) -> None:
@@ -53,7 +57,7 @@ class DeletionFeed:
             except grpc.aio.AioRpcError as fault:
                 error = from_rpc_error(fault)
             if self._is_up:  # it worked until now: a restart, or a connection that came of age
-                self._is_up = False
+                self._is_up, self._lost_at = False, monotonic()
                 pauses = backoff(initial=0.05, maximum=1.0)
             elif error is not None:
                 self._note(error)
@@ -90,6 +94,6 @@ class DeletionFeed:
     def _note(self, error: StylobateError) -> None:
         if error.code in (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT):
             self._position = ""  # it lies outside of what the log holds: from its end on, and everything is asked for again
-        if not self._is_said:
+        if not self._is_said and monotonic() - self._lost_at > _QUIET_S:
             self._is_said = True
             _log.warning("deletions_not_heard", error=f"{error.reason}: {error}")
