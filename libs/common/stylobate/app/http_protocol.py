@@ -79,6 +79,8 @@ class HttpProtocol(HttpReading):
 
     def check(self, now: float) -> None:
         """End the connection when a deadline of it has passed."""
+        if self.transport is None:  # accepted a moment ago: the loop has not told it yet
+            return
         if self._is_lingering:
             if now - self._since > _LINGER_S:
                 self.transport.abort()

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from stylobate.app.connections import Connections
+from stylobate.app.http_bounds import HttpBounds
+from stylobate.app.http_protocol import HttpProtocol
 from stylobate.app.listeners import HttpListener, ListenError, PortInUseError, adopt, bind
+from uvicorn.server import ServerState
 
 
 async def hello(_scope, _receive, send) -> None:
@@ -96,3 +101,18 @@ async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
         await client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/")
         async with asyncio.timeout(2):
             await listener.stop()
+
+
+async def test_a_connection_is_looked_at_before_the_loop_has_told_it() -> None:
+    """The look at all connections, once a second, bears one that was accepted a moment ago: it would end the server."""
+    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(hello, http=HttpProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    connections = Connections(HttpBounds(), most=10, loop=loop)
+    state = ServerState()
+    state.connections = connections
+    protocol = HttpProtocol(config, state, {}, loop, connections)
+    assert connections.enter("192.0.2.1") is None
+    connections.bring(protocol, "192.0.2.1")
+    connections.sweep()
+    connections.discard(protocol)
