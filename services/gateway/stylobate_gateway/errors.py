@@ -1,7 +1,7 @@
 """What the gateway itself refuses."""
 
 import grpc
-from stylobate.errors import InvalidInputError, NotFoundError, StylobateError
+from stylobate.errors import InvalidInputError, NotFoundError, PermissionDeniedError, StylobateError
 
 
 class MalformedJsonError(InvalidInputError):
@@ -75,3 +75,11 @@ class IdempotencyKeyUnsupportedError(InvalidInputError):
     reason = "IDEMPOTENCY_KEY_UNSUPPORTED"
     default_detail = "Idempotency-Key is not carried out yet; a request that relies on it is refused."
     cure = "Leave the header out, and do not repeat a mutation blindly: read first, or use If-Match."
+
+
+class HostRefusedError(PermissionDeniedError):
+    """In development only: the request was sent to a name that is none of this machine's."""
+
+    reason = "HOST_REFUSED"
+    default_detail = "In development the platform answers to loopback names, addresses and names without a dot."
+    cure = "Use localhost, or name the host in STYLOBATE_GATEWAY_HOSTS."

@@ -11,7 +11,8 @@ from stylobate.telemetry import is_traceparent
 from stylobate_gateway.asgi import Headers, Scope
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
-_LENGTH_DIGITS = 18
+_LENGTH_DIGITS = 20
+"""More than any body has; the first of a longer number say enough."""
 
 
 class Exchange:
@@ -25,6 +26,7 @@ class Exchange:
         "error",
         "forwarded_for",
         "has_origin",
+        "host",
         "idempotency_key",
         "instance",
         "method",
@@ -37,7 +39,7 @@ class Exchange:
         "traceparent",
     )
 
-    def __init__(self, scope: Scope) -> None:  # noqa: C901  one pass over the headers
+    def __init__(self, scope: Scope) -> None:  # noqa: C901, PLR0912  one pass over the headers
         self.started = perf_counter()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -51,6 +53,7 @@ class Exchange:
         self.forwarded_for: list[str] = []
         self.agent = ""
         self.has_origin = False
+        self.host = ""
         self.idempotency_key = False
         self.principal: Principal = ANONYMOUS
         self.rate_limit: Headers = []
@@ -76,6 +79,8 @@ class Exchange:
                     self.forwarded_for.append(value.decode("latin-1"))
                 case b"user-agent":
                     self.agent = value.decode("latin-1")
+                case b"host":
+                    self.host = value.decode("latin-1")
                 case b"origin":
                     self.has_origin = True
                 case b"idempotency-key":
@@ -83,7 +88,8 @@ class Exchange:
         if not self.request_id:
             self.request_id = new_id()
         if length:
-            self.content_length = int(length) if length.isdigit() and len(length) <= _LENGTH_DIGITS else -1
+            digits = length.lstrip(b"0") or b"0"
+            self.content_length = int(digits[:_LENGTH_DIGITS]) if digits.isdigit() else -1
 
     @property
     def media_type(self) -> str:

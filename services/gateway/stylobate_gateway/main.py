@@ -15,6 +15,8 @@ from stylobate_gateway.middleware.body_limit import BodyLimit
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.cors import Cors
 from stylobate_gateway.middleware.edge import Edge
+from stylobate_gateway.middleware.own_host import OwnHost
+from stylobate_gateway.middleware.preflights import ChargedPreflights
 from stylobate_gateway.middleware.refusals import Refusals
 from stylobate_gateway.settings import GatewaySettings
 
@@ -37,11 +39,14 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     loop = asyncio.get_running_loop()
     inner: Application = build_application(channels, catalogue, version=app.version, with_home=settings.is_development)
     inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
-    inner = Edge(inner, app.verifier, limits, addresses)
+    inner = edge = Edge(inner, app.verifier, limits, addresses)
     inner = BodyLimit(inner, settings.max_body_bytes)
+    if settings.is_development:
+        inner = OwnHost(inner, settings.hosts)
     inner = Refusals(inner)
     if settings.is_development or settings.cors_origins:
         inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
+        inner = ChargedPreflights(inner, edge)
     app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=loop))
 
 

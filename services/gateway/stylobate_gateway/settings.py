@@ -18,6 +18,8 @@ class GatewaySettings(Settings):
     """Networks (CIDR) whose ``X-Forwarded-For`` is believed; none: the peer's address counts."""
     cors_origins: tuple[Origin, ...] = ()
     """Origins that browsers may call from; in development localhost beside them."""
+    hosts: tuple[str, ...] = ()
+    """In development: names that the gateway answers to beside loopback names, addresses and names without a dot."""
     edge_limits: bool = True
     """Whether requests are charged on the rules ``edge.ip`` and ``edge.user``."""
     catalogue_seconds: float = Field(default=5.0, gt=0, le=3600)

@@ -7,7 +7,8 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from stylobate.logs import Concern, Logs
+from stylobate.app.admin_listener import peer_of
+from stylobate.logs import Concern, Logs, check_level, get_logger
 from stylobate.telemetry import REGISTRY
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 _Answer = tuple[int, str, bytes]
 _JSON = "application/json"
+_log = get_logger("security")
 _Level = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
     BeforeValidator(lambda level: level.lower() if isinstance(level, str) else level),  # they are shown in capitals
@@ -33,13 +35,13 @@ class AdminApplication:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
-        status, kind, body = await self._answer(scope["method"], scope["path"], receive)
+        status, kind, body = await self._answer(scope, receive)
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, method: str, path: str, receive: Receive) -> _Answer:  # noqa: PLR0911  a table of routes
-        match method, path:
+    async def _answer(self, scope: dict[str, Any], receive: Receive) -> _Answer:  # noqa: PLR0911  a table of routes
+        match scope["method"], scope["path"]:
             case "GET", "/healthz":
                 return _json(200, {"status": "alive"})
             case "GET", "/readyz":
@@ -51,17 +53,25 @@ class AdminApplication:
             case "GET", "/log-levels":
                 return _json(200, self._shown_levels())
             case "PUT", "/log-levels":
-                return self._set_levels(await body_of(receive))
+                return self._set_levels(await body_of(receive), peer_of(scope))
             case _:
                 return _json(404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
 
-    def _set_levels(self, body: bytes) -> _Answer:
-        """Take ``{"access": "warning"}``, all of it or nothing; the change holds until the process ends."""
+    def _set_levels(self, body: bytes, peer: str) -> _Answer:
+        """Take ``{"access": "warning"}``, all of it or nothing; the change holds until the process ends.
+
+        Who asked is logged first, at the level that held until then.
+        """
         try:
             levels = self._levels.validate_json(body)
+            for concern, level in levels.items():
+                check_level(level, concern)
         except ValidationError as error:
             found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
             return _json(422, {"code": "INVALID_INPUT", "detail": found})
+        except ValueError as error:
+            return _json(422, {"code": "INVALID_INPUT", "detail": str(error)})
+        _log.warning("log_levels_changed", peer=peer, before=self._shown_levels(), asked=levels)
         if self._logs is None:
             return _json(200, {})
         for concern, level in levels.items():

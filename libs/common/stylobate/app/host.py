@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,8 +13,11 @@ import grpc.aio
 from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
+from stylobate.app.admin_listener import admin_listener
+from stylobate.app.bounded_check import BoundedCheck
+from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener, ListenError, adopt, bind
-from stylobate.app.manager import AppManager, ask
+from stylobate.app.manager import AppManager
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
 from stylobate.app.spec import ServiceSpec
@@ -71,6 +75,7 @@ class Host:
         self._apps: list[AppManager] = []
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._redis: dict[str, RedisManager] = {}
+        self._redis_checks: list[BoundedCheck] = []
         self._application: Callable[..., Any] = _nothing_here
         self._websocket: Callable[..., asyncio.Protocol] | None = None
         self._is_started = False
@@ -142,7 +147,7 @@ class Host:
         services = {app.name: health for app, health in zip(self._apps, healths, strict=True)}
         identity = await self._identity_health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
-        redis = await asyncio.gather(*(ask(manager.health) for manager in self._redis.values()))
+        redis = await asyncio.gather(*(check.ask() for check in self._redis_checks))
         parts = [*services.values(), identity, *redis] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
         return {
             "node": self.placement.node,
@@ -187,17 +192,18 @@ class Host:
         self._apps = [self._manager(specs[name]) for name in self.placement.services]
         await self._open_shared()
         if self.placement.admin:
-            await self._listen(self.placement.admin, AdminApplication(self, self._logs))
+            admin, bound = AdminApplication(self, self._logs), self._bound(self.placement.admin)
+            await self._listen(admin_listener(admin, bound, hosts=self.settings.admin_hosts, grace_s=self._grace_s))
         async with asyncio.TaskGroup() as group:  # when one cannot be built the others are not waited for
             for app in self._apps:
                 group.create_task(app.start(), name=f"build {app.name}")
         await self._serve_grpc()
         others_serve = self.placement.http in self.placement.sockets  # meanwhile; or the queue is held open until we do
         if self.placement.http and not others_serve:
-            await self._listen(self.placement.http, self._application, websocket=self._websocket)
+            await self._listen(self._http_listener())
         await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
         if others_serve:
-            await self._listen(self.placement.http, self._application, websocket=self._websocket)
+            await self._listen(self._http_listener())
         self._is_started = True
         if self._grpc is not None:
             await self._grpc.set_serving(is_serving=self.is_ready)
@@ -230,6 +236,7 @@ class Host:
         identity = self._apps[0].identity
         for url in {app.settings.redis_url for app in self._apps}:
             self._redis[url] = await enter(RedisManager.open(url))
+            self._redis_checks.append(BoundedCheck(self._redis[url].health))
         auth = self.channel("auth", identity)
         skew_s = self.settings.clock_skew.total_seconds()
         stale = self.settings.revocation_stale
@@ -293,18 +300,41 @@ class Host:
         self._grpc = server
         self._listening.push_async_callback(server.stop, self.settings.drain_grace.total_seconds())
 
-    async def _listen(
-        self, address: str, application: Callable[..., Any], *, websocket: Callable[..., asyncio.Protocol] | None = None
-    ) -> None:
-        inherited = self.placement.sockets.get(address)
-        listener = HttpListener(
-            application,
-            bind(address) if inherited is None else adopt(inherited),
-            websocket=websocket,
-            grace_s=self.settings.drain_grace.total_seconds(),
-        )
+    async def _listen(self, listener: HttpListener) -> None:
         await listener.start()
         self._listening.push_async_callback(listener.stop)
+
+    def _http_listener(self) -> HttpListener:
+        return HttpListener(
+            self._application,
+            self._bound(self.placement.http),
+            websocket=self._websocket,
+            grace_s=self._grace_s,
+            bounds=self._bounds(),
+        )
+
+    def _bound(self, address: str) -> socket.socket:
+        inherited = self.placement.sockets.get(address)
+        return bind(address) if inherited is None else adopt(inherited)
+
+    @property
+    def _grace_s(self) -> float:
+        return self.settings.drain_grace.total_seconds()
+
+    def _bounds(self) -> HttpBounds:
+        """Return what the HTTP port grants; the proxies that a service hosted here trusts bring many clients each."""
+        settings = self.settings
+        return HttpBounds(
+            connections=settings.http_connections,
+            connections_per_address=settings.http_connections_per_address,
+            head_s=settings.http_head_timeout.total_seconds(),
+            body_s=settings.http_body_timeout.total_seconds(),
+            write_s=settings.http_write_timeout.total_seconds(),
+            keep_alive_s=settings.http_keep_alive.total_seconds(),
+            held_bytes=settings.http_held_bytes,
+            unsent_bytes=settings.http_unsent_bytes,
+            trusted_proxies=tuple(network for app in self._apps for network in getattr(app.settings, "trusted_proxies", ())),
+        )
 
     async def _stop(self) -> None:
         """Say no to readiness, wait until balancers know, finish what is in flight, then close in reverse.

@@ -36,7 +36,7 @@ class HttpProtocol(HttpReading):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Put the joining transport in front of the server's."""
-        joined: Any = JoinedWrites(transport, self.loop)
+        joined: Any = JoinedWrites(transport, self.loop, self._lingers_on)
         super().connection_made(joined)
         self._writing = WriteProgress(joined, self._register.bounds.write_s)
         if self._register.is_draining:  # accepted just before
@@ -130,7 +130,7 @@ class HttpProtocol(HttpReading):
         """Begin the next answer, or wait for the next request."""
         self.server_state.total_requests += 1
         self._register.received.release(self)
-        if self.transport.is_closing():
+        if self._is_lingering or self.transport.is_closing():
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -167,6 +167,14 @@ class HttpProtocol(HttpReading):
         _log.warning("request_unreadable", request_id=request_id, code=refusal.code, client=address)
         self.transport.write(answer)
         self._linger()
+
+    def _lingers_on(self) -> bool:
+        """Return whether a close waits, since a body is still arriving that nobody reads."""
+        if not self._is_in_body or self._is_lingering or self.transport.is_closing():
+            return self._is_lingering and not self.transport.is_closing()
+        self._is_over = True
+        self._linger()
+        return True
 
     def _linger(self) -> None:
         """Close once the client has had time to read: a close with data unread would take the answer from it."""

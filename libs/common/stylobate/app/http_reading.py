@@ -18,7 +18,6 @@ from stylobate.app.http_refusal import Refusal
 from stylobate.app.request_head import (
     WATCHED,
     HeadRefusedError,
-    check_query,
     decoded,
     framing_refusal,
     has_token,
@@ -121,7 +120,6 @@ class HttpReading(HttpToolsProtocol, ABC):
         scope["path"] = decoded(url.path)
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
-        check_query(scope["query_string"])
         if version != "1.1":
             scope["http_version"] = version
         if any(name == b"transfer-encoding" for name, _ in self._watched):

@@ -5,6 +5,7 @@ in one turn is joined here: one system call, one packet and one wake-up of the p
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 _MOST_HELD = 64 * 1024
@@ -17,10 +18,17 @@ class JoinedWrites:
     full.
     """
 
-    __slots__ = ("_held", "_loop", "_size", "transport", "written")
+    __slots__ = ("_held", "_is_unfinished", "_loop", "_size", "transport", "written")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_unfinished: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Stand before the transport.
+
+        :param is_unfinished: asked at the close whether the peer is still sending, and sees to the end itself then.
+        """
         self.transport = transport
+        self._is_unfinished = is_unfinished
         self.written = 0
         """Bytes passed on to the transport so far."""
         self._loop = loop
@@ -57,7 +65,8 @@ class JoinedWrites:
     def close(self) -> None:
         """Close after what is held."""
         self.flush()
-        self.transport.close()
+        if not self._is_unfinished():
+            self.transport.close()
 
     def write_eof(self) -> None:
         """End the writing side after what is held."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import grpc.aio
 
 from stylobate import __version__
+from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.spec import ServiceSpec
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
-_CHECK_WITHIN_S = 1.0
-
-
-async def ask(check: HealthCheck) -> Health:
-    """Ask a part how it is. One that does not say in time, or fails to, is not well: the others are heard all the same."""
-    try:
-        async with asyncio.timeout(_CHECK_WITHIN_S):
-            return await check()
-    except TimeoutError:
-        return Health(Status.UNHEALTHY, f"does not say within {_CHECK_WITHIN_S:g} s")
-    except Exception as error:  # noqa: BLE001  it is the answer
-        return Health(Status.UNHEALTHY, f"{type(error).__name__}: {error}")
 
 
 @runtime_checkable
@@ -62,7 +51,7 @@ class AppManager:
         self._host = host
         self._stack = AsyncExitStack()
         self._tasks = SupervisedTasks(spec.name)
-        self._checks: dict[str, HealthCheck] = {}
+        self._checks: dict[str, BoundedCheck] = {}
         self._pending: list[str] = []
         self._waits: list[Callable[[], Awaitable[None]]] = []
         self._is_built = False
@@ -160,7 +149,7 @@ class AppManager:
 
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""
-        self._checks[name] = check
+        self._checks[name] = BoundedCheck(check)
 
     def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
         """Note that a module does not run, and why: the status names it, and where modules are strict readiness fails."""
@@ -198,6 +187,8 @@ class AppManager:
 
     async def close(self) -> None:
         """Stop background work, then close in reverse order."""
+        for check in self._checks.values():
+            check.stop()
         await self._tasks.close()
         await self._stack.aclose()
 
@@ -212,7 +203,7 @@ class AppManager:
             return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
         if not self._is_built:
             return Health(Status.UNHEALTHY, "starting")
-        answers = await asyncio.gather(*(ask(check) for check in self._checks.values()))
+        answers = await asyncio.gather(*(check.ask() for check in self._checks.values()))
         parts = dict(zip(self._checks, answers, strict=True))
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, QUERY, SLASH, TRANSFER_ENCODING, Refusal
+from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, TRANSFER_ENCODING, Refusal
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -58,21 +58,10 @@ def decoded(path: bytes) -> str:
             raise HeadRefusedError(PATH) from None
     if _BROKEN_ESCAPE.search(path) is not None or not path.isascii():
         raise HeadRefusedError(PATH)
-    if b"%2f" in path.lower():  # a segment's own slash: decoded it would be another path
-        raise HeadRefusedError(SLASH)
     try:
         return unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
         raise HeadRefusedError(PATH) from None
-
-
-def check_query(query: bytes) -> None:
-    """Refuse a query whose percent-encoding is no UTF-8. Raises HeadRefusedError."""
-    if b"%" in query:
-        try:
-            unquote_to_bytes(query).decode()
-        except UnicodeDecodeError:
-            raise HeadRefusedError(QUERY) from None
 
 
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:

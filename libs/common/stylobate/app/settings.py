@@ -43,6 +43,27 @@ class HostSettings(Settings):
     """PEM file of its private key."""
     tls_authority: str = ""
     """PEM file of the authority that peers' certificates must come from; set: mutual TLS."""
+    http_connections: int = Field(8192, gt=0)
+    """Open connections of the HTTP port, WebSockets among them; more are answered with 503 and closed.
+
+    Where the file descriptors of the process allow fewer, fewer are granted.
+    """
+    http_connections_per_address: int = Field(1024, gt=0)
+    """Of them from one address (of IPv6: one /64). Trusted proxies are not held to it."""
+    http_head_timeout: timedelta = Field(timedelta(seconds=10), gt=timedelta(0))
+    """In which the head of a request must arrive, from its first byte; of the first request, from the connection."""
+    http_body_timeout: timedelta = Field(timedelta(seconds=30), gt=timedelta(0))
+    """In which a body must end, or make progress: 512 bytes a second on average."""
+    http_write_timeout: timedelta = Field(timedelta(seconds=30), gt=timedelta(0))
+    """In which a client must take its answer, or as much of it as 512 bytes a second make."""
+    http_keep_alive: timedelta = Field(timedelta(seconds=75), gt=timedelta(0))
+    """How long a connection may be idle between two requests; longer than the balancer in front keeps it."""
+    http_held_bytes: int = Field(33_554_432, ge=1_048_576)
+    """Requests that are still arriving may take so much memory together; over it the slowest are answered with 503."""
+    http_unsent_bytes: int = Field(33_554_432, ge=1_048_576)
+    """Answers that clients do not take may take so much memory together; over it the slowest are cut off."""
+    admin_hosts: tuple[str, ...] = ()
+    """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
 
     @field_validator("log_level")
     @classmethod

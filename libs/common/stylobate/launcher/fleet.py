@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.admin_listener import admin_listener
+from stylobate.app.listeners import bind
+from stylobate.app.settings import HostSettings
+from stylobate.config import Sources
 from stylobate.launcher.forked import ForkServer
 from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.launcher.ports import Layout
@@ -54,7 +57,8 @@ class Fleet:
         """Start every process and the admin port, and wait until all are ready. Raises EmbeddedServerError, ListenError."""
         for placement in self._layout.placements:
             self._supervisor.start_service(self._server.child(replace(placement, sockets=self._sockets)))
-        listener = HttpListener(self._admin, bind(self._layout.endpoints["admin"].removeprefix("http://")))
+        bound = bind(self._layout.endpoints["admin"].removeprefix("http://"))
+        listener = admin_listener(self._admin, bound, hosts=HostSettings.value("admin_hosts", Sources.of_process()))
         await listener.start()
         try:
             await self._supervisor.until(self._admin.wait_ready())

@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stylobate.app.admin import Receive, Send, body_of
+from stylobate.app.admin_listener import peer_of
 
 _PAUSE_S = 0.05
 _SETTLED_WITHIN_S = 5.0
@@ -52,7 +53,7 @@ class MergedAdmin:
                 await _reply(send, 200, await self.metrics(), CONTENT_TYPE_LATEST)
             case "/log-levels":
                 content = await body_of(receive)
-                await _reply(send, *await self.log_levels(scope["method"], content))
+                await _reply(send, *await self.log_levels(scope["method"], content, peer_of(scope)))
             case _:
                 await _reply(send, 404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
 
@@ -80,12 +81,14 @@ class MergedAdmin:
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
         return generate_latest(_Collected(list(merged.values())))
 
-    async def log_levels(self, method: str, content: bytes) -> tuple[int, dict[str, Any]]:
+    async def log_levels(self, method: str, content: bytes, peer: str) -> tuple[int, dict[str, Any]]:
         """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
         levels = {}
         for name, client in self._clients.items():
             try:
-                answer = await client.request(method, "http://admin/log-levels", content=content)
+                answer = await client.request(
+                    method, "http://admin/log-levels", content=content, headers={"x-forwarded-for": peer}
+                )
             except httpx.TransportError:
                 continue  # away; it comes back with the levels of its settings
             if answer.is_error:

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,13 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
+
+
+def raise_descriptor_limit() -> None:
+    """Let the process open as many files as the system grants it: the soft limit is low for the sake of old programs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS grants less than it names
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -93,6 +102,7 @@ def run_to_end(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None] = lambda _: None) -> None:
     """Host the placement until cancelled."""
     settings, sources = load_host_settings(placement)
+    raise_descriptor_limit()
     async with Host.open(installed_services(), placement, settings, sources, logs) as running:
         calm_collector()
         on_ready(running)

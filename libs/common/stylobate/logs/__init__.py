@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import orjson
 import structlog
@@ -22,6 +22,8 @@ from stylobate.logs.writer import Line, LogWriter, QueuedHandler, RotatedFile, S
 
 Concern = Literal["app", "access", "audit", "security"]
 CONCERNS: tuple[Concern, ...] = ("app", "access", "audit", "security")
+_ALWAYS_KEPT: tuple[Concern, ...] = ("audit", "security")
+"""Concerns whose warnings nobody can switch off."""
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 Record = logging.LogRecord | Line
@@ -70,11 +72,14 @@ class Logs:
         return self._writer.dropped
 
     def set_level(self, level: str, concern: Concern | None = None) -> None:
-        """Change the level of one concern, or of all, at run time. Raises ValueError for an unknown level or concern."""
-        if concern is not None and concern not in CONCERNS:
-            raise ValueError(f"there is no logger {concern!r} (known: {', '.join(CONCERNS)})")
+        """Change the level of one concern, or of all, at run time. Raises ValueError for what :func:`check_level` refuses.
+
+        A level for all leaves ``audit`` and ``security`` at warning where it would hide their warnings.
+        """
+        if concern is not None:
+            check_level(level, concern)
         for name in CONCERNS if concern is None else (concern,):
-            logging.getLogger(f"stylobate.{name}").setLevel(level.upper())
+            logging.getLogger(f"stylobate.{name}").setLevel(_kept(level, name).upper())
 
     def levels(self) -> dict[str, str]:
         """Return the level of each concern."""
@@ -137,16 +142,29 @@ def configure(
 def parse_levels(text: str) -> dict[Concern, str]:
     """Return each concern's level for ``info`` or ``info,access=warning``. Raises ValueError with a sentence for a person."""
     base, *named = [part.strip() for part in text.split(",")]
-    levels: dict[Concern, str] = dict.fromkeys(CONCERNS, base)
+    check_level(base, "app")
+    levels: dict[Concern, str] = {concern: _kept(base, concern) for concern in CONCERNS}
     for part in named:
         concern, _, wanted = part.partition("=")
-        if concern not in CONCERNS:
-            raise ValueError(f"there is no logger {concern!r} (known: {', '.join(CONCERNS)})")
-        levels[concern] = wanted
-    for level in levels.values():
-        if level.upper() not in _LEVELS:
-            raise ValueError(f"there is no log level {level!r} (known: {', '.join(_LEVELS).lower()})")
+        check_level(wanted, concern)
+        levels[cast("Concern", concern)] = wanted
     return levels
+
+
+def check_level(level: str, concern: str) -> None:
+    """Refuse an unknown level or concern, and a level that would hide warnings of audit and security. Raises ValueError."""
+    if concern not in CONCERNS:
+        raise ValueError(f"there is no logger {concern!r} (known: {', '.join(CONCERNS)})")
+    if level.upper() not in _LEVELS:
+        raise ValueError(f"there is no log level {level!r} (known: {', '.join(_LEVELS).lower()})")
+    if _kept(level, concern) != level:
+        raise ValueError(f"{concern} cannot be set to {level}: its warnings are always kept")
+
+
+def _kept(level: str, concern: str) -> str:
+    """Return the level, or warning where it would hide warnings that are always kept."""
+    is_hidden = concern in _ALWAYS_KEPT and level.upper() in _LEVELS[_LEVELS.index("WARNING") + 1 :]
+    return "warning" if is_hidden else level
 
 
 def _renderer(*, as_json: bool, service: str) -> Callable[[Record], str]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context as EmptyContext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,8 @@ from stylobate.rpc.tls import TlsSettings
 MAX_CONNECTION_AGE = timedelta(seconds=30)
 """After which a client has to connect anew: only so does a client of a headless service find new replicas."""
 GRACE = timedelta(seconds=10)
+_SOCKET_MODE = 0o600
+"""Of unix sockets: who may speak without TLS is who runs the platform."""
 
 
 class GrpcServer(grpc.aio.Server):
@@ -112,7 +115,10 @@ def build_server(
         reflecting.enable_server_reflection(names, inner)
     credentials = None if tls is None else tls.server_credentials()
     for address in addresses:
-        if credentials is None or address.startswith("unix:"):
+        if address.startswith("unix:"):
+            server.add_insecure_port(address)
+            Path(address.removeprefix("unix:")).chmod(_SOCKET_MODE)
+        elif credentials is None:
             server.add_insecure_port(address)
         else:
             server.add_secure_port(address, credentials)

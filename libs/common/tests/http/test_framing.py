@@ -236,8 +236,6 @@ async def test_heads(echo, answers_in, sent, status) -> None:
         (b"/k%0A", "/k\n"),
         (b"/%c3%a4", "/ä"),
         (b"/k%EF%BF%BD", "/k\ufffd"),
-        (b"/a%2fb", None),
-        (b"/a%2Fb", None),
         (b"/k%ff", None),
         (b"/k%fe", None),
         (b"/%c0%af", None),
@@ -246,7 +244,7 @@ async def test_heads(echo, answers_in, sent, status) -> None:
         (b"/k%4", None),
         (b"/k%zz", None),
         (b"/\xc3\xa4", None),
-        (b"/k?a=%ff", None),
+        (b"/k?a=%ff", "/k"),
         (b"/k?a=100%", "/k"),
     ],
 )

@@ -1,6 +1,7 @@
 """Real servers: health, reflection, addresses."""
 
 import asyncio
+import stat
 from pathlib import Path
 
 import grpc
@@ -68,6 +69,7 @@ async def test_several_addresses_at_once(tmp_path: Path, tls: TlsSettings):
     path = f"unix:{tmp_path}/x.sock"
     server = build_server(servicers(Probe(), Users()), addresses=["127.0.0.1:0", path], tls=tls)
     await server.start()
+    assert stat.S_IMODE((tmp_path / "x.sock").stat().st_mode) == 0o600
     for target, settings in ((f"127.0.0.1:{server.ports['127.0.0.1:0']}", tls), (path, None)):
         async with open_channel(target, tls=settings) as channel:
             assert await ModuleServiceStub(channel).CallHook(CallHookRequest(hook="echo"), timeout=5)

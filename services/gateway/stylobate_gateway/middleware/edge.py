@@ -2,7 +2,7 @@
 
 from stylobate.errors import UnauthenticatedError
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
-from stylobate.rpc.call import call
+from stylobate.rpc.call import Call, call
 from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
 
 from stylobate_gateway.asgi import Application, Receive, Scope, Send
@@ -42,10 +42,7 @@ class Edge:
         """Serve one request."""
         exchange = exchange_of(scope)
         current = call()
-        client = scope.get("client")
-        current.client_address = self._addresses.of(client[0] if client else None, exchange.forwarded_for)
-        current.client_agent = client_agent(exchange.agent)
-        address = limit_key(current.client_address)
+        address = self._identify(scope, exchange, current)
         path = exchange.path
         try:
             token = "" if path in PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
@@ -67,6 +64,18 @@ class Edge:
         if exchange.idempotency_key:
             raise IdempotencyKeyUnsupportedError
         await self._inner(scope, receive, send)
+
+    async def charge_address(self, scope: Scope) -> None:
+        """Charge the address alone, for what is answered before the edge. Raises RateLimitedError."""
+        exchange = exchange_of(scope)
+        await self._charge(exchange, _IP, (self._identify(scope, exchange, call()),))
+
+    def _identify(self, scope: Scope, exchange: Exchange, current: Call) -> str:
+        """Note where the client is; return whom limits count."""
+        client = scope.get("client")
+        current.client_address = self._addresses.of(client[0] if client else None, exchange.forwarded_for)
+        current.client_agent = client_agent(exchange.agent)
+        return limit_key(current.client_address)
 
     async def _charge(self, exchange: Exchange, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> None:
         if self._limits is None:
