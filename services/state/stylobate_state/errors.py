@@ -140,6 +140,21 @@ class StateHookUnavailableError(UnavailableError):
         )
 
 
+class StateHookFailedError(StateDataInvalidError):
+    """A before-hook answered with data that cannot be stored: a defect of its module, nothing was written."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "STATE_HOOK_FAILED"
+    cure = "Give the request id to the operator: the log names the hook and what is wrong with its data."
+
+    def __init__(self, module: str, method: str) -> None:
+        StylobateError.__init__(
+            self,
+            f"The before-hook {module}.{method} failed on our side; nothing was written.",
+            metadata={"module": module, "hook": method},
+        )
+
+
 def for_each(error: UnavailableError, count: int) -> list[UnavailableError]:
     """Return the error once per item of a batch that it hit: an exception may be raised in one place only."""
     kind, detail, metadata, retry_after = type(error), error.detail, error.metadata, error.retry_after

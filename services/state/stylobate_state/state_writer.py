@@ -10,11 +10,13 @@ from datetime import datetime
 from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
+from stylobate.logs import get_logger
 from stylobate.rpc.call import event_depth
 
 from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
+    StateHookFailedError,
     StateNotFoundError,
     StateVersionConflictError,
     for_each,
@@ -28,6 +30,7 @@ from stylobate_state.state_reader import StateReader
 from stylobate_state.store import StateStore
 from stylobate_state.turns import Turns
 
+_log = get_logger("app")
 MAX_TRIES = 8
 """How often a change without an expected version is tried while others are faster."""
 _FIRST_PAUSE_S = 0.005
@@ -176,7 +179,12 @@ class StateWriter:
         )
         data = await self._surroundings.hooks.ask(hook, event)
         if data and draft.change is not Change.DELETED:
-            namespace.check(data)
+            try:
+                namespace.check(data)
+            except StateDataInvalidError as error:
+                findings = [f"{violation.pointer}: {violation.detail}" for violation in error.violations]
+                _log.error("before_hook_failed", module=hook.module, hook=hook.method, findings=findings)
+                raise StateHookFailedError(hook.module, hook.method) from error
             draft = replace(draft, data=data)
         return True, draft
 

@@ -15,7 +15,12 @@ from stylobate.outbox import Event
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
 from stylobate.rpc.call import HOOK_DEPTH, Call, current_call
 from stylobate.rpc.interceptors import ErrorsInterceptor
-from stylobate_state.errors import StateDataInvalidError, StateHookUnavailableError, StateVersionConflictError
+from stylobate_state.errors import (
+    StateDataInvalidError,
+    StateHookFailedError,
+    StateHookUnavailableError,
+    StateVersionConflictError,
+)
 from stylobate_state.hooks import RemoteBeforeHooks
 from stylobate_state.state_manager import StateManager
 
@@ -81,7 +86,7 @@ async def test_a_hook_may_refuse(surroundings, hooks, commits):
 
 
 async def test_a_hook_may_change_the_data_within_the_schema(surroundings, hooks):
-    """What it returns is stored instead, if it is what the namespace declares; else its data is refused."""
+    """What it returns is stored instead, if it is what the namespace declares; else it is the hook that failed."""
     answers = [b'{"total": 7, "priced": true}', b'{"total": 0}', b"no json"]
 
     async def change(_hook, _event):
@@ -92,8 +97,9 @@ async def test_a_hook_may_change_the_data_within_the_schema(surroundings, hooks)
         state = await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
         assert json.loads(state.data) == {"total": 7, "priced": True}
         for _ in range(2):
-            with pytest.raises(StateDataInvalidError):
+            with pytest.raises(StateHookFailedError) as failed:
                 await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+            assert (failed.value.http_status, failed.value.violations) == (500, ())
         assert (await manager.get(ADA, [("orders", "1")])) == [state]
 
 
