@@ -1,12 +1,14 @@
 """The shop's orders, run by the platform's own services over memory."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from stylobate.errors import StylobateError
+from stylobate.testing import FakeClock
 from stylobate.testing.modules import ActionTester
 
 SHOP = Path(__file__).parents[1]
@@ -89,12 +91,31 @@ async def test_an_unknown_order_is_not_found(shop: ActionTester) -> None:
     assert missing.value.reason == "STATE_NOT_FOUND"
 
 
-async def test_who_may_not_order_cannot(shop: ActionTester) -> None:
-    """Placing needs to be known and to hold orders:create."""
-    for user, reason in ((shop.anonymous, "UNAUTHENTICATED"), (shop.user("guest", "visitor"), "PERMISSION_DENIED")):
+@pytest.mark.parametrize(
+    ("name", "action", "order", "reason"),
+    [("", "shop.place_order", TEA, "UNAUTHENTICATED"), ("alice", "shop.ship_order", {"order_id": "1"}, "PERMISSION_DENIED")],
+)
+async def test_who_may_not_cannot(shop: ActionTester, name: str, action: str, order: dict[str, Any], reason: str) -> None:
+    """Placing needs to be known and to hold orders:create, which every user does; shipping is for the staff."""
+    user = shop.user(name) if name else shop.anonymous
+    with pytest.raises(StylobateError) as refused:
+        await user.call(action, order)
+    assert refused.value.reason == reason
+
+
+async def test_nobody_orders_more_than_thirty_times_a_minute() -> None:
+    """The limit that actions.yaml declares, by the test's clock."""
+    clock = FakeClock()
+    async with ActionTester.open(SHOP, clock=clock) as shop:
+        alice, bob = shop.user("alice"), shop.user("bob")
+        for _ in range(30):
+            await alice.call("shop.place_order", TEA)
         with pytest.raises(StylobateError) as refused:
-            await user.call("shop.place_order", TEA)
-        assert refused.value.reason == reason
+            await alice.call("shop.place_order", TEA)
+        assert (refused.value.reason, refused.value.retry_after) == ("RATE_LIMITED", timedelta(minutes=1))
+        await bob.call("shop.place_order", TEA)
+        clock.advance(timedelta(minutes=1))
+        await alice.call("shop.place_order", TEA)
 
 
 @pytest.mark.parametrize(

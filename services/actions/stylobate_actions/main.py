@@ -78,8 +78,9 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
-    """Build the service for tests of modules: the same path of actions and hooks; limits are not counted."""
-    adapters = _Adapters(NoLimits(), NoTrail(), app.hooks, app.environ, {}, app.clock)
+    """Build the service for tests of modules: the same path of actions and hooks."""
+    limits = ServiceLimits(await app.enter(LimitsClient(app.channel("ratelimit")))) if app.counts_limits else NoLimits()
+    adapters = _Adapters(limits, NoTrail(), app.hooks, app.environ, {}, app.clock)
     await _assemble(app, ActionsSettings(), adapters)
 
 

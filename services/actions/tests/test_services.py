@@ -24,6 +24,10 @@ ACTIONS = """
       notes.get: { handler: get, access: authenticated }
       notes.walk: { handler: walk, access: authenticated }
 """
+REALTIME = """
+    namespaces:
+      "": { access: { subscribe: authenticated } }
+"""
 STATES = """
     namespaces:
       notes:
@@ -80,7 +84,8 @@ CODE = """
 @pytest_asyncio.fixture
 async def tester(write_module: WriteModule) -> AsyncIterator[ActionTester]:
     """Serve the notes module."""
-    async with ActionTester.open(write_module("notes", CODE, actions=ACTIONS, states=STATES)) as opened:
+    modules = write_module("notes", CODE, actions=ACTIONS, states=STATES, realtime=REALTIME)
+    async with ActionTester.open(modules, limits=False) as opened:
         yield opened
 
 

@@ -1,5 +1,7 @@
 """The ratelimit service: what it is built from."""
 
+from typing import TYPE_CHECKING
+
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app import AppManager, ServiceSpec
 from stylobate.rpc import RpcAccess
@@ -9,6 +11,9 @@ from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+
+if TYPE_CHECKING:
+    from stylobate.testing.memory_app import MemoryApp
 
 
 async def build(app: AppManager, settings: RateLimitSettings) -> None:
@@ -23,4 +28,12 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
 
 
-SPEC = ServiceSpec(name="ratelimit", settings=RateLimitSettings, build=build)
+async def build_in_memory(app: "MemoryApp") -> None:
+    """Build the service for tests of modules: the same limits, counted here, by the test's clock."""
+    settings = RateLimitSettings()
+    store = MemoryLimitStore(lambda: app.clock().timestamp(), most_subjects=settings.local_subjects)
+    manager = await app.enter(RateLimiterManager.open(store, store, settings.rules, settings.on_redis_down))
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
+
+
+SPEC = ServiceSpec(name="ratelimit", settings=RateLimitSettings, build=build, in_memory=build_in_memory)

@@ -8,11 +8,12 @@ import grpc
 from stylobate.api.state.v1.state_service_pb2 import GetStateRequest, StateKey
 from stylobate.declarations import parse_access_rule
 from stylobate.declarations.model import AccessRule, ChannelDeclaration
-from stylobate.errors import StylobateError
+from stylobate.errors import InvalidInputError, StylobateError, Violation
 from stylobate.identity.principal import Principal
 from stylobate.keys import from_channel, in_channel
 
 from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
+from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 _STATE = "state:"
@@ -66,6 +67,14 @@ class ChannelRules:
         if declaration is None:
             raise ChannelUnknownError
         return declaration
+
+    def publication(self, channel: str, data: bytes, max_bytes: int) -> bytes:
+        """Return the payload of a service's publication. Raises ChannelInvalidError, ChannelUnknownError, InvalidInputError."""
+        self.declaration(channel)
+        try:
+            return checked_payload(data, max_bytes)
+        except PayloadInvalidError as error:
+            raise InvalidInputError(violations=(Violation("/data", str(error)),)) from None
 
     async def may_subscribe(self, declaration: ChannelDeclaration, channel: str, principal: Principal, token: str) -> bool:
         """Return whether the principal may subscribe.

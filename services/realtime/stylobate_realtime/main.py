@@ -1,9 +1,12 @@
 """How the realtime service is put together."""
 
+from typing import TYPE_CHECKING
+
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app import AppManager, ServiceSpec
+from stylobate.config import Sources
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.limits import edge_limits
 
@@ -11,10 +14,14 @@ from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.deletion_feed import DeletionFeed
 from stylobate_realtime.endpoint import protocol_class
+from stylobate_realtime.kept import KeptPublications
 from stylobate_realtime.presence.redis import RedisPresence
 from stylobate_realtime.servicer import RealtimeServicer
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
+
+if TYPE_CHECKING:
+    from stylobate.testing.memory_app import MemoryApp
 
 
 async def build(app: AppManager, settings: RealtimeSettings) -> None:
@@ -48,4 +55,13 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
     app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager), access={"Publish": RpcAccess.SERVICE})
 
 
-SPEC = ServiceSpec(name="realtime", settings=RealtimeSettings, build=build)
+async def build_in_memory(app: "MemoryApp") -> None:
+    """Build the service for tests of modules: the same rules of publishing; what is taken goes to the test, not to sockets."""
+    settings = RealtimeSettings.load(Sources(environ={}, folders=()))
+    state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
+    rules = ChannelRules(app.declarations.channels, app.access, state)
+    servicer = RealtimeServicer(KeptPublications(rules, settings.publication_bytes, app.published))
+    app.servicer(add_RealtimeServiceServicer_to_server, servicer, access={"Publish": RpcAccess.SERVICE})
+
+
+SPEC = ServiceSpec(name="realtime", settings=RealtimeSettings, build=build, in_memory=build_in_memory)

@@ -1,17 +1,26 @@
 """RealtimeService over gRPC, for services only."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import grpc
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest, PublishResponse
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer
 from stylobate.rpc.call import call
 
-from stylobate_realtime.websocket_manager import WebSocketManager
+
+class Publisher(Protocol):
+    """Takes publications of services; :class:`.websocket_manager.WebSocketManager` does."""
+
+    async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str]) -> None:
+        """Publish to a channel in nobody's name."""
+        ...
 
 
 class RealtimeServicer(RealtimeServiceServicer):
     """One method per RPC."""
 
-    def __init__(self, manager: WebSocketManager) -> None:
+    def __init__(self, manager: Publisher) -> None:
         self._manager = manager
 
     async def Publish(  # noqa: N802  the method's name in the contract

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 from stylobate import telemetry
-from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
@@ -23,7 +22,6 @@ from stylobate_realtime.commands import Commands, Limits, Verifier
 from stylobate_realtime.departures import Departures
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.outgoing import Outgoing
-from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
@@ -175,11 +173,7 @@ class WebSocketManager:
         :raises ChannelInvalidError, ChannelUnknownError, InvalidInputError: it cannot be published.
         :raises RealtimeUnavailableError: the broker did not take it.
         """
-        self._rules.declaration(channel)
-        try:
-            payload = checked_payload(data, self.settings.publication_bytes)
-        except PayloadInvalidError as error:
-            raise InvalidInputError(violations=(Violation("/data", str(error)),)) from None
+        payload = self._rules.publication(channel, data, self.settings.publication_bytes)
         await self._broker.publish(topic_of(tenant, channel), Broadcast("publication", payload, tags=dict(tags) or None))
         self._publications.inc()
 

@@ -31,6 +31,7 @@ class BoundAction:
         self._input = _compiled(self.input_schema)
         self._output = _compiled(self.output_schema)
         self._convert = signature.input.convert
+        self._dump = signature.output.dump
 
     def parse(self, payload: bytes) -> Any:
         """Return the input as the handler takes it; no bytes stand for ``null``.
@@ -57,8 +58,8 @@ class BoundAction:
     def encode(self, output: Any) -> bytes:
         """Return the handler's output as JSON. Raises OutputInvalidError when it is not what the action promises."""
         try:
-            payload = encode(output)
-        except (TypeError, JsonRefusedError) as error:
+            payload = encode(output if self._dump is None else self._dump(output))
+        except (TypeError, ValueError) as error:
             raise OutputInvalidError(f"{self.name} returned what has no JSON form: {error}") from error
         if self._output is not None:
             value = decode(payload)  # what is checked is what leaves

@@ -13,6 +13,18 @@ import grpc
 from stylobate.declarations.model import Finding
 from stylobate.errors import InvalidInputError, StylobateError, Violation
 
+_CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    410: grpc.StatusCode.OUT_OF_RANGE,
+    412: grpc.StatusCode.ABORTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+"""By HTTP status: what crosses as this code comes out as that status."""
 _REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
@@ -22,17 +34,19 @@ def is_reason(text: str) -> bool:
 
 
 class RefusedError(StylobateError):
-    """The module's own rules say no: 409 over HTTP, with a reason of the module's choosing.
+    """The module's own rules say no: with a reason of the module's choosing, and 409 over HTTP or another status.
 
     Raise it where it is decided, or subclass it to give a refusal a name of its own::
 
         raise RefusedError("CART_EMPTY", "There is nothing in the cart.")
 
-        class OutOfStockError(RefusedError):
-            \"\"\"Nothing is left of an item.\"\"\"
+        class NoSuchSlotError(RefusedError, status=404):
+            \"\"\"Nobody offers that slot.\"\"\"
 
-            reason = "OUT_OF_STOCK"
-            default_detail = "This item is sold out."
+            reason = "NO_SUCH_SLOT"
+            default_detail = "There is no such slot."
+
+    Statuses: 401, 403, 404, 409, 410, 412, 422, 429, 503. Others do not cross gRPC.
     """
 
     code = grpc.StatusCode.FAILED_PRECONDITION
@@ -40,24 +54,45 @@ class RefusedError(StylobateError):
     default_detail = "The rules do not allow this now."
     cure = "Read `detail`: it says which rule of the application stands against it."
 
+    def __init_subclass__(cls, *, status: int | None = None) -> None:
+        """Take the class's HTTP status; none: that of its base. Raises ValueError for one that cannot be, or a bad reason."""
+        if status is not None:
+            cls.code = _code_of(status)
+        _check_reason(cls.reason)
+        super().__init_subclass__()
+
     def __init__(
         self,
         reason: str = "",
         detail: str = "",
         *,
+        status: int | None = None,
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[Violation] = (),
         retry_after: timedelta | None = None,
     ) -> None:
         """Take the reason in upper snake case (none: that of the class) and a sentence for a person.
 
-        Raises ValueError for a reason of another form: clients match on it.
+        :param status: over HTTP; none: that of the class.
+        :raises ValueError: a reason of another form, for clients match on it; a status that cannot be.
         """
         super().__init__(detail, metadata=metadata, violations=violations, retry_after=retry_after)
+        if status is not None:
+            self.code = _code_of(status)
         if reason:
-            if not is_reason(reason):
-                raise ValueError(f"a reason is written in upper snake case, such as OUT_OF_STOCK, not {reason!r}")
+            _check_reason(reason)
             self.reason = reason
+
+
+def _check_reason(reason: str) -> None:
+    if not is_reason(reason):
+        raise ValueError(f"a reason is written in upper snake case, such as OUT_OF_STOCK, not {reason!r}")
+
+
+def _code_of(status: int) -> grpc.StatusCode:
+    if status not in _CODES:
+        raise ValueError(f"a module refuses with one of {', '.join(map(str, _CODES))}, not {status}")
+    return _CODES[status]
 
 
 class ActionInputInvalidError(InvalidInputError):

@@ -1,10 +1,9 @@
 """Payloads: what module code holds as Python values and what crosses a border as JSON."""
 
-import dataclasses
 from typing import Any
 
 import msgspec
-import pydantic
+from pydantic_core import to_jsonable_python
 
 from stylobate.strict_json import dumps, loads
 
@@ -14,11 +13,15 @@ JSON = "application/json"
 def encode(value: Any) -> bytes:
     """Return the value as JSON.
 
-    Takes what JSON has, and dataclasses, pydantic models, msgspec structs, datetimes (RFC 3339), UUIDs and enums.
+    Takes what JSON has and whatever pydantic writes: dataclasses, models, tuples, sets, enums, datetimes (RFC 3339), durations
+    (ISO 8601), decimals (as text), UUIDs, paths, bytes (UTF-8 text), mappings with such keys; and msgspec structs.
     Raises TypeError for anything else, and for integers beyond 64 bits; JsonRefusedError for NaN and whatever else
     :mod:`stylobate.strict_json` does not carry.
     """
-    return dumps(value, _plain)
+    try:
+        return dumps(value, _plain)
+    except TypeError:
+        return dumps(_plain(value))  # keys that are no texts are found here only
 
 
 def decode(payload: bytes) -> Any:
@@ -27,12 +30,15 @@ def decode(payload: bytes) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
     if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        return msgspec.to_builtins(value, str_keys=True)
+    try:
+        return to_jsonable_python(value, by_alias=True, fallback=_struct)
+    except ValueError as error:
+        raise TypeError(f"{type(value).__name__} has no JSON form: {error}") from error
+
+
+def _struct(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value, str_keys=True)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -9,16 +9,20 @@ from typing import Any, Self, TypeVar
 import grpc.aio
 
 from stylobate.declarations.model import Declarations, Finding
+from stylobate.declarations.section import did_you_mean
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.permission import grants
+from stylobate.identity.permission import EVERYTHING, grants
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox.event import Event
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call
+from stylobate.strict_json import loads
 from stylobate.testing.memory_hooks import MemoryHooks
 
 T = TypeVar("T")
 _SERVICE = "service:"
+_USER, _ADMIN = "user", "admin"
+"""The roles that there are without a module: what everybody is, and who may do everything."""
 
 
 class NamedTokens:
@@ -70,9 +74,17 @@ class RolePermissions:
     """Permissions by the roles that the modules declare; stands for :class:`stylobate.identity.Access`."""
 
     def __init__(self, declarations: Declarations) -> None:
-        self._permissions = declarations.roles
+        self._permissions = {**declarations.roles, _ADMIN: frozenset({EVERYTHING})}
         self.roles: dict[str, tuple[str, ...]] = {}
         """The roles of each user."""
+
+    def give(self, user: str, roles: Sequence[str]) -> None:
+        """Give a user these roles, and `user`, which everybody holds. Raises ValueError for a role that no module declares."""
+        known = {*self._permissions, _USER}
+        for role in roles:
+            if role not in known:
+                raise ValueError(f"no module declares the role `{role}`{did_you_mean(role, known)}")
+        self.roles[user] = (_USER, *roles)
 
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether one of the subject's roles holds the permission; a service in its own name may do everything."""
@@ -95,6 +107,9 @@ class MemoryApp:
     :param environ: where settings of modules come from.
     """
 
+    counts_limits = False
+    """Whether actions ask the ratelimit service, which must then be built too."""
+
     def __init__(self, declarations: Declarations, clock: Callable[[], datetime], environ: Mapping[str, str]) -> None:
         self.declarations = declarations
         self.clock = clock
@@ -103,6 +118,8 @@ class MemoryApp:
         self.hooks = MemoryHooks()
         self.events: list[Event] = []
         """What happened and was not yet delivered to hooks."""
+        self.publications: list[tuple[str, Any]] = []
+        """What was published, in order: channel and payload."""
         self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens()))
         self._server = LocalServer(self._servicers)
         self._stack = AsyncExitStack()
@@ -146,6 +163,10 @@ class MemoryApp:
     def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
         """Refuse to test without a module that does not run."""
         raise AssertionError("\n".join([f"the module {module} does not run:", *map(str, findings)]))
+
+    def published(self, channel: str, data: bytes) -> None:
+        """Keep a publication."""
+        self.publications.append((channel, loads(data)))
 
     def happened(self, event: Event) -> None:
         """Keep an event for delivery."""

@@ -10,20 +10,17 @@ from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.api.realtime.v1 import realtime_service_pb2 as realtime_pb
-from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer, add_RealtimeServiceServicer_to_server
 from stylobate.app.spec import ENTRY_POINTS, ServiceSpec
 from stylobate.declarations import Severity, load_declarations
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient
 from stylobate.outbox.event import Event
-from stylobate.rpc import RpcAccess
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.logs import plain_logs
 from stylobate.testing.memory_app import MemoryApp
 
-_SERVICES = ("state", "actions")
+_SERVICES = ("ratelimit", "realtime", "state", "actions")
 _MOST_EVENTS = 1000
 
 
@@ -46,10 +43,11 @@ class TestUser:
 
 
 class ActionTester:
-    """Runs the actions of modules as the platform does: permissions, schemas, timeouts, state machine, access rules, hooks.
+    """Runs the actions of modules as the platform does, on its own services over memory.
 
-    Only what lies outside is left out: tokens are names, state is kept in memory, limits are not counted, and what is
-    published is kept in :attr:`published` instead of being sent::
+    Permissions, limits, schemas, timeouts, state machine, access rules, hooks, channels: what the platform refuses is refused
+    here, with the same reason. Only what lies outside is left out: tokens are names, and what is published is kept in
+    :attr:`published` instead of being sent::
 
         async with ActionTester.open("modules/shop") as tester:
             order = await tester.user("alice").call("shop.place_order", {"items": [{"sku": "tea", "quantity": 2}]})
@@ -59,35 +57,43 @@ class ActionTester:
 
     def __init__(self, app: MemoryApp) -> None:
         self._app = app
-        self.published: list[tuple[str, Any]] = []
+        self.published: list[tuple[str, Any]] = app.publications
         """What was published: channel and payload, in order."""
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, *modules: str | Path, settings: Mapping[str, str] | None = None, clock: Callable[[], datetime] | None = None
+        cls,
+        *modules: str | Path,
+        settings: Mapping[str, str] | None = None,
+        clock: Callable[[], datetime] | None = None,
+        limits: bool = True,
     ) -> AsyncIterator[Self]:
         """Load the modules and serve them.
 
         :param modules: folders, each a module or a folder of modules.
         :param settings: environment variables for settings of modules: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
-        :param clock: what ``ctx.now`` and objects show; a FakeClock if none is given.
+        :param clock: what ``ctx.now`` and objects show, and what limits count by; a FakeClock if none is given.
+        :param limits: whether limits of actions are counted; False for a test that does in no time what takes hours.
         :raises AssertionError: with every error that ``stylobate modules check`` finds.
         """
         plain_logs()
         folders = os.pathsep.join(map(str, modules))
-        if findings := [finding for finding in check_modules(folders) if finding.severity is Severity.ERROR]:
-            raise AssertionError("\n".join(map(str, findings)))
+        findings = check_modules(folders, settings or {})
+        if errors := [finding for finding in findings if finding.severity is Severity.ERROR]:
+            raise AssertionError("\n".join(map(str, errors)))
         async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:
-            tester = cls(app)
-            app.servicer(add_RealtimeServiceServicer_to_server, _Publications(tester.published), {"Publish": RpcAccess.SERVICE})
+            app.counts_limits = limits
             for name in _SERVICES:
                 await app.build(name, _in_memory(name))
-            yield tester
+            yield cls(app)
 
     def user(self, name: str, *roles: str) -> TestUser:
-        """Return a user; with no role named it is ``user``, which every registered user has."""
-        self._app.access.roles[name] = roles or ("user",)
+        """Return a user with these roles, beside ``user``, which every registered user holds.
+
+        Raises ValueError for a role that no module declares; ``admin``, who may do everything, is always there.
+        """
+        self._app.access.give(name, roles)
         return TestUser(self._app, name)
 
     @property
@@ -116,16 +122,3 @@ def _in_memory(name: str) -> Callable[[Any], Awaitable[None]]:
         if spec.in_memory is not None:
             return spec.in_memory
     raise RuntimeError(f"the {name} service is not installed: pip install 'stylobate[platform]'")
-
-
-class _Publications(RealtimeServiceServicer):
-    """Keeps what is published."""
-
-    def __init__(self, published: list[tuple[str, Any]]) -> None:
-        self._published = published
-
-    async def Publish(self, request: realtime_pb.PublishRequest, context: Any) -> realtime_pb.PublishResponse:  # noqa: N802
-        """Keep a publication."""
-        del context
-        self._published.append((request.channel, decode(request.data)))
-        return realtime_pb.PublishResponse()

@@ -14,6 +14,7 @@ from stylobate.errors import StylobateError
 from stylobate.modules import RefusedError, on
 from stylobate.modules.events import AUTH_EVENTS, subscriptions_of
 from stylobate.modules.payload import encode
+from stylobate.rpc.status import from_status, to_status
 
 
 class SoldOutError(RefusedError):
@@ -96,3 +97,30 @@ def test_every_event_of_auth_may_be_listened_to() -> None:
     source = Path(__file__).parents[4] / "services" / "auth" / "stylobate_auth"
     written = {name for file in source.rglob("*.py") for name in re.findall(r'"(auth\.[a-z]+\.[a-z_]+)"', file.read_text())}
     assert written == set(AUTH_EVENTS)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 410, 412, 422, 429, 503])
+def test_a_refusal_has_the_status_of_the_authors_choosing(status: int) -> None:
+    """By class and by argument, also after it crossed a border."""
+
+    class ChosenError(RefusedError, status=status):
+        reason = f"CHOSEN_{status}"
+
+    class MoreError(ChosenError):
+        reason = f"CHOSEN_MORE_{status}"
+
+    for error in (ChosenError(), MoreError(), RefusedError("CHOSEN_HERE", status=status)):
+        crossed = from_status(to_status(error))
+        assert crossed is not None
+        assert (error.http_status, crossed.http_status, crossed.reason) == (status, status, error.reason)
+
+
+@pytest.mark.parametrize("status", [200, 400, 402, 418, 500])
+def test_a_status_that_no_border_carries_is_a_defect(status: int) -> None:
+    """It is noticed where it is written."""
+    with pytest.raises(ValueError, match="one of 401"):
+        RefusedError("CHOSEN_HERE", status=status)
+    with pytest.raises(ValueError, match="one of 401"):
+        type("OddError", (RefusedError,), {"reason": "ODD"}, status=status)
+    with pytest.raises(ValueError, match="upper snake case"):
+        type("OddError", (RefusedError,), {"reason": "odd"})

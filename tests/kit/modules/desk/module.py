@@ -1,0 +1,91 @@
+"""The desk: each handler does one thing right or wrong."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from stylobate.modules import ActionContext, BaseModule, RefusedError
+
+
+@dataclass
+class Ticket:
+    """Something to keep."""
+
+    key: str
+    text: str
+
+
+@dataclass
+class Sum:
+    """What JSON has no types for."""
+
+    amount: Decimal
+    after: timedelta
+
+
+class NotThereError(RefusedError, status=404):
+    """A refusal with a name and a status of its own."""
+
+    reason = "DESK_NOT_THERE"
+    default_detail = "Nobody is there."
+
+
+class Desk(BaseModule):
+    """See each method."""
+
+    async def echo(self, ctx: ActionContext, given: Sum) -> Sum:
+        """Give back what came."""
+        return given
+
+    async def open_up(self, ctx: ActionContext) -> None:
+        """Do what takes a permission."""
+
+    async def often(self, ctx: ActionContext) -> None:
+        """Do what is limited."""
+
+    async def put(self, ctx: ActionContext, ticket: Ticket) -> int:
+        """Keep what the caller sends."""
+        return (await ctx.state.put("tickets", ticket.key, {"text": ticket.text})).version
+
+    async def put_wrong(self, ctx: ActionContext) -> None:
+        """Keep what the schema refuses."""
+        await ctx.state.put("tickets", "wrong", {"txt": 1})
+
+    async def elsewhere(self, ctx: ActionContext) -> None:
+        """Read from a namespace that nobody declares."""
+        await ctx.state.get("tikcets", "1")
+
+    async def publish(self, ctx: ActionContext, key: str) -> None:
+        """Publish to a channel of the module."""
+        await ctx.publish(f"tickets:{key}", {"key": key})
+
+    async def astray(self, ctx: ActionContext) -> None:
+        """Publish to a channel that nobody declares."""
+        await ctx.publish("tikcets:1", 1)
+
+    async def call(self, ctx: ActionContext, action: str) -> Any:
+        """Call the action that the caller names."""
+        return await ctx.call(action)
+
+    async def fail(self, ctx: ActionContext) -> None:
+        """Fail."""
+        raise SystemExit("for good")
+
+    async def refuse(self, ctx: ActionContext) -> None:
+        """Refuse."""
+        ctx.refuse("DESK_CLOSED", "Come back tomorrow.", open="tomorrow")
+
+    async def not_there(self, ctx: ActionContext) -> None:
+        """Refuse by class."""
+        raise NotThereError
+
+    async def odd(self, ctx: ActionContext) -> int:
+        """Give what was not promised."""
+        wrong: Any = "text"
+        return 1 if ctx.deadline < ctx.now else wrong
+
+    async def slow(self, ctx: ActionContext) -> None:
+        """Take too long."""
+        await asyncio.Event().wait()
