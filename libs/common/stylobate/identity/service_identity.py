@@ -96,9 +96,10 @@ class ServiceIdentity:
     def token(self, audience: str) -> str:
         """Return a token that proves this service to another for at least half of its 5 minutes; signed anew at half-life."""
         now = self._clock()
+        if now >= self._look_at:
+            self._look_for_keys(now)
         signed = self._signed.get(audience)
         if signed is None or now >= signed.renew_at or now < signed.renew_at - _LIFETIME_S:  # the clock may be put back
-            self._look_for_keys(now)
             subject = f"service:{self.name}"
             claims = {"iss": subject, "sub": subject, "aud": audience, "iat": int(now), "exp": int(now) + _LIFETIME_S}
             headers = {"typ": _TYPE, "kid": self.name}
