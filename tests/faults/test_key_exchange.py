@@ -15,7 +15,7 @@ CONCERNED = ("gateway", "auth", "ratelimit")
 
 
 def test_a_key_is_exchanged_and_taken_away(tmp_path: Path) -> None:
-    """Nobody notices the exchange; when nobody knows the gateway's key any more, callers hear 503, never 401; the log says why."""
+    """Nobody notices the exchange; when nobody knows the gateway's key any more, callers hear 503 and the log says why."""
     with Platform.run(tmp_path, "--split", environ={"STYLOBATE_LOG_FORMAT": "json"}) as platform, Person(platform.gateway) as ada:
         ada.register()
         folder = platform.project.identity
