@@ -103,6 +103,12 @@ class Settings(BaseModel):
     """Whether each service takes its own role after connecting (SET ROLE) and migrations create it."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Connections a service and process may open."""
+    database_statement_timeout: timedelta = Field(default=timedelta(seconds=4), gt=timedelta(0))
+    """How long a statement may take; callers wait for 5 s, and are told before. Kept by the server."""
+    database_lock_timeout: timedelta = Field(default=timedelta(seconds=3), gt=timedelta(0))
+    """How long a statement may wait for a lock."""
+    database_idle_transaction_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    """How long a transaction may rest between two statements."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
     identity_private_key: str = ""

@@ -152,6 +152,14 @@ class InvalidInputError(StylobateError):
     cure = "Read `errors`: each entry names a place in the input and what is wrong there."
 
 
+class ValueRefusedError(InvalidInputError):
+    """A value that passed every check of ours and that the database cannot keep or look for."""
+
+    reason = "VALUE_REFUSED"
+    default_detail = "A value cannot be kept or looked for: it holds U+0000, or is out of range, too long or too deep."
+    cure = "Leave such characters out; send numbers within 64 bits, shorter text, flatter documents."
+
+
 class UnauthenticatedError(StylobateError):
     """No token, or one that does not hold."""
 

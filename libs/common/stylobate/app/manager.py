@@ -12,7 +12,7 @@ from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.spec import ServiceSpec
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
-from stylobate.database import DatabaseManager, Migrator
+from stylobate.database import DatabaseManager, Limits, Migrator
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import Health, HealthCheck, Status
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
@@ -109,6 +109,11 @@ class AppManager:
                 replica_url=settings.database_replica_url,
                 pool_size=settings.database_pool_size,
                 use_role=settings.database_roles,
+                limits=Limits(
+                    settings.database_statement_timeout,
+                    settings.database_lock_timeout,
+                    settings.database_idle_transaction_timeout,
+                ),
             ),
             name="database",
         )

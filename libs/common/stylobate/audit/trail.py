@@ -14,7 +14,7 @@ import asyncpg
 from stylobate.audit.record import AuditRecord, encoded, made_storable
 from stylobate.audit.store import insert
 from stylobate.database import Connection, DatabaseManager
-from stylobate.errors import UnavailableError
+from stylobate.errors import UnavailableError, ValueRefusedError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
@@ -25,7 +25,7 @@ _WITHIN = timedelta(milliseconds=500)
 _LAST_TRY = timedelta(seconds=3)
 _BATCH = 1000
 _SAY_AGAIN_S = 5.0
-_RECORD_AT_FAULT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, TypeError)
+_RECORD_AT_FAULT = (ValueRefusedError, asyncpg.IntegrityConstraintViolationError, TypeError)
 _NOT_NOW = (UnavailableError, asyncpg.PostgresError)
 _log = get_logger("audit")
 

@@ -1,13 +1,14 @@
 """PostgreSQL: one pool per service and process, transactions, notifications, migrations.
 
-Faults of the server or the way to it become :class:`stylobate.errors.DatabaseUnavailableError`; what PostgreSQL says about
-a statement (a constraint, a conflict) stays an ``asyncpg`` error, for the store that sent it.
+Faults of the server or the way to it, and what may pass, become :class:`stylobate.errors.DatabaseUnavailableError`; a value
+that cannot be kept :class:`stylobate.errors.ValueRefusedError`; what PostgreSQL says about a statement (a constraint) stays
+an ``asyncpg`` error, for the store that sent it.
 """
 
 from stylobate.database.connection import Connection
 from stylobate.database.listener import Listening
-from stylobate.database.manager import DatabaseManager
+from stylobate.database.manager import DatabaseManager, Limits
 from stylobate.database.migrations import MigrationError, MigrationSet, Migrator
 from stylobate.database.queries import Queries
 
-__all__ = ["Connection", "DatabaseManager", "Listening", "MigrationError", "MigrationSet", "Migrator", "Queries"]
+__all__ = ["Connection", "DatabaseManager", "Limits", "Listening", "MigrationError", "MigrationSet", "Migrator", "Queries"]

@@ -5,16 +5,15 @@ from typing import Any, NoReturn, Self
 
 import asyncpg
 
-from stylobate.database.faults import LOST, unavailable
-
-_FAULTS = (*LOST, asyncpg.InterfaceError, asyncpg.InternalClientError)
+from stylobate.database.faults import FAULTS, fault_of, unavailable
 
 
 class Connection(asyncpg.Connection):
     """An ``asyncpg`` connection inside a transaction: ``fetch``, ``fetchrow``, ``fetchval``, ``execute``, ``executemany``.
 
-    JSON columns are passed and received as ``str``. Each call raises DatabaseUnavailableError when the connection broke or
-    the statement took too long: a write may have happened then.
+    JSON columns are passed and received as ``str``. Each call raises DatabaseUnavailableError when the connection broke, the
+    statement took too long (a write may have happened then) or something is the matter that may pass, ValueRefusedError for
+    a value that the database cannot take; see :mod:`stylobate.database.faults`. Other errors stay the driver's.
 
     Session state (``SET`` without ``LOCAL``, session advisory locks, ``LISTEN``) must not be left behind: a connection goes
     back to its pool as it is, which saves a round trip for each use.
@@ -32,7 +31,7 @@ class Connection(asyncpg.Connection):
         """Run statements and return the status of the last."""
         try:
             return await super().execute(query, *args, timeout=timeout)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._fault(error)
 
     async def executemany(
@@ -45,7 +44,7 @@ class Connection(asyncpg.Connection):
         """Run one statement for each row of arguments."""
         try:
             await super().executemany(command, args, timeout=timeout)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._fault(error)
 
     async def fetch(  # type: ignore[override]  # rows are always asyncpg.Record here
@@ -54,7 +53,7 @@ class Connection(asyncpg.Connection):
         """Return all rows."""
         try:
             return await super().fetch(query, *args, **options)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._fault(error)
 
     async def fetchrow(  # type: ignore[override]  # rows are always asyncpg.Record here
@@ -64,19 +63,22 @@ class Connection(asyncpg.Connection):
         try:
             row: asyncpg.Record | None = await super().fetchrow(query, *args, **options)
             return row
-        except _FAULTS as error:
+        except FAULTS as error:
             self._fault(error)
 
     async def fetchval(self, query: str, *args: object, **options: Any) -> Any:
         """Return the first value of the first row, or None."""
         try:
             return await super().fetchval(query, *args, **options)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._fault(error)
 
     def _fault(self, error: BaseException) -> NoReturn:
-        if isinstance(error, asyncpg.InterfaceError) and not self.is_closed():
-            raise error  # a wrong number of arguments and the like: a defect of the caller
         if isinstance(error, asyncpg.InternalClientError):
             self.terminate()  # the driver met bytes that it did not expect, as from a server being killed; never use it again
-        raise unavailable(error) from error
+        known = fault_of(error)
+        if known is not None:
+            raise known from error
+        if isinstance(error, asyncpg.InterfaceError) and self.is_closed():
+            raise unavailable(error) from error
+        raise error  # for the store that sent it; or a defect, a wrong number of arguments and the like

@@ -1,10 +1,15 @@
-"""Which errors mean that the database does not answer: the one place that knows."""
+"""What PostgreSQL's and the driver's errors mean to a caller: the one place that knows.
+
+By SQLSTATE (PostgreSQL's appendix A). What is not named here is for the store that sent the statement (a constraint), or a
+defect.
+"""
 
 from datetime import timedelta
 
 import asyncpg
+from asyncpg.exceptions import _base as driver
 
-from stylobate.errors import DatabaseUnavailableError
+from stylobate.errors import DatabaseUnavailableError, StylobateError, ValueRefusedError
 
 RETRY_AFTER = timedelta(seconds=1)
 
@@ -16,13 +21,55 @@ LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
-"""Errors of any statement that are the server's or the network's, whatever was asked."""
+"""Errors that are the server's or the network's, whatever was asked: worth connecting again."""
 
 ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """Refusals that are due to other transactions at the moment (SQLSTATE 40001, 40P01): nothing of the statement happened."""
 
 NO_CONNECTION = (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError)
 """Errors of connecting: to a caller a wrong password or a missing role is a database that does not answer."""
+
+FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Whatever a statement may raise."""
+
+MAY_PASS = (
+    "08",  # connection
+    "53",  # resources: disk full, out of memory, too many connections
+    "57",  # operator: shutdown, crash, recovery, and statement_timeout (57014)
+    "58",  # system: input and output
+    "25P03",  # idle_in_transaction_session_timeout
+    "25P04",  # transaction_timeout
+    "55P03",  # lock_timeout
+    "40",  # rolled back: serialization, deadlock
+)
+"""Classes (two characters) and codes of what may go well another time; nothing is wrong with what was asked."""
+
+REFUSED = (
+    "22",  # data: a character that cannot be kept, a number out of range
+    "54",  # limits of the program: a value too large for an index, nested too deep
+)
+"""Classes of what a value that was passed is to blame for."""
+
+_ROLLED_BACK = ("40001", "40P01")
+
+
+def fault_of(error: BaseException) -> StylobateError | None:
+    """Return what a caller gets for an error of a statement; None for one that its store deals with, or a defect."""
+    if isinstance(error, (OSError, asyncpg.InternalClientError)):
+        return unavailable(error)
+    if isinstance(error, driver.DataError):
+        return ValueRefusedError()
+    code = getattr(error, "sqlstate", None) or ""
+    if code.startswith(MAY_PASS):
+        return unavailable(error)
+    if code.startswith(REFUSED):
+        return ValueRefusedError()
+    return None
+
+
+def is_rolled_back(error: BaseException | None) -> bool:
+    """Return whether the server undid everything because of others that were at it too: the same may be sent again."""
+    return getattr(error, "sqlstate", None) in _ROLLED_BACK
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailableError:

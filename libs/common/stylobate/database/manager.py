@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Self
@@ -19,10 +19,36 @@ from stylobate.logs import get_logger
 from stylobate.resilience import wait_for_dependency
 
 _CLOSE_S = 2.0
+_ANSWER = timedelta(milliseconds=500)
+"""For the server's answer that a limit was reached; without one it counts as hanging."""
 _log = get_logger("app")
 
 READER_SHARE = 2
 """The read-only pool may have one connection for so many of the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the server lets things take."""
+
+    statement: timedelta = timedelta(seconds=4)
+    """A statement. Less than callers wait (5 s), so that they are told."""
+    lock: timedelta = timedelta(seconds=3)
+    """A wait for a lock."""
+    idle_in_transaction: timedelta = timedelta(seconds=10)
+    """A pause between the statements of a transaction."""
+
+    def settings(self) -> dict[str, str]:
+        """Return PostgreSQL's settings."""
+        return {
+            "statement_timeout": _milliseconds(self.statement),
+            "lock_timeout": _milliseconds(self.lock),
+            "idle_in_transaction_session_timeout": _milliseconds(self.idle_in_transaction),
+        }
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(max(1, round(duration.total_seconds() * 1000)))
 
 
 class DatabaseManager(Queries):
@@ -49,7 +75,7 @@ class DatabaseManager(Queries):
         pool_size: int = 10,
         use_role: bool = True,
         connect_timeout: timedelta = timedelta(seconds=3),
-        command_timeout: timedelta = timedelta(seconds=10),
+        limits: Limits = Limits(),
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -58,10 +84,10 @@ class DatabaseManager(Queries):
         :param service: names the schema and the role ``stylobate_<service>``; see Migrator.
         :param replica_url: for :attr:`reader`; empty: the same server.
         :param use_role: take the service's role, so that a defect in one service cannot touch another's tables.
-        :param command_timeout: of one statement; past it the caller gets DatabaseUnavailableError.
+        :param limits: of statements, which the server keeps; past them the caller gets DatabaseUnavailableError.
         """
-        options = {"connect_timeout": connect_timeout, "command_timeout": command_timeout}
-        settings = {"search_path": service, "application_name": f"stylobate-{service}"}
+        options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
+        settings = {"search_path": service, "application_name": f"stylobate-{service}", **limits.settings()}
         if use_role:
             settings["role"] = f"stylobate_{service}"
         reader_url = seeking(replica_url or url, read_only=bool(replica_url))

@@ -1,22 +1,26 @@
 """Statements over a pool: acquiring with patience, one connection per statement or transaction."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from stylobate.database.connection import Connection
-from stylobate.database.faults import LOST, NO_CONNECTION, ROLLED_BACK, unavailable
+from stylobate.database.faults import LOST, NO_CONNECTION, is_rolled_back, unavailable
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.resilience import backoff
 
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
-_MOST_TRIES = 5
+R = TypeVar("R")
+_TRIES = 6
+_LET_GO_S = 0.25
 _Pool = asyncpg.Pool
 _Proxy = PoolConnectionProxy
 
@@ -48,50 +52,33 @@ class Queries:
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Return all rows."""
-        try:
-            async with _Borrowed(self) as connection:
-                return await connection.fetch(sql, *args)
-        except ROLLED_BACK:
-            rows: list[asyncpg.Record] = await self._again("fetch", sql, args)
-            return rows
+        return await self._run(Connection.fetch, sql, args)
 
     async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
         """Return the first row, or None."""
-        try:
-            async with _Borrowed(self) as connection:
-                return await connection.fetchrow(sql, *args)
-        except ROLLED_BACK:
-            row: asyncpg.Record | None = await self._again("fetchrow", sql, args)
-            return row
+        return await self._run(Connection.fetchrow, sql, args)
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Return the first value of the first row, or None."""
-        try:
-            async with _Borrowed(self) as connection:
-                return await connection.fetchval(sql, *args)
-        except ROLLED_BACK:
-            return await self._again("fetchval", sql, args)
+        return await self._run(Connection.fetchval, sql, args)
 
     async def execute(self, sql: str, *args: object) -> str:
         """Run one statement (several when there are no arguments) and return its status, such as ``UPDATE 3``."""
-        try:
-            async with _Borrowed(self) as connection:
-                return await connection.execute(sql, *args)
-        except ROLLED_BACK:
-            status: str = await self._again("execute", sql, args)
-            return status
+        return await self._run(Connection.execute, sql, args)
 
-    async def _again(self, method: str, sql: str, args: tuple[object, ...]) -> Any:
-        """Run a statement again that the server rolled back because of others: nothing of it happened, nobody was answered."""
-        for attempt, pause in enumerate(backoff(initial=0.01, maximum=0.1)):
-            await asyncio.sleep(pause)
+    async def _run(self, statement: Callable[..., Awaitable[R]], sql: str, args: tuple[object, ...]) -> R:
+        """Run one statement; again, some times, when it was undone because of others that were at it too."""
+        pauses = backoff(initial=0.01, maximum=0.1)
+        for _ in range(_TRIES - 1):
             try:
                 async with _Borrowed(self) as connection:
-                    return await getattr(connection, method)(sql, *args)
-            except ROLLED_BACK:
-                if attempt == _MOST_TRIES:
+                    return await statement(connection, sql, *args)
+            except DatabaseUnavailableError as error:
+                if not is_rolled_back(error.__cause__):
                     raise
-        raise AssertionError("backoff never ends")
+            await asyncio.sleep(next(pauses))
+        async with _Borrowed(self) as connection:
+            return await statement(connection, sql, *args)
 
     def transaction(self, isolation: Isolation = "read_committed") -> "InTransaction":
         """Return a context manager that gives a connection inside a transaction: committed at its end, rolled back on errors."""
@@ -115,8 +102,12 @@ class Queries:
         DatabaseUnavailableError is raised in place of the error. (Not by a reader: there it is a defect of the caller.)
         """
         self._in_use -= 1
-        if not (self._is_writer and isinstance(error, asyncpg.ReadOnlySQLTransactionError)):
+        if error is None:
             await self._pool.release(proxy)
+        elif not (self._is_writer and isinstance(error, asyncpg.ReadOnlySQLTransactionError)):
+            # a statement that was broken off is cancelled first; a server that hangs would have us wait for that as well
+            with suppress(TimeoutError):
+                await self._pool.release(proxy, timeout=_LET_GO_S)
         else:
             await self._pool.expire_connections()
             await self._pool.release(proxy)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import grpc.aio
@@ -10,7 +11,7 @@ from stylobate.api.events.v1.event_service_pb2 import START_LATEST, ReadEventsRe
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.batching import Batcher
 from stylobate.database import DatabaseManager
-from stylobate.errors import StylobateError
+from stylobate.errors import StylobateError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.hook import Hook
@@ -84,6 +85,10 @@ class DurableHooks:
         }
         if self._unregistered:
             return Health(Status.UNHEALTHY, f"hooks wait for the events of {', '.join(sorted(self._unregistered))}", metrics)
+        for source in self._by_source.keys() - self._readers.keys():
+            with suppress(UnavailableError):  # the database's own check says so
+                if vacancy := await self._leases.vacancy(LEASE + source):
+                    return Health(Status.DEGRADED, f"nobody runs the hooks of {source}: {vacancy}", metrics)
         if lag > _LATE.total_seconds():
             late = sorted({reader.hook.name for reader in readers if reader.lag_s > _LATE.total_seconds()})
             return Health(Status.DEGRADED, f"hooks are behind: {', '.join(late)}", metrics)

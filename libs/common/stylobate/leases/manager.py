@@ -17,7 +17,7 @@ _log = get_logger("app")
 _ACQUIRE = """
 insert into lease as held (name, holder, token, expires_at) values ($1, $2, 1, clock_timestamp() + $3)
 on conflict (name) do update set holder = excluded.holder, token = held.token + 1, expires_at = clock_timestamp() + $3
-where held.expires_at <= clock_timestamp()
+where held.expires_at <= clock_timestamp() or held.expires_at > clock_timestamp() + 2 * $3::interval
 returning token
 """
 _RENEW = """
@@ -27,6 +27,7 @@ returning true
 """
 _RELEASE = "update lease set expires_at = clock_timestamp() where name = $1 and holder = $2 and token = $3"
 _REMAINING = "select extract(epoch from expires_at - clock_timestamp())::float8 from lease where name = $1"
+_STANDING = "select holder, extract(epoch from expires_at - clock_timestamp())::float8 as remaining from lease where name = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Lease:
 
 class LeaseManager:
     """Leases in the service's own schema; the clock that counts is the database's.
+
+    A lease that lasts longer than twice the time to live is none: it was written while that clock was ahead, and is free.
 
     One manager per process and service. Needs the migrations of ``stylobate.leases``.
     """
@@ -81,6 +84,21 @@ class LeaseManager:
         """Let others have it at once. Releasing one that was lost changes nothing. Raises DatabaseUnavailableError."""
         await self._database.execute(_RELEASE, lease.name, self._holder, lease.token)
 
+    async def vacancy(self, name: str) -> str:
+        """Return why nobody does the work of a name; empty while somebody holds the lease or it is just changing hands.
+
+        :raises DatabaseUnavailableError: without an answer.
+        """
+        row = await self._database.fetchrow(_STANDING, name)
+        if row is None:
+            return "nobody ever took the lease"
+        remaining = row["remaining"]
+        if remaining > 2 * self._ttl_s:
+            return f"the lease of {row['holder']} ends in {remaining:.0f} s, which is further ahead than leases last"
+        if remaining < -2 * self._ttl_s:
+            return f"the lease of {row['holder']} ended {-remaining:.0f} s ago, and nobody took it"
+        return ""
+
     async def run(self, name: str, work: Callable[[Lease], Awaitable[None]]) -> None:
         """Do the work whenever the lease is to be had, for ever.
 
@@ -108,7 +126,7 @@ class LeaseManager:
         remaining = self._ttl_s / 5
         try:
             expires_in = await self._database.fetchval(_REMAINING, name)
-            if expires_in is not None:
+            if expires_in is not None and expires_in <= 2 * self._ttl_s:
                 remaining = min(remaining, max(0.0, expires_in))
         except DatabaseUnavailableError:
             pass  # asked again soon

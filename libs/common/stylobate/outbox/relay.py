@@ -89,9 +89,14 @@ class Relay:
             await listening.close()
 
     async def health(self) -> Health:
-        """Tell whether the log grows; a process that stands by is healthy."""
+        """Tell whether the log grows; a process that stands by is healthy while another one relays."""
         metrics = {"leading": float(self._is_leading)}
-        return Health(Status.DEGRADED if self._fault else Status.HEALTHY, self._fault, metrics)
+        fault = self._fault
+        if not fault and not self._is_leading:
+            with suppress(UnavailableError):  # the database's own check says so
+                vacancy = await self._leases.vacancy(LEASE)
+                fault = f"nobody relays: {vacancy}" if vacancy else ""
+        return Health(Status.DEGRADED if fault else Status.HEALTHY, fault, metrics)
 
     @property
     def _channel(self) -> str:
@@ -111,8 +116,10 @@ class Relay:
 
     async def _lead(self, lease: Lease) -> None:
         if not await self._numbering.claim(lease.token):
+            self._fault = f"the ends of the log belong to a newer lease than {lease.token}: trying with the next one"
             return
         await self._settle(lease)
+        self._fault = ""
         _log.info("relay_leads", source=self._source, lease=lease.token)
         self._is_leading = True
         try:

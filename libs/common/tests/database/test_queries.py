@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from stylobate.database import DatabaseManager
+from stylobate.database import DatabaseManager, Limits
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 
@@ -112,7 +112,7 @@ async def test_a_slow_statement_is_an_unavailable_database(databases):
     """Past the command timeout the caller is released and the connection is usable or replaced."""
     async with (
         databases.fresh("shop") as url,
-        DatabaseManager.open(url, service="shop", pool_size=1, command_timeout=_MOMENT) as database,
+        DatabaseManager.open(url, service="shop", pool_size=1, limits=Limits(statement=_MOMENT)) as database,
     ):
         with pytest.raises(DatabaseUnavailableError):
             await database.fetchval("select pg_sleep(10)")

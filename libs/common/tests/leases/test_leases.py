@@ -148,3 +148,30 @@ async def test_failing_work_is_begun_again(database):
     task.cancel()
     await asyncio.wait([task])
     assert await database.fetchval("select expires_at <= clock_timestamp() from lease")
+
+
+@pytest.mark.parametrize("ahead", ["11 seconds", "1 hour", "10 years"])
+async def test_a_lease_from_a_clock_that_was_ahead_is_free(database, ahead):
+    """A lease that ends further ahead than any can was written by a clock that was set back since: it binds nobody."""
+    one, two = LeaseManager(database, "one", timedelta(seconds=5)), LeaseManager(database, "two", timedelta(seconds=5))
+    dead = await one.acquire("relay")
+    await database.execute(
+        "update lease set holder = 'dead', token = token + 1, expires_at = clock_timestamp() + $1::text::interval", ahead
+    )
+    assert "further ahead" in await two.vacancy("relay")
+    taken = await two.acquire("relay")
+    assert taken.token > dead.token + 1
+    assert await two.vacancy("relay") == ""
+    assert await one.acquire("relay") is None
+
+
+async def test_work_that_nobody_does_is_told(database):
+    """Why nobody holds a lease is told; while somebody does, or has only just let go, there is nothing to tell."""
+    leases = LeaseManager(database, "one", _SHORT)
+    assert await leases.vacancy("relay") == "nobody ever took the lease"
+    lease = await leases.acquire("relay")
+    assert await leases.vacancy("relay") == ""
+    await leases.release(lease)
+    assert await leases.vacancy("relay") == ""
+    await database.execute("update lease set expires_at = clock_timestamp() - interval '1 minute'")
+    assert "nobody took it" in await leases.vacancy("relay")

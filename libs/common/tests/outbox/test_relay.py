@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.health import Status
 from stylobate.leases import LeaseManager
 from stylobate.outbox import Event, EventLog, Outbox, Position, Relay
 from stylobate.redis import RedisManager
@@ -144,3 +145,18 @@ async def test_old_events_are_pruned(journal: Any, redis: RedisManager, until: A
                 await asyncio.sleep(0.01)
     events, _ = await journal.after(await journal.log.oldest())
     assert [logged.number for logged in events] == [2]
+
+
+async def test_a_relay_that_nobody_runs_is_degraded(journal: Any, redis: RedisManager, until: Any) -> None:
+    """A process that stands by says so when nobody relays; a lease from a clock that was ahead is taken and all is well."""
+    leases = LeaseManager(journal.database, "one")
+    relay = Relay(journal.database, leases, redis, "test")
+    health = await relay.health()
+    assert (health.status, health.details) == (Status.DEGRADED, "nobody relays: nobody ever took the lease")
+    lease = await leases.acquire("outbox-relay")
+    assert lease is not None
+    await journal.database.execute("update lease set holder = 'dead', expires_at = clock_timestamp() + interval '1 hour'")
+    assert "further ahead" in (await relay.health()).details
+    async with running(journal.database, redis, "two") as other:
+        await until(lambda: other._is_leading)
+        assert (await relay.health()).status is Status.HEALTHY

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import asyncpg
 from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.errors import ValueRefusedError
 from stylobate.health import Health
 from stylobate.outbox import partition_of
 from stylobate.strict_json import compact_numbers
@@ -72,7 +73,6 @@ _HISTORY = """
         ) t
     ) bounded where used <= $7 order by version desc
 """
-_CANNOT_KEEP = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
 
 
 class PostgresStateStore:
@@ -94,8 +94,8 @@ class PostgresStateStore:
         """See StateStore."""
         try:
             rows = await self._database.fetch(self._cas, *_columns(writes))
-        except _CANNOT_KEEP as error:
-            raise StateDataInvalidError.at("", f"cannot be kept: {error.args[0]}") from error
+        except ValueRefusedError as error:
+            raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
         except UnicodeDecodeError as error:
             raise StateDataInvalidError.at("", "is not UTF-8") from error
         return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
