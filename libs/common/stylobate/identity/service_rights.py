@@ -36,7 +36,7 @@ SERVICE_RIGHTS: Mapping[str, ServiceRights] = {
     "state": ServiceRights(own=frozenset({_MODULES}), through=frozenset({_MODULES})),
     "auth": ServiceRights(),
     "ratelimit": ServiceRights(),
-    "cli": ServiceRights(own=frozenset({"auth.v1.AuthService/CreateUser"})),
+    "cli": ServiceRights(own=frozenset({"auth.v1.AuthService/CreateUser", _EVENTS})),
 }
 
 

@@ -34,7 +34,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.TokenService": None,
     "auth.v1.AccessService": None,
     "ratelimit.v1.RateLimitService": None,
-    "events.v1.EventService": {"actions", "realtime"},
+    "events.v1.EventService": {"actions", "realtime", "cli"},
     "state.v1.StateService": {"actions"},
     "actions.v1.ModuleService": {"state"},
     "actions.v1.ActionService/ListActions": {"gateway"},
