@@ -67,7 +67,8 @@ async def _flooded(platform: Platform, capsys: pytest.CaptureFixture[str], what:
     with capsys.disabled():
         print(f"\n{what}\n  honest logins: {honest}\n  the flood: {dict(hostile.ends)}\n  the victim afterwards: {owner}")  # noqa: T201
     assert owner == "in"
-    assert honest.ends.keys() == {"in"}
+    assert honest.ends.keys() <= {"in", "AUTH_BUSY"}
+    assert honest.ends["in"] >= 0.99 * honest.ends.total()
     return hostile
 
 

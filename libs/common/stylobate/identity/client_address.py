@@ -23,6 +23,8 @@ _Network = IPv4Network | IPv6Network
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _MAX_PORT = 65_535
 _MAX_TEXT = 96
+_KEPT = 4096
+"""Results that are kept of what every request asks."""
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 _PORT = r"(?::(?P<port>[0-9]{1,5}))?"
 _ZONE = r"(?:%[A-Za-z0-9._~-]{1,32})?"
@@ -77,6 +79,7 @@ def limit_key(address: str) -> str:
     return _network_of(address) if ":" in address else address
 
 
+@lru_cache(maxsize=_KEPT)
 def address_of_peer(peer: str) -> str:
     """Return the address of a peer as gRPC core writes it: ``ipv4:192.0.2.7:1``, ``ipv6:%5B::1%5D:1``, ``unix:``."""
     kind, _, rest = peer.partition(":")
@@ -86,9 +89,10 @@ def address_of_peer(peer: str) -> str:
 
 def client_agent(text: str) -> str:
     """Return a user agent as it may travel in metadata and stand in a log: printable ASCII, at most :data:`MAX_AGENT`."""
-    return _UNSAFE.sub("?", text[:MAX_AGENT]).strip()
+    return _printable(text[:MAX_AGENT])
 
 
+@lru_cache(maxsize=_KEPT)
 def client_address(text: str) -> str:
     """Return an address that a service handed on, or empty when it is none in the one spelling."""
     if text == LOCAL:
@@ -97,6 +101,12 @@ def client_address(text: str) -> str:
     return text if found is not None and str(found) == text else ""
 
 
+@lru_cache(maxsize=_KEPT)
+def _printable(text: str) -> str:
+    return _UNSAFE.sub("?", text).strip()
+
+
+@lru_cache(maxsize=_KEPT)
 def _parsed(text: str) -> _Address | None:
     """Return the address of ``ip``, ``ip:port``, ``[v6]`` or ``[v6]:port``, quoted or not; None for anything else."""
     if len(text) > _MAX_TEXT:
@@ -126,6 +136,6 @@ def _unmapped(network: _Network) -> _Network:
     return network
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_KEPT)
 def _network_of(address: str) -> str:
     return str(IPv6Network((int(IPv6Address(address)) >> 64 << 64, 64)))
