@@ -1,6 +1,7 @@
 """Metrics by name, traces by flag."""
 
 import asyncio
+import socket
 import sys
 from concurrent import futures
 from typing import Any
@@ -14,26 +15,43 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 from prometheus_client import CollectorRegistry, generate_latest
 from stylobate.rpc.interceptors import RpcMetrics
-from stylobate.telemetry import MetricsCollector, child_of, configure, is_sampled, is_traceparent, new_traceparent, span
+from stylobate.telemetry import (
+    MetricsCollector,
+    child_of,
+    configure,
+    decided,
+    is_sampled,
+    is_traceparent,
+    new_traceparent,
+    span,
+    trace_of,
+)
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 _SCRIPT = f"""
 import sys
 from stylobate.telemetry import configure, span
-traces = configure("shop", sys.argv[1], ratio=0.25)
+traces = configure("node-1", sys.argv[1], ratio=0.25, version="1.2.3")
 assert traces.ratio == 0.25
-with span("outer", "{TRACE}", order="42") as outer:
-    with span("inner", outer.traceparent) as inner:
+with span("shop", "outer", "{TRACE}", shop__order="42") as outer:
+    with span("store", "inner", outer.traceparent) as inner:
         inner.fail("SHOP_OUT_OF_STOCK")
 try:
-    with span("raising", outer.traceparent):
+    with span("shop", "raising", outer.traceparent):
         raise ValueError("text")
 except ValueError:
     pass
-with span("unsampled", "{TRACE[:-1]}0"):
+with span("shop", "unsampled", "{TRACE[:-1]}0"):
     pass
 traces.close()
+"""
+
+_TIMED = """
+from time import monotonic
+begun = monotonic()
+traces.close()
+assert monotonic() - begun < 3  # without a bound it is seven and more
 """
 
 
@@ -63,10 +81,22 @@ async def test_spans_reach_a_collector_with_their_parents():
     assert {made.trace_id.hex() for made in spans.values()} == {TRACE[3:35]}
     assert spans["outer"].parent_span_id.hex() == TRACE[36:52]
     assert spans["inner"].parent_span_id == spans["outer"].span_id
-    assert [(pair.key, pair.value.string_value) for pair in spans["outer"].attributes] == [("order", "42")]
+    assert [(pair.key, pair.value.string_value) for pair in spans["outer"].attributes] == [("shop.order", "42")]
     assert spans["inner"].status.message == "SHOP_OUT_OF_STOCK"
     assert spans["raising"].status.message == "ValueError"
-    assert {pair.value.string_value for pair in resources[0].resource.attributes if pair.key == "service.name"} == {"shop"}
+    named = {
+        made.name: {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+        for resource in resources
+        for scope in resource.scope_spans
+        for made in scope.spans
+    }
+    assert {name: found["service.name"] for name, found in named.items()} == {
+        "outer": "shop",
+        "inner": "store",
+        "raising": "shop",
+    }
+    assert {found["service.instance.id"] for found in named.values()} == {"node-1"}
+    assert {found["service.version"] for found in named.values()} == {"1.2.3"}
 
 
 def test_without_a_collector_nothing_is_sampled():
@@ -74,7 +104,7 @@ def test_without_a_collector_nothing_is_sampled():
     traces = configure("shop", "", ratio=1.0)
     assert traces.ratio == 0.0
     traces.close()
-    with span("nothing", TRACE[:-1] + "0", key=1) as opened:
+    with span("shop", "nothing", TRACE[:-1] + "0", key=1) as opened:
         opened.set("key", 2)
         opened.fail("no one hears")
         assert opened.traceparent == TRACE[:-1] + "0"
@@ -106,6 +136,29 @@ def test_new_traces():
     assert len({text[3:35] for text in made}) == 100
     assert [is_sampled(text) for text in made] == [False] * 50 + [True] * 50
     assert 0 < sum(is_sampled(new_traceparent(0.5)) for _ in range(200)) < 200
+
+
+def test_decided_anew():
+    """The trace stays, the flag does not: whoever sent it has no say in it."""
+    for text in (TRACE, TRACE[:-1] + "0"):
+        assert decided(text, 1.0) == TRACE
+        assert decided(text, 0.0) == TRACE[:-1] + "0"
+
+
+def test_what_serves_many_belongs_to_the_first_sampled():
+    """A batch's call is part of one of the traces that it serves, or of none."""
+    assert trace_of(["", TRACE, child_of(TRACE)]) == (("traceparent", TRACE),)
+    assert trace_of(["", ""]) == ()
+
+
+async def test_a_collector_that_is_away_keeps_nobody_from_stopping():
+    """With spans that cannot be sent a process ends all the same, in good order."""
+    with socket.socket() as deaf:  # accepts connections, and says nothing
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        where = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT.replace("traces.close()", _TIMED), where)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
 def test_child_of_a_trace():

@@ -61,6 +61,7 @@ class ActionDispatcher:
     async def _run(self, found: Found, scope: Scope, receive: Receive, send: Send) -> None:
         action, shape, values = found
         exchange = exchange_of(scope)
+        exchange.route = f"{PREFIX}{action.name if action.name in self._catalogue.called else '{name}'}"
         body = await read_body(receive)
         query: bytes = scope["query_string"]
         if body or query or shape.is_object:

@@ -34,6 +34,7 @@ class Exchange:
         "principal",
         "rate_limit",
         "request_id",
+        "route",
         "started",
         "status",
         "traceparent",
@@ -47,6 +48,8 @@ class Exchange:
         """The path as it was sent, percent-encoded: a URI reference."""
         self.request_id = ""
         self.traceparent = ""
+        self.route = ""
+        """The declared path that took the request, with its parameters' names; empty before one did."""
         self.authorization = ""
         self.content_type = b""
         self.content_length = -1

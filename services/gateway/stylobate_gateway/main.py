@@ -47,7 +47,8 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     if settings.is_development or settings.cors_origins:
         inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
         inner = ChargedPreflights(inner, edge)
-    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=app.trace_ratio, loop=loop))
+    ratio, trusts = app.trace_ratio, app.trusts_traces
+    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=ratio, trusts_traces=trusts, loop=loop))
 
 
 SPEC = ServiceSpec(name="gateway", settings=GatewaySettings, build=build)

@@ -42,6 +42,7 @@ from stylobate.rpc import (
     open_channel,
     standard_interceptors,
 )
+from stylobate.rpc.call import sampled_trace
 from stylobate.rpc.edge import Edge
 from stylobate.rpc.limits import edge_limits
 from stylobate.telemetry import configure as configure_traces
@@ -182,7 +183,9 @@ class Host:
     # start and stop
 
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
-        traces = configure_traces(self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio)
+        traces = configure_traces(
+            self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
+        )
         self._shared.callback(traces.close)
         self.trace_ratio = traces.ratio
         self.declarations = load_declarations(self.settings.modules)
@@ -241,13 +244,19 @@ class Host:
         skew_s = self.settings.clock_skew.total_seconds()
         stale = self.settings.revocation_stale
         self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=stale, skew_s=skew_s))
-        self.access = await enter(Access(auth, self.verifier))
+        self.access = await enter(Access(auth, self.verifier, trace=sampled_trace))
         edge = None
         if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
             edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
         hosted, ratio = self.placement.services, self.trace_ratio
         pipeline = standard_interceptors(
-            self.verifier, identity, hosted=hosted, rights=SERVICE_RIGHTS, edge=edge, sample_ratio=ratio
+            self.verifier,
+            identity,
+            hosted=hosted,
+            rights=SERVICE_RIGHTS,
+            edge=edge,
+            sample_ratio=ratio,
+            trust_traces=self.settings.trace_trust_clients,
         )
         self.servicers.use(pipeline)
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))

@@ -67,6 +67,11 @@ class AppManager:
         return self._host.trace_ratio
 
     @property
+    def trusts_traces(self) -> bool:
+        """Whether a client's traceparent decides if its request is sampled."""
+        return self._host.settings.trace_trust_clients
+
+    @property
     def declarations(self) -> Declarations:
         """What the modules declare; loaded once per process."""
         return self._host.declarations

@@ -21,6 +21,8 @@ class HostSettings(Settings):
     """OTLP gRPC endpoint such as ``http://localhost:4317``; empty: traces are propagated and not exported."""
     trace_ratio: Share = 0.01
     """Share of requests that begin a sampled trace, 0 to 1."""
+    trace_trust_clients: bool = False
+    """Whether a client's ``traceparent`` decides if its request is sampled; else the ratio does, and the trace id is kept."""
     drain_wait: timedelta = timedelta(seconds=5)
     """On SIGTERM: how long readiness says no before listeners close, so that balancers notice."""
     drain_grace: timedelta = timedelta(seconds=10)

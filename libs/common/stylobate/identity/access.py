@@ -22,6 +22,7 @@ from stylobate.errors import PermissionDeniedError, StylobateError, Unauthentica
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import Principal
 from stylobate.identity.verifier import TokenVerifier
+from stylobate.telemetry.traceparent import trace_of
 
 _CALL_TIMEOUT_S = 2.0
 _CACHE_SIZE = 50_000
@@ -45,6 +46,7 @@ class Access:
     :param channel: to auth, in this service's own name.
     :param verifier: tells when roles changed.
     :param clock: seconds, monotonic.
+    :param trace: the traceparent of what asks, empty when its trace is not sampled.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Access:
         fresh: timedelta = timedelta(seconds=10),
         usable: timedelta = timedelta(minutes=10),
         clock: Callable[[], float] = monotonic,
+        trace: Callable[[], str] = str,
     ) -> None:
         self._stub: Any = AccessServiceStub(channel)
         self._fresh_s = fresh.total_seconds()
@@ -62,7 +65,8 @@ class Access:
         self._clock = clock
         self._decisions: dict[_Question, _Decision] = {}
         self._generation = 0
-        self._batcher: Batcher[_Question, bool] = Batcher(self._ask)
+        self._trace = trace
+        self._batcher: Batcher[tuple[_Question, str], bool] = Batcher(self._ask)
         verifier.on_change(self._forget)
 
     async def __aenter__(self) -> Self:
@@ -93,7 +97,7 @@ class Access:
             return known.allowed
         generation = self._generation
         try:
-            allowed = await self._batcher.submit(question)
+            allowed = await self._batcher.submit((question, self._trace()))
         except UnavailableError:
             if known is not None and generation == self._generation and self._clock() - known.at < self._usable_s:
                 return known.allowed
@@ -113,15 +117,17 @@ class Access:
         if not await self.allowed(principal, permission):
             raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
 
-    async def _ask(self, questions: list[_Question]) -> Sequence[bool | Exception]:
+    async def _ask(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
         # In a context of its own: a batch serves many callers and is asked in the service's name, not in that of
         # whichever caller's token happened to be first.
         return await asyncio.create_task(self._check(questions), context=Context())
 
-    async def _check(self, questions: list[_Question]) -> Sequence[bool | Exception]:
-        checks = [AccessCheck(tenant=q.tenant, subject=q.subject, permission=q.permission) for q in questions]
+    async def _check(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
+        checks = [AccessCheck(tenant=q.tenant, subject=q.subject, permission=q.permission) for q, _ in questions]
         try:
-            response = await self._stub.CheckAccess(CheckAccessRequest(checks=checks), timeout=_CALL_TIMEOUT_S)
+            response = await self._stub.CheckAccess(
+                CheckAccessRequest(checks=checks), timeout=_CALL_TIMEOUT_S, metadata=trace_of(trace for _, trace in questions)
+            )
         except (grpc.aio.AioRpcError, StylobateError) as error:
             return [_answer_of(error)] * len(questions)
         return list(response.allowed)

@@ -10,6 +10,7 @@ import grpc
 
 from stylobate.errors import StylobateError
 from stylobate.identity.principal import ANONYMOUS, Principal
+from stylobate.telemetry.traceparent import is_sampled
 
 AUTHORIZATION = "authorization"
 USER_AGENT = "user-agent"
@@ -74,6 +75,12 @@ class Call:
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)
 """The call being served in this context; None outside of any."""
+
+
+def sampled_trace() -> str:
+    """Return the traceparent of the call being served if its trace is sampled; else, and outside of any, nothing."""
+    served = current_call.get()
+    return served.traceparent if served is not None and is_sampled(served.traceparent) else ""
 
 
 def call() -> Call:

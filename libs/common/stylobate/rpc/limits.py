@@ -31,8 +31,9 @@ from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
+from stylobate.rpc.call import sampled_trace
 from stylobate.rpc.local_counts import LocalCounts
-from stylobate.telemetry import counter
+from stylobate.telemetry import counter, trace_of
 
 MAX_CHECKS = 256
 """Checks in one call; more would hold the Redis server too long."""
@@ -146,7 +147,7 @@ class LimitOutcome:
 
 
 _Levels = tuple[LevelSpec | str, ...]
-_Check = tuple[_Levels, str, Sequence[str], int]
+_Check = tuple[_Levels, str, Sequence[str], int, str]
 
 
 class LimitsClient:
@@ -192,15 +193,17 @@ class LimitsClient:
         """
         if len(levels) != len(subjects):
             raise ValueError(f"{len(levels)} levels need as many subjects, not {len(subjects)}")
-        return await self._batcher.submit((levels if isinstance(levels, tuple) else tuple(levels), tenant, subjects, cost))
+        kept = levels if isinstance(levels, tuple) else tuple(levels)
+        return await self._batcher.submit((kept, tenant, subjects, cost, sampled_trace()))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
         groups: dict[tuple[_Levels, str], list[int]] = {}
-        for index, (levels, tenant, _, _) in enumerate(checks):
+        for index, (levels, tenant, *_) in enumerate(checks):
             groups.setdefault((levels, tenant), []).append(index)
         request = CheckLimitsRequest(groups=[_group(key, [checks[index] for index in found]) for key, found in groups.items()])
         try:
-            response = await self._stub.CheckLimits(request, timeout=self._timeout_s)
+            trace = trace_of(check[4] for check in checks)
+            response = await self._stub.CheckLimits(request, timeout=self._timeout_s, metadata=trace)
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
                 raise
@@ -223,7 +226,7 @@ class LimitsClient:
             wait = timedelta(seconds=1)
             return [UnavailableError("Rate limits cannot be checked at the moment.", retry_after=wait) for _ in checks]
         if self._on_unreachable is OnUnreachable.LOCAL:
-            return [self._count(*check) for check in checks]
+            return [self._count(*check[:4]) for check in checks]
         return [LimitOutcome(allowed=True, degraded=True) for _ in checks]
 
     def _count(self, levels: _Levels, tenant: str, subjects: Sequence[str], cost: int) -> LimitOutcome:
@@ -266,10 +269,10 @@ def _seconds(policy: Policy) -> int:
 
 def _group(key: tuple[_Levels, str], checks: list[_Check]) -> Group:
     levels, tenant = key
-    costs = [cost for _, _, _, cost in checks]
+    costs = [check[3] for check in checks]
     return Group(
         levels=[level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels],
-        subjects=[subject for _, _, subjects, _ in checks for subject in subjects],
+        subjects=[subject for check in checks for subject in check[2]],
         costs=costs if any(cost != 1 for cost in costs) else (),
         tenant=tenant,
     )

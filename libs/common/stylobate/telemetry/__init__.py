@@ -1,20 +1,23 @@
 """What a process tells of itself: Prometheus metrics from one registry, and W3C traces."""
 
+from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 
 from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram, metrics
-from stylobate.telemetry.traceparent import child_of, is_sampled, is_traceparent, new_traceparent
+from stylobate.telemetry.traceparent import child_of, decided, is_sampled, is_traceparent, new_traceparent, trace_of
 from stylobate.telemetry.traces import Span, Traces, configure, span
 
 __all__ = [
     "REGISTRY",
     "MetricsCollector",
     "Span",
+    "SpanKind",
     "Traces",
     "child_of",
     "collector",
     "configure",
     "counter",
+    "decided",
     "gauge",
     "histogram",
     "is_sampled",
@@ -22,4 +25,5 @@ __all__ = [
     "metrics",
     "new_traceparent",
     "span",
+    "trace_of",
 ]

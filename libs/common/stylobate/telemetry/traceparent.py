@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterable
 
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ODD = frozenset("13579bdf")
@@ -23,6 +24,18 @@ def new_traceparent(sample_ratio: float) -> str:
     is_chosen = sample_ratio > 0 and random.random() < sample_ratio  # noqa: S311  an id for correlation, no secret
     trace = random.getrandbits(128) or 1
     return f"00-{trace:032x}-{random.getrandbits(64) or 1:016x}-{'01' if is_chosen else '00'}"
+
+
+def decided(traceparent: str, sample_ratio: float) -> str:
+    """Return the same trace, sampled with the probability ``sample_ratio``, whatever it says itself."""
+    is_chosen = sample_ratio > 0 and random.random() < sample_ratio  # noqa: S311  an id for correlation, no secret
+    return f"{traceparent[:53]}{'01' if is_chosen else '00'}"
+
+
+def trace_of(traceparents: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call that serves several others: it belongs to the first of their sampled traces, if any."""
+    first = next(filter(None, traceparents), "")
+    return (("traceparent", first),) if first else ()
 
 
 def child_of(traceparent: str) -> str:

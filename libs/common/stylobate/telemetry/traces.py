@@ -1,10 +1,11 @@
 """OpenTelemetry spans, made only for traces that are sampled.
 
 The decision stands in the traceparent, so an unsampled request pays for a look at one character, not for an object.
-Spans are not put into OpenTelemetry's context: :attr:`Span.traceparent` is handed on where work continues.
+Spans are not put into OpenTelemetry's context: :attr:`Span.traceparent` is handed on where work continues. Each service has
+a resource of its own (``service.name``), also where several share a process; all spans of a process leave by one exporter.
 """
 
-from functools import cache
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
@@ -22,36 +23,63 @@ from stylobate.telemetry.traceparent import is_sampled
 Value = str | bool | int | float
 
 _NOTHING = Context()
+_CLOSE_S = 1.0
 
 
 class Traces:
     """The tracing of this process; :func:`configure` makes it, :meth:`close` sends what is left."""
 
-    def __init__(self, provider: TracerProvider | None, ratio: float) -> None:
-        self.provider = provider
+    def __init__(self, node: str, version: str, processor: SpanProcessor | None, ratio: float) -> None:
+        self._node = node
+        self._version = version
+        self._processor = processor
+        self._tracers: dict[str, Tracer] = {}
         self.ratio = ratio
         """How many new traces are sampled: 0 when they would go nowhere."""
 
+    def tracer(self, service: str) -> Tracer | None:
+        """Return what makes the spans of a service; None when they would go nowhere."""
+        if self._processor is None:
+            return None
+        found = self._tracers.get(service)
+        if found is None:
+            resource = Resource.create({
+                "service.name": service,
+                "service.namespace": "stylobate",
+                "service.instance.id": self._node,
+                "service.version": self._version,
+            })  # fmt: skip
+            provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+            provider.add_span_processor(self._processor)
+            found = self._tracers[service] = provider.get_tracer("stylobate", self._version)
+        return found
+
     def close(self) -> None:
-        """Send what is left and stop. Blocks for as long as the collector takes, at most a few seconds."""
-        if self.provider is not None:
-            self.provider.shutdown()
+        """Send what is left and stop. Blocks for at most a second: a collector that is away keeps nobody from stopping."""
+        if self._processor is not None:
+            sending = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
+            sending.start()
+            sending.join(_CLOSE_S)
+            self._processor = None
 
 
-def configure(service: str, endpoint: str = "", ratio: float = 0.0) -> Traces:
-    """Set up the traces of this process, once.
+_active = Traces("", "", None, 0.0)
 
-    :param service: the name that spans are listed under.
+
+def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str = "") -> Traces:
+    """Set up the traces of this process.
+
+    :param node: the name of this process (``service.instance.id``).
     :param endpoint: an OTLP collector for gRPC, ``http://host:4317`` or ``https://…``; empty: no spans are made.
     :param ratio: the share of new traces that is sampled, 0 to 1; a trace that came sampled is followed in any case.
     """
-    if not endpoint:
-        return Traces(None, 0.0)
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create({"service.name": service}))
-    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return Traces(provider, ratio)
+    global _active  # noqa: PLW0603  a process has one tracing, as it has one log
+    if endpoint:
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+        _active = Traces(node, version, BatchSpanProcessor(exporter), ratio)
+    else:
+        _active = Traces(node, version, None, 0.0)
+    return _active
 
 
 class Span:
@@ -69,10 +97,21 @@ class Span:
         if self._span is not None:
             self._span.set_attribute(key, value)
 
-    def fail(self, reason: str) -> None:
-        """Mark the work as failed."""
+    def rename(self, name: str) -> None:
+        """Give it the name that was not known when it began."""
         if self._span is not None:
+            self._span.update_name(name)
+
+    def fail(self, reason: str) -> None:
+        """Mark the work as failed (``error.type``)."""
+        if self._span is not None:
+            self._span.set_attribute("error.type", reason)
             self._span.set_status(Status(StatusCode.ERROR, reason))
+
+    def end(self) -> None:
+        """End it, where it is not used as a context manager."""
+        if self._span is not None:
+            self._span.end()
 
     def __enter__(self) -> Self:
         """Return the span."""
@@ -80,15 +119,20 @@ class Span:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """End the span."""
-        if self._span is not None:
-            if kind is not None:
-                self.fail(kind.__name__)
-            self._span.end()
+        if kind is not None:
+            self.fail(kind.__name__)
+        self.end()
 
 
-def span(name: str, traceparent: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: Value) -> Span:
-    """Begin a span under the traceparent; no SDK object is made unless the trace is sampled."""
+def span(service: str, name: str, traceparent: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: Value) -> Span:
+    """Begin a span of a service under the traceparent; no SDK object is made unless the trace is sampled.
+
+    :param attributes: by OpenTelemetry's names, ``__`` standing for the dot.
+    """
     if not is_sampled(traceparent):
+        return Span(traceparent, None)
+    tracer = _active.tracer(service)
+    if tracer is None:
         return Span(traceparent, None)
     parent = SpanContext(
         trace_id=int(traceparent[3:35], 16),
@@ -97,12 +141,6 @@ def span(name: str, traceparent: str, *, kind: SpanKind = SpanKind.INTERNAL, **a
         trace_flags=TraceFlags(TraceFlags.SAMPLED),
     )
     above = trace.set_span_in_context(NonRecordingSpan(parent), _NOTHING)
-    made = _tracer().start_span(name, context=above, kind=kind, attributes=attributes)
-    if not made.is_recording():
-        return Span(traceparent, None)
+    named = {key.replace("__", "."): value for key, value in attributes.items()}
+    made = tracer.start_span(name, context=above, kind=kind, attributes=named)
     return Span(f"{traceparent[:36]}{made.get_span_context().span_id:016x}-01", made)
-
-
-@cache
-def _tracer() -> Tracer:
-    return trace.get_tracer("stylobate")  # follows the provider that is set later

@@ -7,21 +7,36 @@ from typing import Any
 from stylobate.logs import get_logger, log_access
 from stylobate.rpc.call import Call, current_call
 from stylobate.rpc.outages import Outages
-from stylobate.telemetry import child_of, counter, histogram, new_traceparent
+from stylobate.telemetry import Span, SpanKind, counter, decided, histogram, is_sampled, new_traceparent, span
 
 from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send
 from stylobate_gateway.exchange import Exchange
 
 _security_log = get_logger("security")
 _SECURITY = (401, 403)
+_SERVER_ERROR = 500
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestContext:
     """Gives every request its :class:`Exchange` and every answer its ``X-Request-Id`` and limits."""
 
-    def __init__(self, inner: Application, *, timeout_s: float, trace_ratio: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        inner: Application,
+        *,
+        timeout_s: float,
+        trace_ratio: float,
+        loop: asyncio.AbstractEventLoop,
+        trusts_traces: bool = False,
+    ) -> None:
+        """Stand in front of everything else.
+
+        :param trace_ratio: the share of requests that is sampled.
+        :param trusts_traces: whether a request's ``traceparent`` decides instead.
+        """
         self._inner = inner
+        self._trusts_traces = trusts_traces
         self._timeout_s = timeout_s
         self._trace_ratio = trace_ratio
         self._loop = loop
@@ -34,7 +49,12 @@ class RequestContext:
         """Serve one request."""
         exchange = scope["stylobate"] = Exchange(scope)
         parent = exchange.traceparent
-        exchange.traceparent = child_of(parent) if parent else new_traceparent(self._trace_ratio)
+        if not parent:
+            parent = new_traceparent(self._trace_ratio)
+        elif not self._trusts_traces:
+            parent = decided(parent, self._trace_ratio)
+        opened = self._span(exchange, parent) if is_sampled(parent) else None
+        exchange.traceparent = parent if opened is None else opened.traceparent
         current_call.set(
             Call(request_id=exchange.request_id, traceparent=exchange.traceparent, deadline=self._loop.time() + self._timeout_s)
         )
@@ -52,6 +72,17 @@ class RequestContext:
             await self._inner(scope, receive, send_with_id)
         finally:
             self._finish(exchange)
+            if opened is not None:
+                _end(opened, exchange, scope)
+
+    def _span(self, exchange: Exchange, parent: str) -> Span:
+        attributes: dict[str, Any] = {
+            "http__request__method": exchange.method,
+            "url__path": exchange.path,
+            "url__scheme": "http",
+            "stylobate__request_id": exchange.request_id,
+        }
+        return span("gateway", exchange.method, parent, kind=SpanKind.SERVER, **attributes)
 
     def _finish(self, exchange: Exchange) -> None:
         seconds = perf_counter() - exchange.started
@@ -76,3 +107,16 @@ class RequestContext:
         if exchange.status in _SECURITY:
             _security_log.warning("request_refused", **facts)
         log_access("request", facts)
+
+
+def _end(opened: Span, exchange: Exchange, scope: Scope) -> None:
+    """End a request's span, by OpenTelemetry's conventions for HTTP servers: what the client did wrong is no error here."""
+    route = exchange.route or getattr(scope.get("route"), "path", "")
+    if route:
+        opened.rename(f"{exchange.method} {route}")
+        opened.set("http.route", route)
+    if exchange.status:
+        opened.set("http.response.status_code", exchange.status)
+    if exchange.status >= _SERVER_ERROR or not exchange.status:
+        opened.fail(str(exchange.status) if exchange.status else "cut off")
+    opened.end()

@@ -35,6 +35,7 @@ def standard_interceptors(
     rights: Mapping[str, ServiceRights] | None = None,
     edge: Edge | None = None,
     sample_ratio: float = 0.0,
+    trust_traces: bool = False,
     metrics: RpcMetrics | None = None,
 ) -> tuple[Interceptor, ...]:
     """Return the pipeline.
@@ -44,10 +45,11 @@ def standard_interceptors(
     :param hosted: the services of this process. :param rights: what each service may call; None: everything.
     :param edge: charges calls without a service token (:class:`stylobate.rpc.edge.Edge`); None: they are free.
     :param sample_ratio: the share of calls without a trace of their own that is sampled.
+    :param trust_traces: whether the traceparent of others than services decides if there are spans.
     :param metrics: where calls are counted; None: the process's metrics.
     """
     return (
-        TraceInterceptor(sample_ratio),
+        TraceInterceptor(sample_ratio, services, hosted=hosted, trust_clients=trust_traces),
         MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
         ErrorsInterceptor(),
         DeadlineInterceptor(),

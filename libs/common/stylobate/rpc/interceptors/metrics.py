@@ -75,7 +75,7 @@ class MetricsInterceptor:
             try:
                 return await inner(data, context)
             except BaseException as error:
-                code = _code(context, error)
+                code = code_of(context, error)
                 raise
             finally:
                 seconds = perf_counter() - begun
@@ -88,7 +88,7 @@ class MetricsInterceptor:
         return behaviour
 
 
-def _code(context: Context, error: BaseException) -> str:
+def code_of(context: Context, error: BaseException) -> str:
     """Return the name of the code that the caller sees."""
     code = context.code()
     if code is not None:
