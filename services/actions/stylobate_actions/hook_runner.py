@@ -13,7 +13,7 @@ from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
 from stylobate.modules.payload import encode
 from stylobate.outbox.event import Event
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
-from stylobate.telemetry import histogram
+from stylobate.telemetry import SpanKind, histogram, span
 
 from stylobate_actions.blame import is_defect
 from stylobate_actions.errors import (
@@ -61,7 +61,9 @@ class HookRunner:
             whether it comes again.
         """
         deadline = self._loop.time() + self._timeout_s
-        await self._run(module, hook.name, hook.method, event, self._call(event, Call(request_id=event.id), deadline))
+        with span(self._service, f"hook {hook.name}", event.traceparent, kind=SpanKind.CONSUMER, **_told_of(event)) as opened:
+            caller = Call(request_id=event.id, traceparent=opened.traceparent)
+            await self._run(module, hook.name, hook.method, event, self._call(event, caller, deadline))
 
     async def before(self, module_name: str, method_name: str, event: Event, caller: Call) -> bytes:
         """Run a before-hook and return the data to use instead as JSON, empty to leave it as it is.
@@ -130,3 +132,13 @@ class HookRunner:
     def _failed(self, module: LoadedModule, name: str, error: BaseException) -> HookFailedError:
         _log.error("hook_failed", module=module.name, hook=name, error=told(error), exc_info=error)
         return HookFailedError(metadata={"hook": name})
+
+
+def _told_of(event: Event) -> dict[str, str]:
+    """Return what a span says of an event, by OpenTelemetry's names for CloudEvents."""
+    return {
+        "cloudevents__event_id": event.id,
+        "cloudevents__event_source": event.source,
+        "cloudevents__event_type": event.type,
+        "cloudevents__event_subject": event.subject,
+    }

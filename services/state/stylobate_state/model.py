@@ -70,6 +70,8 @@ class Write:
     """For TRANSITIONED, the status left."""
     depth: int = 0
     """How many hooks the change lies under."""
+    traceparent: str = ""
+    """The trace that it belongs to, where that is sampled."""
 
 
 @dataclass(frozen=True, slots=True)

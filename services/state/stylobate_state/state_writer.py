@@ -11,7 +11,7 @@ from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
-from stylobate.rpc.call import event_depth
+from stylobate.rpc.call import event_depth, sampled_trace
 
 from stylobate_state.errors import (
     StateContendedError,
@@ -134,6 +134,7 @@ class StateWriter:
             event=draft.event,
             from_status=draft.from_status,
             depth=event_depth(),
+            traceparent=sampled_trace(),
         )
         outcome = await self._writes.submit(write)
         return None if isinstance(outcome, Refused) else _as_written(write, outcome)

@@ -11,7 +11,7 @@ import orjson
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
 from stylobate.outbox.errors import EventInvalidError
-from stylobate.rpc.call import event_depth
+from stylobate.rpc.call import event_depth, sampled_trace
 
 PARTITIONS = 16
 """How many partitions every log has. Fixed: positions and stored events depend on it."""
@@ -34,6 +34,7 @@ class _Envelope(msgspec.Struct):
     tenant: str = DEFAULT_TENANT
     actor: str = ""
     hookdepth: int = 0
+    traceparent: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -60,6 +61,8 @@ class Event:
     """The subject that caused it; empty when nobody is known."""
     depth: int = 0
     """How many hooks it lies under: 1 for what a hook did, 2 for what a hook on that did. So circles are found."""
+    traceparent: str = ""
+    """The trace that it belongs to, where that is sampled; hooks go on with it."""
 
     @classmethod
     def new(
@@ -79,7 +82,9 @@ class Event:
         :raises TypeError: data that JSON cannot hold.
         :raises HookRecursionError: under hooks that set off each other; see :func:`stylobate.rpc.call.event_depth`.
         """
-        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, event_depth())
+        return cls(
+            new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, event_depth(), sampled_trace()
+        )
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
@@ -100,10 +105,11 @@ class Event:
             bytes(envelope.data),
             envelope.actor,
             envelope.hookdepth,
+            envelope.traceparent,
         )
 
     def json(self) -> bytes:
-        """Return the JSON form: CloudEvents 1.0, structured mode, with the attributes ``tenant``, ``actor`` and ``hookdepth``."""
+        """Return the JSON form: CloudEvents 1.0, structured mode, with the extensions of docs/reference/events.md."""
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -115,6 +121,7 @@ class Event:
                 "tenant": self.tenant,
                 "actor": self.actor,
                 **({"hookdepth": self.depth} if self.depth else {}),
+                **({"traceparent": self.traceparent} if self.traceparent else {}),
                 "datacontenttype": "application/json",
                 "data": orjson.Fragment(self.data),
             },

@@ -49,14 +49,15 @@ with here as materialized (
         from batch b join ends on ends.partition = b.partition
     ) n
     where e.seq = n.seq
-    returning e.seq, e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.data
+    returning e.seq, e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth,
+              e.traceparent, e.data
 ), moved as (
     update outbox_head h set number = n.number
     from (select partition, max(number) as number from numbered group by partition) n
     where h.partition = n.partition and h.token = $1
 )
 select here.is_mine and not here.is_same as is_moved, here.oldest, pg_current_xact_id_if_assigned()::text::bigint as own,
-       seq, partition, number, id::text, tenant, subject, type, source, time, actor, depth, data::text
+       seq, partition, number, id::text, tenant, subject, type, source, time, actor, depth, traceparent, data::text
 from here left join numbered on true order by partition, number
 """
 
@@ -90,6 +91,7 @@ def logged_event(row: Any) -> LoggedEvent:
         compact_numbers(row["data"].encode()),
         row["actor"],
         row["depth"],
+        row["traceparent"],
     )
     return LoggedEvent(event, row["partition"], row["number"])
 

@@ -15,14 +15,15 @@ with locked as materialized (
 ), drawn as materialized (
     select nextval('outbox_event_seq_seq') as seq, e.*
     from unnest($4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $11::jsonb[],
-                $13::smallint[])
-        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, position)
+                $13::smallint[], $14::text[])
+        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, traceparent, position)
     where (select count(*) from locked) >= 0
     order by e.position
 )
-insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data)
+insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent,
+                          data)
 select seq, id, tenant, partition, $2, subject, coalesce($12::bigint + position - 1, seq), type, $3, time, actor, depth,
-       data
+       traceparent, data
 from drawn order by seq
 """
 
@@ -77,6 +78,7 @@ class Outbox:
             [event.data.decode() for event in events],
             version,
             [event.depth for event in events],
+            [event.traceparent for event in events],
         )
 
     def _lock_key(self, stream: str, event: Event) -> int:

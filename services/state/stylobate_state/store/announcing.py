@@ -59,4 +59,15 @@ def _event(write: Write, written: Written) -> Event:
     if write.change is Change.TRANSITIONED:
         data |= {"event": write.event, "from": write.from_status, "to": written.status}
     type_ = f"state.{key.namespace}.{write.change.value}"
-    return Event(write.event_id, "state", type_, key.key, written.updated_at, key.tenant, _encode(data), write.actor, write.depth)
+    return Event(
+        write.event_id,
+        "state",
+        type_,
+        key.key,
+        written.updated_at,
+        key.tenant,
+        _encode(data),
+        write.actor,
+        write.depth,
+        write.traceparent,
+    )

@@ -5,10 +5,10 @@ with i as materialized (
     from unnest(
         $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
         $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-        $15::smallint[]
+        $15::smallint[], $16::text[]
     ) as t (
         i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
-        depth
+        depth, traceparent
     )
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
@@ -53,10 +53,10 @@ w as materialized (
     from n join i using (tenant, namespace, key)
 ),
 e as (
-    insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data)
+    insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data)
     select
         i.event_id, i.tenant, i.partition, i.namespace, i.key, w.version, 'state.' || i.namespace || '.' || i.change, 'state',
-        w.updated_at, i.actor, i.depth,
+        w.updated_at, i.actor, i.depth, i.traceparent,
         jsonb_build_object(
             'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', i.data, 'actor', i.actor
         ) || case

@@ -146,6 +146,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             write.from_status,
             partition_of(write.key.tenant, write.key.key),
             write.depth,
+            write.traceparent,
         )
         for index, write in enumerate(writes)
     ]
