@@ -37,9 +37,8 @@ class Batcher(Generic[T, R]):
         self._flush = flush
         self._max_size = max_size
         self._in_flight = in_flight
-        self._key = key
         self._waiting: deque[_Entry[T, R]] = deque()
-        self._busy: set[Hashable] = set()
+        self._lines: _Lines[T, R] | None = None if key is None else _Lines(key)
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._closed = False
@@ -53,7 +52,7 @@ class Batcher(Generic[T, R]):
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Finish what is under way and waiting; then refuse new items."""
         self._closed = True
-        while self._tasks or self._waiting:
+        while self._tasks or len(self):
             self._send()
             if self._tasks:
                 await asyncio.wait(tuple(self._tasks))
@@ -63,7 +62,10 @@ class Batcher(Generic[T, R]):
         if self._closed:
             raise RuntimeError("the batcher is closed")
         future: asyncio.Future[R] = self._loop.create_future()
-        self._waiting.append((item, future))
+        if self._lines is None:
+            self._waiting.append((item, future))
+        else:
+            self._lines.put((item, future))
         if not self._scheduled and len(self._tasks) < self._in_flight:
             self._scheduled = True
             self._loop.call_soon(self._send)
@@ -71,40 +73,21 @@ class Batcher(Generic[T, R]):
 
     def __len__(self) -> int:
         """Return how many items wait."""
-        return len(self._waiting)
+        return len(self._waiting) if self._lines is None else self._lines.waiting
 
     def _send(self) -> None:
         self._scheduled = False
-        while self._waiting and len(self._tasks) < self._in_flight:
-            batch = self._take() if self._key is not None else self._take_any()
+        while len(self._tasks) < self._in_flight:
+            batch = self._take() if self._lines is None else self._lines.take(self._max_size)
             if not batch:
                 return
             # an empty context: the batch is nobody's call, though one of many callers happened to begin it
             task = self._loop.create_task(self._run(batch), context=Context())
             self._tasks.add(task)
 
-    def _take_any(self) -> list[_Entry[T, R]]:
+    def _take(self) -> list[_Entry[T, R]]:
         waiting = self._waiting
         return [waiting.popleft() for _ in range(min(len(waiting), self._max_size))]
-
-    def _take(self) -> list[_Entry[T, R]]:
-        """Take items whose key is free, in order; leave the others in order."""
-        key_of, busy = self._key, self._busy
-        assert key_of is not None  # noqa: S101  for the type checker
-        batch: list[_Entry[T, R]] = []
-        left: deque[_Entry[T, R]] = deque()
-        held: set[Hashable] = set()
-        while self._waiting:
-            entry = self._waiting.popleft()
-            key = key_of(entry[0])
-            if key in busy or key in held or len(batch) == self._max_size:
-                held.add(key)  # a later item of the same key must not overtake this one
-                left.append(entry)
-            elif not entry[1].cancelled():
-                busy.add(key)
-                batch.append(entry)
-        self._waiting = left
-        return batch
 
     async def _run(self, batch: list[_Entry[T, R]]) -> None:
         try:
@@ -112,8 +95,8 @@ class Batcher(Generic[T, R]):
             if live:
                 await self._deliver(live)
         finally:
-            if self._key is not None:
-                self._busy.difference_update(self._key(item) for item, _ in batch)
+            if self._lines is not None:
+                self._lines.done(batch)
             task = asyncio.current_task(self._loop)
             if task is not None:
                 self._tasks.discard(task)
@@ -137,6 +120,55 @@ class Batcher(Generic[T, R]):
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             _settle(future, answer)
+
+
+class _Lines(Generic[T, R]):
+    """What waits, in a line for each key: taking a batch costs what the batch holds, however long a line has grown."""
+
+    def __init__(self, key: Callable[[T], Hashable]) -> None:
+        self._key = key
+        self._lines: dict[Hashable, deque[_Entry[T, R]]] = {}
+        self._free: deque[Hashable] = deque()
+        """Keys of lines whose first may go, in the order in which they came to be so."""
+        self._busy: set[Hashable] = set()
+        self.waiting = 0
+
+    def put(self, entry: _Entry[T, R]) -> None:
+        """Queue an entry behind those of its key."""
+        key = self._key(entry[0])
+        line = self._lines.get(key)
+        if line is None:
+            self._lines[key] = deque((entry,))
+            if key not in self._busy:
+                self._free.append(key)
+        else:
+            line.append(entry)
+        self.waiting += 1
+
+    def take(self, most: int) -> list[_Entry[T, R]]:
+        """Take the first of each line that may go; of a line whose callers all went away nothing."""
+        batch: list[_Entry[T, R]] = []
+        while self._free and len(batch) < most:
+            key = self._free.popleft()
+            line = self._lines[key]
+            while line:
+                entry = line.popleft()
+                self.waiting -= 1
+                if not entry[1].cancelled():
+                    self._busy.add(key)
+                    batch.append(entry)
+                    break
+            if not line:
+                del self._lines[key]
+        return batch
+
+    def done(self, batch: list[_Entry[T, R]]) -> None:
+        """Let the next of each key in the batch go."""
+        for item, _ in batch:
+            key = self._key(item)
+            self._busy.discard(key)
+            if key in self._lines:
+                self._free.append(key)
 
 
 def _settle(future: "asyncio.Future[R]", answer: R | Exception) -> None:

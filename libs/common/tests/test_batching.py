@@ -115,3 +115,34 @@ async def test_too_few_answers_fail_loudly() -> None:
     async with Batcher(flush) as batcher:
         with pytest.raises(RuntimeError, match="0 answers"):
             await batcher.submit(1)
+
+
+class Counted(str):
+    """A key that counts how often it is looked up."""
+
+    looked_up = 0
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        """Count."""
+        Counted.looked_up += 1
+        return super().__hash__()
+
+
+async def test_a_long_line_of_one_key_costs_no_more_for_each_item() -> None:
+    """The work of queueing and taking grows with the items, not with their square: a hot key slows nobody down."""
+
+    async def looks(count: int) -> float:
+        Counted.looked_up = 0
+
+        async def flush(items: list[Counted]) -> list[str]:
+            return [str(item) for item in items]
+
+        async with Batcher[Counted, str](flush, key=lambda item: item) as batcher:
+            answers = [batcher.submit(Counted("hot")) for _ in range(count)]
+            await asyncio.gather(*answers)
+        return Counted.looked_up / count
+
+    few, many = await looks(100), await looks(5_000)
+    assert many <= few * 1.5
+    assert many < 20
