@@ -98,6 +98,7 @@ class _Tokens:
 class _App(MemoryApp):
     version = "0.0.0"
     trace_ratio = 0.0
+    trusts_traces = False
     application: Any = None
     verifier = _Tokens()
 

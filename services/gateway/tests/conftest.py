@@ -54,6 +54,7 @@ class _GatewayApp(MemoryApp):
 
     version = "0.0.0"
     trace_ratio = 0.0
+    trusts_traces = False
 
     def __init__(self, modules: str) -> None:
         super().__init__(load_declarations(modules), FakeClock(), {})

@@ -45,6 +45,16 @@ async def test_addresses_are_limited(run_gateway, is_problem) -> None:
         assert gateway.app.verifier.verified == []
 
 
+@pytest.mark.parametrize("header", ["Bearer gone", "Basic YTpi", "Bearer"])
+async def test_a_token_that_is_refused_at_once_is_charged(run_gateway, is_problem, header) -> None:
+    """Revoked or malformed: the address pays for the request like for any other."""
+    async with run_gateway(edge_ip="2/hour", edge_user="100/hour") as gateway:
+        for _ in range(2):
+            answer = await gateway.http.post(ASK, headers={"authorization": header})
+            assert answer.status_code == 401
+        is_problem(await gateway.http.post(ASK, headers={"authorization": header}), 429, "RATE_LIMITED")
+
+
 async def test_users_are_limited_wherever_they_come_from(run_gateway, is_problem) -> None:
     """The second level counts who is known, also when the token was verified a moment ago."""
     async with run_gateway(edge_ip="100/hour", edge_user="1/hour") as gateway:
