@@ -10,8 +10,9 @@ from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.identity import Principal, PrincipalKind, ServiceIdentity, generate_service_keys
 from stylobate.rpc import LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, from_rpc_error
-from stylobate.rpc.call import Call
-from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor, ServiceCallers
+from stylobate.rpc.call import Call, call
+from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor, ServiceCallers, TraceInterceptor
+from stylobate.telemetry import is_sampled
 
 from .probe import Probe, Services, Users
 
@@ -265,3 +266,45 @@ async def test_a_known_token_is_charged_in_one_go():
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.ListModules(ListModulesRequest(), metadata=(USER,))
     assert tally.charged == ["local after 0", "7", "local and 7", "local after 1"]
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "trusts", "metadata", "is_followed"),
+    [
+        (0.0, False, (("traceparent", TRACE + "1"),), False),
+        (1.0, False, (("traceparent", TRACE + "0"),), True),
+        (0.0, False, (("traceparent", TRACE + "1"), BAD_SERVICE), False),
+        (0.0, False, (("traceparent", TRACE + "1"), SERVICE), True),
+        (1.0, False, (("traceparent", TRACE + "0"), SERVICE), False),
+        (0.0, True, (("traceparent", TRACE + "1"),), True),
+        (1.0, True, (("traceparent", TRACE + "0"),), False),
+        (1.0, False, (), True),
+        (1.0, False, (SERVICE,), False),
+    ],
+)
+async def test_who_decides_that_a_call_is_traced(ratio, trusts, metadata, is_followed):
+    """A verified service by its flag, anybody else by the ratio; the trace stays whose it was; a service alone begins none."""
+    seen: list[str] = []
+
+    class Last:
+        """Notes the call's trace where its handler would be."""
+
+        def bind(self, inner: Any, method: Any, /) -> Any:
+            async def behaviour(data: bytes, context: Any) -> bytes:
+                seen.append(call().traceparent)
+                return await inner(data, context)
+
+            return behaviour
+
+    servicers = Servicers([TraceInterceptor(ratio, Services(), trust_clients=trusts), Last(), ErrorsInterceptor()])
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), dict.fromkeys(("ListModules", "CallHook"), OPTIONAL))
+    server = LocalServer(servicers)
+    await server.start()
+    await ModuleServiceStub(LocalChannel(server)).ListModules(ListModulesRequest(), metadata=metadata)
+    (traceparent,) = seen
+    assert is_sampled(traceparent) is is_followed
+    if metadata and metadata[0][0] == "traceparent":
+        assert traceparent[:52] == TRACE[:52]

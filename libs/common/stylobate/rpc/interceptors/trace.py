@@ -59,7 +59,7 @@ class TraceInterceptor:
                 request_id = new_id()
             if traceparent is None or not is_traceparent(traceparent):
                 traceparent = new_traceparent(0.0 if SERVICE_TOKEN in metadata else ratio)
-            elif (ratio or is_sampled(traceparent)) and not self._decides(metadata, audiences):
+            elif (is_sampled(traceparent) or SERVICE_TOKEN not in metadata) and not self._decides(metadata, audiences):
                 traceparent = decided(traceparent, ratio)
             call = Call(request_id, traceparent, metadata=metadata)
             if len(metadata) < len(pairs):
