@@ -7,8 +7,8 @@ import grpc
 import grpc.aio
 
 from stylobate.rpc.access import RpcAccess
+from stylobate.rpc.messages import reader, writer
 from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
-from stylobate.rpc.requests import reader
 from stylobate.rpc.streams import Streams
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
@@ -126,9 +126,9 @@ class _Handlers(grpc.GenericRpcHandler):
 def _unary(handler: "Handler[Any, Any]") -> Behaviour:
     serve: Any = handler.unary_unary
     read = reader(cast("Any", handler.request_deserializer))
-    encode: Any = handler.response_serializer
+    write = writer(cast("Any", handler.response_serializer))
 
     async def behaviour(data: bytes, context: Context) -> bytes:
-        return cast("bytes", encode(await serve(read(data), context)))
+        return write(await serve(read(data), context))
 
     return behaviour

@@ -9,8 +9,8 @@ from typing import Any, cast
 import grpc
 
 from stylobate.errors import UnavailableError
+from stylobate.rpc.messages import reader, writer
 from stylobate.rpc.method import Behaviour, Context
-from stylobate.rpc.requests import reader
 
 _COME_BACK = timedelta(milliseconds=100)
 
@@ -30,7 +30,7 @@ class Streams:
         """Return the behaviour of a handler. Raises ValueError when it is no async generator."""
         serve: Any = handler.unary_stream
         read = reader(cast("Any", handler.request_deserializer))
-        encode: Any = handler.response_serializer
+        write = writer(cast("Any", handler.response_serializer))
         if not inspect.isasyncgenfunction(serve):
             raise ValueError(f"{serve!r} must be an async generator")
 
@@ -41,7 +41,7 @@ class Streams:
             try:
                 async with aclosing(serve(request, context)) as messages:
                     async for message in messages:
-                        await stream.write(context, encode(message))
+                        await stream.write(context, write(message))
             except asyncio.CancelledError:
                 stream.explain()
                 raise

@@ -237,9 +237,10 @@ async def test_message_too_large(any_wire: Wire):
 
 
 async def test_response_too_large(any_wire: Wire):
-    """A response over the limit is RESOURCE_EXHAUSTED for the caller."""
+    """A response over the limit is an error that says so, not one that reads like a rate limit."""
     failed = await _error(any_wire.modules.CallHook(CallHookRequest(hook="too_much"), timeout=20))
-    assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert from_rpc_error(failed).reason == "ANSWER_TOO_LARGE"
 
 
 async def test_duplicate_call(any_wire: Wire):

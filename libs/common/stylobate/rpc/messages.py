@@ -1,4 +1,4 @@
-"""Requests as they come off the wire: decoded, and refused where they hold what nobody behind can keep."""
+"""Messages at the border: requests decoded and refused where nobody behind can keep what they hold; answers bounded."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,9 +6,33 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from stylobate.errors import InvalidInputError, Violation
+from stylobate.rpc.method import MAX_MESSAGE_BYTES
 
 _NUL = "\0"
 _NUL_BYTE = b"\0"
+
+
+class AnswerTooLargeError(InvalidInputError):
+    """An answer over the size of a message. What was asked for may have happened."""
+
+    reason = "ANSWER_TOO_LARGE"
+    default_detail = f"The answer is larger than {MAX_MESSAGE_BYTES // 2**20} MiB."
+    cure = "Ask for less at a time: fewer objects, smaller pages."
+
+
+def writer(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return what writes a method's answers; it raises AnswerTooLargeError where the transport would cut the call off.
+
+    :param encode: as generated.
+    """
+
+    def write(answer: Any) -> bytes:
+        data = encode(answer)
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise AnswerTooLargeError
+        return data
+
+    return write
 
 
 def reader(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
