@@ -125,10 +125,21 @@ def _descriptions(kind: type[Settings]) -> dict[str, str]:
     return found
 
 
+def module_page() -> str:
+    """Return the page of what module code uses."""
+    page: str = importlib.import_module("module_reference").page()
+    return page
+
+
 def main() -> int:
     """Write the pages, or compare them; return the exit code."""
     import_everything()
-    pages = {REFERENCE / "errors.md": errors(), REFERENCE / "settings.md": settings(), REASONS: reasons()}
+    pages = {
+        REFERENCE / "errors.md": errors(),
+        REFERENCE / "settings.md": settings(),
+        REASONS: reasons(),
+        REFERENCE / "modules.md": module_page(),
+    }
     if "--check" in sys.argv:
         stale = [path for path, page in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != page]
         for path in stale:

@@ -84,7 +84,8 @@ class _Context:
 
         What a key has beyond printable ASCII is percent-encoded in the channel's name (:mod:`stylobate.keys`).
 
-        :param data: anything that JSON can hold; ``bytes`` are taken to be JSON already, such as ``event.data``.
+        :param data: whatever has a JSON form; ``bytes`` are taken to be JSON already, such as ``event.data``.
+        :raises StylobateError: REALTIME_CHANNEL_UNKNOWN (the module's defect), REALTIME_CHANNEL_INVALID, REALTIME_UNAVAILABLE.
         """
         payload = data if isinstance(data, bytes) else encode(data)
         await asked(self._platform.publish(in_channel(channel), payload), channel=channel)
@@ -92,12 +93,19 @@ class _Context:
     async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
         """Run another action in the principal's name, limits and permissions included, and return its output.
 
-        A typed error of that action comes out unchanged and may be let through.
+        :param action: its full name, ``shop.place_order``.
+        :param input: whatever has a JSON form; None for an action that takes none.
+        :raises StylobateError: what that action refuses with, unchanged; RATE_LIMITED, PERMISSION_DENIED, ACTION_TIMEOUT,
+            ACTION_UNAVAILABLE, ACTION_RECURSION (more than 8 deep). ACTION_NOT_FOUND and ACTION_INPUT_INVALID are the calling
+            module's defect where they do not come from its caller's input.
         """
         return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1))
 
     def refuse(self, reason: str, detail: str, **metadata: Any) -> NoReturn:
-        """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError`."""
+        """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError` for other statuses.
+
+        :param metadata: texts for programs; they stand in the answer under ``metadata``.
+        """
         raise RefusedError(reason, detail, metadata={name: str(value) for name, value in metadata.items()})
 
 

@@ -53,20 +53,22 @@ class StateChange:
 class StateClient:
     """The state service, asked in the name of whoever the handler runs for; access rules hold as for any caller.
 
-    Errors are typed and may be let through: ``STATE_VERSION_CONFLICT``, ``STATE_TRANSITION_NOT_ALLOWED`` and so on.
-    Deletions and writes may have happened when an ``UNAVAILABLE`` error comes back.
+    Errors are ``StylobateError``; compare their ``reason``, or let them through. What a module names wrongly, or the data that
+    it makes up, is its own defect and reaches callers as ``ACTION_FAILED``; what came with the caller's input stays the caller's.
+    Everywhere: ``STATE_NAMESPACE_UNKNOWN``, ``STATE_KEY_INVALID``, ``PERMISSION_DENIED``, ``UNAVAILABLE`` and
+    ``DEADLINE_EXCEEDED`` (a change may have happened then).
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = StateServiceStub(channel)
 
     async def get(self, namespace: str, key: str) -> StateObject | None:
-        """Return the object as it is now, or None when there is none."""
+        """Return the object as it is now, or None when there is none that the caller may see."""
         found = await self.get_many(namespace, [key])
         return found.get(key)
 
     async def get_many(self, namespace: str, keys: Sequence[str]) -> dict[str, StateObject]:
-        """Return those of at most 500 objects that exist, by key."""
+        """Return those of at most 500 objects that exist and that the caller may see, by key."""
         wanted = [pb.StateKey(namespace=namespace, key=key) for key in keys]
         reply = await asked(self._stub.GetState(pb.GetStateRequest(keys=wanted)), namespace=namespace, key=list(keys))
         return {state.key: _object(state) for state in reply.states}
@@ -74,20 +76,29 @@ class StateClient:
     async def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
         """Create the object or replace its data.
 
-        :param expected_version: the version it must have, 0: it must not exist yet; None: any.
+        :param data: whatever has a JSON form, such as a dataclass.
+        :param expected_version: the version it must have; 0: it must not exist yet; None: any.
+        :raises StylobateError: STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
         """
         request = pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
         reply = await asked(self._stub.PutState(request), namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
-        """Merge into the data (RFC 7396: None removes a member)."""
+        """Merge into the data (RFC 7396: None removes a member).
+
+        :raises StylobateError: STATE_NOT_FOUND, STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a
+            before-hook refuses with.
+        """
         request = pb.PatchStateRequest(namespace=namespace, key=key, patch=encode(data), expected_version=expected_version)
         reply = await asked(self._stub.PatchState(request), namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def delete(self, namespace: str, key: str, expected_version: int | None = None) -> int:
-        """Remove the object; its history stays. Returns the version of the deletion."""
+        """Remove the object; its history stays. Returns the version of the deletion.
+
+        :raises StylobateError: STATE_NOT_FOUND, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        """
         request = pb.DeleteStateRequest(namespace=namespace, key=key, expected_version=expected_version)
         reply = await asked(self._stub.DeleteState(request), namespace=namespace, key=key)
         return int(reply.version)
@@ -95,7 +106,12 @@ class StateClient:
     async def transition(
         self, namespace: str, key: str, event: str, data: Any = None, expected_version: int | None = None
     ) -> StateObject:
-        """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data."""
+        """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data.
+
+        :param data: only what the transition declares under ``data`` may be carried.
+        :raises StylobateError: STATE_NOT_FOUND, STATE_EVENT_UNKNOWN, STATE_TRANSITION_NOT_ALLOWED, STATE_DATA_INVALID,
+            STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        """
         patch = b"" if data is None else encode(data)
         request = pb.TransitionStateRequest(
             namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version
@@ -104,7 +120,10 @@ class StateClient:
         return _object(reply.state)
 
     async def list(self, namespace: str, *, status: str = "") -> AsyncIterator[StateObject]:
-        """Yield the objects that the caller may list, in the order of their keys, page by page as they are asked for."""
+        """Yield the objects that the caller may list, in the order of their keys, page by page as they are asked for.
+
+        :param status: only those that stand there; empty: all.
+        """
         token = ""
         while True:
             request = pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE, page_token=token)
