@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 import stylobate
 from stylobate.app import HostSettings, http_refusal, installed_services
 from stylobate.config import Settings
+from stylobate.declarations.editor import FOLDER, editor_schemas
 from stylobate.errors import StylobateError, http_status_of
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +127,15 @@ def _descriptions(kind: type[Settings]) -> dict[str, str]:
     return found
 
 
+def schema_files() -> dict[Path, str]:
+    """Return the schemas that editors find beside the modules of this repository, as `stylobate init` writes them."""
+    folder = ROOT / "modules" / FOLDER
+    return {
+        folder / name.replace(".yaml", ".json"): orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode()
+        for name, schema in editor_schemas().items()
+    }
+
+
 def module_page() -> str:
     """Return the page of what module code uses."""
     page: str = importlib.import_module("module_reference").page()
@@ -139,14 +150,14 @@ def main() -> int:
         REFERENCE / "settings.md": settings(),
         REASONS: reasons(),
         REFERENCE / "modules.md": module_page(),
-    }
+    } | schema_files()
     if "--check" in sys.argv:
         stale = [path for path, page in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != page]
         for path in stale:
             print(f"{path.relative_to(ROOT)} is not what the code says: make generate")
         return 1 if stale else 0
-    REFERENCE.mkdir(parents=True, exist_ok=True)
     for path, page in pages.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
     return 0
 

@@ -14,9 +14,9 @@ from stylobate.declarations.schemas import SchemaSet
 from stylobate.declarations.section import Section, did_you_mean
 
 FILE = "actions.yaml"
-_KEYS = ("actions", "schemas")
+KEYS = ("actions", "schemas")
 _LATER = ("schedules", "queues")
-_ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "input", "output")
+ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "input", "output")
 _ACTION_LATER = (
     "audit", "before", "after", "do", "grpc", "guard", "http", "idempotent", "isolation", "mode", "priority", "retry", "schedule",
 )  # fmt: skip
@@ -31,14 +31,14 @@ def read_schemas(node: Node | None, module: str, report: ModuleReport) -> Schema
     if node is None:
         return SchemaSet(module, None, file)
     keys = node.value if isinstance(node.value, dict) else {}
-    if "schemas" not in keys and any(did_you_mean(key, ("schemas",)) for key in keys if key not in _KEYS):
+    if "schemas" not in keys and any(did_you_mean(key, ("schemas",)) for key in keys if key not in KEYS):
         return SchemaSet(module, None, file)  # misspelt, which is a finding: what refers to it is not to blame
     return SchemaSet(module, keys.get("schemas") or Node({}, 0), file)
 
 
 def read_actions(node: Node, module: ModuleContext) -> tuple[ActionDeclaration, ...]:
     """Read the actions; what is wrong stands in the report."""
-    section = Section(node, module.report.of(FILE), FILE, _KEYS, _LATER)
+    section = Section(node, module.report.of(FILE), FILE, KEYS, _LATER)
     return tuple(_action(name, line, child, module) for name, line, child in section.entries("actions"))
 
 
@@ -47,7 +47,7 @@ def _action(name: str, line: int, node: Node, module: ModuleContext) -> ActionDe
     prefix, _, rest = name.partition(".")
     if prefix != module.name or not _ACTION.fullmatch(rest):
         file.error(line, f"{name!r} must be `{module.name}.<name>` in lower case letters, digits and _")
-    action = Section(node, file, f"action {name}", _ACTION_KEYS, _ACTION_LATER)
+    action = Section(node, file, f"action {name}", ACTION_KEYS, _ACTION_LATER)
     route = action.parsed("route", Route.parse)
     taken = _schema(action, "input", module.schemas)
     if route is not None and taken is not None:

@@ -13,7 +13,7 @@ from stylobate.declarations.rules import is_permission
 from stylobate.declarations.section import Section
 
 FILE = "module.yaml"
-_KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles")
+KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles")
 _LATER = ("secrets",)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]*")
@@ -35,7 +35,7 @@ class ModuleFile:
 def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
     """Read the file; what is wrong stands in the report."""
     file = report.of(FILE)
-    section = Section(node, file, FILE, _KEYS, _LATER)
+    section = Section(node, file, FILE, KEYS, _LATER)
     name = section.text("name", required=True)
     if name and not _NAME.fullmatch(name):
         section.error("name", f"{name!r} is no name for a module; use lower case letters, digits and _")

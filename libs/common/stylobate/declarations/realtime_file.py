@@ -12,20 +12,20 @@ from stylobate.declarations.section import Section
 FILE = "realtime.yaml"
 SUBSCRIBERS = "subscribers"
 _STATE = "state:"
-_KEYS = ("namespaces",)
-_CHANNEL_KEYS = ("access", "presence", "join_leave")
+KEYS = ("namespaces",)
+CHANNEL_KEYS = ("access", "presence", "join_leave")
 _CHANNEL_LATER = (
     "channel_regex", "delta", "force_push_join_leave", "force_recovery", "history", "history_size", "history_ttl", "rate_limit",
     "recovery", "rpc",
 )  # fmt: skip
-_ACCESS_KEYS = ("subscribe", "publish")
+ACCESS_KEYS = ("subscribe", "publish")
 _ACCESS_LATER = ("history", "presence")
 _NAME = re.compile(r"[-a-zA-Z0-9_]{2,}")
 
 
 def read_channels(node: Node, module: ModuleContext) -> tuple[ChannelDeclaration, ...]:
     """Read the channel namespaces; what is wrong stands in the report."""
-    section = Section(node, module.report.of(FILE), FILE, _KEYS)
+    section = Section(node, module.report.of(FILE), FILE, KEYS)
     return tuple(_channel(name, line, child, module) for name, line, child in section.entries("namespaces"))
 
 
@@ -33,8 +33,8 @@ def _channel(name: str, line: int, node: Node, module: ModuleContext) -> Channel
     file = module.report.of(FILE)
     if name and not _NAME.fullmatch(name):
         file.error(line, f"{name!r} is no name for a channel namespace; use two or more letters, digits, _ and -")
-    section = Section(node, file, f"channels {name or 'without a namespace'}", _CHANNEL_KEYS, _CHANNEL_LATER)
-    access = section.section("access", _ACCESS_KEYS, _ACCESS_LATER)
+    section = Section(node, file, f"channels {name or 'without a namespace'}", CHANNEL_KEYS, _CHANNEL_LATER)
+    access = section.section("access", ACCESS_KEYS, _ACCESS_LATER)
     return ChannelDeclaration(
         name=name,
         module=module.name,

@@ -19,16 +19,16 @@ from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, 
 from stylobate.declarations.section import Section, did_you_mean
 
 FILE = "states.yaml"
-_KEYS = ("namespaces",)
-_NAMESPACE_KEYS = ("schema", "schema_version", "initial", "access", "transitions", "before")
+KEYS = ("namespaces",)
+NAMESPACE_KEYS = ("schema", "schema_version", "initial", "access", "transitions", "before")
 _NAMESPACE_LATER = (
     "after", "durability", "ephemeral", "guard", "guards", "indexes", "migrations", "retention", "storage", "store", "timers",
     "ttl", "validators",
 )  # fmt: skip
-_ACCESS_KEYS = ("read", "list", "create", "write", "delete")
-_TRANSITION_KEYS = ("from", "to", "access", "data")
+ACCESS_KEYS = ("read", "list", "create", "write", "delete")
+TRANSITION_KEYS = ("from", "to", "access", "data")
 _TRANSITION_LATER = ("after", "before", "do", "guard", "on_enter", "timers")
-_HOOK_KEYS = ("method", "on_unavailable")
+HOOK_KEYS = ("method", "on_unavailable")
 _OPERATIONS = ("created", "updated", "deleted")
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -37,7 +37,7 @@ _METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
 
 def read_namespaces(node: Node, module: ModuleContext) -> tuple[NamespaceDeclaration, ...]:
     """Read the namespaces; what is wrong stands in the report."""
-    section = Section(node, module.report.of(FILE), FILE, _KEYS)
+    section = Section(node, module.report.of(FILE), FILE, KEYS)
     if section.is_misspelt("namespaces"):
         module.report.doubtful.add("namespaces")
     return tuple(_namespace(name, line, child, module) for name, line, child in section.entries("namespaces"))
@@ -48,7 +48,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     if not _NAMESPACE.fullmatch(name):
         module.report.doubtful.add("namespaces")
         file.error(line, f"{name!r} is no name for a namespace; use lower case letters, digits, _ and -")
-    section = Section(node, file, f"namespace {name}", _NAMESPACE_KEYS, _NAMESPACE_LATER)
+    section = Section(node, file, f"namespace {name}", NAMESPACE_KEYS, _NAMESPACE_LATER)
     schema_node = section.node("schema")
     schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
     access = _namespace_access(section, module.report)
@@ -72,8 +72,8 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
 
 
 def _namespace_access(section: Section, report: ModuleReport) -> NamespaceAccess:
-    access = section.section("access", _ACCESS_KEYS)
-    everywhere = {key: _rule(access, key, report, TERMS) or AccessRule() for key in _ACCESS_KEYS if key != "create"}
+    access = section.section("access", ACCESS_KEYS)
+    everywhere = {key: _rule(access, key, report, TERMS) or AccessRule() for key in ACCESS_KEYS if key != "create"}
     # Nobody owns what does not exist yet.
     create = _rule(access, "create", report, (PUBLIC, AUTHENTICATED, ACTIONS)) or AccessRule()
     return NamespaceAccess(create=create, **everywhere)
@@ -95,7 +95,7 @@ def _transitions(
             section.report.error(
                 line, f"{event!r} is no name for an event; use letters, digits, _ and -, not {'/'.join(_OPERATIONS)}"
             )
-        transition = Section(node, section.report, f"transition {event}", _TRANSITION_KEYS, _TRANSITION_LATER)
+        transition = Section(node, section.report, f"transition {event}", TRANSITION_KEYS, _TRANSITION_LATER)
         sources = transition.texts("from", or_one=True)
         if not sources and not transition.is_misspelt("from"):
             transition.report.error(line, f"`from` is missing in transition {event}")
@@ -161,7 +161,7 @@ def _before(section: Section, module: str, transitions: Mapping[str, TransitionD
 def _hook(hooks: Section, operation: str, node: Node, module: str) -> BeforeHook:
     method, on_unavailable = node.value, "deny"
     if isinstance(method, dict):
-        hook = Section(node, hooks.report, f"before hook of {operation}", _HOOK_KEYS)
+        hook = Section(node, hooks.report, f"before hook of {operation}", HOOK_KEYS)
         method = hook.text("method", required=True)
         on_unavailable = hook.text("on_unavailable", "deny")
         if on_unavailable not in {"deny", "allow"}:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import re
+import shutil
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -25,6 +28,20 @@ def test_init_makes_a_project_that_checks_out(project, stylobate) -> None:
     assert (checked.returncode, checked.stdout.strip()) == (0, "the modules are fine")
     listed = stylobate("modules", "list", STYLOBATE_MODULES=str(folder / "modules"))
     assert "shop" in listed.stdout
+
+
+def test_a_copy_of_the_example_is_tested_beside_it(project, stylobate) -> None:
+    """Two modules with files of the same names are collected in one run, and the editor's schemas lie where the files say."""
+    assert stylobate("init", "shop").returncode == 0
+    modules = project.folder / "shop" / "modules"
+    shutil.copytree(modules / "shop", modules / "kiosk")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "modules"]
+    done = subprocess.run(command, cwd=modules.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "modules/kiosk/tests/test_orders.py" in done.stdout
+    for name in ("module", "actions", "states", "realtime"):
+        first = (modules / "kiosk" / f"{name}.yaml").read_text().splitlines()[0]
+        assert (modules / "kiosk" / first.partition("$schema=")[2]).is_file()
 
 
 def test_init_never_writes_where_something_is(project) -> None:

@@ -4,12 +4,19 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import orjson
+
+from stylobate.declarations.editor import FOLDER, editor_schemas
 from stylobate.launcher.faces import CommandError, console
 
 _HARMLESS = (".git", ".venv", "venv", ".idea", ".vscode", ".DS_Store")
 """What a folder may hold before a project is made in it: version control, a virtual environment, an editor's settings."""
 _IGNORED = ".stylobate/\n.venv/\n__pycache__/\n"
-_PYTEST = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+_PYTEST = """[pytest]
+addopts = --import-mode=importlib
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+"""
 _README = """# {name}
 
 A Stylobate project. `modules/shop` is an example to change: an online shop's orders.
@@ -31,6 +38,10 @@ def init(folder: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with as_file(files("stylobate.launcher") / "templates") as templates:
         shutil.copytree(templates / "shop", target / "modules" / "shop", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, schema in editor_schemas().items():
+        file = target / "modules" / FOLDER / name.replace(".yaml", ".json")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2))
     (target / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     (target / "pytest.ini").write_text(_PYTEST, encoding="utf-8")
     (target / "README.md").write_text(_README.format(name=target.name), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""JSON Schemas of the declaration files, for editors: made from the keys that the readers of the files know.
+
+An editor that knows ``yaml-language-server`` finds them by the first line of a file. They say less than ``modules check`` does:
+names of keys, kinds of values, the small languages by their form.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stylobate.declarations import actions_file, module_file, realtime_file, states_file
+from stylobate.declarations.schemas import DIALECT
+
+FOLDER = ".schemas"
+"""Where they stand in the folder of modules."""
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean"}
+_TEXTS = {"type": "array", "items": _TEXT, "uniqueItems": True}
+_SCHEMA = {"$ref": DIALECT}
+_ACCESS = {"type": "string", "description": "terms joined by `or`: a permission, owner, actions, authenticated, public"}
+_METHOD = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]*$", "description": "a method of the module's class"}
+_STATUS = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"}
+
+
+def editor_schemas() -> dict[str, dict[str, Any]]:
+    """Return the schema of each file by the file's name."""
+    return {
+        module_file.FILE: _file(_mapping(module_file.KEYS, _MODULE, required=("name",))),
+        actions_file.FILE: _file(_mapping(actions_file.KEYS, {"actions": _each(_action()), "schemas": _each(_SCHEMA)})),
+        states_file.FILE: _file(_mapping(states_file.KEYS, {"namespaces": _each(_namespace())})),
+        realtime_file.FILE: _file(_mapping(realtime_file.KEYS, {"namespaces": _each(_channels())})),
+    }
+
+
+_MODULE: dict[str, Any] = {
+    "name": {"type": "string", "pattern": "^[a-z][a-z0-9_]*$"},
+    "version": _TEXT,
+    "description": _TEXT,
+    "dependencies": _TEXTS,
+    "settings": _SCHEMA,
+    "permissions": {"type": "object", "additionalProperties": _TEXT},
+    "roles": {"type": "object", "additionalProperties": _TEXTS},
+}
+
+
+def _action() -> dict[str, Any]:
+    shapes = {
+        "summary": _TEXT,
+        "handler": _METHOD,
+        "route": {"type": "string", "pattern": "^(GET|POST|PUT|PATCH|DELETE) /", "description": "POST /orders/{order_id}/pay"},
+        "access": {"type": "string", "description": "one permission, authenticated or public"},
+        "rate_limit": {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day)( gcra| burst [0-9]+)?$"},
+        "timeout": {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h)$"},
+        "input": _SCHEMA,
+        "output": _SCHEMA,
+    }
+    return _mapping(actions_file.ACTION_KEYS, shapes, required=("handler", "access"))
+
+
+def _namespace() -> dict[str, Any]:
+    hook = _mapping(
+        states_file.HOOK_KEYS, {"method": _METHOD, "on_unavailable": {"enum": ["deny", "allow"]}}, required=("method",)
+    )
+    sources = {"anyOf": [_STATUS, {"type": "array", "items": _STATUS, "minItems": 1}]}
+    carried = {"anyOf": [_TEXTS, {"type": "object"}]}
+    shapes = {
+        "schema": _SCHEMA,
+        "schema_version": {"type": "integer", "minimum": 1},
+        "initial": _STATUS,
+        "access": _mapping(states_file.ACCESS_KEYS, dict.fromkeys(states_file.ACCESS_KEYS, _ACCESS)),
+        "transitions": _each(
+            _mapping(
+                states_file.TRANSITION_KEYS,
+                {"from": sources, "to": _STATUS, "access": _ACCESS, "data": carried},
+                required=("from", "to"),
+            )
+        ),
+        "before": _each({"anyOf": [_METHOD, hook]}),
+    }
+    return _mapping(states_file.NAMESPACE_KEYS, shapes)
+
+
+def _channels() -> dict[str, Any]:
+    access = _mapping(realtime_file.ACCESS_KEYS, {"subscribe": _TEXT, "publish": _TEXT})
+    return _mapping(realtime_file.CHANNEL_KEYS, {"access": access, "presence": _FLAG, "join_leave": _FLAG})
+
+
+def _file(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": DIALECT, **schema}
+
+
+def _mapping(keys: Iterable[str], shapes: Mapping[str, Any], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the schema of a section. Raises KeyError for a key that has no shape: whoever adds one gives it one here."""
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": {key: shapes[key] for key in keys}}
+    return schema | ({"required": [*required]} if required else {})
+
+
+def _each(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": schema}
