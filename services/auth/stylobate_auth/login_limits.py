@@ -22,10 +22,12 @@ from time import monotonic
 from typing import Any, Protocol
 
 from stylobate.errors import StylobateError
+from stylobate.identity import DEFAULT_TENANT
 from stylobate.rpc.limits import RateLimitedError
+from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter
 
-from stylobate_auth.local_counts import LocalCounts, Rule
+from stylobate_auth.limit_rule import Rule
 from stylobate_auth.settings import AuthSettings
 
 LOGIN, REGISTER, REFRESH = "login.ip", "register.ip", "refresh.ip"
@@ -103,11 +105,15 @@ class LoginLimits:
         try:
             outcome = await self._limits.check(self._levels[charge], subjects)
         except StylobateError:
-            return self._local.charge(charge, subjects)
+            return self._count(charge, subjects)
         if not outcome.allowed:
             return max(0.001, outcome.retry_after.total_seconds()) if outcome.retry_after else 1.0
         # what nobody counted, or not with the other processes, is counted here at least
-        return self._local.charge(charge, subjects) if outcome.degraded else 0.0
+        return self._count(charge, subjects) if outcome.degraded else 0.0
+
+    def _count(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
+        """Charge by this process's own counts; return as :meth:`_wait`."""
+        return self._local.charge(DEFAULT_TENANT, [rule.level.message.policy for rule in charge], subjects, 1)[1]
 
     def _error(self, rule: Rule, wait_s: float) -> RateLimitedError:
         self._refused.labels(rule.name).inc()

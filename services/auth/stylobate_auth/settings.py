@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 from stylobate.config import Settings, secret
 
-from stylobate_auth.local_counts import Rule
+from stylobate_auth.limit_rule import Rule
 
 Registration = Literal["open", "closed", "verified"]
 
