@@ -94,6 +94,15 @@ class _Tokens:
     def on_revocation(self, callback: Any) -> None:
         del callback
 
+    def on_keys_lost(self, callback: Any) -> None:
+        del callback
+
+    def on_change(self, callback: Any) -> None:
+        del callback
+
+    def is_revoked(self, principal: Principal) -> bool:
+        return False
+
 
 class _App(MemoryApp):
     version = "0.0.0"
