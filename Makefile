@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
 UV := .tools/bin/uv
+UV_VERSION := 0.13.9
 BIN := .venv/bin
 SERVICES := actions auth gateway ratelimit realtime state
 EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
@@ -21,7 +22,7 @@ help: ## show this list
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
 	@echo "getting uv"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools uv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools "uv==$(UV_VERSION)"
 
 .venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION
 	@echo "installing the platform"

@@ -29,7 +29,7 @@ def _as_it_was() -> Iterator[None]:
 @pytest.fixture
 def logs(tmp_path: Path) -> Iterator[Logs]:
     """Return JSON logging into a file."""
-    made = configure(json=True, file=tmp_path / "log", service="test")
+    made = configure(json=True, file=tmp_path / "log", origin={"service": "test"})
     yield made
     made.close()
 

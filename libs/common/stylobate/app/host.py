@@ -37,7 +37,6 @@ from stylobate.rpc import (
     Outgoing,
     RpcAccess,
     Servicers,
-    TlsSettings,
     build_server,
     open_channel,
     standard_interceptors,
@@ -268,22 +267,9 @@ class Host:
             address = self.placement.addresses.get(service)
             if not address:
                 raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
-            channel = self._channels[service] = open_channel(address, tls=self._tls())
+            channel = self._channels[service] = open_channel(address, tls=self.settings.tls())
             self._shared.push_async_callback(channel.close, _REDUCED_GRACE_S)
         return self._channels[service]
-
-    def _tls(self) -> TlsSettings | None:
-        settings = self.settings
-        if not settings.tls_certificate:
-            return None
-        fields = ("tls_certificate", "tls_key", "tls_authority")
-        files = {name: Path(path) for name in fields if (path := getattr(settings, name))}
-        missing = [f"STYLOBATE_{name.upper()}: {path} is no file" for name, path in files.items() if not path.is_file()]
-        if "tls_key" not in files:
-            missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
-        if missing:
-            raise ConfigError(missing)
-        return TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
 
     async def _serve_grpc(self) -> None:
         """Listen; not before callers can be verified, which takes auth: a replica that cannot start is none."""
@@ -297,7 +283,7 @@ class Host:
             server = build_server(
                 self.servicers,
                 addresses=self.placement.grpc,
-                tls=self._tls(),
+                tls=self.settings.tls(),
                 reflection=reflection,
                 max_connection_age=self.settings.max_connection_age,
                 grace=self.settings.drain_grace,
@@ -357,6 +343,7 @@ class Host:
             parts.push_async_callback(self._listening.aclose)
             if self._is_started:
                 self._is_draining = True
+                _log.info("draining", wait=str(self.settings.drain_wait), grace=str(self.settings.drain_grace))
                 if self._grpc is not None:
                     await self._grpc.set_serving(is_serving=False)
                 await asyncio.sleep(self.settings.drain_wait.total_seconds())

@@ -1,12 +1,14 @@
 """Settings of a process, whatever services it hosts."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from stylobate.config import Settings
+from stylobate.config import ConfigError, Settings
 from stylobate.logs import parse_levels
+from stylobate.rpc import TlsSettings
 from stylobate.value_kinds import HttpUrl, Share
 
 
@@ -72,3 +74,16 @@ class HostSettings(Settings):
     def _names_levels(cls, text: str) -> str:
         parse_levels(text)
         return text
+
+    def tls(self) -> TlsSettings | None:
+        """Return what services prove themselves with to each other; None: plain text. Raises ConfigError for missing files."""
+        if not self.tls_certificate:
+            return None
+        fields = ("tls_certificate", "tls_key", "tls_authority")
+        files = {name: Path(path) for name in fields if (path := getattr(self, name))}
+        missing = [f"STYLOBATE_{name.upper()}: {path} is no file" for name, path in files.items() if not path.is_file()]
+        if "tls_key" not in files:
+            missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
+        if missing:
+            raise ConfigError(missing)
+        return TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])

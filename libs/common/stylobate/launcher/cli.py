@@ -57,7 +57,9 @@ def dev(split: Split = False, workers: Workers = 1, port: Port = 0) -> None:
 
 
 @app.command()
-def serve(names: Annotated[list[str], typer.Argument(help="Services to host in this process.")]) -> None:
+def serve(
+    names: Annotated[list[str], typer.Argument(help="Services to host in this process.", envvar="STYLOBATE_SERVICES")],
+) -> None:
     """Host only these services, for containers; the others by address (STYLOBATE_<SERVICE>_ADDRESS)."""
     from stylobate.launcher.commands.serve import serve as run
 
@@ -109,11 +111,14 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    gateway: Annotated[str, typer.Option(help="HTTP address of a platform elsewhere.")] = "",
+    realtime: Annotated[str, typer.Option(help="Its WebSocket address; unset: /v1/realtime at the gateway.")] = "",
+) -> None:
     """Play a customer's journey against the running platform; exit 0 only if every step held."""
     from stylobate.launcher.commands.demo import demo as run
 
-    run()
+    run(gateway, realtime)
 
 
 @app.command()
@@ -230,6 +235,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ✓ shows something else
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are no JSON; what they tell comes as errors of calls
     if ignored := set_aside(os.environ):
         warn(f"ignored from the environment: {', '.join(ignored)}")
     with plain_errors():

@@ -13,6 +13,10 @@ _LEFT_OUT = frozenset(
         "level",
         "logger",
         "service",
+        "node",
+        "version",
+        "environment",
+        "trace_id",
         "filename",
         "lineno",
         "exception",
@@ -23,7 +27,7 @@ _LEFT_OUT = frozenset(
         "ms",
     }
 )
-_IDS = frozenset({"request_id", "subject"})
+_IDS = frozenset({"request_id", "subject", "client"})
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _SOURCE_WIDTH = 10
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import uvloop
 
+from stylobate import __version__
 from stylobate.app import Host, HostSettings, Placement, installed_services
 from stylobate.config import Sources
 from stylobate.launcher.faces import plain_errors
+from stylobate.launcher.project import SERVICES
 from stylobate.logs import Logs, configure, get_logger
 from stylobate.stopping import goes_on
 
@@ -23,10 +25,13 @@ _GC_THRESHOLD = 50_000
 _log = get_logger("app")
 
 
-def start_logs(settings: HostSettings, node: str, file: Path | None = None) -> Logs:
-    """Set up logging as the settings say."""
+def start_logs(settings: HostSettings, service: str, node: str, file: Path | None = None) -> Logs:
+    """Set up logging as the settings say; outside development each line tells version and environment too."""
     as_json = {"json": True, "console": False, "auto": None}[settings.log_format]
-    return configure(level=settings.log_level, json=as_json, file=file, service=node)
+    origin = {"service": service, "node": node}
+    if not settings.is_development:
+        origin |= {"version": __version__, "environment": settings.environment}
+    return configure(level=settings.log_level, json=as_json, file=file, origin=origin)
 
 
 def load_host_settings(placement: Placement) -> tuple[HostSettings, Sources]:
@@ -59,10 +64,15 @@ async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+
+    def asked(number: signal.Signals) -> None:
+        _log.info("stop_asked", signal=number.name)
+        stop.set()
+
     for number in _STOP_SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN and number is signal.SIGHUP:
             continue
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked, number)
     working = loop.create_task(work(), name="work")
     stopping = loop.create_task(stop.wait(), name="stop")
     await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -115,9 +125,11 @@ def serve(placement: Placement) -> int:
     file = os.environ.get("STYLOBATE_LOG_FILE")
     with plain_errors():
         settings, _ = load_host_settings(placement)
-        logs = start_logs(settings, placement.node, Path(file) if file else None)
+        service = "+".join(placement.services) if len(placement.services) < len(SERVICES) else "platform"
+        logs = start_logs(settings, service, placement.node, Path(file) if file else None)
         try:
             run_to_end(lambda: until_stopped(lambda: host(placement, logs)))
         finally:
+            _log.info("stopped")
             logs.close()
     return 0

@@ -9,7 +9,7 @@ import atexit
 import logging
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -102,14 +102,14 @@ def configure(
     file: Path | None = None,
     max_bytes: int = 50 * 1024 * 1024,
     keep: int = 5,
-    service: str = "",
+    origin: Mapping[str, str] | None = None,
 ) -> Logs:
     """Set up the logging of this process.
 
     :param level: of every concern; ``level`` may name some: ``info,access=warning``.
     :param json: one JSON object a line; None: unless standard error is a terminal.
     :param file: write there, rotated at ``max_bytes``, ``keep`` old files kept; None: standard error.
-    :param service: stands in every record.
+    :param origin: stands in every record: ``service``, ``node`` and whatever else tells where it comes from.
     """
     levels = parse_levels(level)
     output = RotatedFile(file, max_bytes=max_bytes, keep=keep) if file is not None else StandardError()
@@ -132,10 +132,11 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    logs = Logs(LogWriter(_renderer(as_json=as_json, service=service), output))
+    logs = Logs(LogWriter(_renderer(as_json=as_json, origin=dict(origin or {})), output))
     for concern, wanted in levels.items():
         logs.set_level(wanted, concern)
     logging.getLogger().setLevel("WARNING")
+    logging.captureWarnings(capture=True)
     return logs
 
 
@@ -167,22 +168,21 @@ def _kept(level: str, concern: str) -> str:
     return "warning" if is_hidden else level
 
 
-def _renderer(*, as_json: bool, service: str) -> Callable[[Record], str]:
+def _renderer(*, as_json: bool, origin: dict[str, str]) -> Callable[[Record], str]:
     """Return what makes a record a line."""
     render: Any = (
         structlog.processors.JSONRenderer(_dumps)
         if as_json
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     )
-    formatter = _formatter(render, service)
+    formatter = _formatter(render, origin)
 
     def line(record: Record) -> str:
         if not isinstance(record, Line):
             return formatter.format(record)
         event = record.facts
         event |= {"event": record.event, "level": "info", "logger": "access", "timestamp": _timestamp(record.time)}
-        if service:
-            event["service"] = service
+        event |= origin
         return str(render(None, "info", redact(None, "info", event)))
 
     return line
@@ -192,10 +192,10 @@ def _timestamp(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}Z"
 
 
-def _formatter(render: Any, service: str) -> logging.Formatter:
-    def add_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if service:
-            event.setdefault("service", service)
+def _formatter(render: Any, origin: dict[str, str]) -> logging.Formatter:
+    def add_origin(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in origin.items():
+            event.setdefault(name, value)
         event["logger"] = str(event.get("logger", "")).removeprefix("stylobate.")
         return event
 
@@ -206,7 +206,7 @@ def _formatter(render: Any, service: str) -> logging.Formatter:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
         ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, add_service, redact, render],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, add_origin, redact, render],
     )
 
 

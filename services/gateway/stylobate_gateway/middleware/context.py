@@ -55,9 +55,10 @@ class RequestContext:
             parent = decided(parent, self._trace_ratio)
         opened = self._span(exchange, parent) if is_sampled(parent) else None
         exchange.traceparent = parent if opened is None else opened.traceparent
-        current_call.set(
-            Call(request_id=exchange.request_id, traceparent=exchange.traceparent, deadline=self._loop.time() + self._timeout_s)
+        call = Call(
+            request_id=exchange.request_id, traceparent=exchange.traceparent, deadline=self._loop.time() + self._timeout_s
         )
+        current_call.set(call)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,7 +72,7 @@ class RequestContext:
         try:
             await self._inner(scope, receive, send_with_id)
         finally:
-            self._finish(exchange)
+            self._finish(exchange, call)
             if opened is not None:
                 _end(opened, exchange, scope)
 
@@ -84,7 +85,7 @@ class RequestContext:
         }
         return span("gateway", exchange.method, parent, kind=SpanKind.SERVER, **attributes)
 
-    def _finish(self, exchange: Exchange) -> None:
+    def _finish(self, exchange: Exchange, call: Call) -> None:
         seconds = perf_counter() - exchange.started
         key = (exchange.method if exchange.method in _METHODS else "other", exchange.status)
         child = self._children.get(key)
@@ -100,6 +101,8 @@ class RequestContext:
             "status": exchange.status,
             "ms": round(seconds * 1000, 2),
             "subject": exchange.principal.id,
+            "client": call.client_address,
+            "trace_id": exchange.traceparent[3:35],  # W3C Trace Context §3.2.2
         }
         if error is not None:
             facts["code"] = error.reason

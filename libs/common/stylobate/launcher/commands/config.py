@@ -17,6 +17,7 @@ from stylobate.launcher.project import Project
 _PREFIX = "STYLOBATE_"
 _OF_THE_LAUNCHER = (
     "STYLOBATE_LISTEN",
+    "STYLOBATE_SERVICES",
     "STYLOBATE_GRPC_PORT",
     "STYLOBATE_HTTP_PORT",
     "STYLOBATE_ADMIN_PORT",

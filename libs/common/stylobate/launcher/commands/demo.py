@@ -16,25 +16,41 @@ if TYPE_CHECKING:
     from stylobate.launcher.demo import Journey
 
 
-def demo() -> None:
-    """Play the journey against this project's running platform; exit 1 at the first step that does not hold."""
-    stay_on_this_machine(os.environ)
+def demo(gateway: str, realtime: str) -> None:
+    """Play the journey; exit 1 at the first step that does not hold.
+
+    :param gateway: HTTP address of a platform anywhere; empty: this project's.
+    :param realtime: its WebSocket address; empty: where the gateway is.
+    """
+    if not gateway:
+        stay_on_this_machine(os.environ)
     try:
         from stylobate.launcher.demo import Journey  # noqa: PLC0415  its clients are an extra
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is missing: pip install 'stylobate[demo]'") from error
-    running = Project(Path.cwd()).running()
-    if running is None or not running.supervisor.is_running:
-        raise CommandError("nothing is running here; `stylobate up` first")
-    if not asyncio.run(_play(running, Journey(running.endpoints["gateway"], running.endpoints["realtime"]))):
+    if gateway:
+        where = gateway
+        realtime = realtime or f"ws{gateway.removeprefix('http').rstrip('/')}/v1/realtime"
+    else:
+        running = _running()
+        where = f"{running.endpoints['gateway']} ({running.mode})"
+        gateway, realtime = running.endpoints["gateway"], running.endpoints["realtime"]
+    if not asyncio.run(_play(where, Journey(gateway, realtime))):
         raise typer.Exit(1)
 
 
-async def _play(running: Running, journey: "Journey") -> bool:
+def _running() -> Running:
+    running = Project(Path.cwd()).running()
+    if running is None or not running.supervisor.is_running:
+        raise CommandError("nothing is running here; `stylobate up` first, or `--gateway` for a platform elsewhere")
+    return running
+
+
+async def _play(where: str, journey: "Journey") -> bool:
     from stylobate.launcher.demo import StepFailedError  # noqa: PLC0415
 
     out = console()
-    out.print(f"a customer's journey against {running.endpoints['gateway']} ({running.mode})\n")
+    out.print(f"a customer's journey against {where}\n")
     try:
         async for title, seen in journey.play():
             out.print(f"  [green]✓[/green] {title:<38} [dim]{escape(seen)}[/dim]", soft_wrap=True)

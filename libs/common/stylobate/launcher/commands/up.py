@@ -117,7 +117,7 @@ class _Up:
         for line in unknown(os.environ):
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._logs = start_logs(settings, "platform", self._project.logs / "platform.log")
+        self._logs = start_logs(settings, "platform", "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, _IDENTITIES)
         try:
             uvloop.run(until_stopped(self._work))

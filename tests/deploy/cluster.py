@@ -1,0 +1,114 @@
+"""Six `stylobate serve` processes in production mode, as a team without containers would run them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from stylobate.identity import generate_service_keys
+from stylobate.launcher.project import SERVICES
+from stylobate.testing.platform import wait_until
+
+from tests.conftest import SHOP
+from tests.deploy.authority import Authority
+from tests.deploy.servers import free_port
+
+READY_WITHIN = timedelta(minutes=4)  # six interpreters that import at once, on a machine that may be busy
+_STYLOBATE = (sys.executable, "-m", "stylobate.launcher")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a service listens."""
+
+    grpc: int
+    http: int
+    admin: int
+
+
+class Cluster:
+    """The processes, their settings and their logs."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], authority: Authority) -> None:
+        self.folder = folder
+        folder.mkdir()
+        generate_service_keys(folder / "keys")
+        self.ports = {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
+        certificate, key = authority.issue("services")
+        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+        self._environ |= {
+            "STYLOBATE_MODULES": str(SHOP.parent),
+            "STYLOBATE_IDENTITY_FOLDER": str(folder / "keys"),
+            "STYLOBATE_LISTEN": "127.0.0.1",
+            "STYLOBATE_TLS_CERTIFICATE": str(certificate),
+            "STYLOBATE_TLS_KEY": str(key),
+            "STYLOBATE_TLS_AUTHORITY": str(authority.file),
+            "STYLOBATE_DRAIN_WAIT": "0s",
+            **{f"STYLOBATE_{name.upper()}_ADDRESS": f"dns:///localhost:{ports.grpc}" for name, ports in self.ports.items()},
+            **settings,
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def gateway(self) -> str:
+        """The address of the HTTP API."""
+        return f"http://127.0.0.1:{self.ports['gateway'].http}"
+
+    @property
+    def realtime(self) -> str:
+        """The address of the realtime socket."""
+        return f"ws://127.0.0.1:{self.ports['realtime'].http}/v1/realtime"
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Run every service until the block is left."""
+        try:
+            for name in SERVICES:
+                self.start(name)
+            is_ready = wait_until(lambda: all(self.is_ready(name) for name in SERVICES), READY_WITHIN)
+            assert is_ready, self.logs()
+            yield
+        finally:
+            for process in self.processes.values():
+                process.terminate()
+            for process in self.processes.values():
+                process.wait(60)
+
+    def start(self, name: str) -> "subprocess.Popen[bytes]":
+        """Start a service on its ports."""
+        ports = self.ports[name]
+        own = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
+        environ = self._environ | {f"STYLOBATE_{kind}_PORT": str(port) for kind, port in own.items()}
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([*_STYLOBATE, "serve", name], env=environ, cwd=self.folder, stdout=log, stderr=log)
+        self.processes[name] = process
+        return process
+
+    def is_ready(self, name: str) -> bool:
+        """Return whether the service says so."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ports[name].admin}/readyz", timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def command(self, *arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of an operator with the same settings."""
+        return subprocess.run(
+            [*_STYLOBATE, *arguments],
+            env=self._environ | environ,
+            cwd=self.folder,
+            capture_output=True,
+            input=stdin,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def logs(self) -> str:
+        """Return what every process wrote last."""
+        return "\n".join(f"--- {file.stem}\n{file.read_text(errors='replace')[-3000:]}" for file in self.folder.glob("*.log"))

@@ -1,0 +1,74 @@
+"""The platform as it is deployed: production mode, a process per service, TLS and passwords everywhere, servers of the system."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from stylobate.testing.platform import wait_until
+
+from tests.deploy.authority import Authority
+from tests.deploy.cluster import READY_WITHIN, Cluster
+from tests.deploy.servers import postgres, postgres_programs, redis, redis_program
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Give a migrated, running platform; skipped where the system has no PostgreSQL or Redis."""
+    programs, redis_server = postgres_programs(), redis_program()
+    if programs is None or redis_server is None:
+        pytest.skip("needs the system's PostgreSQL and Redis: apt install postgresql redis-server")
+    folder = tmp_path_factory.mktemp("production")
+    authority = Authority(folder)
+    with (
+        postgres(folder / "postgres", programs, authority) as database_url,
+        redis(folder / "redis", redis_server, authority) as redis_url,
+    ):
+        settings = {
+            "STYLOBATE_ENVIRONMENT": "production",
+            "STYLOBATE_DATABASE_URL": database_url,
+            "STYLOBATE_REDIS_URL": redis_url,
+            "STYLOBATE_AUTH_SIGNING_KEY": "a signing key of more than thirty-two characters",
+            "STYLOBATE_AUTH_REGISTRATION": "open",
+            "STYLOBATE_DATABASE_POOL_SIZE": "5",
+        }
+        made = Cluster(folder / "cluster", settings, authority)
+        upgraded = made.command("db", "upgrade")
+        assert upgraded.returncode == 0, upgraded.stderr
+        with made.run():
+            yield made
+
+
+def test_the_demo_passes(cluster: Cluster) -> None:
+    """Every step of a customer's journey holds against the deployed services."""
+    played = cluster.command("demo", "--gateway", cluster.gateway, "--realtime", cluster.realtime)
+    assert played.returncode == 0, played.stdout + played.stderr + cluster.logs()
+    assert "every step held" in played.stdout
+
+
+def test_the_first_administrator_is_made_over_tls(cluster: Cluster) -> None:
+    """`users create` reaches auth by its address, with the operator's key and the platform's certificates."""
+    made = cluster.command("users", "create", "root@example.com", "--admin", "--password-stdin", stdin="correct horse battery\n")
+    assert made.returncode == 0, made.stderr
+    assert "with the roles" in made.stdout
+
+
+def test_everything_that_is_logged_is_json(cluster: Cluster) -> None:
+    """Each line of each process, its libraries' too, can be read by a machine and says which service wrote it."""
+    for file in cluster.folder.glob("*.log"):
+        for line in file.read_text().splitlines():
+            assert line.startswith("{"), (file.name, line)
+            assert json.loads(line)["service"] == file.stem, line
+
+
+def test_a_service_drains_and_ends(cluster: Cluster) -> None:
+    """SIGTERM ends a process with exit code 0 and with lines that say so; started again it is ready again."""
+    process = cluster.processes["ratelimit"]
+    process.terminate()
+    assert process.wait(60) == 0, cluster.logs()
+    events = [json.loads(line)["event"] for line in (cluster.folder / "ratelimit.log").read_text().splitlines()]
+    assert events[-1] == "stopped"
+    assert {"stop_asked", "draining"} <= set(events)
+    cluster.start("ratelimit")
+    assert wait_until(lambda: cluster.is_ready("ratelimit"), READY_WITHIN)
