@@ -103,6 +103,9 @@ class Settings(BaseModel):
     """Whether each service takes its own role after connecting (SET ROLE) and migrations create it."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Connections a service and process may open."""
+    database_pooler: bool = False
+    """Whether a connection pooler such as PgBouncer, in session mode, stands before the server: nothing is asked of it that it
+    does not pass on (startup parameters, prepared statements that are kept)."""
     database_statement_timeout: timedelta = Field(default=timedelta(seconds=4), gt=timedelta(0))
     """How long a statement may take; callers wait for 5 s, and are told before. Kept by the server."""
     database_lock_timeout: timedelta = Field(default=timedelta(seconds=3), gt=timedelta(0))

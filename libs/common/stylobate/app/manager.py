@@ -114,6 +114,7 @@ class AppManager:
                 replica_url=settings.database_replica_url,
                 pool_size=settings.database_pool_size,
                 use_role=settings.database_roles,
+                pooler=settings.database_pooler,
                 limits=Limits(
                     settings.database_statement_timeout,
                     settings.database_lock_timeout,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 
@@ -76,6 +76,7 @@ class DatabaseManager(Queries):
         use_role: bool = True,
         connect_timeout: timedelta = timedelta(seconds=3),
         limits: Limits = Limits(),
+        pooler: bool = False,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -85,6 +86,8 @@ class DatabaseManager(Queries):
         :param replica_url: for :attr:`reader`; empty: the same server.
         :param use_role: take the service's role, so that a defect in one service cannot touch another's tables.
         :param limits: of statements, which the server keeps; past them the caller gets DatabaseUnavailableError.
+        :param pooler: whether a pooler in session mode stands between, which takes no startup parameters: everything is set by
+            statements after connecting, and no statements are kept prepared.
         """
         options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
         settings = {"search_path": service, "application_name": f"stylobate-{service}", **limits.settings()}
@@ -94,8 +97,8 @@ class DatabaseManager(Queries):
         reader_size = max(1, pool_size // READER_SHARE)
         read_only = settings | {"default_transaction_read_only": "on"}
         async with (
-            _pool(seeking(url, read_only=False), pool_size, settings, **options) as pool,
-            _pool(reader_url, reader_size, read_only, **options) as second,
+            _pool(seeking(url, read_only=False), pool_size, settings, pooler=pooler, **options) as pool,
+            _pool(reader_url, reader_size, read_only, pooler=pooler, **options) as second,
             Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
         ):
             manager = cls(pool, Queries(second, is_writer=False), listener, has_replica=bool(replica_url))
@@ -121,9 +124,21 @@ class DatabaseManager(Queries):
         return replace(health, dependencies={"replica": replica})
 
 
+def _placing(settings: Mapping[str, str], *, pooler: bool) -> dict[str, Any]:
+    """Return how a connection gets its settings: as it begins, or through a pooler by a statement afterwards."""
+    if not pooler:
+        return {"server_settings": dict(settings)}
+
+    async def place(connection: Any) -> None:
+        last = sorted(settings.items(), key=lambda setting: setting[0] == "role")  # what the role may not set comes first
+        await connection.execute("".join(f"set {name} = '{value}';" for name, value in last))
+
+    return {"init": place, "statement_cache_size": 0}
+
+
 @asynccontextmanager
 async def _pool(
-    url: str, size: int, settings: Mapping[str, str], *, connect_timeout: timedelta, command_timeout: timedelta
+    url: str, size: int, settings: Mapping[str, str], *, connect_timeout: timedelta, command_timeout: timedelta, pooler: bool
 ) -> AsyncIterator[asyncpg.Pool]:
     """Give a pool that connects when asked, and close it: at most for a while, whoever still holds a connection."""
     pool = await asyncpg.create_pool(
@@ -135,7 +150,7 @@ async def _pool(
         timeout=connect_timeout.total_seconds(),
         command_timeout=command_timeout.total_seconds(),
         max_inactive_connection_lifetime=300,
-        server_settings=dict(settings),
+        **_placing(settings, pooler=pooler),
     )
     try:
         yield pool

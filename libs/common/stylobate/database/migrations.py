@@ -34,6 +34,10 @@ _MAY_TAKE_ROLE = """
 select pg_has_role(current_user, $1, case when current_setting('server_version_num')::int < 160000 then 'member' else 'set' end)
 """
 
+_MAY_NOT_LOOK = """
+select exists (select from pg_namespace where nspname = $1 and not has_schema_privilege(oid, 'usage'))
+"""
+
 
 class MigrationError(Exception):
     """The files and what was applied do not fit; the text is one line for a person."""
@@ -103,6 +107,19 @@ class Migrator:
         self._role = f"stylobate_{service}" if use_role else ""
         self._sets = tuple(sets)
 
+    async def grant(self, user: str) -> None:
+        """Let a database user take the service's role: what the user that the service connects as needs, and nothing else.
+
+        :raises MigrationError: where there is no such user, no role, or granting it is not allowed.
+        """
+        if not self._role:
+            raise MigrationError("without roles (STYLOBATE_DATABASE_ROLES=false) there is nothing to grant")
+        async with self._connection() as connection:
+            try:
+                await connection.execute(await _statement(connection, "grant %I to %I", self._role, user))
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedObjectError) as error:
+                raise MigrationError(f"the role {self._role} cannot be granted to {user}: {error}") from error
+
     async def upgrade(self) -> list[str]:
         """Apply what is pending, each file in a transaction of its own, and return its names.
 
@@ -114,25 +131,48 @@ class Migrator:
         files_by_set = {part.name: part.load() for part in self._sets}
         async with self._connection() as connection:
             await connection.execute("select pg_advisory_lock(hashtextextended($1, 0))", f"stylobate.migrations.{self._service}")
-            await self._prepare(connection)
-            pending = [file for name, have in files_by_set.items() for file in await _pending(connection, name, have)]
-            for file in pending:
-                await self._apply(connection, file)
+            try:
+                await self._prepare(connection)
+                pending = [file for name, have in files_by_set.items() for file in await _pending(connection, name, have)]
+                for file in pending:
+                    await self._apply(connection, file)
+            except asyncpg.InsufficientPrivilegeError as error:
+                user = await connection.fetchval("select session_user")
+                raise MigrationError(f"{user} may not bring the schema {self._service} up to date: {error}") from error
             return [str(file) for file in pending]
 
     async def pending(self) -> list[str]:
-        """Return the names of what upgrade would apply. Raises MigrationError as upgrade does."""
+        """Return the names of what upgrade would apply, as the service's own role sees it.
+
+        :raises MigrationError: as upgrade does, and where the user may not take the role or look into the schema.
+        """
         async with self._connection() as connection:
+            await self._look_as_the_service(connection)
             await connection.execute("select set_config('search_path', quote_ident($1), false)", self._service)
             if await connection.fetchval("select to_regclass('migration')") is None:
                 return [str(file) for part in self._sets for file in part.load()]
             return [str(file) for part in self._sets for file in await _pending(connection, part.name, part.load())]
 
+    async def _look_as_the_service(self, connection: asyncpg.Connection) -> None:
+        user = await connection.fetchval("select current_user")
+        if self._role and await connection.fetchval("select exists (select from pg_roles where rolname = $1)", self._role):
+            if not await connection.fetchval(_MAY_TAKE_ROLE, self._role):
+                raise MigrationError(
+                    f"{user} may not take role {self._role}; the owner lets it: "
+                    f"`stylobate db upgrade --grant-to {self._service}={user}`"
+                )
+            await connection.execute("select set_config('role', $1, false)", self._role)
+        if await connection.fetchval(_MAY_NOT_LOOK, self._service):
+            raise MigrationError(f"{user} may not look into the schema {self._service}: it belongs to another user")
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         connect = partial(asyncpg.connect, seeking(self._url, read_only=False), timeout=5)
         what = f"database {hosts(self._url)} for migrations of {self._service}"
-        connection = await wait_for_dependency(what, connect, faults=LOST)
+        try:
+            connection = await wait_for_dependency(what, connect, faults=LOST)
+        except asyncpg.PostgresError as error:  # a wrong password, no such database or user: waiting does not help
+            raise MigrationError(f"database {hosts(self._url)}: {error}") from error
         try:
             yield connection
         finally:

@@ -128,11 +128,16 @@ def version() -> None:
 
 
 @db.command("upgrade")
-def db_upgrade() -> None:
+def db_upgrade(
+    grant_to: Annotated[
+        list[str] | None,
+        typer.Option("--grant-to", help="Let a database USER, or SERVICE=USER, take the services' roles; may be repeated."),
+    ] = None,
+) -> None:
     """Apply pending migrations of every installed service."""
     from stylobate.launcher.commands.db import upgrade as run
 
-    run()
+    run(grant_to or ())
 
 
 @db.command("status")

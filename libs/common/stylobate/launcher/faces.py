@@ -47,6 +47,7 @@ def _mendable(error: BaseException) -> list[str] | None:
     # imported where there is an error only: most commands need none of it
     from stylobate.app.listeners import ListenError  # noqa: PLC0415
     from stylobate.config import ConfigError  # noqa: PLC0415
+    from stylobate.database import MigrationError  # noqa: PLC0415
     from stylobate.errors import StylobateError  # noqa: PLC0415
     from stylobate.launcher.embedded import EmbeddedServerError  # noqa: PLC0415
 
@@ -55,7 +56,7 @@ def _mendable(error: BaseException) -> list[str] | None:
         return None if any(part is None for part in parts) else [line for part in parts for line in part or []]
     if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename is not None:
         return [f"{error.filename}: {error.strerror}"]
-    if not isinstance(error, (CommandError, ConfigError, ListenError, EmbeddedServerError, StylobateError)):
+    if not isinstance(error, (CommandError, ConfigError, ListenError, EmbeddedServerError, MigrationError, StylobateError)):
         return None
     violations = error.violations if isinstance(error, StylobateError) else ()
     return [*str(error).splitlines(), *(f"{violation.pointer}: {violation.detail}" for violation in violations)]

@@ -48,6 +48,7 @@ async def schema_of(name: str) -> AsyncIterator[DatabaseManager]:
         service=name,
         pool_size=2,
         use_role=spec.settings.value("database_roles", where),
+        pooler=spec.settings.value("database_pooler", where),
     ) as database:
         yield database
 

@@ -1,6 +1,7 @@
 """`stylobate db`."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import typer
@@ -13,9 +14,12 @@ from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_wi
 from stylobate.outbox import Numbering
 
 
-def upgrade() -> None:
-    """Apply what is pending, service by service. Waits for a database that is not there yet, saying so."""
-    asyncio.run(_upgrade())
+def upgrade(grant_to: Sequence[str] = ()) -> None:
+    """Apply what is pending, service by service. Waits for a database that is not there yet, saying so.
+
+    :param grant_to: database users that may take the services' roles, ``USER`` (every role) or ``SERVICE=USER``.
+    """
+    asyncio.run(_upgrade(_users(grant_to)))
 
 
 def status(within: timedelta = WITHIN) -> None:
@@ -45,11 +49,24 @@ async def _restored(services: list[str]) -> None:
                 console().print(f"{name}: epoch {epoch} has begun")
 
 
-async def _upgrade() -> None:
+def _users(grant_to: Sequence[str]) -> list[tuple[str, str]]:
+    """Return pairs of service (empty: every one) and user. Raises CommandError for a service without a schema."""
+    users = []
+    for text in grant_to:
+        service, _, user = text.rpartition("=")
+        if service and not (service in installed_services() and installed_services()[service].migrations):
+            raise CommandError(f"--grant-to {text}: {service} has no schema")
+        users.append((service, user))
+    return users
+
+
+async def _upgrade(users: Sequence[tuple[str, str]]) -> None:
     for name, migrator in _migrators().items():
-        before = await migrator.pending()
-        await migrator.upgrade()
-        console().print(f"{name}: {'applied ' + ', '.join(before) if before else 'up to date'}")
+        applied = await migrator.upgrade()
+        console().print(f"{name}: {'applied ' + ', '.join(applied) if applied else 'up to date'}")
+        for user in [user for service, user in users if service in ("", name)]:
+            await migrator.grant(user)
+            console().print(f"{name}: {user} may take its role")
 
 
 async def _pending(within: timedelta) -> dict[str, list[str]]:
