@@ -118,7 +118,7 @@ class Migrator:
             try:
                 await connection.execute(await _statement(connection, "grant %I to %I", self._role, user))
             except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedObjectError) as error:
-                raise MigrationError(f"the role {self._role} cannot be granted to {user}: {error}") from error
+                raise MigrationError(f"the role {self._role} cannot be granted to {user}: {error.args[0]}") from error
 
     async def upgrade(self) -> list[str]:
         """Apply what is pending, each file in a transaction of its own, and return its names.
@@ -138,7 +138,7 @@ class Migrator:
                     await self._apply(connection, file)
             except asyncpg.InsufficientPrivilegeError as error:
                 user = await connection.fetchval("select session_user")
-                raise MigrationError(f"{user} may not bring the schema {self._service} up to date: {error}") from error
+                raise MigrationError(f"{user} may not bring the schema {self._service} up to date: {error.args[0]}") from error
             return [str(file) for file in pending]
 
     async def pending(self) -> list[str]:
@@ -172,7 +172,7 @@ class Migrator:
         try:
             connection = await wait_for_dependency(what, connect, faults=LOST)
         except asyncpg.PostgresError as error:  # a wrong password, no such database or user: waiting does not help
-            raise MigrationError(f"database {hosts(self._url)}: {error}") from error
+            raise MigrationError(f"database {hosts(self._url)}: {error.args[0]}") from error
         try:
             yield connection
         finally:
@@ -187,7 +187,7 @@ class Migrator:
                 await connection.execute(await _statement(connection, "create schema %I authorization %I", self._service, owner))
         except asyncpg.InsufficientPrivilegeError as error:
             raise MigrationError(
-                f"the user of the database URL may not make the schema {self._service} and its role ({error}); let it "
+                f"the user of the database URL may not make the schema {self._service} and its role ({error.args[0]}); let it "
                 "(CREATEROLE, and CREATE on the database), or make them beforehand"
             ) from error
         await connection.execute("select set_config('search_path', quote_ident($1), false)", self._service)

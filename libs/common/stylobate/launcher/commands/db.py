@@ -70,8 +70,9 @@ async def _upgrade(users: Sequence[tuple[str, str]]) -> None:
 
 
 async def _pending(within: timedelta) -> dict[str, list[str]]:
+    migrators = _migrators()  # imports the services, which is not the database's time
     async with asyncio.timeout(within.total_seconds()):
-        return {name: await migrator.pending() for name, migrator in _migrators().items()}
+        return {name: await migrator.pending() for name, migrator in migrators.items()}
 
 
 def _migrators() -> dict[str, Migrator]:

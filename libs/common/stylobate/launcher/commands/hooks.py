@@ -43,9 +43,10 @@ def rewind(hook: str, source: str, place: Place) -> None:
 
 
 async def _listing() -> list[tuple[Standing, int]]:
+    services = services_with("hooks")  # imports them, which is not the database's time
     async with asyncio.timeout(WITHIN.total_seconds()):
         found: list[Standing] = []
-        for name in services_with("hooks"):
+        for name in services:
             async with schema_of(name) as database:
                 found += await PositionStore(database).listing()
         heads = {source: await _place_in(source, Place(end=True)) for source in {row.source for row in found}}
@@ -57,9 +58,9 @@ def _behind(position: Position, head: Position) -> int:
 
 
 async def _rewind(hook: str, source: str, place: Place) -> None:
+    if source not in services_with("outbox"):
+        raise CommandError(f"{source} keeps no log of events")
     async with asyncio.timeout(WITHIN.total_seconds()):
-        if source not in services_with("outbox"):
-            raise CommandError(f"{source} keeps no log of events")
         position = await _place_in(source, place)
         for name in services_with("hooks"):
             async with schema_of(name) as database:
