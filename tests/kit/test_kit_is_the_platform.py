@@ -86,3 +86,18 @@ async def test_the_kit_answers_as_the_platform_does(platform: Platform, tester: 
     ada = person()
     for step in CASES[case]:
         assert await in_kit(tester, step) == on_platform(ada, step), step
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("fail", 500), ("fail_in_task", 500), ("interrupt_in_task", 500), ("fail_in_callback", 200)]
+)
+def test_nothing_that_a_handler_raises_ends_the_platform(platform: Platform, person: Any, action: str, status: int) -> None:
+    """Neither itself nor by a task or callback of its own: its caller is answered, and so is the next."""
+    ada = person()
+    for _ in range(2):
+        answer = ada.http.post(f"/v1/actions/desk.{action}")
+        assert answer.status_code == status, answer.text
+        if status == 500:
+            assert answer.json()["code"] == "ACTION_FAILED"
+        assert ada.http.post("/v1/actions/desk.echo", json={"amount": "1", "after": "PT1S"}).status_code == 200
+    assert platform.is_running

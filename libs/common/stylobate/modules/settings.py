@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from stylobate.config import MASK, Resolved
 from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.modules.errors import ModuleLoadError
@@ -43,6 +44,23 @@ def resolve_settings(declaration: ModuleDeclaration, environ: Mapping[str, str])
         file = str(declaration.folder / "module.yaml")
         raise ModuleLoadError(declaration.name, [Finding(file, declaration.settings_line, finding) for finding in findings])
     return values
+
+
+def explained(declaration: ModuleDeclaration, environ: Mapping[str, str]) -> list[Resolved]:
+    """Return each setting of the module as text, and where it comes from; one that is ``writeOnly`` is masked."""
+    found: list[Resolved] = []
+    for key, part in (declaration.settings_schema or {}).get("properties", {}).items():
+        schema = part if isinstance(part, Mapping) else {}
+        variable = variable_of(declaration.name, key)
+        value = environ.get(variable, str(schema.get("default", "")))
+        found.append(
+            Resolved(
+                key,
+                MASK if schema.get("writeOnly") and value else value,
+                f"environment {variable}" if variable in environ else "default",
+            )
+        )
+    return found
 
 
 def _parsed(text: str, schema: Any) -> Any:

@@ -1,6 +1,7 @@
 """The desk: each handler does one thing right or wrong."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -89,3 +90,20 @@ class Desk(BaseModule):
     async def slow(self, ctx: ActionContext) -> None:
         """Take too long."""
         await asyncio.Event().wait()
+
+    async def fail_in_task(self, ctx: ActionContext) -> None:
+        """Fail in a task of its own."""
+        await asyncio.gather(self.fail(ctx))
+
+    async def interrupt_in_task(self, ctx: ActionContext) -> None:
+        """Fail likewise, as Ctrl-C does."""
+
+        async def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        await asyncio.gather(interrupt())
+
+    async def fail_in_callback(self, ctx: ActionContext) -> None:
+        """Let a callback of the loop fail, which nobody waits for."""
+        asyncio.get_running_loop().call_soon(sys.exit, 3)
+        await asyncio.sleep(0)

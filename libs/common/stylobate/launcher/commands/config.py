@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stylobate.app import HostSettings, installed_services
 from stylobate.config import ConfigError, Resolved, Settings, Sources
+from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import console
 from stylobate.launcher.project import Project
@@ -26,7 +27,9 @@ _OF_THE_LAUNCHER = (
 
 
 def explain() -> None:
-    """Show each setting, its value and its origin; a shared one once, and again for a service that has its own."""
+    """Show each setting, its value and its origin, modules' too; a shared one once, and again where a service has its own."""
+    from stylobate.modules.settings import explained  # noqa: PLC0415  brings more along than the other command needs
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "setting", "value", "from"):
         table.add_column(heading, overflow="fold")
@@ -37,6 +40,9 @@ def explain() -> None:
                 table.add_row(name, resolved.name, resolved.value, _origin(resolved))
             if resolved.name in HostSettings.model_fields:
                 shown.add(resolved)
+    for module in load_declarations(HostSettings.value("modules", sources)).modules:
+        for resolved in explained(module, sources.environ):
+            table.add_row(f"module {module.name}", resolved.name, resolved.value, resolved.origin)
     console().print(table)
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import uvloop
 from rich.markup import escape
 
 from stylobate.app.host import Host
@@ -25,7 +24,7 @@ from stylobate.launcher.fleet import RESTART_SIGNAL, Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.project import SERVICES, Project, Running
-from stylobate.launcher.serving import host, load_host_settings, start_logs, until_stopped
+from stylobate.launcher.serving import host, load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
@@ -120,7 +119,7 @@ class _Up:
         self._logs = start_logs(settings, "platform", "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, _IDENTITIES)
         try:
-            uvloop.run(until_stopped(self._work))
+            run_to_end(lambda: until_stopped(self._work))
         finally:
             self._project.forget()
             self._logs.close()
