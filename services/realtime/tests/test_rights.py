@@ -71,6 +71,17 @@ async def test_subscription_ends_with_the_right(platform, node, ann, channel, ha
     assert not other.of("unsubscribed")
 
 
+async def test_key_beyond_ascii_is_percent_encoded_in_its_channel(platform, node, ann):
+    """The right is asked of the key itself, both when it is taken up and when its object is deleted."""
+    platform.orders.owners["é 1"] = "ann"
+    _, seen = await ann.subscribe("orders:%C3%A9%201")
+    await node.publish("orders:%C3%A9%201", 1)
+    await seen.wait("publication")
+    del platform.orders.owners["é 1"]
+    await platform.log.delete("orders", "é 1")
+    assert (await seen.wait("unsubscribed")).code == 103
+
+
 async def test_right_that_still_holds_keeps_the_subscription(platform, node, ann):
     """Roles that change, deletions of other objects and new tokens leave a subscription alone whose right holds."""
     _, seen = await ann.subscribe("orders:1")
