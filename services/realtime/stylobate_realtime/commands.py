@@ -1,8 +1,8 @@
 """What each command of a client does (protocol: dispatch rules, connect, refresh; channels: ``channel_commands``)."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
 from stylobate.identity.principal import Principal
@@ -12,6 +12,7 @@ from stylobate.logs import get_logger
 from stylobate_realtime import codes
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
+from stylobate_realtime.doorkeeper import Limits
 from stylobate_realtime.protocol.messages import Command, ConnectResult, RefreshResult, Reply
 from stylobate_realtime.session import Session
 from stylobate_realtime.session_context import State
@@ -47,14 +48,6 @@ class Verifier(Protocol):
 
     def on_revocation(self, callback: Callable[[], None]) -> None:
         """Call back when something was revoked."""
-        ...
-
-
-class Limits(Protocol):
-    """Charges limits by name; `stylobate.rpc.limits.LimitsClient` does."""
-
-    async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
-        """Return an outcome with ``allowed``."""
         ...
 
 

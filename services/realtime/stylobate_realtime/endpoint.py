@@ -15,6 +15,7 @@ from stylobate.identity import ClientAddresses, client_agent
 from stylobate.logs import get_logger
 
 from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, TOO_MANY_PINGS, Disconnect
+from stylobate_realtime.doorkeeper import Doorkeeper
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
@@ -32,7 +33,6 @@ from stylobate_realtime.wire.framing import (
 )
 from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
 
-PATHS = ("/v1/realtime", "/connection/websocket")
 _HEAD_END = b"\r\n\r\n"
 _SEND_BUFFER = 131_072
 _RECEIVE_BUFFER = 32_768
@@ -52,6 +52,7 @@ class Endpoint:
     json: Codec
     protobuf: Codec
     addresses: ClientAddresses
+    doorkeeper: Doorkeeper
     unsent: Unsent
 
 
@@ -59,8 +60,8 @@ class RealtimeProtocol(asyncio.Protocol):
     """One socket. See :func:`protocol_class`."""
 
     __slots__ = (
-        "_amid_at", "_blocked_at", "_close_timer", "_connections", "_has_sent_close", "_is_deaf", "_loop", "_own", "_pings",
-        "_pings_since", "_reader", "_session", "_transport",
+        "_amid_at", "_blocked_at", "_close_timer", "_connections", "_has_sent_close", "_is_deaf", "_loop", "_opening", "_own",
+        "_pings", "_pings_since", "_reader", "_session", "_transport",
     )  # fmt: skip
     endpoint: ClassVar[Endpoint]
 
@@ -69,6 +70,7 @@ class RealtimeProtocol(asyncio.Protocol):
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else
         self._session: Session | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._reader = FrameReader(self.endpoint.manager.settings.frame_bytes)
         self._close_timer: asyncio.TimerHandle | None = None
         self._has_sent_close = self._is_deaf = False
@@ -125,6 +127,8 @@ class RealtimeProtocol(asyncio.Protocol):
         """Forget the socket."""
         self._connections.discard(self)
         self._settle_own()
+        if self._opening is not None:
+            self._opening.cancel()
         if self._close_timer is not None:
             self._close_timer.cancel()
         if self._session is not None:
@@ -199,27 +203,43 @@ class RealtimeProtocol(asyncio.Protocol):
     # the WebSocket
 
     def _upgrade(self, data: bytes) -> None:
+        """Check the request at once and charge it; nothing more is read until that is decided."""
         head, _, rest = data.partition(_HEAD_END)
-        endpoint, settings = self.endpoint, self.endpoint.manager.settings
+        endpoint = self.endpoint
         try:
-            request = UpgradeRequest.parse(head)
-            request.check(PATHS)
-            request.check_origin(settings.allowed_origins, loopback=settings.is_development)
+            request = endpoint.doorkeeper.check(head)
         except UpgradeRefusedError as refusal:
-            self._has_sent_close = self._is_deaf = True
-            _security.info("realtime_upgrade_refused", code=refusal.code)
-            self._transport.write(refusal.response())
-            self._transport.close()
+            self._refuse(refusal)
             return
-        self._transport.write(request.response())
         peer = self._transport.get_extra_info("peername")
         forwarded = request.headers.get("x-forwarded-for", ())
         address = endpoint.addresses.of(peer[0] if isinstance(peer, tuple) else None, forwarded)
-        agent = client_agent(request.header("user-agent"))
+        self._transport.pause_reading()
+        self._opening = self._loop.create_task(self._open(request, address, rest))
+
+    async def _open(self, request: UpgradeRequest, address: str, rest: bytes) -> None:
+        endpoint = self.endpoint
+        try:
+            await endpoint.doorkeeper.charge(address)
+        except UpgradeRefusedError as refusal:
+            self._refuse(refusal)
+            return
+        if self._transport.is_closing():
+            return
+        self._transport.write(request.response())
         codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
-        self._session = endpoint.manager.session(self, codec, address, agent)
+        self._session = endpoint.manager.session(self, codec, address, client_agent(request.header("user-agent")))
+        self._transport.resume_reading()
         if rest:
             self.data_received(rest)
+
+    def _refuse(self, refusal: UpgradeRefusedError) -> None:
+        if self._transport.is_closing():
+            return
+        self._has_sent_close = self._is_deaf = True
+        _security.info("realtime_upgrade_refused", code=refusal.code)
+        self._transport.write(refusal.response())
+        self._transport.close()
 
     def _take(self, opcode: int, payload: bytes) -> None:
         assert self._session is not None  # noqa: S101  for the type checker
@@ -267,11 +287,13 @@ class RealtimeProtocol(asyncio.Protocol):
 
 def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
     """Return the class for uvicorn's ``ws=``, bound to the manager."""
+    settings = manager.settings
     endpoint = Endpoint(
         manager,
         JsonCodec(),
         ProtobufCodec(),
-        ClientAddresses(manager.settings.trusted_proxies),
-        Unsent(manager.settings.unsent_bytes),
+        ClientAddresses(settings.trusted_proxies),
+        Doorkeeper(settings, manager.limits),
+        Unsent(settings.unsent_bytes),
     )
     return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

@@ -18,8 +18,9 @@ from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import SessionEndedError
-from stylobate_realtime.commands import Commands, Limits, Verifier
+from stylobate_realtime.commands import Commands, Verifier
 from stylobate_realtime.departures import Departures
+from stylobate_realtime.doorkeeper import Limits
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.outgoing import Outgoing
 from stylobate_realtime.presence import Presence
@@ -56,6 +57,7 @@ class WebSocketManager:
         chance: random.Random | None = None,
     ) -> None:
         self.settings = settings
+        self.limits = limits
         self._rules = rules
         self._broker = broker
         self._loop = asyncio.get_running_loop()

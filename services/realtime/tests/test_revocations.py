@@ -21,8 +21,12 @@ def revocation(request):
 
 async def _connect(platform, node, **claims):
     socket = await open_socket(node.url)
-    await socket.send(json.dumps({"id": 1, "connect": {"token": platform.auth.token("ann", jti="t1", **claims)}}))
+    await _send_connect(platform, socket, **claims)
     return socket
+
+
+async def _send_connect(platform, socket, **claims) -> None:
+    await socket.send(json.dumps({"id": 1, "connect": {"token": platform.auth.token("ann", jti="t1", **claims)}}))
 
 
 async def _closed(socket) -> int:
@@ -43,8 +47,9 @@ async def test_before_connecting(platform, node, revocation):
 
 async def test_while_connecting(platform, node, revocation):
     """What is revoked after the token was verified and before the session is open opens none."""
+    socket = await open_socket(node.url)  # which is charged already
     platform.limits.gate.clear()
-    socket = await _connect(platform, node)
+    await _send_connect(platform, socket)
     await until(lambda: platform.limits.waiting)
     await platform.auth.revoke(**revocation)
     await until(lambda: platform.verifier.is_revoked(platform.principal("ann", jti="t1")))

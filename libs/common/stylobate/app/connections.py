@@ -66,10 +66,16 @@ class Budget:
         self.used += size - claim.size
         claim.size = size
         claim.moved = moved
-        while self.used > self._limit and self.claims:
-            slowest = min(self.claims, key=lambda found: self.claims[found].rank(now))
-            self.release(slowest)
-            slowest.give_way(sending=self._sending)
+        if self.used > self._limit:
+            self._relieve(now)
+
+    def _relieve(self, now: float) -> None:
+        """Let the slowest give way until there is some room again: looking through all of them has its price too."""
+        for connection in sorted(self.claims, key=lambda found: self.claims[found].rank(now)):
+            if self.used <= self._limit * 3 // 4:
+                break
+            self.release(connection)
+            connection.give_way(sending=self._sending)
 
     def release(self, connection: Connection) -> None:
         """Let the connection hold nothing."""

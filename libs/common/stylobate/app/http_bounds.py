@@ -30,7 +30,7 @@ class HttpBounds:
     """In which the client must take an answer, or ``SLOWEST`` times as many bytes of it."""
     keep_alive_s: float = 75.0
     """Between two requests."""
-    held_bytes: int = 32 * 1024 * 1024
+    held_bytes: int = 16 * 1024 * 1024
     """Of requests that are not answered yet, on all connections together."""
     unsent_bytes: int = 32 * 1024 * 1024
     """Of answers that clients have not taken yet, on all connections together."""

@@ -42,6 +42,13 @@ class HttpProtocol(HttpReading):
         if self._register.is_draining:  # accepted just before
             self.shutdown()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything: who connects again and again must leave nothing for the collector to find."""
+        super().connection_lost(exc)
+        joined: Any = self.transport
+        joined.forget()
+        self.pipeline.clear()
+
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps the connection
         """Send the answers that are owed to a client that has said all it wants; else close."""
         is_owed = self.cycle is not None and not self.cycle.response_complete
@@ -158,6 +165,7 @@ class HttpProtocol(HttpReading):
             if is_owed:
                 self.pipeline.popleft()
             self.cycle.disconnected = True
+            self.cycle.body = bytearray()
             self.cycle.message_event.set()
         if is_owed:
             self.scope.setdefault("method", "GET")  # its request line may not have been read

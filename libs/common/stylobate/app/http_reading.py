@@ -181,8 +181,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            self.refuse(cause.refusal if isinstance(cause, HeadRefusedError) else refusals.MALFORMED)
+            self.refuse(_refusal_of(error))
         else:
             if self._is_in_body:
                 self._count_body(data)
@@ -269,3 +268,9 @@ class HttpReading(HttpToolsProtocol, ABC):
         protocol.connection_made(transport)
         transport.set_protocol(protocol)
         protocol.data_received(b"".join([*head, b"\r\n", rest]))
+
+
+def _refusal_of(error: httptools.HttpParserError) -> Refusal:
+    """Return why the parser stopped. A cause kept by its own frame would keep the data until the collector comes."""
+    cause = error.__context__
+    return cause.refusal if isinstance(cause, HeadRefusedError) else refusals.MALFORMED

@@ -68,6 +68,10 @@ class JoinedWrites:
         if not self._is_unfinished():
             self.transport.close()
 
+    def forget(self) -> None:
+        """Let go of who asked to be told of the close: the connection is lost, and nothing is to wait for the collector."""
+        self._is_unfinished = bool
+
     def write_eof(self) -> None:
         """End the writing side after what is held."""
         self.flush()

@@ -62,7 +62,7 @@ class HostSettings(Settings):
     """In which a client must take its answer, or as much of it as 512 bytes a second make."""
     http_keep_alive: timedelta = Field(timedelta(seconds=75), gt=timedelta(0))
     """How long a connection may be idle between two requests; longer than the balancer in front keeps it."""
-    http_held_bytes: int = Field(33_554_432, ge=1_048_576)
+    http_held_bytes: int = Field(16_777_216, ge=1_048_576)
     """Requests that are still arriving may take so much memory together; over it the slowest are answered with 503."""
     http_unsent_bytes: int = Field(33_554_432, ge=1_048_576)
     """Answers that clients do not take may take so much memory together; over it the slowest are cut off."""

@@ -6,6 +6,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +48,7 @@ class UpgradeRefusedError(Exception):
             "content-type": "application/problem+json",
             "content-length": str(len(body)),
             "connection": "close",
+            "date": formatdate(usegmt=True),
             **self.headers,
         }
         lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
@@ -152,6 +154,7 @@ class UpgradeRequest:
             "Upgrade: websocket",
             "Connection: Upgrade",
             f"Sec-WebSocket-Accept: {b64encode(digest).decode()}",
+            f"Date: {formatdate(usegmt=True)}",
         ]
         if self.subprotocol:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")

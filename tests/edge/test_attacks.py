@@ -1,0 +1,55 @@
+"""Nothing that an anonymous client sends makes the process grow, keeps others from an answer, or silences the admin port."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .attacks import ATTACKS
+from .honest import Answers, honest_client, operator
+
+_MOST_GROWTH = 64 * 1024 * 1024
+_FOR_S = 3.0
+_HONEST_ANSWERS = 20
+
+
+def memory(pid: int) -> int:
+    """Return the bytes that the process has for itself (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Dirty:", "Swap:")))
+
+
+async def largest(pid: int) -> int:
+    """Watch the process's memory until cancelled, then return the most it had."""
+    most = 0
+    try:
+        while True:
+            most = max(most, memory(pid))
+            await asyncio.sleep(0.05)
+    except asyncio.CancelledError:
+        return most
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_an_attack_harms_nobody(platform, person, name) -> None:
+    """Each on its own: the process grows by less than 64 MiB, honest clients and operators are answered all the while."""
+    token = person().token
+    honest, admin = Answers(), Answers()
+    async with httpx.AsyncClient(base_url=platform.gateway) as client:
+        await client.get("/openapi.json")  # made once and kept
+    before = memory(platform.pid)
+    watching = asyncio.create_task(largest(platform.pid))
+    attack = asyncio.create_task(ATTACKS[name](platform.gateway))
+    others = [asyncio.create_task(honest_client(platform, 0, token, honest)), asyncio.create_task(operator(platform, admin))]
+    async with asyncio.timeout(90):
+        await asyncio.sleep(_FOR_S)  # how long the attack lasts
+        while min(len(honest.seconds), len(admin.seconds)) < _HONEST_ANSWERS:  # noqa: ASYNC110  others count them
+            await asyncio.sleep(0.1)
+    for task in (attack, watching, *others):
+        task.cancel()
+    _, most, *_ = await asyncio.gather(attack, watching, *others, return_exceptions=True)
+    grown = (most - before) / 2**20
+    print(f"{name}: {grown:+.0f} MiB, slowest answer {honest.at(1):.0f} ms, admin {admin.at(1):.0f} ms")  # noqa: T201  figures
+    assert honest.failures + admin.failures == []
+    assert most - before < _MOST_GROWTH
