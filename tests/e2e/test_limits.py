@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 import grpc
+import pytest
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.errors import StylobateError
@@ -67,3 +68,16 @@ async def test_the_edge_of_grpc_is_the_edge_of_http(platform):
                     assert error.metadata["policy"] == "edge.ip"
                     assert error.retry_after is not None
         assert set(outcomes) == {"UNAUTHENTICATED", "RATE_LIMITED"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({}, 422), ({"items": [{"sku": "tea", "quantity": 0}]}, 422), ({"items": [{"sku": "tea", "quantity": 1}]}, 200)],
+)
+def test_whatever_a_charged_call_ends_with_it_says_what_is_left(person, body, status):
+    """The action's own limit stands first in the headers of a refusal too, and in none of its metadata."""
+    answer = person().act("shop.place_order", body)
+    assert answer.status_code == status
+    assert answer.headers["ratelimit-policy"].startswith('"shop.place_order";q=30;w=60, "edge.')
+    assert answer.headers["ratelimit"].startswith('"shop.place_order";r=29;')
+    assert "limit." not in answer.text

@@ -19,7 +19,7 @@ from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
 from stylobate.telemetry import histogram
 
-from stylobate_actions.blame import is_defect
+from stylobate_actions.blame import is_defect, placed
 from stylobate_actions.errors import (
     ActionNotFoundError,
     ActionRecursionError,
@@ -28,7 +28,7 @@ from stylobate_actions.errors import (
     UnsupportedMediaTypeError,
 )
 from stylobate_actions.limits import ActionLimits
-from stylobate_actions.model import ActionReply
+from stylobate_actions.model import LIMIT, ActionReply
 from stylobate_actions.runner import OverdueError, Runner
 
 MAX_DEPTH = 8
@@ -147,6 +147,16 @@ class ActionManager:
         standing = None
         if limit is not None:
             standing = await self._limits.charge(action.name, limit, principal.tenant, _charged(caller))
+        try:
+            return ActionReply(await self._parsed_and_run(request), standing)
+        except StylobateError as error:
+            error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
+            if standing is not None:
+                error.metadata |= standing.metadata()
+            raise
+
+    async def _parsed_and_run(self, request: "_Request") -> bytes:
+        action = request.entry.action
         if request.content_type != JSON:
             _check_content_type(request.content_type)
         try:
@@ -159,7 +169,7 @@ class ActionManager:
             raise self._failed(request, error) from error
         if request.depth > MAX_DEPTH:
             raise ActionRecursionError(metadata={"action": action.name, "depth": str(request.depth)})
-        return ActionReply(await self._run(request, value), standing)
+        return await self._run(request, value)
 
     async def _run(self, request: "_Request", value: Any) -> bytes:
         if self._platform is None:
@@ -173,6 +183,7 @@ class ActionManager:
             raise ActionTimeoutError(metadata={"action": action.name}) from None
         except Exception as error:
             if isinstance(error, StylobateError) and not is_defect(error, request.payload):
+                error.violations = placed(error, request.payload)
                 raise
             raise self._failed(request, error) from error
         try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
-from stylobate.errors import StylobateError
+from stylobate.errors import StylobateError, Violation
 from stylobate.modules.payload import decode, encode
 from stylobate.rpc.status import to_status
 
@@ -30,6 +30,32 @@ def is_defect(error: StylobateError, payload: bytes) -> bool:
     return not all(any(_is_from(value, part) for part in given) for value in _refused(error, error.sent))
 
 
+def placed(error: StylobateError, payload: bytes) -> tuple[Violation, ...]:
+    """Return the error's findings at the places in the caller's input that the refused values came from.
+
+    What a module sends on stands under names of the platform's, such as ``/key``, which its caller never wrote.
+    """
+    if error.sent is None or not error.violations:
+        return error.violations
+    given = list(_places(decode(payload) if payload else None))
+    values = _refused(error, error.sent)
+    values += values[-1:] * (len(error.violations) - len(values))
+
+    def place(violation: Violation, value: Any) -> Violation:
+        found = next((pointer for pointer, part in given if _is_from(value, part)), violation.pointer)
+        return Violation(found, violation.detail)
+
+    return tuple(map(place, error.violations, values))
+
+
+def _places(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield everything in the value with its pointer (RFC 6901), what holds other values after them."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in members:
+        yield from _places(part, f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}")
+    yield pointer, value
+
+
 def _can_be_said(error: StylobateError) -> bool:
     """Return whether the error has the parts that cross a border: a class of the module's may have spoilt them."""
     try:
@@ -41,10 +67,11 @@ def _can_be_said(error: StylobateError) -> bool:
 
 def _refused(error: StylobateError, sent: Mapping[str, Any]) -> list[Any]:
     """Return the values that were refused: where the violations point, else what the reason names."""
-    if "data" in sent and error.violations:
+    named = {name: value for name, value in sent.items() if name.upper() in error.reason}
+    if "data" in sent and error.violations and named.keys() <= {"data"}:
         data = decode(encode(sent["data"]))
         return [_at(data, violation.pointer) for violation in error.violations]
-    return [value for name, value in sent.items() if name.upper() in error.reason] or [sent.get("data")]
+    return list(named.values()) or [sent.get("data")]
 
 
 def _at(value: Any, pointer: str) -> Any:

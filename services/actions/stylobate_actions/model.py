@@ -7,6 +7,9 @@ from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Status
 from stylobate.modules.loaded import LoadedModule
 
+LIMIT = "limit."
+"""What the keys of a limit's standing in an error's metadata begin with."""
+
 
 class LimitStanding(NamedTuple):
     """How an action's own limit stands for a caller, after a call was charged."""
@@ -17,6 +20,10 @@ class LimitStanding(NamedTuple):
     remaining: int
     reset_s: int
     """Until it is full again."""
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as metadata of an error: a call that was refused was charged all the same."""
+        return {f"{LIMIT}{name.removesuffix('_s')}": str(value) for name, value in self._asdict().items()}
 
 
 class ActionReply(NamedTuple):

@@ -6,7 +6,6 @@ from typing import NoReturn
 import grpc.aio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from stylobate.declarations.compiled import pointer
@@ -18,32 +17,47 @@ from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import MalformedJsonError, MethodNotAllowedError, RouteNotFoundError
 from stylobate_gateway.middleware.nobody_first import NobodyFirst
 from stylobate_gateway.middleware.refusals import Refusals
-from stylobate_gateway.routes import accounts, actions, site, state
+from stylobate_gateway.routes import accounts, actions, pages, site, state
 from stylobate_gateway.routes.query import KNOWN_QUERY
 
 
-def build_application(channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool) -> FastAPI:
-    """Return the application over the channels ``auth``, ``state`` and ``actions``."""
-    app: FastAPI = FastAPIOffline(
+def build_application(
+    channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool, is_open: bool
+) -> FastAPI:
+    """Return the application over the channels ``auth``, ``state`` and ``actions``.
+
+    :param is_open: whether what there is to call is shown to everyone.
+    """
+    app = FastAPI(
+        docs_url=None,
         redoc_url=None,
-        title="Stylobate",
-        swagger_ui_parameters={"persistAuthorization": True},
+        openapi_url=None,  # pages are our own
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,  # a path either exists or does not; nobody is sent elsewhere with a token in hand
     )
-    api = (accounts.routes(channels["auth"]), state.routes(channels["state"]), actions.routes(channels["actions"]))
-    pages = site.routes(channels["auth"], catalogue, with_home=with_home)
+    document = OpenApi(app, catalogue, version, is_open=is_open)
+    api = (
+        accounts.routes(channels["auth"]),
+        state.routes(channels["state"]),
+        actions.routes(channels["actions"], is_open=is_open),
+    )
+    others = (
+        site.routes(channels["auth"]),
+        pages.routes(catalogue, document.rendered, with_home=with_home, is_open=is_open),
+    )
     for router in api:
         app.include_router(router, dependencies=[KNOWN_QUERY])
-    app.include_router(pages)
-    routers = (*api, pages)
+    for router in others:
+        app.include_router(router)
+    if is_open:
+        app.mount(pages.ASSETS, pages.Assets())
+    routers = (*api, *others)
     app.state.catalogue = catalogue
     app.state.routes = [route for part in (app, *routers) for route in part.routes if isinstance(route, Route)]
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _starlette)
     app.add_middleware(NobodyFirst, channel=channels["state"])
     app.add_middleware(Refusals)  # in front of Starlette's own last resort, which would answer a defect in plain text
-    app.openapi = OpenApi(app, catalogue, version).document  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 

@@ -1,7 +1,7 @@
 """Action calls, taken in front of FastAPI's stack: find the action by its path, pass its input on, answer with its output."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
@@ -20,6 +20,7 @@ from stylobate_gateway.exchange import Exchange, exchange_of
 
 PREFIX = "/v1/actions/"
 _JSON = "application/json"
+_LIMIT = "limit."
 
 
 class ActionDispatcher:
@@ -79,8 +80,7 @@ class ActionDispatcher:
         try:
             response = await self._execute(request, timeout=action.timeout_s)
         except StylobateError as error:
-            if error.reason == RateLimitedError.reason:
-                exchange.rate_limit = _refused_headers(exchange.rate_limit, error.metadata)
+            exchange.rate_limit = _refused_headers(exchange.rate_limit, error)
             raise
         if response.HasField("rate_limit"):
             exchange.rate_limit = _limit_headers(exchange.rate_limit, response.rate_limit)
@@ -110,10 +110,17 @@ def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:
     )
 
 
-def _refused_headers(edge: Headers, limit: Mapping[str, str]) -> Headers:
-    """Return the headers of a 429: the limit that refused stands first, as its error describes it."""
+def _refused_headers(edge: Headers, error: StylobateError) -> Headers:
+    """Return the headers of a refusal: how the action's own limit stands, which the call was charged on, stands first.
+
+    It travels in the error's metadata; of a 429 it is the metadata, else it is taken out of it.
+    """
+    limit = {key.removeprefix(_LIMIT): value for key, value in error.metadata.items() if key.startswith(_LIMIT)}
+    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(_LIMIT)}
+    if error.reason == RateLimitedError.reason:
+        limit = error.metadata
     if not limit.keys() >= {"policy", "quota", "window", "remaining", "reset"}:
-        return edge  # a handler's own refusal
+        return edge  # there is none, or it is a handler's own refusal
     name = limit["policy"]
     return _before(
         edge, f'"{name}";q={limit["quota"]};w={limit["window"]}', f'"{name}";r={limit["remaining"]};t={limit["reset"]}'

@@ -14,7 +14,7 @@ from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.middleware.body_limit import BodyLimit
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.cors import Cors
-from stylobate_gateway.middleware.edge import Edge
+from stylobate_gateway.middleware.edge import Edge, public_paths
 from stylobate_gateway.middleware.own_host import OwnHost
 from stylobate_gateway.middleware.preflights import ChargedPreflights
 from stylobate_gateway.middleware.refusals import Refusals
@@ -37,9 +37,12 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
 
     loop = asyncio.get_running_loop()
-    inner: Application = build_application(channels, catalogue, version=app.version, with_home=settings.is_development)
+    inner: Application = build_application(
+        channels, catalogue, version=app.version, with_home=settings.is_development, is_open=settings.open_catalogue
+    )
     inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
-    inner = edge = Edge(inner, app.verifier, limits, addresses)
+    public = public_paths(is_open=settings.open_catalogue)
+    inner = edge = Edge(inner, app.verifier, limits, addresses, public=public)
     inner = BodyLimit(inner, settings.max_body_bytes)
     if settings.is_development:
         inner = OwnHost(inner, settings.hosts)

@@ -1,14 +1,12 @@
-"""Errors over HTTP: RFC 9457 ``application/problem+json``, and the pages that their types point to."""
+"""Errors over HTTP: RFC 9457 ``application/problem+json``."""
 
 import re
-from html import escape
 from typing import Any
 
 import orjson
-from stylobate.errors import StylobateError, title_of
+from stylobate.errors import StylobateError
 
 MEDIA_TYPE = b"application/problem+json"
-_REASON = re.compile(r"[A-Z][A-Z0-9_]*")
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 """What may not stand in an ``error_description`` (RFC 6750 §3)."""
 
@@ -48,19 +46,3 @@ def problem_headers(error: StylobateError) -> list[tuple[bytes, bytes]]:
     if error.http_status == 405:  # noqa: PLR2004  HTTP
         headers.append((b"allow", error.metadata["allow"].encode()))
     return headers
-
-
-def problem_page(name: str) -> str | None:
-    """Return the HTML page of a problem type by the last segment of its path; None for a name that is no reason's."""
-    reason = name.upper().replace("-", "_")
-    if not _REASON.fullmatch(reason):
-        return None
-    known = StylobateError.registry.get(reason)
-    # the service that owns the reason may live in another process: then the name itself is all that is known here
-    meaning = known.default_detail if known is not None else "See docs/reference/errors.md for its meaning."
-    cure = known.cure if known is not None else ""
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title_of(reason))}</title>"
-        f"<body style='font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto'><h1>{escape(title_of(reason))}</h1>"
-        f"<p><code>{escape(reason)}</code></p><p>{escape(meaning)}</p><p>{escape(cure)}</p></body></html>"
-    )

@@ -24,3 +24,6 @@ class GatewaySettings(Settings):
     """Whether requests are charged on the rules ``edge.ip`` and ``edge.user``."""
     catalogue_seconds: float = Field(default=5.0, gt=0, le=3600)
     """How often the catalogue of actions is read again, for their routes and the OpenAPI document."""
+    open_catalogue: bool = True
+    """Whether everyone may see what there is to call: `/docs`, `/openapi.json`, `/v1/actions` with their schemas. When false, the
+    document and the catalogue need a token, and there is no `/docs`."""

@@ -104,11 +104,11 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    services: tuple[str, ...] = ("state", "actions"), *, is_limiter_away: bool = False, **settings: Any
+    services: tuple[str, ...] = ("state", "actions"), *, is_limiter_away: bool = False, modules: Path = MODULES, **settings: Any
 ) -> AsyncIterator[Gateway]:
     """Run a gateway in front of these services; limits are counted where a rule is given as ``edge_ip``."""
     rules = {name: settings.pop(name) for name in ("edge_ip", "edge_user") if name in settings}
-    async with _GatewayApp(str(MODULES)) as app:
+    async with _GatewayApp(str(modules)) as app:
         for name in services:
             (point,) = entry_points(group="stylobate.services", name=name)
             await app.build(name, point.load().in_memory)

@@ -156,21 +156,6 @@ async def test_a_challenge_cannot_be_broken_out_of() -> None:
     assert b"allow" not in headers
 
 
-async def test_the_page_of_a_problem_shows_only_text(gateway) -> None:
-    """A name in the path never becomes markup, and what is no reason's name has no page."""
-    page = await gateway.http.get("/problems/route-not-found")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "ROUTE_NOT_FOUND" in page.text
-    assert (await gateway.http.get("/problems/%3Cscript%3E")).status_code == 404
-
-
-async def test_the_home_page_escapes_what_modules_say(gateway) -> None:
-    """A summary is text, not markup."""
-    page = (await gateway.http.get("/")).text
-    assert "Say it again &lt;b&gt;loudly&lt;/b&gt;" in page
-    assert "<b>loudly" not in page
-
-
 async def test_outside_development_there_is_no_home_page(run_gateway, is_problem) -> None:
     """What is loaded is nobody's business there, and pages of other origins are not let in."""
     async with run_gateway(environment="production") as gateway:

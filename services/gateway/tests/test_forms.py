@@ -102,3 +102,11 @@ async def test_json_that_cannot_be_carried_is_wrong_input(gateway, method, path,
 async def test_a_body_that_is_needed_must_be_there(gateway, is_problem, method) -> None:
     """Nothing at all is no JSON."""
     is_problem(await gateway.http.request(method, "/v1/state/notes/form", headers=ADA), 400, "MALFORMED_JSON")
+
+
+@pytest.mark.parametrize(("body", "pointer"), [({"places": ["a/b"]}, "/places/0"), ({"places": ["ok", ""]}, "/places/1")])
+async def test_what_a_handler_sends_on_is_refused_where_the_caller_wrote_it(gateway, is_problem, body, pointer) -> None:
+    """The state service says `/key`; the caller wrote another name, and reads that."""
+    answer = await gateway.http.post("/v1/actions/notes.keep", json=body, headers=ADA)
+    found = is_problem(answer, 422, "STATE_KEY_INVALID")
+    assert [entry["pointer"] for entry in found["errors"]] == [pointer]

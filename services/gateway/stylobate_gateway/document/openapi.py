@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
@@ -21,19 +22,20 @@ _FASTAPIS_OWN = "HTTPValidationError"
 class OpenApi:
     """Builds the document again when the catalogue has changed."""
 
-    def __init__(self, app: FastAPI, catalogue: Catalogue, version: str) -> None:
+    def __init__(self, app: FastAPI, catalogue: Catalogue, version: str, *, is_open: bool) -> None:
         self._app = app
         self._catalogue = catalogue
         self._version = version
         self._built = -1
-        self._document: dict[str, Any] = {}
+        self._is_open = is_open
+        self._rendered = b""
 
-    def document(self) -> dict[str, Any]:
-        """Return the document; what FastAPI serves at /openapi.json."""
+    def rendered(self) -> bytes:
+        """Return the document as JSON."""
         if self._built != self._catalogue.version:
-            self._document = self._build()
+            self._rendered = orjson.dumps(self._build())
             self._built = self._catalogue.version
-        return self._document
+        return self._rendered
 
     def _build(self) -> dict[str, Any]:
         document = get_openapi(
@@ -52,7 +54,7 @@ class OpenApi:
             schemas.pop(name, None)
         components = Components(schemas)
         for action in self._catalogue.actions:
-            operations = action_operations(action, self._catalogue.called[action.name], components)
+            operations = action_operations(action, self._catalogue.called[action.name], components, is_open=self._is_open)
             for (path, method), operation in operations.items():
                 document["paths"].setdefault(path, {})[method] = operation
         for status, response in _responses(document):

@@ -14,22 +14,24 @@ _ANY = {"description": "Any JSON value"}
 _FROM_HANDLERS = (403, 404, 409, 412, 422)
 
 
-def action_operations(action: Action, called: CalledAction, components: Components) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the action's operations by path and method."""
+def action_operations(
+    action: Action, called: CalledAction, components: Components, *, is_open: bool
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the action's operations by path and method. ``is_open`` says whether the catalogue needs no token."""
     described = _described(action, components)
     taken = components.read(action.module, action.input_schema, is_input=True) if action.input_schema else None
     by_name = described | {"operationId": action.name, "responses": _responses(described, has_body=True)}
     if taken is not None:
         by_name["requestBody"] = _body(taken.whole())
     path = f"/v1/actions/{action.name}"
-    operations = {(path, "post"): by_name, (path, "get"): _entry(action.name)}
+    operations = {(path, "post"): by_name, (path, "get"): _entry(action.name, is_open=is_open)}
     if called.route is not None:
         by_name["x-stylobate-route"] = str(called.route)
         operations[called.route.path, called.route.method.lower()] = _at_route(action, called, described, taken)
     return operations
 
 
-def _entry(name: str) -> dict[str, Any]:
+def _entry(name: str, *, is_open: bool) -> dict[str, Any]:
     """Return the operation that `GET /v1/actions/{name}` is for this name: a path that is spelled out stands for itself."""
     answer = {"description": "The action", "content": {"application/json": {"schema": {"$ref": ENTRY}}}}
     refused = {str(status): response for status, response in refuses("Actions", 404).items()}
@@ -37,10 +39,9 @@ def _entry(name: str) -> dict[str, Any]:
         "operationId": f"{name}.entry",
         "summary": f"The catalogue's entry of {name}",
         "tags": ["actions"],
-        "security": [],
         "responses": {"200": answer} | refused,
         "x-stylobate-entry": True,
-    }
+    } | ({"security": []} if is_open else {})
 
 
 def _described(action: Action, components: Components) -> dict[str, Any]:

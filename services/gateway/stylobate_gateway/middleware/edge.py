@@ -13,10 +13,16 @@ PUBLIC_PATHS = frozenset(
     {"/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/.well-known/jwks.json", "/", "/openapi.json", "/docs"}
 )
 """Where credentials are not looked at: a stale token must not keep anyone from logging in."""
+_CATALOGUE = frozenset({"/openapi.json", "/docs"})
 _PUBLIC_PREFIXES = ("/docs/", "/problems/", "/static-offline-docs/")
 _IP = (LevelSpec.of_rule("edge.ip"),)
 _USER = (LevelSpec.of_rule("edge.user"),)
 _BOTH = (*_IP, *_USER)
+
+
+def public_paths(*, is_open: bool) -> frozenset[str]:
+    """Return them; what there is to call is among them where it is shown to everyone."""
+    return PUBLIC_PATHS if is_open else PUBLIC_PATHS - _CATALOGUE
 
 
 class Edge:
@@ -32,11 +38,13 @@ class Edge:
         verifier: TokenVerifier,
         limits: LimitsClient | None,
         addresses: ClientAddresses,
+        public: frozenset[str] = PUBLIC_PATHS,
     ) -> None:
         self._inner = inner
         self._verifier = verifier
         self._limits = limits
         self._addresses = addresses
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -45,7 +53,7 @@ class Edge:
         address = self._identify(scope, exchange, current)
         path = exchange.path
         try:
-            token = "" if path in PUBLIC_PATHS or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
+            token = "" if path in self._public or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
             principal = self._verifier.cached(token) if token else None
         except UnauthenticatedError:  # malformed or revoked: a request like any other
             await self._charge(exchange, _IP, (address,))

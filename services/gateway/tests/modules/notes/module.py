@@ -1,10 +1,26 @@
 """Actions that show what the gateway does with calls."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from stylobate.modules import ActionContext, BaseModule
+from stylobate.modules import ActionContext, BaseModule, RefusedError
 from stylobate.rpc.limits import RateLimitedError
+
+
+@dataclass
+class Keep:
+    """A note and where to keep it."""
+
+    places: list[str]
+    text: str = ""
+
+
+class NoteLostError(RefusedError):
+    """Nobody knows where it is."""
+
+    reason = "NOTE_LOST"
+    default_detail = "The note is lost."
 
 
 class NotesModule(BaseModule):
@@ -25,6 +41,10 @@ class NotesModule(BaseModule):
         """Return who is asking."""
         return {"id": ctx.principal.id}
 
+    async def shout(self, ctx: ActionContext) -> None:
+        """Refuse by a rule of the module's own."""
+        ctx.refuse("NOTE_LOUD", "Say it <more> quietly.")
+
     async def fail(self, ctx: ActionContext) -> None:
         """Raise what nobody foresaw."""
         raise RuntimeError("/etc/passwd says: secret")
@@ -33,3 +53,8 @@ class NotesModule(BaseModule):
         """Refuse as a limit does."""
         numbers = {"policy": "notes.limited", "quota": "30", "window": "60", "remaining": "0", "reset": "60"}
         raise RateLimitedError("Enough.", metadata=numbers, retry_after=timedelta(milliseconds=1500))
+
+    async def keep(self, ctx: ActionContext, note: Keep) -> None:
+        """Send on what came."""
+        for place in note.places:
+            await ctx.state.put("open", place, {"text": note.text})
