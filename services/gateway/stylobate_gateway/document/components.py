@@ -37,8 +37,8 @@ class Components:
         raise AssertionError("one of more names than there are is free")
 
     def add(self, name: str, schema: Any) -> None:
-        """Enter a component."""
-        self._schemas[name] = schema
+        """Enter a component; generators take its title for its name, which must be its own."""
+        self._schemas[name] = {**schema, "title": name} if isinstance(schema, dict) and "title" in schema else schema
 
 
 class ModuleSchema:
@@ -85,8 +85,9 @@ class ModuleSchema:
     def _keyword(self, key: str, value: Any) -> Any:
         if key == "$ref" and isinstance(value, str) and value.startswith(_DEFINITION):
             return self._component(value.removeprefix(_DEFINITION))
-        if key == "properties" and isinstance(value, dict) and self._is_input:
-            return {name: _without_default(self.part(field)) for name, field in value.items()}
+        if key == "properties" and isinstance(value, dict):
+            fields = {name: untitled(self.part(field)) for name, field in value.items()}
+            return {name: _without_default(field) for name, field in fields.items()} if self._is_input else fields
         if key in {"const", "default", "enum", "examples"}:
             return value
         return self.part(value)
@@ -137,6 +138,11 @@ def _references(value: Any) -> list[str]:
     if isinstance(reference, str) and reference.startswith(_DEFINITION):
         found.append(reference.removeprefix(_DEFINITION))
     return found
+
+
+def untitled(field: Any) -> Any:
+    """Leave the title of a field out: it is its name once more, and generators take it for the name of a type."""
+    return {key: value for key, value in field.items() if key != "title"} if isinstance(field, dict) else field
 
 
 def _without_default(field: Any) -> Any:

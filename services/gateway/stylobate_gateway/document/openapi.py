@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from stylobate_gateway.catalogue import Catalogue
-from stylobate_gateway.document.components import Components
+from stylobate_gateway.document.components import Components, untitled
 from stylobate_gateway.document.headers import HEADERS, headers_of
 from stylobate_gateway.document.operations import action_operations
 from stylobate_gateway.document.problems import problem_schemas
@@ -52,6 +52,9 @@ class OpenApi:
                 del operation["responses"]["422"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for schema in schemas.values():
+            if "properties" in schema:
+                schema["properties"] = {name: untitled(field) for name, field in schema["properties"].items()}
         components = Components(schemas)
         for action in self._catalogue.actions:
             operations = action_operations(action, self._catalogue.called[action.name], components, is_open=self._is_open)

@@ -75,8 +75,9 @@ def _at_route(action: Action, called: CalledAction, described: dict[str, Any], t
     if parameters:
         operation["parameters"] = parameters
     if shape.has_body:
-        rest = taken.without({parameter.name for parameter in shape.path})
-        if rest is not None:
+        if not shape.path:
+            operation["requestBody"] = _body(taken.whole())
+        elif (rest := taken.without({parameter.name for parameter in shape.path})) is not None:
             operation["requestBody"] = _body(rest, is_required=bool(rest.get("required")))
     return operation
 

@@ -71,7 +71,7 @@ def problem_schemas(base: Mapping[str, Any], names: Collection[str], own: Collec
             if name in names:
                 codes = _codes(area, status)
                 more = sorted(own) if area in _OPEN and status == 409 else []  # noqa: PLR2004  what `refuse` answers
-                schemas[name] = _schema(base, status, [*codes, *more], is_open=area in _OPEN)
+                schemas[name] = _schema(base, status, [*codes, *more], is_open=area in _OPEN) | {"title": name}
     return schemas
 
 

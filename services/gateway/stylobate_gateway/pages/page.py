@@ -22,8 +22,9 @@ def plain_page(title: str, content: str) -> HTMLResponse:
 def docs_page(assets: str) -> HTMLResponse:
     """Return the page of the API; its scripts and styles come from us, below the path ``assets``."""
     page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Stylobate API</title>"
-        f"<link rel=icon href={assets}/favicon.png><link rel=stylesheet href={assets}/swagger-ui.css>"
-        f"<div id=swagger-ui></div><script src={assets}/swagger-ui-bundle.js></script><script src=/docs/start.js></script></html>"
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stylobate API</title>'
+        f'<link rel="icon" href="{assets}/favicon.png"><link rel="stylesheet" href="{assets}/swagger-ui.css">'
+        f'<div id="swagger-ui"></div><script src="{assets}/swagger-ui-bundle.js"></script>'
+        '<script src="/docs/start.js"></script></html>'
     )
     return HTMLResponse(page, headers=HEADERS | {"content-security-policy": _DOCS})

@@ -18,8 +18,7 @@ T = TypeVar("T")
 _TAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
 _CONFLICT = "STATE_VERSION_CONFLICT"
 _TRIES = 5
-_FORM = r'^(W/)?"[1-9][0-9]{0,17}"( *, *(W/)?"[1-9][0-9]{0,17}")*$'
-FORM = {"anyOf": [{"const": "*"}, {"type": "string", "pattern": _FORM}]}
+FORM = {"pattern": r'^(\*|(W/)?"[1-9][0-9]{0,17}"( *, *(W/)?"[1-9][0-9]{0,17}")*)$'}
 """JSON Schema of both headers."""
 
 

@@ -45,7 +45,7 @@ class ModuleList(BaseModel):
     next_page_token: str | None = Field(description="null on the last page.")
 
 
-class Key(BaseModel):
+class Jwk(BaseModel):
     """A public key (RFC 8037)."""
 
     kty: str
@@ -56,7 +56,7 @@ class Key(BaseModel):
     use: str
 
 
-class Keys(BaseModel):
+class JwkSet(BaseModel):
     """The keys that access tokens are signed with (RFC 7517)."""
 
-    keys: list[Key]
+    keys: list[Jwk]
