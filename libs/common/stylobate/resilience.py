@@ -13,6 +13,8 @@ from stylobate.stopping import check_cancelled
 
 T = TypeVar("T")
 _SAY_AGAIN_S = 5.0
+_LASTING = timedelta(seconds=5)
+"""What is over sooner is a restart, and nobody need look at it."""
 _log = get_logger("app")
 
 
@@ -30,7 +32,7 @@ async def wait_for_dependency(
     *,
     faults: tuple[type[Exception], ...] = (UnavailableError, OSError),
 ) -> T:
-    """Try until it works, saying what is waited for at once and then every 5 s.
+    """Try until it works, saying what is waited for at once and then every 5 s; at once it is no warning yet.
 
     :param what: names the dependency with its address, such as ``database localhost:5432``.
     :param faults: what counts as "not there yet"; anything else is raised.
@@ -44,14 +46,47 @@ async def wait_for_dependency(
         except faults as error:
             now = monotonic() - started
             if now - said >= _SAY_AGAIN_S:
+                say = _log.warning if said >= 0 else _log.info
                 said = now
-                _log.warning("waiting_for", what=what, error=f"{type(error).__name__}: {error}", seconds=round(now, 1))
+                say("waiting_for", what=what, error=f"{type(error).__name__}: {error}", seconds=round(now, 1))
             await asyncio.sleep(wait)
         else:
             if said >= 0:
                 _log.info("waited_for", what=what, seconds=round(monotonic() - started, 1))
             return result
     raise AssertionError("backoff never ends")
+
+
+class Interruption:
+    """Tells of something without end that was interrupted: at info when it begins, as a warning once it has lasted 5 s.
+
+    So a restart of whoever is at the other end warns of nothing.
+
+    :param event: of the log lines.
+    :param clock: seconds, monotonic.
+    """
+
+    def __init__(self, event: str, clock: Callable[[], float] = monotonic) -> None:
+        self._event = event
+        self._clock = clock
+        self._since: float | None = None
+        self.is_lasting = False
+        """Whether a warning was given."""
+
+    def note(self, **facts: str) -> None:
+        """Take note that it failed, again or for the first time."""
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+            _log.info(self._event, **facts)
+        elif not self.is_lasting and now - self._since >= _LASTING.total_seconds():
+            self.is_lasting = True
+            _log.warning(self._event, **facts, seconds=round(now - self._since, 1))
+
+    def over(self) -> bool:
+        """Take note that it goes on; return whether it had been interrupted."""
+        was, self._since, self.is_lasting = self._since is not None, None, False
+        return was
 
 
 class CircuitBreaker:

@@ -1,10 +1,11 @@
 """Backoff, waiting for what is not there yet, and the circuit breaker."""
 
+import logging
 from itertools import islice
 
 import pytest
 from stylobate.errors import UnavailableError
-from stylobate.resilience import CircuitBreaker, backoff, wait_for_dependency
+from stylobate.resilience import CircuitBreaker, Interruption, backoff, wait_for_dependency
 
 
 def test_backoff_grows_to_its_maximum() -> None:
@@ -41,6 +42,25 @@ async def test_another_fault_is_not_waited_for() -> None:
 
     with pytest.raises(ValueError, match="wrong"):
         await wait_for_dependency("a thing", attempt)
+
+
+def test_an_interruption_warns_once_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    """At info when it begins, one warning after five seconds, and anew from the next one on."""
+    now = 0.0
+    interruption = Interruption("interrupted", clock=lambda: now)
+    assert not interruption.over()
+    with caplog.at_level(logging.INFO, "stylobate.app"):
+        for now in (0.0, 1.0, 4.9):  # noqa: B007  the clock reads it
+            interruption.note(feed="x")
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        assert not interruption.is_lasting
+        for now in (5.0, 9.0, 60.0):  # noqa: B007
+            interruption.note(feed="x")
+        assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+        assert interruption.is_lasting
+        assert interruption.over()
+        interruption.note(feed="x")
+        assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
 
 
 def test_breaker_opens_and_closes() -> None:

@@ -5,7 +5,6 @@ The log and not the live copies in Redis: nothing that was deleted while this pr
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import grpc
@@ -15,14 +14,12 @@ from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
-from stylobate.resilience import backoff
+from stylobate.resilience import Interruption, backoff
 from stylobate.rpc import from_rpc_error
 from stylobate.stopping import goes_on
 
 _TYPES = ("state.*.deleted",)
 """An object changes its owner by being deleted and created again only."""
-_QUIET_S = 5.0
-"""An interruption that is shorter, such as a restart, is not worth a line."""
 _log = get_logger("app")
 
 Deleted = Callable[[str, str, str], None]
@@ -42,8 +39,7 @@ class DeletionFeed:
         self._missed = missed
         self._position = ""
         self._is_up = False
-        self._lost_at = monotonic()
-        self._is_said = False
+        self._interruption = Interruption("deletions_not_heard")
 
     async def run(self) -> None:
         """Follow the log, for ever; after an interruption from where it stopped."""
@@ -57,7 +53,7 @@ class DeletionFeed:
             except grpc.aio.AioRpcError as fault:
                 error = from_rpc_error(fault)
             if self._is_up:  # it worked until now: a restart, or a connection that came of age
-                self._is_up, self._lost_at = False, monotonic()
+                self._is_up = False
                 pauses = backoff(initial=0.05, maximum=1.0)
             elif error is not None:
                 self._note(error)
@@ -65,7 +61,7 @@ class DeletionFeed:
 
     async def health(self) -> Health:
         """Degraded while deletions are not heard of."""
-        if self._is_up or not self._is_said:
+        if not self._interruption.is_lasting:
             return Health()
         return Health(Status.DEGRADED, "state's log cannot be read: subscriptions outlive what they were allowed for")
 
@@ -81,8 +77,7 @@ class DeletionFeed:
     def _take(self, message: ReadEventsResponse) -> None:
         if not self._is_up:
             self._is_up = True
-            if self._is_said:
-                self._is_said = False
+            if self._interruption.over():
                 _log.info("deletions_heard_again")
         for entry in message.events:
             event = Event.parse(entry.event)
@@ -94,6 +89,4 @@ class DeletionFeed:
     def _note(self, error: StylobateError) -> None:
         if error.code in (grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT):
             self._position = ""  # it lies outside of what the log holds: from its end on, and everything is asked for again
-        if not self._is_said and monotonic() - self._lost_at > _QUIET_S:
-            self._is_said = True
-            _log.warning("deletions_not_heard", error=f"{error.reason}: {error}")
+        self._interruption.note(error=f"{error.reason}: {error}")

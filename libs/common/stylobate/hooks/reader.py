@@ -19,7 +19,7 @@ from stylobate.hooks.position_store import Place, PositionStore, Progress
 from stylobate.hooks.runs import OvertakenError, Patience, Runs
 from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
-from stylobate.resilience import backoff
+from stylobate.resilience import Interruption, backoff
 from stylobate.rpc import from_rpc_error
 from stylobate.stopping import end, goes_on
 from stylobate.telemetry import counter
@@ -64,7 +64,7 @@ class Reader:
         self._runs = Runs(hook, patience)
         self._room = asyncio.Event()
         self._lost_at: float | None = monotonic()
-        self._has_told = False
+        self._unreadable = Interruption("hook_log_unreadable")
         self._gaps = counter("hook_gaps", "Partitions of a log in which a hook missed events.", ("hook", "source"))
         self._group = asyncio.TaskGroup()
         self._begin({partition: found.number for partition, found in progress.items()}, progress[0].epoch)
@@ -164,7 +164,8 @@ class Reader:
     async def _take_all(self, call: StreamCall, wanted: list[int]) -> bool:
         """Take message by message; True as soon as a lane is full, False at the end of the stream."""
         async for message in call:
-            self._lost_at, self._has_told = None, False
+            self._lost_at = None
+            self._unreadable.over()
             if not self._take(message, wanted):
                 return True
         return False
@@ -220,9 +221,8 @@ class Reader:
                 await (self._rebase(there) if is_back or there.epoch != self._epoch else self._give_up_gap(there))
             except UnavailableError as fault:
                 _log.warning("hook_position_waits", hook=self.hook.name, error=str(fault))
-        elif not self._has_told:
-            _log.warning("hook_log_unreadable", hook=self.hook.name, source=self._source, error=f"{error.reason}: {error}")
-        self._has_told = True
+        else:
+            self._unreadable.note(hook=self.hook.name, source=self._source, error=f"{error.reason}: {error}")
 
     async def _rebase(self, there: Position) -> None:
         """Go on in a log that was taken back, with what is missing on record. Raises _TakenBackError."""

@@ -27,7 +27,7 @@ from stylobate.errors import StylobateError
 from stylobate.identity.access_token import parse_jwks
 from stylobate.identity.deny_list import DenyList
 from stylobate.logs import get_logger
-from stylobate.resilience import backoff
+from stylobate.resilience import Interruption, backoff
 from stylobate.stopping import end, goes_on
 
 Metadata = Sequence[tuple[str, str]]
@@ -80,7 +80,7 @@ class AuthFeed:
         self._keys_lock = asyncio.Lock()
         self._listed_at = -float("inf")
         self._is_streaming = False
-        self._interrupted: set[str] = set()
+        self._interruptions = {what: Interruption("auth_feed_interrupted") for what in (_KEYS, _LIST, _STREAM)}
         self.keys: dict[str, Ed25519PublicKey] = {}
         self.denied = DenyList()
         self.access_version = 0
@@ -122,15 +122,14 @@ class AuthFeed:
         return self.keys.get(key_id)
 
     async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
-        """Run the work again and again; wait between failures, and say only the first of a row."""
+        """Run the work again and again; wait between failures, and say of a row that it began and that it lasts."""
         waits = self._waits()
         while goes_on():
             try:
                 await work()
             except _FAULTS as error:
-                if what not in self._interrupted and self.ready.is_set():
-                    self._interrupted.add(what)
-                    _log.warning("auth_feed_interrupted", feed=what, error=_text(error))
+                if self.ready.is_set():
+                    self._interruptions[what].note(feed=what, error=_text(error))
                 await asyncio.sleep(next(waits))
             except Exception:  # noqa: BLE001  a defect must not end the feed that revocations come by
                 _log.exception("auth_feed_failed", feed=what)
@@ -139,8 +138,7 @@ class AuthFeed:
                 waits = self._waits()
 
     def _is_well(self, what: str) -> None:
-        if what in self._interrupted:
-            self._interrupted.discard(what)
+        if self._interruptions[what].over():
             _log.info("auth_feed_resumed", feed=what)
 
     def _waits(self) -> Any:

@@ -84,5 +84,9 @@ class _OpenStream:
             raise _going() from None
 
 
-def _going() -> UnavailableError:
-    return UnavailableError("The server is shutting down.", retry_after=_COME_BACK)
+class StreamEndedError(UnavailableError):
+    """The server stops in good order; whoever reads comes back elsewhere."""
+
+
+def _going() -> StreamEndedError:
+    return StreamEndedError("The server is shutting down.", retry_after=_COME_BACK)

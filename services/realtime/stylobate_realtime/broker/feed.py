@@ -14,7 +14,7 @@ from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.link import Link, connect
-from stylobate.resilience import backoff
+from stylobate.resilience import Interruption, backoff
 from stylobate.stopping import goes_on
 
 from stylobate_realtime.errors import RealtimeUnavailableError
@@ -74,19 +74,18 @@ class Feed:
     async def run(self) -> None:
         """Keep the connection, for ever."""
         waits = backoff(maximum=2.0)
-        is_said = False
+        interruption = Interruption("waiting_for")
         while goes_on():
             try:
                 link = await connect(
                     self._address, asyncio.get_running_loop(), connect_s=_CONNECT_S, timeout_s=_CONNECT_S, pushed=self._pushed
                 )
             except RedisUnavailableError as error:
-                if not is_said:
-                    is_said = True
-                    _log.warning("waiting_for", what=f"realtime feed {self._address}", error=error.metadata.get("cause", ""))
+                interruption.note(what=f"realtime feed {self._address}", error=error.metadata.get("cause", ""))
                 await asyncio.sleep(next(waits))
                 continue
-            waits, is_said = backoff(maximum=2.0), False
+            waits = backoff(maximum=2.0)
+            interruption.over()
             try:
                 await self._follow(link)
             finally:

@@ -11,6 +11,7 @@ from stylobate.rpc.call import call as served_call
 from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import DETAILS_KEY, NO_RETRY, to_status
+from stylobate.rpc.streams import StreamEndedError
 
 _log = get_logger("app")
 
@@ -41,7 +42,7 @@ class ErrorsInterceptor:
                 failed = _unexpected(name, error)
             except Exception as error:  # noqa: BLE001  this is where defects end
                 failed = _unexpected(name, error)
-            if not failed.domain:  # else it was logged where it came from
+            if not failed.domain and not isinstance(failed, StreamEndedError):  # else it was logged where it came from
                 outages.note(name, failed, served_call().request_id)
             return await _abort(context, failed, domain)
 
