@@ -16,7 +16,7 @@ _GRAVE = frozenset({"warning", "error", "critical"})
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("arguments", [("--workers", "2"), ("--split",)], ids=["workers", "split"])
 def test_a_restart_in_order_warns_of_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Start, restart, stop: no line above info in any log, and every process says why it stopped and that it did."""
+    """Start, restart, stop: no line above info in any log."""
     environ = {"STYLOBATE_LOG_FORMAT": "json"}
     with Platform.run(tmp_path / "project", *arguments, modules=[SHOP], environ=environ) as platform:
         before = {name: child.pid for name, child in platform.children.items()}

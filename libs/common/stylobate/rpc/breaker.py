@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
-from stylobate.resilience import CircuitBreaker
+from stylobate.resilience import CircuitBreaker, Interruption
 from stylobate.rpc.status import RETRY_AFTER, is_silence, is_transport_failure
 from stylobate.rpc.wrapped import WrappedChannel, WrappedStreamCall, WrappedUnaryCall
 
@@ -81,19 +81,21 @@ class BreakerChannel(WrappedChannel):
 
     async def _until_answered(self) -> None:
         """Ask the target whether it is there; while it is not, keep the circuit open."""
-        is_told = False
-        if self.breaker.is_open:  # it could not be reached a moment ago
-            _log.warning("target_unreachable", target=self.breaker.name)
-            is_told = True
+        is_silent = False
+        unreachable = Interruption("target_unreachable") if self.breaker.is_open else None
+        if unreachable is not None:  # a moment ago
+            unreachable.note(target=self.breaker.name)
             await asyncio.sleep(self.breaker.reset_after.total_seconds())
         while not await self._is_there():
             self.breaker.trip()
-            if not is_told:
+            if unreachable is not None:
+                unreachable.note(target=self.breaker.name)
+            elif not is_silent:
                 _log.warning("target_silent", target=self.breaker.name)
-                is_told = True
+                is_silent = True
             await asyncio.sleep(self.breaker.reset_after.total_seconds())
         self.answered()
-        if is_told:
+        if is_silent or unreachable is not None:
             _log.info("target_answers", target=self.breaker.name)
 
     async def _is_there(self) -> bool:
