@@ -40,8 +40,8 @@ class Cluster:
         generate_service_keys(folder / "keys")
         self.ports = {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
         certificate, key = authority.issue("services")
-        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
-        self._environ |= {
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+        self.environ |= {
             "STYLOBATE_MODULES": str(SHOP.parent),
             "STYLOBATE_IDENTITY_FOLDER": str(folder / "keys"),
             "STYLOBATE_LISTEN": "127.0.0.1",
@@ -70,8 +70,7 @@ class Cluster:
         try:
             for name in SERVICES:
                 self.start(name)
-            is_ready = wait_until(lambda: all(self.is_ready(name) for name in SERVICES), READY_WITHIN)
-            assert is_ready, self.logs()
+            self.wait_ready(*SERVICES)
             yield
         finally:
             for process in self.processes.values():
@@ -83,11 +82,20 @@ class Cluster:
         """Start a service on its ports."""
         ports = self.ports[name]
         own = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
-        environ = self._environ | {f"STYLOBATE_{kind}_PORT": str(port) for kind, port in own.items()}
+        environ = self.environ | {f"STYLOBATE_{kind}_PORT": str(port) for kind, port in own.items()}
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([*_STYLOBATE, "serve", name], env=environ, cwd=self.folder, stdout=log, stderr=log)
+            process = subprocess.Popen(self.serving(name, environ), env=environ, cwd=self.folder, stdout=log, stderr=log)
         self.processes[name] = process
         return process
+
+    def serving(self, name: str, environ: Mapping[str, str]) -> list[str]:
+        """Return the command that serves in this environment."""
+        assert environ
+        return [*_STYLOBATE, "serve", name]
+
+    def wait_ready(self, *names: str) -> None:
+        """Wait until the services say that they are ready."""
+        assert wait_until(lambda: all(self.is_ready(name) for name in names), READY_WITHIN), self.logs()
 
     def is_ready(self, name: str) -> bool:
         """Return whether the service says so."""
@@ -100,7 +108,7 @@ class Cluster:
         """Run a command of an operator with the same settings."""
         return subprocess.run(
             [*_STYLOBATE, *arguments],
-            env=self._environ | environ,
+            env=self.environ | environ,
             cwd=self.folder,
             capture_output=True,
             input=stdin,

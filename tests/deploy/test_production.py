@@ -4,11 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from stylobate.testing.platform import wait_until
 
-from tests.deploy.authority import Authority
-from tests.deploy.cluster import READY_WITHIN, Cluster
-from tests.deploy.servers import postgres, postgres_programs, redis, redis_program
+from tests.deploy.cluster import Cluster
+from tests.deploy.production import servers
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -16,23 +14,8 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Give a migrated, running platform; skipped where the system has no PostgreSQL or Redis."""
-    programs, redis_server = postgres_programs(), redis_program()
-    if programs is None or redis_server is None:
-        pytest.skip("needs the system's PostgreSQL and Redis: apt install postgresql redis-server")
     folder = tmp_path_factory.mktemp("production")
-    authority = Authority(folder)
-    with (
-        postgres(folder / "postgres", programs, authority) as database_url,
-        redis(folder / "redis", redis_server, authority) as redis_url,
-    ):
-        settings = {
-            "STYLOBATE_ENVIRONMENT": "production",
-            "STYLOBATE_DATABASE_URL": database_url,
-            "STYLOBATE_REDIS_URL": redis_url,
-            "STYLOBATE_AUTH_SIGNING_KEY": "a signing key of more than thirty-two characters",
-            "STYLOBATE_AUTH_REGISTRATION": "open",
-            "STYLOBATE_DATABASE_POOL_SIZE": "5",
-        }
+    with servers(folder) as (authority, settings):
         made = Cluster(folder / "cluster", settings, authority)
         upgraded = made.command("db", "upgrade")
         assert upgraded.returncode == 0, upgraded.stderr
@@ -71,4 +54,4 @@ def test_a_service_drains_and_ends(cluster: Cluster) -> None:
     assert events[-1] == "stopped"
     assert {"stop_asked", "draining"} <= set(events)
     cluster.start("ratelimit")
-    assert wait_until(lambda: cluster.is_ready("ratelimit"), READY_WITHIN)
+    cluster.wait_ready("ratelimit")
