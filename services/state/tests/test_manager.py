@@ -79,7 +79,7 @@ async def test_a_status_is_never_written(manager):
     """`status` beside PUT is accepted only when it says what holds anyway."""
     with pytest.raises(StateStatusNotWritableError) as refused:
         await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="paid")
-    assert (refused.value.metadata, refused.value.http_status) == ({"status": "pending"}, 422)
+    assert (refused.value.metadata, refused.value.http_status) == ({"status": "pending"}, 409)
     await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="pending")
     assert (await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="pending")).version == 2
     with pytest.raises(StateStatusNotWritableError):
