@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from stylobate.logs import CONCERNS, Logs, configure, get_logger, log_access
+from stylobate.logs.printed import PrintedLines
 
 Records = Callable[[], list[dict[str, Any]]]
 
@@ -43,6 +44,28 @@ def records(logs: Logs, tmp_path: Path) -> Records:
         return [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
 
     return read
+
+
+def test_what_is_printed_becomes_lines(records: Records) -> None:
+    """Whole lines of each thread, whatever pieces they were printed in; what is begun comes with a flush; long ones in parts."""
+    printed = PrintedLines()
+    printed.write("begun ")
+    other = threading.Thread(target=lambda: print("by another", "thread", file=printed))
+    other.start()
+    other.join()
+    print("and ended\n\nforged\x1b[2K", {"a": 1}, file=printed)
+    print("no end", end="", file=printed, flush=True)
+    print("x" * 20_000, file=printed)
+    found = [record for record in records() if record["event"] == "printed"]
+    texts = [record["text"] for record in found]
+    assert texts[:4] == [
+        "by another thread",
+        "begun and ended",
+        "forged\\x1b[2K {'a': 1}",
+        "no end",
+    ]
+    assert "".join(texts[4:]) == "x" * 20_000
+    assert {record["logger"] for record in found} == {"app"}
 
 
 def test_a_record_says_what_where_when_and_who(records: Records) -> None:

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from stylobate.config import Sources
 from stylobate.launcher.faces import plain_errors
 from stylobate.launcher.project import SERVICES
 from stylobate.logs import Logs, configure, get_logger
+from stylobate.logs.printed import PrintedLines
 from stylobate.stopping import goes_on
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,7 +129,8 @@ def serve(placement: Placement) -> int:
         service = "+".join(placement.services) if len(placement.services) < len(SERVICES) else "platform"
         logs = start_logs(settings, service, placement.node, Path(file) if file else None)
         try:
-            run_to_end(lambda: until_stopped(lambda: host(placement, logs)))
+            with redirect_stdout(PrintedLines()) if logs.as_json and not file else nullcontext():  # what modules print
+                run_to_end(lambda: until_stopped(lambda: host(placement, logs)))
         finally:
             _log.info("stopped")
             logs.close()

@@ -53,8 +53,10 @@ def log_access(event: str, facts: dict[str, Any]) -> None:
 class Logs:
     """The logging of this process; :func:`configure` makes it, :meth:`close` writes what is queued and stops."""
 
-    def __init__(self, writer: LogWriter[Record]) -> None:
+    def __init__(self, writer: LogWriter[Record], *, as_json: bool) -> None:
         self._writer = writer
+        self.as_json = as_json
+        """Whether lines are for machines."""
         self._queue = QueuedHandler(writer)
         self._lock = threading.Lock()
         self._open = True
@@ -132,7 +134,7 @@ def configure(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    logs = Logs(LogWriter(_renderer(as_json=as_json, origin=dict(origin or {})), output))
+    logs = Logs(LogWriter(_renderer(as_json=as_json, origin=dict(origin or {})), output), as_json=as_json)
     for concern, wanted in levels.items():
         logs.set_level(wanted, concern)
     logging.getLogger().setLevel("WARNING")
