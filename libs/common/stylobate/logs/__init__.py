@@ -1,6 +1,6 @@
 """Logs: one named logger per concern, JSON in production, readable on a console.
 
-``app`` is what the platform does, ``access`` one line per request, ``audit`` what was done by whom, ``security`` what was
+``app`` is what the platform does, ``access`` one line per request, ``audit`` how the audit trail fares, ``security`` what was
 refused. Records pass a bounded queue and are rendered and written by one thread, off the request path; when the queue is
 full, debug and access records are dropped and counted, anything graver waits.
 """
