@@ -38,7 +38,7 @@ def build() -> None:
 
 
 def remove() -> None:
-    """Remove the six, and the layers that no other image uses."""
+    """Remove the six; what the build keeps to be faster next time stays (`podman image prune`)."""
     subprocess.run(["podman", "rmi", "--force", *map(image, SERVICES)], capture_output=True, check=False)
 
 
