@@ -22,6 +22,11 @@ STATES = """
       free:
         access: { read: public, list: public, create: public, write: public, delete: public }
 """
+REALTIME = """
+    namespaces:
+      free:
+        access: { subscribe: public }
+"""
 CODE = """
     from typing import Any
     from stylobate.modules import ActionContext, BaseModule, Event, HookContext, on
@@ -59,7 +64,7 @@ CODE = """
 @pytest_asyncio.fixture
 async def tester(write_module: WriteModule) -> AsyncIterator[ActionTester]:
     """Serve the module."""
-    async with ActionTester.open(write_module("free", CODE, actions=ACTIONS, states=STATES)) as opened:
+    async with ActionTester.open(write_module("free", CODE, actions=ACTIONS, states=STATES, realtime=REALTIME)) as opened:
         yield opened
 
 
