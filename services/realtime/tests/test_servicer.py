@@ -35,7 +35,7 @@ async def call(stage, platform, tmp_path) -> AsyncIterator:
         servicers.register(add_RealtimeServiceServicer_to_server, RealtimeServicer(on.manager), access)
         server = LocalServer(servicers)
         await server.start()
-        stub = RealtimeServiceStub(CallerChannel(LocalChannel(server), Outgoing(identity)))
+        stub = RealtimeServiceStub(CallerChannel(LocalChannel(server), Outgoing(identity and identity.to("realtime"))))
         try:
             await stub.Publish(PublishRequest(channel=channel, data=data, **fields))
         finally:

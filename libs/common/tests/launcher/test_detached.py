@@ -45,7 +45,7 @@ def hold_open(running, project: Project, stack: ExitStack) -> None:
         connection.sendall(sent)
         if sent is UPGRADE:
             assert b" 101 " in connection.recv(1000)
-    token = ServiceIdentity.load("cli", project.identity / "cli.pem", project.identity).token()
+    token = ServiceIdentity.load("gateway", project.identity / "gateway.pem", project.identity).token("auth")
     channel = stack.enter_context(grpc.insecure_channel(running.endpoints["grpc"]))
     stream = TokenServiceStub(channel).WatchRevocations(WatchRevocationsRequest(), metadata=(("stylobate-service-token", token),))
     next(stream)
