@@ -1,6 +1,5 @@
 """RFC 6455 framing: what a client may send, in whatever pieces it arrives."""
 
-import os
 from contextlib import suppress
 
 import pytest
@@ -9,9 +8,8 @@ from hypothesis import strategies as st
 from stylobate_realtime.wire.framing import FrameReader, FramingError, Opcode, close_code, close_frame, frame
 
 
-def masked(opcode: int, payload: bytes, *, final: bool = True, mask: bytes | None = None) -> bytes:
-    """Return a client's frame."""
-    mask = os.urandom(4) if mask is None else mask
+def masked(opcode: int, payload: bytes, *, final: bool = True, mask: bytes = b"\x37\xfa\x21\x3d") -> bytes:
+    """Return a client's frame, masked as in RFC 6455 §5.7: names of cases must be alike in every run."""
     length = len(payload)
     if length < 126:
         head = bytes((opcode | 0x80 * final, 0x80 | length))
@@ -26,7 +24,7 @@ def masked(opcode: int, payload: bytes, *, final: bool = True, mask: bytes | Non
 def test_frames_come_whole_whatever_the_pieces(payloads, piece, zero_mask):
     """Messages cut into pieces of any size come out whole, unmasked and in order."""
     reader = FrameReader(limit=1000)
-    data = b"".join(masked(Opcode.BINARY, payload, mask=b"\0\0\0\0" if zero_mask else None) for payload in payloads)
+    data = b"".join(masked(Opcode.BINARY, payload, **({"mask": b"\0\0\0\0"} if zero_mask else {})) for payload in payloads)
     taken = [message for start in range(0, len(data), piece) for message in reader.feed(data[start : start + piece])]
     assert taken == [(Opcode.BINARY, payload) for payload in payloads]
 
