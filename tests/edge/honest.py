@@ -9,6 +9,7 @@ from stylobate.testing.platform import Platform
 
 _TIMEOUT_S = 30.0
 _PACE_S = 0.1
+_TRIES = 3
 
 
 @dataclass
@@ -17,15 +18,23 @@ class Answers:
 
     seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    refused: int = 0
+    """Answers 503 that the client was told to try again after."""
 
     async def ask(self, client: httpx.AsyncClient, method: str, path: str, expected: int) -> None:
         """Send a request on a connection that is kept."""
         began = perf_counter()
-        try:
-            status = (await client.request(method, path, json={} if method == "POST" else None)).status_code
-        except httpx.HTTPError as error:
-            self.failures.append(f"{method} {path}: {type(error).__name__}")
-            return
+        for _ in range(_TRIES):
+            try:
+                answer = await client.request(method, path, json={} if method == "POST" else None)
+            except httpx.HTTPError as error:
+                self.failures.append(f"{method} {path}: {type(error).__name__}")
+                return
+            status = answer.status_code
+            if status != httpx.codes.SERVICE_UNAVAILABLE or "retry-after" not in answer.headers:
+                break
+            self.refused += 1
+            await asyncio.sleep(float(answer.headers["retry-after"]))
         self.seconds.append(perf_counter() - began)
         if status != expected:
             self.failures.append(f"{method} {path}: {status}")

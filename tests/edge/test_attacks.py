@@ -50,6 +50,6 @@ async def test_an_attack_harms_nobody(platform, person, name) -> None:
         task.cancel()
     _, most, *_ = await asyncio.gather(attack, watching, *others, return_exceptions=True)
     grown = (most - before) / 2**20
-    print(f"{name}: {grown:+.0f} MiB, slowest answer {honest.at(1):.0f} ms, admin {admin.at(1):.0f} ms")  # noqa: T201  figures
+    print(f"{name}: {grown:+.0f} MiB, slowest answer {honest.at(1):.0f} ms, refused {honest.refused}, admin {admin.at(1):.0f} ms")  # noqa: T201  figures
     assert honest.failures + admin.failures == []
     assert most - before < _MOST_GROWTH

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import structlog
 from stylobate.stopping import check_cancelled, end, goes_on
 
 
@@ -32,14 +33,15 @@ async def test_a_task_that_loses_cancellations_is_cancelled_until_it_ends(lost: 
     assert task.done()
 
 
-async def test_a_task_that_never_ends_is_left_alone_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_task_that_never_ends_is_left_alone_and_named() -> None:
     """Closing has a bound: past it the task is named in the log, and whoever closes goes on."""
     began = asyncio.Event()
     task = asyncio.create_task(swallow(10**6, began), name="stubborn")
     other = asyncio.create_task(asyncio.Event().wait())
-    assert not await end([await begun(task, began), other], within=timedelta(milliseconds=50), again_s=0.01)
+    with structlog.testing.capture_logs() as lines:
+        assert not await end([await begun(task, began), other], within=timedelta(milliseconds=50), again_s=0.01)
     assert other.cancelled()
-    assert "stubborn" in "".join(capsys.readouterr())
+    assert "stubborn" in str(lines)
     task.get_coro().close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
 

@@ -99,7 +99,9 @@ class Service:
     @asynccontextmanager
     async def client(self, **options: object) -> AsyncIterator[LimitsClient]:
         """Give the gateway's client."""
-        async with LimitsClient(CallerChannel(self.wire, Outgoing(self.identity["gateway"])), **options) as client:
+        async with LimitsClient(
+            CallerChannel(self.wire, Outgoing(self.identity["gateway"].to("ratelimit"))), **options
+        ) as client:
             yield client
 
 

@@ -6,6 +6,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from stylobate.testing.logs import plain_logs
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
+
+_SERVERS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
 
 
 def pytest_configure() -> None:
@@ -108,9 +111,8 @@ def _running(server: EmbeddedPostgres | EmbeddedValkey) -> Iterator[str]:
 
 
 def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run in a loop of its own: session fixtures outlive the loop of each test."""
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(work)
-    finally:
-        loop.close()
+    """Run in a loop of its own: session fixtures outlive the loop of each test, and may be asked for while one turns.
+
+    The thread stays for as long as the process: servers end with the thread that started them.
+    """
+    _SERVERS.submit(asyncio.run, work).result()
