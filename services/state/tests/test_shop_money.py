@@ -18,7 +18,6 @@ ROLES: dict[str, tuple[str, ...]] = {
     "customer": ("user",),
     "clerk": ("staff",),
     "admin": ("admin",),
-    "guest": ("visitor",),
 }
 ALLOWED = {
     "owner": {"pay", "cancel"},
