@@ -18,14 +18,15 @@ async def read_body(receive: Receive, limit: int | None = None) -> bytes:
 
     :raises CancelledCallError: the client went away: what came until then must not be taken for what it meant to send.
     """
-    body: bytes = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
+            body.clear()  # the error holds on to this frame, for as long as it is kept itself
             raise CancelledCallError("The client went away before its request was complete.")
         body += message.get("body", b"")
         if not message.get("more_body") or (limit is not None and len(body) > limit):
-            return body
+            return bytes(body)
 
 
 async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

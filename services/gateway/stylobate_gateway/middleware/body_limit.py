@@ -4,6 +4,8 @@ from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send, r
 from stylobate_gateway.errors import PayloadTooLargeError
 from stylobate_gateway.exchange import exchange_of
 
+_SMALL = 16 * 1024
+
 
 class BodyLimit:
     """Refuses a body over the limit with 413 before anything is charged or run."""
@@ -17,10 +19,11 @@ class BodyLimit:
         length = exchange_of(scope).content_length
         if length > self._limit:
             raise self._too_large()
-        if length >= 0:
+        if 0 <= length <= _SMALL:
             await self._inner(scope, receive, send)  # the server holds the client to the length it announced
             return
-        # of unknown length: read here, since what reads it further in takes any exception for a malformed body
+        # Read here: what reads it further in takes any exception for a malformed body, and keeps what it has read of one that
+        # never ends in a cycle of exceptions until the collector comes by.
         body = await read_body(receive, self._limit)
         if len(body) > self._limit:
             raise self._too_large()
