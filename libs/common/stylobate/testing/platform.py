@@ -27,6 +27,7 @@ _FIRST_PORT, _LAST_PORT = 20_000, 32_000  # below those that the system gives ou
 _PORT_TRIES = 5
 _LOOK_AGAIN_S = 0.05
 _START_WITHIN = timedelta(seconds=90)
+_SETTLED_WITHIN = timedelta(seconds=5)
 _STOP_WITHIN = timedelta(seconds=15)
 _COMMAND_WITHIN_S = 60.0
 _TAIL_LINES = 25
@@ -92,6 +93,9 @@ class Platform:
         for _ in range(_PORT_TRIES):
             self.launch(free_ports())
             if self.is_ready(_START_WITHIN):
+                wait_until(
+                    lambda: self.status().get("status") == "healthy", _SETTLED_WITHIN
+                )  # as `up` itself does before it says so
                 return
             self.stop()
             if "is in use" not in self.output.read_text(encoding="utf-8"):  # somebody took a port since we looked
