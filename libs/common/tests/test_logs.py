@@ -1,16 +1,15 @@
 """Logs: what is redacted, what cannot be forged, levels at run time, rotation."""
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
-from stylobate.logs import CONCERNS, Logs, configure, get_logger, log_access
+from stylobate.logs import Logs, configure, get_logger, log_access
 from stylobate.logs.printed import PrintedLines
+from stylobate.testing.logs import kept_logging
 
 Records = Callable[[], list[dict[str, Any]]]
 
@@ -18,13 +17,8 @@ Records = Callable[[], list[dict[str, Any]]]
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     """Leave the process's logging as other tests expect it."""
-    loggers = [logging.getLogger(), *(logging.getLogger(f"stylobate.{name}") for name in CONCERNS)]
-    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
-    structlog.reset_defaults()
+    with kept_logging():
+        yield
 
 
 @pytest.fixture

@@ -1,31 +1,25 @@
 """The admin port answers to its own names only, takes little, and lets nobody switch off what tells on them."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-import structlog
 from stylobate.app import Host
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
 from stylobate.app.listeners import bind
 from stylobate.app.own_host import is_local_host, is_own_host
 from stylobate.launcher.merged_admin import MergedAdmin
-from stylobate.logs import CONCERNS, Logs, configure, get_logger, parse_levels
+from stylobate.logs import Logs, configure, get_logger, parse_levels
+from stylobate.testing.logs import kept_logging
 
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
     """Leave the process's logging as other tests expect it."""
-    loggers = [logging.getLogger(), *(logging.getLogger(f"stylobate.{name}") for name in CONCERNS)]
-    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
-    structlog.reset_defaults()
+    with kept_logging():
+        yield
 
 
 OWN = [
