@@ -27,6 +27,8 @@ class Running:
     """Addresses by name: gateway, docs, realtime, grpc…, admin."""
     children: tuple[ProcessRecord, ...] = ()
     """Embedded servers and service processes."""
+    is_ready: bool = False
+    """Whether the platform has been ready; it may be less healthy by now, which its admin port tells."""
 
     def as_json(self) -> bytes:
         """Return the file's content."""
@@ -41,6 +43,7 @@ class Running:
             mode=raw["mode"],
             endpoints=raw["endpoints"],
             children=tuple(ProcessRecord(**child) for child in raw["children"]),
+            is_ready=raw.get("is_ready", False),
         )
 
 

@@ -51,6 +51,34 @@ def hold_open(running, project: Project, stack: ExitStack) -> None:
     next(stream)
 
 
+EAGER = """
+import asyncio
+from stylobate.modules import BaseModule
+
+print("see it: ready")
+
+class EagerModule(BaseModule):
+    async def initialize(self) -> None:
+        await asyncio.sleep(1)
+"""
+
+
+def test_it_is_ready_when_it_returns_whatever_is_printed(project, stylobate) -> None:
+    """A module that takes its time, and prints what `up` prints at last, does not make it return early."""
+    folder = project.folder / "modules" / "eager"
+    folder.mkdir(parents=True)
+    (folder / "module.yaml").write_text("name: eager\nversion: '1'\ndescription: Prints early\n")
+    (folder / "module.py").write_text(EAGER)
+    try:
+        done = stylobate("up", "--detach", "--port", str(free_ports()))
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = json.loads(stylobate("status", "--json").stdout)
+        assert said["ready"], said
+        assert f"{project.running().endpoints['admin']}" in done.stdout
+    finally:
+        stylobate("down")
+
+
 def test_a_platform_in_the_background(project, stylobate, detached) -> None:
     """It says where it is, is started once only, answers other commands, and is gone within 3 s whoever holds on to it."""
     assert "see it:" in detached

@@ -11,6 +11,7 @@ def test_the_record_comes_back_as_it_was_kept(project) -> None:
     project.save(running)
     assert Project(project.folder).running() == running
     assert running.supervisor.is_running
+    assert not running.is_ready  # until it says so
     project.forget()
     project.forget()
     assert project.running() is None

@@ -94,6 +94,7 @@ class _Up:
         self._in_process = len(layout.placements) == 1 and not watch and layout.mode == "one process"
         self._console = console()
         self._began = time.monotonic()
+        self._is_ready = False
         self._servers = LocalServers(project)
         if self._servers.postgres is not None and (ignored := set_aside_libpq(os.environ)):
             warn(f"ignored from the environment: {', '.join(ignored)}")
@@ -179,6 +180,7 @@ class _Up:
                 mode=self._layout.mode,
                 endpoints=self._layout.endpoints,
                 children=self._supervisor.children,
+                is_ready=self._is_ready,
             )
         )
 
@@ -189,6 +191,8 @@ class _Up:
         self._console.print()
         self._console.print(f"  try it:  {first_curl(self._layout.endpoints['gateway'])}", soft_wrap=True)
         self._console.print("  see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C\n", soft_wrap=True)
+        self._is_ready = True
+        self._save()  # `--detach` waits for it
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {escape(text)}", soft_wrap=True)
@@ -221,21 +225,24 @@ def _detached(project: Project) -> None:
             start_new_session=True,
         )
     try:
-        _wait_until_ready(child, output)
+        _wait_until_ready(project, child, output)
     except KeyboardInterrupt:
         child.terminate()  # it is no part of the terminal's group any more
         child.wait()
         raise
 
 
-def _wait_until_ready(child: "subprocess.Popen[bytes]", output: Path) -> None:
+def _wait_until_ready(project: Project, child: "subprocess.Popen[bytes]", output: Path) -> None:
+    """Pass on what the child prints until its record says that it is ready, which it writes after that."""
     shown = 0
     while True:
+        running = project.running()
+        is_ready = running is not None and running.supervisor.pid == child.pid and running.is_ready
         text = output.read_text(encoding="utf-8", errors="replace")
         sys.stdout.write(text[shown:])
         sys.stdout.flush()
         shown = len(text)
-        if "see it:" in text:
+        if is_ready:
             return
         if (code := child.poll()) is not None:
             raise CommandError(f"it ended with code {code}; see {output}")
