@@ -1,10 +1,12 @@
 """Hooks of schemathesis: what JSON Schema has no word for is neither sent as right nor as wrong."""
 
+import re
 from typing import Any
 
 import orjson
 import schemathesis
 from stylobate import strict_json
+from stylobate.keys import PATTERN, key_fault
 
 
 @schemathesis.hook
@@ -19,9 +21,18 @@ def filter_body(context: Any, body: Any) -> bool:
 
 @schemathesis.hook
 def filter_path_parameters(context: Any, path_parameters: Any) -> bool:
-    """Leave out keys beyond ASCII: the document promises less than is taken."""
-    key = path_parameters.get("key", "") if path_parameters else ""
-    return not isinstance(key, str) or key.isascii()
+    """Leave out what has the form of a key and is none, such as text that is not normalized: others test that it is refused."""
+    key = path_parameters.get("key") if path_parameters else None
+    return not isinstance(key, str) or not re.search(PATTERN, key) or key_fault(key) is None
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Put in what cannot be made up, where the form is right: a page token, and a status that the namespace has."""
+    known = {"page_token": ("[A-Za-z0-9_=-]{0,2048}", ""), "status": (".{0,128}", "open")}
+    for name, (form, value) in known.items():
+        if isinstance(given := (case.query or {}).get(name), str) and re.fullmatch(form, given, re.DOTALL):
+            case.query[name] = value
 
 
 @schemathesis.hook

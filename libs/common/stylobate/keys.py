@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote
 
 MAX_LENGTH = 255
 """Characters of a key, and of the name of a channel."""
+PATTERN = r"^[^\u0000-\u001f/\u007f-\u00a0\u2028\u2029]+$"
+"""What a regular expression that everyone can read says of a key: every key has this form, not all of this form is a key."""
 
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 _OTHER = re.compile(r"[^\x21-\x7e]+")

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from stylobate.keys import MAX_LENGTH, from_channel, in_channel, key_fault, unreadable
+from stylobate.keys import MAX_LENGTH, PATTERN, from_channel, in_channel, key_fault, unreadable
 
 NFD = unicodedata.normalize("NFD", "é")
 
@@ -56,6 +56,14 @@ def test_what_is_no_key_is_told_why(key, said):
 def test_anything_else_is_a_key(key):
     """Letters of every script, symbols, spaces inside."""
     assert key_fault(key) is None
+    assert re.search(PATTERN, key)
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_every_key_has_the_form_that_is_told(key):
+    """The pattern in documents leaves no key out: a client that goes by it may send whatever is taken."""
+    assume(unreadable(key) is None)
+    assert re.search(PATTERN, key)
 
 
 @pytest.mark.parametrize("key", [" ", "a ", NFD, "\ufffd", "%41"])

@@ -24,7 +24,7 @@ _TITLES = {
     405: "Another method is needed",
     408: "The request did not come in time",
     409: "The rules do not allow it now",
-    412: "Another version",
+    412: "The version is not one that If-Match or If-None-Match asks for",
     413: "The body is too large",
     415: "A body of another type",
     422: "The input is not valid",

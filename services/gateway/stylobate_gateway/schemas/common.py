@@ -10,12 +10,13 @@ TEXT = r"^[^\u0000]*$"
 _OPAQUE = "^[A-Za-z0-9_=-]*$"
 
 
-def in_path(pattern: str, most: int, example: str) -> Any:
+def in_path(pattern: str, most: int, example: str, description: str | None = None) -> Any:
     """Return the declaration of a parameter of a path.
 
     Whoever generates requests is told its form; what is of another one is unknown to the service that is asked, or refused there.
     """
-    return Path(json_schema_extra={"pattern": pattern, "minLength": 1, "maxLength": most}, examples=[example])
+    form = {"pattern": pattern, "minLength": 1, "maxLength": most}
+    return Path(json_schema_extra=form, examples=[example], description=description)
 
 
 PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most.")]

@@ -6,14 +6,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 from pydantic import BaseModel, Field
+from stylobate import keys
 from stylobate.errors import InvalidInputError, Violation
 
 from stylobate_gateway.schemas.common import in_path
 
 T = TypeVar("T")
 
+_KEY = "Printable characters of any script, in Unicode normalization form C; no space at either end."
 Namespace = Annotated[str, in_path(r"^[a-z][a-z0-9_-]*$", 128, "orders")]
-Key = Annotated[str, in_path(r"^[A-Za-z0-9_~:-][A-Za-z0-9._~:-]*$", 255, "01a20883-0000-7000-8000-000000000000")]
+Key = Annotated[str, in_path(keys.PATTERN, keys.MAX_LENGTH, "01a20883-0000-7000-8000-000000000000", _KEY)]
 Event = Annotated[str, in_path(r"^[A-Za-z][A-Za-z0-9_-]*$", 128, "pay")]
 _PAYLOAD = {"description": "Any JSON value that the namespace's schema takes"}
 
