@@ -20,6 +20,8 @@ from stylobate.rpc.tls import TlsSettings
 MAX_CONNECTION_AGE = timedelta(seconds=30)
 """After which a client has to connect anew: only so does a client of a headless service find new replicas."""
 GRACE = timedelta(seconds=10)
+_OURS_TO_END_S = 3600.0
+"""gRPC ends what is left without a word when its grace is over, so it gets one that is longer than ours."""
 _SOCKET_MODE = 0o600
 """Of unix sockets: who may speak without TLS is who runs the platform."""
 
@@ -52,13 +54,20 @@ class GrpcServer(grpc.aio.Server):
             await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
 
     async def stop(self, grace: float | None = None) -> None:
-        """Accept no more calls, wait for those under way, then end what is left.
+        """Accept no more calls, wait for those under way, then end what is left, saying which.
 
         :param grace: seconds; None: what the server was built with.
         """
         await self._health.enter_graceful_shutdown()
         self._servicers.end_streams()
-        await self._inner.stop(self._grace.total_seconds() if grace is None else grace)
+        grace_s = self._grace.total_seconds() if grace is None else grace
+        draining = asyncio.ensure_future(self._inner.stop(grace_s + _OURS_TO_END_S))
+        try:
+            if not (await asyncio.wait((draining,), timeout=grace_s))[0]:
+                self._servicers.cut_off()
+            await self._inner.stop(None)
+        finally:
+            draining.cancel()
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  grpc's signature
         """Wait until stopped; returns whether ``timeout`` seconds passed first."""

@@ -10,6 +10,7 @@ from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.messages import reader, writer
 from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
 from stylobate.rpc.streams import Streams
+from stylobate.rpc.under_way import UnderWay
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
 
@@ -24,7 +25,8 @@ class Servicers:
         self._interceptors = tuple(interceptors)
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
-        self._streams = Streams()
+        self._under_way = UnderWay()
+        self._streams = Streams(self._under_way)
 
     def use(self, interceptors: Sequence[Interceptor]) -> None:
         """Set the pipeline, for one whose parts themselves call through what is served here. Before any call only."""
@@ -58,7 +60,8 @@ class Servicers:
         if handler.request_streaming:
             raise ValueError(f"{full_name} streams its requests; only single requests are served")
         method = Method(full_name, handler.request_streaming, handler.response_streaming, access)
-        self._methods[full_name] = (method, self._streams.serving(handler) if handler.response_streaming else _unary(handler))
+        serve = self._streams.serving if handler.response_streaming else self._serving
+        self._methods[full_name] = (method, serve(handler, full_name))
 
     def end_streams(self) -> None:
         """End every open stream with UNAVAILABLE: what a server does first when it stops, since a stream has no end of its own.
@@ -66,6 +69,10 @@ class Servicers:
         Their readers come back elsewhere and go on from where they were.
         """
         self._streams.end()
+
+    def cut_off(self) -> None:
+        """Say which calls are still under way: a server does that when their time is up, before it ends them."""
+        self._under_way.cut_off()
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -97,6 +104,22 @@ class Servicers:
                 handlers[full_name] = make(behaviour)  # no (de)serializer: the chain takes and gives bytes
         return _Handlers(handlers)
 
+    def _serving(self, handler: "Handler[Any, Any]", full_name: str) -> Behaviour:
+        serve: Any = handler.unary_unary
+        read = reader(cast("Any", handler.request_deserializer))
+        write = writer(cast("Any", handler.response_serializer))
+        under_way = self._under_way
+
+        async def behaviour(data: bytes, context: Context) -> bytes:
+            request = read(data)
+            under_way.begin(full_name, context)
+            try:
+                return write(await serve(request, context))
+            finally:
+                under_way.end(context)
+
+        return behaviour
+
 
 class _Registration:
     """Stands in for a server while generated code registers its handlers."""
@@ -121,14 +144,3 @@ class _Handlers(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler[Any, Any] | None":
         """Return the handler of the method; None makes the server answer UNIMPLEMENTED."""
         return self._handlers.get(handler_call_details.method)
-
-
-def _unary(handler: "Handler[Any, Any]") -> Behaviour:
-    serve: Any = handler.unary_unary
-    read = reader(cast("Any", handler.request_deserializer))
-    write = writer(cast("Any", handler.response_serializer))
-
-    async def behaviour(data: bytes, context: Context) -> bytes:
-        return write(await serve(read(data), context))
-
-    return behaviour

@@ -11,6 +11,7 @@ import grpc
 from stylobate.errors import UnavailableError
 from stylobate.rpc.messages import reader, writer
 from stylobate.rpc.method import Behaviour, Context
+from stylobate.rpc.under_way import UnderWay
 
 _COME_BACK = timedelta(milliseconds=100)
 
@@ -18,7 +19,8 @@ _COME_BACK = timedelta(milliseconds=100)
 class Streams:
     """Serves methods that answer with a stream, and ends what is open when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, under_way: UnderWay) -> None:
+        self._under_way = under_way
         self._open: set[_OpenStream] = set()
 
     def end(self) -> None:
@@ -26,7 +28,7 @@ class Streams:
         for stream in tuple(self._open):
             stream.end()
 
-    def serving(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> Behaviour:
+    def serving(self, handler: "grpc.RpcMethodHandler[Any, Any]", full_name: str) -> Behaviour:
         """Return the behaviour of a handler. Raises ValueError when it is no async generator."""
         serve: Any = handler.unary_stream
         read = reader(cast("Any", handler.request_deserializer))
@@ -38,6 +40,7 @@ class Streams:
             request = read(data)
             stream = _OpenStream()
             self._open.add(stream)
+            self._under_way.begin(full_name, context)
             try:
                 async with aclosing(serve(request, context)) as messages:
                     async for message in messages:
@@ -47,6 +50,7 @@ class Streams:
                 raise
             finally:
                 self._open.discard(stream)
+                self._under_way.end(context)
             return b""
 
         return behaviour

@@ -251,6 +251,10 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         finally:
             self.ended.set()
 
+    async def deaf(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        await self.stubborn()
+        yield ReadEventsResponse()
+
     async def endless(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
         try:
             while True:

@@ -8,8 +8,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
+from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.rpc import TlsSettings, build_server, open_channel
 
 from .probe import Probe, Users, servicers
@@ -44,6 +48,61 @@ async def test_health_follows_the_server(tmp_path: Path):
         probe.release.set()
         assert (await call).data == b"waited"
         await stopping
+
+
+@pytest.mark.parametrize(("method", "hangs"), [("CallHook", "wait"), ("CallHook", "stubborn"), ("ReadEvents", "deaf")])
+@pytest.mark.parametrize("service", ["state", ""])
+async def test_what_is_cut_off_is_said(tmp_path: Path, method: str, hangs: str, service: str):
+    """A call that outlives the grace is logged with its method and the service that sent it, and counted; others are not."""
+    probe = Probe()
+    address = f"unix:{tmp_path}/x.sock"
+    server = build_server(servicers(probe, Users()), addresses=[address])
+    await server.start()
+    metadata = (("stylobate-service-token", f"service:{service}"),) if service else ()
+    async with grpc.aio.insecure_channel(address) as channel:
+        modules, events = ModuleServiceStub(channel), EventServiceStub(channel)
+        await modules.CallHook(CallHookRequest(hook="echo"), timeout=5)
+        probe.begun.clear()
+        if method == "CallHook":
+            call = modules.CallHook(CallHookRequest(hook=hangs), metadata=metadata)
+        else:
+            call = events.ReadEvents(ReadEventsRequest(source=hangs), metadata=metadata)
+        name = f"/stylobate.api.{'actions.v1.ModuleService' if method == 'CallHook' else 'events.v1.EventService'}/{method}"
+        before = cut_off(name)
+        await probe.begun.wait()
+        with capture_logs() as logged:
+            await server.stop(0.05)
+        assert await call.code() is not grpc.StatusCode.OK
+    probe.release.set()
+    said = [(line["event"], line["method"], line["service"], line["log_level"]) for line in logged]
+    assert said == [("rpc_cut_off", name, service, "warning")]
+    assert cut_off(name) == before + 1
+
+
+async def test_nothing_is_said_of_calls_that_end_in_time(tmp_path: Path):
+    """A call that ends within the grace is answered, and a stream that the server ends is no loss either."""
+    probe = Probe()
+    address = f"unix:{tmp_path}/x.sock"
+    server = build_server(servicers(probe, Users()), addresses=[address])
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stream = EventServiceStub(channel).ReadEvents(ReadEventsRequest(source="one_then_wait"))
+        await stream.read()
+        probe.begun.clear()
+        call = ModuleServiceStub(channel).CallHook(CallHookRequest(hook="wait"))
+        await probe.begun.wait()
+        with capture_logs() as logged:
+            stopping = asyncio.create_task(server.stop(30))
+            assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+            probe.release.set()
+            assert (await call).data == b"waited"
+            await stopping
+    assert logged == []
+
+
+def cut_off(method: str) -> float:
+    """Return how many calls of the method were cut off in this process."""
+    return REGISTRY.get_sample_value("stylobate_rpc_cut_off_total", {"method": method}) or 0.0
 
 
 @pytest.mark.parametrize("is_on", [True, False])
