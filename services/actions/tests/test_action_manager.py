@@ -30,6 +30,8 @@ ACTIONS = """
       things.twice: { handler: twice, access: public, input: { type: integer } }
       things.circle: { handler: circle, access: public }
       things.context: { handler: context, access: public }
+      things.bare: { handler: bare, access: public }
+      things.declared: { handler: bare, access: public, output: { type: integer } }
       things.open: { handler: open, access: public, rate_limit: 5/minute }
 """
 MODULE = """
@@ -78,6 +80,9 @@ CODE = """
                 except asyncio.CancelledError:
                     self.cancelled.set()
             return "late"
+
+        async def bare(self, ctx):
+            return "text"
 
         async def nothing(self, ctx: ActionContext) -> None:
             return None
@@ -157,6 +162,12 @@ async def test_an_action_whose_module_does_not_run_is_unavailable(things: Things
     with pytest.raises(StylobateError) as refused:
         await things.manager.execute("lost.action", b"", ALICE)
     assert (refused.value.reason, refused.value.http_status) == ("ACTION_UNAVAILABLE", 503)
+
+
+async def test_a_handler_without_a_return_annotation_is_checked_by_its_schema_alone(things: Things) -> None:
+    """Without a schema either its answer goes out as it is, and the catalogue promises nothing of it."""
+    assert await things.run("bare") == "text"
+    assert (await things.refusal("declared")).reason == "ACTION_FAILED"
 
 
 async def test_permission_comes_before_the_limit(things: Things, ports: Ports) -> None:

@@ -84,7 +84,9 @@ def _examine_handler(action: ActionDeclaration, result: Examination) -> None:
             result.findings.append(Finding(action.file, action.line, f"{action.name}: {action.route}: {error}"))
     for name in signature.bare:
         if name == "return" and action.output is None:
-            text = f"{action.name}: nothing says what {action.handler} returns; annotate it (`-> None`), or declare `output`"
+            text = (
+                f"{action.name}: nothing says what {action.handler} returns; to have it checked annotate it or declare `output`"
+            )
             result.note(action.handler, text, Severity.WARNING)
         elif name != "return" and action.input is None:
             text = f"{action.name}: nothing says what `{name}` is; annotate it (`Any` takes all), or declare `input`"

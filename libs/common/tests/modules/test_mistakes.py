@@ -236,6 +236,7 @@ MISTAKES = [
     Mistake(P, "ctx: ActionContext, booking: dict[str, Any]", "booking: dict[str, Any]", "declares an input that its handler does not take"),
     Mistake(P, "reference: Reference)", "reference: Reference, more: int)", "must take (self, ctx, input)"),
     Mistake(P, "reference: Reference)", "reference)", "nothing says what `reference` is"),
+    Mistake(P, ") -> Reference:", "):", "nothing says what cancel returns", "def cancel"),
     Mistake(P, "reference: Reference)", "reference: Refrence)", "NameError"),
     Mistake(P, "reference: Reference)", "reference: 'Refrence')", "an annotation cannot be read"),
     Mistake(P, "-> Reference:", "-> 'Clinic':", "has no JSON form"),
