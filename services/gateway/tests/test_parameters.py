@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,9 +84,18 @@ async def test_what_does_not_fit_is_refused_at_its_place(gateway, is_problem, qu
     assert sorted({entry["pointer"] for entry in found["errors"]}) == sorted(pointers)
 
 
-async def test_a_query_is_utf_8(gateway) -> None:
-    """What is not is no text, and is not replaced by a sign for it."""
-    assert (await gateway.http.get("/slots?doctor=%FF")).status_code in (400, 422)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/docs", "/openapi.json", "/problems/not-found", "/.well-known/jwks.json", "/v1/auth/login", "/v1/actions"),
+        *("/v1/state/notes", "/v1/state/notes/k", "/v1/realtime", "/nothing", "/slots", "/slots/7", "/v1/actions/notes.count"),
+    ],
+)
+async def test_a_query_is_utf_8(gateway, is_problem, path) -> None:
+    """Wherever it is sent to: what is no text is refused before anything else, and not replaced by a sign for it."""
+    for method, query in (("GET", "x=%ff"), ("POST", "%ff"), ("GET", "page_token=%ed%a0%80"), ("PUT", "doctor=%c3&x=%a4")):
+        sent = httpx.URL("/", raw_path=f"{path}?{query}".encode())
+        is_problem(await gateway.http.request(method, sent), 400, "MALFORMED_QUERY")
 
 
 @pytest.mark.parametrize("path", ["/open?x=1", "/count?x=1", "/slots/next?x=1", "/slots/7?x=1"])

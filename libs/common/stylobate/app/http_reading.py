@@ -21,6 +21,7 @@ from stylobate.app.request_head import (
     decoded,
     framing_refusal,
     has_token,
+    readable,
     without_upgrade,
 )
 
@@ -119,7 +120,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         scope["method"] = method.decode("ascii")
         scope["path"] = decoded(url.path)
         scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
+        scope["query_string"] = readable(url.query) if url.query else b""
         if version != "1.1":
             scope["http_version"] = version
         if any(name == b"transfer-encoding" for name, _ in self._watched):

@@ -1,10 +1,10 @@
-"""What the head of a request must be before an application sees it: its host, its framing, its path."""
+"""What the head of a request must be before an application sees it: its host, its framing, its path and query."""
 
 import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, TRANSFER_ENCODING, Refusal
+from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, QUERY, TRANSFER_ENCODING, Refusal
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -62,6 +62,20 @@ def decoded(path: bytes) -> str:
         return unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
         raise HeadRefusedError(PATH) from None
+
+
+def readable(query: bytes) -> bytes:
+    """Return the query that was sent, as it is. Raises HeadRefusedError for one that could only be read by replacing something.
+
+    A lone ``%`` stands for itself there (the URL standard's application/x-www-form-urlencoded).
+    """
+    try:
+        (unquote_to_bytes(query) if b"%" in query else query).decode()
+    except UnicodeDecodeError:
+        raise HeadRefusedError(QUERY) from None
+    if not query.isascii():
+        raise HeadRefusedError(QUERY)
+    return query
 
 
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:

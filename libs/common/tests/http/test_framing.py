@@ -244,8 +244,14 @@ async def test_heads(echo, answers_in, sent, status) -> None:
         (b"/k%4", None),
         (b"/k%zz", None),
         (b"/\xc3\xa4", None),
-        (b"/k?a=%ff", "/k"),
         (b"/k?a=100%", "/k"),
+        (b"/k?a=%zz&b=%EF%BF%BD", "/k"),
+        (b"/k?a=%c3%a4", "/k"),
+        (b"/k?a=%ff", None),
+        (b"/k?%ff", None),
+        (b"/k?a=%c3&b=%a4", None),
+        (b"/k?a=%ed%a0%80", None),
+        (b"/k?a=\xc3\xa4", None),
     ],
 )
 async def test_a_path_is_what_was_sent(echo, answers_in, path, found) -> None:
