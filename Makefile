@@ -6,6 +6,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
+# Bytecode is kept. Without it every command and every process of the platform compiles a thousand files before it begins.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 BIN := .venv/bin

@@ -210,6 +210,6 @@ def test_what_is_accepted_can_be_read_by_everybody(payload):
     assert b"\n" not in line
     value = json.loads(line, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))["push"]["pub"]["data"]
     assert value == json.loads(payload)
-    assert json.dumps(value, allow_nan=False).encode()
-    assert str(value).encode()  # without lone surrogates
+    json.dumps(value, allow_nan=False)
+    str(value).encode()  # no lone surrogate
     assert payload in PROTOBUF.encode(reply)
