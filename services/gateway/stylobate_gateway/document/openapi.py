@@ -16,6 +16,7 @@ from stylobate_gateway.schemas.common import Problem
 from stylobate_gateway.schemas.state import DESCRIBED
 
 _COMPONENT = "#/components/schemas/"
+_BEARER = "The `access_token` that `POST /v1/auth/login` answers with. Trying that out on `/docs` fills it in."
 _FASTAPIS_OWN = "HTTPValidationError"
 
 
@@ -47,7 +48,9 @@ class OpenApi:
         schemas: dict[str, Any] = document["components"]["schemas"]
         problem = Problem.model_json_schema(ref_template=_COMPONENT + "{model}")
         schemas |= problem.pop("$defs") | {"Problem": problem} | DESCRIBED
-        for operation in _operations(document):  # FastAPI's own, where a parameter can be of no wrong form
+        for operation in _operations(document):
+            operation["summary"] = operation.pop("description").rstrip(".")
+            # FastAPI's own, where a parameter can be of no wrong form
             if _FASTAPIS_OWN in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
         for name in ("HTTPValidationError", "ValidationError"):
@@ -65,7 +68,8 @@ class OpenApi:
         own = {refusal.reason for action in self._catalogue.actions for refusal in action.refusals}
         schemas |= problem_schemas(problem, _referred(document), own)
         document["components"]["headers"] = HEADERS
-        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _BEARER}
+        document["components"]["securitySchemes"] = {"bearer": bearer}
         document["security"] = [{"bearer": []}]
         return document
 

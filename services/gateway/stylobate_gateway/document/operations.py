@@ -83,11 +83,20 @@ def _at_route(action: Action, called: CalledAction, described: dict[str, Any], t
 
 
 def _parameter(parameter: Parameter, place: str, taken: ModuleSchema) -> dict[str, Any]:
-    schema = taken.part(parameter.schema)
+    schema = _not_null(taken.part(parameter.schema))
     described = {"name": parameter.name, "in": place, "required": parameter.is_required, "schema": schema}
     if isinstance(schema, dict) and schema.get("description"):
         described["description"] = schema["description"]
     return described
+
+
+def _not_null(schema: Any) -> Any:
+    """Return the schema without null, which no URL says: who means it leaves the parameter out."""
+    choices = schema.get("anyOf", ()) if isinstance(schema, dict) else ()
+    others = [choice for choice in choices if choice != {"type": "null"}]
+    if len(others) != 1 or len(others) == len(choices):
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **others[0]}
 
 
 def _body(schema: dict[str, Any], *, is_required: bool = True) -> dict[str, Any]:

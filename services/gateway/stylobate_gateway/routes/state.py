@@ -125,7 +125,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         dependencies=_MERGE_PATCH,
     )
     async def patch_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
-        """Merge into its data (RFC 7396)."""
+        """Merge into the data of an object (RFC 7396)."""
         merged = await request.body()
 
         async def patch(version: int | None) -> state.State:
@@ -148,7 +148,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         "/{key}/transitions/{event}", responses=changed, openapi_extra=_body("StateTransition"), dependencies=_PERHAPS_JSON
     )
     async def transition_object(namespace: Namespace, key: Key, event: Event, request: Request, given: WriteIf) -> Response:
-        """Fire an event of its status machine."""
+        """Fire an event of an object's status machine."""
         body = parse_transition(await request.body())
 
         async def fire(version: int | None) -> state.State:
@@ -161,7 +161,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
 
     @router.get("/{key}/history", responses={200: _answer("A page", History), **read}, openapi_extra=_PERHAPS)
     async def list_history(namespace: Namespace, key: Key, page_size: PageSize = 50, page_token: PageToken = "") -> Response:
-        """List every version, newest first."""
+        """List every version of an object, newest first."""
         request = state.ListHistoryRequest(namespace=namespace, key=key, page_size=page_size, page_token=page_token)
         response = await stub.ListHistory(request)
         return page_answer([history_document(found) for found in response.entries], response.next_page_token)
