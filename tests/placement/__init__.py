@@ -1,0 +1,1 @@
+"""Tests that share one platform: pytest ends it with the last of them."""
