@@ -1,7 +1,7 @@
 """The gateway as it is built, on a real listener, in front of the real actions, state and ratelimit services over memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 import pytest_asyncio
+import uvloop
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
     RateLimitServiceServicer,
     add_RateLimitServiceServicer_to_server,
@@ -29,6 +30,11 @@ from stylobate_gateway.settings import GatewaySettings
 from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
 
 MODULES = Path(__file__).parent / "modules"
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """Run on the loop that the platform runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class _Tokens:

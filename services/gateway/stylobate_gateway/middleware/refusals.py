@@ -23,11 +23,27 @@ class Refusals:
             await self._inner(scope, receive, send)
         except Exception as error:
             exchange = exchange_of(scope)
-            refused = exchange.error = _refusal_of(error, exchange)
+            exchange.error = _refusal_of(error, exchange)
             if exchange.status:
                 raise
-            body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
-            await answer(send, refused.http_status, problem_headers(refused), body)
+            _let_go(error)
+            await _answer(exchange.error, exchange, send)
+
+
+async def _answer(refused: StylobateError, exchange: Exchange, send: Send) -> None:
+    body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
+    await answer(send, refused.http_status, problem_headers(refused), body)
+
+
+def _let_go(error: BaseException) -> None:
+    """Drop the frames of the error and of what led to it.
+
+    They hold the exchange, which holds the error: all that they have read of a body would wait for the collector.
+    """
+    found: BaseException | None = error
+    while found is not None and found.__traceback__ is not None:
+        found.__traceback__ = None
+        found = found.__context__
 
 
 def _refusal_of(error: Exception, exchange: Exchange) -> StylobateError:

@@ -44,6 +44,7 @@ class ErrorsInterceptor:
                 failed = _unexpected(name, error)
             if not failed.domain and not isinstance(failed, StreamEndedError):  # else it was logged where it came from
                 outages.note(name, failed, served_call().request_id)
+            failed.__traceback__ = None  # this frame holds the error, which holds the frame: nothing is to wait for the collector
             return await _abort(context, failed, domain)
 
         return behaviour

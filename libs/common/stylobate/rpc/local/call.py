@@ -86,7 +86,7 @@ class LocalUnaryCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         result = outcome.result()
         if isinstance(result, bytes):
             return self._decode(result) if self._decode is not None else result
-        raise result
+        raise _again(result)  # one that this call does not keep: else call and traceback keep each other for the collector
 
     def _expire(self) -> None:
         self.end(grpc.StatusCode.DEADLINE_EXCEEDED, _EXPIRED)
@@ -163,3 +163,8 @@ class LocalUnaryCall(grpc.aio.UnaryUnaryCall[Any, Any]):
             return grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), grpc.aio.Metadata(), _CANCELLED)
         result = self._outcome.result()
         return result if isinstance(result, grpc.aio.AioRpcError) else None
+
+
+def _again(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    """Return an error like it."""
+    return grpc.aio.AioRpcError(error.code(), error.initial_metadata(), error.trailing_metadata(), error.details())
