@@ -21,6 +21,7 @@ _AT_ONCE = 64
 _AGAIN_S = 0.1
 _LOG_AGAIN_S = 10.0
 _UNSENT_BYTES = 64 * 1024
+_RECEIVED_BYTES = 128 * 1024
 _UNREAD_BYTES = 64 * 1024
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _PASSING = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH)
@@ -50,8 +51,9 @@ class Acceptor:
             raise ValueError("the socket does not listen")
         listening.setblocking(False)
         if listening.family != socket.AF_UNIX:
-            # what the system takes off our hands and the client does not want is memory too; accepted sockets inherit this
+            # what the system takes off our hands and nobody wants yet is memory too; accepted sockets inherit this
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVED_BYTES)
         self._socket = listening
         self._connections = connections
         self._protocol = protocol

@@ -164,9 +164,7 @@ class HttpProtocol(HttpReading):
             is_owed = bool(self.pipeline)
             if is_owed:
                 self.pipeline.popleft()
-            self.cycle.disconnected = True
-            self.cycle.body = bytearray()
-            self.cycle.message_event.set()
+            self._drop_body()
         if is_owed:
             self.scope.setdefault("method", "GET")  # its request line may not have been read
             self.pipeline.appendleft((self._cycle(keep_alive=False), refusal.application()))
@@ -195,4 +193,12 @@ class HttpProtocol(HttpReading):
         """Drop the connection."""
         self._is_over = True
         self._register.cut(cause)
+        if self._is_in_body:
+            self._drop_body()
         self.transport.abort()
+
+    def _drop_body(self) -> None:
+        """Let go of the body at once, and let the application do so: nothing more of it will come."""
+        self.cycle.disconnected = True
+        self.cycle.body = bytearray()
+        self.cycle.message_event.set()

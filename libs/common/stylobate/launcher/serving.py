@@ -1,6 +1,7 @@
 """Runs one Host in this process until a signal asks it to stop."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import resource
@@ -23,6 +24,11 @@ from stylobate.stopping import goes_on
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GC_THRESHOLD = 50_000
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 64 * 1024
+_SPARE_BYTES = 8 * 1024 * 1024
+"""Kept at the top of the heap."""
 _log = get_logger("app")
 
 
@@ -49,6 +55,18 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
+
+
+def give_memory_back() -> None:
+    """Let what is large be given back to the system when it is freed: glibc keeps it once it has seen some of it go.
+
+    The size from which an allocation is a mapping of its own grows by itself until it is set (mallopt(3)). Below it, large bodies
+    leave holes between what lives longer.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        set_option(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
 def raise_descriptor_limit() -> None:
@@ -114,6 +132,7 @@ async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None
     """Host the placement until cancelled."""
     settings, sources = load_host_settings(placement)
     raise_descriptor_limit()
+    give_memory_back()
     async with Host.open(installed_services(), placement, settings, sources, logs) as running:
         calm_collector()
         on_ready(running)
