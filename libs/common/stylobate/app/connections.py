@@ -10,78 +10,23 @@ from functools import lru_cache
 from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
+from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.http_refusal import FULL, FULL_ADDRESS, Refusal
+from stylobate.app.http_refusal import FULL, FULL_ADDRESS, UNREADABLE, Refusal
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter, gauge
 
 _MOST_STRIKES = 100
 _STRIKES_FOR_S = 10.0
 _LOG_AGAIN_S = 10.0
-_YOUNG_S = 1.0
 _log = get_logger("security")
 
 
-class Connection(Protocol):
+class Connection(Holder, Protocol):
     """What the register asks of a connection that speaks HTTP."""
 
     def check(self, now: float) -> None:
         """End the connection when a deadline of it has passed."""
-
-    def give_way(self, *, sending: bool) -> None:
-        """End the connection: all of them hold too much together."""
-
-
-class Claim:
-    """What a connection holds of a budget: since when, how much, and how much has moved meanwhile."""
-
-    __slots__ = ("begun", "moved", "since", "size")
-
-    def __init__(self, since: float, begun: int) -> None:
-        self.since = since
-        self.begun = begun
-        self.size = 0
-        self.moved = begun
-
-    def rank(self, now: float) -> tuple[bool, float, float]:
-        """Return by how much this claim is rather kept than others: the young, then the quick, then the late ones."""
-        age = now - self.since
-        return age < _YOUNG_S, (self.moved - self.begun) / (age + 1.0), self.since
-
-
-class Budget:
-    """Bytes that all connections may hold together. Who has made the least progress gives way first."""
-
-    def __init__(self, limit: int, *, sending: bool) -> None:
-        self._limit = limit
-        self._sending = sending
-        self.claims: dict[Connection, Claim] = {}
-        self.used = 0
-
-    def hold(self, connection: Connection, size: int, moved: int, now: float) -> None:
-        """Note what the connection holds and how much has moved on it; others, or itself, give way when all is too much."""
-        claim = self.claims.get(connection)
-        if claim is None:
-            claim = self.claims[connection] = Claim(now, moved)
-        self.used += size - claim.size
-        claim.size = size
-        claim.moved = moved
-        if self.used > self._limit:
-            self._relieve(now)
-
-    def _relieve(self, now: float) -> None:
-        """Let the slowest give way until there is some room again: looking through all of them has its price too."""
-        for connection in sorted(self.claims, key=lambda found: self.claims[found].rank(now)):
-            if self.used <= self._limit * 3 // 4:
-                break
-            self.release(connection)
-            connection.give_way(sending=self._sending)
-
-    def release(self, connection: Connection) -> None:
-        """Let the connection hold nothing."""
-        claim = self.claims.pop(connection, None)
-        if claim is not None:
-            self.used -= claim.size
 
 
 class Connections(set[Any]):
@@ -95,8 +40,8 @@ class Connections(set[Any]):
         super().__init__()
         self.bounds = bounds
         self.most = bounds.connections if most is None else min(most, bounds.connections)
-        self.received = Budget(bounds.held_bytes, sending=False)
-        self.unsent = Budget(bounds.unsent_bytes, sending=True)
+        self.received = Budget(bounds.held_bytes, self._whose, sending=False)
+        self.unsent = Budget(bounds.unsent_bytes, self._whose, sending=True)
         self.is_draining = False
         """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
@@ -126,6 +71,8 @@ class Connections(set[Any]):
             return self._turned_away("process", FULL, key)
         if self._by_address[key] >= self.bounds.connections_per_address and address and not self._is_proxy(address):
             return self._turned_away("address", FULL_ADDRESS, key)
+        if self._strikes and self._strikes[key] > _MOST_STRIKES:
+            return self._turned_away("unreadable", UNREADABLE, key)
         self._count += 1
         self._by_address[key] += 1
         self._open.inc()
@@ -184,10 +131,18 @@ class Connections(set[Any]):
         self._cut.labels(cause).inc()
 
     def is_patient_with(self, address: str) -> bool:
-        """Count an unreadable request of the address; False when it sends so many that no answer is owed any more."""
+        """Count an unreadable request of the address; False when it sends so many that no answer is owed any more.
+
+        Its further connections are turned away then, until it is forgotten. A proxy's are its clients'.
+        """
+        if not address or self._is_proxy(address):
+            return True
         key = counted(address)
         self._strikes[key] += 1
         return self._strikes[key] <= _MOST_STRIKES
+
+    def _whose(self, connection: Any) -> str:
+        return counted(self._addresses.get(connection, ""))
 
     def _turned_away(self, bound: str, refusal: Refusal, key: str) -> Refusal:
         self._refusals.labels(bound).inc()

@@ -149,6 +149,8 @@ class HttpReading(HttpToolsProtocol, ABC):
         """Expect the next head."""
         if self._upgrade:
             return
+        if not self._register.received.settle(self):
+            raise HeadRefusedError(refusals.OVERLOADED)
         self._is_in_body = False
         self._has_completed = True
         self._head = 0

@@ -86,4 +86,10 @@ FULL = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", "Too many
 FULL_ADDRESS = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE, "TOO_MANY_CONNECTIONS", "Too many connections of this address are open.", _SOON
 )
+UNREADABLE = Refusal(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "TOO_MANY_UNREADABLE_REQUESTS",
+    "Too many requests of this address could not be read.",
+    ((b"retry-after", b"10"),),
+)
 OVERLOADED = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "OVERLOADED", "Too many requests are being received.", _SOON)
