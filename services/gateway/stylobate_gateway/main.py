@@ -11,7 +11,7 @@ from stylobate_gateway.app import build_application
 from stylobate_gateway.asgi import Application
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import ActionDispatcher
-from stylobate_gateway.middleware.body_limit import BodyLimit
+from stylobate_gateway.middleware.body_limit import BodyLimit, WholeBody
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.cors import Cors
 from stylobate_gateway.middleware.edge import Edge, public_paths
@@ -41,6 +41,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         channels, catalogue, version=app.version, with_home=settings.is_development, is_open=settings.open_catalogue
     )
     inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
+    inner = WholeBody(inner, settings.max_body_bytes)
     public = public_paths(is_open=settings.open_catalogue)
     inner = edge = Edge(inner, app.verifier, limits, addresses, public=public)
     inner = BodyLimit(inner, settings.max_body_bytes)

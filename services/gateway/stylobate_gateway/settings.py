@@ -13,7 +13,7 @@ class GatewaySettings(Settings):
     service: ClassVar[str] = "gateway"
 
     max_body_bytes: int = Field(default=1_048_576, ge=1)
-    """A request's body may not be larger: 413 ``PAYLOAD_TOO_LARGE``."""
+    """A request's body may not be larger: 413 ``PAYLOAD_TOO_LARGE``. For accounts (``/v1/auth/…``) it is 16 KiB at most."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks (CIDR) whose ``X-Forwarded-For`` is believed; none: the peer's address counts."""
     cors_origins: tuple[Origin, ...] = ()

@@ -1,1 +1,1 @@
-"""Pure ASGI layers in front of the routes, outermost first: context, body_limit, edge."""
+"""Pure ASGI layers in front of the routes, outermost first: context, announced body limit, edge, bodies."""

@@ -2,13 +2,15 @@
 
 from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send, read_body
 from stylobate_gateway.errors import PayloadTooLargeError
-from stylobate_gateway.exchange import exchange_of
+from stylobate_gateway.exchange import Exchange, exchange_of
 
 _SMALL = 16 * 1024
+_ACCOUNTS = "/v1/auth/"
+"""Open to everyone, and what is sent there is a few short texts: ``_SMALL`` is the limit."""
 
 
 class BodyLimit:
-    """Refuses a body over the limit with 413 before anything is charged or run."""
+    """Refuses a request whose body is announced to be over the limit with 413, before anything is charged or run."""
 
     def __init__(self, inner: Application, limit: int) -> None:
         self._inner = inner
@@ -16,17 +18,32 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        length = exchange_of(scope).content_length
-        if length > self._limit:
-            raise self._too_large()
-        if 0 <= length <= _SMALL:
+        exchange = exchange_of(scope)
+        if exchange.content_length > _SMALL or exchange.content_length > self._limit:
+            refuse_over(limit_of(exchange, self._limit), exchange.content_length)
+        await self._inner(scope, receive, send)
+
+
+class WholeBody:
+    """Reads large bodies and those of unknown length, once the request is charged and before anything else looks at them.
+
+    What reads them further in takes any exception for a malformed body, and keeps what it has read of one that never ends in a
+    cycle of exceptions until the collector comes by.
+    """
+
+    def __init__(self, inner: Application, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = exchange_of(scope)
+        if 0 <= exchange.content_length <= _SMALL:
             await self._inner(scope, receive, send)  # the server holds the client to the length it announced
             return
-        # Read here: what reads it further in takes any exception for a malformed body, and keeps what it has read of one that
-        # never ends in a cycle of exceptions until the collector comes by.
-        body = await read_body(receive, self._limit)
-        if len(body) > self._limit:
-            raise self._too_large()
+        limit = limit_of(exchange, self._limit)
+        body = await read_body(receive, limit)
+        refuse_over(limit, len(body))
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replayed() -> Message:
@@ -34,5 +51,13 @@ class BodyLimit:
 
         await self._inner(scope, replayed, send)
 
-    def _too_large(self) -> PayloadTooLargeError:
-        return PayloadTooLargeError(f"The body may have at most {self._limit} bytes.")
+
+def limit_of(exchange: Exchange, limit: int) -> int:
+    """Return how many bytes the body of this request may have where any other may have ``limit``."""
+    return min(limit, _SMALL) if exchange.path.startswith(_ACCOUNTS) else limit
+
+
+def refuse_over(limit: int, size: int) -> None:
+    """Raise PayloadTooLargeError for more than the limit."""
+    if size > limit:
+        raise PayloadTooLargeError(f"The body may have at most {limit} bytes.")
