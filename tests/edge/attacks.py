@@ -3,23 +3,42 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 _HEAD = b"POST /v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+_LOGIN, _ACTION = b"/v1/auth/login", b"/v1/actions/shop.place_order"
+_DEFLATE = b"\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n"
 _CHUNKED = _HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n"
 _UPGRADE = (
     b"GET /v1/realtime HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 _PIECE = 65_536
+_FROM = "127.6.6.6"
+"""An address of the attackers' own: nobody else is held to account for them."""
 
 Attack = Callable[[str], Awaitable[None]]
 
 
-async def _send(address: str, begin: bytes, piece: bytes = b"", *, reads: bool = True) -> None:
-    """Connect, send the beginning, then the piece for ever; connect again when the server ends it."""
+async def _send(
+    address: str,
+    begin: bytes,
+    piece: bytes = b"",
+    *,
+    reads: bool = True,
+    every_s: float = 0,
+    resets: bool = False,
+    ends: bool = False,
+) -> None:
+    """Connect, send the beginning, then the piece for ever; connect again when the server ends it.
+
+    :param reads: whether answers are read. :param every_s: pause between pieces.
+    :param resets: cut the connection once the beginning is sent. :param ends: say then that nothing more comes.
+    """
     url = urlsplit(address)
     loop = asyncio.get_running_loop()
     while True:
@@ -27,30 +46,43 @@ async def _send(address: str, begin: bytes, piece: bytes = b"", *, reads: bool =
         client.setblocking(False)
         if not reads:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if resets:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with client, suppress(OSError):
+            client.bind((_FROM, 0))
             await loop.sock_connect(client, (url.hostname, url.port))
             await loop.sock_sendall(client, begin)
+            if ends:
+                client.shutdown(socket.SHUT_WR)
             while piece:
                 await loop.sock_sendall(client, piece)
+                await asyncio.sleep(every_s)
             if not reads:
                 await asyncio.Event().wait()
-            while await loop.sock_recv(client, _PIECE):
+            while not resets and await loop.sock_recv(client, _PIECE):
                 pass
         await asyncio.sleep(0.05)  # a stranger's own pace, so that the attacker's process has time for the others
 
 
-def _many(count: int, begin: bytes, piece: bytes = b"", *, reads: bool = True) -> Attack:
+def _many(count: int, begin: bytes, piece: bytes = b"", **how: Any) -> Attack:
     async def attack(address: str) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(_send(address, begin, piece, reads=reads))
+                group.create_task(_send(address, begin, piece, **how))
 
     return attack
 
 
-def _masked(opcode: int, payload: bytes) -> bytes:
+def _masked(opcode: int, payload: bytes, flags: int = 0x80) -> bytes:
     """Return a frame as a client sends it (RFC 6455 section 5.3), masked with zeros."""
-    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
+    length = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+    return bytes([flags | opcode]) + length + bytes(4) + payload
+
+
+def _whole(path: bytes, body: bytes) -> bytes:
+    """Return a request whose answer ends the connection."""
+    head = _HEAD.replace(_LOGIN, path) + b"connection: close\r\ncontent-length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 ATTACKS: Mapping[str, Attack] = {
@@ -62,6 +94,20 @@ ATTACKS: Mapping[str, Attack] = {
     "chunk extensions without end": _many(50, _CHUNKED + b"2;", b"a" * _PIECE),
     "crumbs": _many(20, _CHUNKED, b"1\r\n \r\n" * 10_000),
     "bodies that stop before the end": _many(500, _HEAD + b"content-length: 1000000\r\n\r\n" + b" " * 900_000),
+    "chunks that stop before the end": _many(500, _CHUNKED.replace(_LOGIN, _ACTION) + b"ffff0\r\n" + b" " * 900_000),
+    "bodies of an action that stop": _many(
+        500, _HEAD.replace(_LOGIN, _ACTION) + b"content-length: 1000000\r\n\r\n" + b" " * 900_000
+    ),
+    "large bodies": _many(500, _whole(_ACTION, b'{"a": "' + b"b" * 900_000 + b'"}')),
+    "bodies of many values": _many(100, _whole(_ACTION, b"[" + b"{}," * 300_000 + b"{}]")),
+    "deep bodies": _many(100, _whole(_ACTION, b"[" * 400_000 + b"]" * 400_000)),
+    "bodies of accounts": _many(200, _whole(b"/v1/auth/register", b'{"email": "' + b"a" * 15_000 + b'"}')),
+    "heads in drips": _many(500, b"GET / HTTP/1.1\r\nhost: localhost\r\na: ", b"b", every_s=0.2),
+    "bodies in drips": _many(500, _HEAD + b"content-length: 10000\r\n\r\n", b" ", every_s=0.2),
+    "bodies that are waited for": _many(500, _HEAD + b"expect: 100-continue\r\ncontent-length: 10000\r\n\r\n"),
+    "connections cut off": _many(200, _whole(_ACTION, b"{}") * 5, resets=True),
+    "half closed connections": _many(200, _whole(_ACTION, b"{}"), ends=True, reads=False),
+    "long queries": _many(200, b"GET /v1/state/orders?" + b"a=b&" * 15_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     "connections that say nothing": _many(500, b""),
     "answers nobody reads": _many(500, b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n", reads=False),
     "requests far ahead of their answers": _many(50, b"GET /problems/x HTTP/1.1\r\nhost: localhost\r\n\r\n" * 5000),
@@ -69,5 +115,7 @@ ATTACKS: Mapping[str, Attack] = {
     "other protocols": _many(50, _HEAD + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 9\r\n\r\nGET / HTT"),
     "sockets nobody connects": _many(200, _UPGRADE),
     "pings without end": _many(20, _UPGRADE, _masked(9, b"x" * 125) * 100, reads=False),
+    "fragments without end": _many(50, _UPGRADE + _masked(1, b"", 0), _masked(0, b"x" * 60_000, 0)),
+    "compressed frames": _many(50, _UPGRADE.replace(b"\r\n\r\n", _DEFLATE), _masked(1, b"\0" * 60_000, 0xC0)),
     "half frames": _many(200, _UPGRADE + bytes([0x81, 0xFE, 0xFF, 0xFF]) + bytes(4) + b"x" * 60_000),
 }
