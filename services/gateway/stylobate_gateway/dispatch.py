@@ -76,9 +76,12 @@ class ActionDispatcher:
         if action.timeout_s is not None:
             current = call()
             current.deadline = max(current.deadline, self._loop.time() + action.timeout_s)
-        request = ExecuteActionRequest(action=action.name, input=body, content_type=_JSON)
         try:
-            response = await self._execute(request, timeout=action.timeout_s)
+            executing = self._execute(
+                ExecuteActionRequest(action=action.name, input=body, content_type=_JSON), timeout=action.timeout_s
+            )
+            del body  # it is under way, encoded
+            response = await executing
         except StylobateError as error:
             exchange.rate_limit = _refused_headers(exchange.rate_limit, error)
             raise

@@ -137,6 +137,8 @@ class HttpProtocol(HttpReading):
         """Begin the next answer, or wait for the next request."""
         self.server_state.total_requests += 1
         self._register.received.release(self)
+        if not self.pipeline:
+            self._forget_request()
         if self._is_lingering or self.transport.is_closing():
             return
         if self.pipeline:
@@ -145,6 +147,17 @@ class HttpProtocol(HttpReading):
             self._since = self.loop.time()
         if not self.pipeline:  # who sends ahead does not get ahead of us
             self.flow.resume_reading()
+
+    def _forget_request(self) -> None:
+        """Keep nothing of what was answered: a connection that is kept must not keep a body that nobody read, nor a long head."""
+        cycle = self.cycle
+        if cycle.body:
+            cycle.body = bytearray()
+        if self.scope is cycle.scope:  # else the next head is being read
+            self.scope = {}  # type: ignore[typeddict-item]
+            self.headers = []
+            self.url = b""
+        cycle.scope = {}  # type: ignore[typeddict-item]
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer, and let nothing follow: where the next request would begin is unknown."""

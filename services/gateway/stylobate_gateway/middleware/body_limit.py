@@ -45,6 +45,7 @@ class WholeBody:
         body = await read_body(receive, limit)
         refuse_over(limit, len(body))
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        del body  # whoever takes it keeps it as long as it is needed
 
         async def replayed() -> Message:
             return whole.pop() if whole else await receive()
