@@ -202,12 +202,15 @@ async def test_a_whole_request_never_gives_way() -> None:
     begun, answers = asyncio.Event(), asyncio.Event()
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if scope["path"] == "/slow":
-            while (await receive())["more_body"]:
-                pass
-            begun.set()
-            await answers.wait()
-        await _application({**scope, "path": "/0"}, receive, send)
+        if scope["path"] != "/slow":
+            await _application(scope, receive, send)
+            return
+        while (await receive())["more_body"]:
+            pass
+        begun.set()
+        await answers.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
 
     async with _listening(application, held_bytes=400_000, body_s=600) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
