@@ -1,11 +1,15 @@
-"""What strangers send: each attack runs until it is cancelled, over raw sockets, and bears whatever is answered."""
+"""What strangers send: attacks over raw sockets, which bear whatever is answered, in a process of their own."""
 
 import asyncio
 import os
+import resource
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,14 +22,15 @@ _UPGRADE = (
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 _PIECE = 65_536
-_FROM = "127.6.6.6"
-"""An address of the attackers' own: nobody else is held to account for them."""
+_FROM = (f"127.6.6.{number}" for number in count(1))
+"""Addresses of the attackers' own, one for each: nobody else is held to account for them."""
 
 Attack = Callable[[str], Awaitable[None]]
 
 
 async def _send(
     address: str,
+    source: str,
     begin: bytes,
     piece: bytes = b"",
     *,
@@ -49,7 +54,7 @@ async def _send(
         if resets:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with client, suppress(OSError):
-            client.bind((_FROM, 0))
+            client.bind((source, 0))
             await loop.sock_connect(client, (url.hostname, url.port))
             await loop.sock_sendall(client, begin)
             if ends:
@@ -64,11 +69,13 @@ async def _send(
         await asyncio.sleep(0.05)  # a stranger's own pace, so that the attacker's process has time for the others
 
 
-def _many(count: int, begin: bytes, piece: bytes = b"", **how: Any) -> Attack:
+def _many(connections: int, begin: bytes, piece: bytes = b"", **how: Any) -> Attack:
+    source = next(_FROM)
+
     async def attack(address: str) -> None:
         async with asyncio.TaskGroup() as group:
-            for _ in range(count):
-                group.create_task(_send(address, begin, piece, **how))
+            for _ in range(connections):
+                group.create_task(_send(address, source, begin, piece, **how))
 
     return attack
 
@@ -107,6 +114,9 @@ ATTACKS: Mapping[str, Attack] = {
     "bodies that are waited for": _many(500, _HEAD + b"expect: 100-continue\r\ncontent-length: 10000\r\n\r\n"),
     "connections cut off": _many(200, _whole(_ACTION, b"{}") * 5, resets=True),
     "half closed connections": _many(200, _whole(_ACTION, b"{}"), ends=True, reads=False),
+    "heads kept for nothing": _many(
+        500, b"GET /problems/x HTTP/1.1\r\nhost: localhost\r\n" + (b"a: " + b"b" * 500 + b"\r\n") * 110 + b"\r\n"
+    ),
     "long queries": _many(200, b"GET /v1/state/orders?" + b"a=b&" * 15_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     "connections that say nothing": _many(500, b""),
     "answers nobody reads": _many(500, b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n", reads=False),
@@ -119,3 +129,33 @@ ATTACKS: Mapping[str, Attack] = {
     "compressed frames": _many(50, _UPGRADE.replace(b"\r\n\r\n", _DEFLATE), _masked(1, b"\0" * 60_000, 0xC0)),
     "half frames": _many(200, _UPGRADE + bytes([0x81, 0xFE, 0xFF, 0xFF]) + bytes(4) + b"x" * 60_000),
 }
+
+
+@asynccontextmanager
+async def attacking(address: str, *names: str) -> AsyncIterator[None]:
+    """Attack for as long as the block, from a process of its own: who waits for answers here does not wait for attackers."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.edge.attacks", address, *names, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline() == b"begun\n"
+        yield
+        assert process.returncode is None
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _attack(address: str, *names: str) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(ATTACKS[name](address))
+        print("begun", flush=True)  # noqa: T201  whoever started this waits for it
+
+
+if __name__ == "__main__":
+    asyncio.run(_attack(*sys.argv[1:]))

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .attacks import ATTACKS
+from .attacks import ATTACKS, attacking
 from .honest import Answers, honest_client, operator
 
 _MOST_GROWTH = 64 * 1024 * 1024
@@ -40,15 +40,14 @@ async def test_an_attack_harms_nobody(platform, person, name) -> None:
         await client.get("/openapi.json")  # made once and kept
     before = memory(platform.pid)
     watching = asyncio.create_task(largest(platform.pid))
-    attack = asyncio.create_task(ATTACKS[name](platform.gateway))
     others = [asyncio.create_task(honest_client(platform, 0, token, honest)), asyncio.create_task(operator(platform, admin))]
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(90), attacking(platform.gateway, name):
         await asyncio.sleep(_FOR_S)  # how long the attack lasts
         while min(len(honest.seconds), len(admin.seconds)) < _HONEST_ANSWERS:  # noqa: ASYNC110  others count them
             await asyncio.sleep(0.1)
-    for task in (attack, watching, *others):
+    for task in (watching, *others):
         task.cancel()
-    _, most, *_ = await asyncio.gather(attack, watching, *others, return_exceptions=True)
+    most, *_ = await asyncio.gather(watching, *others, return_exceptions=True)
     grown = (most - before) / 2**20
     print(f"{name}: {grown:+.0f} MiB, slowest answer {honest.at(1):.0f} ms, refused {honest.refused}, admin {admin.at(1):.0f} ms")  # noqa: T201  figures
     assert honest.failures + admin.failures == []

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from .attacks import ATTACKS
+from .attacks import ATTACKS, attacking
 from .honest import Answers, honest_client, operator
 from .test_attacks import largest, memory
 
@@ -19,10 +19,10 @@ async def test_all_attacks_at_once(platform, person) -> None:
     honest, admin = Answers(), Answers()
     before = memory(platform.pid)
     watching = asyncio.create_task(largest(platform.pid))
-    tasks = [asyncio.create_task(attack(platform.gateway)) for attack in ATTACKS.values()]
-    tasks += [asyncio.create_task(honest_client(platform, number, token, honest)) for number, token in enumerate(tokens)]
+    tasks = [asyncio.create_task(honest_client(platform, number, token, honest)) for number, token in enumerate(tokens)]
     tasks.append(asyncio.create_task(operator(platform, admin)))
-    await asyncio.sleep(_FOR_S)  # how long it lasts
+    async with attacking(platform.gateway, *ATTACKS):
+        await asyncio.sleep(_FOR_S)  # how long it lasts
     for task in (watching, *tasks):
         task.cancel()
     most, *_ = await asyncio.gather(watching, *tasks, return_exceptions=True)
