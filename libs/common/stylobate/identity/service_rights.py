@@ -1,7 +1,7 @@
 """Which service may call what of another: the key of one must not open what only others need.
 
-The same graph as in ``tests/placement/test_call_graph.py``, in methods. A name is a gRPC service, ``state.v1.StateService``, or
-one method of it, ``auth.v1.AuthService/CreateUser``.
+The same graph as in ``tests/placement/test_call_graph.py``, in methods. A name is a gRPC service of which every method is called,
+``state.v1.StateService``, or one method of it, ``auth.v1.AuthService/CreateUser``.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 _PACKAGE = "/stylobate.api."
 _KEYS, _ACCESS = "auth.v1.TokenService", "auth.v1.AccessService"
 _LIMITS, _EVENTS = "ratelimit.v1.RateLimitService", "events.v1.EventService"
-_STATE, _ACTIONS, _MODULES = "state.v1.StateService", "actions.v1.ActionService", "actions.v1.ModuleService"
+_AUTH, _STATE, _ACTIONS = "auth.v1.AuthService", "state.v1.StateService", "actions.v1.ActionService"
+_MODULES = "actions.v1.ModuleService"
 _PUBLISH = "realtime.v1.RealtimeService/Publish"
 _EVERY_SERVICE = frozenset({_KEYS, _ACCESS, _LIMITS})
 """What each process asks for all the services in it: keys, revocations, permissions, limits of its gRPC edge."""
@@ -29,14 +30,15 @@ class ServiceRights:
 SERVICE_RIGHTS: Mapping[str, ServiceRights] = {
     "gateway": ServiceRights(
         own=frozenset({f"{_ACTIONS}/ListActions"}),
-        through=frozenset({"auth.v1.AuthService", _KEYS, _ACCESS, _STATE, _ACTIONS, _MODULES}),
+        through=frozenset({_STATE, _ACTIONS, f"{_MODULES}/ListModules", f"{_KEYS}/GetJwks"})
+        | {f"{_AUTH}/{method}" for method in ("RegisterUser", "LoginUser", "RefreshSession", "LogoutSession", "GetMe")},
     ),
-    "realtime": ServiceRights(own=frozenset({_EVENTS}), through=frozenset({_STATE, _ACTIONS})),
-    "actions": ServiceRights(own=frozenset({_EVENTS, _STATE, _PUBLISH}), through=frozenset({_STATE, _PUBLISH, _ACCESS})),
-    "state": ServiceRights(own=frozenset({_MODULES}), through=frozenset({_MODULES})),
+    "realtime": ServiceRights(own=frozenset({_EVENTS}), through=frozenset({f"{_STATE}/GetState"})),
+    "actions": ServiceRights(own=frozenset({_EVENTS, _STATE, _PUBLISH}), through=frozenset({_STATE, _PUBLISH})),
+    "state": ServiceRights(own=frozenset({f"{_MODULES}/CallHook"}), through=frozenset({f"{_MODULES}/CallHook"})),
     "auth": ServiceRights(),
     "ratelimit": ServiceRights(),
-    "cli": ServiceRights(own=frozenset({"auth.v1.AuthService/CreateUser", _EVENTS})),
+    "cli": ServiceRights(own=frozenset({f"{_AUTH}/CreateUser", _EVENTS})),
 }
 
 
