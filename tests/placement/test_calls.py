@@ -54,7 +54,7 @@ ERRORS: list[tuple[str, Callable[[Person], httpx.Response], int, dict]] = [
         "a schema of state",
         lambda ada: ada.http.put("/v1/state/notes/wrong", json={"data": {"text": 5}}),
         422,
-        {"code": "STATE_DATA_INVALID", "pointers": ["/text"]},
+        {"code": "STATE_DATA_INVALID", "pointers": ["/data/text"]},
     ),
     (
         "a permission",

@@ -41,6 +41,7 @@ _HTTP_STATUS_OF_REASON: dict[str, int] = {
     "PAYLOAD_TOO_LARGE": 413,
     "STATE_STATUS_NOT_WRITABLE": 409,
     "UNSUPPORTED_MEDIA_TYPE": 415,
+    "CONTENT_CODING_UNSUPPORTED": 415,
 }
 """Where HTTP has a finer word than the gRPC code."""
 

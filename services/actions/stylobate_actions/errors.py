@@ -46,15 +46,6 @@ class UnsupportedMediaTypeError(StylobateError):
     cure = "Send JSON with `Content-Type: application/json`."
 
 
-class PageTokenInvalidError(StylobateError):
-    """A page token that this list did not give out."""
-
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "PAGE_TOKEN_INVALID"
-    default_detail = "The page token is not one of this list."
-    cure = "Start again without a page token."
-
-
 class HookNotFoundError(NotFoundError):
     """No module declares this before-hook."""
 

@@ -8,6 +8,7 @@ from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
 from stylobate.outbox.event import Event
+from stylobate.paging import page_of
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
 
@@ -15,7 +16,6 @@ from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.convert import action_message, module_message, reply_message
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
-from stylobate_actions.paging import page_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -47,7 +47,7 @@ class ActionServicer(ActionServiceServicer):
         """Return a page of the catalogue."""
         del context
         actions = self._manager.actions
-        names, token = page_of(list(actions), request.page_size, request.page_token)
+        names, token = page_of(list(actions), "actions", request.page_size, request.page_token)
         return actions_pb.ListActionsResponse(actions=[action_message(actions[name]) for name in names], next_page_token=token)
 
     async def GetAction(  # noqa: N802  the name in the contract
@@ -70,7 +70,7 @@ class ModuleServicer(ModuleServiceServicer):
     ) -> modules_pb.ListModulesResponse:
         """Return a page of modules, those that failed to load included."""
         del context
-        names, token = page_of(self._manager.names(), request.page_size, request.page_token)
+        names, token = page_of(self._manager.names(), "modules", request.page_size, request.page_token)
         modules = [module_message(await self._manager.status(name)) for name in names]
         return modules_pb.ListModulesResponse(modules=modules, next_page_token=token)
 

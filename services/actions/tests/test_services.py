@@ -210,9 +210,35 @@ async def test_the_catalogue_comes_in_pages(tester: ActionTester) -> None:
         if not token:
             break
     assert names == ["notes.add", "notes.get", "notes.walk"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"page_size": -1}, {"page_size": -(2**31)}, *({"page_token": token} for token in ("?", "bm90ZXMuYWRk", "W10", "ü"))]
+)
+@pytest.mark.parametrize("name", ["actions", "modules"])
+async def test_a_page_that_nobody_gave_is_refused(tester: ActionTester, name: str, asked: dict[str, Any]) -> None:
+    """A size below none and a token of another making, or of another list, are findings, in each of the lists."""
+    tester.user("alice")
+    channel = app_of(tester).channel_of("alice")
+    lists = {
+        "actions": lambda: actions(tester).ListActions(actions_pb.ListActionsRequest(**asked)),
+        "modules": lambda: ModuleServiceStub(channel).ListModules(modules_pb.ListModulesRequest(**asked)),
+    }
     with pytest.raises(StylobateError) as refused:
-        await stub.ListActions(actions_pb.ListActionsRequest(page_token="?"))
-    assert refused.value.reason == "PAGE_TOKEN_INVALID"
+        await lists[name]()
+    assert (refused.value.reason, [found.pointer for found in refused.value.violations]) == (
+        "INVALID_INPUT",
+        [f"/{next(iter(asked))}"],
+    )
+
+
+async def test_a_token_of_one_list_is_none_of_another(tester: ActionTester) -> None:
+    """What goes on in the one would begin somewhere in the other."""
+    tester.user("alice")
+    token = (await actions(tester).ListActions(actions_pb.ListActionsRequest(page_size=1))).next_page_token
+    with pytest.raises(StylobateError) as refused:
+        await ModuleServiceStub(app_of(tester).channel_of("alice")).ListModules(modules_pb.ListModulesRequest(page_token=token))
+    assert refused.value.reason == "INVALID_INPUT"
 
 
 async def test_modules_are_listed_for_those_who_are_known(tester: ActionTester) -> None:

@@ -15,7 +15,13 @@ from stylobate_gateway.action_input import action_input
 from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer, read_body
 from stylobate_gateway.called_action import BODY, CalledAction, Found
 from stylobate_gateway.catalogue import Catalogue
-from stylobate_gateway.errors import BodyNotAllowedError, MethodNotAllowedError, RouteNotFoundError, UnsupportedMediaTypeError
+from stylobate_gateway.errors import (
+    BodyNotAllowedError,
+    ContentCodingUnsupportedError,
+    MethodNotAllowedError,
+    RouteNotFoundError,
+    UnsupportedMediaTypeError,
+)
 from stylobate_gateway.exchange import Exchange, exchange_of
 
 PREFIX = "/v1/actions/"
@@ -101,6 +107,8 @@ def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
         raise BodyNotAllowedError
     if body and exchange.media_type != _JSON:
         raise UnsupportedMediaTypeError
+    if body and exchange.content_coding and exchange.is_coded:
+        raise ContentCodingUnsupportedError
 
 
 def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:

@@ -28,6 +28,14 @@ class UnsupportedMediaTypeError(InvalidInputError):
     cure = "Send `Content-Type: application/json`."
 
 
+class ContentCodingUnsupportedError(InvalidInputError):
+    """A body that is compressed, or coded in another way: it is read as it was sent, so it would not be what it says."""
+
+    reason = "CONTENT_CODING_UNSUPPORTED"
+    default_detail = "The body must be sent as it is, not compressed."
+    cure = "Leave `Content-Encoding` out, and send the body as it is."
+
+
 class CorsRefusedError(InvalidInputError):
     """A browser asked whether a page of another origin may send a request, and it may not."""
 

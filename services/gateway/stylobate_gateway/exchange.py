@@ -21,6 +21,7 @@ class Exchange:
     __slots__ = (
         "agent",
         "authorization",
+        "content_coding",
         "content_length",
         "content_type",
         "error",
@@ -40,7 +41,7 @@ class Exchange:
         "traceparent",
     )
 
-    def __init__(self, scope: Scope) -> None:  # noqa: C901, PLR0912  one pass over the headers
+    def __init__(self, scope: Scope) -> None:  # noqa: C901, PLR0912, PLR0915  one pass over the headers
         self.started = perf_counter()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -52,6 +53,7 @@ class Exchange:
         """The declared path that took the request, with its parameters' names; empty before one did."""
         self.authorization = ""
         self.content_type = b""
+        self.content_coding = b""
         self.content_length = -1
         self.forwarded_for: list[str] = []
         self.agent = ""
@@ -76,6 +78,8 @@ class Exchange:
                     self.traceparent = parent if is_traceparent(parent) else ""
                 case b"content-type":
                     self.content_type = value
+                case b"content-encoding":
+                    self.content_coding += value + b","
                 case b"content-length":
                     length = value
                 case b"x-forwarded-for":
@@ -98,6 +102,12 @@ class Exchange:
     def media_type(self) -> str:
         """The content type without its parameters, in lower case."""
         return self.content_type.partition(b";")[0].strip().lower().decode("latin-1")
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether the body is compressed, or coded in another way (RFC 9110 §8.4)."""
+        codings = {coding.strip().lower() for coding in self.content_coding.split(b",")}
+        return not codings <= {b"", b"identity"}
 
     @property
     def bearer(self) -> str:

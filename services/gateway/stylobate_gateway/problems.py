@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 from stylobate.errors import StylobateError
 
+from stylobate_gateway.errors import ContentCodingUnsupportedError
+
 MEDIA_TYPE = b"application/problem+json"
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 """What may not stand in an ``error_description`` (RFC 6750 §3)."""
@@ -43,6 +45,8 @@ def problem_headers(error: StylobateError) -> list[tuple[bytes, bytes]]:
         headers.append((b"www-authenticate", f'Bearer realm="stylobate"{parameters}'.encode()))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, -int(-error.retry_after.total_seconds() // 1))).encode()))
+    if error.reason == ContentCodingUnsupportedError.reason:
+        headers.append((b"accept-encoding", b"identity"))  # RFC 9110 §12.5.3
     if error.http_status == 405:  # noqa: PLR2004  HTTP
         headers.append((b"allow", error.metadata["allow"].encode()))
     return headers

@@ -1,7 +1,9 @@
 """The form of requests: judged after the right to ask, by one set of rules, with pointers that the caller knows."""
 
 import codecs
+import gzip
 
+import orjson
 import pytest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,6 +58,7 @@ async def test_routes_that_always_need_a_token_say_so_first(gateway, is_problem,
         ("Page_size=1&a~/b=2", ["/Page_size", "/a~0~1b"]),
         ("page_size=501", ["/page_size"]),
         ("page_size=x", ["/page_size"]),
+        *((f"page_size={text}", ["/page_size"]) for text in ("1_0", "%2B1", "+1", "01", "1.0", "1e1", "", "%D9%A1", "-1")),
         ("page_token=%00", ["/page_token"]),
         ("page_token=" + "a" * 3000, ["/page_token"]),
     ],
@@ -110,3 +113,52 @@ async def test_what_a_handler_sends_on_is_refused_where_the_caller_wrote_it(gate
     answer = await gateway.http.post("/v1/actions/notes.keep", json=body, headers=ADA)
     found = is_problem(answer, 422, "STATE_KEY_INVALID")
     assert [entry["pointer"] for entry in found["errors"]] == [pointer]
+
+
+def _coded(path: str, body: bytes, coding: str) -> dict:
+    kind = "application/merge-patch+json" if path == "/v1/state/notes/coded" else "application/json"
+    return {"content": body, "headers": ADA | {"content-type": kind, "content-encoding": coding}}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*BODIES, ("PATCH", "/v1/state/notes/coded", {"a": 1})])
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "identity, gzip", "aes128gcm"])
+async def test_a_coded_body_is_refused(gateway, is_problem, method, path, body, coding) -> None:
+    """What is compressed is not read as if it were not, at every route with a body, even where it could be read."""
+    content = orjson.dumps(body)
+    for sent in (content, gzip.compress(content)):
+        answer = await gateway.http.request(method, path, **_coded(path, sent, coding))
+        is_problem(answer, 415, "CONTENT_CODING_UNSUPPORTED")
+        assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+async def test_no_coding_by_its_name_is_none(gateway, coding) -> None:
+    """Clients that say that they did nothing are served (RFC 9110 §12.5.3)."""
+    path = "/v1/state/notes/uncoded"
+    assert (await gateway.http.put(path, **_coded(path, b'{"data": {}}', coding))).status_code == 200
+    assert (await gateway.http.post("/echo", **_coded("/echo", b'{"inner": {}}', coding))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "tail", "body", "pointer"),
+    [
+        ("GET", "/k%00", None, "/key"),
+        ("GET", "/k%00/history", None, "/key"),
+        ("PUT", "/k%00", {"data": {}}, "/key"),
+        ("PATCH", "/k%00", {}, "/key"),
+        ("DELETE", "/k%00", None, "/key"),
+        ("POST", "/k%00/transitions/publish", None, "/key"),
+        ("POST", "/typed/transitions/publish%00", None, "/event"),
+        ("PUT", "/typed", {"data": {"text": 5}}, "/data/text"),
+        ("PUT", "/typed", {"data": 5}, "/data"),
+        ("PATCH", "/typed", {"text": 5}, "/text"),
+        ("POST", "/typed/transitions/publish", {"data": {"text": 5}}, "/data/text"),
+        ("POST", "/typed/transitions/publish", {"data": []}, "/data"),
+    ],
+)
+async def test_a_finding_about_an_object_stands_where_it_was_sent(gateway, is_problem, method, tail, body, pointer) -> None:
+    """A parameter of the path by its name, a place in the data by where it stands in the body of this very request."""
+    await gateway.http.put("/v1/state/typed/typed", content=b'{"data": {}}', headers=ADA)
+    content = b"" if body is None else orjson.dumps(body)
+    answer = await gateway.http.request(method, f"/v1/state/typed{tail}", content=content, headers=ADA)
+    assert [entry["pointer"] for entry in is_problem(answer, 422, answer.json()["code"])["errors"]] == [pointer]

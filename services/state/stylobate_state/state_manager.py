@@ -11,12 +11,12 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
 from stylobate.identity import Principal
 from stylobate.keys import unreadable
+from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
 
 from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
 from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
-from stylobate_state.page import MAX_SIZE, no_token, page_position, page_size, page_token
 from stylobate_state.rights import refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import StateWriter, Surroundings

@@ -24,13 +24,29 @@ _SIGNS = "[ ] { } : # & * ! % @ or `"
 _OF_SIGNS = ("<scalar>", "cannot start any token", "mapping values are not allowed", "undefined alias")
 """In problems that such a sign makes where nobody meant it."""
 
+_MAX_DEPTH = 120
+_MAX_VALUES = 100_000
+"""Of one file, those counted again that an alias repeats."""
+
 Scalar = str | int | float | bool | None
 
 
 class _CoreLoader(yaml.SafeLoader):
-    """PyYAML's loader with the scalars of YAML 1.2."""
+    """PyYAML's loader with the scalars of YAML 1.2, and a bound for how deep it goes: each level costs it a look per token."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # a class variable there too; the stub errs
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose what comes next. Raises MarkedYAMLError too deep."""
+        if self._depth == _MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"nested more than {_MAX_DEPTH} deep", mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 _CoreLoader.add_implicit_resolver(_NULL, re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
@@ -115,9 +131,15 @@ class _Converter:
     def __init__(self, report: FileReport) -> None:
         self._report = report
         self._open: set[int] = set()
+        self._left = _MAX_VALUES
 
     def convert(self, node: yaml.Node) -> Node:
         line = node.start_mark.line + 1
+        self._left -= 1
+        if self._left <= 0:
+            if not self._left:
+                self._report.error(line, f"more than {_MAX_VALUES:,} values; an alias repeats all that it stands for")
+            return Node(None, line)
         if isinstance(node, yaml.ScalarNode):
             return Node(self._scalar(node, line), line)
         if id(node) in self._open:

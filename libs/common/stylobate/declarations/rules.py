@@ -22,6 +22,7 @@ _LIMIT_MAXIMUM = 2**31 - 1
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
 _RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)")
+_LONGEST = timedelta(days=1)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 _PERIODS = {
@@ -89,13 +90,16 @@ def parse_rate_limit(text: str) -> RateLimit:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration of ``500ms``, ``5s``, ``1.5m`` or ``1h``; more than nothing. Raises ValueError."""
+    """Return the duration of ``500ms``, ``5s``, ``1.5m`` or ``1h``; more than nothing, at most a day. Raises ValueError."""
     match = _DURATION.fullmatch(text.strip())
     if match is None and _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"{text!r} has no unit; write `{text.strip()}s`")
     if match is None:
         raise ValueError(f"{text!r} is no duration; write `500ms`, `5s`, `2m` or `1h`")
-    duration = float(match["number"]) * _UNITS[match["unit"]]
+    unit = _UNITS[match["unit"]]
+    if float(match["number"]) > _LONGEST / unit:
+        raise ValueError(f"{text[:40]!r}: a duration is at most {_LONGEST // _UNITS['h']}h")
+    duration = float(match["number"]) * unit
     if duration <= timedelta(0):
         raise ValueError(f"{text!r}: a duration must be more than nothing")
     return duration

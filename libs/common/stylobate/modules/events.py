@@ -38,6 +38,8 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
     :raises StylobateError: `EVENT_PATTERN_INVALID`, when the module is imported.
     :raises ValueError: no service keeps such events, or delivery or priority is none.
     """
+    if not isinstance(pattern, str):
+        raise TypeError('`@on` takes the type of the events: `@on("state.orders.*")`')
     EventPattern.parse(pattern)
     if delivery not in get_args(Delivery):
         raise ValueError(f"delivery is one of {', '.join(get_args(Delivery))}, not {delivery!r}")

@@ -8,6 +8,7 @@ from typing import Any, Self
 from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.route import BODILESS, Route
+from stylobate.modules.agreement import ASKED, UNREAD, disagreements
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.errors import ModuleLoadError
@@ -82,6 +83,7 @@ def _examine_handler(action: ActionDeclaration, result: Examination) -> None:
             _check_route(Route.parse(action.route), signature)
         except ValueError as error:
             result.findings.append(Finding(action.file, action.line, f"{action.name}: {action.route}: {error}"))
+    _check_agreement(action, signature, result)
     for name in signature.bare:
         if name == "return" and action.output is None:
             text = (
@@ -91,6 +93,28 @@ def _examine_handler(action: ActionDeclaration, result: Examination) -> None:
         elif name != "return" and action.input is None:
             text = f"{action.name}: nothing says what `{name}` is; annotate it (`Any` takes all), or declare `input`"
             result.note(action.handler, text)
+
+
+def _check_agreement(action: ActionDeclaration, signature: HandlerSignature, result: Examination) -> None:
+    """Note where a declared schema and the handler's annotation cannot both be met."""
+    said = f"{action.name}: `{{}}` of the {{}} {{}}; {action.handler} and the schema must say the same"
+    if action.input is not None and signature.input.schema is not None:
+        read = list(disagreements(action.input, signature.input.schema, is_whole=False))
+        broken = [found for found in read if found.problem != UNREAD]
+        for found in broken or read:
+            problem = {
+                ASKED: f"is asked for by the annotation of {action.handler}, and the schema lets nobody send it",
+                UNREAD: "may be sent, and is passed over: the annotation has no such field",
+            }.get(found.problem, f"is {found.problem}")
+            severity = Severity.WARNING if found.problem == UNREAD else Severity.ERROR
+            result.note(action.handler, said.format(found.pointer, "input", problem), severity)
+    if action.output is not None and signature.output.schema is not None:
+        for found in disagreements(signature.output.schema, action.output, is_whole=True):
+            problem = {
+                ASKED: "is required by the schema, and the annotation has no such field",
+                UNREAD: "is returned, and the schema does not have it",
+            }.get(found.problem, f"is {found.problem}")
+            result.note(action.handler, said.format(found.pointer, "output", problem))
 
 
 def _check_route(route: Route, signature: HandlerSignature) -> None:

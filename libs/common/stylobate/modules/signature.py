@@ -2,12 +2,14 @@
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stylobate.modules.base import BaseModule
+from stylobate.modules.context import ActionContext, HookContext
 from stylobate.modules.shapes import Shape, shape_of
+from stylobate.outbox.event import Event
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _EMPTY = inspect.Parameter.empty
@@ -33,6 +35,7 @@ def handler_signature(owner: type[BaseModule], name: str) -> HandlerSignature:
     if not 1 <= len(parameters) <= _WITH_INPUT:
         raise TypeError(f"{name} must take (self, ctx, input) or, for an action without input, (self, ctx)")
     hints = _hints(function)
+    _check_order(name, parameters, hints, ActionContext)
     takes_input = len(parameters) == _WITH_INPUT
     return HandlerSignature(
         takes_input=takes_input,
@@ -44,8 +47,22 @@ def handler_signature(owner: type[BaseModule], name: str) -> HandlerSignature:
 
 def check_hook(owner: type[BaseModule], name: str) -> None:
     """Check that the method can be a hook. Raises TypeError with a sentence for the author when it cannot."""
-    if len(_parameters(_method(owner, name))) != _WITH_INPUT:
+    function = _method(owner, name)
+    parameters = _parameters(function)
+    if len(parameters) != _WITH_INPUT:
         raise TypeError(f"{name} must take (self, ctx, event)")
+    _check_order(name, parameters, _hints(function), HookContext, Event)
+
+
+def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *given: type) -> None:
+    """Raise TypeError where a parameter is annotated with a class that what it gets is none of: they are swapped, most often."""
+    for parameter, kind in zip(parameters, given, strict=False):
+        said = hints.get(parameter.name, object)
+        if said is Any or not inspect.isclass(said) or getattr(said, "_is_protocol", False):
+            continue
+        if not issubclass(kind, said):
+            expected = "(self, ctx, event)" if len(given) == _WITH_INPUT else "(self, ctx, input)"
+            raise TypeError(f"{name} must take {expected}: `{parameter.name}` gets {kind.__name__}, not {said.__name__}")
 
 
 _LIFE = {"configure": False, "initialize": True, "dispose": True, "health_check": True}

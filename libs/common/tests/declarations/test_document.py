@@ -27,6 +27,11 @@ def parse(content: str | bytes):
         (b"a: 1\nb: \xff\n", "file.yaml:2: not UTF-8 text"),
         ("a: 1\nb: \x07\n", "file.yaml:2: bad YAML: special characters are not allowed"),
         ("a: *nobody\n", "file.yaml:1: bad YAML: found undefined alias"),
+        ("a:\n  " + "[" * 20_000, "file.yaml:2: bad YAML: nested more than 120 deep"),
+        ("a:\n  " + "{b: " * 20_000, "file.yaml:2: bad YAML: nested more than 120 deep"),
+        ("a:\n  " + "- " * 20_000, "file.yaml:2: bad YAML: nested more than 120 deep"),
+        ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)), "file.yaml:"),
+        ("a: &a\n" + "  - x\n" * 400 + "b: &b [" + "*a, " * 400 + "]\nc: *b\n", "file.yaml:149: more than 100,000 values"),
     ],
 )
 def test_bad_yaml_has_its_line(content, finding):

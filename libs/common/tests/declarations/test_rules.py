@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stylobate.declarations import AccessRule, RateLimit, parse_access_rule, parse_rate_limit
+from stylobate.declarations.rules import parse_duration
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,12 @@ def test_no_text_breaks_the_parsers(text):
         except ValueError:
             continue
         assert parse(str(parsed) if isinstance(parsed, AccessRule) else parsed.text) == parsed
+
+
+@pytest.mark.parametrize("unit", ["ms", "s", "m", "h"])
+@pytest.mark.parametrize("number", ["86400001", "9" * 15, "9" * 400, "9" * 400 + ".5", "1" + "0" * 30])
+def test_a_duration_is_bounded(number, unit):
+    """What no clock counts up to is refused with a sentence, whichever unit it comes in; a day is not."""
+    with pytest.raises(ValueError, match="at most 24h"):
+        parse_duration(number + unit)
+    assert parse_duration("24h") == parse_duration("1440m") == parse_duration("86400s") == timedelta(days=1)

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 from stylobate.errors import StylobateError
-from stylobate.modules import RefusedError, on
+from stylobate.modules import ActionContext, Event, HookContext, RefusedError, on
+from stylobate.modules import BaseModule as Module
 from stylobate.modules.events import AUTH_EVENTS, subscriptions_of
 from stylobate.modules.payload import encode
+from stylobate.modules.signature import check_hook
 from stylobate.rpc.status import from_status, to_status
 
 
@@ -124,3 +126,27 @@ def test_a_status_that_no_border_carries_is_a_defect(status: int) -> None:
         type("OddError", (RefusedError,), {"reason": "ODD"}, status=status)
     with pytest.raises(ValueError, match="upper snake case"):
         type("OddError", (RefusedError,), {"reason": "odd"})
+
+
+class _Speaks(Protocol):
+    """What a hook may ask for."""
+
+    async def publish(self, channel: str, data: Any) -> None: ...
+
+
+class _Hooks(Module):
+    async def bare(self, ctx, event): ...
+
+    async def any_(self, ctx: Any, event: Any) -> None: ...
+
+    async def object_(self, ctx: object, event: object) -> None: ...
+
+    async def narrow(self, ctx: _Speaks, event: Event) -> None: ...
+
+    async def either(self, ctx: HookContext | ActionContext, event: "Event") -> None: ...
+
+
+@pytest.mark.parametrize("name", ["bare", "any_", "object_", "narrow", "either"])
+def test_annotations_that_hold_are_no_finding(name: str) -> None:
+    """Who annotates nothing, widely, or with a protocol of their own is let be."""
+    check_hook(_Hooks, name)

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from stylobate import strict_json
 from stylobate.errors import InvalidInputError
 
-from stylobate_gateway.errors import MalformedJsonError, UnsupportedMediaTypeError
+from stylobate_gateway.errors import ContentCodingUnsupportedError, MalformedJsonError, UnsupportedMediaTypeError
 from stylobate_gateway.exchange import exchange_of
 
 
@@ -44,8 +44,11 @@ async def _check(request: Request, media_types: Collection[str]) -> None:
     body = await request.body()
     if not body:
         return
-    if exchange_of(request.scope).media_type not in media_types:
+    exchange = exchange_of(request.scope)
+    if exchange.media_type not in media_types:
         raise UnsupportedMediaTypeError(f"The body must be {' or '.join(media_types)}.")
+    if exchange.is_coded:
+        raise ContentCodingUnsupportedError
     try:
         strict_json.loads(body)
     except strict_json.JsonMalformedError as error:

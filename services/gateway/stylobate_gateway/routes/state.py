@@ -13,6 +13,7 @@ from stylobate.errors import StylobateError
 
 from stylobate_gateway.document.problems import Responses, refuses
 from stylobate_gateway.routes.media_type import takes
+from stylobate_gateway.routes.places import as_asked, as_sent
 from stylobate_gateway.routes.preconditions import FORM, Preconditions
 from stylobate_gateway.routes.state_answers import etag_of, history_document, object_answer, object_document, page_answer
 from stylobate_gateway.schemas.common import PageSize, PageToken
@@ -59,7 +60,7 @@ WriteIf = Annotated[Preconditions, Depends(_write_if)]
 Status = Annotated[str, Query(max_length=128, description="Only objects in this status.")]
 
 
-def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short function for each route
+def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901, PLR0915  one short function for each route
     """Return the area's routes over the channel to state."""
     router = APIRouter(prefix="/v1/state/{namespace}", tags=["state"])
     stub = StateServiceStub(channel)
@@ -82,7 +83,8 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
 
     async def find(namespace: str, key: str) -> state.State | None:
         request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)])
-        return next(iter((await stub.GetState(request)).states), None)
+        with as_asked():
+            return next(iter((await stub.GetState(request)).states), None)
 
     async def present(namespace: str, key: str) -> state.State:
         found = await find(namespace, key)
@@ -110,7 +112,8 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
         async def put(version: int | None) -> state.State:
             data = bytes(body.data)
             command = state.PutStateRequest(namespace=namespace, key=key, data=data, status=body.status, expected_version=version)
-            return (await stub.PutState(command)).state
+            with as_sent():
+                return (await stub.PutState(command)).state
 
         async def version() -> int:
             found = await find(namespace, key)
@@ -155,7 +158,8 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:  # noqa: C901  one short fun
             command = state.TransitionStateRequest(
                 namespace=namespace, key=key, event=event, patch=bytes(body.data), expected_version=version
             )
-            return (await stub.TransitionState(command)).state
+            with as_sent():
+                return (await stub.TransitionState(command)).state
 
         return object_answer(await given.guard(fire, lambda: version_of(namespace, key)))
 

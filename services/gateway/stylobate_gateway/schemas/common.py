@@ -1,13 +1,15 @@
 """Shapes that every area uses."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 TEXT = r"^[^\u0000]*$"
 """The form of any text: with U+0000 it could not be kept."""
 _OPAQUE = "^[A-Za-z0-9_=-]*$"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 def in_path(pattern: str, most: int, example: str, description: str | None = None) -> Any:
@@ -19,7 +21,14 @@ def in_path(pattern: str, most: int, example: str, description: str | None = Non
     return Path(json_schema_extra=form, examples=[example], description=description)
 
 
-PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+def _in_digits(text: Any) -> Any:
+    """Refuse what Python reads as a number and JSON does not: ``1_0``, ``+1``, ``01``, ``1.0``."""
+    if isinstance(text, str) and _INTEGER.fullmatch(text) is None:
+        raise ValueError("must be a whole number in digits")
+    return text
+
+
+PageSize = Annotated[int, BeforeValidator(_in_digits), Query(ge=1, le=500, description="How many at most.")]
 PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=2048, description="`next_page_token` of the page before.")]
 
 

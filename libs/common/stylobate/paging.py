@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import bisect
+from collections.abc import Sequence
 
 import msgspec
+
 from stylobate.errors import InvalidInputError, Violation
 
 DEFAULT_SIZE = 50
@@ -44,3 +47,14 @@ def no_token() -> InvalidInputError:
     """Return the error for a token that is none, or one of another listing."""
     detail = "is not a page token of this listing; pass it on as received, with the same filters"
     return InvalidInputError(violations=[Violation("/page_token", detail)])
+
+
+def page_of(names: Sequence[str], about: str, asked: int, token: str) -> tuple[Sequence[str], str]:
+    """Return a page of names that lie in memory, sorted, and the token of the next one, empty on the last.
+
+    :param about: names the list. :param asked: as :func:`page_size`. :param token: as :func:`page_position`.
+    """
+    size = page_size(asked)
+    start = bisect.bisect_right(names, page_position((about,), token)) if token else 0
+    page = names[start : start + size]
+    return page, page_token((about,), page[-1]) if start + size < len(names) else ""
