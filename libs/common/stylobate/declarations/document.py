@@ -40,7 +40,7 @@ class _CoreLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose what comes next. Raises MarkedYAMLError too deep."""
         if self._depth == _MAX_DEPTH:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stub says no types
             raise yaml.composer.ComposerError(None, None, f"nested more than {_MAX_DEPTH} deep", mark)
         self._depth += 1
         try:
