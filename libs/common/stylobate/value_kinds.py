@@ -1,12 +1,17 @@
 """Kinds of values that settings have, each checked where it is set: what is refused here does not fail later, at work."""
 
 import math
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field
+
+_MOST = 2**53
+"""What every reader of numbers keeps exactly."""
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|\Z))+")
 
 
 def _parts(url: str, *schemes: str) -> SplitResult:
@@ -55,6 +60,12 @@ def _origin(origin: str) -> str:
     return origin
 
 
+def _host_name(name: str) -> str:
+    if _HOST_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name[:80]!r} is not a host name; gateway.example.com is one, without scheme and port")
+    return name
+
+
 def _network(text: str) -> str:
     ip_network(text)  # raises ValueError, which names it
     return text
@@ -68,6 +79,8 @@ HttpUrl = Annotated[str, AfterValidator(_http)]
 """``http://host:port`` or ``https://…``; may be empty where that means something."""
 Origin = Annotated[str, AfterValidator(_origin)]
 """``https://app.example.com``, or ``*`` for all (RFC 6454)."""
+HostName = Annotated[str, AfterValidator(_host_name)]
+"""``gateway.example.com``, or a name without a dot (RFC 1123 section 2.1); no scheme, no port."""
 Network = Annotated[str, AfterValidator(_network)]
 """An address or a network in CIDR notation."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -80,6 +93,8 @@ def check_sane(value: Any) -> Any:
         raise ValueError("must be a finite number")
     if isinstance(value, (int, float)) and value < 0:
         raise ValueError("must not be negative")
+    if isinstance(value, int) and value > _MOST:
+        raise ValueError(f"must be at most {_MOST}")
     if isinstance(value, timedelta) and value < timedelta(0):
         raise ValueError("must not be negative")
     if isinstance(value, str) and "\0" in value:

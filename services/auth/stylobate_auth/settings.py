@@ -2,9 +2,9 @@
 
 import os
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from stylobate.config import Settings, secret
 
 from stylobate_auth.limit_rule import Rule
@@ -27,14 +27,14 @@ class AuthSettings(Settings):
     """How long an access token holds. The deny-list keeps a revocation for as long."""
     refresh_token_lifetime: timedelta = Field(timedelta(days=30), ge=timedelta(minutes=1))
     """How long a session lives without being refreshed."""
-    argon2_memory_kib: int = Field(19 * 1024, ge=8)
-    """Memory of one password hash. With the other two the second profile of OWASP's list for Argon2id; a password is
-    hashed anew at its next login when these change."""
-    argon2_time_cost: int = Field(2, ge=1)
+    argon2_memory_kib: int = Field(19 * 1024, ge=8, le=4 * 1024**2)
+    """Memory of one password hash, at least 8 for each lane. With the other two the second profile of OWASP's list for
+    Argon2id; a password is hashed anew at its next login when these change."""
+    argon2_time_cost: int = Field(2, ge=1, le=100)
     """Passes over that memory."""
-    argon2_parallelism: int = Field(1, ge=1)
+    argon2_parallelism: int = Field(1, ge=1, le=64)
     """Lanes of one hash; 1 leaves the cores to other logins."""
-    hashing_threads: int = Field(0, ge=0)
+    hashing_threads: int = Field(0, ge=0, le=1024)
     """Passwords hashed at once; 0: as many as there are cores."""
     hashing_queue: int = Field(64, ge=0)
     """Passwords that may wait for a thread, of all addresses together: each gets its turn. Past it, or when its turn would
@@ -65,6 +65,12 @@ class AuthSettings(Settings):
     def _is_a_limit(cls, text: str) -> str:
         Rule.parse("a", text)
         return text
+
+    @model_validator(mode="after")
+    def _has_memory_for_each_lane(self) -> Self:
+        if self.argon2_memory_kib < 8 * self.argon2_parallelism:
+            raise ValueError("argon2_memory_kib must be at least 8 for each lane of argon2_parallelism")
+        return self
 
     @property
     def is_registration_open(self) -> bool:

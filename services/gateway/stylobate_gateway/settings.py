@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 from stylobate.config import Settings
-from stylobate.value_kinds import Network, Origin
+from stylobate.value_kinds import HostName, Network, Origin
 
 
 class GatewaySettings(Settings):
@@ -18,7 +18,7 @@ class GatewaySettings(Settings):
     """Networks (CIDR) whose ``X-Forwarded-For`` is believed; none: the peer's address counts."""
     cors_origins: tuple[Origin, ...] = ()
     """Origins that browsers may call from; in development localhost beside them."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[HostName, ...] = ()
     """In development: names that the gateway answers to beside loopback names, addresses and names without a dot."""
     edge_limits: bool = True
     """Whether requests are charged on the rules ``edge.ip`` and ``edge.user``."""

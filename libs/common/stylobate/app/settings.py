@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from stylobate.config import ConfigError, Settings
 from stylobate.logs import parse_levels
 from stylobate.rpc import TlsSettings
-from stylobate.value_kinds import HttpUrl, Share
+from stylobate.value_kinds import HostName, HttpUrl, Share
 
 
 class HostSettings(Settings):
@@ -66,7 +66,7 @@ class HostSettings(Settings):
     """Requests that are still arriving may take so much memory together; over it the slowest are answered with 503."""
     http_unsent_bytes: int = Field(33_554_432, ge=1_048_576)
     """Answers that clients do not take may take so much memory together; over it the slowest are cut off."""
-    admin_hosts: tuple[str, ...] = ()
+    admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
 
     @field_validator("log_level")
