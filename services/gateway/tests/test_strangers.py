@@ -1,5 +1,7 @@
 """What a stranger's request may be called and whom it may pretend to ask."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
@@ -52,6 +54,37 @@ async def test_a_body_of_any_length_is_refused_at_once(gateway, split_answer, di
     head = b"POST /v1/actions/notes.count HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: " + length + b"\r\n\r\n"
     status, _, body = split_answer(await gateway.send(head))
     assert (status, body["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+ACCOUNTS = ["register", "login", "refresh", "logout"]
+
+
+@pytest.mark.parametrize("path", ACCOUNTS)
+async def test_bodies_for_accounts_are_small(gateway, is_problem, path) -> None:
+    """They are open to everyone, and an e-mail and a password are short: 413 by the announced length, else as it arrives."""
+    headers = {"content-type": "application/json"}
+
+    async def ask(size: int, *, is_announced: bool) -> httpx.Response:
+        body = b" " * size
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body
+
+        return await gateway.http.post(f"/v1/auth/{path}", content=body if is_announced else pieces(), headers=headers)
+
+    for is_announced in (True, False):
+        is_problem(await ask(16 * 1024 + 1, is_announced=is_announced), 413, "PAYLOAD_TOO_LARGE")
+        assert (await ask(16 * 1024, is_announced=is_announced)).status_code in {400, 401, 422}
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 100000", b"transfer-encoding: chunked"])
+async def test_a_large_body_is_charged_before_it_is_read(run_gateway, split_answer, framing) -> None:
+    """Who calls too often is told so at the head: nobody waits for what they would send."""
+    async with run_gateway(edge_ip="1/hour") as gateway:
+        await gateway.http.get("/count")
+        head = b"POST /v1/actions/notes.count HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" + framing + b"\r\n\r\n"
+        status, _, body = split_answer(await gateway.send(head))
+        assert (status, body["code"]) == (429, "RATE_LIMITED")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.example"])
