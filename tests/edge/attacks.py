@@ -92,6 +92,8 @@ def _whole(path: bytes, body: bytes) -> bytes:
     return head % len(body) + body
 
 
+_FIELDS = b"{" + b",".join(b'"%x":0' % number for number in range(90_000)) + b"}"
+
 ATTACKS: Mapping[str, Attack] = {
     "trailers without end": _many(30, _CHUNKED + b"0\r\n", b"a: b\r\n" * 10_000),
     "a trailer without end": _many(30, _CHUNKED + b"0\r\na: ", b"b" * _PIECE),
@@ -108,6 +110,7 @@ ATTACKS: Mapping[str, Attack] = {
     "large bodies": _many(500, _whole(_ACTION, b'{"a": "' + b"b" * 900_000 + b'"}')),
     "bodies of many values": _many(100, _whole(_ACTION, b"[" + b"{}," * 300_000 + b"{}]")),
     "deep bodies": _many(100, _whole(_ACTION, b"[" * 400_000 + b"]" * 400_000)),
+    "bodies of many fields": _many(100, _whole(b"/v1/state/orders/x/transitions/pay", _FIELDS)),
     "bodies of accounts": _many(200, _whole(b"/v1/auth/register", b'{"email": "' + b"a" * 15_000 + b'"}')),
     "heads in drips": _many(500, b"GET / HTTP/1.1\r\nhost: localhost\r\na: ", b"b", every_s=0.2),
     "bodies in drips": _many(500, _HEAD + b"content-length: 10000\r\n\r\n", b" ", every_s=0.2),

@@ -13,7 +13,7 @@ import orjson
 from stylobate import strict_json
 from stylobate.declarations.compiled import pointer
 from stylobate.declarations.parameters import Parameter, RouteInput
-from stylobate.errors import Violation
+from stylobate.errors import InvalidInputError, Violation
 from stylobate.modules.errors import ActionInputInvalidError
 
 from stylobate_gateway.errors import MalformedJsonError
@@ -21,6 +21,14 @@ from stylobate_gateway.errors import MalformedJsonError
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _UNKNOWN = "is not known here"
+_MOST_PARAMETERS = 1000
+"""Of a query. Each costs far more to look at, and to answer when it is wrong, than to send."""
+
+
+def check_query(query: bytes) -> None:
+    """Return when the query has no more parameters than anyone needs. Raises InvalidInputError."""
+    if query.count(b"&") >= _MOST_PARAMETERS:
+        raise InvalidInputError(f"A query may have at most {_MOST_PARAMETERS} parameters.")
 
 
 def query_pairs(query: bytes) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from stylobate.errors import StylobateError, UnauthenticatedError
 from stylobate.rpc.call import call
 from stylobate.rpc.limits import RateLimitedError
 
-from stylobate_gateway.action_input import action_input
+from stylobate_gateway.action_input import action_input, check_query
 from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer, read_body
 from stylobate_gateway.called_action import BODY, CalledAction, Found
 from stylobate_gateway.catalogue import Catalogue
@@ -47,6 +47,7 @@ class ActionDispatcher:
         if b"%" in exchange.instance and (path.endswith("\n") or b"%2f" in exchange.instance.lower()):
             # Starlette's routes end with `$`, which passes over a line feed; a slash that was sent encoded separates nothing
             raise RouteNotFoundError
+        check_query(scope["query_string"])
         method = "GET" if exchange.method == "HEAD" else exchange.method  # what answers GET answers HEAD (RFC 9110 §9.3.2)
         if path.startswith(PREFIX):
             name = path[len(PREFIX) :]

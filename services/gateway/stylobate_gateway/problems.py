@@ -9,6 +9,8 @@ from stylobate.errors import StylobateError
 from stylobate_gateway.errors import ContentCodingUnsupportedError
 
 MEDIA_TYPE = b"application/problem+json"
+_MOST_VIOLATIONS = 100
+"""In one document, as in a status between services."""
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 """What may not stand in an ``error_description`` (RFC 6750 §3)."""
 
@@ -30,7 +32,7 @@ def problem_body(error: StylobateError, *, instance: str, request_id: str) -> by
         "request_id": request_id,
     }
     if error.violations:
-        document["errors"] = [{"pointer": found.pointer, "detail": found.detail} for found in error.violations]
+        document["errors"] = [{"pointer": found.pointer, "detail": found.detail} for found in error.violations[:_MOST_VIOLATIONS]]
     if error.metadata:
         document["metadata"] = error.metadata
     return orjson.dumps(document)

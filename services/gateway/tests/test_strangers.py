@@ -77,6 +77,15 @@ async def test_bodies_for_accounts_are_small(gateway, is_problem, path) -> None:
         assert (await ask(16 * 1024, is_announced=is_announced)).status_code in {400, 401, 422}
 
 
+@pytest.mark.parametrize("path", ["/v1/state/notes", "/count", "/v1/actions/notes.count", "/v1/auth/me", "/nowhere"])
+async def test_a_query_has_a_bounded_number_of_parameters(gateway, is_problem, path) -> None:
+    """Each that is not known is named in the answer: up to a hundred of them, and a thousand at most are looked at."""
+    document = is_problem(await gateway.http.get(path + "?" + "&".join(["a=b"] * 1001)), 422, "INVALID_INPUT")
+    assert "1000 parameters" in document["detail"]
+    answer = await gateway.http.get(path + "?" + "&".join(f"a{number}=b" for number in range(1000)))
+    assert len(answer.json().get("errors", [])) <= 100
+
+
 @pytest.mark.parametrize("framing", [b"content-length: 100000", b"transfer-encoding: chunked"])
 async def test_a_large_body_is_charged_before_it_is_read(run_gateway, split_answer, framing) -> None:
     """Who calls too often is told so at the head: nobody waits for what they would send."""
