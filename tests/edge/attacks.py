@@ -120,6 +120,7 @@ ATTACKS: Mapping[str, Attack] = {
     "heads kept for nothing": _many(
         500, b"GET /problems/x HTTP/1.1\r\nhost: localhost\r\n" + (b"a: " + b"b" * 500 + b"\r\n") * 110 + b"\r\n"
     ),
+    "long paths": _many(200, b"GET /v1/state" + b"/%41" * 15_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     "long queries": _many(200, b"GET /v1/state/orders?" + b"a=b&" * 15_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     "connections that say nothing": _many(500, b""),
     "answers nobody reads": _many(500, b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n", reads=False),
