@@ -27,7 +27,8 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
     StateServiceStub,
     add_StateServiceServicer_to_server,
 )
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
 from stylobate.identity import Principal, PrincipalKind

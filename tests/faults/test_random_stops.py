@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from stylobate.app import Host, HostSettings, Placement, installed_services
+from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.identity import generate_service_keys
 from stylobate.stopping import end

@@ -3,6 +3,7 @@
 import math
 import re
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +13,14 @@ from pydantic import AfterValidator, Field
 _MOST = 2**53
 """What every reader of numbers keeps exactly."""
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|\Z))+")
+
+
+class OnUnreachable(StrEnum):
+    """What holds while the ratelimit service cannot be reached."""
+
+    LOCAL = "local"
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 def _parts(url: str, *schemes: str) -> SplitResult:

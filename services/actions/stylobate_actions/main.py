@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
 from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
-from stylobate.database import MigrationSet
 from stylobate.hooks import HooksManager
 from stylobate.leases import LeaseManager
 from stylobate.modules.context import Platform
@@ -125,14 +124,3 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
 
 
 SERVICE = "actions"
-SPEC = ServiceSpec(
-    name=SERVICE,
-    settings=ActionsSettings,
-    build=build,
-    in_memory=build_in_memory,
-    migrations=(
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("audit", "stylobate.audit"),
-        MigrationSet.of("hooks", "stylobate.hooks"),
-    ),
-)

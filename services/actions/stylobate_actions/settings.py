@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 from stylobate.config import Settings
-from stylobate.rpc.limits import OnUnreachable
+from stylobate.value_kinds import OnUnreachable
 
 
 class ActionsSettings(Settings):

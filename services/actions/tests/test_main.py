@@ -10,8 +10,9 @@ from stylobate.redis import RedisManager
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate.testing.memory_app import MemoryApp
 from stylobate.testing.modules import TestUser
-from stylobate_actions.main import SPEC, build
+from stylobate_actions.main import build
 from stylobate_actions.settings import ActionsSettings
+from stylobate_actions.spec import SPEC
 
 from .conftest import WriteModule
 

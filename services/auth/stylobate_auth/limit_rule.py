@@ -1,10 +1,9 @@
 """A limit that auth brings itself, as its settings declare it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from stylobate.declarations import parse_rate_limit
-from stylobate.rpc.limits import LevelSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,13 +14,6 @@ class Rule:
     limit: int
     period: timedelta
     burst: int
-    level: LevelSpec = field(init=False)
-    """As the ratelimit service takes it."""
-
-    def __post_init__(self) -> None:
-        """Make the level."""
-        level = LevelSpec.of_policy(self.name, self.limit, self.period, algorithm="gcra", burst=self.burst)
-        object.__setattr__(self, "level", level)
 
     @classmethod
     def parse(cls, name: str, text: str) -> "Rule":

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from stylobate.errors import StylobateError
 from stylobate.identity import DEFAULT_TENANT
-from stylobate.rpc.limits import RateLimitedError
+from stylobate.rpc.limits import LevelSpec, RateLimitedError
 from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter
 
@@ -65,7 +65,7 @@ class LoginLimits:
         self._new: _Charge = (account,)
         self._again: _Charge = (Rule("login.again", account.limit, 2 * account.period, _AGAIN_AT_ONCE), account)
         self._levels = {
-            charge: tuple(rule.level for rule in charge)
+            charge: tuple(_level(rule) for rule in charge)
             for charge in (*self._by_place.values(), self._known, self._first, self._new, self._again)
         }
         self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
@@ -113,7 +113,7 @@ class LoginLimits:
 
     def _count(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
         """Charge by this process's own counts; return as :meth:`_wait`."""
-        return self._local.charge(DEFAULT_TENANT, [rule.level.message.policy for rule in charge], subjects, 1)[1]
+        return self._local.charge(DEFAULT_TENANT, [level.message.policy for level in self._levels[charge]], subjects, 1)[1]
 
     def _error(self, rule: Rule, wait_s: float) -> RateLimitedError:
         self._refused.labels(rule.name).inc()
@@ -130,3 +130,8 @@ class LoginLimits:
             },
             retry_after=timedelta(seconds=seconds),
         )
+
+
+def _level(rule: Rule) -> LevelSpec:
+    """Return the rule as the ratelimit service takes it."""
+    return LevelSpec.of_policy(rule.name, rule.limit, rule.period, algorithm="gcra", burst=rule.burst)

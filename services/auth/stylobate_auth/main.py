@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
-from stylobate.database import MigrationSet
 from stylobate.errors import UnavailableError
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventLog, Outbox, Relay
 from stylobate.resilience import wait_for_dependency
-from stylobate.rpc.limits import LimitsClient, OnUnreachable
+from stylobate.rpc.limits import LimitsClient
 from stylobate.stopping import goes_on
+from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
@@ -97,16 +97,3 @@ async def _prune(store: AuthStore) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-SPEC = ServiceSpec(
-    name="auth",
-    settings=AuthSettings,
-    build=build,
-    migrations=(
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("outbox", "stylobate.outbox"),
-        MigrationSet.of("audit", "stylobate.audit"),
-        MigrationSet.of("auth", "stylobate_auth.store"),
-    ),
-)

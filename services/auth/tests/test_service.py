@@ -16,13 +16,14 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
-from stylobate.app import Host, HostSettings, Placement
+from stylobate.app import HostSettings, Placement
+from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import Event
-from stylobate_auth.main import SPEC
+from stylobate_auth.spec import SPEC
 
 PASSWORD = "correct horse battery staple"
 NOWHERE = "unix:///nonexistent/redis.sock"

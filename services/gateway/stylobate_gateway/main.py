@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.config import ConfigError
 from stylobate.identity import ClientAddresses
 from stylobate.rpc.limits import edge_limits
@@ -53,6 +53,3 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         inner = ChargedPreflights(inner, edge)
     ratio, trusts = app.trace_ratio, app.trusts_traces
     app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=ratio, trusts_traces=trusts, loop=loop))
-
-
-SPEC = ServiceSpec(name="gateway", settings=GatewaySettings, build=build)

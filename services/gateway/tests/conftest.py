@@ -16,7 +16,8 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
     RateLimitServiceServicer,
     add_RateLimitServiceServicer_to_server,
 )
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.declarations import load_declarations
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError

@@ -6,7 +6,8 @@ import grpc
 import httpx
 import pytest
 from stylobate.api.actions.v1.action_service_pb2 import Action
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 from stylobate.errors import StylobateError
 from stylobate_gateway.asgi import Receive, Scope, Send
 from stylobate_gateway.called_action import CalledAction

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.rpc import RpcAccess
 
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
@@ -34,6 +34,3 @@ async def build_in_memory(app: "MemoryApp") -> None:
     store = MemoryLimitStore(lambda: app.clock().timestamp(), most_subjects=settings.local_subjects)
     manager = await app.enter(RateLimiterManager.open(store, store, settings.rules, settings.on_redis_down))
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
-
-
-SPEC = ServiceSpec(name="ratelimit", settings=RateLimitSettings, build=build, in_memory=build_in_memory)

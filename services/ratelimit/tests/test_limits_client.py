@@ -27,9 +27,10 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
-from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient, OnUnreachable
+from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
 from stylobate.rpc.local_counts import LocalCounts
 from stylobate.testing import FakeClock
+from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.store.memory import MemoryLimitStore

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.config import Sources
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.limits import edge_limits
@@ -62,6 +62,3 @@ async def build_in_memory(app: "MemoryApp") -> None:
     rules = ChannelRules(app.declarations.channels, app.access, state)
     servicer = RealtimeServicer(KeptPublications(rules, settings.publication_bytes, app.published))
     app.servicer(add_RealtimeServiceServicer_to_server, servicer, access={"Publish": RpcAccess.SERVICE})
-
-
-SPEC = ServiceSpec(name="realtime", settings=RealtimeSettings, build=build, in_memory=build_in_memory)

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 from stylobate.config import Settings
-from stylobate.identity import ClientAddresses
 from stylobate.value_kinds import Network, Origin
 
 
@@ -64,5 +63,4 @@ class RealtimeSettings(Settings):
             raise ValueError("pong_timeout must be less than ping_interval")
         if self.presence_refresh >= self.presence_ttl:
             raise ValueError("presence_refresh must be less than presence_ttl")
-        ClientAddresses(self.trusted_proxies)  # raises ValueError, which names it
         return self

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
-from stylobate.app import AppManager, ServiceSpec
-from stylobate.database import MigrationSet
+from stylobate.app.manager import AppManager
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventLog, Relay
@@ -18,7 +17,7 @@ from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Surroundings
 from stylobate_state.store.announcing import AnnouncingStore
 from stylobate_state.store.memory import MemoryStateStore
-from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+from stylobate_state.store.postgres import PostgresStateStore
 
 if TYPE_CHECKING:
     from stylobate.testing.memory_app import MemoryApp
@@ -73,12 +72,3 @@ async def build_in_memory(app: "MemoryApp") -> None:
         )
     )
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
-
-
-SPEC = ServiceSpec(
-    name=SOURCE,
-    settings=StateSettings,
-    build=build,
-    in_memory=build_in_memory,
-    migrations=(MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS),
-)

@@ -1,9 +1,10 @@
-"""The process: which services it hosts, what they share, how it starts, drains and stops."""
+"""The process: which services it hosts, what they share, how it starts, drains and stops.
 
-from stylobate.app.host import Host
-from stylobate.app.manager import AppManager
+What hosts services stands in :mod:`stylobate.app.host` and :mod:`stylobate.app.manager`; commands need what is here only.
+"""
+
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
-from stylobate.app.spec import ServiceSpec, installed_services
+from stylobate.app.spec import Imported, ServiceSpec, installed_services
 
-__all__ = ["AppManager", "Host", "HostSettings", "Placement", "ServiceSpec", "installed_services"]
+__all__ = ["HostSettings", "Imported", "Placement", "ServiceSpec", "installed_services"]

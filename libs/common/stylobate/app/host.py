@@ -16,7 +16,8 @@ from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
 from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.listeners import HttpListener, ListenError, adopt, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings

@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import errno
-import os
 import resource
 import socket
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,82 +14,16 @@ from stylobate.app.acceptor import Acceptor
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_protocol import HttpProtocol
+from stylobate.app.listening import BACKLOG
 from stylobate.logs import get_logger
 
 _log = get_logger("app")
-_BACKLOG = 2048
 _TICKS_PER_S = 10
 """Of uvicorn's main loop."""
 _SPARE_DESCRIPTORS = 256
 """Kept back from connections, for what the process opens later: pools, calls, logs, the admin listener."""
 _FEWEST = 16
 """Connections granted however few descriptors there are."""
-
-
-class ListenError(Exception):
-    """An address that cannot be listened on; the text is one line for a person."""
-
-
-class PortInUseError(ListenError):
-    """Somebody else listens there already."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(f"{address} is in use by another program")
-        self.address = address
-
-
-def bind(address: str) -> socket.socket:
-    """Return a socket that listens on ``host:port`` or ``unix:/path``. Raises PortInUseError, ListenError.
-
-    A unix socket that a killed process left behind is replaced; one that answers is in use.
-    """
-    try:
-        return _bind(address)
-    except (OSError, ValueError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise PortInUseError(address) from error
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise ListenError(f"cannot listen on {address}: {why}") from error
-
-
-def adopt(descriptor: int) -> socket.socket:
-    """Return a listening socket that was inherited under the number; closing it does not end the launcher's own."""
-    return socket.socket(fileno=os.dup(descriptor))
-
-
-def _bind(address: str) -> socket.socket:
-    if address.startswith("unix:"):
-        return _bind_unix(Path(address.removeprefix("unix:")))
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host.strip("[]"), int(port)))
-        bound.listen(_BACKLOG)  # at once: two programs may bind one address, and only the second to listen is refused
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _bind_unix(path: Path) -> socket.socket:
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise PortInUseError(f"unix:{path}")
-        path.unlink()
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        bound.bind(str(path))
-        path.chmod(0o600)
-        bound.listen(_BACKLOG)
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
 
 
 class _Server(uvicorn.Server):
@@ -179,7 +110,7 @@ class HttpListener:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(grace_s)),
         )
         self._server = _Server(self._config, bound, bounds or HttpBounds(), reserve=reserve)

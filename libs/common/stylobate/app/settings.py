@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from stylobate.config import ConfigError, Settings
 from stylobate.logs import parse_levels
-from stylobate.rpc import TlsSettings
+from stylobate.tls import TlsSettings
 from stylobate.value_kinds import HostName, HttpUrl, Share
 
 

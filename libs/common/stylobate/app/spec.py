@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from stylobate.config import Settings
@@ -15,8 +16,27 @@ ENTRY_POINTS = "stylobate.services"
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """A function, named as ``package.module:function``, that is imported when it is called: commands start without it."""
+
+    name: str
+
+    def load(self) -> Callable[..., Awaitable[None]]:
+        """Import it. Raises ImportError, AttributeError."""
+        found: Callable[..., Awaitable[None]] = resolve_name(self.name)
+        return found
+
+    def __call__(self, *arguments: Any) -> Awaitable[None]:
+        """Call it."""
+        return self.load()(*arguments)
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A service: its name, its settings and how it is built. Registered under the entry-point group ``stylobate.services``."""
+    """A service: its name, its settings and how it is built. Registered under the entry-point group ``stylobate.services``.
+
+    Every command reads it, so the module it stands in imports nothing that the service runs with: see :class:`Imported`.
+    """
 
     name: str
     settings: type[Settings]
@@ -26,6 +46,11 @@ class ServiceSpec:
     """Builds the service over memory adapters into a :class:`stylobate.testing.memory_app.MemoryApp`, for tests of modules."""
     migrations: tuple[MigrationSet, ...] = ()
     """The sets its database schema is made of, in order; none: the service has no database."""
+
+    def load(self) -> None:
+        """Import what builds it, and with that all it runs with."""
+        if isinstance(self.build, Imported):
+            self.build.load()
 
 
 def installed_services() -> dict[str, ServiceSpec]:

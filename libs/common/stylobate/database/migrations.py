@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Self
 
 import asyncpg
@@ -67,12 +67,15 @@ class MigrationSet:
     """The migrations of one part: files ``NNNN_what.sql`` in a folder. Names in them have no schema."""
 
     name: str
-    folder: Traversable
+    folder: Path
 
     @classmethod
     def of(cls, name: str, package: str) -> Self:
-        """Return the set in the folder ``migrations`` of a package."""
-        return cls(name, files(package) / "migrations")
+        """Return the set in the folder ``migrations`` of a package, which is not imported for it."""
+        found = find_spec(package)
+        if found is None or found.origin is None:
+            raise MigrationError(f"{name}: there is no package {package}")
+        return cls(name, Path(found.origin).parent / "migrations")
 
     def load(self) -> list[Migration]:
         """Read the files in order. Raises MigrationError for a name that is none or a number that comes twice."""

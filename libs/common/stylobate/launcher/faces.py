@@ -45,7 +45,7 @@ def plain_errors() -> Iterator[None]:
 def _mendable(error: BaseException) -> list[str] | None:
     """Return the lines of an error, or None when any part of it is a defect."""
     # imported where there is an error only: most commands need none of it
-    from stylobate.app.listeners import ListenError  # noqa: PLC0415
+    from stylobate.app.listening import ListenError  # noqa: PLC0415
     from stylobate.config import ConfigError  # noqa: PLC0415
     from stylobate.database import MigrationError  # noqa: PLC0415
     from stylobate.errors import StylobateError  # noqa: PLC0415

@@ -1,7 +1,6 @@
 """The service processes of a platform: forked from one server, on listening sockets that outlive them, one admin port for all."""
 
 import asyncio
-import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from stylobate.app.admin_listener import admin_listener
-from stylobate.app.listeners import bind
+from stylobate.app.listening import bind
 from stylobate.app.settings import HostSettings
 from stylobate.config import Sources
 from stylobate.launcher.forked import ForkServer
 from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.launcher.ports import Layout
 from stylobate.launcher.supervisor import Supervisor
-
-RESTART_SIGNAL = signal.SIGUSR1
-"""Asks the supervisor to replace its processes, one after the other."""
 
 
 class Fleet:

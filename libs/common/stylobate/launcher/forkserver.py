@@ -33,7 +33,8 @@ def main(descriptor: int) -> None:
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    installed_services()
+    for spec in installed_services().values():
+        spec.load()
     gc.collect()
     gc.freeze()  # the children share these pages as long as the collector leaves them alone
     while True:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from stylobate.launcher.embedded import ProcessRecord, run_folder
 
 SERVICES = ("ratelimit", "auth", "state", "actions", "realtime", "gateway")
 """Every service of the platform, those that depend on nobody first."""
+RESTART_SIGNAL = signal.SIGUSR1
+"""Asks the supervisor to replace its processes, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)

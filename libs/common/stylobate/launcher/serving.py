@@ -14,7 +14,8 @@ from typing import Any
 import uvloop
 
 from stylobate import __version__
-from stylobate.app import Host, HostSettings, Placement, installed_services
+from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.launcher.faces import plain_errors
 from stylobate.launcher.project import SERVICES

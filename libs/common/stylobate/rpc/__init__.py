@@ -11,7 +11,7 @@ from stylobate.rpc.outgoing import Outgoing
 from stylobate.rpc.server import GrpcServer, build_server
 from stylobate.rpc.servicers import Servicers
 from stylobate.rpc.status import from_rpc_error, to_status
-from stylobate.rpc.tls import TlsSettings
+from stylobate.tls import TlsSettings
 
 __all__ = [
     "MAX_MESSAGE_BYTES",

@@ -10,7 +10,7 @@ import orjson
 from stylobate.resilience import CircuitBreaker
 from stylobate.rpc.breaker import BreakerChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
-from stylobate.rpc.tls import TlsSettings
+from stylobate.tls import TlsSettings
 
 IDEMPOTENT_METHODS = (
     "stylobate.api.actions.v1.ActionService/GetAction",

@@ -10,7 +10,6 @@ its numbers; until then it lets pass.
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +33,7 @@ from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
 from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter, trace_of
+from stylobate.value_kinds import OnUnreachable
 
 MAX_CHECKS = 256
 """Checks in one call; more would hold the Redis server too long."""
@@ -41,14 +41,6 @@ _ALGORITHMS = {"window": ALGORITHM_WINDOW, "gcra": ALGORITHM_GCRA}
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _TIMEOUT = timedelta(seconds=1)
 _log = get_logger("app")
-
-
-class OnUnreachable(StrEnum):
-    """What holds while the ratelimit service cannot be reached."""
-
-    LOCAL = "local"
-    OPEN = "open"
-    CLOSED = "closed"
 
 
 class RateLimitedError(StylobateError):

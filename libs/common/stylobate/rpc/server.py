@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection as reflecting
 from stylobate.rpc.channel import MAX_METADATA_BYTES
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 from stylobate.rpc.servicers import Servicers
-from stylobate.rpc.tls import TlsSettings
+from stylobate.tls import TlsSettings
 
 MAX_CONNECTION_AGE = timedelta(seconds=30)
 """After which a client has to connect anew: only so does a client of a headless service find new replicas."""

@@ -11,7 +11,6 @@ from typing import Self
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -75,6 +74,9 @@ def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
     if endpoint:
+        # takes a quarter of what all else of the platform takes to import, and most processes send no traces
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
         _active = Traces(node, version, BatchSpanProcessor(exporter), ratio)
     else:

@@ -14,7 +14,9 @@ from google.protobuf.duration_pb2 import Duration
 from jwt.algorithms import OKPAlgorithm
 from stylobate.api.auth.v1 import token_service_pb2 as tokens
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
-from stylobate.app import AppManager, Host, HostSettings, Placement, ServiceSpec
+from stylobate.app import HostSettings, Placement, ServiceSpec
+from stylobate.app.host import Host
+from stylobate.app.manager import AppManager
 from stylobate.config import Settings, Sources
 from stylobate.identity import generate_service_keys
 from stylobate.rpc import RpcAccess

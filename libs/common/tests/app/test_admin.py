@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from stylobate.app import Host
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
-from stylobate.app.listeners import bind
+from stylobate.app.host import Host
+from stylobate.app.listening import bind
 from stylobate.app.own_host import is_local_host, is_own_host
 from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.logs import Logs, configure, get_logger, parse_levels

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any, cast
 
-from stylobate.app import AppManager, ServiceSpec
+from stylobate.app import ServiceSpec
+from stylobate.app.manager import AppManager
 from stylobate.config import Environment, Settings
 from stylobate.database import MigrationSet, Migrator
 from stylobate.health import Health, Status

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from stylobate.api.auth.v1.token_service_pb2 import GetJwksRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
-from stylobate.app.listeners import PortInUseError
+from stylobate.app.listening import PortInUseError
 from stylobate.config import ConfigError
 from stylobate.declarations.model import Finding
 from stylobate.health import Health, Status

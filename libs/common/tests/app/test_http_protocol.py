@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from stylobate.app.http_protocol import JoinedWrites
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 
 
 class _Transport:

@@ -11,7 +11,8 @@ import uvicorn
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_protocol import HttpProtocol
-from stylobate.app.listeners import HttpListener, ListenError, PortInUseError, adopt, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import ListenError, PortInUseError, adopt, bind
 from uvicorn.server import ServerState
 
 

@@ -8,7 +8,8 @@ import orjson
 import pytest
 import pytest_asyncio
 import uvloop
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.listeners import HttpListener, bind
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 
 Listen = Callable[..., Any]
 WITHIN_S = 30

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from stylobate.app.listeners import PortInUseError
+from stylobate.app.listening import PortInUseError
 from stylobate.config import ConfigError
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.launcher.faces import CommandError, plain_errors

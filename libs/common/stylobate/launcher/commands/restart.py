@@ -6,8 +6,7 @@ from pathlib import Path
 
 from stylobate.launcher.commands.status import ask
 from stylobate.launcher.faces import CommandError, console
-from stylobate.launcher.fleet import RESTART_SIGNAL
-from stylobate.launcher.project import Project
+from stylobate.launcher.project import RESTART_SIGNAL, Project
 
 _PAUSE_S = 0.1
 _SERVERS = ("valkey", "postgres")

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from stylobate.app.host import Host
-from stylobate.app.listeners import bind
+from stylobate.app.listening import bind
 from stylobate.config import ConfigError
 from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.identity import generate_service_keys
@@ -20,10 +20,10 @@ from stylobate.launcher.commands.status import complaints_of
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import CommandError, addresses, console, warn
-from stylobate.launcher.fleet import RESTART_SIGNAL, Fleet
+from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
-from stylobate.launcher.project import SERVICES, Project, Running
+from stylobate.launcher.project import RESTART_SIGNAL, SERVICES, Project, Running
 from stylobate.launcher.serving import host, load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.launcher.watching import Change, changes

@@ -1,0 +1,36 @@
+"""What a command imports: nothing that only a running service needs, for it is over in less time than that takes."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from stylobate.app import Imported, installed_services
+
+_HEAVY = {"fastapi", "uvicorn", "opentelemetry.exporter", "stylobate.app.host"}
+
+
+@pytest.mark.parametrize("command", ["config", "db", "logs", "status", "down", "restart"])
+def test_a_command_imports_no_service(command) -> None:
+    """Neither do the services' names, settings and migrations, which it reads."""
+    script = (
+        f"import sys, stylobate.launcher.commands.{command}\n"
+        "from stylobate.app import installed_services\n"
+        "assert len(installed_services()) == 6\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert not found & _HEAVY
+    assert not {name for name in found if name.endswith(".main") and name.startswith("stylobate_")}
+
+
+@pytest.mark.parametrize("spec", installed_services().values(), ids=lambda spec: spec.name)
+def test_what_a_service_names_is_there(spec) -> None:
+    """A name that is imported late must not be wrong until then."""
+    for named, parameters in ((spec.build, ["app", "settings"]), (spec.in_memory, ["app"])):
+        if named is not None:
+            assert isinstance(named, Imported)
+            function = named.load()
+            assert inspect.iscoroutinefunction(function)
+            assert list(inspect.signature(function).parameters) == parameters

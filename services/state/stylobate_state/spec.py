@@ -1,0 +1,18 @@
+"""What the state service is, for whoever starts or manages it."""
+
+from stylobate.app import Imported, ServiceSpec
+from stylobate.database import MigrationSet
+
+from stylobate_state.settings import StateSettings
+
+SPEC = ServiceSpec(
+    name="state",
+    settings=StateSettings,
+    build=Imported("stylobate_state.main:build"),
+    in_memory=Imported("stylobate_state.main:build_in_memory"),
+    migrations=(
+        MigrationSet.of("leases", "stylobate.leases"),
+        MigrationSet.of("outbox", "stylobate.outbox"),
+        MigrationSet.of("state", "stylobate_state.store"),
+    ),
+)
