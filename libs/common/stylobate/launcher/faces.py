@@ -1,17 +1,31 @@
 """What the `stylobate` command shows: one console, addresses, tables; one clear line for an error."""
 
 import errno
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 _WIDE = 10_000
-_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-"""What a folder or disk may be the cause of; anything else of the system's errors is a defect here."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""What a disk may be the cause of, also where what is written to has no name, such as a standard output that goes to a file."""
+_OF_THE_FOLDER = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
+"""What a folder may be the cause of; anything else of the system's errors is a defect here."""
 
 
 class CommandError(Exception):
@@ -39,7 +53,16 @@ def plain_errors() -> Iterator[None]:
             raise
         for line in lines:
             Console(stderr=True, highlight=False).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+        _give_up_output()
         raise SystemExit(2) from None
+
+
+def _give_up_output() -> None:
+    """Let go of what cannot be written, or the interpreter tries once more at its end, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mendable(error: BaseException) -> list[str] | None:
@@ -54,12 +77,34 @@ def _mendable(error: BaseException) -> list[str] | None:
     if isinstance(error, BaseExceptionGroup):
         parts = [_mendable(part) for part in error.exceptions]
         return None if any(part is None for part in parts) else [line for part in parts for line in part or []]
-    if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename is not None:
-        return [f"{error.filename}: {error.strerror}"]
+    if isinstance(error, OSError):
+        return _of_the_place(error)
     if not isinstance(error, (CommandError, ConfigError, ListenError, EmbeddedServerError, MigrationError, StylobateError)):
         return None
     violations = error.violations if isinstance(error, StylobateError) else ()
     return [*str(error).splitlines(), *(f"{violation.pointer}: {violation.detail}" for violation in violations)]
+
+
+def _of_the_place(error: OSError) -> list[str] | None:
+    """Return the line of an error of the system, or None for a defect."""
+    if isinstance(error, shutil.Error):  # what failed of a whole folder, file by file
+        _, target, why = error.args[0][0]
+        return [f"{target}: {why}"]
+    if error.errno in (*_OF_THE_FOLDER, *_OF_THE_DISK) and error.filename is not None:
+        return [f"{error.filename}: {error.strerror}"]
+    if error.errno in _OF_THE_DISK:
+        return [f"cannot write: {error.strerror}"]
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        return ["the folder that this was started in is gone; change to another one"]
+    return None
+
+
+def _is_somewhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def addresses(endpoints: dict[str, str]) -> Table:

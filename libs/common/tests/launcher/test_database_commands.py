@@ -56,9 +56,14 @@ async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) 
         ("shop.h",),
         ("shop.h", "--start", "--source", "actions"),
         ("shop.h", "--start", "--end"),
+        ("shop.h", "--since", "9998-01-03"),
+        ("shop.h", "--since", "9999-12-31T23:59:59-12:00"),
+        ("shop.h", "--since", "0001-01-01"),
+        ("shop.h", "--since", "0001-01-01T00:00:00+12:00"),
     ):
         said = await run(stylobate, database_url, "hooks", "rewind", *wrong)
         assert (said.returncode, said.stderr.startswith("error: "), said.stderr.count("\n")) == (2, True, 1), said.stderr
+    assert (await number())[0] == 2  # as it was
     await connection.close()
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stylobate.launcher.embedded.folders import run_folder
@@ -105,3 +106,53 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path, command, kind) -> No
     if command == "up":
         assert done.returncode == 2
         assert done.stderr.startswith("error: "), done.stderr
+
+
+def _said(*command: str, cwd: Path, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command there; return what it said."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+    arguments = [sys.executable, "-m", "stylobate.launcher", *command]
+    streams = {"stdout": subprocess.PIPE} | streams
+    return subprocess.run(arguments, cwd=cwd, env=environ, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **streams)
+
+
+def _is_one_line(done: subprocess.CompletedProcess[str]) -> bool:
+    return done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down", "logs", "init x", "config check", "reset", "restart", "demo"])
+def test_a_folder_that_is_gone_is_one_line(tmp_path, command) -> None:
+    """The shell stands in a folder that somebody removed: each command says so."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    script = f"rmdir {place} && exec {sys.executable} -m stylobate.launcher {command}"
+    done = subprocess.run(["sh", "-c", script], cwd=place, capture_output=True, text=True, timeout=60, check=False)
+    assert _is_one_line(done), done.stderr
+    assert "is gone" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["a" * 300, "loop/project", "file/project", "/proc/project", "/dev/null/project"])
+def test_a_place_where_nothing_can_be_made_is_one_line(tmp_path, place) -> None:
+    """Names that are too long, links in a circle, a file on the way, a file system that takes nothing."""
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    done = _said("init", place, cwd=tmp_path)
+    assert _is_one_line(done), done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("command", ["version", "reset", "status"])
+def test_an_output_that_is_full_is_one_line(tmp_path, command) -> None:
+    """What goes to a file on a full disk is not lost without a word, nor with a traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = _said(*command.split(), cwd=tmp_path, stdout=full)
+    assert _is_one_line(done), done.stderr
+    assert "No space left" in done.stderr
+
+
+def test_a_project_that_cannot_be_written_is_one_line(tmp_path) -> None:
+    """Where each file fails by itself, as on a full disk, the first is named; made with a limit on the size of files."""
+    script = f"ulimit -f 0 && exec {sys.executable} -m stylobate.launcher init project"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert _is_one_line(done), done.stderr
+    assert "File too large" in done.stderr

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from stylobate.hooks import PositionStore, Standing
 from stylobate.launcher.faces import CommandError, console
@@ -35,11 +35,25 @@ def rewind(hook: str, source: str, place: Place) -> None:
     """Set a hook to another place of its log. Raises CommandError for one that has no position there."""
     if (place.start, place.end, place.since is not None).count(True) != 1:
         raise CommandError("say one of --start, --end and --since TIME")
-    if place.since is not None and place.since.tzinfo is None:
-        place = Place(since=place.since.astimezone())
+    if place.since is not None:
+        place = Place(since=_passed(place.since))
     with answering():
         asyncio.run(_rewind(hook, source, place))
     console().print(f"{hook} goes on in the log of {source} from there within ten seconds")
+
+
+def _passed(time: datetime) -> datetime:
+    """Return a time, of this machine where it has no offset, in UTC. Raises CommandError for one that has not come yet.
+
+    Behind a mistyped year lies every event there is, and what is skipped is never run.
+    """
+    try:
+        moment = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise CommandError(f"--since {time.isoformat()} is out of range; --start goes to the oldest event") from None
+    if moment > datetime.now(UTC):
+        raise CommandError(f"--since {time.isoformat()} has not come yet; --end goes past the newest event")
+    return moment
 
 
 async def _listing() -> list[tuple[Standing, int]]:

@@ -1,5 +1,6 @@
 """`stylobate init`."""
 
+import os
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,7 +31,7 @@ A Stylobate project. `modules/shop` is an example to change: an online shop's or
 
 def init(folder: Path) -> None:
     """Make a project with the shop as its example. Raises CommandError when the folder holds anything of a project already."""
-    target = folder.resolve()
+    target = Path(os.path.realpath(folder))  # leaves links in a circle to whoever opens them; Path.resolve has no OSError for it
     if target.exists() and not target.is_dir():
         raise CommandError(f"{target} is not a folder")
     if target.exists() and (found := sorted(path.name for path in target.iterdir() if path.name not in _HARMLESS)):
