@@ -8,7 +8,6 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +21,10 @@ _UPGRADE = (
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 _PIECE = 65_536
-_FROM = (f"127.6.6.{number}" for number in count(1))
-"""Addresses of the attackers' own, one for each: nobody else is held to account for them."""
+_FROM = "127.6.6.{}"
+"""Addresses of the attackers' own: nobody else is held to account for them."""
 
-Attack = Callable[[str], Awaitable[None]]
+Attack = Callable[[str, str], Awaitable[None]]
 
 
 async def _send(
@@ -70,9 +69,7 @@ async def _send(
 
 
 def _many(connections: int, begin: bytes, piece: bytes = b"", **how: Any) -> Attack:
-    source = next(_FROM)
-
-    async def attack(address: str) -> None:
+    async def attack(address: str, source: str) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(_send(address, source, begin, piece, **how))
@@ -136,10 +133,20 @@ ATTACKS: Mapping[str, Attack] = {
 
 
 @asynccontextmanager
-async def attacking(address: str, *names: str) -> AsyncIterator[None]:
-    """Attack for as long as the block, from a process of its own: who waits for answers here does not wait for attackers."""
+async def attacking(address: str, *names: str, addresses: int = 1) -> AsyncIterator[None]:
+    """Attack for as long as the block, from a process of its own: who waits for answers here does not wait for attackers.
+
+    :param addresses: from how many the attacks come.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.edge.attacks", address, *names, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "tests.edge.attacks",
+        address,
+        str(addresses),
+        *names,
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     try:
@@ -152,12 +159,12 @@ async def attacking(address: str, *names: str) -> AsyncIterator[None]:
         await process.wait()
 
 
-async def _attack(address: str, *names: str) -> None:
+async def _attack(address: str, addresses: str, *names: str) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     async with asyncio.TaskGroup() as group:
-        for name in names:
-            group.create_task(ATTACKS[name](address))
+        for number, name in enumerate(names):
+            group.create_task(ATTACKS[name](address, _FROM.format(1 + number % int(addresses))))
         print("begun", flush=True)  # noqa: T201  whoever started this waits for it
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of the head of a request, in reads of its own."""
+MAX_TARGET_BYTES = 16 * 1024
+"""Of the path and query of a request; RFC 9110 section 4.1 recommends to take 8000."""
 MAX_FIELDS = 128
 """Header fields of a request."""
 MAX_TRAILER_BYTES = 8 * 1024

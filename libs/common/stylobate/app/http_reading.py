@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from stylobate.app import http_refusal as refusals
 from stylobate.app.chunk_meter import ChunkMeter
 from stylobate.app.connections import Connections
-from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED
+from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES
 from stylobate.app.http_refusal import Refusal
 from stylobate.app.request_head import (
     WATCHED,
@@ -90,6 +90,12 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._chunks = None
         self._upgrade = ""
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        self.url += url
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise HeadRefusedError(refusals.TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a field of the head; drop one that comes behind the body."""

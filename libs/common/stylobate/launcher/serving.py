@@ -27,7 +27,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GC_THRESHOLD = 50_000
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_LARGE_BYTES = 64 * 1024
+_LARGE_BYTES = 32 * 1024
 _SPARE_BYTES = 8 * 1024 * 1024
 """Kept at the top of the heap."""
 _log = get_logger("app")

@@ -114,6 +114,25 @@ async def test_what_is_no_websocket_handshake_is_none(echo, answers_in, sent, st
     assert answers_in(await echo.send(sent))[0][0] == status
 
 
+# targets
+
+
+_LONG = {"a path": b"/" + b"a" * 16_384, "a query": b"/?" + b"a=b&" * 4096, "one without end": b"/" + b"a" * 600_000}
+
+
+@pytest.mark.parametrize("kind", _LONG)
+@pytest.mark.parametrize("split", [1, 2])
+async def test_targets_are_bounded(echo, answers_in, kind, split) -> None:
+    """Over 16 KiB the answer is 414 and the connection closes, however it comes; nothing has run."""
+    sent = request(method=b"GET", path=_LONG[kind])
+    parts = (sent,) if split == 1 else (sent[:9000], sent[9000:])
+    ((status, headers, problem),) = answers_in(await echo.send(*parts))
+    assert (status, problem["code"], headers["connection"]) == (414, "URI_TOO_LONG", "close")
+    assert echo.seen == []
+    ((status, _, said),) = answers_in(await echo.send(request(CLOSE.strip(), method=b"GET", path=b"/" + b"a" * 16_383)))
+    assert (status, len(said["path"])) == (200, 16_384)
+
+
 # trailers
 
 
