@@ -1,12 +1,14 @@
 """Logs: what is redacted, what cannot be forged, levels at run time, rotation."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from stylobate.logs import Logs, configure, get_logger, log_access
 from stylobate.logs.printed import PrintedLines
 from stylobate.testing.logs import kept_logging
@@ -126,6 +128,34 @@ def test_exceptions_keep_their_lines(records: Records) -> None:
         get_logger().exception("failed")
     (record,) = records()
     assert record["exception"].splitlines()[-1] == "ValueError: broken"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("how", ["stylobate", "standard", "structlog"])
+def test_tracebacks_are_plain(tmp_path: Path, capfd: pytest.CaptureFixture[str], how: str, *, as_json: bool) -> None:
+    """Whoever logs an exception, for machines or for people: Python's own lines, without the values of variables."""
+
+    def handler(key: str) -> None:
+        raise ValueError("broken", len(key))
+
+    made = configure(json=as_json)
+    try:
+        handler("hush" * 3)
+    except ValueError:
+        match how:
+            case "stylobate":
+                get_logger("app").exception("failed")
+            case "standard":
+                logging.getLogger("some.library").exception("failed")
+            case _:
+                structlog.get_logger().exception("failed")
+    made.close()
+    written = "".join(capfd.readouterr())
+    assert "Traceback (most recent call last)" in written
+    assert "in handler" in written
+    assert "ValueError: ('broken', 12)" in written
+    assert "hushhush" not in written
+    assert not set(written) & set("│╭╰❱")
 
 
 def test_files_are_rotated(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from stylobate.config import Environment
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.redis import RedisManager
@@ -22,6 +23,9 @@ CODE = """
     class M(BaseModule):
         async def greet(self, ctx, name: str) -> str:
             return f"Hello {name}"
+
+        async def fail(self, ctx) -> None:
+            raise ValueError("the password is swordfish")
 
         @on("state.*.created")
         async def hear(self, ctx, event): ...
@@ -57,6 +61,22 @@ class DatabaseApp(MemoryApp):
     def task(self, name: str, factory: Callable[[], Any]) -> None:
         """Keep background work; this test has no log of events to read."""
         self.tasks[name] = factory
+
+
+@pytest.mark.parametrize("environment", list(Environment))
+async def test_what_was_raised_is_told_in_development_alone(
+    write_module: WriteModule, database_for: DatabaseFor, redis: RedisManager, environment: Environment
+) -> None:
+    """The answer to a defect names the exception there; elsewhere neither its class nor its text leaves the process."""
+    modules = write_module("greeter", CODE, actions="actions:\n  greeter.fail: { handler: fail, access: public }\n")
+    async with DatabaseApp(database_for, redis, load_declarations(str(modules)), None, {}) as app:
+        settings = ActionsSettings(modules=str(modules), environment=environment)
+        await app.build(SPEC.name, lambda app: build(app, settings))
+        with pytest.raises(StylobateError) as failed:
+            await TestUser(app, "alice").call("greeter.fail")
+    assert failed.value.reason == "ACTION_FAILED"
+    told = {"exception": "ValueError: the password is swordfish"} if environment is Environment.DEVELOPMENT else {}
+    assert failed.value.metadata == {"action": "greeter.fail"} | told
 
 
 async def test_calls_are_in_the_audit_trail_when_the_service_has_closed(

@@ -1,7 +1,10 @@
 """`up --detach` to `down`: one project in the background, seen and stopped from other shells."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -77,6 +80,31 @@ def test_it_is_ready_when_it_returns_whatever_is_printed(project, stylobate) -> 
         assert f"{project.running().endpoints['admin']}" in done.stdout
     finally:
         stylobate("down")
+
+
+def test_a_supervisor_that_hangs_is_ended_though_a_script_started_it(project, stylobate) -> None:
+    """It leads no group of its own, and does not answer the signal: `down` says `stopped`, and nothing is left."""
+    (project.folder / "modules").mkdir()
+    with (project.folder / "out").open("wb") as out:
+        script = subprocess.Popen(
+            [sys.executable, "-m", "stylobate.launcher", "up", "--port", str(free_ports())],
+            cwd=project.folder,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        assert wait_until(lambda: (found := project.running()) is not None and found.is_ready, timedelta(seconds=60))
+        children = project.running().children
+        assert children
+        script.send_signal(signal.SIGSTOP)
+        down = stylobate("down")
+        assert (down.returncode, down.stdout, down.stderr) == (0, "stopped\n", "")
+        assert script.wait(30) == -signal.SIGKILL
+        assert not [child.name for child in children if child.is_running]
+        assert project.running() is None
+    finally:
+        script.kill()
+        script.wait(30)
 
 
 def test_a_platform_in_the_background(project, stylobate, detached) -> None:
