@@ -29,7 +29,7 @@ $(UV):
 
 .venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION
 	@echo "installing the platform"
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes requirements/runtime.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@

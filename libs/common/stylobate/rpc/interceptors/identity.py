@@ -19,10 +19,10 @@ class UserTokens(Protocol):
     """What is used of :class:`stylobate.identity.TokenVerifier`."""
 
     def cached(self, token: str) -> Principal | None:
-        """Return whom a token stands for if it was verified before; raises TokenRevokedError."""
+        """Return whose token it is, if it has been verified before. Raises TokenRevokedError."""
 
     async def verify(self, token: str) -> Principal:
-        """Return whom a token stands for; raises an UnauthenticatedError, or UnavailableError without keys."""
+        """Return whose token it is. Raises an UnauthenticatedError, or UnavailableError while auth's keys are not known."""
 
 
 class Edge(Protocol):
@@ -32,7 +32,7 @@ class Edge(Protocol):
         """Charge where a call comes from."""
 
     async def charge_user(self, user: str) -> None:
-        """Charge whose token was verified."""
+        """Charge the user whose token was verified."""
 
     async def charge_both(self, address: str, user: str) -> None:
         """Charge a user whose token was known."""
