@@ -2,11 +2,13 @@
 
 import math
 import re
+import ssl
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -42,9 +44,21 @@ def _check_port(server: str) -> None:
         raise ValueError(f"{server!r}: {error}") from None
 
 
+def _check_files(parts: SplitResult, authority: str, *others: str) -> None:
+    """Raise ValueError where a file that the query names is not there, or holds no certificates of an authority."""
+    for name, value in parse_qsl(parts.query):
+        if name in (authority, *others) and not Path(value).is_file():
+            raise ValueError(f"{name}: {value} is not a file")
+        if name == authority:
+            try:
+                ssl.create_default_context(cafile=value)
+            except OSError as error:
+                raise ValueError(f"{name}: {value} holds no certificate: {error.strerror or error}") from None
+
+
 def _postgres(url: str) -> str:
     if url:
-        _parts(url, "postgresql", "postgres")
+        _check_files(_parts(url, "postgresql", "postgres"), "sslrootcert", "sslcert", "sslkey", "sslcrl")
     return url
 
 
@@ -52,6 +66,7 @@ def _redis(url: str) -> str:
     parts = _parts(url, "redis", "rediss", "unix")
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("names no socket; unix:///run/redis.sock is one")
+    _check_files(parts, "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
     return url
 
 
