@@ -2,10 +2,10 @@
 
 import hashlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -170,7 +170,15 @@ class Migrator:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        connect = partial(asyncpg.connect, seeking(self._url, read_only=False), timeout=5)
+
+        async def connect() -> asyncpg.Connection:
+            try:
+                return await asyncpg.connect(seeking(self._url, read_only=False), timeout=5)
+            except ssl.SSLCertVerificationError as error:  # an OSError, and yet nothing that passes
+                raise MigrationError(
+                    f"database {hosts(self._url)}: its certificate is not trusted: {error.verify_message}"
+                ) from error
+
         what = f"database {hosts(self._url)} for migrations of {self._service}"
         try:
             connection = await wait_for_dependency(what, connect, faults=LOST)
