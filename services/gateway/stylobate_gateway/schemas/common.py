@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 TEXT = r"^[^\u0000]*$"
 """The form of any text: with U+0000 it could not be kept."""
@@ -24,7 +25,7 @@ def in_path(pattern: str, most: int, example: str, description: str | None = Non
 def _in_digits(text: Any) -> Any:
     """Refuse what Python reads as a number and JSON does not: ``1_0``, ``+1``, ``01``, ``1.0``."""
     if isinstance(text, str) and _INTEGER.fullmatch(text) is None:
-        raise ValueError("must be a whole number in digits")
+        raise PydanticCustomError("int_parsing", "must be a whole number in digits")
     return text
 
 
