@@ -24,7 +24,7 @@ ALLOWED = {
 
 def _main_of(service: str) -> Path:
     (point,) = entry_points(group=ENTRY_POINTS, name=service)
-    return Path(find_spec(point.module).origin)
+    return Path(find_spec(point.module).origin).with_name("main.py")
 
 
 def _literals(node: ast.AST, names: dict[str, ast.expr]) -> set[str] | None:
