@@ -10,6 +10,7 @@ the descriptor of the child's output beside it, answered by ``{"pid"}``; later `
 import contextlib
 import ctypes
 import gc
+import io
 import os
 import select
 import signal
@@ -76,6 +77,8 @@ def _become_child(request: dict[str, Any], output: int, parent: int) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # what modules print is shown at once
         os.environ.update(request["environ"])
         placement = TypeAdapter(Placement).validate_python(request["placement"])
         _die_with(parent, placement.node)

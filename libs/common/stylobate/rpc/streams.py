@@ -22,9 +22,11 @@ class Streams:
     def __init__(self, under_way: UnderWay) -> None:
         self._under_way = under_way
         self._open: set[_OpenStream] = set()
+        self._is_ended = False
 
     def end(self) -> None:
-        """End every open stream with UNAVAILABLE."""
+        """End every open stream with UNAVAILABLE, and those that come yet: a call may be on its way in when its server stops."""
+        self._is_ended = True
         for stream in tuple(self._open):
             stream.end()
 
@@ -38,6 +40,8 @@ class Streams:
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             request = read(data)
+            if self._is_ended:
+                raise _going()
             stream = _OpenStream()
             self._open.add(stream)
             self._under_way.begin(full_name, context)

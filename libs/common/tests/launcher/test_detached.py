@@ -50,7 +50,8 @@ def hold_open(running, project: Project, stack: ExitStack) -> None:
             assert b" 101 " in connection.recv(1000)
     token = ServiceIdentity.load("gateway", project.identity / "gateway.pem", project.identity).token("auth")
     channel = stack.enter_context(grpc.insecure_channel(running.endpoints["grpc"]))
-    stream = TokenServiceStub(channel).WatchRevocations(WatchRevocationsRequest(), metadata=(("stylobate-service-token", token),))
+    metadata = (("stylobate-service-token", token), ("stylobate-own-name", "true"))
+    stream = TokenServiceStub(channel).WatchRevocations(WatchRevocationsRequest(), metadata=metadata)
     next(stream)
 
 

@@ -100,6 +100,33 @@ async def test_nothing_is_said_of_calls_that_end_in_time(tmp_path: Path):
     assert logged == []
 
 
+async def test_a_stream_that_comes_while_the_server_stops_is_ended_too(tmp_path: Path):
+    """A call may be on its way in when the streams are ended: nobody would end it otherwise."""
+    address = f"unix:{tmp_path}/x.sock"
+    server = build_server(servicers(Probe(), Users()), addresses=[address])
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = EventServiceStub(channel)
+
+        async def listen() -> grpc.StatusCode:
+            try:
+                async for _ in stub.ReadEvents(ReadEventsRequest(source="one_then_wait"), timeout=20):
+                    pass
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        with capture_logs() as logged:
+            listening = []
+            for _ in range(100):  # some of them on their way
+                listening.append(asyncio.create_task(listen()))
+                await asyncio.sleep(0)
+            await server.stop(3)
+            codes = set(await asyncio.gather(*listening))
+        assert codes <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert logged == []
+
+
 def cut_off(method: str) -> float:
     """Return how many calls of the method were cut off in this process."""
     return REGISTRY.get_sample_value("stylobate_rpc_cut_off_total", {"method": method}) or 0.0

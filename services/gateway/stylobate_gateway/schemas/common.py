@@ -29,7 +29,7 @@ def _in_digits(text: Any) -> Any:
     return text
 
 
-PageSize = Annotated[int, BeforeValidator(_in_digits), Query(ge=1, le=500, description="How many at most.")]
+PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most."), BeforeValidator(_in_digits)]
 PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=2048, description="`next_page_token` of the page before.")]
 
 
