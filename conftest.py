@@ -9,6 +9,7 @@ settings.register_profile("stylobate", deadline=None)  # how long an example tak
 settings.load_profile("stylobate")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests together that share a platform: those of a file, or of a folder that is a package."""
     for item in items:
