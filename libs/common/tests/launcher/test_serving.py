@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from structlog.testing import capture_logs
-from stylobate.launcher.serving import run_to_end, until_stopped
+from stylobate.launcher.process import run_to_end, until_stopped
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

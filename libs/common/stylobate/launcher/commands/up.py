@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
-from stylobate.app.host import Host
+from stylobate.app import installed_services
 from stylobate.app.listening import bind
 from stylobate.config import ConfigError
 from stylobate.declarations.sources import MODULE_FILE, module_folders
@@ -23,8 +25,8 @@ from stylobate.launcher.faces import CommandError, addresses, console, warn
 from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
+from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.launcher.project import RESTART_SIGNAL, SERVICES, Project, Running
-from stylobate.launcher.serving import host, load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
@@ -84,6 +86,15 @@ async def _stop_leftovers(project: Project) -> None:
     await asyncio.gather(*(child.stop() for child in left))
 
 
+def _import_services() -> Callable[..., Coroutine[Any, Any, None]]:
+    """Import what runs in this process, and return what hosts it. Takes as long as the servers take to start."""
+    from stylobate.launcher.serving import host  # noqa: PLC0415
+
+    for spec in installed_services().values():
+        spec.load()
+    return host
+
+
 class _Up:
     """One run of the platform."""
 
@@ -130,7 +141,7 @@ class _Up:
         async with Supervisor.open(self._save) as supervisor:
             self._supervisor = supervisor
             if self._in_process:
-                await self._start_servers()
+                _, host = await asyncio.gather(self._start_servers(), asyncio.to_thread(_import_services))
                 await host(self._layout.placements[0], self._logs, self._ready)
                 return
             async with (
@@ -184,7 +195,7 @@ class _Up:
             )
         )
 
-    def _ready(self, _: Host | None = None) -> None:
+    def _ready(self, _: object = None) -> None:
         self._say("ready")
         self._console.print()
         self._console.print(addresses(self._layout.endpoints))
