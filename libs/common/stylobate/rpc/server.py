@@ -44,6 +44,7 @@ class GrpcServer(grpc.aio.Server):
 
         Handlers get the context of whoever starts the server, so it is started from an empty one.
         """
+        self._servicers.begin_streams()
         await self.set_serving(is_serving=False)
         await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
 

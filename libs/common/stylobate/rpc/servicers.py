@@ -63,6 +63,10 @@ class Servicers:
         serve = self._streams.serving if handler.response_streaming else self._serving
         self._methods[full_name] = (method, serve(handler, full_name))
 
+    def begin_streams(self) -> None:
+        """Let streams come: what a server does when it starts."""
+        self._streams.begin()
+
     def end_streams(self) -> None:
         """End every open stream with UNAVAILABLE: what a server does first when it stops, since a stream has no end of its own.
 

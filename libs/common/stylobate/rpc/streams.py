@@ -24,6 +24,10 @@ class Streams:
         self._open: set[_OpenStream] = set()
         self._is_ended = False
 
+    def begin(self) -> None:
+        """Let streams come, again where they were ended."""
+        self._is_ended = False
+
     def end(self) -> None:
         """End every open stream with UNAVAILABLE, and those that come yet: a call may be on its way in when its server stops."""
         self._is_ended = True

@@ -37,6 +37,7 @@ class LocalServer:
 
     async def start(self) -> None:
         """Accept calls from now on."""
+        self._servicers.begin_streams()
         self.is_accepting = True
         self.started.set()
         self._change()
