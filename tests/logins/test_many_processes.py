@@ -26,7 +26,9 @@ ENOUGH = 60
 
 
 @pytest.fixture(
-    scope="module", params=[("--workers", "2"), ("--split", "--workers", "2")], ids=["two workers", "split, two each"]
+    scope="module",
+    params=[pytest.param(("--workers", "2"), marks=pytest.mark.soak), ("--split", "--workers", "2")],
+    ids=["two workers", "split, two each"],
 )
 def platform(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Give a platform with several processes of auth."""

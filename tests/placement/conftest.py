@@ -12,7 +12,7 @@ from tests.witness import MODULE, Witness
 PLACEMENTS = {
     "one process": (),
     "two workers": ("--workers", "2"),
-    "split": ("--split",),
+    "split": pytest.param(("--split",), marks=pytest.mark.soak),  # as below but for what several of a kind do to each other
     "split, two workers each": ("--split", "--workers", "2"),
 }
 _PROBE = Path(__file__).parent / "modules" / "probe"
