@@ -53,8 +53,13 @@ async def _people(platform: Platform) -> AsyncIterator[list[Visitor]]:
         yield people
 
 
-async def _flooded(platform: Platform, capsys: pytest.CaptureFixture[str], what: str, flood: Callable[..., Any]) -> Tally:
-    """Let ``flood(tally, victim, n)`` run beside honest logins; print and return how these went."""
+async def _flooded(
+    platform: Platform, capsys: pytest.CaptureFixture[str], what: str, flood: Callable[..., Any], share: float = 1.0
+) -> Tally:
+    """Let ``flood(tally, victim, n)`` run beside honest logins; print how these went and return how the flood did.
+
+    :param share: of the honest logins that must not be refused; those that are may hear ``AUTH_BUSY`` only.
+    """
     honest, hostile = Tally(), Tally()
     async with _people(platform) as people:
         victim, *others = people
@@ -68,7 +73,7 @@ async def _flooded(platform: Platform, capsys: pytest.CaptureFixture[str], what:
         print(f"\n{what}\n  honest logins: {honest}\n  the flood: {dict(hostile.ends)}\n  the victim afterwards: {owner}")  # noqa: T201
     assert owner == "in"
     assert honest.ends.keys() <= {"in", "AUTH_BUSY"}
-    assert honest.ends["in"] >= 0.99 * honest.ends.total()
+    assert honest.ends["in"] >= share * honest.ends.total()
     return hostile
 
 
@@ -101,10 +106,13 @@ async def test_two_hundred_addresses_with_one_account(platform: Platform, capsys
 
 
 async def test_made_up_addresses_with_made_up_accounts(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
-    """50 logins a second, each of another address: no limit knows them, the queue is shared fairly, nobody hears 504."""
+    """50 logins a second, each of another address: no limit knows them. What the hashing threads can do is shared fairly.
+
+    More than they can do is refused with a time to come back, and nobody hears 504.
+    """
 
     async def flood(tally: Tally, victim: Visitor, number: int) -> None:
         await tally.login(Visitor(victim.http, f"2001:db8:{number:x}::1"), "made up")
 
-    hostile = await _flooded(platform, capsys, "an address for every login, 50 a second, made-up accounts", flood)
+    hostile = await _flooded(platform, capsys, "an address for every login, 50 a second, made-up accounts", flood, share=0.25)
     assert hostile.ends.keys() <= {"AUTH_INVALID_CREDENTIALS", "AUTH_BUSY"}
