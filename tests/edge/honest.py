@@ -10,6 +10,8 @@ from stylobate.testing.platform import Platform
 _TIMEOUT_S = 30.0
 _PACE_S = 0.1
 _TRIES = 3
+_ORDER = "shop.place_order"
+"""Has a limit of its own, which an honest client in haste reaches."""
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Answers:
             self.refused += 1
             await asyncio.sleep(float(answer.headers["retry-after"]))
         self.seconds.append(perf_counter() - began)
-        if status != expected:
+        is_its_own_limit = status == httpx.codes.TOO_MANY_REQUESTS and _ORDER in answer.headers.get("ratelimit-policy", "")
+        if status != expected and not is_its_own_limit:
             self.failures.append(f"{method} {path}: {status}")
 
     def at(self, share: float) -> float:
@@ -54,7 +57,7 @@ async def honest_client(platform: Platform, number: int, token: str, answers: An
             for method, path, expected in (
                 ("GET", "/v1/auth/me", 200),
                 ("GET", "/v1/state/orders/nobody-has-it", 404),
-                ("POST", "/v1/actions/shop.place_order", 422),
+                ("POST", f"/v1/actions/{_ORDER}", 422),
             ):
                 await answers.ask(client, method, path, expected)
                 await asyncio.sleep(_PACE_S)
