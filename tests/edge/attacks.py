@@ -38,7 +38,7 @@ async def _send(
     resets: bool = False,
     ends: bool = False,
 ) -> None:
-    """Connect, send the beginning, then the piece for ever; connect again when the server ends it.
+    """Connect, send the beginning and then the piece again and again; reconnect when the server ends it.
 
     :param reads: whether answers are read. :param every_s: pause between pieces.
     :param resets: cut the connection once the beginning is sent. :param ends: say then that nothing more comes.
