@@ -114,5 +114,5 @@ async def test_made_up_addresses_with_made_up_accounts(platform: Platform, capsy
     async def flood(tally: Tally, victim: Visitor, number: int) -> None:
         await tally.login(Visitor(victim.http, f"2001:db8:{number:x}::1"), "made up")
 
-    hostile = await _flooded(platform, capsys, "an address for every login, 50 a second, made-up accounts", flood, share=0.25)
+    hostile = await _flooded(platform, capsys, "a new address each time, 50 logins a second, made-up accounts", flood, share=0.25)
     assert hostile.ends.keys() <= {"AUTH_INVALID_CREDENTIALS", "AUTH_BUSY"}

@@ -131,7 +131,7 @@ class Connections(set[Any]):
         self._cut.labels(cause).inc()
 
     def is_patient_with(self, address: str) -> bool:
-        """Count an unreadable request of the address; False when it has sent so many that it gets no more answers.
+        """Count an unreadable request of the address; return False when it has sent too many to be answered.
 
         Its further connections are turned away then, until it is forgotten. A proxy's are its clients'.
         """

@@ -63,9 +63,9 @@ class HostSettings(Settings):
     http_keep_alive: timedelta = Field(timedelta(seconds=75), gt=timedelta(0))
     """How long a connection may be idle between two requests; longer than the balancer in front keeps it."""
     http_held_bytes: int = Field(16_777_216, ge=1_048_576)
-    """Requests that are still arriving may take so much memory together; over it the slowest are answered with 503."""
+    """Memory for all requests that are still arriving; above it, connections of the address that holds most get 503 first."""
     http_unsent_bytes: int = Field(33_554_432, ge=1_048_576)
-    """Answers that clients do not take may take so much memory together; over it the slowest are cut off."""
+    """Memory for all answers that clients do not take; above it, connections of the address that holds most are cut off first."""
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
 

@@ -74,7 +74,7 @@ def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
     if endpoint:
-        # takes a quarter of what all else of the platform takes to import, and most processes send no traces
+        # takes long to import, and most processes send no traces
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
