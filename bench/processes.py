@@ -16,19 +16,11 @@ from typing import Any
 import orjson
 import psutil
 from stylobate.launcher.project import Project
+from stylobate.testing.ports import free_ports
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
-_FREE_PORTS = 24  # `up --port` counts up from its base
-
-
-def free_port(row: int = 1) -> int:
-    """Return the first of so many free ports in a row."""
-    for base in range(26100, 32000, max(row, _FREE_PORTS)):
-        if all(_is_free(base + offset) for offset in range(row)):
-            return base
-    raise RuntimeError("no free ports")
 
 
 def _is_free(port: int) -> bool:
@@ -77,7 +69,7 @@ def _sizes(process: psutil.Process) -> tuple[int, int]:
 @contextlib.contextmanager
 def baseline(application: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
     """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port."""
-    port = free_port()
+    port = free_ports(1)
     target = f"bench.baselines.{application}:application"
     arguments = [
         *("--host", HOST, "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
@@ -105,7 +97,7 @@ def split_baseline() -> Iterator[tuple[int, Processes]]:
 @contextlib.contextmanager
 def platform(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
     """Run `stylobate up` in the folder; give its port once it answers a request with 200."""
-    port = free_port(_FREE_PORTS)
+    port = free_ports()
     command = [sys.executable, "-m", "stylobate.launcher", "up", "--port", str(port), *arguments]
     with (
         (folder / "up.log").open("ab") as log,

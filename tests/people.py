@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from stylobate.testing.plain_http import NO_TLS
 
 PASSWORD = "a long enough password"
 
@@ -16,7 +17,7 @@ class Person:
         self.email = f"{name}-{secrets.token_hex(6)}@example.com"
         self.id = ""
         self.refresh_token = ""
-        self.http = httpx.Client(base_url=gateway, timeout=15)
+        self.http = httpx.Client(base_url=gateway, timeout=15, verify=NO_TLS)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -59,4 +60,4 @@ class Person:
 
 def logged_out(gateway: str) -> httpx.Client:
     """Return a client of nobody known."""
-    return httpx.Client(base_url=gateway, timeout=15)
+    return httpx.Client(base_url=gateway, timeout=15, verify=NO_TLS)

@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.project import SERVICES
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
+from stylobate.testing.ports import free_ports
 
 from tests.conftest import SHOP
 from tests.deploy.authority import Authority
-from tests.deploy.servers import free_port
 
 READY_WITHIN = timedelta(minutes=4)  # six interpreters that import at once, on a machine that may be busy
 _STYLOBATE = (sys.executable, "-m", "stylobate.launcher")
@@ -38,7 +39,7 @@ class Cluster:
         self.folder = folder
         folder.mkdir()
         generate_service_keys(folder / "keys")
-        self.ports = {name: Ports(free_port(), free_port(), free_port()) for name in SERVICES}
+        self.ports = {name: Ports(free_ports(1), free_ports(1), free_ports(1)) for name in SERVICES}
         certificate, key = authority.issue("services")
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
         self.environ |= {
@@ -100,7 +101,9 @@ class Cluster:
     def is_ready(self, name: str) -> bool:
         """Return whether the service says so."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self.ports[name].admin}/readyz", timeout=5, trust_env=False).is_success
+            return httpx.get(
+                f"http://127.0.0.1:{self.ports[name].admin}/readyz", timeout=5, trust_env=False, verify=NO_TLS
+            ).is_success
         except httpx.TransportError:
             return False
 

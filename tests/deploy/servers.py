@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import asyncpg
 from stylobate.testing.platform import wait_until
+from stylobate.testing.ports import free_ports
 
 from tests.deploy.authority import Authority
 
@@ -32,13 +33,6 @@ def redis_program() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[str]:
     """Run a server that takes TLS with a password only; give the URL of its owner."""
@@ -48,7 +42,7 @@ def postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[str
         shutil.copy(file, folder / file.name)
     (folder / "password").write_text(PASSWORD, encoding="utf-8")
     as_other = _unprivileged(folder)
-    data, port = folder / "data", free_port()
+    data, port = folder / "data", free_ports(1)
     (folder / key.name).chmod(0o600)
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 
@@ -79,7 +73,7 @@ def redis(folder: Path, program: str, authority: Authority) -> Iterator[str]:
     """Run a server that takes TLS with a password only; give its URL."""
     folder.mkdir()
     certificate, key = authority.issue("redis")
-    port = free_port()
+    port = free_ports(1)
     options = {"port": "0", "tls-port": str(port), "bind": "127.0.0.1", "requirepass": PASSWORD, "save": "", "dir": str(folder)}
     options |= {"tls-cert-file": str(certificate), "tls-key-file": str(key), "tls-ca-cert-file": str(authority.file)}
     options |= {"tls-auth-clients": "no"}

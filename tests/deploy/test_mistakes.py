@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import certifi
 import pytest
 from stylobate.testing.platform import wait_until
+from stylobate.testing.ports import free_ports
 
 from tests.deploy.cluster import READY_WITHIN, Cluster
 from tests.deploy.production import servers
-from tests.deploy.servers import free_port
 
 pytestmark = pytest.mark.timeout(600)
 DATABASE, REDIS = "STYLOBATE_DATABASE_URL", "STYLOBATE_REDIS_URL"
@@ -73,9 +73,9 @@ def test_a_setting_that_leads_nowhere_is_one_line(cluster: Cluster, mistake: Mis
     """It says what is wrong, in one line, and never the password that was right."""
     right = cluster.environ.get(mistake.setting, "")
     port = str(urlsplit(right).port) if "://" in right else ""
-    part, wrong = mistake.right.format(port=port), mistake.wrong.format(free=free_port())
+    part, wrong = mistake.right.format(port=port), mistake.wrong.format(free=free_ports(1))
     assert part in right
-    ports = {f"STYLOBATE_{kind}_PORT": str(free_port()) for kind in ("GRPC", "HTTP", "ADMIN")}
+    ports = {f"STYLOBATE_{kind}_PORT": str(free_ports(1)) for kind in ("GRPC", "HTTP", "ADMIN")}
     changed = ports | {mistake.setting: right.replace(part, wrong, 1) if part else wrong}
     said = cluster.command(*mistake.command, **changed)
     errors = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
@@ -88,7 +88,7 @@ def test_a_setting_that_leads_nowhere_is_one_line(cluster: Cluster, mistake: Mis
 def test_a_database_that_is_not_there_yet_is_waited_for(cluster: Cluster) -> None:
     """A service that starts before its database says what it waits for, and ends when it is asked to."""
     right = cluster.environ[DATABASE]
-    cluster.environ[DATABASE] = right.replace(str(urlsplit(right).port), str(free_port()))
+    cluster.environ[DATABASE] = right.replace(str(urlsplit(right).port), str(free_ports(1)))
     try:
         process = cluster.start("state")
         log = cluster.folder / "state.log"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from stylobate.launcher.project import Project
-from stylobate.testing.platform import free_ports
+from stylobate.testing.ports import free_ports
 
 from tests.conftest import ROOT
 

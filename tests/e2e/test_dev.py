@@ -9,6 +9,7 @@ from threading import Event
 
 import httpx
 import pytest
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform, wait_until
 
 from tests.conftest import SHOP
@@ -83,7 +84,7 @@ def test_nobody_is_refused_while_it_restarts(developed) -> None:
     def ask() -> int:
         asked = 0
         while not done.is_set():
-            with httpx.Client(base_url=platform.gateway, timeout=30) as client:  # a connection of its own each
+            with httpx.Client(base_url=platform.gateway, timeout=30, verify=NO_TLS) as client:  # a connection of its own each
                 assert client.get("/.well-known/jwks.json").status_code in {200, 503}
             asked += 1
         return asked

@@ -13,6 +13,7 @@ from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest, GetMeReque
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
 
 from tests.people import PASSWORD, Person
@@ -79,7 +80,7 @@ def test_grpc_port_asks_for_tokens(channel, person):
 
 def test_admin_listener_answers_operators(platform):
     """Liveness, readiness with each service's checks, and metrics; unknown paths are 404."""
-    with httpx.Client(base_url=platform.endpoints["admin"]) as admin:
+    with httpx.Client(base_url=platform.endpoints["admin"], verify=NO_TLS) as admin:
         assert admin.get("/healthz").json() == {"status": "alive"}
         ready = admin.get("/readyz")
         assert (ready.status_code, ready.json()["status"], ready.json()["ready"]) == (200, "healthy", True)
@@ -98,7 +99,7 @@ def test_log_levels_change_at_run_time(platform, person):
     def logged(name: str) -> bool:
         return any(name in file.read_text() for file in platform.log_files())
 
-    with httpx.Client(base_url=platform.endpoints["admin"]) as admin:
+    with httpx.Client(base_url=platform.endpoints["admin"], verify=NO_TLS) as admin:
         before = admin.get("/log-levels").json()
         assert admin.put("/log-levels", json={"access": "warning"}).json()["access"] == "warning"
         ada.http.get("/v1/auth/me", headers={"x-request-id": "unheard"})

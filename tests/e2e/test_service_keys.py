@@ -10,6 +10,7 @@ from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
 from stylobate.identity import SERVICE_NAMES, ServiceIdentity
 from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.testing.plain_http import NO_TLS
 
 from tests.people import PASSWORD
 
@@ -61,9 +62,9 @@ def test_a_taken_address_stands_in_no_servers_log(platform):
     """Registering an address again is refused without the database server writing it down; so is a wrong login."""
     email = "somebody-rather-unmistakable@example.com"
     body = {"email": email, "password": PASSWORD}
-    answers = [httpx.post(f"{platform.gateway}/v1/auth/register", json=body).status_code for _ in range(3)]
+    answers = [httpx.post(f"{platform.gateway}/v1/auth/register", json=body, verify=NO_TLS).status_code for _ in range(3)]
     assert answers == [201, 409, 409]
     wrong = {"email": email, "password": "not this one"}
-    assert httpx.post(f"{platform.gateway}/v1/auth/login", json=wrong).status_code == 401
+    assert httpx.post(f"{platform.gateway}/v1/auth/login", json=wrong, verify=NO_TLS).status_code == 401
     for file in (platform.output, *platform.project.logs.glob("*")):
         assert b"unmistakable" not in file.read_bytes(), file.name

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import httpx
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 
 _TIMEOUT_S = 30.0
@@ -50,7 +51,7 @@ class Answers:
 
 async def honest_client(platform: Platform, number: int, token: str, answers: Answers) -> None:
     """Ask for state, actions and the catalogue for ever, from an address of one's own."""
-    transport = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}")
+    transport = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}", verify=NO_TLS)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=platform.gateway, transport=transport, headers=headers, timeout=_TIMEOUT_S) as client:
         while True:
@@ -66,6 +67,6 @@ async def honest_client(platform: Platform, number: int, token: str, answers: An
 async def operator(platform: Platform, answers: Answers) -> None:
     """Ask the admin port for ever, each time on a connection of its own, as probes do."""
     while True:
-        async with httpx.AsyncClient(base_url=platform.endpoints["admin"], timeout=_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(base_url=platform.endpoints["admin"], timeout=_TIMEOUT_S, verify=NO_TLS) as client:
             await answers.ask(client, "GET", "/healthz", 200)
         await asyncio.sleep(_PACE_S)

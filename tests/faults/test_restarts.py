@@ -8,6 +8,7 @@ from threading import Event
 
 import httpx
 import pytest
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform, wait_until
 
 from tests.conftest import SHOP
@@ -26,7 +27,7 @@ def connect_again_and_again(address: str, done: Event) -> list[str]:
     """Ask over a new connection each time; return the request ids."""
     ids = []
     while not done.is_set():
-        with httpx.Client(base_url=address, timeout=30) as client:
+        with httpx.Client(base_url=address, timeout=30, verify=NO_TLS) as client:
             answer = client.get("/.well-known/jwks.json")
             assert answer.status_code == 200, answer.text
             ids.append(answer.headers["x-request-id"])

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from stylobate.testing.platform import Platform, free_ports, wait_until
+from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.ports import free_ports
 
 from tests.conftest import SHOP
 from tests.faults.traffic import play

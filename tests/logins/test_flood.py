@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 
 from .conftest import TRUSTED, Tally, Visitor
@@ -45,7 +46,7 @@ async def _at_rate(rate: float, until: float, do: Callable[[int], Any]) -> None:
 async def _people(platform: Platform) -> AsyncIterator[list[Visitor]]:
     """Give people with accounts, at addresses that have logged in before."""
     limits = httpx.Limits(max_connections=500)
-    async with httpx.AsyncClient(base_url=platform.gateway, timeout=40, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=platform.gateway, timeout=40, limits=limits, verify=NO_TLS) as http:
         people = [Visitor(http, f"198.51.100.{number}") for number in range(PEOPLE)]
         for person in people:
             await person.register()

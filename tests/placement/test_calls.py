@@ -7,6 +7,7 @@ from time import monotonic
 import httpx
 import pytest
 from stylobate.launcher.demo import Journey
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
 
 from tests.people import Person
@@ -139,7 +140,7 @@ def test_identity_goes_with_the_call(platform, person):
     seen = {"kind": "user", "id": ada.id, "via": "gateway", "subject": ada.id}
     assert ada.act("probe.who").json() == seen
     assert ada.act("probe.ask").json() == seen
-    nobody = httpx.post(f"{platform.gateway}/v1/actions/probe.who", json={})
+    nobody = httpx.post(f"{platform.gateway}/v1/actions/probe.who", json={}, verify=NO_TLS)
     assert nobody.json() == {"kind": "anonymous", "id": "", "via": "gateway", "subject": ""}
 
 
@@ -149,7 +150,7 @@ def test_claimed_identity_counts_for_nothing(platform, person):
     order = ada.order()
     forged = {"stylobate-act-for": ada.id, "stylobate-service-token": ada.token, "x-stylobate-act-for": ada.id}
     assert eve.http.get(f"/v1/state/orders/{order}", headers=forged).status_code == 404
-    assert httpx.post(f"{platform.gateway}/v1/actions/probe.who", headers=forged).json()["kind"] == "anonymous"
+    assert httpx.post(f"{platform.gateway}/v1/actions/probe.who", headers=forged, verify=NO_TLS).json()["kind"] == "anonymous"
 
 
 def test_owner_and_rights_hold_through_handlers(person):

@@ -18,6 +18,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.state.v1.state_service_pb2 import ListStatesRequest
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.launcher.demo.listener import Listener
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -29,7 +30,7 @@ _OWN_CONNECTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def _over_http(platform, token):
-    return httpx.get(f"{platform.gateway}/v1/auth/me", headers={"authorization": f"Bearer {token}"}).status_code
+    return httpx.get(f"{platform.gateway}/v1/auth/me", headers={"authorization": f"Bearer {token}"}, verify=NO_TLS).status_code
 
 
 def _over_grpc(platform, token):
@@ -95,7 +96,7 @@ async def test_limit_is_exact_over_all_processes(platform, person):
     ada = person()
     headers = {"authorization": f"Bearer {ada.token}"}
     limits = httpx.Limits(max_connections=60, max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=platform.gateway, headers=headers, limits=limits, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=platform.gateway, headers=headers, limits=limits, timeout=30, verify=NO_TLS) as client:
         answers = await asyncio.gather(*(client.post("/v1/actions/shop.place_order", json=TEA) for _ in range(60)))
     codes = [answer.status_code for answer in answers]
     assert (codes.count(200), codes.count(429)) == (30, 30)
@@ -104,7 +105,7 @@ async def test_limit_is_exact_over_all_processes(platform, person):
 
 def _sockets_by_process(platform) -> dict[str, float]:
     """Return how many connections each process holds, as its metrics say."""
-    metrics = httpx.get(f"{platform.endpoints['admin']}/metrics").text
+    metrics = httpx.get(f"{platform.endpoints['admin']}/metrics", verify=NO_TLS).text
     found = re.findall(r"^stylobate_realtime_connections(?:{([^}]*)})? (\S+)$", metrics, re.MULTILINE)
     return {label: float(count) for label, count in found}
 

@@ -9,6 +9,7 @@ from stylobate.api.actions.v1.action_service_pb2 import Action
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.errors import StylobateError
+from stylobate.testing.plain_http import NO_TLS
 from stylobate_gateway.asgi import Receive, Scope, Send
 from stylobate_gateway.called_action import CalledAction
 from stylobate_gateway.middleware.context import RequestContext
@@ -67,7 +68,7 @@ async def test_half_an_answer_is_never_taken_for_the_whole() -> None:
     listener = HttpListener(application, bound, grace_s=1)
     await listener.start()
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=NO_TLS) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/")
     finally:

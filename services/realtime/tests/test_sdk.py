@@ -7,6 +7,7 @@ from typing import Any
 
 import centrifuge
 import pytest
+from stylobate.testing.ports import free_ports
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -173,10 +174,10 @@ async def test_token_is_refreshed_while_connected(platform, serve, connect):
 
 async def test_restart_of_the_server_is_survived(platform, serve, connect, protobuf):
     """After a restart on the same port the SDK is connected and subscribed again by itself, told to by code 3001."""
-    async with serve() as node:
+    port = free_ports(1)
+    async with serve(port=port) as node:
         ann = await connect(node.url, platform.auth.token("ann"), use_protobuf=protobuf, min_reconnect_delay=0.05)
         _, watch = await ann.subscribe("chat:1")
-        port = node.port
     assert (await ann.watch.wait("connecting", 2)).code == 3001
     async with serve(port=port) as node:
         await watch.wait("subscribed", 2)

@@ -1,14 +1,12 @@
 """A real platform under test: `stylobate up` in a project folder of its own, on free ports, stopped with certainty."""
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -19,11 +17,10 @@ import psutil
 
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.project import Project, Running
+from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.ports import free_ports
 
 _COMMAND = (sys.executable, "-m", "stylobate.launcher")
-_PORTS = 10
-"""How many ports ``--port N`` takes, counted from N."""
-_FIRST_PORT, _LAST_PORT = 20_000, 32_000  # below those that the system gives out by itself
 _PORT_TRIES = 5
 _LOOK_AGAIN_S = 0.05
 _START_WITHIN = timedelta(seconds=90)
@@ -116,10 +113,10 @@ class Platform:
             )
 
     def is_ready(self, within: timedelta) -> bool:
-        """Wait until every process is ready, or `up` has ended; return whether it is ready."""
+        """Wait until `up` says that every process is ready, or has ended; return whether it is ready."""
 
         def is_ready_or_over() -> bool:
-            return not self.is_running or bool(self._current() and self.status().get("ready"))
+            return not self.is_running or ((current := self._current()) is not None and current.is_ready)
 
         return wait_until(is_ready_or_over, within) and self.is_running
 
@@ -217,7 +214,7 @@ class Platform:
     def status(self) -> dict[str, Any]:
         """Return what the admin listener says of all processes; empty while it does not answer."""
         try:
-            answer: dict[str, Any] = httpx.get(f"{self.endpoints['admin']}/status", timeout=5).json()
+            answer: dict[str, Any] = httpx.get(f"{self.endpoints['admin']}/status", timeout=5, verify=NO_TLS).json()
         except (httpx.TransportError, ValueError):
             return {}
         return answer
@@ -288,13 +285,3 @@ def wait_until(condition: Callable[[], bool], within: timedelta) -> bool:
             return False
         sleep(_LOOK_AGAIN_S)
     return True
-
-
-def free_ports(count: int = _PORTS) -> int:
-    """Return the first of a row of loopback ports that nobody listens on at this moment."""
-    while True:
-        first = random.randrange(_FIRST_PORT, _LAST_PORT, count)  # noqa: S311  so that two test runs hardly meet
-        with ExitStack() as stack, suppress(OSError):
-            for port in range(first, first + count):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first

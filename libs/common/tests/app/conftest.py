@@ -20,6 +20,7 @@ from stylobate.app.manager import AppManager
 from stylobate.config import Settings, Sources
 from stylobate.identity import generate_service_keys
 from stylobate.rpc import RpcAccess
+from stylobate.testing.plain_http import NO_TLS
 
 
 class _Tokens(TokenServiceServicer):
@@ -89,7 +90,9 @@ class Hosts:
 
     async def ask(self, path: str, method: str = "GET", **request: Any) -> httpx.Response:
         """Ask the admin listener."""
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(self.admin)), timeout=10) as client:
+        async with httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(self.admin), verify=NO_TLS), timeout=10
+        ) as client:
             return await client.request(method, f"http://admin{path}", **request)
 
 

@@ -13,6 +13,7 @@ from stylobate.app.own_host import is_local_host, is_own_host
 from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.logs import Logs, configure, get_logger, parse_levels
 from stylobate.testing.logs import kept_logging
+from stylobate.testing.plain_http import NO_TLS
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ async def admin(request, server_run, tmp_path) -> tuple[httpx.AsyncClient, Logs]
     bound = bind("127.0.0.1:0")
     outer = admin_listener(application if request.param == "one process" else merged, bound, hosts=("named.example",), grace_s=1)
     await outer.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=20) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=20, verify=NO_TLS) as client:
         yield client, logs
     await outer.stop()
     await merged.close()

@@ -14,6 +14,8 @@ from stylobate.app.listening import PortInUseError
 from stylobate.config import ConfigError
 from stylobate.declarations.model import Finding
 from stylobate.health import Health, Status
+from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.ports import free_ports
 
 
 @asynccontextmanager
@@ -150,10 +152,8 @@ async def test_requests_under_way_are_finished(hosts, auth, probe) -> None:
     async def build(app, _settings) -> None:
         app.http(slow)
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    async with httpx.AsyncClient() as client:
+    address = f"127.0.0.1:{free_ports(1)}"
+    async with httpx.AsyncClient(verify=NO_TLS) as client:
         async with hosts.open(auth, probe(build), http=address):
             answer = asyncio.create_task(client.get(f"http://{address}/"))
             await asked.wait()
@@ -319,7 +319,9 @@ async def test_a_module_left_out_is_named_and_holds_back_readiness_where_modules
         status = await host.status()
         assert status["modules"]["left_out"] == {name: [finding]}
         assert (host.is_ready, status["ready"], status["status"]) == (is_ready, is_ready, "degraded")
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(hosts.admin)), base_url="http://admin") as admin:
+        async with httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(hosts.admin), verify=NO_TLS), base_url="http://admin"
+        ) as admin:
             assert (await admin.get("/readyz")).status_code == (200 if is_ready else 503)
 
 

@@ -13,6 +13,7 @@ from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_protocol import HttpProtocol
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import ListenError, PortInUseError, adopt, bind
+from stylobate.testing.plain_http import NO_TLS
 from uvicorn.server import ServerState
 
 
@@ -36,10 +37,10 @@ async def test_a_socket_of_the_launcher_outlives_who_serves_on_it() -> None:
         url = f"http://127.0.0.1:{held.getsockname()[1]}/"
         first = HttpListener(hello, adopt(held.fileno()))
         await first.start()
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=30, verify=NO_TLS) as client:
             assert (await client.get(url)).text == "hello"
         await first.stop()
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=30, verify=NO_TLS) as client:
             waiting = asyncio.create_task(client.get(url))
             second = HttpListener(hello, adopt(held.fileno()))
             await second.start()
@@ -78,7 +79,7 @@ async def test_a_listener_leaves_nothing_behind(server_run: Path) -> None:
     path = server_run / "socket"
     listener = HttpListener(hello, bind(f"unix:{path}"))
     await listener.start()
-    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path), verify=NO_TLS)) as client:
         assert (await client.get("http://x/")).text == "hello"
     await listener.stop()
     await listener.stop()
@@ -98,7 +99,7 @@ async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
     bound = bind("127.0.0.1:0")
     listener = HttpListener(hello, bound, grace_s=5)
     await listener.start()
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=NO_TLS) as client:
         await client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/")
         async with asyncio.timeout(2):
             await listener.stop()

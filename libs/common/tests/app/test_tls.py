@@ -1,6 +1,5 @@
 """Two processes over mutual TLS, and settings of it that cannot be used."""
 
-import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from stylobate.api.auth.v1.token_service_pb2 import GetJwksRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.config import ConfigError
+from stylobate.testing.ports import free_ports
 
 
 def write_side(folder: Path) -> dict[str, str]:
@@ -44,9 +44,7 @@ async def nothing(_app, _settings) -> None:
 
 async def test_two_processes_prove_themselves_to_each_other(hosts, auth, probe, tmp_path) -> None:
     """A process gets ready through auth over mutual TLS; who has no certificate is not heard."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)}"
     environ = write_side(tmp_path)
     async with hosts.open(auth, environ=environ, grpc=(address,), admin=""):
         async with hosts.open(probe(nothing), environ=environ, addresses={"auth": address}) as host:

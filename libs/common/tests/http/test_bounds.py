@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.testing.plain_http import NO_TLS
 
 Listen = Callable[..., Any]
 WITHIN_S = 30
@@ -141,7 +142,10 @@ async def test_a_slow_body_that_makes_progress_is_taken() -> None:
 
 async def test_an_idle_connection_is_kept_as_long_as_set() -> None:
     """Between two requests the keep-alive holds, not the deadline of a head."""
-    async with _listening(head_s=1, keep_alive_s=600) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with (
+        _listening(head_s=1, keep_alive_s=600) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client,
+    ):
         await client.get("/0")
         (kept,) = client._transport._pool.connections  # type: ignore[attr-defined]
         await asyncio.sleep(3)  # three times the deadline of a head
@@ -175,7 +179,7 @@ async def test_unread_answers_of_many_are_bounded() -> None:
     async with _listening(unsent_bytes=20_000_000, write_s=600) as port:
         people = [await _slow_reader(port, 8_000_000) for _ in range(6)]
         await _until(lambda: _cut("unsent") >= before + 4)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
             assert len((await client.get("/2000000")).content) == 2_000_000
         for _, writer in people:
             writer.transport.abort()
@@ -187,7 +191,7 @@ async def test_unfinished_requests_of_many_are_bounded() -> None:
         people = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
         for _, writer in people:
             writer.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(900_000))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
             assert (await client.post("/0", content=bytes(100_000))).status_code == 200
         ended = [asyncio.create_task(_end(reader)) for reader, _ in people]
         await _until(lambda: sum(task.done() for task in ended) >= 7)
@@ -277,13 +281,13 @@ async def test_connections_are_bounded(name: str, bounds: dict[str, int]) -> Non
         assert b"retry-after: 1" in answer
         assert _refused(name) == before + 1
         writer.close()
-        elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.9")
+        elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.9", verify=NO_TLS)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", transport=elsewhere) as client:
             assert (await client.get("/1")).status_code == (200 if name == "address" else 503)
         people.pop()[1].close()
 
         async def is_let_in() -> bool:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
                 return (await client.get("/1")).status_code == 200
 
         async with asyncio.timeout(WITHIN_S):

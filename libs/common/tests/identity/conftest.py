@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +19,7 @@ from stylobate.api.auth.v1 import access_service_pb2, access_service_pb2_grpc, t
 from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
 from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
+from stylobate.testing.ports import free_ports
 
 NOW = 1_800_000_000.0
 PATIENCE_S = 5.0
@@ -193,9 +193,7 @@ class Authority:
 
 def unused_address() -> str:
     """Return a loopback address where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_ports(1)}"
 
 
 @pytest.fixture

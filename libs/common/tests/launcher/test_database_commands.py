@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from stylobate.identity import generate_service_keys
 from stylobate.testing.databases import Databases
-from stylobate.testing.platform import free_ports
+from stylobate.testing.ports import free_ports
 
 
 @pytest.fixture

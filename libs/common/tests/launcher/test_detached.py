@@ -18,7 +18,8 @@ from stylobate.api.auth.v1.token_service_pb2 import WatchRevocationsRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.identity import ServiceIdentity
 from stylobate.launcher.project import Project
-from stylobate.testing.platform import free_ports, wait_until
+from stylobate.testing.platform import wait_until
+from stylobate.testing.ports import free_ports
 
 DOWN_WITHIN_S = 3.0
 UPGRADE = (

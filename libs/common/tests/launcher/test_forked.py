@@ -12,6 +12,7 @@ import pytest
 from stylobate.app import Placement
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.forked import ForkServer
+from stylobate.testing.plain_http import NO_TLS
 
 
 @pytest.fixture
@@ -36,7 +37,9 @@ async def node_of(server_run: Path, name: str) -> str:
     async with asyncio.timeout(60):
         while True:
             try:
-                async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=f"{server_run}/{name}")) as client:
+                async with httpx.AsyncClient(
+                    transport=httpx.AsyncHTTPTransport(uds=f"{server_run}/{name}", verify=NO_TLS)
+                ) as client:
                     return orjson.loads((await client.get("http://admin/status")).content)["node"]
             except httpx.TransportError:
                 await asyncio.sleep(0.05)

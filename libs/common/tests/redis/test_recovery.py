@@ -9,6 +9,7 @@ from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager, Script
+from stylobate.testing.ports import free_ports
 
 _MOMENT = timedelta(milliseconds=100)
 _ECHO = Script("return ARGV[1]")
@@ -121,11 +122,8 @@ def _subfolder(folder, name):
 @pytest.fixture
 async def pair(tmp_path, server_run):
     """Give a primary and its replica on loopback ports."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
+    first = free_ports(2)
+    ports = [first, first + 1]
     servers = [
         EmbeddedValkey(tmp_path / str(port), _subfolder(server_run, str(port)), options={"port": str(port), "bind": "127.0.0.1"})
         for port in ports

@@ -15,6 +15,7 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.rpc import TlsSettings, build_server, open_channel
+from stylobate.testing.ports import free_ports
 
 from .probe import Probe, Users, servicers
 
@@ -164,9 +165,9 @@ async def test_several_addresses_at_once(tmp_path: Path, tls: TlsSettings):
 
 async def test_a_taken_address_is_refused():
     """A port in use raises at once, naming it; workers may share one when they say so."""
-    first = build_server(servicers(Probe(), Users()), addresses=["127.0.0.1:0"])
+    address = f"127.0.0.1:{free_ports(1)}"
+    first = build_server(servicers(Probe(), Users()), addresses=[address])
     await first.start()
-    address = f"127.0.0.1:{first.ports['127.0.0.1:0']}"
     with pytest.raises(RuntimeError, match=address):
         build_server(servicers(Probe(), Users()), addresses=[address])
     await first.stop(0)
