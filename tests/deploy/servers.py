@@ -89,6 +89,22 @@ def redis(folder: Path, program: str, authority: Authority) -> Iterator[str]:
         process.wait(30)
 
 
+@contextmanager
+def plain_redis(folder: Path, program: str) -> Iterator[int]:
+    """Run a server that takes anybody and speaks no TLS; give its port."""
+    folder.mkdir()
+    port = free_ports(1)
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        assert wait_until(lambda: _listens(port), WITHIN), (folder / "log").read_text()
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def _unprivileged(folder: Path) -> list[str]:
     """Return what runs a command as another user where we are root, which PostgreSQL refuses to run as."""
     if os.getuid() != 0:

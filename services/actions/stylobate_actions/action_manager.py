@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
+from stylobate.declarations.model import ActionDeclaration
 from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
 from stylobate.errors import CancelledCallError, StylobateError, UnauthenticatedError
 from stylobate.identity import limit_key
@@ -61,6 +62,7 @@ class ActionManager:
         actions: Iterable[BoundAction],
         unavailable: Iterable[str],
         *,
+        left_out: Iterable[ActionDeclaration] = (),
         permissions: Permissions,
         limits: ActionLimits,
         runner: Runner,
@@ -70,10 +72,13 @@ class ActionManager:
     ) -> None:
         """Take the actions that run, and the names of modules that do not.
 
+        :param left_out: actions of those modules, as far as they are known.
         :param tells_defects: whether the answer to a call that failed says what was raised; for development.
         """
         self._entries: dict[str, _Entry] = {action.name: _Entry(action) for action in actions}
         self._unavailable = frozenset(unavailable)
+        self.left_out = {action.name: action for action in left_out if action.name not in self._entries}
+        """Actions that are declared and do not run, by name."""
         self._permissions = permissions
         self._limits = limits
         self._runner = runner
@@ -132,7 +137,7 @@ class ActionManager:
         entry = self._entries.get(name)
         if entry is not None:
             return entry
-        if name.partition(".")[0] in self._unavailable:
+        if name in self.left_out or name.partition(".")[0] in self._unavailable:
             raise ActionUnavailableError(metadata={"action": name}, retry_after=timedelta(seconds=30))
         raise ActionNotFoundError
 

@@ -7,7 +7,7 @@ import orjson
 from google.protobuf.duration_pb2 import Duration
 from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
-from stylobate.declarations.model import JsonSchema
+from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
 from stylobate.modules.refusals import refusals_of
@@ -36,6 +36,11 @@ def action_message(action: BoundAction) -> actions_pb.Action:
         output_schema=_schema(action.output_schema),
         refusals=_refusals(declaration.file),
     )
+
+
+def left_out_message(action: ActionDeclaration) -> actions_pb.Action:
+    """Return what is told of an action whose module does not run."""
+    return actions_pb.Action(name=action.name, module=action.module, route=action.route)
 
 
 def module_message(status: ModuleStatus) -> modules_pb.Module:

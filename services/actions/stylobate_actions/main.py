@@ -94,6 +94,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
     actions = ActionManager(
         modules.actions,
         modules.failures,
+        left_out=modules.left_out,
         permissions=app.access,
         limits=adapters.limits,
         runner=runner,

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, Self
 
-from stylobate.declarations.model import Finding, ModuleDeclaration
+from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.modules.base import BaseModule
@@ -49,6 +49,16 @@ class ModuleManager:
     def actions(self) -> list[BoundAction]:
         """The actions of every module that runs."""
         return [action for module in self.running.values() for action in module.actions.values()]
+
+    @property
+    def left_out(self) -> list[ActionDeclaration]:
+        """The actions of every module that does not run, as far as its declarations can be read."""
+        return [
+            action
+            for failure in self.failures.values()
+            if failure.declaration is not None
+            for action in failure.declaration.actions
+        ]
 
     def before_hook(self, module: str, method: str) -> tuple[LoadedModule, HookMethod]:
         """Return a before-hook: only methods that a declaration names are found.

@@ -13,7 +13,7 @@ from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_actions.action_manager import ActionManager
-from stylobate_actions.convert import action_message, module_message, reply_message
+from stylobate_actions.convert import action_message, left_out_message, module_message, reply_message
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
 
@@ -48,7 +48,10 @@ class ActionServicer(ActionServiceServicer):
         del context
         actions = self._manager.actions
         names, token = page_of(list(actions), "actions", request.page_size, request.page_token)
-        return actions_pb.ListActionsResponse(actions=[action_message(actions[name]) for name in names], next_page_token=token)
+        left_out = () if request.page_token else map(left_out_message, self._manager.left_out.values())
+        return actions_pb.ListActionsResponse(
+            actions=[action_message(actions[name]) for name in names], next_page_token=token, left_out=left_out
+        )
 
     async def GetAction(  # noqa: N802  the name in the contract
         self, request: actions_pb.GetActionRequest, context: Context

@@ -1,5 +1,6 @@
 """An action as the gateway calls it: how its input is put together from a request, and how long it may take."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -31,6 +32,8 @@ class CalledAction:
     route: Route | None = None
     input: RouteInput = BODY
     """Of a request for the route."""
+    is_running: bool = True
+    """False: its module is left out. Its service says so, whatever the input."""
 
     @classmethod
     def of(cls, action: Action) -> Self:
@@ -48,6 +51,13 @@ class CalledAction:
         except ValueError as error:
             _log.error("route_left_out", action=action.name, route=action.route, error=str(error))
             return found
+
+    @classmethod
+    def left_out(cls, action: Action) -> Self:
+        """Return an action whose module does not run."""
+        with suppress(ValueError):
+            return cls(action.name, route=Route.parse(action.route) if action.route else None, is_running=False)
+        return cls(action.name, is_running=False)
 
 
 class Found(NamedTuple):

@@ -23,8 +23,10 @@ class Catalogue:
         self._interval_s = interval_s
         self._why = "not read yet"
         self.actions: tuple[Action, ...] = ()
+        """Those that run."""
+        self._left_out: tuple[Action, ...] = ()
         self.called: dict[str, CalledAction] = {}
-        """By name, what a call needs to know."""
+        """By name, what a call needs to know; of modules that do not run too."""
         self.routes = RouteTable()
         self.is_read = False
         """Whether it was read at least once."""
@@ -35,7 +37,7 @@ class Catalogue:
         """Keep reading, soon again while it does not work."""
         while goes_on():
             try:
-                self._take(await self._read())
+                self._take(*await self._read())
                 self.is_read, self._why = True, ""
             except StylobateError as error:
                 self._why = f"{error.reason}: {error.detail}"
@@ -45,20 +47,24 @@ class Catalogue:
         """Degraded while the catalogue could not be read."""
         return Health(Status.DEGRADED if self._why else Status.HEALTHY, self._why, {"actions": len(self.actions)})
 
-    async def _read(self) -> tuple[Action, ...]:
+    async def _read(self) -> tuple[tuple[Action, ...], tuple[Action, ...]]:
+        """Return the actions that run, and those that do not."""
         actions: list[Action] = []
+        left_out: list[Action] = []
         token = ""
         while True:
             page = await self._stub.ListActions(ListActionsRequest(page_size=_PAGE, page_token=token))
             actions += page.actions
+            left_out += page.left_out
             token = page.next_page_token
             if not token:
-                return tuple(actions)
+                return tuple(actions), tuple(left_out)
 
-    def _take(self, actions: tuple[Action, ...]) -> None:
-        if actions == self.actions:
+    def _take(self, actions: tuple[Action, ...], left_out: tuple[Action, ...]) -> None:
+        if (actions, left_out) == (self.actions, self._left_out):
             return
-        self.actions = actions
+        self.actions, self._left_out = actions, left_out
         self.version += 1
-        self.called = {action.name: CalledAction.of(action) for action in actions}
+        self.called = {action.name: CalledAction.left_out(action) for action in left_out}
+        self.called |= {action.name: CalledAction.of(action) for action in actions}  # where both have a route, it is theirs
         self.routes = RouteTable(self.called.values())

@@ -72,7 +72,7 @@ class ActionDispatcher:
         exchange.route = f"{PREFIX}{action.name if action.name in self._catalogue.called else '{name}'}"
         body = await read_body(receive)
         query: bytes = scope["query_string"]
-        if body or query or shape.is_object:
+        if action.is_running and (body or query or shape.is_object):
             try:
                 _check_body(shape, exchange, body)
                 body = action_input(shape, values, query, body)

@@ -1,7 +1,7 @@
 """The gateway as it is built, on a real listener, in front of the real actions, state and ratelimit services over memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,6 +20,7 @@ from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.declarations import load_declarations
+from stylobate.declarations.model import Finding
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import HealthCheck
 from stylobate.identity import Principal, PrincipalKind
@@ -69,6 +70,7 @@ class _GatewayApp(MemoryApp):
         self.verifier = _Tokens()
         self.application: Any = None
         self.checks: dict[str, HealthCheck] = {}
+        self.left_out: dict[str, Sequence[Finding]] = {}
         self._tasks = SupervisedTasks("gateway")
         self._stack.push_async_callback(self._tasks.close)
 
@@ -80,6 +82,10 @@ class _GatewayApp(MemoryApp):
 
     def http(self, application: Any) -> None:
         self.application = application
+
+    def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
+        """Run without it, as the platform does."""
+        self.left_out[module] = findings
 
 
 class _Away(RateLimitServiceServicer):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -14,6 +14,8 @@ from stylobate.database.address import hosts, seeking
 from stylobate.database.connection import Connection
 from stylobate.database.listener import Listener, Listening
 from stylobate.database.queries import Queries
+from stylobate.database.refusal import REPLICA_URL, URL, refusals
+from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.resilience import wait_for_dependency
@@ -88,6 +90,7 @@ class DatabaseManager(Queries):
         :param limits: of statements, which the server keeps; past them the caller gets DatabaseUnavailableError.
         :param pooler: whether a pooler in session mode stands between, which takes no startup parameters: everything is set by
             statements after connecting, and no statements are kept prepared.
+        :raises ConfigError: the server, or the replica, answers and does not let us in.
         """
         options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
         settings = {"search_path": service, "application_name": f"stylobate-{service}", **limits.settings()}
@@ -102,7 +105,10 @@ class DatabaseManager(Queries):
             Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
         ):
             manager = cls(pool, Queries(second, is_writer=False), listener, has_replica=bool(replica_url))
-            await wait_for_dependency(f"database {hosts(url)} for {service}", partial(manager.fetchval, "select 1"))
+            await wait_for_dependency(f"database {hosts(url)} for {service}", partial(_ask, manager, URL, url))
+            if replica_url:
+                with suppress(DatabaseUnavailableError):  # without it reads fail and the rest works
+                    await _ask(manager.reader, REPLICA_URL, replica_url)
             yield manager
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> Listening:
@@ -122,6 +128,12 @@ class DatabaseManager(Queries):
         if health.status is Status.HEALTHY and replica.status is not Status.HEALTHY:
             health = replace(health, status=Status.DEGRADED, details=f"replica: {replica.details}")
         return replace(health, dependencies={"replica": replica})
+
+
+async def _ask(server: Queries, setting: str, url: str) -> None:
+    """Ask for a sign of life. Raises DatabaseUnavailableError, and ConfigError for what no waiting cures."""
+    with refusals(setting, url):
+        await server.fetchval("select 1")
 
 
 def _placing(settings: Mapping[str, str], *, pooler: bool) -> dict[str, Any]:

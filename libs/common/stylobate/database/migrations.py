@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import asyncpg
 
 from stylobate.database.address import hosts, seeking
 from stylobate.database.faults import LOST
+from stylobate.database.refusal import URL, refusals
 from stylobate.resilience import wait_for_dependency
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -172,17 +172,13 @@ class Migrator:
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
 
         async def connect() -> asyncpg.Connection:
-            try:
+            with refusals(URL, self._url):
                 return await asyncpg.connect(seeking(self._url, read_only=False), timeout=5)
-            except ssl.SSLCertVerificationError as error:  # an OSError, and yet nothing that passes
-                raise MigrationError(
-                    f"database {hosts(self._url)}: its certificate is not trusted: {error.verify_message}"
-                ) from error
 
         what = f"database {hosts(self._url)} for migrations of {self._service}"
         try:
             connection = await wait_for_dependency(what, connect, faults=LOST)
-        except asyncpg.PostgresError as error:  # a wrong password, no such database or user: waiting does not help
+        except asyncpg.PostgresError as error:  # waiting does not help
             raise MigrationError(f"database {hosts(self._url)}: {error.args[0]}") from error
         try:
             yield connection

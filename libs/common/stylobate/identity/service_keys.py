@@ -19,6 +19,7 @@ PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
 """By service name; a service has several while its key is exchanged."""
 
 _PUBLIC = ".pub.pem"
+_SETTING = "STYLOBATE_IDENTITY_FOLDER"
 _log = get_logger("security")
 
 
@@ -48,9 +49,11 @@ class KeyFolder:
             public.setdefault(path.name.removesuffix(_PUBLIC).partition(".")[0], []).append(_read_public(path))
         known = [key.public_bytes_raw() for key in public.get(self._name, ())]
         if not known:
-            raise ConfigError([f"{self._folder / self._name}{_PUBLIC}: missing; the other services need it to know {self._name}"])
+            raise ConfigError(
+                [f"{_SETTING}: {self._folder / self._name}{_PUBLIC}: missing; the other services need it to know {self._name}"]
+            )
         if private.public_key().public_bytes_raw() not in known:
-            raise ConfigError([f"{self._private}: does not belong to {self._folder / self._name}{_PUBLIC}"])
+            raise ConfigError([f"{_SETTING}: {self._private}: does not belong to {self._folder / self._name}{_PUBLIC}"])
         return private, public
 
     def read_again(self) -> tuple[Ed25519PrivateKey, PublicKeys] | None:
@@ -121,11 +124,11 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise ConfigError([f"{path}: missing; it holds this service's Ed25519 key"]) from None
+        raise ConfigError([f"{_SETTING}: {path}: missing; it holds this service's Ed25519 key"]) from None
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{path}: cannot be read as a private key ({type(error).__name__})"]) from error
+        raise ConfigError([f"{_SETTING}: {path}: cannot be read as a private key ({type(error).__name__})"]) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError([f"{path}: not an Ed25519 key"])
+        raise ConfigError([f"{_SETTING}: {path}: not an Ed25519 key"])
     return key
 
 
@@ -133,7 +136,7 @@ def _read_public(path: Path) -> Ed25519PublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{path}: cannot be read as a public key ({type(error).__name__})"]) from error
+        raise ConfigError([f"{_SETTING}: {path}: cannot be read as a public key ({type(error).__name__})"]) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError([f"{path}: not an Ed25519 key"])
+        raise ConfigError([f"{_SETTING}: {path}: not an Ed25519 key"])
     return key

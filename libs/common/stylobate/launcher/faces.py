@@ -51,7 +51,7 @@ def plain_errors() -> Iterator[None]:
         lines = _mendable(error)
         if lines is None:
             raise
-        for line in lines:
+        for line in dict.fromkeys(lines):  # what several services of a process say alike is said once
             Console(stderr=True, highlight=False).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
         _give_up_output()
         raise SystemExit(2) from None

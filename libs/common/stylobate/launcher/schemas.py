@@ -59,4 +59,4 @@ def answering(within: timedelta = WITHIN) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise CommandError(f"the database does not answer within {within.total_seconds():g} s") from None
+        raise CommandError(f"STYLOBATE_DATABASE_URL: the database does not answer within {within.total_seconds():g} s") from None

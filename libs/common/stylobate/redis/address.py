@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -90,12 +91,42 @@ class RedisAddress:
             _, made = await loop.create_connection(protocol, host, port, ssl=self.tls)
         return made
 
+    async def speaks_otherwise(self) -> str:
+        """Return what is wrong where the current server speaks TLS and the URL does not say so, or the other way; else nothing.
+
+        What a server does with the other kind of greeting tells little: it waits for the rest, or closes.
+        """
+        if self.path:
+            return ""
+        host, port = self.current
+        with suppress(OSError, asyncio.IncompleteReadError):
+            if self.tls is None:
+                _, writer = await asyncio.open_connection(host, port, ssl=_unverified())
+                writer.close()
+                return "it speaks TLS: its URL begins with rediss://"
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"PING\r\n")
+            try:
+                if await reader.readexactly(1) in b"+-":
+                    return "it speaks no TLS: its URL begins with redis://"
+            finally:
+                writer.close()
+        return ""
+
 
 def _host(server: str) -> tuple[str, int]:
     parts = urlsplit(f"//{server}")
     if not parts.hostname:
         raise ValueError(f"{server!r} is not a host of a Redis URL")
     return parts.hostname, parts.port or _PORT
+
+
+def _unverified() -> ssl.SSLContext:
+    """Return what takes any certificate: nothing is sent that anybody may not see."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _tls(query: Mapping[str, str]) -> ssl.SSLContext:

@@ -10,8 +10,13 @@ NOT_SERVING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "
 """First words of replies that are about the server's state, not about what was asked."""
 
 
-_REFUSED = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH", "DB index")
-"""What a server says that does not let us in, the older ones included."""
+UNTRUSTED = "its certificate is not trusted"
+OTHER_PROTOCOL = "the other side does not speak the Redis protocol"
+_REFUSED = (
+    *("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH", "DB index"),
+    *(UNTRUSTED, "_ALERT_", OTHER_PROTOCOL),
+)
+"""What is said where we are not let in: by the server, the older ones included, and by TLS (alerts, RFC 8446 section 6.2)."""
 
 
 class ScriptUnknownError(Exception):
@@ -19,7 +24,7 @@ class ScriptUnknownError(Exception):
 
 
 def is_refusal(cause: str) -> bool:
-    """Return whether the server answers and does not let us in: a wrong password, user or database, which no waiting cures."""
+    """Return whether the server answers and does not let us in, which no waiting cures."""
     return any(word in cause for word in _REFUSED)
 
 

@@ -1,6 +1,7 @@
 """One connection to the server: commands pipelined, replies in their order, parsed by hiredis."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,7 +10,7 @@ import hiredis
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import refusal, unavailable
+from stylobate.redis.faults import OTHER_PROTOCOL, UNTRUSTED, is_refusal, refusal, unavailable
 
 Argument = str | bytes | int | float
 Reply = Any
@@ -108,7 +109,7 @@ class Link(asyncio.Protocol):
                 else:
                     future.set_result(reply)
         except (hiredis.ProtocolError, IndexError):
-            self.abort("the other side does not speak the Redis protocol")
+            self.abort(OTHER_PROTOCOL)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail everything that waits."""
@@ -144,29 +145,34 @@ async def connect(
 ) -> Link:
     """Return a link that is let in, to the server that takes writes; every host is tried once.
 
-    :raises RedisUnavailableError: when there is none; its cause names what the last one said.
+    :raises RedisUnavailableError: when there is none; its cause is what the first said that does not let us in, else the last.
     """
     cause = ""
     for _ in range(address.tries):
         try:
-            async with asyncio.timeout(connect_s):
-                link = await address.open(loop, lambda: Link(loop, timeout_s, pushed))
-        except OSError as error:
-            cause = f"{type(error).__name__}: {error}"
-        else:
-            try:
-                async with asyncio.timeout(connect_s):
-                    await _enter(link, address)
-                return link
-            except RedisUnavailableError as error:
-                cause = error.metadata["cause"]
-            except Exception as error:  # noqa: BLE001  a refusal (redis-py's type, see faults.py) or an OSError: the next host
-                cause = f"{type(error).__name__}: {error}"
-            finally:
-                if not link.is_entered:
-                    link.abort("not let in")
+            return await _connect(address, loop, lambda: Link(loop, timeout_s, pushed), connect_s)
+        except ssl.SSLCertVerificationError as error:
+            said = f"{UNTRUSTED}: {error.verify_message}"
+        except RedisUnavailableError as error:
+            said = error.metadata["cause"]
+        except Exception as error:  # noqa: BLE001  a refusal (redis-py's type, see faults.py) or an OSError: the next host
+            said = f"{type(error).__name__}: {error}"
+        cause = cause if is_refusal(cause) else said
         address.skip()
     raise unavailable(cause)
+
+
+async def _connect(address: RedisAddress, loop: asyncio.AbstractEventLoop, make: Callable[[], Link], connect_s: float) -> Link:
+    """Return a link to the current server that is let in. Raises what keeps it out."""
+    async with asyncio.timeout(connect_s):
+        link = await address.open(loop, make)
+    try:
+        async with asyncio.timeout(connect_s):
+            await _enter(link, address)
+    finally:
+        if not link.is_entered:
+            link.abort("not let in")
+    return link
 
 
 async def _enter(link: Link, address: RedisAddress) -> None:

@@ -1,12 +1,14 @@
 """The Redis server of a process: commands, scripts, publications, subscriptions, health."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
+from stylobate.config import ConfigError
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
@@ -58,6 +60,7 @@ class RedisManager:
         :param command_timeout: of one command.
         :param max_pending: commands that may wait for replies at a time, beyond it they fail.
         :raises ValueError: for a URL that is none.
+        :raises ConfigError: the server answers and does not let us in; of one that is down nobody knows.
         """
         address = RedisAddress.parse(url)
         pipeline = Pipeline(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
@@ -70,6 +73,7 @@ class RedisManager:
         manager = cls(address, pipeline, make_client, connect_timeout)
         try:
             await pipeline.start()
+            await manager._check_let_in()
             yield manager
         finally:
             for subscription in tuple(manager._subscriptions):
@@ -78,6 +82,19 @@ class RedisManager:
             if manager._client is not None:
                 await manager._client.aclose()
                 await manager._client.connection_pool.disconnect()
+
+    async def _check_let_in(self) -> None:
+        """Raise ConfigError for what no waiting cures."""
+        if self._pipeline.is_connected:
+            return
+        said = self._pipeline.cause
+        if not is_refusal(said):
+            said = ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._connect_timeout.total_seconds()):
+                    said = await self._address.speaks_otherwise()
+        if said:
+            raise ConfigError([f"STYLOBATE_REDIS_URL: redis {self._address}: {said}"])
 
     @property
     def client(self) -> "Client":

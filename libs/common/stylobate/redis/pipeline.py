@@ -51,6 +51,11 @@ class Pipeline:
             self._link.abort("closed")
 
     @property
+    def cause(self) -> str:
+        """Why there is no connection; of the last one, while there is."""
+        return self._cause
+
+    @property
     def is_connected(self) -> bool:
         """Whether commands can be sent at the moment."""
         return self._link is not None
