@@ -1,17 +1,19 @@
 """Six `stylobate serve` processes in production mode, as a team without containers would run them."""
 
 import os
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.project import SERVICES
+from stylobate.testing import commands
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
@@ -20,7 +22,6 @@ from tests.conftest import SHOP
 from tests.deploy.authority import Authority
 
 READY_WITHIN = timedelta(minutes=4)  # six interpreters that import at once, on a machine that may be busy
-_STYLOBATE = (sys.executable, "-m", "stylobate.launcher")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,12 @@ class Ports:
 class Cluster:
     """The processes, their settings and their logs."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], authority: Authority) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], authority: Authority, *, is_anew: bool = True) -> None:
+        """Prepare the settings; nothing runs yet.
+
+        :param is_anew: whether everything is executed as an operator does; see ``stylobate.testing.commands``.
+        """
+        self._is_anew = is_anew
         self.folder = folder
         folder.mkdir()
         generate_service_keys(folder / "keys")
@@ -53,7 +59,7 @@ class Cluster:
             **{f"STYLOBATE_{name.upper()}_ADDRESS": f"dns:///localhost:{ports.grpc}" for name, ports in self.ports.items()},
             **settings,
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, commands.Command] = {}
 
     @property
     def gateway(self) -> str:
@@ -75,24 +81,24 @@ class Cluster:
             yield
         finally:
             for process in self.processes.values():
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
             for process in self.processes.values():
                 process.wait(60)
 
-    def start(self, name: str) -> "subprocess.Popen[bytes]":
+    def start(self, name: str) -> commands.Command:
         """Start a service on its ports."""
         ports = self.ports[name]
         own = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
         environ = self.environ | {f"STYLOBATE_{kind}_PORT": str(port) for kind, port in own.items()}
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(self.serving(name, environ), env=environ, cwd=self.folder, stdout=log, stderr=log)
-        self.processes[name] = process
-        return process
+            self.processes[name] = self.serve(name, environ, log)
+        return self.processes[name]
 
-    def serving(self, name: str, environ: Mapping[str, str]) -> list[str]:
-        """Return the command that serves in this environment."""
-        assert environ
-        return [*_STYLOBATE, "serve", name]
+    def serve(self, name: str, environ: Mapping[str, str], log: BinaryIO) -> commands.Command:
+        """Start the service in this environment."""
+        with Path(os.devnull).open("rb") as nothing:
+            streams = (nothing, log, log)
+            return commands.start("serve", name, folder=self.folder, environ=environ, streams=streams, is_anew=self._is_anew)
 
     def wait_ready(self, *names: str) -> None:
         """Wait until the services say that they are ready."""
@@ -109,16 +115,8 @@ class Cluster:
 
     def command(self, *arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of an operator with the same settings."""
-        return subprocess.run(
-            [*_STYLOBATE, *arguments],
-            env=self.environ | environ,
-            cwd=self.folder,
-            capture_output=True,
-            input=stdin,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        how = {"stdin": stdin, "within_s": 120, "is_anew": self._is_anew}
+        return commands.run(*arguments, folder=self.folder, environ=self.environ | environ, **how)
 
     def logs(self) -> str:
         """Return what every process wrote last."""

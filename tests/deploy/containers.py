@@ -5,8 +5,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from stylobate.launcher.project import SERVICES
+from stylobate.testing.commands import Command
 
 from tests.conftest import ROOT
 from tests.deploy.authority import Authority
@@ -59,9 +61,9 @@ class Containers(Cluster):
             file.chmod(0o644)  # the container's user is not their owner; the test's folder is closed to everybody else
         (folder / "keys").chmod(0o755)
 
-    def serving(self, name: str, environ: Mapping[str, str]) -> list[str]:
-        """Return the command that runs a service's image as it is."""
-        return self._podman(name, environ)
+    def serve(self, name: str, environ: Mapping[str, str], log: BinaryIO) -> Command:
+        """Run a service's image as it is."""
+        return subprocess.Popen(self._podman(name, environ), env=environ, cwd=self.folder, stdout=log, stderr=log)
 
     def in_image(self, name: str, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a command of an operator in a service's image."""

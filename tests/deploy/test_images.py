@@ -4,6 +4,7 @@ Needs podman and a base image, which ``STYLOBATE_TEST_BASE_IMAGE`` names. How po
 said by its own files, see containers.conf(5) and storage.conf(5): ``CONTAINERS_CONF``, ``CONTAINERS_STORAGE_CONF``.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -62,7 +63,7 @@ def test_the_images_share_all_but_their_service() -> None:
 def test_a_container_drains_and_ends(cluster: Containers, name: str) -> None:
     """SIGTERM reaches the service, which ends with 0; started again it gets ready again."""
     process = cluster.processes[name]
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, cluster.logs()
     assert '"event":"stopped"' in (cluster.folder / f"{name}.log").read_text()
     cluster.start(name)

@@ -1,6 +1,7 @@
 """Settings that lead nowhere, against real servers with TLS and passwords: one clear line, exit code 2, no traceback."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Give the settings of a platform that would run, on a migrated database."""
     folder = tmp_path_factory.mktemp("mistakes")
     with servers(folder) as (authority, settings):
-        made = Cluster(folder / "cluster", settings | {REPLICA: settings[DATABASE]}, authority)
+        made = Cluster(folder / "cluster", settings | {REPLICA: settings[DATABASE]}, authority, is_anew=False)
         shutil.copy(certifi.where(), made.folder / "others.pem")
         upgraded = made.command("db", "upgrade")
         assert upgraded.returncode == 0, upgraded.stderr
@@ -152,7 +153,7 @@ def test_a_database_that_is_not_there_yet_is_waited_for(cluster: Cluster) -> Non
         process = cluster.start("state")
         log = cluster.folder / "state.log"
         assert wait_until(lambda: '"waiting_for"' in log.read_text(), READY_WITHIN), log.read_text()
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, log.read_text()
         assert "Traceback" not in log.read_text()
     finally:

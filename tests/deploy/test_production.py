@@ -1,6 +1,7 @@
 """The platform as it is deployed: production mode, a process per service, TLS and passwords everywhere, servers of the system."""
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -48,7 +49,7 @@ def test_everything_that_is_logged_is_json(cluster: Cluster) -> None:
 def test_a_service_drains_and_ends(cluster: Cluster) -> None:
     """SIGTERM ends a process with exit code 0 and with lines that say so; started again it is ready again."""
     process = cluster.processes["ratelimit"]
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, cluster.logs()
     events = [json.loads(line)["event"] for line in (cluster.folder / "ratelimit.log").read_text().splitlines()]
     assert events[-1] == "stopped"

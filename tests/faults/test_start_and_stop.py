@@ -35,7 +35,7 @@ def assert_one_clear_line(text: str, *words: str) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--split",)], ids=["one process", "split"])
 def test_ctrl_c_stops_everything(tmp_path, arguments):
     """Ctrl-C ends the platform with exit code 0, in the middle of requests, and leaves no process behind."""
-    with Platform.run(tmp_path, *arguments, modules=[SHOP]) as platform:
+    with Platform.run(tmp_path, *arguments, modules=[SHOP], is_anew=True) as platform:
         processes = platform.processes()
         assert len(processes) >= (9 if arguments else 3)
         with Person(platform.gateway) as ada:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -17,16 +16,16 @@ import psutil
 
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.project import Project, Running
+from stylobate.testing import commands
+from stylobate.testing.commands import Command
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
 
-_COMMAND = (sys.executable, "-m", "stylobate.launcher")
 _PORT_TRIES = 5
 _LOOK_AGAIN_S = 0.05
 _START_WITHIN = timedelta(seconds=90)
 _SETTLED_WITHIN = timedelta(seconds=5)
 _STOP_WITHIN = timedelta(seconds=15)
-_COMMAND_WITHIN_S = 60.0
 _TAIL_LINES = 25
 _SERVERS = ("valkey", "postgres")
 
@@ -45,6 +44,7 @@ class Platform:
         modules: Sequence[Path] = (),
         environ: Mapping[str, str] | None = None,
         command: str = "up",
+        is_anew: bool = False,
     ) -> None:
         """Prepare the project; nothing runs yet.
 
@@ -52,6 +52,7 @@ class Platform:
         :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
         :param command: ``up`` or ``dev``.
         :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
+        :param is_anew: whether its commands are executed as a person does, where that is what is tested; see ``commands``.
         """
         self.project = Project(folder)
         self.arguments = arguments
@@ -60,7 +61,8 @@ class Platform:
         """What `up` printed."""
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
         self._environ |= environ or {}
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._is_anew = is_anew
+        self._up: Command | None = None
         (folder / "modules").mkdir(parents=True, exist_ok=True)
         for module in modules:
             (folder / "modules" / module.name).symlink_to(module.resolve(), target_is_directory=True)
@@ -74,9 +76,10 @@ class Platform:
         modules: Sequence[Path] = (),
         environ: Mapping[str, str] | None = None,
         command: str = "up",
+        is_anew: bool = False,
     ) -> Iterator[Self]:
         """Run a platform for as long as the block; raises PlatformFailedError when it does not get ready."""
-        platform = cls(folder, *arguments, modules=modules, environ=environ, command=command)
+        platform = cls(folder, *arguments, modules=modules, environ=environ, command=command, is_anew=is_anew)
         try:
             platform.start()
             yield platform
@@ -101,15 +104,13 @@ class Platform:
 
     def launch(self, port: int) -> None:
         """Run `up` from this port on and do not wait."""
-        with self.output.open("wb") as output:
-            self._popen = subprocess.Popen(  # noqa: S603  our own command
-                [*_COMMAND, self._command, *self.arguments, "--port", str(port)],
-                cwd=self.project.folder,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C at the tests is not meant for it
+        with self.output.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            self._up = commands.start(
+                *(self._command, *self.arguments, "--port", str(port)),
+                folder=self.project.folder,
+                environ=self._environ,
+                streams=(nothing, output, output),
+                is_anew=self._is_anew,
             )
 
     def is_ready(self, within: timedelta) -> bool:
@@ -122,26 +123,26 @@ class Platform:
 
     def interrupt(self) -> int:
         """Press Ctrl-C and return the exit code. Raises PlatformFailedError when it does not end."""
-        popen = self._started()
-        popen.send_signal(signal.SIGINT)
+        started = self._started()
+        started.send_signal(signal.SIGINT)
         try:
-            return popen.wait(_STOP_WITHIN.total_seconds())
+            return started.wait(_STOP_WITHIN.total_seconds())
         except subprocess.TimeoutExpired:
             raise self.failure("it did not end after Ctrl-C") from None
 
     def stop(self) -> None:
         """Stop whatever of it runs, by force where it must be. May be called twice."""
-        if self._popen is None:
+        if self._up is None:
             return
         left = self.processes()
-        if self._popen.poll() is None:
-            self._popen.terminate()
+        if self._up.poll() is None:
+            self._up.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(_STOP_WITHIN.total_seconds())
+                self._up.wait(_STOP_WITHIN.total_seconds())
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self._popen.wait()
+        self._up.wait()
         psutil.wait_procs(left, timeout=_STOP_WITHIN.total_seconds())
         shutil.rmtree(self.project.run, ignore_errors=True)
 
@@ -152,8 +153,8 @@ class Platform:
         for record in (running.supervisor, *running.children) if running is not None else ():
             if (process := record.process()) is not None:
                 roots[process.pid] = process
-        if self._popen is not None and self._popen.poll() is None:
-            roots[self._popen.pid] = psutil.Process(self._popen.pid)
+        if self._up is not None and self._up.poll() is None:
+            roots[self._up.pid] = psutil.Process(self._up.pid)
         found = dict(roots)
         for root in roots.values():
             with suppress(psutil.NoSuchProcess):
@@ -170,7 +171,7 @@ class Platform:
     @property
     def is_running(self) -> bool:
         """Whether the supervisor runs."""
-        return self._popen is not None and self._popen.poll() is None
+        return self._up is not None and self._up.poll() is None
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -207,9 +208,9 @@ class Platform:
 
     def kill_supervisor(self) -> None:
         """``kill -9`` the supervisor."""
-        popen = self._started()
-        popen.kill()
-        popen.wait()
+        started = self._started()
+        started.send_signal(signal.SIGKILL)
+        started.wait()
 
     def status(self) -> dict[str, Any]:
         """Return what the admin listener says of all processes; empty while it does not answer."""
@@ -233,16 +234,7 @@ class Platform:
 
     def command(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run another `stylobate` command in the project's folder; its output is text."""
-        return subprocess.run(  # noqa: S603  our own command
-            [*_COMMAND, *arguments],
-            cwd=self.project.folder,
-            env=self._environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_WITHIN_S,
-            check=False,
-        )
+        return commands.run(*arguments, folder=self.project.folder, environ=self._environ, stdin=stdin, is_anew=self._is_anew)
 
     def log_files(self) -> list[Path]:
         """Return the log file of each service process: one JSON object a line."""
@@ -271,10 +263,10 @@ class Platform:
             raise self.failure("there is no record of a running platform")
         return running
 
-    def _started(self) -> "subprocess.Popen[bytes]":
-        if self._popen is None:
+    def _started(self) -> Command:
+        if self._up is None:
             raise RuntimeError("the platform was not started")
-        return self._popen
+        return self._up
 
 
 def wait_until(condition: Callable[[], bool], within: timedelta) -> bool:

@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from stylobate.launcher.project import Project
+from stylobate.testing import commands
 
 
 @pytest.fixture(autouse=True)
@@ -30,19 +30,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
 
 @pytest.fixture
 def stylobate(project: Project) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Give the command, run in the project's folder as a process of its own."""
+    """Give the command, run in the project's folder as a process of its own; see ``commands``."""
 
     def run(*arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "stylobate.launcher", *arguments],
-            cwd=project.folder,
-            env=os.environ | environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return commands.run(*arguments, folder=project.folder, environ=os.environ | environ, stdin=stdin)
 
     return run
 

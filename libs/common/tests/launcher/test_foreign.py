@@ -39,14 +39,14 @@ def test_any_folder_is_as_good_as_another(tmp_path, folder) -> None:
     """A project in it starts, with its temporary folder in it too, and works."""
     place = tmp_path / folder
     (place / "tmp").mkdir(parents=True)
-    with Platform.run(place, environ={"TMPDIR": str(place / "tmp")}) as platform:
+    with Platform.run(place, environ={"TMPDIR": str(place / "tmp")}, is_anew=True) as platform:
         assert platform.status()["ready"]
         assert platform.interrupt() == 0
 
 
 def test_what_is_meant_for_other_programs_changes_nothing(tmp_path, shop) -> None:
     """Proxies, libpq's and telemetry's variables, empty settings, an old terminal: `up` starts and the demo passes."""
-    with Platform.run(tmp_path, modules=[shop], environ=FOREIGN) as platform:
+    with Platform.run(tmp_path, modules=[shop], environ=FOREIGN, is_anew=True) as platform:
         said = platform.output.read_text(encoding="latin-1")
         (warning, *more) = [line for line in said.splitlines() if "ignored from the environment" in line]
         assert "OTEL_PROPAGATORS" in warning + "".join(more)
