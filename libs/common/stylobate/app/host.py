@@ -71,6 +71,7 @@ class Host:
         self._listening = AsyncExitStack()
         self._local_server = LocalServer(self.servicers)
         self._local = LocalChannel(self._local_server)
+        self._edge: Edge | None = None
         self._events: EventServicer
         self._grpc: GrpcServer | None = None
         self._apps: list[AppManager] = []
@@ -245,16 +246,15 @@ class Host:
         stale = self.settings.revocation_stale
         self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=stale, skew_s=skew_s))
         self.access = await enter(Access(auth, self.verifier, trace=sampled_trace))
-        edge = None
         if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
-            edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
+            self._edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
         hosted, ratio = self.placement.services, self.trace_ratio
         pipeline = standard_interceptors(
             self.verifier,
             identity,
             hosted=hosted,
             rights=SERVICE_RIGHTS,
-            edge=edge,
+            edge=self._edge,
             sample_ratio=ratio,
             trust_traces=self.settings.trace_trust_clients,
         )
@@ -289,6 +289,9 @@ class Host:
                 max_connection_age=self.settings.max_connection_age,
                 grace=self.settings.drain_grace,
                 reuse_port=self.placement.reuse_port,
+                max_streams=self.settings.grpc_streams,
+                max_calls=self.settings.grpc_calls,
+                edge=self._edge,
             )
         except RuntimeError as error:
             raise ListenError(f"cannot listen on {', '.join(self.placement.grpc)}: {error}") from error

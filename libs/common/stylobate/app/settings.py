@@ -31,6 +31,10 @@ class HostSettings(Settings):
     """How long what is in flight may take to finish."""
     grpc_limits: bool = True
     """Whether gRPC calls without a service's token are charged on ``edge.ip`` and ``edge.user``, as HTTP requests are."""
+    grpc_streams: int = Field(1024, gt=0)
+    """Calls that a gRPC connection may have under way, streams among them; further ones wait at the caller."""
+    grpc_calls: int = Field(8192, gt=0)
+    """Calls that the gRPC port may have under way, also those whose request has not come yet; more are refused at once."""
     max_connection_age: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """After which gRPC clients have to connect anew, and so find new replicas; at least 1 s."""
     clock_skew: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=2))

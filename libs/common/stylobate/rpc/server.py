@@ -11,15 +11,20 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection as reflecting
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from stylobate.rpc.channel import MAX_METADATA_BYTES
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
+from stylobate.rpc.open_streams import Charges, Health, OpenStreams, Reflection
 from stylobate.rpc.servicers import Servicers
 from stylobate.tls import TlsSettings
 
 MAX_CONNECTION_AGE = timedelta(seconds=30)
 """After which a client has to connect anew: only so does a client of a headless service find new replicas."""
 GRACE = timedelta(seconds=10)
+MAX_STREAMS_PER_CONNECTION = 1024
+MAX_CALLS = 8192
+"""Of a process. One whose request does not come holds some 17 KiB, until its connection is too old."""
 _OURS_TO_END_S = 3600.0
 """gRPC ends what is left without a word when its grace is over, so it gets one that is longer than ours."""
 _SOCKET_MODE = 0o600
@@ -29,12 +34,12 @@ _SOCKET_MODE = 0o600
 class GrpcServer(grpc.aio.Server):
     """A ``grpc.aio`` server that starts in a clean context and tells its health service when it ends."""
 
-    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta) -> None:
+    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta, streams: OpenStreams) -> None:
         self._inner = inner
         self._servicers = servicers
         self._grace = grace
         self._services = ("", *servicers.services)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(streams)
         self.ports: dict[str, int] = {}
         """The port behind each address; 1 for a unix socket."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, inner)
@@ -104,6 +109,9 @@ def build_server(
     max_connection_age: timedelta = MAX_CONNECTION_AGE,
     grace: timedelta = GRACE,
     reuse_port: bool = False,
+    max_streams: int = MAX_STREAMS_PER_CONNECTION,
+    max_calls: int = MAX_CALLS,
+    edge: Charges | None = None,
 ) -> GrpcServer:
     """Return a server for everything registered so far; ``start`` it, then find its ports in ``ports``. Needs a running loop.
 
@@ -112,17 +120,25 @@ def build_server(
     :param reflection: whether anyone may ask for the contracts (development).
     :param grace: what calls under way are given when a connection is too old and when the server stops.
     :param reuse_port: whether other processes may listen on the same ports (workers).
+    :param max_streams: calls that a connection may have under way; further ones wait at its other end.
+    :param max_calls: calls that the server has under way, also those whose request has not come yet; more are refused.
+    :param edge: charges streams that strangers open outside of the pipeline.
     :raises RuntimeError: an address is taken or cannot be listened on.
     :raises OSError: a TLS file cannot be read.
     """
     inner = grpc.aio.server(
         handlers=(servicers.generic_handler(),),
-        options=server_options(max_connection_age, grace, reuse_port=reuse_port),
+        options=[
+            *server_options(max_connection_age, grace, reuse_port=reuse_port),
+            ("grpc.max_concurrent_streams", max_streams),
+        ],
+        maximum_concurrent_rpcs=max_calls,
     )
-    server = GrpcServer(inner, servicers, grace)
+    streams = OpenStreams(edge)
+    server = GrpcServer(inner, servicers, grace, streams)
     if reflection:
         names = (*servicers.services, health.SERVICE_NAME, reflecting.SERVICE_NAME)
-        reflecting.enable_server_reflection(names, inner)
+        add_ServerReflectionServicer_to_server(Reflection(names, streams), inner)  # type: ignore[no-untyped-call]
     credentials = None if tls is None else tls.server_credentials()
     for address in addresses:
         if address.startswith("unix:"):

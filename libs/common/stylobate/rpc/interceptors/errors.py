@@ -45,12 +45,13 @@ class ErrorsInterceptor:
             if not failed.domain and not isinstance(failed, StreamEndedError):  # else it was logged where it came from
                 outages.note(name, failed, served_call().request_id)
             failed.__traceback__ = None  # this frame holds the error, which holds the frame: nothing is to wait for the collector
-            return await _abort(context, failed, domain)
+            return await abort(context, failed, domain)
 
         return behaviour
 
 
-async def _abort(context: Context, error: StylobateError, domain: str) -> Never:
+async def abort(context: Context, error: StylobateError, domain: str) -> Never:
+    """End the call with the error and its details."""
     status = to_status(error, domain=domain)
     trailing = (*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString()), NO_RETRY)
     await context.abort(error.code, status.message, trailing)
