@@ -27,7 +27,8 @@ $(UV):
 	@echo "getting uv"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools "uv==$(UV_VERSION)"
 
-.venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION
+# also when this file changes: an environment that is there gets what a new one would, pip for one
+.venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION Makefile
 	@echo "installing the platform"
 	@$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes requirements/runtime.lock

@@ -18,8 +18,9 @@ from stylobate.modules.errors import ActionInputInvalidError
 
 from stylobate_gateway.errors import MalformedJsonError
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+"""A whole number as JSON writes it (RFC 8259 section 6)."""
+_NUMBER = re.compile(INTEGER.pattern + r"(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _UNKNOWN = "is not known here"
 _MOST_PARAMETERS = 1000
 """Of a query. Each costs far more to look at, and to answer when it is wrong, than to send."""
@@ -74,7 +75,7 @@ def _field(parameter: Parameter, values: list[str]) -> Any:
 
 def _read(parameter: Parameter, text: str) -> Any:
     match parameter.type:
-        case "integer" if _INTEGER.fullmatch(text):
+        case "integer" if INTEGER.fullmatch(text):
             return orjson.Fragment(text)
         case "number" if _NUMBER.fullmatch(text):
             return orjson.Fragment(text)

@@ -4,13 +4,16 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+import stylobate
 
 _WIDE = 10_000
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -21,11 +24,11 @@ _OF_THE_FOLDER = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
-    errno.ENOENT,
     errno.ENAMETOOLONG,
     errno.ELOOP,
 )
-"""What a folder may be the cause of; anything else of the system's errors is a defect here."""
+"""What a folder may be the cause of. That a file is not there is one's own mistake only where one named it; see _is_named."""
+_PLACES = ("TMPDIR", "XDG_RUNTIME_DIR")
 
 
 class CommandError(Exception):
@@ -94,17 +97,33 @@ def _of_the_place(error: OSError) -> list[str] | None:
         return [f"{error.filename}: {error.strerror}"]
     if error.errno in _OF_THE_DISK:
         return [f"cannot write: {error.strerror}"]
-    if isinstance(error, FileNotFoundError) and not _is_somewhere():
-        return ["the folder that this was started in is gone; change to another one"]
+    if isinstance(error, FileNotFoundError):
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:
+            return ["the folder that this was started in is gone; change to another one"]
+        if error.filename is not None and _is_named(here / os.fsdecode(error.filename), here):
+            return [f"{error.filename}: {error.strerror}"]
     return None
 
 
-def _is_somewhere() -> bool:
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return False
-    return True
+def _is_named(file: Path, here: Path) -> bool:
+    """Return whether who called named the file or a folder of it: as an argument, in the environment, or as the project's data.
+
+    What lies in the installed packages is never meant by that: it is missing for a defect.
+    """
+    texts = [argument.rpartition("=")[2] for argument in sys.argv[1:]]
+    texts += [value for name, value in os.environ.items() if name.startswith("STYLOBATE_") or name in _PLACES]
+    places = [here / part for text in texts for part in text.split(os.pathsep) if part]
+    if not (here / ".stylobate").exists():
+        places.append(here / ".stylobate")
+    ours = [Path(folder) for folder in (sys.prefix, *sysconfig.get_paths().values(), *stylobate.__path__)]
+    real = Path(os.path.realpath(file))
+
+    def is_in(places: Iterable[Path]) -> bool:
+        return any(real.is_relative_to(os.path.realpath(place)) or file.is_relative_to(place) for place in places)
+
+    return is_in(places) and not is_in(ours)
 
 
 def addresses(endpoints: dict[str, str]) -> Table:

@@ -67,9 +67,13 @@ class ForkServer:
         log = self._logs / f"{placement.node}.out"
         return ChildProcess(placement.node, [], log=log, spawn=partial(self._fork, placement))
 
-    def ended(self, pid: int) -> int | None:
-        """Return how a child has ended, None while it runs."""
-        is_gone = not psutil.pid_exists(pid)
+    def ended(self, pid: int, process: psutil.Process | None) -> int | None:
+        """Return how a child has ended, None while it runs.
+
+        :param process: the child; None where it was gone before anybody looked. Once its server is dead nobody keeps its number
+            from being given to another process.
+        """
+        is_gone = process is None or not process.is_running()
         self._listen()
         if is_gone and pid not in self._ends:
             self._ends[pid] = -signal.SIGKILL  # its server was gone before it, and nobody knows
@@ -132,13 +136,16 @@ class _Forked:
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
         self.pid: int = pid
+        self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._process = psutil.Process(pid)
 
     def poll(self) -> int | None:
         """Return how it ended, None while it runs."""
-        return self._server.ended(self.pid)
+        return self._server.ended(self.pid, self._process)
 
     def send_signal(self, sig: int) -> None:
         """Send the signal unless it has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, sig)
+        if self.poll() is None and self._process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._process.send_signal(sig)

@@ -21,8 +21,10 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from stylobate.app import Placement, installed_services
+from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.config import ConfigError, Sources
 from stylobate.launcher.serving import serve
+from stylobate.telemetry import prepare
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _MOST = 1024 * 1024
@@ -36,6 +38,9 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for spec in installed_services().values():
         spec.load()
+    with contextlib.suppress(ConfigError):  # the children say it
+        if HostSettings.value("trace_endpoint", Sources.of_process()):
+            prepare()
     gc.collect()
     gc.freeze()  # the children share these pages as long as the collector leaves them alone
     while True:

@@ -5,7 +5,7 @@ from prometheus_client import REGISTRY
 
 from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram, metrics
 from stylobate.telemetry.traceparent import child_of, decided, is_sampled, is_traceparent, new_traceparent, trace_of
-from stylobate.telemetry.traces import Span, Traces, configure, span
+from stylobate.telemetry.traces import Span, Traces, configure, prepare, span
 
 __all__ = [
     "REGISTRY",
@@ -24,6 +24,7 @@ __all__ = [
     "is_traceparent",
     "metrics",
     "new_traceparent",
+    "prepare",
     "span",
     "trace_of",
 ]

@@ -65,6 +65,11 @@ class Traces:
 _active = Traces("", "", None, 0.0)
 
 
+def prepare() -> None:
+    """Import what sending takes: before a fork, for processes whose settings name a collector."""
+    import opentelemetry.exporter.otlp.proto.grpc.trace_exporter  # noqa: F401, PLC0415  takes long, and most send no traces
+
+
 def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str = "") -> Traces:
     """Set up the traces of this process.
 
@@ -74,8 +79,7 @@ def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
     if endpoint:
-        # takes long to import, and most processes send no traces
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  see prepare
 
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
         _active = Traces(node, version, BatchSpanProcessor(exporter), ratio)

@@ -3,28 +3,40 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import orjson
+import psutil
 import pytest
 from stylobate.app import Placement
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.forked import ForkServer
 from stylobate.testing.plain_http import NO_TLS
 
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ForkServer]:
-    """Give a fork server whose children know no database."""
-    generate_service_keys(tmp_path / "identity")
+
+@asynccontextmanager
+async def running(folder: Path, **more: str) -> AsyncIterator[ForkServer]:
+    """Run a fork server whose children know no database."""
+    generate_service_keys(folder / "identity")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
-    environ |= {"STYLOBATE_IDENTITY_FOLDER": str(tmp_path / "identity"), "STYLOBATE_REDIS_URL": "redis://127.0.0.1:1/0"}
-    made = ForkServer(environ, tmp_path)
+    environ |= {"STYLOBATE_IDENTITY_FOLDER": str(folder / "identity"), "STYLOBATE_REDIS_URL": "redis://127.0.0.1:1/0"}
+    made = ForkServer(environ | more, folder)
     made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ForkServer]:
+    """Give a fork server."""
+    async with running(tmp_path) as made:
+        yield made
 
 
 def limiter(server_run: Path, node: str) -> Placement:
@@ -77,3 +89,62 @@ async def test_a_server_that_was_killed_is_begun_again(server, server_run) -> No
     child.start()
     assert await node_of(server_run, "one") == "one"
     await child.stop()
+
+
+@pytest.fixture
+def number_given() -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
+    """Give what starts a stranger's process under a number that is free, a leader of its own group and session."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def give(pid: int) -> subprocess.Popen[bytes]:
+        for _ in range(200):  # others start processes too
+            try:
+                LAST_PID.write_text(str(pid - 1))
+            except OSError as error:
+                pytest.skip(f"the number of the next process cannot be chosen here: {error}")
+            started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+            if started[-1].pid == pid:
+                return started[-1]
+        pytest.skip("somebody else got the number")
+
+    yield give
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+async def test_a_number_that_became_another_process_is_left_alone(server, server_run, number_given) -> None:
+    """With its server dead a child's number is free: whoever gets it is not signalled, and does not count as the child."""
+    child, stopped = (server.child(limiter(server_run, name)) for name in ("one", "two"))
+    for one in (child, stopped):
+        one.start()
+        await node_of(server_run, one.name)
+    record = child.record
+    os.kill(server.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while any(psutil.pid_exists(one.pid) for one in (child, stopped)):  # noqa: ASYNC110  no child of ours
+            await asyncio.sleep(0.02)
+    strangers = [number_given(one.pid) for one in (child, stopped)]
+    child.kill()
+    assert not child.is_running
+    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+    await stopped.stop()
+    await record.stop()
+    record.end_group()
+    child.start()  # ends what is left of its former group
+    assert await node_of(server_run, "one") == "one"
+    assert [stranger.poll() for stranger in strangers] == [None, None]
+    await child.stop()
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:1"])
+async def test_what_sends_traces_is_imported_once(server_run: Path, tmp_path: Path, endpoint: str) -> None:
+    """Before the forks, and only where the settings name a collector; a child imports none of it."""
+    exporter = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+    async with running(tmp_path, STYLOBATE_TRACE_ENDPOINT=endpoint, PYTHONPROFILEIMPORTTIME="1") as server:
+        child = server.child(limiter(server_run, "one"))
+        child.start()
+        await node_of(server_run, "one")
+        assert (exporter in (tmp_path / "forkserver.out").read_text()) is bool(endpoint)
+        assert exporter not in (tmp_path / "one.out").read_text()
+        await child.stop()

@@ -1,16 +1,16 @@
 """Shapes that every area uses."""
 
-import re
 from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from stylobate_gateway.action_input import INTEGER
+
 TEXT = r"^[^\u0000]*$"
 """The form of any text: with U+0000 it could not be kept."""
 _OPAQUE = "^[A-Za-z0-9_=-]*$"
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
 def in_path(pattern: str, most: int, example: str, description: str | None = None) -> Any:
@@ -24,7 +24,7 @@ def in_path(pattern: str, most: int, example: str, description: str | None = Non
 
 def _in_digits(text: Any) -> Any:
     """Refuse what Python reads as a number and JSON does not: ``1_0``, ``+1``, ``01``, ``1.0``."""
-    if isinstance(text, str) and _INTEGER.fullmatch(text) is None:
+    if isinstance(text, str) and INTEGER.fullmatch(text) is None:
         raise PydanticCustomError("int_parsing", "must be a whole number in digits")
     return text
 

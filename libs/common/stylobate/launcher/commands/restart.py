@@ -1,6 +1,5 @@
 """`stylobate restart`."""
 
-import os
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def restart() -> None:
     if running.mode == "one process":
         raise CommandError("it runs in one process, which cannot replace itself; `stylobate up --workers 2` can be restarted")
     before = {child.pid for child in running.children if child.name not in _SERVERS}
-    os.kill(running.supervisor.pid, RESTART_SIGNAL)
+    running.supervisor.send_signal(RESTART_SIGNAL)
     while True:
         time.sleep(_PAUSE_S)
         now = project.running()

@@ -66,20 +66,26 @@ class ProcessRecord:
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """End the process, which need not be our child: the signal, a wait, SIGKILL; then what it left behind in its group."""
-        self._signal(self.stop_signal)
+        self.send_signal(self.stop_signal)
         if not await self._gone(grace):
-            self._signal(signal.SIGKILL)
+            self.send_signal(signal.SIGKILL)
             await self._gone(grace)
         self.end_group()
 
-    def _signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send the signal to this very process alone: it need not lead a group. Nothing when it has ended."""
         with suppress(psutil.NoSuchProcess):
             if (found := self.process()) is not None:
                 found.send_signal(number)
 
     def end_group(self) -> None:
-        """Kill what is left of the process's group after its own end, such as a busy backend of a killed database."""
+        """Kill what is left of the process's group after its own end, such as a busy backend of a killed database.
+
+        As long as something is, the system gives the number to nobody else; where somebody has it, nothing is left.
+        """
+        with suppress(psutil.NoSuchProcess):
+            if abs(psutil.Process(self.pid).create_time() - self.started) >= _START_TOLERANCE_S:
+                return
         for found in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 if os.getpgid(found.pid) == self.pid and found.create_time() >= self.started - _START_TOLERANCE_S:
@@ -208,7 +214,8 @@ class ChildProcess:
         if self._popen is None:
             raise RuntimeError(f"{self.name} was not started")
         if self._popen.poll() is None and hasattr(os, "pidfd_open"):
-            await _ended(self._popen.pid)
+            with suppress(ProcessLookupError):  # ended since, and its parent, which need not be us, has taken note
+                await _ended(self._popen.pid)
         while True:
             if (code := self._popen.poll()) is not None:
                 return code
@@ -224,7 +231,9 @@ class ChildProcess:
                 async with asyncio.timeout(grace.total_seconds()):
                     await self.wait()
         if self._popen.poll() is None:
-            os.killpg(self._popen.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
+            self._popen.send_signal(signal.SIGKILL)
+            await self.wait()
+            self.record.end_group()
         await self.wait()
 
     def kill(self) -> None:
