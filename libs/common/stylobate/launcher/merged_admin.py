@@ -98,6 +98,9 @@ class MergedAdmin:
 
     async def until_ready(self) -> dict[str, Any]:
         """Wait until every process says that it is ready; return the status then."""
+        for name in self._clients:  # first one after the other: most are not, and asking takes their time too
+            while not (await self._ask("/readyz", name))[name]:  # noqa: ASYNC110  other processes can only be asked
+                await asyncio.sleep(_PAUSE_S)
         while not (status := await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
             await asyncio.sleep(_PAUSE_S)
         return status
@@ -110,8 +113,8 @@ class MergedAdmin:
             await asyncio.sleep(_PAUSE_S)
             status = await self.status()
 
-    async def _ask(self, path: str) -> dict[str, bytes]:
-        """Return each process's answer; empty where there is none (it is starting, or it died a moment ago)."""
+    async def _ask(self, path: str, *names: str) -> dict[str, bytes]:
+        """Return the answer of each process, or of those; empty where there is none (it is starting, or it died a moment ago)."""
 
         async def get(client: httpx.AsyncClient) -> bytes:
             try:
@@ -120,8 +123,9 @@ class MergedAdmin:
                 return b""
             return answer.content if answer.is_success else b""
 
-        answers = await asyncio.gather(*map(get, self._clients.values()))
-        return dict(zip(self._clients, answers, strict=True))
+        asked = names or tuple(self._clients)
+        answers = await asyncio.gather(*(get(self._clients[name]) for name in asked))
+        return dict(zip(asked, answers, strict=True))
 
 
 class _Collected:

@@ -17,6 +17,7 @@ import psutil
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.project import Project, Running
 from stylobate.testing import commands
+from stylobate.testing.cluster import give_cluster
 from stylobate.testing.commands import Command
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
@@ -52,7 +53,8 @@ class Platform:
         :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
         :param command: ``up`` or ``dev``.
         :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
-        :param is_anew: whether its commands are executed as a person does, where that is what is tested; see ``commands``.
+        :param is_anew: whether its commands are executed as a person does, and its database is made by it, where the start
+            is what is tested; see ``commands`` and ``cluster``.
         """
         self.project = Project(folder)
         self.arguments = arguments
@@ -104,6 +106,9 @@ class Platform:
 
     def launch(self, port: int) -> None:
         """Run `up` from this port on and do not wait."""
+        cluster = self.project.data / "postgres"
+        if not (self._is_anew or cluster.exists()):
+            give_cluster(cluster)
         with self.output.open("wb") as output, Path(os.devnull).open("rb") as nothing:
             self._up = commands.start(
                 *(self._command, *self.arguments, "--port", str(port)),
