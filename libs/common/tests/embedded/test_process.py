@@ -76,13 +76,16 @@ async def test_a_restart_ends_what_a_killed_child_left(tmp_path):
 
 async def test_a_record_finds_its_process_and_no_other(tmp_path):
     """A record from a former supervisor stops that very process; the same pid with another start time is left alone."""
-    child = _python(tmp_path, "time.sleep(60)")
+    answers = "signal.signal(signal.SIGUSR1, lambda *_: print('alive', flush=True)); print('ready', flush=True); time.sleep(60)"
+    child = _python(tmp_path, answers)
     child.start()
+    await _said(child, "ready")
     record = child.record
     other = ProcessRecord(record.name, record.pid, record.started - 10)
     assert (record.is_running, other.is_running) == (True, False)
     await other.stop()
-    assert child.is_running
+    record.process().send_signal(signal.SIGUSR1)
+    await _said(child, "alive")  # what is being killed may look alive for a moment
     await record.stop()
     assert not record.is_running
     await child.wait()
