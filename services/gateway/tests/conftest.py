@@ -111,7 +111,7 @@ class Gateway:
             await writer.drain()
         if end:
             writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         return answer
 

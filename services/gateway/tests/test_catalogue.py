@@ -124,7 +124,7 @@ async def test_what_was_read_last_holds_while_actions_is_away() -> None:
     async def look_again() -> None:
         for _ in range(2):  # the first may have been under way
             actions.asked.clear()
-            await asyncio.wait_for(actions.asked.wait(), 5)
+            await asyncio.wait_for(actions.asked.wait(), 60)
         await asyncio.sleep(0.01)
 
     def routes() -> dict[str, str]:

@@ -134,7 +134,7 @@ async def test_expect_continue_is_answered_before_the_body(gateway) -> None:
     """A client that waits for leave to send its body gets it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(post(b"/echo", b"expect: 100-continue", b"content-length: 2"))
-    assert b"100 Continue" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert b"100 Continue" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     writer.write(b"{}")
-    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"{}")
+    assert (await asyncio.wait_for(reader.read(), 60)).endswith(b"{}")
     writer.close()

@@ -11,7 +11,7 @@ from stylobate_realtime.codes import Disconnect
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.websocket_manager import WebSocketManager
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:

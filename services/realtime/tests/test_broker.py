@@ -15,7 +15,7 @@ from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.protocol.messages import ClientInfo
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 TIMEOUT = timedelta(milliseconds=300)
 
 

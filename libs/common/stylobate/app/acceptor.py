@@ -16,7 +16,7 @@ from stylobate.app.http_refusal import Header, Refusal
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter
 
-_AT_ONCE = 64
+_AT_ONCE = 8
 """Connections accepted before the loop gets its turn."""
 _AGAIN_S = 0.1
 _LOG_AGAIN_S = 10.0

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 _YOUNG_S = 1.0
-_SMALL = 16 * 1024
-"""Bytes of a whole request that is taken in any case."""
+_SMALL = 32 * 1024
+"""Bytes of a whole request that is taken in any case, with what it costs beside."""
 
 
 class Holder(Protocol):
@@ -107,12 +107,13 @@ class Budget:
         return max(self._limit * 3 // 4 - self._whole, self._limit // 4)
 
     def _relieve(self, now: float) -> None:
-        """Let some give way until there is room again: looking through all of them has its price too."""
+        """Let some give way until there is room again, and some more: looking through all of them has its price too."""
+        enough = self._room - self._limit // 8
         held = dict(self._held)
         unfinished = [found for found, claim in self._claims.items() if not claim.is_whole]
         unfinished.sort(key=lambda found: (-held[self._claims[found].whose], *self._claims[found].rank(now)))
         for connection in unfinished:
-            if self._used - self._whole <= self._room:
+            if self._used - self._whole <= enough:
                 break
             self.release(connection)
             connection.give_way(sending=self._sending)

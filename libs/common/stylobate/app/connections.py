@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_refusal import FULL, FULL_ADDRESS, UNREADABLE, Refusal
+from stylobate.app.strangers import Strangers
+from stylobate.app.turns import ReadingTurns, RequestTurns
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter, gauge
 
@@ -25,8 +27,15 @@ _log = get_logger("security")
 class Connection(Holder, Protocol):
     """What the register asks of a connection that speaks HTTP."""
 
+    @property
+    def is_working(self) -> bool:
+        """Return whether the application is still busy with what was asked on it."""
+
     def check(self, now: float) -> None:
         """End the connection when a deadline of it has passed."""
+
+    def end(self, cause: str) -> None:
+        """Drop the connection."""
 
 
 class Connections(set[Any]):
@@ -40,14 +49,17 @@ class Connections(set[Any]):
         super().__init__()
         self.bounds = bounds
         self.most = bounds.connections if most is None else min(most, bounds.connections)
-        self.received = Budget(bounds.held_bytes, self._whose, sending=False)
-        self.unsent = Budget(bounds.unsent_bytes, self._whose, sending=True)
+        self.received = Budget(bounds.held_bytes, self.whose, sending=False)
+        self.unsent = Budget(bounds.unsent_bytes, self.whose, sending=True)
         self.is_draining = False
         """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
+        self.reading = ReadingTurns(self._loop)
+        self.beginning = RequestTurns(bounds.beginning)
         self._proxies = tuple(ip_network(network, strict=False) for network in bounds.trusted_proxies)
         self._speaking: set[Connection] = set()
         self._addresses: dict[Any, str] = {}
+        self._left_at_work: dict[Any, str] = {}
         self._count = 0
         self._by_address: Counter[str] = Counter()
         self._strikes: Counter[str] = Counter()
@@ -55,6 +67,7 @@ class Connections(set[Any]):
         self._refused: Counter[str] = Counter()
         self._next_line = 0.0
         self._is_proxy = lru_cache(maxsize=1024)(self._find_proxy)
+        self.strangers = Strangers(bounds.strangers, self._is_proxy)
         self._open = gauge("http_connections", "Open connections of the HTTP listeners, WebSockets among them.")
         self._refusals = counter("http_connections_refused", "Connections turned away, by the bound.", ("bound",))
         self._cut = counter("http_connections_cut", "Connections ended by the server, by the cause.", ("cause",))
@@ -91,6 +104,7 @@ class Connections(set[Any]):
         """Take in the connection that speaks for who entered."""
         self._addresses[connection] = address
         self._speaking.add(connection)
+        self.strangers.add(counted(address), address, connection)
 
     def hand_over(self, old: Any, new: Any) -> None:
         """Let another protocol speak on the same connection from now on."""
@@ -99,15 +113,26 @@ class Connections(set[Any]):
         self._addresses[new] = self._addresses.pop(old)
 
     def discard(self, connection: Any) -> None:
-        """Forget a connection that was lost, whoever spoke on it."""
+        """Forget a connection that was lost, whoever spoke on it. It counts until what was asked on it has ended."""
         super().discard(connection)
         self._forget(connection)
         address = self._addresses.pop(connection, None)
+        if address is None:
+            return
+        if getattr(connection, "is_working", False):  # a WebSocket's protocol does not say
+            self._left_at_work[connection] = address
+        else:
+            self.leave(address)
+
+    def has_ended_work(self, connection: Connection) -> None:
+        """Count a connection no longer that was lost while the application was busy with it."""
+        address = self._left_at_work.pop(connection, None)
         if address is not None:
             self.leave(address)
 
     def _forget(self, connection: Any) -> None:
         self._speaking.discard(connection)
+        self.strangers.remove(self.whose(connection), connection)
         self.received.release(connection)
         self.unsent.release(connection)
 
@@ -141,7 +166,8 @@ class Connections(set[Any]):
         self._strikes[key] += 1
         return self._strikes[key] <= _MOST_STRIKES
 
-    def _whose(self, connection: Any) -> str:
+    def whose(self, connection: Any) -> str:
+        """Return whom a connection is counted for."""
         return counted(self._addresses.get(connection, ""))
 
     def _turned_away(self, bound: str, refusal: Refusal, key: str) -> Refusal:

@@ -24,6 +24,8 @@ class HttpBounds:
     """Open at a time."""
     connections_per_address: int = 1024
     """Of them from one address (of IPv6: one /64)."""
+    strangers: int = 1024
+    """Of them on which no request was admitted yet, of those that some address has many of. See :class:`Strangers`."""
     head_s: float = 10.0
     """From the connection, or the first byte of a further request, to the end of the head."""
     body_s: float = 30.0
@@ -36,5 +38,7 @@ class HttpBounds:
     """Of requests that are not answered yet, on all connections together."""
     unsent_bytes: int = 32 * 1024 * 1024
     """Of answers that clients have not taken yet, on all connections together."""
+    beginning: int = 128
+    """Requests in the application that it has not admitted yet; others wait, one of each address in turn."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) of proxies: they bring many clients, so the bound per address is not for them."""

@@ -5,7 +5,10 @@ answers that are still owed on the connection.
 """
 
 import asyncio
+from functools import partial
 from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from stylobate.app import http_refusal as refusals
 from stylobate.app.connections import Connections
@@ -13,6 +16,7 @@ from stylobate.app.http_bounds import SLOWEST
 from stylobate.app.http_reading import HttpReading
 from stylobate.app.http_refusal import Refusal
 from stylobate.app.joined_writes import JoinedWrites
+from stylobate.app.turns import ADMITTED, Turn
 from stylobate.app.write_progress import WriteProgress
 from stylobate.logs import get_logger
 
@@ -30,6 +34,11 @@ class HttpProtocol(HttpReading):
         self._is_lingering = False
         self._has_ended = False
         """Whether the client has said that nothing more comes."""
+        self._answered: RequestResponseCycle | None = None
+        """What the application is busy with; :attr:`cycle` is what was read last."""
+        self._running = 0
+        self._is_known = False
+        """Whether a request was admitted on it."""
         self._writing: WriteProgress
 
     # what the transport calls
@@ -39,12 +48,18 @@ class HttpProtocol(HttpReading):
         joined: Any = JoinedWrites(transport, self.loop, self._lingers_on)
         super().connection_made(joined)
         self._writing = WriteProgress(joined, self._register.bounds.write_s)
-        if self._register.is_draining:  # accepted just before
+        if self._is_over:  # ended before the loop told us of it
+            joined.abort()
+        elif self._register.is_draining:  # accepted just before
             self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything: who connects again and again must leave nothing for the collector to find."""
         super().connection_lost(exc)
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
+            self._answered = None
         joined: Any = self.transport
         joined.forget()
         self.pipeline.clear()
@@ -81,6 +96,47 @@ class HttpProtocol(HttpReading):
     def _close_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+
+    # the application's part
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether the application is still busy with what was asked."""
+        return self._running > 0
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the request begin, at once or when its turn comes."""
+        turn = self._register.beginning.take()
+        if turn is None:
+            self._register.beginning.wait(self._register.whose(self), partial(self._begin, cycle, app))
+        elif not self._begin(cycle, app, turn):
+            turn.give_back()
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
+        """Run the application, which may say when it has admitted the request; False when nobody waits for the answer."""
+        if self.transport.is_closing():
+            return False
+        scope: Any = cycle.scope
+        scope[ADMITTED] = turn.give_back if self._is_known else partial(self._become_known, turn)
+        self._answered = cycle
+        self._running += 1
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._end_work, scope, turn))
+        return True
+
+    def _become_known(self, turn: Turn) -> None:
+        self._is_known = True
+        self._register.strangers.remove(self._register.whose(self), self)
+        turn.give_back()
+
+    def _end_work(self, scope: dict[str, Any], turn: Turn, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        scope.pop(ADMITTED, None)  # it leads back to us: only the collector would part what holds each other
+        turn.give_back()
+        self._running -= 1
+        if not self._running:
+            self._register.has_ended_work(self)
 
     # what the register calls
 
@@ -208,7 +264,8 @@ class HttpProtocol(HttpReading):
         self._register.cut(cause)
         if self._is_in_body:
             self._drop_body()
-        self.transport.abort()
+        if self.transport is not None:  # else the loop tells it in a moment
+            self.transport.abort()
 
     def _drop_body(self) -> None:
         """Let go of the body at once, and let the application do so: nothing more of it will come."""

@@ -25,8 +25,13 @@ from stylobate.app.request_head import (
     without_upgrade,
 )
 
+_LONG = 2 * 1024
+"""Bytes of a read after which others are read before it goes on."""
 _SLICE = 16 * 1024
 """Bytes the parser gets at once: what it makes of them is looked at in between."""
+_HEAD_COST = 4 * 1024
+_REQUEST_COST = 16 * 1024
+"""What a connection costs while its head, or its body, is awaited, beside the bytes of these."""
 _LINGER_BYTES = 1024 * 1024
 _DRAIN_BYTES = 16 * 1024 * 1024
 """Of a body that nobody reads, since its answer is out already."""
@@ -72,13 +77,17 @@ class HttpReading(HttpToolsProtocol, ABC):
         """Drop the connection."""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, slice by slice."""
-        if len(data) <= _SLICE:
+        """Parse what came, slice by slice. More is read when others have had their turn."""
+        size = len(data)
+        if size <= _LONG:
             self._feed(data)
             return
         view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
+        for start in range(0, size, _SLICE):
             self._feed(view[start : start + _SLICE])
+        if (self._is_in_body or self._head or self._is_over) and self._upgrade != "websocket" and not self.transport.is_closing():
+            joined: Any = self.transport
+            self._register.reading.wait(self._register.whose(self), joined)
 
     # what the parser calls
 
@@ -205,7 +214,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         if self._head > MAX_HEAD_BYTES:
             self.refuse(refusals.HEAD_TOO_LARGE)
         else:
-            self._register.received.hold(self, self._head, self._head, now)
+            self._register.received.hold(self, self._head + _HEAD_COST, self._head, now)
 
     def _count_body(self, data: Any) -> None:
         now, size = self.loop.time(), len(data)
@@ -222,7 +231,7 @@ class HttpReading(HttpToolsProtocol, ABC):
                 self.refuse(refusal)
                 return
         if not self.cycle.response_complete:
-            self._register.received.hold(self, self._body, self._moved, now)
+            self._register.received.hold(self, self._body + _REQUEST_COST, self._moved, now)
         elif self._body > _DRAIN_BYTES:
             self.end("body")
 

@@ -18,7 +18,7 @@ class JoinedWrites:
     full.
     """
 
-    __slots__ = ("_held", "_is_unfinished", "_loop", "_size", "transport", "written")
+    __slots__ = ("_held", "_is_held", "_is_paused", "_is_unfinished", "_loop", "_size", "transport", "written")
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_unfinished: Callable[[], bool] = lambda: False
@@ -34,6 +34,8 @@ class JoinedWrites:
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
+        self._is_paused = False
+        self._is_held = False
 
     def __getattr__(self, name: str) -> Any:
         """Return the transport's own attribute."""
@@ -67,6 +69,28 @@ class JoinedWrites:
         self.flush()
         if not self._is_unfinished():
             self.transport.close()
+
+    def pause_reading(self) -> None:
+        """Read nothing more until :meth:`resume_reading`."""
+        self._is_paused = True
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, unless reading is held."""
+        self._is_paused = False
+        if not self._is_held:
+            self.transport.resume_reading()
+
+    def hold_reading(self) -> None:
+        """Read nothing more until :meth:`go_on_reading`, whatever is resumed meanwhile."""
+        self._is_held = True
+        self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """Read again, unless reading is paused."""
+        self._is_held = False
+        if not self._is_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def forget(self) -> None:
         """Let go of who asked to be told of the close: the connection is lost, and nothing is to wait for the collector."""

@@ -31,7 +31,7 @@ async def test_work_is_begun_again_however_it_ended() -> None:
     supervised = SupervisedTasks("test")
     work = Work(RuntimeError("lost"), None, asyncio.CancelledError())
     supervised.start("work", work)
-    await asyncio.wait_for(work.steady.wait(), 5)
+    await asyncio.wait_for(work.steady.wait(), 60)
     health = await supervised.health()
     assert (health.status, health.details) == (Status.DEGRADED, "work: was cancelled from within")
     await supervised.close()
@@ -42,7 +42,7 @@ async def test_work_that_fails_no_more_is_well_again() -> None:
     supervised = SupervisedTasks("test", well_after=timedelta(0))
     work = Work(RuntimeError("lost"))
     supervised.start("work", work)
-    await asyncio.wait_for(work.steady.wait(), 5)
+    await asyncio.wait_for(work.steady.wait(), 60)
     async with asyncio.timeout(5):
         while (await supervised.health()).status is not Status.HEALTHY:  # noqa: ASYNC110  it changes by the clock
             await asyncio.sleep(0.01)

@@ -141,7 +141,7 @@ async def test_bound_drops_only_while_down(database: DatabaseManager) -> None:
     async with AuditTrail.open(breakable, "test", bound=3, within=BRIEF) as trail:  # type: ignore[arg-type]
         for number in range(3):
             await trail.note(AuditRecord(f"a{number}"))
-        await asyncio.wait_for(trail.note(AuditRecord("one too many")), 5)
+        await asyncio.wait_for(trail.note(AuditRecord("one too many")), 60)
         assert (await trail.health()).metrics == {"waiting": 3, "dropped": 1}
         breakable.is_down = False
     assert await actions(database) == ["a0", "a1", "a2"]

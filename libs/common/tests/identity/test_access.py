@@ -32,7 +32,7 @@ async def access(authority: Any, seconds: _Seconds) -> AsyncIterator[Access]:
     """Return an access whose verifier is loaded."""
     async with authority.verifier() as verifier, grpc.aio.insecure_channel(authority.address) as channel:
         await verifier.wait_ready()
-        await asyncio.wait_for(authority.tokens.watched.wait(), 5)
+        await asyncio.wait_for(authority.tokens.watched.wait(), 60)
         async with Access(channel, verifier, clock=seconds) as access:
             yield access
 

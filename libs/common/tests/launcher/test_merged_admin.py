@@ -89,7 +89,7 @@ async def test_all_must_be_ready(processes) -> None:
     admin, found, stack = processes
     assert (await ask(admin, "/readyz"))[0] == 200
     assert (await admin.status())["status"] == "healthy"
-    await asyncio.wait_for(admin.wait_ready(), 5)
+    await asyncio.wait_for(admin.wait_ready(), 60)
     found["b"].code = 500
     status, body = await ask(admin, "/readyz")
     said = orjson.loads(body)

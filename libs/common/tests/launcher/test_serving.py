@@ -22,7 +22,7 @@ async def test_a_signal_ends_the_work_cleanly(number) -> None:
             await asyncio.sleep(0)
             told.append("closed")
 
-    await asyncio.wait_for(until_stopped(work), 5)
+    await asyncio.wait_for(until_stopped(work), 60)
     assert told == ["closed"]
 
 
@@ -47,7 +47,7 @@ async def test_an_error_while_stopping_is_said(caplog) -> None:
             raise RuntimeError("cannot close")
 
     with caplog.at_level("ERROR"):
-        await asyncio.wait_for(until_stopped(work), 5)
+        await asyncio.wait_for(until_stopped(work), 60)
 
 
 @pytest.mark.parametrize("how", ["exit", "interrupt", "callback", "stop"])

@@ -115,7 +115,7 @@ async def test_cancelling_the_caller_is_no_error(local: Wire):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(local.probe.cancelled.wait(), 5)
+    await asyncio.wait_for(local.probe.cancelled.wait(), 60)
 
 
 async def test_the_cause_stays_at_hand(local: Wire):

@@ -17,7 +17,7 @@ from .probe import LEAK, SECRET_TEXT, Wire, huge_error
 
 async def soon(awaitable):
     """Wait for what must happen at once: a wire that only breaks when its connection is too old would be found out."""
-    return await asyncio.wait_for(awaitable, 5)
+    return await asyncio.wait_for(awaitable, 60)
 
 
 async def _error(awaitable) -> grpc.aio.AioRpcError:

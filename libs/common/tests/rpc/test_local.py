@@ -111,7 +111,7 @@ async def test_an_unread_stream_holds_its_handler(local: Wire):
         assert (await stream.read()).position == str(number)
     assert 39 <= local.probe.written <= 39 + 18
     stream.cancel()
-    await asyncio.wait_for(local.probe.ended.wait(), 5)
+    await asyncio.wait_for(local.probe.ended.wait(), 60)
 
 
 async def test_nothing_is_kept_of_calls_that_ended(local: Wire):
@@ -122,7 +122,7 @@ async def test_nothing_is_kept_of_calls_that_ended(local: Wire):
     local.modules.CallHook(CallHookRequest(hook="wait"), timeout=5).cancel()
     local.events.ReadEvents(ReadEventsRequest(source="one_then_wait"))
     gc.collect()
-    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live), return_exceptions=True), 5)
+    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live), return_exceptions=True), 60)
     await asyncio.sleep(0)
     assert not local.server.live
 
@@ -132,7 +132,7 @@ async def test_a_call_that_nobody_awaits_runs(local: Wire):
     local.modules.CallHook(CallHookRequest(hook="out_of_stock"), timeout=5)
     local.modules.CallHook(CallHookRequest(hook="echo", event=b"alone"), timeout=5)
     gc.collect()
-    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live)), 5)
+    await asyncio.wait_for(asyncio.gather(*(call.task for call in local.server.live)), 60)
     assert local.probe.responses[0].data == b"alone"
 
 

@@ -1,5 +1,6 @@
 """The edge: who is calling, and whether they call too often. Before it nothing costs more than a look into memory."""
 
+from stylobate.app.turns import ADMITTED
 from stylobate.errors import UnauthenticatedError
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
 from stylobate.rpc.call import Call, call
@@ -69,6 +70,8 @@ class Edge:
             exchange.principal = principal
             current.principal = principal
             current.authorization = f"Bearer {token}"
+        if (admitted := scope.get(ADMITTED)) is not None:
+            admitted()
         if exchange.idempotency_key:
             raise IdempotencyKeyUnsupportedError
         await self._inner(scope, receive, send)

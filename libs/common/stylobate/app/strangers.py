@@ -1,0 +1,67 @@
+"""Connections of which nothing is known yet: nobody has been charged for anything that was asked on them."""
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heapreplace
+from typing import Protocol
+
+_FEW = 8
+"""Of one address, that are never too many."""
+
+
+class Stranger(Protocol):
+    """What the register of strangers asks of a connection."""
+
+    def end(self, cause: str) -> None:
+        """Drop the connection."""
+
+
+class Strangers:
+    """How many there are of each address. When they are too many, the address that has most gives up its oldest.
+
+    Who sends a request as soon as it is connected is a stranger for a moment only, and no crowd of others takes its place.
+    """
+
+    def __init__(self, most: int, is_proxy: Callable[[str], bool]) -> None:
+        """Begin with nobody.
+
+        :param is_proxy: tells an address that brings many clients; those are not counted.
+        """
+        self._most = most
+        self._is_proxy = is_proxy
+        self._count = 0
+        self._by_owner: dict[str, dict[Stranger, None]] = {}
+
+    def add(self, owner: str, address: str, stranger: Stranger) -> None:
+        """Count a connection that was just accepted."""
+        if not address or self._is_proxy(address):
+            return
+        self._by_owner.setdefault(owner, {})[stranger] = None
+        self._count += 1
+        if self._count > self._most:
+            self._thin_out()
+
+    def remove(self, owner: str, stranger: Stranger) -> None:
+        """Count it no longer: it has become known, or is gone."""
+        theirs = self._by_owner.get(owner)
+        if theirs is None or stranger not in theirs:
+            return
+        del theirs[stranger]
+        self._count -= 1
+        if not theirs:
+            del self._by_owner[owner]
+
+    def _thin_out(self) -> None:
+        """Let the greediest make room, for some more than the one: looking for them has its price too."""
+        surplus = self._count - self._most * 7 // 8
+        crowds = [(-len(theirs), owner) for owner, theirs in self._by_owner.items() if len(theirs) > _FEW]
+        heapify(crowds)
+        while surplus > 0 and crowds:
+            size, owner = crowds[0]
+            oldest = next(iter(self._by_owner[owner]))
+            self.remove(owner, oldest)
+            oldest.end("crowd")
+            surplus -= 1
+            if -size - 1 > _FEW:
+                heapreplace(crowds, (size + 1, owner))
+            else:
+                heappop(crowds)

@@ -1,0 +1,293 @@
+"""Whose turn it is when many want something at once: each address has one, however much it sends."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from stylobate.app.fair_queue import FairQueue
+from stylobate.app.http_bounds import HttpBounds
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
+from stylobate.app.turns import ADMITTED, ReadingTurns
+
+GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
+WITHIN_S = 30
+LONG = 200_000
+
+
+class Hall:
+    """An application that admits requests and answers them when it is told to; clients on raw sockets."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.begun: list[str] = []
+        """The paths of the requests that are in it, in their order."""
+        self.gone: list[str] = []
+        self.bodies: dict[str, int] = {}
+        self._doors: dict[str, asyncio.Event] = {}
+        self._admit: dict[str, Any] = {}
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Read the body, wait to be told, answer."""
+        path = scope["path"]
+        self.begun.append(path)
+        self._admit[path] = scope[ADMITTED]
+        door = self._doors[path] = asyncio.Event()
+        size = 0
+        while (message := await receive())["type"] == "http.request":
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        self.bodies[path] = size
+        await door.wait()
+        if (await receive() if path.startswith("/leaves") else message)["type"] == "http.disconnect":
+            self.gone.append(path)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def connect(self, address: str, said: bytes = b"") -> asyncio.StreamReader:
+        """Connect from the address and say something."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+        self._writers.append(writer)  # it would close itself when nobody keeps it
+        writer.write(said)
+        return reader
+
+    def admit(self, path: str) -> None:
+        """Tell the listener that the request is charged."""
+        self._admit[path]()
+
+    def answer(self, path: str) -> None:
+        """Answer the request."""
+        self._doors[path].set()
+
+    async def ask(self, address: str, *paths: str, body: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Send requests on one connection from the address."""
+        reader = await self.connect(address)
+        writer = self._writers[-1]
+        head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+        writer.write(b"".join(head % (path.encode(), len(body)) + body for path in paths))
+        return reader, writer
+
+    async def has_begun(self, *paths: str) -> None:
+        """Wait until exactly these have begun, in this order."""
+        async with asyncio.timeout(WITHIN_S):
+            while len(self.begun) < len(paths):  # noqa: ASYNC110  the listener tells nobody
+                await asyncio.sleep(0.01)
+        for _ in range(20):  # whatever else would begin has its chance
+            await asyncio.sleep(0)
+        assert self.begun == [*paths]
+
+    def close(self) -> None:
+        """Let everything end."""
+        for door in self._doors.values():
+            door.set()
+        for writer in self._writers:
+            writer.close()
+
+
+@asynccontextmanager
+async def opened(**bounds: Any) -> AsyncIterator[Hall]:
+    """Serve a hall with these bounds."""
+    hall = Hall()
+    bound = bind("127.0.0.1:0")
+    listener = HttpListener(hall, bound, grace_s=1, bounds=HttpBounds(**bounds))
+    hall.port = bound.getsockname()[1]
+    await listener.start()
+    try:
+        yield hall
+    finally:
+        hall.close()
+        await listener.stop()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Cut the connection: a close alone would leave open whether the client still waits for an answer."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def _open_connections() -> float:
+    return REGISTRY.get_sample_value("stylobate_http_connections") or 0
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what the listener tells nobody."""
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110  see above
+            await asyncio.sleep(0.01)
+
+
+def test_each_owner_has_one_turn_at_a_time() -> None:
+    """Whoever comes with one thing is served before the second of others."""
+    queue = FairQueue[str]()
+    for thing in ("a1", "a2", "a3", "b1", "c1", "c2"):
+        queue.put(thing[0], thing)
+    found = [queue.pop(), queue.pop()]
+    queue.put("d", "d1")
+    while queue:
+        found.append(queue.pop())
+    assert found == ["a1", "b1", "c1", "a2", "d1", "c2", "a3"]
+
+
+async def test_the_crowd_of_one_address_keeps_no_other_waiting() -> None:
+    """The modest one's only request is next, before those that the greedy one had sent long before."""
+    async with opened(beginning=2) as hall:
+        for number in range(5):
+            await hall.ask(GREEDY, f"/greedy{number}")
+        await hall.has_begun("/greedy0", "/greedy1")
+        await hall.ask(MODEST, "/modest")
+        await asyncio.sleep(0.1)  # it arrives; nothing tells of that, and an early answer would fail the test below, not pass it
+        hall.answer("/greedy0")
+        await hall.has_begun("/greedy0", "/greedy1", "/greedy2")
+        hall.answer("/greedy1")
+        await hall.has_begun("/greedy0", "/greedy1", "/greedy2", "/modest")
+
+
+async def test_a_request_that_is_admitted_lets_others_begin() -> None:
+    """What takes long once it is charged keeps nobody waiting."""
+    async with opened(beginning=1) as hall:
+        await hall.ask(GREEDY, "/first")
+        await hall.has_begun("/first")
+        await hall.ask(GREEDY, "/second")
+        await hall.has_begun("/first")
+        hall.admit("/first")
+        await hall.has_begun("/first", "/second")
+        hall.admit("/first")  # says nothing new
+        hall.answer("/first")
+        await hall.ask(GREEDY, "/third")
+        await hall.has_begun("/first", "/second")
+
+
+async def test_who_has_left_has_no_turn() -> None:
+    """What a client asked that is gone before its turn is never begun, and keeps nobody else from it."""
+    async with opened(beginning=1) as hall:
+        await hall.ask(GREEDY, "/first")
+        await hall.has_begun("/first")
+        before = _open_connections()
+        _, writer = await hall.ask(GREEDY, "/gone")
+        await _until(lambda: _open_connections() > before)
+        reader, _ = await hall.ask(MODEST, "/last")
+        _reset(writer)
+        await _until(lambda: _open_connections() == before + 1)  # the one that asks for the last
+        hall.answer("/first")
+        await hall.has_begun("/first", "/last")
+        hall.answer("/last")
+        async with asyncio.timeout(WITHIN_S):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        assert hall.begun == ["/first", "/last"]
+
+
+async def test_a_connection_counts_until_its_work_has_ended() -> None:
+    """Who connects, asks and leaves again and again has no more at work than who stays."""
+    async with opened(connections_per_address=2) as hall:
+        for path in ("/leaves0", "/leaves1"):
+            _, writer = await hall.ask(GREEDY, path)
+            await _until(lambda path=path: path in hall.begun)
+            _reset(writer)
+        reader, _ = await hall.ask(GREEDY, "/third")
+        async with asyncio.timeout(WITHIN_S):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503")
+        hall.answer("/leaves0")
+        async with asyncio.timeout(WITHIN_S):
+            while "/third" not in hall.begun:
+                reader, writer = await hall.ask(GREEDY, "/third")
+                await asyncio.sleep(0.05)
+        assert "/leaves0" in hall.gone
+
+
+async def test_who_sent_more_requests_ahead_is_known_to_have_left() -> None:
+    """The application hears that the client is gone for the request it is busy with, not for the one that was read last."""
+    async with opened() as hall:
+        _, writer = await hall.ask(MODEST, "/leaves", "/ahead")
+        await hall.has_begun("/leaves")
+        hall.answer("/leaves")
+        _reset(writer)
+        await _until(lambda: bool(hall.gone))
+        assert hall.begun == ["/leaves"]
+
+
+async def test_long_bodies_of_many_come_whole() -> None:
+    """Reading in turns loses nothing."""
+    async with opened() as hall:
+        paths = [f"/{number}" for number in range(20)]
+        for path in paths:
+            await hall.ask(GREEDY, path, body=bytes(LONG))
+        await _until(lambda: len(hall.bodies) == len(paths))
+        assert hall.bodies == dict.fromkeys(paths, LONG)
+
+
+class _Reader:
+    """A connection that notes when it may read."""
+
+    def __init__(self, name: str, readings: list[str]) -> None:
+        self.name = name
+        self.readings = readings
+
+    def hold_reading(self) -> None:
+        pass
+
+    def go_on_reading(self) -> None:
+        self.readings.append(self.name)
+
+
+async def test_few_read_in_one_round_of_the_loop() -> None:
+    """A hundred connections with much to read leave the loop free in between, and whoever else reads comes first."""
+    readings: list[str] = []
+    turns = ReadingTurns(asyncio.get_running_loop())
+    for number in range(100):
+        turns.wait(GREEDY, _Reader(f"greedy{number}", readings))
+    turns.wait(MODEST, _Reader("modest", readings))
+    rounds = 0
+    while len(readings) < 101:
+        before = len(readings)
+        await asyncio.sleep(0)
+        rounds += 1
+        assert len(readings) - before < 10
+    assert readings.index("modest") == 1
+    assert rounds > 10
+
+
+async def _is_open(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+    return False
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhos", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"])
+async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes) -> None:
+    """Of an address with many connections that were never admitted the oldest go; those of others, and known ones, stay."""
+    async with opened(strangers=32) as hall:
+        known, writer = await hall.ask(GREEDY, "/known")
+        await hall.has_begun("/known")
+        hall.admit("/known")
+        hall.answer("/known")
+        assert b"200" in await known.readline()
+        modest = await hall.connect(MODEST)
+        crowd = [await hall.connect(GREEDY, said) for _ in range(40)]
+        async with asyncio.timeout(WITHIN_S):
+            while await _is_open(crowd[0]):
+                pass
+        assert await _is_open(crowd[-1])
+        assert await _is_open(modest)
+        writer.write(b"POST /again HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+        await _until(lambda: "/again" in hall.begun)
+
+
+async def test_a_trusted_proxy_is_no_crowd() -> None:
+    """Its connections are those of many."""
+    async with opened(strangers=8, trusted_proxies=(f"{GREEDY}/32",)) as hall:
+        crowd = [await hall.connect(GREEDY) for _ in range(40)]
+        await hall.ask(MODEST, "/known")
+        await hall.has_begun("/known")
+        assert all([await _is_open(reader) for reader in crowd[:3]])
