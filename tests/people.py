@@ -17,7 +17,7 @@ class Person:
         self.email = f"{name}-{secrets.token_hex(6)}@example.com"
         self.id = ""
         self.refresh_token = ""
-        self.http = httpx.Client(base_url=gateway, timeout=15, verify=NO_TLS)
+        self.http = httpx.Client(base_url=gateway, timeout=60, verify=NO_TLS)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -60,4 +60,4 @@ class Person:
 
 def logged_out(gateway: str) -> httpx.Client:
     """Return a client of nobody known."""
-    return httpx.Client(base_url=gateway, timeout=15, verify=NO_TLS)
+    return httpx.Client(base_url=gateway, timeout=60, verify=NO_TLS)

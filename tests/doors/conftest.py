@@ -46,7 +46,7 @@ from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
 from websockets.frames import Frame, Opcode
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)

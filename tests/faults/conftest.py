@@ -13,7 +13,7 @@ from tests.faults.traffic import Acknowledged
 from tests.people import PASSWORD, Person
 from tests.witness import MODULE, Witness
 
-_HOOK_WITHIN = timedelta(seconds=20)
+_HOOK_WITHIN = timedelta(seconds=60)
 """A lease that a killed process held must run out first, and what piled up be worked off."""
 
 

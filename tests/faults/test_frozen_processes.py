@@ -15,7 +15,7 @@ from tests.people import Person
 
 NOTICED_WITHIN = timedelta(seconds=30)
 BACK_WITHIN = timedelta(seconds=30)
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @contextmanager

@@ -40,14 +40,14 @@ def platform(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 async def _fresh(platform: Platform, address: str, path: str, **body: Any) -> str:
     """Ask over a connection of its own, so that any process may answer; return the code of the problem."""
-    async with httpx.AsyncClient(base_url=platform.gateway, timeout=15, verify=NO_TLS) as http:
+    async with httpx.AsyncClient(base_url=platform.gateway, timeout=60, verify=NO_TLS) as http:
         answer = await Visitor(http, address).ask(path, **body)
         return answer.json().get("code", "in")
 
 
 async def test_an_account_is_counted_over_all_processes(platform: Platform) -> None:
     """Many addresses that guess one account get as many tries as the rule says, whichever process they ask; the owner gets in."""
-    async with httpx.AsyncClient(base_url=platform.gateway, timeout=15, verify=NO_TLS) as http:
+    async with httpx.AsyncClient(base_url=platform.gateway, timeout=60, verify=NO_TLS) as http:
         owner = Visitor(http, "198.51.100.1")
         await owner.register()
         assert await owner.login() == "in"

@@ -58,7 +58,7 @@ def _socket(stack, platform, token):
     """Open a socket and connect with the token; return it and the reply."""
     socket = stack.enter_context(connect(platform.realtime))
     socket.send(json.dumps({"id": 1, "connect": {"token": token}}))
-    return socket, json.loads(socket.recv(timeout=5))
+    return socket, json.loads(socket.recv(timeout=60))
 
 
 def _read_to_the_end(socket, until):
