@@ -70,8 +70,8 @@ OF_DATABASES = [
     Change("certificates%2Fauthority.pem", "cluster%2Fothers.pem", "is not trusted"),
     Change("verify-full", "disable", "no encryption"),
     Change("verify-full", "nonsense", "sslmode"),
-    Change("", "mysql://owner@127.0.0.1/x", DATABASE),
-    Change("", "postgresql://owner@127.0.0.1:port/x", DATABASE),
+    Change("", "mysql://owner@127.0.0.1/x", "must begin with postgresql://"),
+    Change("", "postgresql://owner@127.0.0.1:port/x", "'port'"),
 ]
 OF_REDIS = [
     Change("pass%20word", "password", "WRONGPASS"),

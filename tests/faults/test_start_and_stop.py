@@ -151,3 +151,39 @@ def test_init_refuses_a_folder_with_something_in_it(project):
     done = project.command("init", ".")
     assert done.returncode == 2
     assert_one_clear_line(done.stderr, "not empty")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--split",)], ids=["one process", "split"])
+def test_a_start_that_waits_says_so(tmp_path, arguments):
+    """With a database of one's own that does not answer, `up` names who knows more, and ends at Ctrl-C; the log names it."""
+    url = f"postgresql://nobody@127.0.0.1:{free_ports(1)}/x"
+    platform = Platform(tmp_path, *arguments, modules=[SHOP], environ={"STYLOBATE_DATABASE_URL": url})
+    try:
+        platform.launch(free_ports())
+        within = timedelta(seconds=90)
+        assert wait_until(lambda: "stylobate logs" in platform.output.read_text(), within), platform.log_tails()
+        assert wait_until(lambda: "/x for migrations of state" in platform.command("logs").stdout, within), platform.log_tails()
+        assert platform.interrupt() == 0, platform.log_tails()
+    finally:
+        platform.stop()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--split",), ("--workers", "2"), ("--detach",)], ids=lambda names: names[:1] or "one")
+@pytest.mark.parametrize("kind", ["redis", "database"])
+def test_a_server_that_lets_nobody_in_ends_the_start(tmp_path, redis_url, postgres_url, arguments, kind):
+    """With a server of one's own and a wrong name `up` ends, and names the setting and what the server said."""
+    if kind == "redis":
+        environ = {"STYLOBATE_REDIS_URL": redis_url.replace("unix://", "unix://stranger:wrong@")}
+    else:
+        environ = {"STYLOBATE_DATABASE_URL": postgres_url.replace("stylobate@", "stranger@")}
+    platform = Platform(tmp_path, *arguments, modules=[SHOP], environ=environ)
+    try:
+        platform.launch(free_ports())
+        assert wait_until(lambda: not platform.is_running, timedelta(seconds=120)), platform.log_tails()
+        said = [line for line in platform.output.read_text().splitlines() if line.startswith("error: ")]
+        (setting,) = environ
+        assert setting in said[0]
+        assert "stranger" in said[0] or "WRONGPASS" in said[0]
+        assert "Traceback" not in platform.output.read_text()
+    finally:
+        platform.stop()

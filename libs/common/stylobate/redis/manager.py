@@ -13,7 +13,7 @@ from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.faults import is_refusal
-from stylobate.redis.link import Argument, Reply
+from stylobate.redis.link import Argument, Reply, connect
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
 from stylobate.redis.subscription import Subscription
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stylobate.redis.client import Client
 
 Keys = Sequence[Argument]
+_PATIENCE = 5
+"""How many times the time to connect is given to a server that did not answer, before it counts as one that is down."""
 
 
 class RedisManager:
@@ -53,7 +55,9 @@ class RedisManager:
         command_timeout: timedelta = timedelta(seconds=2),
         max_pending: int = 10_000,
     ) -> AsyncIterator[Self]:
-        """Connect, and close everything at the end. A server that is down does not delay the opening.
+        """Connect, and close everything at the end.
+
+        A server that is down does not delay the opening; one that takes connections and is silent does, for some seconds.
 
         :param url: ``redis://``, ``rediss://`` or ``unix://``; see RedisAddress.parse. Of several hosts the one that takes
             writes is used, and looked for again when it is lost.
@@ -87,11 +91,19 @@ class RedisManager:
         """Raise ConfigError for what no waiting cures."""
         if self._pipeline.is_connected:
             return
-        said = self._pipeline.cause
+        said, within_s = self._pipeline.cause, self._connect_timeout.total_seconds()
+        if said.startswith(TimeoutError.__name__):  # perhaps it is only slow, or this machine is, while everything starts
+            try:
+                loop, patience_s = asyncio.get_running_loop(), _PATIENCE * within_s
+                (await connect(self._address, loop, connect_s=patience_s, timeout_s=patience_s)).abort("it was only looked at")
+            except RedisUnavailableError as error:
+                said = error.metadata["cause"]
+            else:
+                return
         if not is_refusal(said):
             said = ""
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._connect_timeout.total_seconds()):
+                async with asyncio.timeout(within_s):
                     said = await self._address.speaks_otherwise()
         if said:
             raise ConfigError([f"STYLOBATE_REDIS_URL: redis {self._address}: {said}"])

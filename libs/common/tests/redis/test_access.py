@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+import os
+import signal
 import ssl
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address
@@ -65,6 +67,31 @@ async def test_who_is_not_let_in_is_told_and_nobody_else(server, caplog, url, sa
     assert said in finding
     assert caplog.text.count("redis_refuses") == 1
     assert not any(password in finding + caplog.text for password in ("wr0ng", "s3cret"))
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_a_server_that_is_slow_at_first_is_not_taken_for_one_that_is_down(server, caplog, is_right):
+    """What it says of a wrong password is heard all the same; with the right one it is used."""
+    pid = server.process.pid
+    os.kill(pid, signal.SIGSTOP)
+
+    async def thaw():
+        while "redis_unreachable" not in caplog.text:  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.01)
+        os.kill(pid, signal.SIGCONT)
+
+    thawing = asyncio.create_task(thaw())
+    url = f"unix://:{'s3cret' if is_right else 'wr0ng'}@{server.socket}"
+    opened = RedisManager.open(url, connect_timeout=dt.timedelta(seconds=1))
+    if is_right:
+        async with opened as manager, asyncio.timeout(20):
+            while not (await manager.health()).metrics["connected"]:  # noqa: ASYNC110  it has no event
+                await asyncio.sleep(0.01)
+    else:
+        with pytest.raises(ConfigError, match="WRONGPASS"):
+            async with opened:
+                pass
+    await thawing
 
 
 async def test_a_password_that_is_changed_meanwhile_is_told(server, caplog):

@@ -32,6 +32,8 @@ from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
 
 _IDENTITIES = (*SERVICES, "cli")
+_LONG_S = 10.0
+"""After which it is no ordinary start any more."""
 
 
 def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = False) -> None:
@@ -166,6 +168,7 @@ class _Up:
             self._say(f"starting {names}")
         await self._supervisor.start_servers(self._servers.all)
         self._say(f"starting {', '.join(SERVICES)} ({self._layout.mode})")
+        asyncio.get_running_loop().call_later(_LONG_S, self._say_that_it_waits)
 
     async def _restart(self, fleet: Fleet, asked: asyncio.Event) -> None:
         """Replace the processes, one after the other, each time it is asked for."""
@@ -204,6 +207,10 @@ class _Up:
         self._console.print("  see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C\n", soft_wrap=True)
         self._is_ready = True
         self._save()  # `--detach` waits for it
+
+    def _say_that_it_waits(self) -> None:
+        if not self._is_ready:
+            self._say("not ready yet; `stylobate logs` says what is waited for")
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {escape(text)}", soft_wrap=True)
