@@ -19,21 +19,21 @@ def blocked() -> float:
     return REGISTRY.get_sample_value("stylobate_actions_loop_blocked_total", {"running": NAME}) or 0
 
 
-async def test_an_action_that_blocks_the_loop_is_named_within_a_second() -> None:
+async def test_an_action_that_blocks_the_loop_is_named_while_it_does() -> None:
     """While it blocks, another thread sees it counted; the log holds its name and where it stands."""
     before, noticed = blocked(), threading.Event()
 
     async def block() -> float:
         started = monotonic()
-        while blocked() == before and monotonic() - started < 5:
+        while blocked() == before and monotonic() - started < 60:
             noticed.wait(0.01)  # a blocking call in module code, which is what this is about
-        return monotonic() - started
+        return blocked()
 
     loop = asyncio.get_running_loop()
     with capture_logs() as logs:
         async with Runner.open() as runner, LoopWatchdog.open(runner.running, timedelta(milliseconds=500)):
-            took = await runner.run(NAME, Call(deadline=loop.time() + 30), block)
-    assert took < 1.5
+            counted = await runner.run(NAME, Call(deadline=loop.time() + 30), block)
+    assert counted == before + 1
     (entry,) = [entry for entry in logs if entry["event"] == "loop_blocked"]
     assert entry["running"] == NAME
     assert "in block" in entry["stack"]
