@@ -3,9 +3,13 @@
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from stylobate.identity import generate_service_keys
+from stylobate.testing.ports import free_ports
 
+from tests.deploy.authority import Authority
 from tests.deploy.cluster import Cluster
 from tests.deploy.production import servers
 
@@ -36,6 +40,42 @@ def test_the_first_administrator_is_made_over_tls(cluster: Cluster) -> None:
     made = cluster.command("users", "create", "root@example.com", "--admin", "--password-stdin", stdin="correct horse battery\n")
     assert made.returncode == 0, made.stderr
     assert "with the roles" in made.stdout
+
+
+def astray(cluster: Cluster, folder: Path) -> dict[str, tuple[dict[str, str], str]]:
+    """Return settings that lead an operator astray, and what is said of them."""
+    generate_service_keys(folder / "keys")
+    (folder / "pki").mkdir()
+    other = Authority(folder / "pki")
+    certificate, key = (str(file) for file in other.issue("other"))
+    tls = "STYLOBATE_TLS_AUTHORITY or STYLOBATE_TLS_CERTIFICATE: no TLS"
+    address, certificates = (
+        "STYLOBATE_AUTH_ADDRESS",
+        ("STYLOBATE_TLS_CERTIFICATE", "STYLOBATE_TLS_KEY", "STYLOBATE_TLS_AUTHORITY"),
+    )
+    return {
+        "nobody there": ({address: f"dns:///localhost:{free_ports(1)}"}, f"{address}: auth does not answer"),
+        "no such host": ({address: "dns:///nowhere.invalid:9090"}, f"{address}: auth does not answer"),
+        "another service": ({address: cluster.environ["STYLOBATE_RATELIMIT_ADDRESS"]}, "is not auth"),
+        "another authority": ({"STYLOBATE_TLS_AUTHORITY": str(other.file)}, tls),
+        "another certificate": ({"STYLOBATE_TLS_CERTIFICATE": certificate, "STYLOBATE_TLS_KEY": key}, tls),
+        "no TLS": (dict.fromkeys(certificates, ""), tls),
+        "another key": ({"STYLOBATE_TLS_KEY": key}, "STYLOBATE_TLS_KEY: "),
+        "other service keys": (
+            {"STYLOBATE_IDENTITY_FOLDER": str(folder / "keys")},
+            "STYLOBATE_IDENTITY_FOLDER: auth does not know",
+        ),
+    }
+
+
+def test_an_operator_who_is_led_astray_is_told_by_what(cluster: Cluster, tmp_path: Path) -> None:
+    """`users create` names the setting in one line, whatever keeps it from auth."""
+    for name, (changed, about) in astray(cluster, tmp_path).items():
+        said = cluster.command("users", "create", "x@example.com", "--password-stdin", stdin="correct horse battery\n", **changed)
+        errors = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+        assert (said.returncode, len(errors)) == (2, 1), (name, said.stderr)
+        assert about in errors[0], name
+        assert "Traceback" not in said.stderr + said.stdout, name
 
 
 def test_everything_that_is_logged_is_json(cluster: Cluster) -> None:

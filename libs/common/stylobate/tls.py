@@ -1,5 +1,6 @@
 """TLS between services: files, and the credentials that they make."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,23 @@ class TlsSettings:
     server_name: str = ""
     """For a client: the name to look for in the server's certificate, where it differs from the target's."""
 
+    def findings(self) -> list[str]:
+        """Return what is wrong with the files: gRPC itself says so only of each connection, and not which file it is."""
+        found = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.authority is not None:
+            try:
+                context.load_verify_locations(self.authority)
+            except (OSError, ValueError) as error:
+                found.append(f"AUTHORITY: {self.authority} holds no certificate ({_reason(error)})")
+        if self.certificate is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.private_key, password="")
+            except (OSError, ValueError) as error:
+                whose = f"STYLOBATE_TLS_CERTIFICATE, {self.certificate}"
+                found.append(f"KEY: {self.private_key} is not the private key of {whose} ({_reason(error)})")
+        return found
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """Read the files. Raises OSError, ValueError."""
         if self.certificate is None or self.private_key is None:
@@ -36,6 +54,10 @@ class TlsSettings:
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises OSError."""
         return grpc.ssl_channel_credentials(_read(self.authority), _read(self.private_key), _read(self.certificate))
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
 
 
 def _read(path: Path | None) -> bytes | None:

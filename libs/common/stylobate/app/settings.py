@@ -80,7 +80,7 @@ class HostSettings(Settings):
         return text
 
     def tls(self) -> TlsSettings | None:
-        """Return what services prove themselves with to each other; None: plain text. Raises ConfigError for missing files."""
+        """Return what services prove themselves with to each other; None: plain text. Raises ConfigError for unfit files."""
         if not self.tls_certificate:
             return None
         fields = ("tls_certificate", "tls_key", "tls_authority")
@@ -90,4 +90,7 @@ class HostSettings(Settings):
             missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
         if missing:
             raise ConfigError(missing)
-        return TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
+        made = TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
+        if wrong := made.findings():
+            raise ConfigError([f"STYLOBATE_TLS_{name}" for name in wrong])
+        return made

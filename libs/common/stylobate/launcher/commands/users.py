@@ -5,16 +5,23 @@ import os
 import sys
 from pathlib import Path
 
+import grpc
 import typer
 
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest, User
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.app import HostSettings
 from stylobate.config import Sources
+from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity import ServiceIdentity
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project
 from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.rpc.caller import ServiceTokenRefusedError
+from stylobate.rpc.outages import cause_of
+
+_OF_TLS = ("handshake", "Socket closed", "certificate", "SSL")
+"""What gRPC says where TLS is the matter: also of a server that hangs up for want of it."""
 
 
 def create(email: str, *, admin: bool, roles: list[str], name: str, password_stdin: bool) -> None:
@@ -49,5 +56,25 @@ async def _create(request: CreateUserRequest, target: str, settings: HostSetting
     folder = Path(settings.identity_folder)
     identity = ServiceIdentity.load("cli", folder / "cli.pem", folder)
     async with open_channel(target, tls=settings.tls()) as channel:
-        response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)
+        try:
+            response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)
+        except StylobateError as error:
+            if said := _astray(error, target):
+                raise CommandError(said) from error
+            raise
     return response.user
+
+
+def _astray(error: StylobateError, target: str) -> str:
+    """Return what is wrong with the way to auth, and which setting leads there; empty for what auth itself says."""
+    cause = cause_of(error)
+    if error.code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"STYLOBATE_AUTH_ADDRESS: what answers at {target} is not auth"
+    if error.reason == ServiceTokenRefusedError.reason:
+        return f"STYLOBATE_IDENTITY_FOLDER: auth does not know the key of `cli` there ({cause})"
+    if error.reason != UnavailableError.reason or not cause:
+        return ""
+    said = cause.rpartition("last error: ")[2]
+    if any(word in said for word in _OF_TLS):
+        return f"STYLOBATE_TLS_AUTHORITY or STYLOBATE_TLS_CERTIFICATE: no TLS with auth at {target} ({said})"
+    return f"STYLOBATE_AUTH_ADDRESS: auth does not answer at {target} ({said})"
