@@ -2,33 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import grpc
 import pytest
-from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, LoggedEvent, ReadEventsRequest
-from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub, add_EventServiceServicer_to_server
+from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, LoggedEvent
+from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
 from stylobate.outbox import CHANNEL, Event, EventLog, EventServicer, LogWatch, Position, partition_of
 from stylobate.outbox.servicer import _messages
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
-from stylobate.rpc.interceptors import ErrorsInterceptor
 
-
-@asynccontextmanager
-async def served(servicer: EventServicer) -> AsyncIterator[EventServiceStub]:
-    """Give a stub that calls the servicer the way every service does."""
-    servicers = Servicers([ErrorsInterceptor()])
-    servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
-    server = LocalServer(servicers)
-    await server.start()
-    try:
-        yield EventServiceStub(CallerChannel(LocalChannel(server), Outgoing(None)))
-    finally:
-        await server.stop()
+from .streams import Stream, served
 
 
 @pytest.fixture
@@ -36,37 +22,6 @@ async def stub(journal: Any, redis: RedisManager) -> AsyncIterator[EventServiceS
     """Give a stub to the log of `journal`."""
     async with EventServicer.open(redis, [journal.log]) as servicer, served(servicer) as stub:
         yield stub
-
-
-class Stream:
-    """One open stream of the log `test`."""
-
-    def __init__(self, stub: EventServiceStub, **request: Any) -> None:
-        self._call = stub.ReadEvents(ReadEventsRequest(**{"source": "test", **request}))
-        self.position = ""
-
-    async def begin(self) -> str:
-        """Take the first message and return where the stream begins."""
-        message = await self._message()
-        assert not message.events
-        return self.position
-
-    async def take(self, count: int) -> list[LoggedEvent]:
-        """Take messages until there are so many events, and no more."""
-        events: list[LoggedEvent] = []
-        while len(events) < count:
-            events += (await self._message()).events
-        assert len(events) == count
-        return events
-
-    async def _message(self) -> Any:
-        message = await asyncio.wait_for(self._call.read(), 10)
-        self.position = message.position
-        return message
-
-    def close(self) -> None:
-        """Give it up."""
-        self._call.cancel()
 
 
 def ids(events: list[LoggedEvent]) -> list[str]:
