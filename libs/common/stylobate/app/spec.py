@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -55,5 +56,11 @@ class ServiceSpec:
 
 def installed_services() -> dict[str, ServiceSpec]:
     """Return every installed service by name."""
+    return {spec.name: spec for spec in _installed()}
+
+
+@cache
+def _installed() -> tuple[ServiceSpec, ...]:
+    """Read what every distribution says of itself, once: a forked process finds it done."""
     specs: list[ServiceSpec] = [point.load() for point in entry_points(group=ENTRY_POINTS)]
-    return {spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)}
+    return tuple(sorted(specs, key=lambda spec: spec.name))
