@@ -279,7 +279,7 @@ def test_request_id_is_in_body_header_and_log(platform, somebody):
         entries = [json.loads(line) for file in platform.log_files() for line in file.read_text().splitlines()]
         return [entry for entry in entries if entry["logger"] == "access" and entry["request_id"] == name]
 
-    assert wait_until(lambda: bool(logged()), timedelta(seconds=2))
+    assert wait_until(lambda: bool(logged()), timedelta(seconds=30))
     entry = logged()[0]
     assert (entry["status"], entry["code"], entry["method"], entry["subject"]) == (404, "STATE_NOT_FOUND", "GET", somebody.id)
 

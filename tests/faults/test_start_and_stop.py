@@ -93,7 +93,7 @@ def test_second_up_is_refused(project):
     assert_one_clear_line(reset.stderr, "down")
     assert project.status()["ready"]
     assert project.command("down").returncode == 0
-    assert wait_until(lambda: not project.is_running, timedelta(seconds=2))
+    assert wait_until(lambda: not project.is_running, timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(("mode", "offset"), [((), 0), ((), 1), ((), 2), (("--split",), 2), (("--split",), 5)])

@@ -168,4 +168,4 @@ def test_request_id_is_logged_by_whoever_had_part(platform, person):
         lines = [line for file in platform.log_files() for line in file.read_text().splitlines()]
         return any(name in line and "action_failed" in line for line in lines)
 
-    assert wait_until(told, timedelta(seconds=3))
+    assert wait_until(told, timedelta(seconds=30))

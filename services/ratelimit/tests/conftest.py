@@ -50,7 +50,9 @@ async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnder
     async with RedisManager.open(request.getfixturevalue("redis_url")) as redis:
         await redis.call("FLUSHDB")
         loop = asyncio.get_running_loop()
-        yield StoreUnderTest(RedisLimitStore(redis), lambda by: asyncio.sleep(by.total_seconds()), loop.time)
+        yield StoreUnderTest(
+            RedisLimitStore(redis, timedelta(seconds=30)), lambda by: asyncio.sleep(by.total_seconds()), loop.time
+        )
 
 
 @pytest.fixture

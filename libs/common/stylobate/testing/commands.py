@@ -22,7 +22,7 @@ from typing import IO, Protocol
 import orjson
 
 ANEW = (sys.executable, "-m", "stylobate.launcher")
-_WITHIN_S = 60.0
+_WITHIN_S = 120.0
 
 
 class Command(Protocol):

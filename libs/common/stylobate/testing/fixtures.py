@@ -8,13 +8,14 @@ import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
 
-from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.database import DatabaseManager, Limits, MigrationSet
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
@@ -22,6 +23,9 @@ from stylobate.testing.logs import plain_logs
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
+
+_PATIENCE = timedelta(seconds=30)
+"""For the server's answers: the machine of a test may be busy."""
 
 _SERVERS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="servers")
 
@@ -84,7 +88,10 @@ async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
         async def open_one(service: str, *sets: MigrationSet, pool_size: int = 10) -> DatabaseManager:
             if service not in urls:
                 urls[service] = await stack.enter_async_context(databases.fresh(service, *sets))
-            manager = DatabaseManager.open(urls[service], service=service, pool_size=pool_size)
+            limits = Limits(_PATIENCE, _PATIENCE, _PATIENCE)
+            manager = DatabaseManager.open(
+                urls[service], service=service, pool_size=pool_size, connect_timeout=_PATIENCE, limits=limits
+            )
             return await stack.enter_async_context(manager)
 
         yield open_one

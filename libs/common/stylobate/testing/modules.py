@@ -4,13 +4,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.app.spec import ENTRY_POINTS, ServiceSpec
+from stylobate.app import installed_services
 from stylobate.declarations import Severity, load_declarations
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
@@ -117,8 +116,7 @@ class ActionTester:
 
 
 def _in_memory(name: str) -> Callable[[Any], Awaitable[None]]:
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        spec: ServiceSpec = point.load()
-        if spec.in_memory is not None:
-            return spec.in_memory
+    spec = installed_services().get(name)
+    if spec is not None and spec.in_memory is not None:
+        return spec.in_memory
     raise RuntimeError(f"the {name} service is not installed: pip install 'stylobate[platform]'")

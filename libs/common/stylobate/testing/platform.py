@@ -24,9 +24,9 @@ from stylobate.testing.ports import free_ports
 
 _PORT_TRIES = 5
 _LOOK_AGAIN_S = 0.05
-_START_WITHIN = timedelta(seconds=90)
+_START_WITHIN = timedelta(seconds=180)
 _SETTLED_WITHIN = timedelta(seconds=5)
-_STOP_WITHIN = timedelta(seconds=15)
+_STOP_WITHIN = timedelta(seconds=60)
 _TAIL_LINES = 25
 _SERVERS = ("valkey", "postgres")
 
