@@ -1,4 +1,4 @@
-"""``python -m bench [P1 P2 P8 P9]``: all of them without arguments, in under four minutes."""
+"""``python -m bench [P1 P2 P8 P9 P10]``: all of them without arguments, in about five minutes."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import footprint, http_action, local_channel
+from bench import footprint, http_action, local_channel, reload
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "P2": lambda: http_action.split(rounds=5, seconds=2.0),
     "P8": lambda: local_channel.report(rounds=15, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
+    "P10": lambda: reload.measure(rounds=7),
 }
 
 

@@ -76,7 +76,7 @@ def baseline(application: str, environment: Mapping[str, str] | None = None) -> 
         *("--no-access-log", "--no-server-header", "--no-date-header", "--no-proxy-headers", "--log-level", "warning"),
     ]
     command = [sys.executable, "-m", "uvicorn", target, *arguments]
-    with _running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
+    with running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
         wait_for(lambda: not _is_free(port), child)
         yield port, Processes({"python": psutil.Process(child.pid)})
 
@@ -87,7 +87,7 @@ def split_baseline() -> Iterator[tuple[int, Processes]]:
     with tempfile.TemporaryDirectory() as folder:
         address = f"unix:{folder}/orders.grpc"
         command = [sys.executable, "-m", "bench.baselines.grpc_server", address]
-        with _running(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
+        with running(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             server.stdout.readline()
             with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
@@ -95,13 +95,15 @@ def split_baseline() -> Iterator[tuple[int, Processes]]:
 
 
 @contextlib.contextmanager
-def platform(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
-    """Run `stylobate up` in the folder; give its port once it answers a request with 200."""
+def platform(
+    folder: Path, *arguments: str, command: str = "up", environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, Processes]]:
+    """Run `stylobate up`, or another command, in the folder; give its port once it answers a request with 200."""
     port = free_ports()
-    command = [sys.executable, "-m", "stylobate.launcher", "up", "--port", str(port), *arguments]
+    line = [sys.executable, "-m", "stylobate.launcher", command, "--port", str(port), *arguments]
     with (
         (folder / "up.log").open("ab") as log,
-        _running(command, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
+        running(line, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
     ):
         wait_for(lambda: _answers(port), up)
         yield port, Processes(_platform_processes(folder, up.pid))
@@ -134,7 +136,8 @@ def wait_for(condition: Any, child: "subprocess.Popen[bytes]") -> None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+def running(command: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command until the context ends."""
     with subprocess.Popen(command, **options) as child:
         try:
             yield child
@@ -154,7 +157,7 @@ class LoadClient:
     def open(cls) -> Iterator["LoadClient"]:
         """Start it; ends with the context."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with _running([sys.executable, "-m", "bench.load"], cwd=ROOT, **pipes) as child:
+        with running([sys.executable, "-m", "bench.load"], cwd=ROOT, **pipes) as child:
             yield cls(child)
 
     def run(self, port: int, requests: list[str], seconds: float, connections: int = 32) -> dict[str, Any]:
