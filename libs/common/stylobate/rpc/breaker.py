@@ -16,6 +16,7 @@ from stylobate.rpc.status import RETRY_AFTER, is_silence, is_transport_failure
 from stylobate.rpc.wrapped import WrappedChannel, WrappedStreamCall, WrappedUnaryCall
 
 _LOOK_WITHIN_S = 1.0
+_MAX_TEXT = 300
 _LOOKS = 3
 """At once: the transport sends them to its replicas in turn, and one that answers is enough."""
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -41,6 +42,7 @@ class BreakerChannel(WrappedChannel):
         health: Any = health_pb2_grpc.HealthStub(inner)
         self._check = health.Check
         self._looking: asyncio.Task[None] | None = None
+        self._cause = ""
 
     async def close(self, grace: float | None = None) -> None:
         """Stop looking, close the channel within."""
@@ -70,6 +72,7 @@ class BreakerChannel(WrappedChannel):
         if not is_cut and not is_silence(error):
             self.answered()
         elif self._answered_at < begun:
+            self._note(error)
             if is_cut:
                 self.breaker.failure()
             if not is_cut or self.breaker.is_open:
@@ -84,12 +87,12 @@ class BreakerChannel(WrappedChannel):
         is_silent = False
         unreachable = Interruption("target_unreachable") if self.breaker.is_open else None
         if unreachable is not None:  # a moment ago
-            unreachable.note(target=self.breaker.name)
+            unreachable.note(target=self.breaker.name, cause=self._cause)
             await asyncio.sleep(self.breaker.reset_after.total_seconds())
         while not await self._is_there():
             self.breaker.trip()
             if unreachable is not None:
-                unreachable.note(target=self.breaker.name)
+                unreachable.note(target=self.breaker.name, cause=self._cause)
             elif not is_silent:
                 _log.warning("target_silent", target=self.breaker.name)
                 is_silent = True
@@ -113,8 +116,13 @@ class BreakerChannel(WrappedChannel):
         try:
             await self._check(health_pb2.HealthCheckRequest(), timeout=_LOOK_WITHIN_S)
         except grpc.aio.AioRpcError as error:
+            self._note(error)
             return error.code() not in _UNANSWERED  # a server without a health service is a server
         return True
+
+    def _note(self, error: grpc.aio.AioRpcError) -> None:
+        """Keep what the transport says, such as that TLS does not come about: waiting does not cure everything."""
+        self._cause = (error.details() or error.code().name)[:_MAX_TEXT]
 
 
 class BreakerUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):

@@ -14,14 +14,17 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.resilience import CircuitBreaker
-from stylobate.rpc import CallerChannel, Outgoing, build_server, from_rpc_error, open_channel
+from stylobate.rpc import CallerChannel, Outgoing, TlsSettings, build_server, from_rpc_error, open_channel
+from stylobate.testing.ports import free_ports
 
+from .conftest import write_pki
 from .probe import Probe, Users, servicers
 
 ECHO = CallHookRequest(hook="echo", event=b"there")
@@ -95,6 +98,26 @@ async def test_the_circuit_opens_and_closes(tmp_path: Path):
         assert not probe.requests  # no caller's request was spent on finding out
         assert await outcome(channel) == "there"
         await server.stop(0)
+
+
+async def test_what_keeps_a_target_away_is_said(tls: TlsSettings, tmp_path: Path):
+    """The log names the target and the cause: nobody there, or TLS that does not come about, whichever side is without it."""
+    gone = f"127.0.0.1:{free_ports(1)}"
+    server = build_server(servicers(Probe(), Users()), addresses=["127.0.0.1:0"], tls=tls)
+    await server.start()
+    there = f"127.0.0.1:{server.ports['127.0.0.1:0']}"
+    nobody, stranger = TlsSettings(tls.authority), write_pki(tmp_path)
+    ways = ((gone, None, "refused"), (there, None, "closed"), (there, nobody, "closed"), (there, stranger, "handshake"))
+    for target, ours, said in ways:
+        breaker = CircuitBreaker(target, failures=2, reset_after=timedelta(milliseconds=50))
+        with capture_logs() as logged:
+            async with open_channel(target, tls=ours, breaker=breaker) as channel:
+                assert [await outcome(channel) for _ in range(2)] == ["UNAVAILABLE"] * 2
+                await until(lambda logged=logged: [line for line in logged if line["event"] == "target_unreachable"])
+        line = next(line for line in logged if line["event"] == "target_unreachable")
+        assert line["target"] == target
+        assert said in line["cause"].lower()
+    await server.stop(0)
 
 
 async def test_a_typed_error_is_an_answer(tmp_path: Path):
