@@ -95,6 +95,7 @@ OTHERS = [
     Mistake(STATE, "STYLOBATE_TLS_CERTIFICATE", Change("services.pem", "services.key", "is not the private key")),
     Mistake(STATE, "STYLOBATE_TLS_AUTHORITY", Change("authority.pem", "services.key", "holds no certificate")),
     Mistake(STATE, "STYLOBATE_IDENTITY_FOLDER", Change("keys", "absent", "absent")),
+    Mistake(STATE, "STYLOBATE_IDENTITY_PRIVATE_KEY", Change("", "/absent.pem", "/absent.pem: missing")),
     Mistake(("serve", "auth"), "STYLOBATE_AUTH_SIGNING_KEY", Change("", "", "missing secret")),
     Mistake(STATE, "STYLOBATE_GRPC_PORT", Change("", "0.5", "is not a port")),
 ]

@@ -19,7 +19,7 @@ PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
 """By service name; a service has several while its key is exchanged."""
 
 _PUBLIC = ".pub.pem"
-_SETTING = "STYLOBATE_IDENTITY_FOLDER"
+_SETTING, _PRIVATE_SETTING = "STYLOBATE_IDENTITY_FOLDER", "STYLOBATE_IDENTITY_PRIVATE_KEY"
 _log = get_logger("security")
 
 
@@ -43,7 +43,7 @@ class KeyFolder:
         :raises ConfigError: a file is missing or no Ed25519 key, or the private key is not one that the others know.
         """
         self._seen = self._state()
-        private = _read_private(self._private)
+        private = _read_private(self._private, _SETTING if self._private.parent == self._folder else _PRIVATE_SETTING)
         public: dict[str, list[Ed25519PublicKey]] = {}
         for path in sorted(self._folder.glob(f"*{_PUBLIC}")):
             public.setdefault(path.name.removesuffix(_PUBLIC).partition(".")[0], []).append(_read_public(path))
@@ -120,15 +120,15 @@ def _public_pem(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _read_private(path: Path) -> Ed25519PrivateKey:
+def _read_private(path: Path, setting: str = _SETTING) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise ConfigError([f"{_SETTING}: {path}: missing; it holds this service's Ed25519 key"]) from None
+        raise ConfigError([f"{setting}: {path}: missing; it holds this service's Ed25519 key"]) from None
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{_SETTING}: {path}: cannot be read as a private key ({type(error).__name__})"]) from error
+        raise ConfigError([f"{setting}: {path}: cannot be read as a private key ({type(error).__name__})"]) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError([f"{_SETTING}: {path}: not an Ed25519 key"])
+        raise ConfigError([f"{setting}: {path}: not an Ed25519 key"])
     return key
 
 
