@@ -18,7 +18,7 @@ from stylobate.stopping import end, goes_on
 _CAPACITY = 64
 SUBJECTS_ASIDE = 32
 """How many subjects of a partition may stand aside; the next one that fails holds its partition up."""
-EVENTS_ASIDE = 1024
+EVENTS_ASIDE = 16_384
 """How many events of a partition may stand aside."""
 
 
