@@ -20,7 +20,7 @@ def servers(folder: Path) -> Iterator[tuple[Authority, dict[str, str]]]:
     certificates.mkdir()
     authority = Authority(certificates)
     with (
-        postgres(folder / "postgres", programs, authority) as database_url,
+        postgres(programs, authority) as database_url,
         redis(folder / "redis", redis_server, authority) as redis_url,
     ):
         yield (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import asyncpg
@@ -34,9 +35,16 @@ def redis_program() -> str | None:
 
 
 @contextmanager
-def postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[str]:
-    """Run a server that takes TLS with a password only; give the URL of its owner."""
-    folder.mkdir()
+def postgres(programs: Path, authority: Authority) -> Iterator[str]:
+    """Run a server that takes TLS with a password only; give the URL of its owner.
+
+    Its folder is none of pytest's, which closes them to other users whenever a run begins.
+    """
+    with TemporaryDirectory(prefix="stylobate-postgres-") as folder:
+        yield from _postgres(Path(folder), programs, authority)
+
+
+def _postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[str]:
     certificate, key = authority.issue("postgres")
     for file in (certificate, key):
         shutil.copy(file, folder / file.name)
