@@ -22,6 +22,8 @@ from stylobate.rpc.outages import cause_of
 
 _OF_TLS = ("handshake", "Socket closed", "certificate", "SSL")
 """What gRPC says where TLS is the matter: also of a server that hangs up for want of it."""
+_REFUSED = "Failed to connect"
+_ANSWER_S = 2.0
 
 
 def create(email: str, *, admin: bool, roles: list[str], name: str, password_stdin: bool) -> None:
@@ -59,13 +61,13 @@ async def _create(request: CreateUserRequest, target: str, settings: HostSetting
         try:
             response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)
         except StylobateError as error:
-            if said := _astray(error, target):
+            if said := await _astray(error, target):
                 raise CommandError(said) from error
             raise
     return response.user
 
 
-def _astray(error: StylobateError, target: str) -> str:
+async def _astray(error: StylobateError, target: str) -> str:
     """Return what is wrong with the way to auth, and which setting leads there; empty for what auth itself says."""
     cause = cause_of(error)
     if error.code is grpc.StatusCode.UNIMPLEMENTED:
@@ -77,4 +79,18 @@ def _astray(error: StylobateError, target: str) -> str:
     said = cause.rpartition("last error: ")[2]
     if any(word in said for word in _OF_TLS):
         return f"STYLOBATE_TLS_AUTHORITY or STYLOBATE_TLS_CERTIFICATE: no TLS with auth at {target} ({said})"
+    if _REFUSED in said and await _is_listened_on(target):  # at another address of the name than gRPC tried last
+        return f"STYLOBATE_TLS_AUTHORITY or STYLOBATE_TLS_CERTIFICATE: no TLS with auth at {target}"
     return f"STYLOBATE_AUTH_ADDRESS: auth does not answer at {target} ({said})"
+
+
+async def _is_listened_on(target: str) -> bool:
+    """Return whether somebody takes a connection at any address of a target such as ``dns:///localhost:9090``."""
+    host, _, port = target.rpartition("/")[2].rpartition(":")
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, ValueError):  # TimeoutError is an OSError
+        return False
+    writer.close()
+    return True
