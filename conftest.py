@@ -1,5 +1,8 @@
 """Real servers and small test tools for every test of the repository."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import settings
 
@@ -9,10 +12,18 @@ settings.register_profile("stylobate", deadline=None)  # how long an example tak
 settings.load_profile("stylobate")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests together that share a platform: those of a file, or of a folder that is a package."""
-    for item in items:
-        shared = item.getparent(pytest.Package) or item.getparent(pytest.Module)
-        if shared is not None:
-            item.add_marker(pytest.mark.xdist_group(shared.nodeid))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep tests together that share a platform: those of a file, or of a folder that is a package.
+
+    Marks of groups (`xdist_group`) do nothing with this pytest: xdist writes them into an attribute that is no longer read.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  not everybody has it
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            is_package = (config.rootpath / file.parent / "__init__.py").exists()
+            return str(file.parent if is_package else file)
+
+    return Together(config, log)
