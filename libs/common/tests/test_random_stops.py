@@ -88,7 +88,7 @@ async def stop_at_random(opened: Opened, url: str, redis_url: str, times: int, c
         await asyncio.wait([task], timeout=chance.uniform(0, LATEST_S))
         assert await end([task], within=timedelta(seconds=30), again_s=3600), f"{task.get_name()} hangs"
         assert task.cancelled(), task.exception()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (left := asyncio.all_tasks() - before) and all(one.cancelling() for one in left):  # noqa: ASYNC110  they tell nobody
                 await asyncio.sleep(0)
         assert asyncio.all_tasks() == before, f"{task.get_name()} left tasks"

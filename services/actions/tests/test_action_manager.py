@@ -287,7 +287,7 @@ async def test_a_handler_that_ignores_cancellation_harms_only_its_own_call(thing
     with capture_logs() as logs:
         assert (await things.refusal("ignore")).reason == "ACTION_TIMEOUT"
         assert await things.run("do", 1) == 10
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while REGISTRY.get_sample_value(*STUBBORN) != before + 1:  # noqa: ASYNC110  a counter has no event to wait for
                 await asyncio.sleep(0.02)
     assert [entry["running"] for entry in logs if entry["event"] == "ignores_cancellation"] == ["things.ignore"]

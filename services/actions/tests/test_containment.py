@@ -131,7 +131,7 @@ def code(kind: str, module: str) -> str:
 async def failure(user: Any, action: str, value: Any = None) -> StylobateError:
     """Call and return what the client sees, within a time that no timeout of the platform fits into."""
     with pytest.raises(StylobateError) as refused:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await user.call(action, value)
     return refused.value
 
@@ -165,7 +165,7 @@ async def test_what_is_raised_while_serving_is_the_calls_own_failure(write_modul
         assert is_told(logs, "hook_failed", named("before", kind)), logs
         await user.call("things.make")
         with capture_logs() as logs, pytest.raises(StylobateError) as refused:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await tester.deliver()
         assert refused.value.reason == ("INTERNAL" if kind == "Unsayable" else "HOOK_FAILED")
         assert await user.call("things.well") == "well"
@@ -196,7 +196,7 @@ async def test_what_is_raised_at_the_start_leaves_out_only_the_module(
     write_module("things", code(kind, PLACES[place]))
     modules = write_module("well", WELL)
     with capture_logs() as logs:
-        async with asyncio.timeout(20), ModuleManager.open(await discover(modules), runner, start_timeout=LONG) as manager:
+        async with asyncio.timeout(60), ModuleManager.open(await discover(modules), runner, start_timeout=LONG) as manager:
             assert (list(manager.running), list(manager.failures)) == (["well"], ["things"])
     expected = named(place, kind)
     assert expected in str([entry["findings"] for entry in logs if entry["event"] == "module_left_out"])
@@ -220,7 +220,7 @@ class M(BaseModule):
     write_module("things", code(kind, life))
     modules = write_module("alone", WELL)
     with capture_logs() as logs:
-        async with asyncio.timeout(20), ModuleManager.open(await discover(modules), runner, start_timeout=LONG) as manager:
+        async with asyncio.timeout(60), ModuleManager.open(await discover(modules), runner, start_timeout=LONG) as manager:
             health = await manager.health()
             status = await manager.status("things")
     assert (health.status, status.status) == (Status.DEGRADED, Status.UNHEALTHY)
@@ -245,7 +245,7 @@ class M(BaseModule):
 """
     modules = write_module("things", code("ValueError", stubborn))
     within = timedelta(milliseconds=50)
-    async with asyncio.timeout(20), ModuleManager.open(await discover(modules), runner, start_timeout=within) as manager:
+    async with asyncio.timeout(60), ModuleManager.open(await discover(modules), runner, start_timeout=within) as manager:
         assert "did not initialize within" in manager.failures["things"].detail
 
 

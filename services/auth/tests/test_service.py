@@ -245,7 +245,7 @@ async def test_without_the_database_tokens_still_verify(tmp_path: Path, redis_ur
             assert (await service.host.verifier.verify(login.tokens.access_token)).id == login.user.id
             await server.start()
             await server.ready()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await _reason(service.accounts.LoginUser(old)):  # noqa: ASYNC110  the pool finds the server by itself
                     await asyncio.sleep(0.05)
             assert (await service.accounts.RefreshSession(refresh)).tokens.refresh_token

@@ -68,7 +68,7 @@ async def test_redis_that_is_restarted(platform, spawn, connect, tmp_path):
     await server.start()
     await server.ready()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not seen.of("publication"):
             try:
                 await node.publish("chat:1", {"back": True})

@@ -101,7 +101,7 @@ async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
     await listener.start()
     async with httpx.AsyncClient(verify=NO_TLS) as client:
         await client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await listener.stop()
 
 

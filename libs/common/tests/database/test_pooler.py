@@ -41,7 +41,7 @@ async def pooled(databases: Databases, server_run: Path, tmp_path: Path) -> Asyn
         )
         process.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (run / ".s.PGSQL.6432").exists():
                     assert process.is_running, process.last_words()
                     await asyncio.sleep(0.02)
@@ -65,7 +65,7 @@ async def test_everything_works_through_a_pooler(pooled: str) -> None:
             await connection.execute("create table item (id int)")
             await connection.execute("insert into item values ($1)", 7)
             await connection.execute("select pg_notify('news', 'x')")
-        assert await asyncio.wait_for(heard.get(), 10) == "x"
+        assert await asyncio.wait_for(heard.get(), 60) == "x"
         assert await asyncio.gather(*(database.fetchval("select id + $1 from item", n) for n in range(40))) == list(range(7, 47))
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await database.reader.execute("insert into item values (8)")

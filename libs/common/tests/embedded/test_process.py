@@ -19,7 +19,7 @@ def _python(tmp_path, code, **options):
 
 
 async def _said(child, text):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while text not in child.last_words():  # noqa: ASYNC110  another process is looked at
             await asyncio.sleep(0.01)
 
@@ -55,7 +55,7 @@ async def test_a_child_that_will_not_listen_is_killed_with_its_group(tmp_path):
 
 
 async def _gone(process):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
 
@@ -130,7 +130,7 @@ time.sleep(60)
     parent.start()
     await _said(parent, "pid")
     inner = psutil.Process(int(parent.last_words().split()[1]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while inner.name() != "sleep":  # noqa: ASYNC110  another process is looked at
             await asyncio.sleep(0.01)
     parent.kill()

@@ -58,7 +58,7 @@ async def settled(database: DatabaseManager, source: "Source", hook: str = "h") 
     """Wait until the stored positions of the hook have reached those of every event that the log has of its type."""
     query = "select partition, number from hook_position where hook = $1"
     last = "select partition, max(number) as number from outbox_event where type like 'state.orders.%' group by partition"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             stored = {row["partition"]: row["number"] for row in await database.fetch(query, hook)}
             written = {row["partition"]: row["number"] for row in await source.database.fetch(last)}
@@ -186,7 +186,7 @@ async def start() -> AsyncIterator[Start]:
         async def begin(hooks: HooksManager) -> Callable[[], Awaitable[None]]:
             own = await stack.enter_async_context(AsyncExitStack())
             await own.enter_async_context(running(hooks.run))
-            await asyncio.wait_for(hooks.ready(), 20)
+            await asyncio.wait_for(hooks.ready(), 60)
             return own.aclose
 
         yield begin

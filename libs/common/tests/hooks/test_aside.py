@@ -30,7 +30,7 @@ def neighbours(count: int) -> list[str]:
 
 async def rows(database: DatabaseManager, query: str, expected: int) -> None:
     """Wait until a count in the database is what is expected."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await database.fetchval(query) != expected:  # noqa: ASYNC110  the database tells nobody
             await asyncio.sleep(0.01)
 

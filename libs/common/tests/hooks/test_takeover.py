@@ -55,7 +55,7 @@ async def test_killed_process_is_followed_by_another(
         finished = await write("done")
         await line(doomed, b"began " + finished.encode())
         moved = "select count(*) from hook_position where number > 0"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await actions.fetchval(moved):  # noqa: ASYNC110  the process tells nobody when it has moved on
                 await asyncio.sleep(0.01)
         unfinished = await write("hangs")

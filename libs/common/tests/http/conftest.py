@@ -53,14 +53,14 @@ class Echo:
             writer.write(part)
             await writer.drain()
             await self.is_read(writer)
-        answer = await asyncio.wait_for(reader.read(), 20)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
         return answer
 
     async def is_read(self, writer: asyncio.StreamWriter) -> None:
         """Wait until the server has read what was sent: until the kernel holds none of it."""
         mine, peer = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await asyncio.to_thread(_unread, peer[1], mine[1]):  # noqa: ASYNC110  only the kernel knows
                 await asyncio.sleep(0)
 

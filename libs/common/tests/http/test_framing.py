@@ -307,5 +307,5 @@ async def test_a_client_that_has_said_all_is_answered(echo, answers_in) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
         writer.write(sent)
         writer.write_eof()
-        assert [status for status, _, _ in answers_in(await asyncio.wait_for(reader.read(), 20))] == statuses
+        assert [status for status, _, _ in answers_in(await asyncio.wait_for(reader.read(), 60))] == statuses
         writer.close()

@@ -127,7 +127,7 @@ async def test_a_number_that_became_another_process_is_left_alone(server, server
     strangers = [number_given(one.pid) for one in (child, stopped)]
     child.kill()
     assert not child.is_running
-    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
     await stopped.stop()
     await record.stop()
     record.end_group()

@@ -45,7 +45,7 @@ class _Broken(_Server):
 async def begun_again(server: _Server) -> None:
     """Wait for the next start."""
     server.started.clear()
-    await asyncio.wait_for(server.started.wait(), 10)
+    await asyncio.wait_for(server.started.wait(), 60)
 
 
 async def test_what_is_killed_is_started_again_and_recorded(tmp_path) -> None:

@@ -104,7 +104,7 @@ async def test_work_is_renewed_past_the_ttl(database):
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(manager.run("relay", work))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await renewed.wait()
     assert [lease.token for lease in manager.held] == [1]
     task.cancel()
@@ -126,7 +126,7 @@ async def test_work_is_cancelled_when_the_lease_is_lost(database):
     task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
     assert await begun.get() == 1
     await database.execute("update lease set holder = 'thief', token = 2, expires_at = clock_timestamp() + interval '100 ms'")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await cancelled.get() == 1
         assert await begun.get() == 3
     task.cancel()
@@ -143,7 +143,7 @@ async def test_failing_work_is_begun_again(database):
         raise ValueError
 
     task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert [await tries.get() for _ in range(3)] == [1, 2, 3]
     task.cancel()
     await asyncio.wait([task])

@@ -47,7 +47,7 @@ class Stream:
         return events
 
     async def _message(self) -> Any:
-        message = await asyncio.wait_for(self._call.read(), 10)
+        message = await asyncio.wait_for(self._call.read(), 60)
         self.position = message.position
         return message
 

@@ -96,7 +96,7 @@ async def test_writers_of_one_subject_keep_the_order_of_their_commits(journal: A
     free = asyncio.Event()
     free.set()
     second = asyncio.create_task(write("second", None, free))
-    async with asyncio.timeout(10):  # until the second waits for the first's lock
+    async with asyncio.timeout(60):  # until the second waits for the first's lock
         waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
         while not await journal.database.fetchval(waiting):  # noqa: ASYNC110  the server tells nobody
             await asyncio.sleep(0.005)
@@ -155,7 +155,7 @@ async def test_take_over_amid_a_numbering(journal: Any, is_gap_free: GapFree) ->
         await taking.execute(_CLAIM, 2)
         late = asyncio.create_task(journal.numbering.number(1))
         waiting = "select count(*) from pg_locks where not granted"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await journal.database.fetchval(waiting):  # noqa: ASYNC110  the server tells nobody
                 await asyncio.sleep(0.005)
     assert await late == []
@@ -182,7 +182,7 @@ async def test_an_event_of_a_long_transaction_is_found_behind_thousands_of_other
             assert len(await number(1) or ()) == 20
     (found,) = await number(1) or ()
     assert found.event.id == late.id
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not journal.numbering._watermark.seq:  # and then the rows before it are passed over
             await journal.write("s")
             assert len(await number(1) or ()) == 1

@@ -85,7 +85,7 @@ async def test_an_open_stream_is_told_and_misses_nothing(
     await take_back(journal)
     await journal.write(*SUBJECTS)
     await until(lambda: all(reader.told for reader in readers))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await journal.database.fetchval("select count(*) from outbox_event where number is null"):  # noqa: ASYNC110  the same
             await asyncio.sleep(0.01)
     logged, _ = await journal.after(Position.origin((await journal.log.head()).epoch))

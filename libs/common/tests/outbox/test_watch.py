@@ -30,10 +30,10 @@ async def test_who_begins_to_wait_during_a_look_is_told_what_it_found(journal: A
     await journal.write("s1")
     await journal.number()
     first = asyncio.create_task(watch.beyond("test", origin, everywhere, None))
-    await asyncio.wait_for(log.looking.wait(), 10)
+    await asyncio.wait_for(log.looking.wait(), 60)
     second = asyncio.create_task(watch.beyond("test", origin, everywhere, None))
     await asyncio.sleep(0)  # it waits now
     log.go.set()
-    moved = await asyncio.wait_for(asyncio.gather(first, second), 10)
+    moved = await asyncio.wait_for(asyncio.gather(first, second), 60)
     assert moved[0] == moved[1] != []
     await watch.close()

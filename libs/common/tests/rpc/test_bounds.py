@@ -72,7 +72,7 @@ def reflect(stranger: grpc.aio.Channel) -> Any:
 async def code(call: Any) -> grpc.StatusCode:
     """Return OK for a stream that was answered and stays open, else how it was refused."""
     try:
-        await asyncio.wait_for(call.read(), 20)
+        await asyncio.wait_for(call.read(), 60)
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
@@ -80,7 +80,7 @@ async def code(call: Any) -> grpc.StatusCode:
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Return when it holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await holds():  # noqa: ASYNC110  what is waited for tells nobody
             await asyncio.sleep(0.02)
 
