@@ -1,4 +1,4 @@
-"""Connections of which nothing is known yet: nobody has been charged for anything that was asked on them."""
+"""Connections of strangers: none of their requests was ever charged to anybody."""
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace

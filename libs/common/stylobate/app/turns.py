@@ -1,8 +1,8 @@
 """Whose turn it is, when more wants to be done than a moment has room for: one of each address, round and round.
 
 What strangers send costs the loop before anything is known of them, and whatever it does for one of them all others wait for.
-So a long request is read piece by piece, a few connections in each round of the loop; and so many requests at a time are in the
-application without having been admitted by it, that is charged on the limits of whoever sent them.
+So a long request is read piece by piece, a few connections in each round of the loop. And the number of requests is bounded that
+are in the application and not admitted yet, that is not charged on the limits of whoever sent them.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Turn:
 
 
 class RequestTurns:
-    """So many requests at a time are in the application and not admitted yet; the others wait."""
+    """Bounds the requests that are in the application and not admitted yet; the others wait."""
 
     def __init__(self, most: int) -> None:
         """Begin with nobody inside."""

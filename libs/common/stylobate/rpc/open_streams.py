@@ -21,7 +21,7 @@ _DOMAIN = "grpc"
 
 
 class TooManyStreamsError(StylobateError):
-    """A health watch or a reflection, and so many are open already, in the process or from the same address."""
+    """A health watch or a reflection, beyond the number that a process, or one address, may have open."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_STREAMS"

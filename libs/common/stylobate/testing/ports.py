@@ -46,7 +46,7 @@ _block = cache(_Block)
 
 
 def free_ports(count: int = _OF_A_PLATFORM) -> int:
-    """Return the first of so many loopback ports in a row, at most 199, that nobody listens on.
+    """Return the first of ``count`` loopback ports in a row (at most 199) on which nobody listens.
 
     Whatever else is given out comes before it is given again; no process on this machine that asks here gets it meanwhile.
     """

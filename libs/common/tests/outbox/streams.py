@@ -39,7 +39,7 @@ class Stream:
         return self.position
 
     async def take(self, count: int) -> list[LoggedEvent]:
-        """Take messages until there are so many events, and no more."""
+        """Take messages until ``count`` events have come."""
         events: list[LoggedEvent] = []
         while len(events) < count:
             events += (await self._message()).events
