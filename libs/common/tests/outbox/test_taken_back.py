@@ -57,7 +57,7 @@ class Reader:
         self._stub = stub
 
     async def run(self) -> None:
-        """Read for ever."""
+        """Read until cancelled."""
         position = ""
         while True:
             request = ReadEventsRequest(source="test", start=START_EARLIEST, position=position, partitions=self.partitions)
