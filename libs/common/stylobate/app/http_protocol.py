@@ -101,14 +101,15 @@ class HttpProtocol(HttpReading):
 
     @property
     def is_working(self) -> bool:
-        """Return whether the application is still busy with what was asked."""
+        """Return whether the application is busy with what was asked, or a request waits for its turn."""
         return self._running > 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the request begin, at once or when its turn comes."""
         turn = self._register.beginning.take()
         if turn is None:
-            self._register.beginning.wait(self._register.whose(self), partial(self._begin, cycle, app))
+            self._running += 1  # what waits is kept, so it counts
+            self._register.beginning.wait(self._register.whose(self), partial(self._begin_late, cycle, app))
         elif not self._begin(cycle, app, turn):
             turn.give_back()
 
@@ -124,6 +125,14 @@ class HttpProtocol(HttpReading):
         self.tasks.add(task)
         task.add_done_callback(partial(self._end_work, scope, turn))
         return True
+
+    def _begin_late(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
+        """Do the same for a request that has waited for its turn."""
+        self._running -= 1
+        has_begun = self._begin(cycle, app, turn)
+        if not self._running:
+            self._register.has_ended_work(self)
+        return has_begun
 
     def _become_known(self, turn: Turn) -> None:
         self._is_known = True

@@ -25,6 +25,8 @@ class Hall:
 
     def __init__(self) -> None:
         self.port = 0
+        self.connections: Any = ()
+        """Those that the listener has, lost ones not among them."""
         self.begun: list[str] = []
         """The paths of the requests that are in it, in their order."""
         self.gone: list[str] = []
@@ -99,6 +101,7 @@ async def opened(**bounds: Any) -> AsyncIterator[Hall]:
     listener = HttpListener(hall, bound, grace_s=1, bounds=HttpBounds(**bounds))
     hall.port = bound.getsockname()[1]
     await listener.start()
+    hall.connections = listener._server.server_state.connections
     try:
         yield hall
     finally:
@@ -174,13 +177,15 @@ async def test_who_has_left_has_no_turn() -> None:
         await _until(lambda: _open_connections() > before)
         reader, _ = await hall.ask(MODEST, "/last")
         _reset(writer)
-        await _until(lambda: _open_connections() == before + 1)  # the one that asks for the last
+        await _until(lambda: len(hall.connections) == 2)  # it is lost, and counts until its turn has come
+        assert _open_connections() == before + 2
         hall.answer("/first")
         await hall.has_begun("/first", "/last")
         hall.answer("/last")
         async with asyncio.timeout(WITHIN_S):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         assert hall.begun == ["/first", "/last"]
+        await _until(lambda: _open_connections() == before + 1)
 
 
 async def test_a_connection_counts_until_its_work_has_ended() -> None:
