@@ -24,7 +24,7 @@ class HttpBounds:
     """Open at a time."""
     connections_per_address: int = 1024
     """Of them from one address (of IPv6: one /64)."""
-    strangers: int = 1024
+    strangers: int = 512
     """Of them on which no request was admitted yet, of those that some address has many of. See :class:`Strangers`."""
     head_s: float = 10.0
     """From the connection, or the first byte of a further request, to the end of the head."""
@@ -34,11 +34,11 @@ class HttpBounds:
     """In which the client must take an answer, or ``SLOWEST`` times as many bytes of it."""
     keep_alive_s: float = 75.0
     """Between two requests."""
-    held_bytes: int = 16 * 1024 * 1024
+    held_bytes: int = 8 * 1024 * 1024
     """Of requests that are not answered yet, on all connections together."""
-    unsent_bytes: int = 32 * 1024 * 1024
+    unsent_bytes: int = 16 * 1024 * 1024
     """Of answers that clients have not taken yet, on all connections together."""
-    beginning: int = 128
+    beginning: int = 64
     """Requests in the application that it has not admitted yet; others wait, one of each address in turn."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) of proxies: they bring many clients, so the bound per address is not for them."""

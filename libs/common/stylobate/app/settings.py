@@ -66,9 +66,9 @@ class HostSettings(Settings):
     """In which a client must take its answer, or as much of it as 512 bytes a second make."""
     http_keep_alive: timedelta = Field(timedelta(seconds=75), gt=timedelta(0))
     """How long a connection may be idle between two requests; longer than the balancer in front keeps it."""
-    http_held_bytes: int = Field(16_777_216, ge=1_048_576)
+    http_held_bytes: int = Field(8_388_608, ge=1_048_576)
     """Memory for all requests that are still arriving; above it, connections of the address that holds most get 503 first."""
-    http_unsent_bytes: int = Field(33_554_432, ge=1_048_576)
+    http_unsent_bytes: int = Field(16_777_216, ge=1_048_576)
     """Memory for all answers that clients do not take; above it, connections of the address that holds most are cut off first."""
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
