@@ -124,6 +124,14 @@ def test_malformed_protobuf_is_refused(frame):
         list(PROTOBUF.decode(bytes.fromhex(frame)))
 
 
+@pytest.mark.parametrize("body", [b"\xa3\x06" * 1000, b"\x80" * 1000], ids=["groups", "number"])
+def test_a_message_without_end_is_malformed(body):
+    """Groups within groups, and a length of a thousand bytes, are given up early."""
+    for frame in (body, bytes([len(body) & 0x7F | 0x80, len(body) >> 7]) + body):
+        with pytest.raises(MalformedFrameError):
+            list(PROTOBUF.decode(frame))
+
+
 def test_json_frames():
     """Several commands a frame, one trailing newline, a pong, unknown fields, and null where a text could be."""
     frame = b'{"id":1,"connect":{"token":null,"x":[1]}}\n{}\n{"id":2,"subscribe":{"channel":"a","flag":1}}\n'
