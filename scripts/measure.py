@@ -1,7 +1,7 @@
 """Prints the measure of the house: its lines and files, what stands twice, and through how many rooms a request walks.
 
-The platform runs as `stylobate up` runs it, in one process, with the shop. What it enters between a request and its answer is noted;
-of that counts what is entered each time, so that work in the background does not.
+The platform runs as `stylobate up` runs it, in one process, with the shop. What it enters between a request and its answer is
+noted. Only what is entered each time counts, so that work in the background mostly does not.
 """
 
 import asyncio
