@@ -14,7 +14,7 @@ from stylobate.hooks import HooksManager
 from stylobate.leases import LeaseManager
 from stylobate.outbox import Event, EventLog, EventServicer, LogWatch, Outbox, Relay, partition_of
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 from stylobate.rpc.interceptors import ErrorsInterceptor
 from stylobate.stopping import end
 from stylobate.testing.fixtures import DatabaseFor
@@ -98,7 +98,7 @@ async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: D
     async with AsyncExitStack() as stack:
         servicer = await stack.enter_async_context(EventServicer.open(redis, [log]))
         servicers = Servicers([ErrorsInterceptor()])
-        servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+        servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
         stack.push_async_callback(server.stop)

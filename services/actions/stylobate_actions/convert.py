@@ -15,13 +15,13 @@ from stylobate.modules.refusals import refusals_of
 from stylobate_actions.model import ActionReply, LimitStanding, ModuleStatus
 
 
-def reply_message(reply: ActionReply) -> actions_pb.ExecuteActionResponse:
+def to_reply(reply: ActionReply) -> actions_pb.ExecuteActionResponse:
     """Return the message of a reply."""
-    limit = _limit_message(reply.limit) if reply.limit is not None else None
+    limit = _to_rate_limit(reply.limit) if reply.limit is not None else None
     return actions_pb.ExecuteActionResponse(output=reply.output, content_type=JSON, rate_limit=limit)
 
 
-def action_message(action: BoundAction) -> actions_pb.Action:
+def to_action(action: BoundAction) -> actions_pb.Action:
     """Return the action's entry in the catalogue."""
     declaration = action.declaration
     return actions_pb.Action(
@@ -31,19 +31,19 @@ def action_message(action: BoundAction) -> actions_pb.Action:
         route=declaration.route,
         access=str(declaration.access),
         rate_limit=declaration.rate_limit.text if declaration.rate_limit is not None else "",
-        timeout=_duration(declaration.timeout),
-        input_schema=_schema(action.input_schema),
-        output_schema=_schema(action.output_schema),
-        refusals=_refusals(declaration.file),
+        timeout=_to_duration(declaration.timeout),
+        input_schema=_to_schema(action.input_schema),
+        output_schema=_to_schema(action.output_schema),
+        refusals=_to_refusals(declaration.file),
     )
 
 
-def left_out_message(action: ActionDeclaration) -> actions_pb.Action:
+def to_left_out(action: ActionDeclaration) -> actions_pb.Action:
     """Return what is told of an action whose module does not run."""
     return actions_pb.Action(name=action.name, module=action.module, route=action.route)
 
 
-def module_message(status: ModuleStatus) -> modules_pb.Module:
+def to_module(status: ModuleStatus) -> modules_pb.Module:
     """Return the message of a module."""
     return modules_pb.Module(
         name=status.name,
@@ -56,7 +56,7 @@ def module_message(status: ModuleStatus) -> modules_pb.Module:
     )
 
 
-def _limit_message(standing: LimitStanding) -> actions_pb.RateLimit:
+def _to_rate_limit(standing: LimitStanding) -> actions_pb.RateLimit:
     return actions_pb.RateLimit(
         policy=standing.policy,
         quota=standing.quota,
@@ -66,17 +66,17 @@ def _limit_message(standing: LimitStanding) -> actions_pb.RateLimit:
     )
 
 
-def _refusals(file: str) -> list[actions_pb.Refusal]:
+def _to_refusals(file: str) -> list[actions_pb.Refusal]:
     """Return the reasons of the module whose declaration file it is."""
     found = refusals_of(Path(file).parent) if file else {}
     return [actions_pb.Refusal(reason=reason, detail=detail) for reason, detail in found.items()]
 
 
-def _duration(value: timedelta) -> Duration:
+def _to_duration(value: timedelta) -> Duration:
     message = Duration()
     message.FromTimedelta(value)
     return message
 
 
-def _schema(schema: JsonSchema | None) -> bytes:
+def _to_schema(schema: JsonSchema | None) -> bytes:
     return b"" if schema is None else orjson.dumps(schema)

@@ -28,7 +28,7 @@ from stylobate_actions.limits import ActionLimits, NoLimits, ServiceLimits
 from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.publisher import Publisher
 from stylobate_actions.runner import Runner
-from stylobate_actions.servicer import ACTION_ACCESS, MODULE_ACCESS, ActionServicer, ModuleServicer
+from stylobate_actions.servicer import ActionServicer, ModuleServicer
 from stylobate_actions.settings import ActionsSettings
 from stylobate_actions.watchdog import LoopWatchdog
 
@@ -120,8 +120,8 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         loop=loop,
     )
     register_hooks(adapters.hooks, modules.running.values(), runs, settings.hook_timeout)
-    app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions), ACTION_ACCESS)
-    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs), MODULE_ACCESS)
+    app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions))
+    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))
 
 
 SERVICE = "actions"

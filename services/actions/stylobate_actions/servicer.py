@@ -1,6 +1,7 @@
 """The RPCs of the actions service: convert in, ask the manager, convert out."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import grpc.aio
 from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
@@ -13,22 +14,21 @@ from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_actions.action_manager import ActionManager
-from stylobate_actions.convert import action_message, left_out_message, module_message, reply_message
+from stylobate_actions.convert import to_action, to_left_out, to_module, to_reply
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-ACTION_ACCESS = {
-    "ExecuteAction": RpcAccess.OPTIONAL,  # the action's own access rule decides
-    "ListActions": RpcAccess.OPTIONAL,  # what OpenAPI publishes too
-    "GetAction": RpcAccess.OPTIONAL,
-}
-MODULE_ACCESS = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
-
 
 class ActionServicer(ActionServiceServicer):
     """ActionService."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "ExecuteAction": RpcAccess.OPTIONAL,  # the action's own access rule decides
+        "ListActions": RpcAccess.OPTIONAL,  # what OpenAPI publishes too
+        "GetAction": RpcAccess.OPTIONAL,
+    }
 
     def __init__(self, manager: ActionManager) -> None:
         self._manager = manager
@@ -39,7 +39,7 @@ class ActionServicer(ActionServiceServicer):
         """Run an action for the caller."""
         del context
         reply = await self._manager.execute(request.action, request.input, call(), content_type=request.content_type)
-        return reply_message(reply)
+        return to_reply(reply)
 
     async def ListActions(  # noqa: N802  the name in the contract
         self, request: actions_pb.ListActionsRequest, context: Context
@@ -48,9 +48,9 @@ class ActionServicer(ActionServiceServicer):
         del context
         actions = self._manager.actions
         names, token = page_of(list(actions), "actions", request.page_size, request.page_token)
-        left_out = () if request.page_token else map(left_out_message, self._manager.left_out.values())
+        left_out = () if request.page_token else map(to_left_out, self._manager.left_out.values())
         return actions_pb.ListActionsResponse(
-            actions=[action_message(actions[name]) for name in names], next_page_token=token, left_out=left_out
+            actions=[to_action(actions[name]) for name in names], next_page_token=token, left_out=left_out
         )
 
     async def GetAction(  # noqa: N802  the name in the contract
@@ -58,11 +58,13 @@ class ActionServicer(ActionServiceServicer):
     ) -> actions_pb.GetActionResponse:
         """Return one entry of the catalogue."""
         del context
-        return actions_pb.GetActionResponse(action=action_message(self._manager.get(request.name)))
+        return actions_pb.GetActionResponse(action=to_action(self._manager.get(request.name)))
 
 
 class ModuleServicer(ModuleServiceServicer):
     """ModuleService."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
 
     def __init__(self, manager: ModuleManager, hooks: HookRunner) -> None:
         self._manager = manager
@@ -74,7 +76,7 @@ class ModuleServicer(ModuleServiceServicer):
         """Return a page of modules, those that failed to load included."""
         del context
         names, token = page_of(self._manager.names(), "modules", request.page_size, request.page_token)
-        modules = [module_message(await self._manager.status(name)) for name in names]
+        modules = [to_module(await self._manager.status(name)) for name in names]
         return modules_pb.ListModulesResponse(modules=modules, next_page_token=token)
 
     async def CallHook(  # noqa: N802  the name in the contract

@@ -161,7 +161,9 @@ def _registered(account: Account, origin: Origin) -> Event:
     """Return the event. It names the account and not the person: events outlive accounts."""
     data = {"user_id": account.id, "roles": list(account.roles)}
     actor = origin.actor or account.id
-    return Event.new("auth.user.registered", account.id, data, source="auth", tenant=account.tenant, actor=actor)
+    return Event.new(
+        "auth.user.registered", account.id, data, source="auth", tenant=account.tenant, actor=actor, cause=origin.cause
+    )
 
 
 def _record(action: str, account: Account, origin: Origin) -> AuditRecord:

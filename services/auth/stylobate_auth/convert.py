@@ -86,6 +86,7 @@ def from_call(call: Call) -> Origin:
         request_id=call.request_id,
         address=call.client_address,
         deadline=call.deadline,
+        cause=call.cause,
     )
 
 

@@ -79,9 +79,9 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
     app.event_log(EventLog(database, app.name))
-    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens), AuthServicer.ACCESS)
-    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations), TokenServicer.ACCESS)
-    app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access), AccessServicer.ACCESS)
+    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens))
+    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
+    app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 
 async def _prune(store: AuthStore) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from stylobate.identity import DEFAULT_TENANT, limit_key
+from stylobate.rpc.call import NO_CAUSE, Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,8 @@ class Origin:
     """The client's; empty where a service calls that knows of none."""
     deadline: float = 0.0
     """On the loop's clock; 0: none."""
+    cause: Cause = NO_CAUSE
+    """What it changes comes from."""
 
     @property
     def place(self) -> str:

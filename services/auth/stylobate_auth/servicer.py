@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 from stylobate.api.auth.v1 import access_service_pb2 as access
 from stylobate.api.auth.v1 import access_service_pb2_grpc, auth_service_pb2_grpc, token_service_pb2_grpc
@@ -34,7 +34,7 @@ from stylobate_auth.session_manager import SessionManager
 class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
     """Accounts and sessions."""
 
-    ACCESS: Mapping[str, RpcAccess] = {
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
         "RegisterUser": RpcAccess.PUBLIC,
         "CreateUser": RpcAccess.AUTHENTICATED,
         "LoginUser": RpcAccess.PUBLIC,
@@ -81,7 +81,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     """Keys and revocations."""
 
-    ACCESS: Mapping[str, RpcAccess] = {
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
         "GetJwks": RpcAccess.PUBLIC,
         "WatchRevocations": RpcAccess.SERVICE,
         "ListRevocations": RpcAccess.SERVICE,
@@ -111,7 +111,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     """Permission decisions."""
 
-    ACCESS: Mapping[str, RpcAccess] = {"CheckAccess": RpcAccess.AUTHENTICATED}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"CheckAccess": RpcAccess.AUTHENTICATED}
 
     def __init__(self, manager: AccessManager) -> None:
         self._manager = manager

@@ -71,7 +71,7 @@ class SessionManager:
             token_expires_at=now + self._tokens.lifetime,
         )
         await transaction.open_session(session, token)
-        await transaction.emit(_event("auth.session.opened", session))
+        await transaction.emit(_event("auth.session.opened", session, origin))
         await transaction.record(_record("auth.login", session, origin))
         return session, self._answer(account, session, secret, now)
 
@@ -149,7 +149,7 @@ class SessionManager:
         if session is None:
             return None
         await transaction.revoke(_revocation(session))
-        await transaction.emit(_event("auth.session.ended", session, reason=end.value))
+        await transaction.emit(_event("auth.session.ended", session, origin, reason=end.value))
         if end is SessionEnd.LOGOUT:
             await transaction.record(_record("auth.logout", session, origin))
         else:
@@ -178,9 +178,10 @@ def _revocation(session: Session) -> Revocation:
     return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + _CLOCKS_DIFFER)
 
 
-def _event(type: str, session: Session, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
+def _event(type: str, session: Session, origin: Origin, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
     data = {"user_id": session.account_id, "session_id": session.id, **more}
-    return Event.new(type, session.account_id, data, source="auth", tenant=session.tenant, actor=session.account_id)
+    who = session.account_id
+    return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=who, cause=origin.cause)
 
 
 def _record(action: str, session: Session, origin: Origin) -> AuditRecord:

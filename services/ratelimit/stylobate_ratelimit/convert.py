@@ -19,12 +19,12 @@ _ALGORITHMS: dict[int, Algorithm] = {
 _MESSAGES = {Algorithm.WINDOW: pb.ALGORITHM_WINDOW, Algorithm.GCRA: pb.ALGORITHM_GCRA}
 
 
-def groups_of(request: pb.CheckLimitsRequest, rule: Callable[[str], Limit]) -> list[CheckGroup]:
+def from_groups(request: pb.CheckLimitsRequest, rule: Callable[[str], Limit]) -> list[CheckGroup]:
     """Return the request's groups. ``rule`` finds a limit by name. Raises LimitInvalidError, and what ``rule`` raises."""
     return [
         CheckGroup(
             tenant=group.tenant or DEFAULT_TENANT,
-            levels=tuple(_limit(level, rule) for level in group.levels),
+            levels=tuple(_from_level(level, rule) for level in group.levels),
             subjects=list(group.subjects),
             costs=list(group.costs),
         )
@@ -32,26 +32,26 @@ def groups_of(request: pb.CheckLimitsRequest, rule: Callable[[str], Limit]) -> l
     ]
 
 
-def response_of(groups: list[CheckGroup], outcomes: Outcomes) -> pb.CheckLimitsResponse:
+def to_response(groups: list[CheckGroup], outcomes: Outcomes) -> pb.CheckLimitsResponse:
     """Return the response to the groups."""
     return pb.CheckLimitsResponse(
-        outcomes=[_outcome(group, outcome) for group, outcome in zip(groups, outcomes.groups, strict=True)],
+        outcomes=[_to_outcome(group, outcome) for group, outcome in zip(groups, outcomes.groups, strict=True)],
         degraded=outcomes.degraded,
     )
 
 
-def _limit(level: pb.Level, rule: Callable[[str], Limit]) -> Limit:
+def _from_level(level: pb.Level, rule: Callable[[str], Limit]) -> Limit:
     which = level.WhichOneof("limit")
     if which == "rule":
         return rule(level.rule)
     if which is None:
         raise LimitInvalidError("A level names neither a rule nor a policy.")
     policy = level.policy
-    return _limit_of(policy.name, policy.algorithm, policy.limit, policy.period.seconds, policy.period.nanos, policy.burst)
+    return _from_policy(policy.name, policy.algorithm, policy.limit, policy.period.seconds, policy.period.nanos, policy.burst)
 
 
 @lru_cache(maxsize=4096)
-def _limit_of(name: str, kind: int, limit: int, seconds: int, nanos: int, burst: int) -> Limit:  # noqa: PLR0917  the key
+def _from_policy(name: str, kind: int, limit: int, seconds: int, nanos: int, burst: int) -> Limit:  # noqa: PLR0917  the key
     """Return the limit that a caller brought along; checked when it is first seen, since the same few come all the time."""
     algorithm = _ALGORITHMS.get(kind)
     if algorithm is None:
@@ -63,19 +63,19 @@ def _limit_of(name: str, kind: int, limit: int, seconds: int, nanos: int, burst:
     return Limit(name, algorithm, limit, period, burst)
 
 
-def _outcome(group: CheckGroup, outcome: GroupOutcome) -> pb.GroupOutcome:
+def _to_outcome(group: CheckGroup, outcome: GroupOutcome) -> pb.GroupOutcome:
     return pb.GroupOutcome(
         allowed=outcome.allowed,
         level=outcome.level,
         remaining=outcome.remaining,
         reset_ms=outcome.reset_ms,
         retry_after_ms=outcome.retry_after_ms,
-        policies=[_policy(limit) for limit in group.levels],
+        policies=[_to_policy(limit) for limit in group.levels],
     )
 
 
 @lru_cache(maxsize=4096)
-def _policy(limit: Limit) -> pb.Policy:
+def _to_policy(limit: Limit) -> pb.Policy:
     policy = pb.Policy(name=limit.name, algorithm=_MESSAGES[limit.algorithm], limit=limit.limit, burst=limit.burst)
     policy.period.FromTimedelta(limit.period)
     return policy

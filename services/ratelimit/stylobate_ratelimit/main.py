@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.rpc import RpcAccess
 
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
@@ -25,7 +24,7 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
         name="limits",
     )
     app.task("watch-redis", manager.watch)
-    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
@@ -33,4 +32,4 @@ async def build_in_memory(app: "MemoryApp") -> None:
     settings = RateLimitSettings()
     store = MemoryLimitStore(lambda: app.clock().timestamp(), most_subjects=settings.local_subjects)
     manager = await app.enter(RateLimiterManager.open(store, store, settings.rules, settings.on_redis_down))
-    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), access={"CheckLimits": RpcAccess.SERVICE})
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))

@@ -7,7 +7,6 @@ from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServ
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app.manager import AppManager
 from stylobate.config import Sources
-from stylobate.rpc import RpcAccess
 from stylobate.rpc.limits import edge_limits
 
 from stylobate_realtime.broker.redis import RedisBroker
@@ -52,7 +51,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
         app.task("realtime-deletions", deletions.run)
         app.check("deletions", deletions.health)
     app.websocket(protocol_class(manager))
-    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager), access={"Publish": RpcAccess.SERVICE})
+    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
@@ -61,4 +60,4 @@ async def build_in_memory(app: "MemoryApp") -> None:
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     rules = ChannelRules(app.declarations.channels, app.access, state)
     servicer = RealtimeServicer(KeptPublications(rules, settings.publication_bytes, app.published))
-    app.servicer(add_RealtimeServiceServicer_to_server, servicer, access={"Publish": RpcAccess.SERVICE})
+    app.servicer(add_RealtimeServiceServicer_to_server, servicer)

@@ -1,11 +1,12 @@
 """RealtimeService over gRPC, for services only."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import grpc
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest, PublishResponse
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer
+from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
 
 
@@ -19,6 +20,8 @@ class Publisher(Protocol):
 
 class RealtimeServicer(RealtimeServiceServicer):
     """One method per RPC."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"Publish": RpcAccess.SERVICE}
 
     def __init__(self, manager: Publisher) -> None:
         self._manager = manager

@@ -6,7 +6,7 @@ from stylobate.api.state.v1.state_service_pb2 import State
 from stylobate_state.model import HistoryEntry, StateObject
 
 
-def state_message(state: StateObject) -> State:
+def to_state(state: StateObject) -> State:
     """Return the message for a living object."""
     message = State(
         namespace=state.key.namespace,
@@ -21,7 +21,7 @@ def state_message(state: StateObject) -> State:
     return message
 
 
-def history_message(entry: HistoryEntry) -> HistoryEntryMessage:
+def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
     """Return the message for what happened at one version."""
     message = HistoryEntryMessage(
         version=entry.version,

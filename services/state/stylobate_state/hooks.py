@@ -12,7 +12,7 @@ from stylobate.declarations.model import BeforeHook
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
-from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH, call
+from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH
 
 from stylobate_state.errors import StateHookUnavailableError
 from stylobate_state.model import StateKey
@@ -26,9 +26,10 @@ _encode = msgspec.json.Encoder().encode
 class BeforeHooks(Protocol):
     """Asks the hook of a change."""
 
-    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+    async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
         """Return the data to use instead, as JSON; empty: as it is.
 
+        :param hook_depth: how many hooks the change is under.
         :raises StateHookUnavailableError: no answer in time, and the hook must agree.
         :raises StylobateError: what the hook raised: the change is refused.
         """
@@ -46,9 +47,9 @@ class RemoteBeforeHooks:
         self._stub: Any = ModuleServiceStub(channel)
         self._timeout_s = timeout.total_seconds()
 
-    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+    async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
         """Call ``ModuleService.CallHook``; see BeforeHooks."""
-        depth = ((HOOK_DEPTH, str(min(call().hook_depth + 1, MAX_HOOK_DEPTH))),)
+        depth = ((HOOK_DEPTH, str(min(hook_depth + 1, MAX_HOOK_DEPTH))),)
         request = CallHookRequest(module=hook.module, hook=hook.method, event=event.json())
         try:
             response = await self._stub.CallHook(request, timeout=self._timeout_s, metadata=depth)

@@ -11,10 +11,10 @@ from stylobate.outbox import EventLog, Relay
 
 from stylobate_state.hooks import RemoteBeforeHooks
 from stylobate_state.rights import Rights
-from stylobate_state.servicer import ACCESS, StateServicer
+from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_writer import Surroundings
+from stylobate_state.state_writer import Environment
 from stylobate_state.store.announcing import AnnouncingStore
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import PostgresStateStore
@@ -29,7 +29,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
     relay = Relay(database, LeaseManager(database, app.node), app.redis, SOURCE, on_numbered=app.notify_readers)
-    surroundings = Surroundings(
+    environment = Environment(
         store=PostgresStateStore(database),
         rights=Rights(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
@@ -40,13 +40,13 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     manager = await app.enter(
         StateManager.open(
             app.declarations.namespaces,
-            surroundings,
+            environment,
             max_data_bytes=settings.max_data_bytes,
             channels=app.declarations.channels,
         ),
         name="state",
     )
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager))
     app.event_log(EventLog(database, SOURCE))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
@@ -55,7 +55,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
 async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same rules over a store in memory."""
     settings = StateSettings()
-    surroundings = Surroundings(
+    environment = Environment(
         store=AnnouncingStore(MemoryStateStore(app.clock), app.happened),
         rights=Rights(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
@@ -66,9 +66,9 @@ async def build_in_memory(app: "MemoryApp") -> None:
     manager = await app.enter(
         StateManager.open(
             app.declarations.namespaces,
-            surroundings,
+            environment,
             max_data_bytes=settings.max_data_bytes,
             channels=app.declarations.channels,
         )
     )
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager))

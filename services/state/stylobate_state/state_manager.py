@@ -12,6 +12,7 @@ from stylobate.health import Health
 from stylobate.identity import Principal
 from stylobate.keys import unreadable
 from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
+from stylobate.rpc.call import NO_CAUSE, Cause
 
 from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
@@ -19,7 +20,7 @@ from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.rights import refusal
 from stylobate_state.state_reader import StateReader
-from stylobate_state.state_writer import StateWriter, Surroundings
+from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
 
 T = TypeVar("T")
 
@@ -40,10 +41,10 @@ class StateManager:
     DatabaseUnavailableError beside what they name.
     """
 
-    def __init__(self, namespaces: Namespaces, surroundings: Surroundings, reader: StateReader, writer: StateWriter) -> None:
+    def __init__(self, namespaces: Namespaces, environment: Environment, reader: StateReader, writer: StateWriter) -> None:
         self._namespaces = namespaces
-        self._store = surroundings.store
-        self._rights = surroundings.rights
+        self._store = environment.store
+        self._rights = environment.rights
         self._reader = reader
         self._writer = writer
 
@@ -52,7 +53,7 @@ class StateManager:
     async def open(
         cls,
         declarations: Mapping[str, NamespaceDeclaration],
-        surroundings: Surroundings,
+        environment: Environment,
         *,
         max_data_bytes: int,
         channels: Mapping[str, ChannelDeclaration] = MappingProxyType({}),
@@ -64,10 +65,10 @@ class StateManager:
         """
         namespaces = Namespaces(declarations, channels, max_data_bytes=max_data_bytes)
         async with (
-            StateReader.open(surroundings.store) as reader,
-            StateWriter.open(surroundings, reader) as writer,
+            StateReader.open(environment.store) as reader,
+            StateWriter.open(environment, reader) as writer,
         ):
-            yield cls(namespaces, surroundings, reader, writer)
+            yield cls(namespaces, environment, reader, writer)
 
     async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateObject]:
         """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for, each once.
@@ -91,7 +92,15 @@ class StateManager:
         return states
 
     async def put(
-        self, principal: Principal, namespace: str, key: str, data: bytes, *, expected: int | None, status: str | None = None
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        data: bytes,
+        *,
+        expected: int | None,
+        status: str | None = None,
+        cause: Cause = NO_CAUSE,
     ) -> StateObject:
         """Create the object or replace its data (JSON); the status stays.
 
@@ -100,14 +109,24 @@ class StateManager:
         :raises StateStatusNotWritableError: ``status`` is given and not the present one.
         :raises StateDataInvalidError: the data is not what the namespace declares.
         """
-        return await self._change(principal, namespace, key, Put(data, status), expected)
+        return await self._change(principal, namespace, key, Put(data, status), expected=expected, cause=cause)
 
-    async def patch(self, principal: Principal, namespace: str, key: str, patch: bytes, *, expected: int | None) -> StateObject:
+    async def patch(
+        self, principal: Principal, namespace: str, key: str, patch: bytes, *, expected: int | None, cause: Cause = NO_CAUSE
+    ) -> StateObject:
         """Merge a JSON merge patch into the data. Raises StateNotFoundError, and as :meth:`put`."""
-        return await self._change(principal, namespace, key, Patch(patch), expected)
+        return await self._change(principal, namespace, key, Patch(patch), expected=expected, cause=cause)
 
     async def transition(
-        self, principal: Principal, namespace: str, key: str, event: str, *, patch: bytes, expected: int | None
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        event: str,
+        *,
+        patch: bytes,
+        expected: int | None,
+        cause: Cause = NO_CAUSE,
     ) -> StateObject:
         """Fire an event of the machine and merge the patch (empty: none) into the data.
 
@@ -115,11 +134,13 @@ class StateManager:
         :raises StateTransitionNotAllowedError: not from the present status.
         """
         self._namespaces.get(namespace).machine.transition(event)
-        return await self._change(principal, namespace, key, Transition(event, patch), expected)
+        return await self._change(principal, namespace, key, Transition(event, patch), expected=expected, cause=cause)
 
-    async def delete(self, principal: Principal, namespace: str, key: str, *, expected: int | None) -> int:
+    async def delete(
+        self, principal: Principal, namespace: str, key: str, *, expected: int | None, cause: Cause = NO_CAUSE
+    ) -> int:
         """Remove the object and return the version of the deletion. Raises StateNotFoundError, StateVersionConflictError."""
-        return (await self._change(principal, namespace, key, Delete(), expected)).version
+        return (await self._change(principal, namespace, key, Delete(), expected=expected, cause=cause)).version
 
     async def list_states(
         self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
@@ -174,10 +195,10 @@ class StateManager:
         return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
 
     async def _change(
-        self, principal: Principal, namespace: str, key: str, operation: Operation, expected: int | None
+        self, principal: Principal, namespace: str, key: str, operation: Operation, *, expected: int | None, cause: Cause
     ) -> StateObject:
-        bound, _ = self._at(principal, namespace, key)
-        return await self._writer.change(principal, bound, key, operation, expected)
+        bound, at = self._at(principal, namespace, key)
+        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected))
 
     def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
         bound = self._namespaces.get(namespace)

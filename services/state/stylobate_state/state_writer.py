@@ -11,7 +11,7 @@ from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
-from stylobate.rpc.call import event_depth, sampled_trace
+from stylobate.rpc.call import Cause
 
 from stylobate_state.errors import (
     StateContendedError,
@@ -22,13 +22,13 @@ from stylobate_state.errors import (
     for_each,
 )
 from stylobate_state.hooks import BeforeHooks, proposal
+from stylobate_state.key_locks import KeyLocks
 from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Draft, Operation
 from stylobate_state.rights import Rights, refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store import StateStore
-from stylobate_state.turns import Turns
 
 _log = get_logger("app")
 MAX_TRIES = 8
@@ -37,7 +37,7 @@ _FIRST_PAUSE_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """What the write path works with."""
 
     store: StateStore
@@ -51,21 +51,34 @@ class Surroundings:
     """Waits between tries, in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """An operation, who asks for it, and on what."""
+
+    principal: Principal
+    cause: Cause
+    namespace: Namespace
+    key: StateKey
+    operation: Operation
+    expected: int | None
+    """The version it must have; 0: it must not exist; None: any, tried again while others are faster."""
+
+
 class StateWriter:
     """Carries out operations. Two batches of writes are in flight at most; a key stands in one of them at a time."""
 
-    def __init__(self, surroundings: Surroundings, reader: StateReader, batcher: Batcher[Write, Outcome]) -> None:
-        self._surroundings = surroundings
-        self._rights = surroundings.rights
+    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Write, Outcome]) -> None:
+        self._environment = environment
+        self._rights = environment.rights
         self._reader = reader
         self._writes = batcher
-        self._turns = Turns()
+        self._locks = KeyLocks()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, surroundings: Surroundings, reader: StateReader) -> AsyncIterator["StateWriter"]:
+    async def open(cls, environment: Environment, reader: StateReader) -> AsyncIterator["StateWriter"]:
         """Make it usable; on leaving, the writes that were begun are finished."""
-        store, committed = surroundings.store, surroundings.committed
+        store, committed = environment.store, environment.committed
 
         async def flush(writes: list[Write]) -> Sequence[Outcome | Exception]:
             try:
@@ -77,75 +90,68 @@ class StateWriter:
             return outcomes
 
         async with Batcher[Write, Outcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
-            yield cls(surroundings, reader, batcher)
+            yield cls(environment, reader, batcher)
 
-    async def change(
-        self, principal: Principal, namespace: Namespace, key: str, operation: Operation, expected: int | None
-    ) -> StateObject:
-        """Do the operation and return the object as it stands then (a tombstone for a deletion).
-
-        :param expected: the version it must have; 0: it must not exist; None: any, tried again while others are faster.
-        """
+    async def change(self, request: ChangeRequest) -> StateObject:
+        """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
+        expected = request.expected
         if expected is not None and expected < 0:
             raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
-        at = StateKey(principal.tenant, namespace.name, key)
         if expected is not None:
-            changed = await self._try(principal, namespace, at, operation, expected)
+            changed = await self._try(request)
             if changed is None:
-                raise await self._conflict(at, expected)
+                raise await self._conflict(request.key, expected)
             return changed
         async with AsyncExitStack() as stack:
-            if operation.builds_on_present or namespace.before:
-                await stack.enter_async_context(self._turns.hold(at))
+            if request.operation.builds_on_present or request.namespace.before:
+                await stack.enter_async_context(self._locks.hold(request.key))
             for attempt in range(MAX_TRIES):
                 if attempt:
                     pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
-                    await self._surroundings.pause(pause_s)
-                changed = await self._try(principal, namespace, at, operation, None)
+                    await self._environment.pause(pause_s)
+                changed = await self._try(request)
                 if changed is not None:
                     return changed
-        raise StateContendedError(namespace.name, key)
+        raise StateContendedError(request.key.namespace, request.key.key)
 
-    async def _try(
-        self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, expected: int | None
-    ) -> StateObject | None:
+    async def _try(self, request: ChangeRequest) -> StateObject | None:
         """Read, decide, compare and set. Returns None when another was faster."""
+        namespace, key, operation, expected = request.namespace, request.key, request.operation, request.expected
         seen = await self._reader.one(key)
         live = seen if seen is not None and not seen.is_deleted else None
-        await self._authorize(principal, namespace, key, operation, live)
+        await self._authorize(request, live)
         present = live.version if live is not None else 0
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
         draft = operation.draft(namespace, live)
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
             namespace.check(draft.data)
-        hook_agreed, draft = await self._consult(principal, namespace, key, draft, present)
+        hook_agreed, draft = await self._consult(request, draft, present)
         is_exact = expected is not None or operation.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change in {Change.UPDATED, Change.DELETED}
         write = Write(
             key=key,
             change=draft.change,
             expected=present if is_exact else None,
-            owner=live.owner if live is not None else principal.subject,
+            owner=live.owner if live is not None else request.principal.subject,
             status=None if keeps_status else draft.status,
             data=draft.data,
-            actor=principal.subject,
-            event_id=self._surroundings.new_id(),
+            actor=request.principal.subject,
+            event_id=self._environment.new_id(),
             event=draft.event,
             from_status=draft.from_status,
-            depth=event_depth(),
-            traceparent=sampled_trace(),
+            depth=request.cause.event_depth(),
+            traceparent=request.cause.traceparent,
         )
         outcome = await self._writes.submit(write)
         return None if isinstance(outcome, Refused) else _as_written(write, outcome)
 
-    async def _authorize(
-        self, principal: Principal, namespace: Namespace, key: StateKey, operation: Operation, live: StateObject | None
-    ) -> None:
+    async def _authorize(self, request: ChangeRequest, live: StateObject | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
 
         Of an object that the principal may not read, the same is said as of one that is not there.
         """
+        principal, namespace, key, operation = request.principal, request.namespace, request.key, request.operation
         owner = live.owner if live is not None else None
         rule = operation.rule(namespace, live)
         what = f"{operation.word} {key.namespace}/{key.key}"
@@ -163,25 +169,23 @@ class StateWriter:
         await self._rights.require_possible(absent, principal, what)
         raise StateNotFoundError(key.namespace, key.key)
 
-    async def _consult(
-        self, principal: Principal, namespace: Namespace, key: StateKey, draft: Draft, seen: int
-    ) -> tuple[bool, Draft]:
+    async def _consult(self, request: ChangeRequest, draft: Draft, seen: int) -> tuple[bool, Draft]:
         """Ask the before-hook, if there is one; it may refuse by raising, or give other data (not for a deletion)."""
-        hook = namespace.hook(draft.change, draft.event)
+        hook = request.namespace.hook(draft.change, draft.event)
         if hook is None:
             return False, draft
         event = proposal(
-            key,
+            request.key,
             draft,
             seen=seen,
-            actor=principal.subject,
-            event_id=self._surroundings.new_id(),
-            now=self._surroundings.clock(),
+            actor=request.principal.subject,
+            event_id=self._environment.new_id(),
+            now=self._environment.clock(),
         )
-        data = await self._surroundings.hooks.ask(hook, event)
+        data = await self._environment.hooks.ask(hook, event, request.cause.hook_depth)
         if data and draft.change is not Change.DELETED:
             try:
-                namespace.check(data)
+                request.namespace.check(data)
             except StateDataInvalidError as error:
                 findings = [f"{violation.pointer}: {violation.detail}" for violation in error.violations]
                 _log.error("before_hook_failed", module=hook.module, hook=hook.method, findings=findings)

@@ -13,7 +13,7 @@ from stylobate.testing import FakeClock, sequence_ids
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.rights import Rights
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_writer import Surroundings
+from stylobate_state.state_writer import Environment
 from stylobate_state.store import StateStore
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
@@ -73,7 +73,7 @@ class Hooks:
     answer: Callable[[BeforeHook, Event], Awaitable[bytes]]
     asked: list[tuple[BeforeHook, Event]] = field(default_factory=list)
 
-    async def ask(self, hook: BeforeHook, event: Event) -> bytes:
+    async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
         """Remember and decide."""
         self.asked.append((hook, event))
         return await self.answer(hook, event)
@@ -108,12 +108,12 @@ def memory(clock: FakeClock) -> MemoryStateStore:
 
 
 @pytest.fixture
-def surroundings(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits: list[None], clock: FakeClock) -> Surroundings:
-    """Give a manager's surroundings in memory; pauses between tries take no time."""
+def environment(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits: list[None], clock: FakeClock) -> Environment:
+    """Give a manager's environment in memory; pauses between tries take no time."""
 
     async def no_time(_seconds: float) -> None: ...
 
-    return Surroundings(
+    return Environment(
         store=memory,
         rights=Rights(grants),
         hooks=hooks,
@@ -125,8 +125,8 @@ def surroundings(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits
 
 
 @pytest_asyncio.fixture
-async def manager(surroundings: Surroundings) -> AsyncIterator[StateManager]:
+async def manager(environment: Environment) -> AsyncIterator[StateManager]:
     """Give a manager of the namespaces ``orders`` and ``notes``."""
     declarations = {"orders": ORDERS, "notes": NOTES}
-    async with StateManager.open(declarations, surroundings, max_data_bytes=10_000) as manager:
+    async with StateManager.open(declarations, environment, max_data_bytes=10_000) as manager:
         yield manager

@@ -17,7 +17,7 @@ from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import StateKey, StateObject
 from stylobate_state.rights import Rights
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_writer import Surroundings
+from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 
 from .conftest import Grants, Hooks, _agree
@@ -78,13 +78,13 @@ async def test_an_event_without_data_needs_no_declaration(manager, patch):
     assert (await manager.transition(ADA, "orders", "1", "cancel", patch=patch, expected=None)).status == "cancelled"
 
 
-async def test_the_values_carried_are_held_to_the_events_schema(surroundings):
+async def test_the_values_carried_are_held_to_the_events_schema(environment):
     """Nested members too: what a closed schema does not name inside an object is not merged into it."""
     address = {"type": "object", "properties": {"zip": {"type": "string"}}, "additionalProperties": False}
     carried = {"type": "object", "properties": {"note": {"type": "string"}, "address": address}, "additionalProperties": False}
     pay = replace(ORDERS.transitions["pay"], data=carried)
     declaration = replace(ORDERS, transitions={"pay": pay})
-    async with StateManager.open({"orders": declaration}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({"orders": declaration}, environment, max_data_bytes=1000) as manager:
         data = b'{"total": 5, "address": {"zip": "1", "street": "a"}}'
         await manager.put(HANDLER, "orders", "1", data, expected=None)
         for patch, pointer in (
@@ -102,10 +102,10 @@ async def test_the_values_carried_are_held_to_the_events_schema(surroundings):
 
 
 @pytest.mark.parametrize("data", [b"5", b"[1]", b"null"])
-async def test_an_empty_patch_does_not_replace_what_is_no_object(surroundings, data):
+async def test_an_empty_patch_does_not_replace_what_is_no_object(environment, data):
     """By RFC 7396 even `{}` turns a number into an object: all of it would change."""
     declaration = replace(ORDERS, schema=None)
-    async with StateManager.open({"orders": declaration}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({"orders": declaration}, environment, max_data_bytes=1000) as manager:
         await manager.put(HANDLER, "orders", "1", data, expected=None)
         for patch in (b"{}", b'{"by": "card"}'):
             with pytest.raises(StateDataInvalidError):
@@ -216,11 +216,11 @@ def test_nobody_changes_what_is_not_declared_for_them(namespace, asked):
     async def run() -> None:
         clock = FakeClock()
         store = MemoryStateStore(clock)
-        surroundings = Surroundings(
+        environment = Environment(
             store=store, rights=Rights(Grants({"clerk": {PERMISSION}})), hooks=Hooks(_agree), committed=lambda: None,
             clock=clock, new_id=sequence_ids(),
         )  # fmt: skip
-        async with StateManager.open({"things": namespace}, surroundings, max_data_bytes=1000) as manager:
+        async with StateManager.open({"things": namespace}, environment, max_data_bytes=1000) as manager:
             for attempt in asked:
                 before = (await store.read([AT])).get(AT)
                 await attempt_it(manager, attempt)

@@ -55,11 +55,11 @@ def without_key(told, key: str):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("caller", [BOB, ANONYMOUS, BOB.with_via("gateway")], ids=["bob", "nobody", "bob through the gateway"])
 @pytest.mark.parametrize("name", OWN)
-async def test_what_is_not_yours_looks_like_what_is_not_there(surroundings, memory, name, caller, operation):
+async def test_what_is_not_yours_looks_like_what_is_not_there(environment, memory, name, caller, operation):
     """Whatever is asked, in whatever way it is refused: status, reason, sentence and metadata are the same."""
     declaration = replace(ORDERS, name=name, schema=None, access=OWN[name])
     await memory.write([write(StateKey("default", name, "there"), 0, status="pending")])
-    async with StateManager.open({name: declaration}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({name: declaration}, environment, max_data_bytes=1000) as manager:
         told = {
             kind: without_key(await answer(OPERATIONS[operation](manager, caller, name, kind), kind), kind)
             for kind in ("there", "none")
@@ -67,11 +67,11 @@ async def test_what_is_not_yours_looks_like_what_is_not_there(surroundings, memo
     assert told["there"] == told["none"]
 
 
-async def test_the_owner_and_who_may_read_hear_the_truth(surroundings, memory, grants):
+async def test_the_owner_and_who_may_read_hear_the_truth(environment, memory, grants):
     """A refusal of what one may see is a refusal."""
     declaration = replace(ORDERS, name="permitted", schema=None, access=OWN["permitted"])
     await memory.write([write(StateKey("default", "permitted", "1"), 0, status="pending")])
-    async with StateManager.open({"permitted": declaration}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({"permitted": declaration}, environment, max_data_bytes=1000) as manager:
         for change in (
             manager.put(ADA, "permitted", "1", b"{}", expected=7),
             manager.patch(ADA, "permitted", "1", b"{}", expected=None),
@@ -83,10 +83,10 @@ async def test_the_owner_and_who_may_read_hear_the_truth(surroundings, memory, g
             assert refused.value.metadata == {"permission": "own:all"}
 
 
-async def test_who_may_create_hears_that_a_key_is_taken_as_not_found(surroundings):
+async def test_who_may_create_hears_that_a_key_is_taken_as_not_found(environment):
     """It cannot be hidden from who could create it that nothing was created; whose it is and how it stands can."""
     own = replace(NOTES, name="own", access=replace(OWN["closed"], create=ANYONE))
-    async with StateManager.open({"own": own}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({"own": own}, environment, max_data_bytes=1000) as manager:
         await manager.put(ADA, "own", "1", b"{}", expected=None)
         for expected in (None, 0, 1):
             with pytest.raises(StateNotFoundError):
@@ -122,10 +122,10 @@ async def test_an_old_object_of_such_a_key_can_still_be_reached(manager, memory,
         await manager.put(HANDLER, "orders", key, b'{"total": 1}', expected=None)
 
 
-async def test_a_key_fits_into_the_name_of_its_channel(surroundings):
+async def test_a_key_fits_into_the_name_of_its_channel(environment):
     """Where channels follow the objects of a namespace, a key is as long as leaves them a name, percent-encoding included."""
     channels = {"orders": ChannelDeclaration("orders", "shop", subscribe="state:notes"), "x": ChannelDeclaration("x", "shop")}
-    async with StateManager.open({"notes": NOTES}, surroundings, max_data_bytes=1000, channels=channels) as manager:
+    async with StateManager.open({"notes": NOTES}, environment, max_data_bytes=1000, channels=channels) as manager:
         await manager.put(ADA, "notes", "k" * 248, b"1", expected=0)
         await manager.put(ADA, "notes", "é" * 41, b"1", expected=0)
         for key in ("k" * 249, "é" * 42):

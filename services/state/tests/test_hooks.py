@@ -13,7 +13,7 @@ from stylobate.declarations.model import BeforeHook
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.outbox import Event
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
-from stylobate.rpc.call import HOOK_DEPTH, Call, current_call
+from stylobate.rpc.call import HOOK_DEPTH
 from stylobate.rpc.interceptors import ErrorsInterceptor
 from stylobate_state.errors import (
     StateDataInvalidError,
@@ -31,16 +31,16 @@ HOOKED = replace(ORDERS, before=dict.fromkeys(("created", "updated", "deleted", 
 
 
 @asynccontextmanager
-async def managing(surroundings, **changes):
+async def managing(environment, **changes):
     """Give a manager whose every change of an order asks a hook."""
-    async with StateManager.open({"orders": HOOKED}, replace(surroundings, **changes), max_data_bytes=1000) as manager:
+    async with StateManager.open({"orders": HOOKED}, replace(environment, **changes), max_data_bytes=1000) as manager:
         yield manager
 
 
-async def test_a_hook_is_told_what_is_about_to_happen(surroundings, hooks, grants, clock):
+async def test_a_hook_is_told_what_is_about_to_happen(environment, hooks, grants, clock):
     """It gets the event that the change would become, with the version that was seen and the new data."""
     grants.by_subject["ada"] = {"orders:admin"}
-    async with managing(surroundings) as manager:
+    async with managing(environment) as manager:
         await manager.put(HANDLER, "orders", "1", b'{"total": 1234567890123456789}', expected=None)
         await manager.patch(HANDLER, "orders", "1", b'{"total": 2}', expected=None)
         await manager.transition(ADA, "orders", "1", "pay", patch=b'{"by": "card"}', expected=None)
@@ -70,14 +70,14 @@ async def test_a_hook_is_told_what_is_about_to_happen(surroundings, hooks, grant
     }
 
 
-async def test_a_hook_may_refuse(surroundings, hooks, commits):
+async def test_a_hook_may_refuse(environment, hooks, commits):
     """Its typed error reaches the caller unchanged, and nothing is written."""
 
     async def refuse(_hook, _event):
         raise PermissionDeniedError("Not on Sundays.", metadata={"day": "Sunday"})
 
     hooks.answer = refuse
-    async with managing(surroundings) as manager:
+    async with managing(environment) as manager:
         with pytest.raises(PermissionDeniedError, match="Not on Sundays") as refused:
             await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
         assert refused.value.metadata == {"day": "Sunday"}
@@ -85,7 +85,7 @@ async def test_a_hook_may_refuse(surroundings, hooks, commits):
     assert commits == []
 
 
-async def test_a_hook_may_change_the_data_within_the_schema(surroundings, hooks):
+async def test_a_hook_may_change_the_data_within_the_schema(environment, hooks):
     """What it returns is stored instead, if it is what the namespace declares; else it is the hook that failed."""
     answers = [b'{"total": 7, "priced": true}', b'{"total": 0}', b"no json"]
 
@@ -93,7 +93,7 @@ async def test_a_hook_may_change_the_data_within_the_schema(surroundings, hooks)
         return answers.pop(0)
 
     hooks.answer = change
-    async with managing(surroundings) as manager:
+    async with managing(environment) as manager:
         state = await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
         assert json.loads(state.data) == {"total": 7, "priced": True}
         for _ in range(2):
@@ -103,9 +103,9 @@ async def test_a_hook_may_change_the_data_within_the_schema(surroundings, hooks)
         assert (await manager.get(ADA, [("orders", "1")])) == [state]
 
 
-async def test_a_hook_is_not_asked_about_what_is_refused_anyway(surroundings, hooks):
+async def test_a_hook_is_not_asked_about_what_is_refused_anyway(environment, hooks):
     """Access, version, machine and schema come first."""
-    async with managing(surroundings) as manager:
+    async with managing(environment) as manager:
         with pytest.raises(PermissionDeniedError):
             await manager.put(ADA, "orders", "1", b'{"total": 1}', expected=None)
         with pytest.raises(StateVersionConflictError):
@@ -115,11 +115,11 @@ async def test_a_hook_is_not_asked_about_what_is_refused_anyway(surroundings, ho
     assert hooks.asked == []
 
 
-async def test_what_changes_while_a_hook_thinks_is_not_overwritten(surroundings, hooks):
+async def test_what_changes_while_a_hook_thinks_is_not_overwritten(environment, hooks):
     """The hook agreed to a change of the version that it saw: when that has passed it is asked again about the present."""
-    async with managing(surroundings) as manager:
+    async with managing(environment) as manager:
         await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
-        rival = StateManager.open({"orders": ORDERS}, surroundings, max_data_bytes=1000)
+        rival = StateManager.open({"orders": ORDERS}, environment, max_data_bytes=1000)
 
         async def think(_hook, event):
             if json.loads(event.data)["version"] == 1:
@@ -166,15 +166,14 @@ EVENT = Event.new("state.orders.created", "1", {"version": 0}, source="state")
 
 
 async def test_the_call_names_the_hook_and_carries_the_depth():
-    """Module, method and event go over; the depth is one more than that of the call that is served."""
+    """Module, method and event go over; the depth is one more than that of the change."""
 
     async def agree():
         return pb.CallHookResponse(data=b'{"a": 1}')
 
     async with remote(agree) as (hooks, modules):
-        assert await hooks.ask(CHECK, EVENT) == b'{"a": 1}'
-        current_call.set(Call(hook_depth=2))
-        await hooks.ask(CHECK, EVENT)
+        assert await hooks.ask(CHECK, EVENT, 0) == b'{"a": 1}'
+        await hooks.ask(CHECK, EVENT, 2)
     assert (modules.requests[0].module, modules.requests[0].hook) == ("shop", "check")
     assert Event.parse(modules.requests[0].event) == EVENT
     assert modules.depths == ["1", "3"]
@@ -191,8 +190,8 @@ async def test_a_hook_that_does_not_answer_denies_unless_it_says_allow(fault):
 
     async with remote(not_at_all, wait=timedelta(milliseconds=20)) as (hooks, _):
         with pytest.raises(StateHookUnavailableError) as denied:
-            await hooks.ask(CHECK, EVENT)
-        assert await hooks.ask(replace(CHECK, on_unavailable="allow"), EVENT) == b""
+            await hooks.ask(CHECK, EVENT, 0)
+        assert await hooks.ask(replace(CHECK, on_unavailable="allow"), EVENT, 0) == b""
     assert denied.value.metadata == {"module": "shop", "hook": "check"}
     assert (denied.value.http_status, denied.value.retry_after) == (503, timedelta(seconds=1))
 
@@ -205,5 +204,5 @@ async def test_allow_does_not_mean_that_refusals_are_passed_over():
 
     async with remote(refuse) as (hooks, _):
         with pytest.raises(StylobateError, match="Not on Sundays") as refused:
-            await hooks.ask(replace(CHECK, on_unavailable="allow"), EVENT)
+            await hooks.ask(replace(CHECK, on_unavailable="allow"), EVENT, 0)
     assert refused.value.reason == "PERMISSION_DENIED"

@@ -279,9 +279,9 @@ async def test_a_batch_is_read_once_for_each_object(manager):
     assert found == states
 
 
-async def test_a_batch_is_bounded_by_bytes(surroundings):
+async def test_a_batch_is_bounded_by_bytes(environment):
     """Objects that are too much together are refused with the field named; fewer of them are read."""
-    async with StateManager.open({"notes": NOTES}, surroundings, max_data_bytes=200_000) as manager:
+    async with StateManager.open({"notes": NOTES}, environment, max_data_bytes=200_000) as manager:
         for number in range(100):
             await manager.put(ADA, "notes", str(number), json.dumps({"text": "x" * 100_000}).encode(), expected=0)
         names = [("notes", str(number)) for number in range(100)]

@@ -10,7 +10,7 @@ from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub, add_StateServiceServicer_to_server
 from stylobate.errors import TokenInvalidError
 from stylobate.rpc import LocalChannel, LocalServer, Servicers, standard_interceptors
-from stylobate_state.servicer import ACCESS, StateServicer
+from stylobate_state.servicer import StateServicer
 
 from .samples import ADA, BOB
 
@@ -50,7 +50,7 @@ HANDLER = by("ada", "actions")
 async def stub(manager):
     """Give the stub over the local channel and the whole pipeline."""
     servicers = Servicers(standard_interceptors(Users(), Services()))
-    servicers.register(add_StateServiceServicer_to_server, StateServicer(manager), ACCESS)
+    servicers.register(add_StateServiceServicer_to_server, StateServicer(manager))
     server = LocalServer(servicers)
     await server.start()
     yield StateServiceStub(LocalChannel(server))

@@ -35,10 +35,10 @@ async def told(asked):
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_tenants_objects_are_not_there_for_another(surroundings, store: StateStore, operation: str) -> None:
+async def test_a_tenants_objects_are_not_there_for_another(environment, store: StateStore, operation: str) -> None:
     """Each operation is answered as where nothing was ever written, and what is there stays as it was."""
     empty = replace(THERE, tenant="empty")
-    async with StateManager.open({"orders": OPEN}, replace(surroundings, store=store), max_data_bytes=1000) as manager:
+    async with StateManager.open({"orders": OPEN}, replace(environment, store=store), max_data_bytes=1000) as manager:
         await manager.put(HERE, "orders", "1", b'{"total": 5}', expected=0)
         act = OPERATIONS[operation]
         assert await told(act(manager, THERE)) == await told(act(manager, empty))
@@ -47,9 +47,9 @@ async def test_a_tenants_objects_are_not_there_for_another(surroundings, store: 
         assert len((await manager.list_history(HERE, "orders", "1")).items) == 1
 
 
-async def test_the_same_key_is_two_objects(surroundings, store: StateStore) -> None:
+async def test_the_same_key_is_two_objects(environment, store: StateStore) -> None:
     """Each has its versions, its status, its history; the end of one is not the other's."""
-    async with StateManager.open({"orders": OPEN}, replace(surroundings, store=store), max_data_bytes=1000) as manager:
+    async with StateManager.open({"orders": OPEN}, replace(environment, store=store), max_data_bytes=1000) as manager:
         for caller in (HERE, THERE):
             await manager.put(caller, "orders", "1", b"{}", expected=0)
         await manager.transition(THERE, "orders", "1", "pay", patch=b"", expected=1)

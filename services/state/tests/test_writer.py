@@ -114,11 +114,11 @@ async def test_tries_are_bounded(manager, memory):
     assert (await manager.get(ADA, [("notes", "n")]))[0].data == b'"theirs"'
 
 
-async def test_a_key_that_changed_hands_is_decided_anew(surroundings, memory):
+async def test_a_key_that_changed_hands_is_decided_anew(environment, memory):
     """A change for any version was allowed by who owned what was there; another owner's object needs another decision."""
     own = replace(NOTES, name="own", access=NamespaceAccess(create=MINE, write=AccessRule(("owner",)), delete=MINE))
     key = StateKey("default", "own", "n")
-    async with StateManager.open({"own": own}, surroundings, max_data_bytes=1000) as manager:
+    async with StateManager.open({"own": own}, environment, max_data_bytes=1000) as manager:
         await manager.put(ADA, "own", "n", b'"mine"', expected=None)
         memory.rivals = [[deletion(key), write(key, 0, b'"theirs"', owner="bob")]]
         with pytest.raises(StateNotFoundError):
@@ -136,15 +136,15 @@ async def test_callers_of_one_process_take_turns(manager, memory):
     assert sorted(state.version for state in states) == list(range(2, 102))
     assert memory.attempts == 100
     assert len(json.loads((await manager.get(ADA, [("notes", "n")]))[0].data)) == 100
-    assert len(manager._writer._turns) == 0
+    assert len(manager._writer._locks) == 0
 
 
-async def test_transitions_of_several_processes_all_count(open_store, surroundings):
+async def test_transitions_of_several_processes_all_count(open_store, environment):
     """Two managers on one store, many transitions of one object without a version: each is one version, none is lost."""
     async with AsyncExitStack() as stack:
         managers = []
         for _ in range(2):
-            there = replace(surroundings, store=await open_store(), pause=asyncio.sleep)
+            there = replace(environment, store=await open_store(), pause=asyncio.sleep)
             managers.append(await stack.enter_async_context(StateManager.open({"orders": ORDERS}, there, max_data_bytes=1000)))
         await managers[0].put(HANDLER, "orders", "1", b'{"total": 1}', expected=0)
 
@@ -175,10 +175,10 @@ class AbsentStore(MemoryStateStore):
         await self.read([])
 
 
-async def test_a_database_that_is_down_is_said_at_once(surroundings, clock):
+async def test_a_database_that_is_down_is_said_at_once(environment, clock):
     """Reads and writes are refused with a time to come back, a whole batch with one question, each with an error of its own."""
     absent = AbsentStore(clock)
-    async with StateManager.open({"notes": NOTES}, replace(surroundings, store=absent), max_data_bytes=1000) as manager:
+    async with StateManager.open({"notes": NOTES}, replace(environment, store=absent), max_data_bytes=1000) as manager:
         reads = [manager.get(BOB, [("notes", f"{number}")]) for number in range(20)]
         errors = await asyncio.gather(*reads, return_exceptions=True)
         assert {(type(e), e.reason, e.http_status, e.retry_after) for e in errors} == {

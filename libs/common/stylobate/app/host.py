@@ -36,7 +36,6 @@ from stylobate.rpc import (
     LocalChannel,
     LocalServer,
     Outgoing,
-    RpcAccess,
     Servicers,
     build_server,
     open_channel,
@@ -260,7 +259,7 @@ class Host:
         )
         self.servicers.use(pipeline)
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
-        self.servicers.register(add_EventServiceServicer_to_server, self._events, {"ReadEvents": RpcAccess.SERVICE})
+        self.servicers.register(add_EventServiceServicer_to_server, self._events)
 
     def _remote(self, service: str) -> grpc.aio.Channel:
         """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""

@@ -138,8 +138,13 @@ class AppManager:
         """Run background work for as long as the service lives; restarted with backoff when it fails."""
         self._tasks.start(name, factory)
 
-    def servicer(self, add: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]) -> None:
-        """Serve a generated service. ``access`` must name every method."""
+    def servicer(
+        self,
+        add: Callable[[Any, grpc.aio.Server], None],
+        servicer: object,
+        access: Mapping[str, RpcAccess] | None = None,
+    ) -> None:
+        """Serve a generated service. Its ``ACCESS``, or ``access``, names every method."""
         self._host.servicers.register(add, servicer, access)
 
     def event_log(self, log: EventLog) -> None:

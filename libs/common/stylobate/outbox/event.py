@@ -11,7 +11,7 @@ import orjson
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
 from stylobate.outbox.errors import EventInvalidError
-from stylobate.rpc.call import event_depth, sampled_trace
+from stylobate.rpc.call import NO_CAUSE, Cause
 
 PARTITIONS = 16
 """How many partitions every log has. Fixed: positions and stored events depend on it."""
@@ -74,17 +74,18 @@ class Event:
         source: str = "",
         tenant: str = DEFAULT_TENANT,
         actor: str = "",
+        cause: Cause = NO_CAUSE,
     ) -> Self:
         """Make an event that happens now.
 
         :param data: anything that JSON can hold.
         :param source: may stay empty: the outbox fills in its own.
         :raises TypeError: data that JSON cannot hold.
-        :raises HookRecursionError: under hooks that set off each other; see :func:`stylobate.rpc.call.event_depth`.
+        :param cause: of the call that makes it.
+        :raises HookRecursionError: under hooks that set off each other; see :meth:`stylobate.rpc.call.Cause.event_depth`.
         """
-        return cls(
-            new_id(), source, type, subject, datetime.now(UTC), tenant, orjson.dumps(data), actor, event_depth(), sampled_trace()
-        )
+        depth, payload = cause.event_depth(), orjson.dumps(data)
+        return cls(new_id(), source, type, subject, datetime.now(UTC), tenant, payload, actor, depth, cause.traceparent)
 
     @classmethod
     def parse(cls, text: bytes) -> Self:

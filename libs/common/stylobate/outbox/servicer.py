@@ -1,10 +1,10 @@
 """EventService: the logs of the services hosted in this process, as server streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from stylobate.api.events.v1.event_service_pb2 import (
     START_EARLIEST,
@@ -23,6 +23,7 @@ from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
+from stylobate.rpc.access import RpcAccess
 from stylobate.stopping import goes_on
 
 _LIMIT = 256
@@ -38,6 +39,8 @@ class EventServicer(GeneratedServicer):
     Delivery: each event after the position, in order per subject, for as long as the stream is open. A reader that keeps
     the position of what it has dealt with and comes back with it misses nothing.
     """
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"ReadEvents": RpcAccess.SERVICE}
 
     def __init__(self, watch: LogWatch, quiet: timedelta = _QUIET) -> None:
         """Serve what the watch watches.

@@ -40,6 +40,28 @@ class HookRecursionError(StylobateError):
     cure = "Look for two hooks that change what the other one listens to."
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a change comes from, as far as its event tells: a servicer takes it from the call, managers hand it down."""
+
+    hook_depth: int = 0
+    traceparent: str = ""
+    """Of a sampled trace; else empty."""
+
+    def event_depth(self) -> int:
+        """Return the depth of an event of this cause. Raises HookRecursionError where there may be none any more.
+
+        So a circle of hooks ends at the write, and hooks that only look or tell others (pushes) are delivered at every depth.
+        """
+        if self.hook_depth >= MAX_HOOK_DEPTH:
+            raise HookRecursionError
+        return self.hook_depth
+
+
+NO_CAUSE = Cause()
+"""Of what begins here."""
+
+
 @dataclass(slots=True)
 class Call:
     """One call as the server's interceptors found it. Everything here came with the call's metadata and was verified."""
@@ -72,6 +94,11 @@ class Call:
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     """Everything that came with the call, as it came: nothing in here is verified."""
 
+    @property
+    def cause(self) -> Cause:
+        """What a change that this call makes comes from."""
+        return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "")
+
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)
 """The call being served in this context; None outside of any."""
@@ -80,24 +107,12 @@ current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=Non
 def sampled_trace() -> str:
     """Return the traceparent of the call being served if its trace is sampled; else, and outside of any, nothing."""
     served = current_call.get()
-    return served.traceparent if served is not None and is_sampled(served.traceparent) else ""
+    return served.cause.traceparent if served is not None else ""
 
 
 def call() -> Call:
     """Return the call being served, or an empty one outside of any (start-up, background work)."""
     return current_call.get() or Call()
-
-
-def event_depth() -> int:
-    """Return the depth of an event that this call causes. Raises HookRecursionError where it may cause none any more.
-
-    Whoever writes events asks this before the change: so a circle of hooks ends at the write, and hooks that only look or
-    tell others (pushes) are delivered at every depth.
-    """
-    depth = call().hook_depth
-    if depth >= MAX_HOOK_DEPTH:
-        raise HookRecursionError
-    return depth
 
 
 def repeated(metadata: Iterable[tuple[str, Any]]) -> frozenset[str]:

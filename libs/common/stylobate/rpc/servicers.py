@@ -35,15 +35,21 @@ class Servicers:
         self._interceptors = tuple(interceptors)
 
     def register(
-        self, add_to_server: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]
+        self,
+        add_to_server: Callable[[Any, grpc.aio.Server], None],
+        servicer: object,
+        access: Mapping[str, RpcAccess] | None = None,
     ) -> None:
         """Serve a servicer.
 
         :param add_to_server: the generated ``add_XServicer_to_server``.
-        :param access: for each method, by its bare name, how far it is open.
+        :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open.
+        :param access: the same, for one without.
         :raises ValueError: a method without an access, an access without a method, a service registered before, or a
             method that streams requests.
         """
+        if access is None:
+            access = cast("Mapping[str, RpcAccess]", getattr(servicer, "ACCESS", {}))
         offered = _Registration()
         add_to_server(servicer, cast("grpc.aio.Server", offered))
         for service, handlers in offered.services.items():

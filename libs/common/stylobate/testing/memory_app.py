@@ -156,7 +156,12 @@ class MemoryApp:
         del name  # of its health check, which nobody asks here
         return await self._stack.enter_async_context(manager)
 
-    def servicer(self, add: Callable[[Any, grpc.aio.Server], None], servicer: object, access: Mapping[str, RpcAccess]) -> None:
+    def servicer(
+        self,
+        add: Callable[[Any, grpc.aio.Server], None],
+        servicer: object,
+        access: Mapping[str, RpcAccess] | None = None,
+    ) -> None:
         """Serve a generated service."""
         self._servicers.register(add, servicer, access)
 

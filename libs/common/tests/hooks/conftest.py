@@ -17,7 +17,8 @@ from stylobate.hooks import HooksManager
 from stylobate.leases import LeaseManager
 from stylobate.outbox import Event, EventLog, EventServicer, Outbox, Relay
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
+from stylobate.rpc.call import NO_CAUSE, Cause
 from stylobate.rpc.interceptors import ErrorsInterceptor
 from stylobate.testing.fixtures import DatabaseFor
 
@@ -81,7 +82,7 @@ async def running(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 def registered(servicer: EventServicer) -> Servicers:
     """Return the servicers of a process that serves nothing else."""
     servicers = Servicers([ErrorsInterceptor()])
-    servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+    servicers.register(add_EventServiceServicer_to_server, servicer)
     return servicers
 
 
@@ -97,9 +98,17 @@ class Source:
     server: LocalServer
     channel: grpc.aio.Channel
 
-    async def write(self, *subjects: str, type: str = "state.orders.changed", tenant: str = "default") -> list[Event]:  # noqa: A002  as Event.new
+    async def write(
+        self,
+        *subjects: str,
+        type: str = "state.orders.changed",  # noqa: A002  as Event.new
+        tenant: str = "default",
+        cause: Cause = NO_CAUSE,
+    ) -> list[Event]:
         """Write an event for each subject, each in its own transaction, and wake the relay."""
-        events = [Event.new(type, subject, {"number": number}, tenant=tenant) for number, subject in enumerate(subjects)]
+        events = [
+            Event.new(type, subject, {"number": number}, tenant=tenant, cause=cause) for number, subject in enumerate(subjects)
+        ]
         for event in events:
             async with self.database.transaction() as connection:
                 await self.outbox.append(connection, [event], stream="orders")

@@ -10,7 +10,7 @@ from stylobate.hooks import HooksManager
 from stylobate.leases import LeaseManager
 from stylobate.outbox import Event, EventLog, EventServicer
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 
 
 async def hang(event: Event) -> None:
@@ -29,7 +29,7 @@ async def main(state_url: str, actions_url: str, redis_url: str) -> None:
         EventServicer.open(redis, [EventLog(state, "state")]) as servicer,
     ):
         servicers = Servicers()
-        servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+        servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
         channel = CallerChannel(LocalChannel(server), Outgoing(None))

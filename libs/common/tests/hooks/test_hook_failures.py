@@ -13,7 +13,7 @@ from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks import MAX_ATTEMPTS, HooksManager
 from stylobate.outbox import Event
-from stylobate.rpc.call import Call, HookRecursionError, current_call
+from stylobate.rpc.call import Cause, HookRecursionError
 
 Manager = Callable[..., HooksManager]
 
@@ -119,12 +119,9 @@ async def test_hooks_are_delivered_at_every_depth_and_may_change_nothing_at_the_
     hooks.on("state.orders.changed", heard, name="h")
     await start(hooks)
     for depth in (1, 2):
-        current_call.set(Call(hook_depth=depth))
-        await source.write("s1")
-    current_call.set(Call(hook_depth=3))
+        await source.write("s1", cause=Cause(depth))
     with pytest.raises(HookRecursionError):
-        Event.new("state.orders.changed", "s1", {})
-    current_call.set(None)
+        Event.new("state.orders.changed", "s1", {}, cause=Cause(3))
     await until(lambda: len(heard.events) == 2)
     assert [event.depth for event in heard.events] == [1, 2]
     assert await database.fetchval("select count(*) from hook_dead_letter") == 0

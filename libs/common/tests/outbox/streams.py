@@ -8,7 +8,7 @@ from typing import Any
 from stylobate.api.events.v1.event_service_pb2 import LoggedEvent, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub, add_EventServiceServicer_to_server
 from stylobate.outbox import EventServicer
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 from stylobate.rpc.interceptors import ErrorsInterceptor
 
 
@@ -16,7 +16,7 @@ from stylobate.rpc.interceptors import ErrorsInterceptor
 async def served(servicer: EventServicer) -> AsyncIterator[EventServiceStub]:
     """Give a stub that calls the servicer the way every service does."""
     servicers = Servicers([ErrorsInterceptor()])
-    servicers.register(add_EventServiceServicer_to_server, servicer, {"ReadEvents": RpcAccess.SERVICE})
+    servicers.register(add_EventServiceServicer_to_server, servicer)
     server = LocalServer(servicers)
     await server.start()
     try:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class KeyLocks:
     """A lock per key, kept only while someone holds or waits for it."""
 
     def __init__(self) -> None:
