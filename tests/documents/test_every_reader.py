@@ -20,7 +20,8 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.keys import from_channel, in_channel
 from stylobate.modules.payload import decode, encode
-from stylobate.outbox import Event, EventLog, Numbering, Position
+from stylobate.outbox import Event, Position
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.strict_json import loads
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_realtime.channels import ChannelRules
@@ -63,7 +64,7 @@ class Platform:
 
     def __init__(self, database: DatabaseManager, manager: StateManager, in_memory: StateManager) -> None:
         self.manager, self.in_memory = manager, in_memory
-        self.log, self.numbering = EventLog(database, "state"), Numbering(database)
+        self.log, self.numbering = PostgresEventLog(database, "state"), PostgresNumbering(database, "test")
         self.position = Position.origin()
         self.channels = ChannelRules({"free": CHANNEL}, Nobody(), None)
 

@@ -11,8 +11,11 @@ import pytest
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.database import MigrationSet
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
-from stylobate.outbox import Event, EventLog, EventServicer, LogWatch, Outbox, Relay, partition_of
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Event, EventServicer, LogWatch, Relay, partition_of
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 from stylobate.rpc.interceptors import ErrorsInterceptor
@@ -47,9 +50,15 @@ async def running(task: "asyncio.Task[None]") -> AsyncIterator[None]:
 async def test_every_reader_hears_every_burst(database_for: DatabaseFor, redis: RedisManager) -> None:
     """30 readers, 1,000 bursts with silence behind each: every reader has heard each burst within a second."""
     database = await database_for("state", LEASES, OUTBOX)
-    log, outbox, watch = EventLog(database, "state"), Outbox(database, "state"), LogWatch()
-    watch.add(log)
-    relay = Relay(database, LeaseManager(database, "soak"), redis, "state", on_numbered=watch.notify)
+    log, outbox, watch = PostgresEventLog(database, "state"), PostgresOutbox("state"), LogWatch()
+    grown = watch.add(log)
+    relay = Relay(
+        PostgresEventLog(database, "state"),
+        PostgresNumbering(database, "state"),
+        LeaseManager(PostgresLeaseStore(database), "soak"),
+        redis,
+        on_numbered=grown,
+    )
     everywhere = list(range(16))
     positions = [await log.head()] * READERS
     took: list[float] = []
@@ -83,7 +92,7 @@ async def test_every_reader_hears_every_burst(database_for: DatabaseFor, redis: 
 async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: DatabaseFor, redis: RedisManager) -> None:
     """From commit to hook for the neighbours of a subject that fails all the time, beside those of a quiet partition."""
     state, actions = await database_for("state", LEASES, OUTBOX), await database_for("actions", LEASES, HOOKS)
-    log, outbox = EventLog(state, "state"), Outbox(state, "state")
+    log, outbox = PostgresEventLog(state, "state"), PostgresOutbox("state")
     bad, *neighbours = [name for name in (f"s{number}" for number in range(2000)) if partition_of("default", name) == 3][:20]
     strangers = [name for name in (f"s{number}" for number in range(2000)) if partition_of("default", name) == 4][:20]
     written: dict[str, float] = {}
@@ -96,15 +105,26 @@ async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: D
         took[kind].append(monotonic() - written[event.id])
 
     async with AsyncExitStack() as stack:
-        servicer = await stack.enter_async_context(EventServicer.open(redis, [log]))
+        servicer = await stack.enter_async_context(EventServicer.open(redis))
         servicers = Servicers([ErrorsInterceptor()])
         servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
         stack.push_async_callback(server.stop)
         channel: grpc.aio.Channel = CallerChannel(LocalChannel(server), Outgoing(None))
-        relay = Relay(state, LeaseManager(state, "s"), redis, "state", on_numbered=servicer.notify)
-        hooks = HooksManager(redis, database=actions, leases=LeaseManager(actions, "a"), channel=lambda _: channel)
+        relay = Relay(
+            PostgresEventLog(state, "state"),
+            PostgresNumbering(state, "state"),
+            LeaseManager(PostgresLeaseStore(state), "s"),
+            redis,
+            on_numbered=servicer.add(log),
+        )
+        hooks = HooksManager(
+            redis,
+            store=PostgresHookStore(actions),
+            leases=LeaseManager(PostgresLeaseStore(actions), "a"),
+            channel=lambda _: channel,
+        )
         hooks.on("state.a.b", hook, name="h")
         await stack.enter_async_context(running(asyncio.create_task(relay.run())))
         await stack.enter_async_context(running(asyncio.create_task(hooks.run())))

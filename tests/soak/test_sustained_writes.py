@@ -10,16 +10,20 @@ from time import monotonic
 import psutil
 import pytest
 from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
-from stylobate.hooks.position_store import Move, Place, PositionStore
+from stylobate.hooks.port import Move, Place
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Position, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.stopping import end
 from stylobate_state.model import Change, StateKey
-from stylobate_state.store import Write
+from stylobate_state.store.port import Write
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
 
 SECONDS, EDGE, AT_MOST = 60, 10, 1.25
@@ -85,7 +89,12 @@ def _cpu(process: psutil.Process) -> tuple[float, float]:
 @asynccontextmanager
 async def relaying(database: DatabaseManager, redis: RedisManager) -> AsyncIterator[Relay]:
     """Run the relay."""
-    relay = Relay(database, LeaseManager(database, "soak"), redis, "state")
+    relay = Relay(
+        PostgresEventLog(database, "state"),
+        PostgresNumbering(database, "state"),
+        LeaseManager(PostgresLeaseStore(database), "soak"),
+        redis,
+    )
     task = asyncio.create_task(relay.run())
     try:
         yield relay
@@ -130,7 +139,7 @@ async def test_state(database: DatabaseManager, redis: RedisManager) -> None:
 
 async def test_hook_positions(database: DatabaseManager) -> None:
     """Positions of eight hooks that move on in all partitions."""
-    store, turn = PositionStore(database), 0
+    store, turn = PostgresHookStore(database), 0
     hooks = [f"h{number}" for number in range(8)]
     await store.add("state", hooks, Position.origin())
     await store.take("state", hooks, 1)
@@ -147,7 +156,7 @@ async def test_hook_positions(database: DatabaseManager) -> None:
 
 async def test_audit(database: DatabaseManager) -> None:
     """Records that are noted as quickly as they are written."""
-    async with AuditTrail.open(database, "state", bound=2000) as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "state", bound=2000) as trail:
 
         async def write() -> int:
             await trail.note(AuditRecord("a.b", actor="soak"))
@@ -158,7 +167,7 @@ async def test_audit(database: DatabaseManager) -> None:
 
 async def test_leases(database: DatabaseManager) -> None:
     """Leases that are renewed all the time."""
-    leases = LeaseManager(database, "soak")
+    leases = LeaseManager(PostgresLeaseStore(database), "soak")
     held = [await leases.acquire(f"l{number}") for number in range(4)]
 
     async def write() -> int:

@@ -9,10 +9,14 @@ from datetime import timedelta
 import pytest
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
-from stylobate.outbox import EventLog, EventServicer, Relay
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import EventServicer, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.rpc import LocalChannel, LocalServer, Servicers
 from stylobate.stopping import end
@@ -45,7 +49,10 @@ async def redis(_url: str, redis_url: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def audit(url: str, _redis: str) -> AsyncIterator[None]:
     """Open a trail with notes."""
-    async with DatabaseManager.open(url, service="state") as opened, AuditTrail.open(opened, "state") as trail:
+    async with (
+        DatabaseManager.open(url, service="state") as opened,
+        AuditTrail.open(PostgresAuditStore(opened), "state") as trail,
+    ):
         await trail.note(AuditRecord("a.b"))
         yield
 
@@ -56,12 +63,15 @@ async def work(url: str, redis_url: str) -> AsyncIterator[None]:
     async with (
         DatabaseManager.open(url, service="state") as opened,
         RedisManager.open(redis_url) as copies,
-        EventServicer.open(copies, [EventLog(opened, "state")]),
+        EventServicer.open(copies, [PostgresEventLog(opened, "state")]),
     ):
-        tasks, leases = SupervisedTasks("test"), LeaseManager(opened, str(random.random()), timedelta(seconds=1))
-        relay = Relay(opened, leases, copies, "state")
+        tasks, leases = (
+            SupervisedTasks("test"),
+            LeaseManager(PostgresLeaseStore(opened), str(random.random()), timedelta(seconds=1)),
+        )
+        relay = Relay(PostgresEventLog(opened, "state"), PostgresNumbering(opened, "state"), leases, copies)
         channel = LocalChannel(LocalServer(Servicers()))
-        hooks = HooksManager(copies, database=opened, leases=leases, channel=lambda _: channel)
+        hooks = HooksManager(copies, store=PostgresHookStore(opened), leases=leases, channel=lambda _: channel)
         hooks.on("state.a.b", lambda _: asyncio.sleep(0), name="h")
         hooks.on("state.a.b", lambda _: asyncio.sleep(0), name="l", delivery="each")
         try:

@@ -1,5 +1,7 @@
 """What is written down about calls of actions."""
 
+from typing import Any
+
 from stylobate.audit import AuditRecord, AuditTrail, Outcome
 from stylobate.errors import StylobateError
 from stylobate.rpc.call import Call
@@ -10,7 +12,7 @@ _DENIED = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "RATE_LIMITED", "BA
 class ActionTrail:
     """Notes action calls in the audit trail; written in batches, within a second."""
 
-    def __init__(self, trail: AuditTrail) -> None:
+    def __init__(self, trail: AuditTrail[Any]) -> None:
         self._note = trail.note
 
     async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:

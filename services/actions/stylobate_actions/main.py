@@ -12,8 +12,11 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceSe
 from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
 from stylobate.modules.importing import packages_of
 from stylobate.modules.state import StateClient
@@ -54,8 +57,8 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
     database = await app.database()
     hooks = HooksManager(
         app.redis,
-        database=database,
-        leases=LeaseManager(database, app.node),
+        store=PostgresHookStore(database),
+        leases=LeaseManager(PostgresLeaseStore(database), app.node),
         channel=app.channel,
         outage_limit=settings.hook_outage_limit,
     )
@@ -63,7 +66,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         limits=ServiceLimits(
             await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable))
         ),
-        audit=ActionTrail(await app.enter(AuditTrail.open(database, app.name), name="audit")),
+        audit=ActionTrail(await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name), name="audit")),
         hooks=hooks,
         environ=os.environ,
         packages=packages_of(settings.modules),

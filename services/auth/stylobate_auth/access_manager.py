@@ -8,7 +8,7 @@ from stylobate.errors import InvalidInputError, PermissionDeniedError, Violation
 from stylobate.identity import Principal, grants
 
 from stylobate_auth.model import Question
-from stylobate_auth.store import AuthStore
+from stylobate_auth.store.port import AuthStore
 
 ADMIN = "admin"
 """The builtin role that may do everything."""

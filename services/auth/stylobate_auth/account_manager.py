@@ -18,7 +18,7 @@ from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Origin, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.session_manager import SessionManager
-from stylobate_auth.store import AuthStore
+from stylobate_auth.store.port import AuthStore
 
 CREATE = "users:create"
 _log = get_logger("security")

@@ -10,9 +10,12 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.errors import UnavailableError
 from stylobate.leases import LeaseManager
-from stylobate.outbox import EventLog, Outbox, Relay
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc.limits import LimitsClient
 from stylobate.stopping import goes_on
@@ -27,7 +30,7 @@ from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
-from stylobate_auth.store import AuthStore
+from stylobate_auth.store.port import AuthStore
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
 
@@ -38,10 +41,17 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
     tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
     database = await app.database()
-    audit = await app.enter(AuditTrail.open(database, app.name))
-    leases = LeaseManager(database, app.node)
-    relay = Relay(database, leases, app.redis, app.name, retention=settings.event_retention, on_numbered=app.notify_readers)
-    store = PostgresAuthStore(database, Outbox(database, app.name, settings.event_retention), audit, relay.wake)
+    audit = await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name))
+    log = PostgresEventLog(database, app.name)
+    relay = Relay(
+        log,
+        PostgresNumbering(database, app.name),
+        LeaseManager(PostgresLeaseStore(database), app.node),
+        app.redis,
+        retention=settings.event_retention,
+        on_numbered=app.event_log(log),
+    )
+    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, relay.wake)
     hasher = await app.enter(
         PasswordHasher.open(
             memory_kib=settings.argon2_memory_kib,
@@ -78,7 +88,6 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.task("prune", lambda: _prune(store))
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
-    app.event_log(EventLog(database, app.name))
     app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))

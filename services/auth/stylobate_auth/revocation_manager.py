@@ -13,7 +13,7 @@ from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
 from stylobate_auth.model import Revocation
-from stylobate_auth.store import AuthStore
+from stylobate_auth.store.port import AuthStore
 
 _STALE_S = 5.0
 _log = get_logger("app")

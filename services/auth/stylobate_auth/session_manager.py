@@ -18,7 +18,7 @@ from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.login_limits import REFRESH, LoginLimits
 from stylobate_auth.model import Account, Origin, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens
 from stylobate_auth.revocation_manager import RevocationManager
-from stylobate_auth.store import AuthStore, AuthTransaction, SessionCopies
+from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 
 _SECRET_BYTES = 32
 _MAX_TOKEN = 256

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stylobate.audit import AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
 from stylobate.ids import new_id
-from stylobate.outbox import Outbox
+from stylobate.outbox.postgres import PostgresOutbox
 from stylobate_auth.account_input import email_key
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
@@ -37,8 +38,8 @@ async def database(database_for: Any) -> Any:
 @pytest.fixture
 async def store(database: Any) -> Any:
     """Return the store."""
-    async with AuditTrail.open(database, "auth") as trail:
-        yield PostgresAuthStore(database, Outbox(database, "auth"), trail)
+    async with AuditTrail.open(PostgresAuditStore(database), "auth") as trail:
+        yield PostgresAuthStore(database, PostgresOutbox("auth"), trail)
 
 
 def _account(email: str = "ada@example.com") -> NewAccount:

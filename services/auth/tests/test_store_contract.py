@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
 from stylobate.ids import new_id
-from stylobate.outbox import Event, Outbox
+from stylobate.outbox import Event
+from stylobate.outbox.postgres import PostgresOutbox
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
 from stylobate_auth.store.memory import MemoryAuthStore
@@ -47,7 +49,7 @@ class _Postgres:
         self._database = databases[0]
         self.wakes = 0
         self.store, self.other = (
-            PostgresAuthStore(database, Outbox(database, "auth"), trail, self._wake)
+            PostgresAuthStore(database, PostgresOutbox("auth"), trail, self._wake)
             for database, trail in zip(databases, trails, strict=True)
         )
 
@@ -71,7 +73,10 @@ def memory() -> _Memory:
 async def postgres(database_for: Any) -> AsyncIterator[_Postgres]:
     """Return the PostgreSQL store."""
     databases = [await database_for("auth", *SETS) for _ in range(2)]
-    async with AuditTrail.open(databases[0], "auth") as first, AuditTrail.open(databases[1], "auth") as second:
+    async with (
+        AuditTrail.open(PostgresAuditStore(databases[0]), "auth") as first,
+        AuditTrail.open(PostgresAuditStore(databases[1]), "auth") as second,
+    ):
         yield _Postgres(databases, [first, second])
 
 

@@ -13,7 +13,7 @@ from stylobate.telemetry import counter, gauge
 
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
 from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit, OnRedisDown
-from stylobate_ratelimit.store import LimitStore
+from stylobate_ratelimit.store.port import LimitStore
 
 MAX_CHECKS = 256
 """Checks in a batch: more would hold the Redis server, which does one thing at a time, for milliseconds."""

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from stylobate.redis import RedisManager
 from stylobate.testing import FakeClock
-from stylobate_ratelimit.store import LimitStore
 from stylobate_ratelimit.store.memory import MemoryLimitStore
+from stylobate_ratelimit.store.port import LimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
 

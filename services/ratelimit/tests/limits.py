@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
-from stylobate_ratelimit.store import LimitStore
+from stylobate_ratelimit.store.port import LimitStore
 
 MINUTE = timedelta(minutes=1)
 

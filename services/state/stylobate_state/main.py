@@ -7,7 +7,9 @@ from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServic
 from stylobate.app.manager import AppManager
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
-from stylobate.outbox import EventLog, Relay
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
 from stylobate_state.hooks import RemoteBeforeHooks
 from stylobate_state.rights import Rights
@@ -15,7 +17,6 @@ from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
-from stylobate_state.store.announcing import AnnouncingStore
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import PostgresStateStore
 
@@ -28,7 +29,8 @@ SOURCE = "state"
 async def build(app: AppManager, settings: StateSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
-    relay = Relay(database, LeaseManager(database, app.node), app.redis, SOURCE, on_numbered=app.notify_readers)
+    log, leases = PostgresEventLog(database, SOURCE), LeaseManager(PostgresLeaseStore(database), app.node)
+    relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=app.event_log(log))
     environment = Environment(
         store=PostgresStateStore(database),
         rights=Rights(app.access),
@@ -47,7 +49,6 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         name="state",
     )
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager))
-    app.event_log(EventLog(database, SOURCE))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
 
@@ -56,7 +57,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same rules over a store in memory."""
     settings = StateSettings()
     environment = Environment(
-        store=AnnouncingStore(MemoryStateStore(app.clock), app.happened),
+        store=MemoryStateStore(app.clock, app.log),
         rights=Rights(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=lambda: None,

@@ -8,7 +8,7 @@ from stylobate.errors import InvalidInputError, UnavailableError, Violation
 
 from stylobate_state.errors import for_each
 from stylobate_state.model import MAX_BYTES, StateKey, StateObject
-from stylobate_state.store import StateStore
+from stylobate_state.store.port import StateStore
 
 _AT_ONCE = 50
 

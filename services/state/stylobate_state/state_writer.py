@@ -28,7 +28,7 @@ from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Draft, Operation
 from stylobate_state.rights import Rights, refusal
 from stylobate_state.state_reader import StateReader
-from stylobate_state.store import StateStore
+from stylobate_state.store.port import StateStore
 
 _log = get_logger("app")
 MAX_TRIES = 8

@@ -14,8 +14,8 @@ from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.rights import Rights
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
-from stylobate_state.store import StateStore
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
 
 from .samples import NOTES, ORDERS

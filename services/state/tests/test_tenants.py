@@ -6,7 +6,7 @@ import pytest
 from stylobate.declarations.model import AccessRule, NamespaceAccess
 from stylobate.errors import StylobateError
 from stylobate_state.state_manager import StateManager
-from stylobate_state.store import StateStore
+from stylobate_state.store.port import StateStore
 
 from .samples import ADA, ORDERS
 

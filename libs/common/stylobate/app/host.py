@@ -117,13 +117,9 @@ class Host:
         except KeyError:
             raise ConfigError([f"STYLOBATE_REDIS_URL: {url} was not opened at start"]) from None
 
-    def event_log(self, log: EventLog) -> None:
-        """Serve the log under its source's name."""
-        self._events.add(log)
-
-    def notify_readers(self, source: str) -> None:
-        """Wake the readers of a log in this process: it has grown."""
-        self._events.notify(source)
+    def event_log(self, log: EventLog) -> Callable[[], None]:
+        """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
+        return self._events.add(log)
 
     def http(self, application: Callable[..., Any]) -> None:
         """Serve the ASGI application."""

@@ -147,13 +147,9 @@ class AppManager:
         """Serve a generated service. Its ``ACCESS``, or ``access``, names every method."""
         self._host.servicers.register(add, servicer, access)
 
-    def event_log(self, log: EventLog) -> None:
-        """Serve this service's outbox to readers (``EventService``)."""
-        self._host.event_log(log)
-
-    def notify_readers(self, source: str) -> None:
-        """Wake the readers of a log in this process: for a relay's ``on_numbered``."""
-        self._host.notify_readers(source)
+    def event_log(self, log: EventLog) -> Callable[[], None]:
+        """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``."""
+        return self._host.event_log(log)
 
     def http(self, application: Callable[..., Any]) -> None:
         """Serve an ASGI application on the process's HTTP port."""

@@ -1,9 +1,10 @@
-"""The audit trail: :class:`AuditTrail` writes :class:`AuditRecord` rows into ``audit_record`` of the service's schema.
+"""The audit trail: :class:`AuditTrail` writes :class:`AuditRecord` into an :class:`AuditStore`.
 
-The table comes with ``MigrationSet.of("audit", "stylobate.audit")``.
+PostgreSQL's table comes with ``MigrationSet.of("audit", "stylobate.audit")``.
 """
 
+from stylobate.audit.port import AuditStore
 from stylobate.audit.record import AuditRecord, Outcome
 from stylobate.audit.trail import AuditTrail
 
-__all__ = ["AuditRecord", "AuditTrail", "Outcome"]
+__all__ = ["AuditRecord", "AuditStore", "AuditTrail", "Outcome"]

@@ -1,12 +1,10 @@
 """One line of the audit trail."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-
-import orjson
 
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
@@ -48,18 +46,12 @@ class AuditRecord:
     time: datetime = field(default_factory=_now)
 
 
-def encoded(records: Iterable[AuditRecord]) -> str:
-    """Return the records as a JSON array. Raises TypeError when a detail holds what JSON cannot."""
-    return orjson.dumps(list(records)).decode()
+def made_storable(record: AuditRecord) -> AuditRecord:
+    """Return a record that every store can keep, whatever is in this one.
 
-
-def made_storable(record: AuditRecord) -> str:
-    """Return one record as a JSON array, whatever is in it.
-
-    A foreign object goes in as its text, a character that PostgreSQL cannot store as U+FFFD.
+    A foreign object goes in as its text, a NUL and half a surrogate pair as U+FFFD and ``?``.
     """
-    plain = {name: _storable(getattr(record, name)) for name in AuditRecord.__dataclass_fields__}
-    return orjson.dumps([plain]).decode()
+    return replace(record, **{name: _storable(getattr(record, name)) for name in AuditRecord.__dataclass_fields__})
 
 
 def _storable(value: Any) -> Any:

@@ -7,13 +7,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from time import monotonic
-from typing import Self
+from typing import Generic, Self, TypeVar
 
-import asyncpg
-
-from stylobate.audit.record import AuditRecord, encoded, made_storable
-from stylobate.audit.store import insert
-from stylobate.database import Connection, DatabaseManager
+from stylobate.audit.port import AuditStore
+from stylobate.audit.record import AuditRecord, made_storable
 from stylobate.errors import UnavailableError, ValueRefusedError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
@@ -25,20 +22,19 @@ _WITHIN = timedelta(milliseconds=500)
 _LAST_TRY = timedelta(seconds=3)
 _BATCH = 1000
 _SAY_AGAIN_S = 5.0
-_RECORD_AT_FAULT = (ValueRefusedError, asyncpg.IntegrityConstraintViolationError, TypeError)
-_NOT_NOW = (UnavailableError, asyncpg.PostgresError)
+T_contra = TypeVar("T_contra", contravariant=True)
 _log = get_logger("audit")
 
 
-class AuditTrail:
+class AuditTrail(Generic[T_contra]):
     """Writes audit records: in a transaction (:meth:`record`), or in batches soon after (:meth:`note`).
 
     What is noted is written within a second, and before the trail closes. Notes wait in memory up to a bound: while the
     database writes, a caller beyond it waits; while the database is down, its record is dropped, counted and logged.
     """
 
-    def __init__(self, database: DatabaseManager, service: str, *, bound: int = 20_000, within: timedelta = _WITHIN) -> None:
-        self._database = database
+    def __init__(self, store: AuditStore[T_contra], service: str, *, bound: int = 20_000, within: timedelta = _WITHIN) -> None:
+        self._store = store
         self._service = service
         self._bound = bound
         self._within_s = within.total_seconds()
@@ -59,14 +55,14 @@ class AuditTrail:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, database: DatabaseManager, service: str, *, bound: int = 20_000, within: timedelta = _WITHIN
+        cls, store: AuditStore[T_contra], service: str, *, bound: int = 20_000, within: timedelta = _WITHIN
     ) -> AsyncIterator[Self]:
         """Give a trail; at the end everything noted is written, or counted and logged as lost after 3 s of trying.
 
         :param bound: how many notes may wait in memory.
         :param within: how long a note waits for others to share its batch.
         """
-        trail = cls(database, service, bound=bound, within=within)
+        trail = cls(store, service, bound=bound, within=within)
         writing = asyncio.create_task(trail._write_on(), name=f"audit-{service}")
         try:
             yield trail
@@ -74,9 +70,9 @@ class AuditTrail:
             await end((writing,))
             await trail._finish()
 
-    async def record(self, connection: Connection, record: AuditRecord) -> None:
+    async def record(self, transaction: T_contra, record: AuditRecord) -> None:
         """Write a record with the caller's transaction: it is kept if and only if the change is."""
-        await insert(connection, made_storable(record))  # what the database refused would undo the caller's change
+        await self._store.insert([made_storable(record)], transaction)  # what the database refused would undo the caller's change
 
     async def note(self, record: AuditRecord) -> None:
         """Leave a record to be written within a second. Waits only when the bound is reached."""
@@ -114,7 +110,7 @@ class AuditTrail:
                     await self._full.wait()
             try:
                 await self._flush()
-            except _NOT_NOW as error:
+            except UnavailableError as error:
                 if not self._is_down:
                     _log.warning("audit_waits", service=self._service, error=str(error), waiting=len(self._waiting))
                 self._is_down = True
@@ -137,8 +133,8 @@ class AuditTrail:
 
     async def _write(self, batch: list[AuditRecord]) -> None:
         try:
-            await insert(self._database, encoded(batch))
-        except _RECORD_AT_FAULT:
+            await self._store.insert(batch)
+        except ValueRefusedError:
             if len(batch) == 1:
                 await self._write_alone(batch[0])
                 return
@@ -150,8 +146,8 @@ class AuditTrail:
 
     async def _write_alone(self, record: AuditRecord) -> None:
         try:
-            await insert(self._database, made_storable(record))
-        except _RECORD_AT_FAULT:
+            await self._store.insert([made_storable(record)])
+        except ValueRefusedError:
             _log.exception("audit_record_refused", service=self._service, action=record.action, actor=record.actor)
             self._drop(1)
         else:
@@ -162,7 +158,7 @@ class AuditTrail:
         try:
             async with asyncio.timeout(_LAST_TRY.total_seconds()):
                 for pause in backoff(maximum=0.5):
-                    with suppress(*_NOT_NOW):
+                    with suppress(UnavailableError):
                         await self._flush()
                         break
                     await asyncio.sleep(pause)

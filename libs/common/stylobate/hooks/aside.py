@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from stylobate.errors import StylobateError
-from stylobate.hooks.aside_store import AsideStore, Kept
 from stylobate.hooks.hook import MAX_ATTEMPTS
-from stylobate.hooks.position_store import Place
+from stylobate.hooks.port import HookStore, Kept, Place
 from stylobate.hooks.runs import Runs, text_of
 from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.resilience import backoff
@@ -31,7 +30,7 @@ class Aside:
     count: int
     """Rows, the one being written included."""
     _runs: Runs
-    _store: AsideStore
+    _store: HookStore
     is_writing: bool = False
     """Whether a row that was counted is not there yet."""
     written: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,7 +70,7 @@ class Aside:
                 await end((under_way,))
 
     async def _look(self, found: list[Kept]) -> bool:
-        if (kept := await self._store.first(self.place, self.tenant, self.subject)) is not None:
+        if (kept := await self._store.first_aside(self.place, self.tenant, self.subject)) is not None:
             found.append(kept)
         return True
 
@@ -93,14 +92,14 @@ class Aside:
                 self._runs.failed(event, error, attempts)
                 pause = next(failures)
             if verdict is Verdict.NEVER or attempts >= MAX_ATTEMPTS:
-                await self._runs.surely(partial(self._store.bury, self.place, kept, attempts, text_of(error)))
+                await self._runs.surely(partial(self._store.bury_aside, self.place, kept, attempts, text_of(error)))
                 self._runs.dead(kept.logged, error, attempts)
                 return
             if verdict is Verdict.AGAIN:
-                await self._runs.surely(partial(self._store.failed, self.place, kept, attempts, text_of(error)))
+                await self._runs.surely(partial(self._store.failed_aside, self.place, kept, attempts, text_of(error)))
             await asyncio.sleep(pause)
         self._runs.done()
-        await self._runs.surely(partial(self._store.done, self.place, kept))
+        await self._runs.surely(partial(self._store.done_aside, self.place, kept))
 
 
 def _asked_for(error: BaseException) -> float:

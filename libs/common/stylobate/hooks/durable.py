@@ -10,12 +10,10 @@ import grpc.aio
 from stylobate.api.events.v1.event_service_pb2 import START_LATEST, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.batching import Batcher
-from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.health import Health, Status
-from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.hook import Hook
-from stylobate.hooks.position_store import Move, PositionStore
+from stylobate.hooks.port import HookStore, Move
 from stylobate.hooks.reader import Reader
 from stylobate.hooks.runs import OvertakenError, Patience
 from stylobate.leases import Lease, LeaseManager
@@ -39,7 +37,7 @@ class DurableHooks:
     def __init__(
         self,
         hooks: Sequence[Hook],
-        database: DatabaseManager,
+        store: HookStore,
         leases: LeaseManager,
         channel: Callable[[str], grpc.aio.Channel],
         patience: Patience,
@@ -48,8 +46,7 @@ class DurableHooks:
         for hook in hooks:
             for source in hook.sources:
                 self._by_source.setdefault(source, []).append(hook)
-        self._store = PositionStore(database)
-        self._asides = AsideStore(database)
+        self._store = store
         self._leases = leases
         self._channel = channel
         self._patience = patience
@@ -131,7 +128,6 @@ class DurableHooks:
                 progress=progress[hook.name],
                 channel=self._channel(source),
                 store=self._store,
-                asides=self._asides,
                 mover=moves,
                 patience=self._patience,
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stylobate.hooks.position_store import Rebased
+from stylobate.hooks.port import Rebased
 from stylobate.outbox import Position
 
 

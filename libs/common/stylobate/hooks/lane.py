@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from stylobate.hooks.aside import Aside, Run
-from stylobate.hooks.aside_store import AsideStore
-from stylobate.hooks.position_store import Move, Place, Progress
+from stylobate.hooks.port import HookStore, Move, Place, Progress
 from stylobate.hooks.runs import Runs, text_of
 from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.outbox import LoggedEvent
@@ -23,7 +22,7 @@ EVENTS_ASIDE = 16_384
 
 
 class Mover(Protocol):
-    """Moves positions on; many at once share a statement (a Batcher over :meth:`PositionStore.move`)."""
+    """Moves positions on; many at once share a statement (a Batcher over :meth:`HookStore.move`)."""
 
     def submit(self, item: Move) -> Awaitable[bool]:
         """Move one on; False when a newer lease has taken over."""
@@ -45,9 +44,8 @@ class Lane:
         progress: Progress,
         *,
         runs: Runs,
-        store: AsideStore,
+        store: HookStore,
         mover: Mover,
-        bury: Callable[[Place, LoggedEvent, int, str], Awaitable[bool]],
         spawn: Spawn,
     ) -> None:
         self.place = place
@@ -59,7 +57,6 @@ class Lane:
         self._runs = runs
         self._store = store
         self._mover = mover
-        self._bury_in = bury
         self._spawn = spawn
         self._events: deque[LoggedEvent] = deque()
         self._asides: dict[tuple[str, str], Aside] = {}
@@ -137,7 +134,7 @@ class Lane:
         self.number = logged.number
 
     async def _bury(self, logged: LoggedEvent, error: BaseException) -> None:
-        await self._runs.surely(partial(self._bury_in, self.place, logged, 1, text_of(error)))
+        await self._runs.surely(partial(self._store.bury, self.place, logged, 1, text_of(error)))
         self._runs.dead(logged, error, 1)
         self.number = logged.number
 
@@ -148,7 +145,7 @@ class Lane:
         aside = self._asides.get(key)
         if aside is not None:
             aside.count, aside.is_writing = aside.count + 1, True  # from here on it does not end
-        await self._runs.surely(partial(self._store.put, self.place, logged))
+        await self._runs.surely(partial(self._store.put_aside, self.place, logged))
         self.number = logged.number
         if aside is not None:
             aside.is_writing = False

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import grpc.aio
 
-from stylobate.database import DatabaseManager
 from stylobate.health import Health, Status
 from stylobate.hooks.durable import DurableHooks
 from stylobate.hooks.hook import Callback, Delivery, Hook, sources_of
 from stylobate.hooks.live import LiveHooks
+from stylobate.hooks.port import HookStore
 from stylobate.hooks.runs import OUTAGE_LIMIT, Patience
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventPattern
@@ -24,7 +24,7 @@ class HooksManager:
     """Runs the hooks of a service. Register them with :meth:`on`, then keep :meth:`run` going.
 
     ``one``: of all processes of the service one handles each event, at least once, in order per subject; it reads the log
-    of the event's source from a position kept in this service's database, and goes on there after a crash or in another
+    of the event's source from a position kept in the store, and goes on there after a crash or in another
     process. ``each``: every process hears each event live, at most once.
     """
 
@@ -32,23 +32,22 @@ class HooksManager:
         self,
         redis: RedisManager,
         *,
-        database: DatabaseManager | None = None,
+        store: HookStore | None = None,
         leases: LeaseManager | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
         retries: Callable[[], Iterator[float]] = backoff,
         outage_limit: timedelta = OUTAGE_LIMIT,
         aside_after: timedelta = timedelta(seconds=1),
     ) -> None:
-        """Keep the parts. The database, leases and channels are needed by ``one`` hooks only.
+        """Keep the parts. Store, leases and channels are needed by ``one`` hooks only.
 
-        :param database: has the migration set ``hooks``.
         :param channel: gives the channel to a service, such as ``app.channel``.
         :param retries: gives the pauses, in seconds, between the attempts of one event.
         :param outage_limit: how long an event is tried whose hook needs what is unavailable.
         :param aside_after: a run that takes longer lets the other subjects of its partition go on.
         """
         self._redis = redis
-        self._database = database
+        self._store = store
         self._leases = leases
         self._channel = channel
         self._patience = Patience(retries, outage_limit, aside_after)
@@ -79,15 +78,15 @@ class HooksManager:
         :param priority: among ``each`` hooks the lower number hears an event first; ``one`` hooks go their own pace each.
         :param sources: whose logs; None: as the pattern's first segment says (``*``: state and auth).
         :param timeout: of one run.
-        :raises ValueError: a name that is taken, ``one`` without a database, or hooks that run already.
+        :raises ValueError: a name that is taken, ``one`` without a store, or hooks that run already.
         :raises EventPatternInvalidError: a pattern that is none.
         """
         if self._begun.is_set():
             raise ValueError("hooks are registered before they run")
         if name in self._hooks:
             raise ValueError(f"there is a hook {name} already")
-        if delivery == "one" and (self._database is None or self._leases is None or self._channel is None):
-            raise ValueError(f"hook {name} is durable: that needs a database, leases and channels")
+        if delivery == "one" and (self._store is None or self._leases is None or self._channel is None):
+            raise ValueError(f"hook {name} is durable: that needs a store, leases and channels")
         parsed = EventPattern.parse(pattern)
         chosen = sources_of(parsed) if sources is None else tuple(sources)
         self._hooks[name] = Hook(name, parsed, callback, delivery, priority, chosen, timeout)
@@ -96,8 +95,8 @@ class HooksManager:
         """Run the hooks, for ever."""
         durable = [hook for hook in self._hooks.values() if hook.delivery == "one"]
         live = [hook for hook in self._hooks.values() if hook.delivery == "each"]
-        if durable and self._database is not None and self._leases is not None and self._channel is not None:
-            self._durable = DurableHooks(durable, self._database, self._leases, self._channel, self._patience)
+        if durable and self._store is not None and self._leases is not None and self._channel is not None:
+            self._durable = DurableHooks(durable, self._store, self._leases, self._channel, self._patience)
         if live:
             self._live = LiveHooks(self._redis, live)
         self._begun.set()

@@ -11,11 +11,10 @@ import grpc.aio
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.gap import rebased
 from stylobate.hooks.hook import Hook
 from stylobate.hooks.lane import Lane, Mover
-from stylobate.hooks.position_store import Place, PositionStore, Progress
+from stylobate.hooks.port import HookStore, Place, Progress
 from stylobate.hooks.runs import OvertakenError, Patience, Runs
 from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
@@ -49,8 +48,7 @@ class Reader:
         token: int,
         progress: Mapping[int, Progress],
         channel: grpc.aio.Channel,
-        store: PositionStore,
-        asides: AsideStore,
+        store: HookStore,
         mover: Mover,
         patience: Patience,
     ) -> None:
@@ -59,7 +57,6 @@ class Reader:
         self._token = token
         self._events = EventServiceStub(channel)
         self._store = store
-        self._asides = asides
         self._mover = mover
         self._runs = Runs(hook, patience)
         self._room = asyncio.Event()
@@ -79,9 +76,8 @@ class Reader:
                 Place(self.hook.name, self._source, partition, self._token, epoch),
                 Progress(number, epoch),
                 runs=self._runs,
-                store=self._asides,
+                store=self._store,
                 mover=self._mover,
-                bury=self._store.bury,
                 spawn=self._group.create_task,
             )
             for partition, number in sorted(numbers.items())
@@ -107,7 +103,7 @@ class Reader:
         """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
         while goes_on():
             try:
-                subjects = await self._asides.subjects(self.hook.name, self._source)
+                subjects = await self._store.subjects_aside(self.hook.name, self._source)
                 async with self._group:
                     for partition, lane in self._lanes.items():
                         lane.resume(subjects.get(partition, {}))

@@ -6,28 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from stylobate.database import DatabaseManager
-from stylobate.errors import DatabaseUnavailableError
+from stylobate.errors import UnavailableError
+from stylobate.leases.port import LeaseStore
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
 from stylobate.stopping import end, goes_on
 
 _log = get_logger("app")
-
-_ACQUIRE = """
-insert into lease as held (name, holder, token, expires_at) values ($1, $2, 1, clock_timestamp() + $3)
-on conflict (name) do update set holder = excluded.holder, token = held.token + 1, expires_at = clock_timestamp() + $3
-where held.expires_at <= clock_timestamp() or held.expires_at > clock_timestamp() + 2 * $3::interval
-returning token
-"""
-_RENEW = """
-update lease set expires_at = clock_timestamp() + $4
-where name = $1 and holder = $2 and token = $3 and expires_at > clock_timestamp()
-returning true
-"""
-_RELEASE = "update lease set expires_at = clock_timestamp() where name = $1 and holder = $2 and token = $3"
-_REMAINING = "select extract(epoch from expires_at - clock_timestamp())::float8 from lease where name = $1"
-_STANDING = "select holder, extract(epoch from expires_at - clock_timestamp())::float8 as remaining from lease where name = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +21,20 @@ class Lease:
 
     name: str
     token: int
-    """Higher than that of every holder before. A write that must not come late names it and is refused when the table
-    ``lease`` has a higher one: ``… where exists (select from lease where name = $1 and token = $2 for share)``."""
+    """Higher than that of every holder before. A write that must not come late carries it, and is refused where a higher one
+    was written."""
 
 
 class LeaseManager:
-    """Leases in the service's own schema; the clock that counts is the database's.
+    """Takes leases for this process, and keeps them while work is done. One manager per process and service."""
 
-    A lease that lasts longer than twice the time to live is none: it was written while that clock was ahead, and is free.
-
-    One manager per process and service. Needs the migrations of ``stylobate.leases``.
-    """
-
-    def __init__(self, database: DatabaseManager, holder: str, ttl: timedelta = timedelta(seconds=5)) -> None:
-        """Use a database.
+    def __init__(self, store: LeaseStore, holder: str, ttl: timedelta = timedelta(seconds=5)) -> None:
+        """Use a store.
 
         :param holder: names this process, unlike any other: also unlike itself before a restart.
         :param ttl: how long a lease holds without being renewed; so long the work rests when a holder dies.
         """
-        self._database = database
+        self._store = store
         self._holder = holder
         self._ttl = ttl
         self._ttl_s = ttl.total_seconds()
@@ -68,35 +48,35 @@ class LeaseManager:
     async def acquire(self, name: str) -> Lease | None:
         """Take the lease, or return None while anybody holds it, this process included.
 
-        :raises DatabaseUnavailableError: without an answer.
+        :raises UnavailableError: without an answer.
         """
-        token = await self._database.fetchval(_ACQUIRE, name, self._holder, self._ttl)
+        token = await self._store.acquire(name, self._holder, self._ttl)
         return None if token is None else Lease(name, token)
 
     async def renew(self, lease: Lease) -> bool:
         """Hold it for another ttl from now; False when it was lost: run out, or taken over.
 
-        :raises DatabaseUnavailableError: without an answer; the lease may hold or not.
+        :raises UnavailableError: without an answer; the lease may hold or not.
         """
-        return bool(await self._database.fetchval(_RENEW, lease.name, self._holder, lease.token, self._ttl))
+        return await self._store.renew(lease.name, self._holder, lease.token, self._ttl)
 
     async def release(self, lease: Lease) -> None:
-        """Let others have it at once. Releasing one that was lost changes nothing. Raises DatabaseUnavailableError."""
-        await self._database.execute(_RELEASE, lease.name, self._holder, lease.token)
+        """Let others have it at once. Releasing one that was lost changes nothing. Raises UnavailableError."""
+        await self._store.release(lease.name, self._holder, lease.token)
 
     async def vacancy(self, name: str) -> str:
         """Return why nobody does the work of a name; empty while somebody holds the lease or it is just changing hands.
 
-        :raises DatabaseUnavailableError: without an answer.
+        :raises UnavailableError: without an answer.
         """
-        row = await self._database.fetchrow(_STANDING, name)
-        if row is None:
+        standing = await self._store.standing(name)
+        if standing is None:
             return "nobody ever took the lease"
-        remaining = row["remaining"]
+        remaining = standing.remaining.total_seconds()
         if remaining > 2 * self._ttl_s:
-            return f"the lease of {row['holder']} ends in {remaining:.0f} s, which is further ahead than leases last"
+            return f"the lease of {standing.holder} ends in {remaining:.0f} s, which is further ahead than leases last"
         if remaining < -2 * self._ttl_s:
-            return f"the lease of {row['holder']} ended {-remaining:.0f} s ago, and nobody took it"
+            return f"the lease of {standing.holder} ended {-remaining:.0f} s ago, and nobody took it"
         return ""
 
     async def run(self, name: str, work: Callable[[Lease], Awaitable[None]]) -> None:
@@ -110,7 +90,7 @@ class LeaseManager:
             taken = asyncio.get_running_loop().time()
             try:
                 lease = await self.acquire(name)
-            except DatabaseUnavailableError:
+            except UnavailableError:
                 await asyncio.sleep(next(pauses))
                 continue
             if lease is None:
@@ -125,10 +105,10 @@ class LeaseManager:
         """Wait a fifth of a ttl, less when the lease runs out before: its holder may have died."""
         remaining = self._ttl_s / 5
         try:
-            expires_in = await self._database.fetchval(_REMAINING, name)
-            if expires_in is not None and expires_in <= 2 * self._ttl_s:
-                remaining = min(remaining, max(0.0, expires_in))
-        except DatabaseUnavailableError:
+            standing = await self._store.standing(name)
+            if standing is not None and standing.remaining <= 2 * self._ttl:
+                remaining = min(remaining, max(0.0, standing.remaining.total_seconds()))
+        except UnavailableError:
             pass  # asked again soon
         await asyncio.sleep(remaining + random.uniform(0, self._ttl_s / 100))  # noqa: S311  spreads processes, hides nothing
 
@@ -165,7 +145,7 @@ class LeaseManager:
                     if not await self.renew(lease):
                         break
                 until, pause = asked + self._ttl_s, self._ttl_s / 3
-            except (DatabaseUnavailableError, TimeoutError):
+            except (UnavailableError, TimeoutError):
                 pause = self._ttl_s / 20  # it holds until then; ask again soon
         if goes_on():
             _log.warning("lease_lost", lease=lease.name, fence=lease.token, holder=self._holder)
@@ -174,5 +154,5 @@ class LeaseManager:
         try:
             async with asyncio.timeout(1):
                 await self.release(lease)
-        except (DatabaseUnavailableError, TimeoutError):
+        except (UnavailableError, TimeoutError):
             _log.info("lease_left_to_expire", lease=lease.name, fence=lease.token)

@@ -1,22 +1,21 @@
 """Events: written with the change they tell of, numbered by a relay, read as a log.
 
-A service writes with :class:`Outbox` (or its own statement) into ``outbox_event``, runs a :class:`Relay`, and serves its
-:class:`EventLog` through the process's :class:`EventServicer`. The tables come with ``MigrationSet.of("outbox",
-"stylobate.outbox")``; the relay's lease needs the set ``leases``.
+A service's store writes with an :class:`Outbox`, the service runs a :class:`Relay`, and its :class:`EventLog` is served by the
+process's :class:`EventServicer`. PostgreSQL's tables come with ``MigrationSet.of("outbox", "stylobate.outbox")``; the relay's
+lease needs the set ``leases``.
 """
 
 from stylobate.outbox.errors import (
     EventInvalidError,
     EventPatternInvalidError,
     EventSourceUnknownError,
+    EventWrittenError,
     PositionExpiredError,
     PositionInvalidError,
 )
-from stylobate.outbox.event import PARTITIONS, Event, partition_of
-from stylobate.outbox.log import EventLog, LogPage
-from stylobate.outbox.numbering import LoggedEvent, Numbering
-from stylobate.outbox.outbox import Outbox
+from stylobate.outbox.event import PARTITIONS, Event, LoggedEvent, partition_of
 from stylobate.outbox.pattern import EventPattern
+from stylobate.outbox.port import EventLog, LogPage, Numbering, Outbox
 from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.relay import Relay
@@ -33,6 +32,7 @@ __all__ = [
     "EventPatternInvalidError",
     "EventServicer",
     "EventSourceUnknownError",
+    "EventWrittenError",
     "LogPage",
     "LogWatch",
     "LoggedEvent",

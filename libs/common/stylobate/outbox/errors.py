@@ -48,3 +48,7 @@ class PositionExpiredError(StylobateError):
     reason = "POSITION_EXPIRED"
     default_detail = "Events after this position are no longer kept, or the log was taken back."
     cure = "Start again from the position in the answer; what lies between is lost."
+
+
+class EventWrittenError(Exception):
+    """A version of a subject, or an event, was written to the outbox a second time."""

@@ -137,3 +137,13 @@ class Event:
     def partition(self) -> int:
         """The partition that it lies in."""
         return partition_of(self.tenant, self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event with its place in the log."""
+
+    event: Event
+    partition: int
+    number: int
+    """From 1 in each partition, without gaps."""

@@ -1,7 +1,7 @@
 """Where a reader stands in a log: one number per partition of one epoch, opaque to everyone but the log."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -56,3 +56,20 @@ class Position:
         """Return the opaque form."""
         head = f"2.{self.epoch}" if self.epoch else "1"
         return f"{head}." + ".".join([f"{number:x}" for number in self.numbers])
+
+
+def position_to_go_on(
+    position: Position, asked: Iterable[int], *, oldest: Position, head: Position, starts: Iterable[Sequence[int]]
+) -> Position:
+    """Return where a reader goes on whose position is not in the log.
+
+    :param asked: the partitions that it reads; in another epoch all count.
+    :param oldest: where the log begins now. :param head: where it ends.
+    :param starts: of each epoch that followed the position's, the last number that it shares with the one before, by partition.
+    """
+    shared = list(position.numbers)
+    for start in starts:
+        shared = [min(pair) for pair in zip(shared, start, strict=True)]
+    for partition in asked if head.epoch == position.epoch else range(PARTITIONS):
+        shared[partition] = max(oldest.numbers[partition], min(shared[partition], head.numbers[partition]))
+    return Position.of(shared, head.epoch)

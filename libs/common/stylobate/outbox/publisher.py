@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
-from stylobate.outbox.event import Event
-from stylobate.outbox.numbering import LoggedEvent
+from stylobate.outbox.event import Event, LoggedEvent
 from stylobate.redis import RedisManager
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter

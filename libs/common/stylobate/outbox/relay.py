@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from stylobate.database import DatabaseManager
 from stylobate.errors import UnavailableError
 from stylobate.health import Health, Status
 from stylobate.ids import new_id
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
-from stylobate.outbox.log import EventLog
-from stylobate.outbox.numbering import BATCH, LoggedEvent, Numbering
+from stylobate.outbox.event import LoggedEvent
+from stylobate.outbox.port import BATCH, EventLog, Numbering
 from stylobate.outbox.publisher import LivePublisher
 from stylobate.redis import RedisManager
 from stylobate.resilience import backoff
@@ -37,28 +36,28 @@ class Relay:
 
     def __init__(
         self,
-        database: DatabaseManager,
+        log: EventLog,
+        numbering: Numbering,
         leases: LeaseManager,
         redis: RedisManager,
-        source: str,
         *,
         retention: timedelta | None = None,
-        on_numbered: Callable[[str], None] | None = None,
+        on_numbered: Callable[[], None] = lambda: None,
         look_every: timedelta = _LOOK,
     ) -> None:
         """Keep the parts.
 
         :param retention: published events older than this are removed, about once a minute; None: none ever.
-        :param on_numbered: called with the source when the log has grown, such as ``EventServicer.notify``.
+        :param on_numbered: called when the log has grown, such as what ``EventServicer.add`` returns.
         :param look_every: how long an event waits of which nobody says anything (its writer died after the commit).
         """
-        self._database = database
+        self._log = log
         self._leases = leases
-        self._source = source
+        source = self._source = log.source
         self._retention = retention
         self._on_numbered = on_numbered
         self._look_every_s = look_every.total_seconds()
-        self._numbering = Numbering(database)
+        self._numbering = numbering
         self._publisher = LivePublisher(redis, source)
         self._due = asyncio.Event()
         self._tell = asyncio.Event()
@@ -79,14 +78,10 @@ class Relay:
 
     async def run(self) -> None:
         """Relay whenever this process holds the lease, for ever."""
-        listening = await self._database.listen(self._channel, lambda _payload: self._due.set())
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._publisher.run())
-                group.create_task(self._pass_on())
-                group.create_task(self._leases.run(LEASE, self._lead))
-        finally:
-            await listening.close()
+        async with self._numbering.listen(self._due.set), asyncio.TaskGroup() as group:
+            group.create_task(self._publisher.run())
+            group.create_task(self._pass_on())
+            group.create_task(self._leases.run(LEASE, self._lead))
 
     async def health(self) -> Health:
         """Tell whether the log grows; a process that stands by is healthy while another one relays."""
@@ -98,21 +93,13 @@ class Relay:
                 fault = f"nobody relays: {vacancy}" if vacancy else ""
         return Health(Status.DEGRADED if fault else Status.HEALTHY, fault, metrics)
 
-    @property
-    def _channel(self) -> str:
-        return f"outbox_{self._source}"
-
     async def _pass_on(self) -> None:
-        """Wake the relay of another process.
-
-        By a statement of its own, so that no writer's commit waits in the queue of notifying commits; what is asked for
-        while one is under way goes along in the next.
-        """
+        """Wake the relay of another process. What is asked for while that is under way goes along in the next."""
         while goes_on():
             await self._tell.wait()
             self._tell.clear()
             with suppress(UnavailableError):  # the other looks by itself every 200 ms
-                await self._database.execute("select pg_notify($1, '')", self._channel)
+                await self._numbering.tell()
 
     async def _lead(self, lease: Lease) -> None:
         if not await self._numbering.claim(lease.token):
@@ -176,23 +163,20 @@ class Relay:
     def _begun(self, epoch: str, why: str) -> None:
         self._epochs.inc()
         _log.error("log_epoch_begun", source=self._source, epoch=epoch, why=why)
-        if self._on_numbered is not None:
-            self._on_numbered(self._source)
+        self._on_numbered()
 
     def _published(self, numbered: Sequence[LoggedEvent]) -> None:
         self._publisher.offer(numbered)
-        if self._on_numbered is not None:
-            self._on_numbered(self._source)
+        self._on_numbered()
         now = datetime.now(UTC)
         self._count.inc(len(numbered))
         for logged in numbered:
             self._delay.observe(max(0.0, (now - logged.event.time).total_seconds()))
 
     async def _prune(self, retention: timedelta) -> None:
-        log = EventLog(self._database, self._source)
         while goes_on():
             try:
-                if removed := await log.prune(retention):
+                if removed := await self._log.prune(retention):
                     _log.info("events_pruned", source=self._source, count=removed)
             except UnavailableError as error:
                 _log.warning("prune_put_off", source=self._source, error=str(error))

@@ -1,7 +1,7 @@
 """EventService: the logs of the services hosted in this process, as server streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar, Self
@@ -17,8 +17,8 @@ from stylobate.api.events.v1.event_service_pb2 import (
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceServicer as GeneratedServicer
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.outbox.event import PARTITIONS
-from stylobate.outbox.log import EventLog, LogPage
 from stylobate.outbox.pattern import EventPattern
+from stylobate.outbox.port import EventLog, LogPage
 from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.watch import LogWatch
@@ -66,13 +66,9 @@ class EventServicer(GeneratedServicer):
         finally:
             await watch.close()
 
-    def add(self, log: EventLog) -> None:
-        """Serve one more log."""
-        self._watch.add(log)
-
-    def notify(self, source: str) -> None:
-        """Say that a log has grown: what a relay in this process does, sooner than its copy comes back from Redis."""
-        self._watch.notify(source)
+    def add(self, log: EventLog) -> Callable[[], None]:
+        """Serve one more log. What is returned says that it has grown, sooner than a live copy comes back from Redis."""
+        return self._watch.add(log)
 
     async def ReadEvents(self, request: ReadEventsRequest, context: Any) -> AsyncIterator[ReadEventsResponse]:  # noqa: ARG002, N802  the generated signature
         """Read a log from a position on. The first message says where it begins."""

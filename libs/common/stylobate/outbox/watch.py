@@ -1,14 +1,14 @@
 """Knowing when a log has grown: one look per log and process, however many readers wait."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox.errors import EventSourceUnknownError
-from stylobate.outbox.log import EventLog
+from stylobate.outbox.port import EventLog
 from stylobate.outbox.position import Position
 from stylobate.stopping import end, goes_on
 
@@ -22,7 +22,7 @@ class LogWatch:
     """Tells readers when a log holds more than they have seen.
 
     A look is the ends of the log, one small statement; it is made when somebody says that there is something
-    (:meth:`notify`), else every 200 ms, and only while there are readers waiting.
+    (what :meth:`add` returned, :meth:`notify`), else every 200 ms, and only while there are readers waiting.
     """
 
     def __init__(self, look_every: timedelta = _LOOK) -> None:
@@ -30,18 +30,21 @@ class LogWatch:
         self._tails: dict[str, _Tail] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, log: EventLog) -> None:
-        """Watch one more log. Raises ValueError for a source that is watched already. Needs a running loop."""
+    def add(self, log: EventLog) -> Callable[[], None]:
+        """Watch one more log. Needs a running loop. Raises ValueError for a source that is watched already.
+
+        :returns: what says that this log may have grown. Safe to call often.
+        """
         if log.source in self._tails:
             raise ValueError(f"the log of {log.source} is watched already")
         tail = self._tails[log.source] = _Tail(log, self._look_every_s)
         self._tasks.append(asyncio.create_task(tail.run(), name=f"log-watch-{log.source}"))
+        return tail.due.set
 
-    def notify(self, source: str = "") -> None:
-        """Say that a log (all: no source) may have grown. Safe to call often."""
-        for name, tail in self._tails.items():
-            if source in ("", name):
-                tail.due.set()
+    def notify(self) -> None:
+        """Say that any log may have grown. Safe to call often."""
+        for tail in self._tails.values():
+            tail.due.set()
 
     def log(self, source: str) -> EventLog:
         """Return the log of a source. Raises EventSourceUnknownError."""

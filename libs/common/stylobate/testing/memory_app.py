@@ -13,7 +13,7 @@ from stylobate.declarations.section import did_you_mean
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
 from stylobate.identity.permission import EVERYTHING, grants
 from stylobate.identity.principal import Principal, PrincipalKind
-from stylobate.outbox.event import Event
+from stylobate.outbox.memory import MemoryEventLog
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call
 from stylobate.strict_json import loads
@@ -116,8 +116,8 @@ class MemoryApp:
         self.environ = environ
         self.access = RolePermissions(declarations)
         self.hooks = MemoryHooks()
-        self.events: list[Event] = []
-        """What happened and was not yet delivered to hooks."""
+        self.log = MemoryEventLog("state", clock)
+        """What happened; its numbers are given as it is delivered to hooks."""
         self.publications: list[tuple[str, Any]] = []
         """What was published, in order: channel and payload."""
         self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens()))
@@ -172,7 +172,3 @@ class MemoryApp:
     def published(self, channel: str, data: bytes) -> None:
         """Keep a publication."""
         self.publications.append((channel, loads(data)))
-
-    def happened(self, event: Event) -> None:
-        """Keep an event for delivery."""
-        self.events.append(event)

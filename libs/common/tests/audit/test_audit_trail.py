@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from stylobate.audit import AuditRecord, AuditTrail, Outcome
-from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.database import Connection, DatabaseManager, MigrationSet
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 from stylobate.testing.fixtures import DatabaseFor
@@ -31,19 +32,19 @@ async def until(holds: Callable[[], object], seconds: float = 10) -> None:
 
 
 class Breakable:
-    """A database that can be made to fail as one that is down does; in between it is the real one."""
+    """A store that can be made to fail as one that is down does; in between it is the real one."""
 
     def __init__(self, database: DatabaseManager) -> None:
-        self._database = database
+        self._store = PostgresAuditStore(database)
         self.is_down = False
         self.attempts = 0
 
-    async def execute(self, sql: str, *args: object) -> str:
-        """Run a statement, or fail."""
+    async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
+        """Write, or fail."""
         self.attempts += 1
         if self.is_down:
             raise DatabaseUnavailableError
-        return await self._database.execute(sql, *args)
+        await self._store.insert(records, transaction)
 
 
 async def actions(database: DatabaseManager) -> list[str]:
@@ -53,7 +54,7 @@ async def actions(database: DatabaseManager) -> list[str]:
 
 async def test_record_lives_and_dies_with_the_transaction(database: DatabaseManager) -> None:
     """A record written in a transaction is there after the commit, whole, and not after a rollback."""
-    async with AuditTrail.open(database, "test") as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "test") as trail:
         record = AuditRecord(
             "auth.login",
             Outcome.DENIED,
@@ -80,7 +81,7 @@ async def test_record_lives_and_dies_with_the_transaction(database: DatabaseMana
 async def test_notes_are_written_within_a_second(database: DatabaseManager) -> None:
     """What is noted appears in the table by itself, within a second, in as few statements as batches."""
     breakable = Breakable(database)
-    async with AuditTrail.open(breakable, "test") as trail:  # type: ignore[arg-type]
+    async with AuditTrail.open(breakable, "test") as trail:
         for number in range(50):
             await trail.note(AuditRecord(f"a{number:02}"))
         await until(lambda: not trail._waiting, seconds=1)
@@ -90,14 +91,14 @@ async def test_notes_are_written_within_a_second(database: DatabaseManager) -> N
 
 async def test_close_writes_what_waits(database: DatabaseManager) -> None:
     """Closing the trail leaves nothing in memory."""
-    async with AuditTrail.open(database, "test", within=timedelta(hours=1)) as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "test", within=timedelta(hours=1)) as trail:
         await trail.note(AuditRecord("last"))
     assert await actions(database) == ["last"]
 
 
 async def test_one_bad_record_harms_no_other(database: DatabaseManager) -> None:
     """A record that JSON or PostgreSQL cannot hold is stored as near as can be, its neighbours as they are."""
-    async with AuditTrail.open(database, "test", within=BRIEF) as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "test", within=BRIEF) as trail:
         for number in range(9):
             await trail.note(AuditRecord(f"a{number}"))
         await trail.note(AuditRecord("b", detail={"nul": "x\0y", "object": object, 3: {1}}))
@@ -112,7 +113,7 @@ async def test_one_bad_record_harms_no_other(database: DatabaseManager) -> None:
 
 async def test_record_that_the_table_refuses_is_counted(database: DatabaseManager) -> None:
     """A record that cannot be stored at all is counted as dropped; it does not stand in the way of others."""
-    async with AuditTrail.open(database, "test", within=BRIEF) as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "test", within=BRIEF) as trail:
         await trail.note(AuditRecord("odd", outcome="maybe"))  # type: ignore[arg-type]
         await trail.note(AuditRecord("fine"))
         await until(lambda: not trail._waiting)
@@ -124,7 +125,7 @@ async def test_outage_keeps_notes(database: DatabaseManager) -> None:
     """Notes taken while the database is down are written when it is back, each once; meanwhile the trail is degraded."""
     breakable = Breakable(database)
     breakable.is_down = True
-    async with AuditTrail.open(breakable, "test", within=BRIEF) as trail:  # type: ignore[arg-type]
+    async with AuditTrail.open(breakable, "test", within=BRIEF) as trail:
         await trail.note(AuditRecord("kept"))
         await until(lambda: breakable.attempts >= 2)
         assert (await trail.health()).status is Status.DEGRADED
@@ -138,7 +139,7 @@ async def test_bound_drops_only_while_down(database: DatabaseManager) -> None:
     """At the bound a caller waits for room; once the database is known to be down it goes on and the loss is counted."""
     breakable = Breakable(database)
     breakable.is_down = True
-    async with AuditTrail.open(breakable, "test", bound=3, within=BRIEF) as trail:  # type: ignore[arg-type]
+    async with AuditTrail.open(breakable, "test", bound=3, within=BRIEF) as trail:
         for number in range(3):
             await trail.note(AuditRecord(f"a{number}"))
         await asyncio.wait_for(trail.note(AuditRecord("one too many")), 60)
@@ -149,7 +150,7 @@ async def test_bound_drops_only_while_down(database: DatabaseManager) -> None:
 
 async def test_bound_makes_callers_wait(database: DatabaseManager) -> None:
     """While the database writes, more notes than the bound are all written: their callers waited."""
-    async with AuditTrail.open(database, "test", bound=5, within=BRIEF) as trail:
+    async with AuditTrail.open(PostgresAuditStore(database), "test", bound=5, within=BRIEF) as trail:
         await asyncio.gather(*(trail.note(AuditRecord(f"a{number:02}")) for number in range(40)))
     assert sorted(await actions(database)) == [f"a{number:02}" for number in range(40)]
 
@@ -158,7 +159,7 @@ async def test_loss_at_close_is_counted(database: DatabaseManager) -> None:
     """A trail that closes while the database stays down gives up after a while and counts what it lost."""
     breakable = Breakable(database)
     breakable.is_down = True
-    async with AuditTrail.open(breakable, "test", within=BRIEF) as trail:  # type: ignore[arg-type]
+    async with AuditTrail.open(breakable, "test", within=BRIEF) as trail:
         await trail.note(AuditRecord("lost"))
     assert (await trail.health()).metrics == {"waiting": 0, "dropped": 1}
 
@@ -166,18 +167,17 @@ async def test_loss_at_close_is_counted(database: DatabaseManager) -> None:
 async def test_lost_answer_does_not_write_twice(database: DatabaseManager) -> None:
     """A batch whose commit was not answered is sent again and stands once."""
     lossy = LosesFirstAnswer(database)
-    async with AuditTrail.open(lossy, "test", within=BRIEF) as trail:  # type: ignore[arg-type]
+    async with AuditTrail.open(lossy, "test", within=BRIEF) as trail:
         await trail.note(AuditRecord("once"))
         await until(lambda: lossy.attempts == 2)
     assert await actions(database) == ["once"]
 
 
 class LosesFirstAnswer(Breakable):
-    """A database whose connection breaks right after the first commit."""
+    """A store whose connection breaks right after the first commit."""
 
-    async def execute(self, sql: str, *args: object) -> str:
-        """Run a statement; the first time its answer is lost."""
-        answer = await super().execute(sql, *args)
+    async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
+        """Write; the first time the answer is lost."""
+        await super().insert(records, transaction)
         if self.attempts == 1:
             raise DatabaseUnavailableError
-        return answer

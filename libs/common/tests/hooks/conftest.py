@@ -14,8 +14,11 @@ import pytest
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, EventLog, EventServicer, Outbox, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 from stylobate.rpc.call import NO_CAUSE, Cause
@@ -120,15 +123,21 @@ class Source:
 async def source(database_for: DatabaseFor, redis: RedisManager) -> AsyncIterator[Source]:
     """Give the service whose events are reacted to, running."""
     database = await database_for("state", LEASES, MigrationSet.of("outbox", "stylobate.outbox"))
-    log = EventLog(database, "state")
-    async with EventServicer.open(redis, [log]) as servicer:
-        relay = Relay(database, LeaseManager(database, "state-1", TTL), redis, "state", on_numbered=servicer.notify)
+    log = PostgresEventLog(database, "state")
+    async with EventServicer.open(redis) as servicer:
+        relay = Relay(
+            PostgresEventLog(database, "state"),
+            PostgresNumbering(database, "state"),
+            LeaseManager(PostgresLeaseStore(database), "state-1", TTL),
+            redis,
+            on_numbered=servicer.add(log),
+        )
         servicers = registered(servicer)
         server = LocalServer(servicers)
         await server.start()
         channel = CallerChannel(LocalChannel(server), Outgoing(None))
         async with running(relay.run):
-            yield Source(database, Outbox(database, "state"), log, relay, servicers, server, channel)
+            yield Source(database, PostgresOutbox("state"), log, relay, servicers, server, channel)
         await server.stop()
 
 
@@ -138,7 +147,8 @@ def served() -> Callable[..., Any]:
 
     @asynccontextmanager
     async def serve(database: DatabaseManager, redis: RedisManager) -> AsyncIterator[grpc.aio.Channel]:
-        async with EventServicer.open(redis, [EventLog(database, "state")]) as servicer:
+        async with EventServicer.open(redis) as servicer:
+            servicer.add(PostgresEventLog(database, "state"))
             server = LocalServer(registered(servicer))
             await server.start()
             yield CallerChannel(LocalChannel(server), Outgoing(None))
@@ -180,9 +190,9 @@ def manager(database: DatabaseManager, redis: RedisManager, source: Source) -> C
     numbers = count(1)
 
     def make(over: DatabaseManager = database, channel: grpc.aio.Channel = source.channel, **options: Any) -> HooksManager:
-        leases = LeaseManager(over, f"actions-{next(numbers)}", TTL)
+        leases = LeaseManager(PostgresLeaseStore(over), f"actions-{next(numbers)}", TTL)
         given = {"retries": lambda: repeat(0.001), **options}
-        return HooksManager(redis, database=over, leases=leases, channel=lambda _: channel, **given)
+        return HooksManager(redis, store=PostgresHookStore(over), leases=leases, channel=lambda _: channel, **given)
 
     return make
 

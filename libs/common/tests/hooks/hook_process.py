@@ -7,8 +7,11 @@ from datetime import timedelta
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.database import DatabaseManager
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
-from stylobate.outbox import Event, EventLog, EventServicer
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Event, EventServicer
+from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 
@@ -26,15 +29,15 @@ async def main(state_url: str, actions_url: str, redis_url: str) -> None:
         DatabaseManager.open(state_url, service="state") as state,
         DatabaseManager.open(actions_url, service="actions") as actions,
         RedisManager.open(redis_url) as redis,
-        EventServicer.open(redis, [EventLog(state, "state")]) as servicer,
+        EventServicer.open(redis, [PostgresEventLog(state, "state")]) as servicer,
     ):
         servicers = Servicers()
         servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
         channel = CallerChannel(LocalChannel(server), Outgoing(None))
-        leases = LeaseManager(actions, "doomed", timedelta(seconds=1))
-        hooks = HooksManager(redis, database=actions, leases=leases, channel=lambda _: channel)
+        leases = LeaseManager(PostgresLeaseStore(actions), "doomed", timedelta(seconds=1))
+        hooks = HooksManager(redis, store=PostgresHookStore(actions), leases=leases, channel=lambda _: channel)
         hooks.on("state.orders.changed", hang, name="h")
         running = asyncio.create_task(hooks.run())
         await hooks.ready()

@@ -13,9 +13,9 @@ import pytest
 from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks import MAX_ATTEMPTS, HooksManager
-from stylobate.hooks.aside_store import AsideStore
 from stylobate.hooks.lane import SUBJECTS_ASIDE
-from stylobate.hooks.position_store import Place
+from stylobate.hooks.port import Place
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.hooks.verdict import BY_CODE, Verdict
 from stylobate.outbox import Event, partition_of
 
@@ -226,19 +226,19 @@ async def test_late_holder_changes_nothing_aside(
     (event,) = await source.write("s1")
     await rows(database, "select count(*) from hook_aside where attempts = 1", 1)
     await stop()
-    store = AsideStore(database)
+    store = PostgresHookStore(database)
     stored = await database.fetchrow("select token from hook_position limit 1")
     assert stored is not None
     mine = Place("h", "state", event.partition, stored["token"])
     late = Place("h", "state", event.partition, stored["token"] - 1)
-    kept = await store.first(late, "default", "s1")
+    kept = await store.first_aside(late, "default", "s1")
     assert kept is not None
-    assert not await store.put(late, kept.logged)
-    assert not await store.failed(late, kept, 7, "late")
-    assert not await store.bury(late, kept, 7, "late")
-    assert not await store.done(late, kept)
+    assert not await store.put_aside(late, kept.logged)
+    assert not await store.failed_aside(late, kept, 7, "late")
+    assert not await store.bury_aside(late, kept, 7, "late")
+    assert not await store.done_aside(late, kept)
     assert await database.fetchval("select attempts from hook_aside") == 1
     for _ in range(2):  # an answer that was lost is asked for again
-        assert await store.bury(mine, kept, 8, "mine")
+        assert await store.bury_aside(mine, kept, 8, "mine")
     assert await database.fetchval("select count(*) from hook_dead_letter") == 1
     assert await database.fetchval("select count(*) from hook_aside") == 0

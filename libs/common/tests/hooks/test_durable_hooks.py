@@ -175,7 +175,7 @@ async def test_registration_mistakes(manager: Manager, redis: Any, start: Any, l
     hooks.on("a.b", listener(), name="h", delivery="each")
     with pytest.raises(ValueError, match="already"):
         hooks.on("a.b", listener(), name="h")
-    with pytest.raises(ValueError, match="needs a database"):
+    with pytest.raises(ValueError, match="needs a store"):
         HooksManager(redis).on("a.b", listener(), name="h")
     await start(hooks)
     with pytest.raises(ValueError, match="before they run"):

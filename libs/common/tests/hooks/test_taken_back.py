@@ -15,11 +15,13 @@ import asyncpg
 import pytest
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.hooks import HooksManager
-from stylobate.hooks.position_store import PositionStore
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.leases import LeaseManager
-from stylobate.outbox import Event, Numbering, Outbox, Position, Relay, partition_of
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Event, Position, Relay, partition_of
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
 
 Manager = Callable[..., HooksManager]
@@ -62,7 +64,7 @@ async def test_every_event_after_a_log_was_taken_back_is_heard(
         await stop()  # a hook that comes back later, before there is a new event
     await take_back(source, 2)
     if noticed_by == "restore":
-        await Numbering(source.database).begin(new_id(), "restored")
+        await PostgresNumbering(source.database, "test").begin(new_id(), "restored")
     if noticed_by == "position beyond the end":
         hooks = manager()
         hooks.on("state.orders.changed", heard, name="h")
@@ -111,8 +113,8 @@ async def test_a_rewound_hook_goes_back_while_it_runs(
     await source.write("s1", "s1", "s2")
     await until(lambda: len(heard.events) == 3)
     await settled(database, source)
-    assert await PositionStore(database).rewind("h", "state", Position.origin())
-    assert not await PositionStore(database).rewind("none", "state", Position.origin())
+    assert await PostgresHookStore(database).rewind("h", "state", Position.origin())
+    assert not await PostgresHookStore(database).rewind("none", "state", Position.origin())
     await until(lambda: len(heard.events) == 6, 30)
     assert sorted(heard.ids()[:3]) == sorted(heard.ids()[3:])
 
@@ -213,7 +215,15 @@ async def test_a_promoted_standby_without_the_last_events(
     async with pair(tmp_path) as both:
         await Migrator(both.url, "state", SETS).upgrade()
         async with DatabaseManager.open(both.url, service="state") as state, served(state, redis) as channel:
-            outbox, relay = Outbox(state, "state"), Relay(state, LeaseManager(state, "state-1"), redis, "state")
+            outbox, relay = (
+                PostgresOutbox("state"),
+                Relay(
+                    PostgresEventLog(state, "state"),
+                    PostgresNumbering(state, "state"),
+                    LeaseManager(PostgresLeaseStore(state), "state-1"),
+                    redis,
+                ),
+            )
             relaying = asyncio.create_task(relay.run())
 
             async def write(count: int) -> list[Event]:

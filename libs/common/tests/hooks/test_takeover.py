@@ -9,8 +9,11 @@ from typing import Any
 
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.hooks import HooksManager
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
-from stylobate.outbox import Event, Outbox, Relay
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import Event, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, Outgoing, build_server, open_channel
 from stylobate.testing.databases import Databases
@@ -37,13 +40,14 @@ async def test_killed_process_is_followed_by_another(
         DatabaseManager.open(state_url, service="state") as state,
         DatabaseManager.open(actions_url, service="actions") as actions,
     ):
-        relay = Relay(state, LeaseManager(state, "state-1", timedelta(seconds=1)), redis, "state")
+        leases = LeaseManager(PostgresLeaseStore(state), "state-1", timedelta(seconds=1))
+        relay = Relay(PostgresEventLog(state, "state"), PostgresNumbering(state, "state"), leases, redis)
         relaying = asyncio.create_task(relay.run())
 
         async def write(subject: str) -> str:
             event = Event.new("state.orders.changed", subject, {})
             async with state.transaction() as connection:
-                await Outbox(state, "state").append(connection, [event], stream="orders")
+                await PostgresOutbox("state").append(connection, [event], stream="orders")
             relay.wake()
             return event.id
 
@@ -70,8 +74,8 @@ async def test_killed_process_is_followed_by_another(
             heard.append(event.id)
 
         async with served(state, redis) as channel:
-            leases = LeaseManager(actions, "next", timedelta(seconds=1))
-            hooks = HooksManager(redis, database=actions, leases=leases, channel=lambda _: channel)
+            leases = LeaseManager(PostgresLeaseStore(actions), "next", timedelta(seconds=1))
+            hooks = HooksManager(redis, store=PostgresHookStore(actions), leases=leases, channel=lambda _: channel)
             hooks.on("state.orders.changed", keep, name="h")
             stop = await start(hooks)
             await until(lambda: len(heard) == 2, 10)

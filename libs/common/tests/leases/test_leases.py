@@ -1,15 +1,55 @@
-"""Leases on a real database: two managers stand for two processes."""
+"""Leases: what every store of them promises, and the work done under them; two managers stand for two processes."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.database import MigrationSet
-from stylobate.leases import LeaseManager
+from stylobate.leases import LeaseManager, LeaseStore
+from stylobate.leases.memory import MemoryLeaseStore
+from stylobate.leases.postgres import PostgresLeaseStore
 
 _LEASES = MigrationSet.of("leases", "stylobate.leases")
 _LONG = timedelta(seconds=60)
 _SHORT = timedelta(milliseconds=400)
+
+
+@dataclass
+class Bench:
+    """A store of leases, and its clock in the test's hands."""
+
+    store: LeaseStore
+    shift: Callable[[str, timedelta], Awaitable[None]]
+    """Lets a lease end at so much from now."""
+
+
+@pytest.fixture
+def memory():
+    """Give leases in memory."""
+    store = MemoryLeaseStore()
+
+    async def shift(name, by):
+        store._rows[name] = replace(store._rows[name], expires_at=datetime.now(UTC) + by)
+
+    return Bench(store, shift)
+
+
+@pytest.fixture
+async def postgres(database):
+    """Give leases on PostgreSQL."""
+
+    async def shift(name, by):
+        await database.execute("update lease set expires_at = clock_timestamp() + $2 where name = $1", name, by)
+
+    return Bench(PostgresLeaseStore(database), shift)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def bench(request):
+    """Give each kind of store in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -18,14 +58,9 @@ async def database(database_for):
     return await database_for("shop", _LEASES)
 
 
-async def _expire(database, name):
-    """Let the time of a lease run out, as the database's clock would."""
-    await database.execute("update lease set expires_at = clock_timestamp() where name = $1", name)
-
-
-async def test_one_holds_it_at_a_time(database):
+async def test_one_holds_it_at_a_time(bench):
     """While one holds a lease nobody else gets it, the holder itself included; other names are free."""
-    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    one, two = LeaseManager(bench.store, "one", _LONG), LeaseManager(bench.store, "two", _LONG)
     lease = await one.acquire("relay")
     assert lease.token == 1
     assert await two.acquire("relay") is None
@@ -33,19 +68,19 @@ async def test_one_holds_it_at_a_time(database):
     assert (await two.acquire("timers")).token == 1
 
 
-async def test_of_many_that_ask_at_once_one_gets_it(database):
+async def test_of_many_that_ask_at_once_one_gets_it(bench):
     """The race for a free lease has exactly one winner."""
-    managers = [LeaseManager(database, str(n), _LONG) for n in range(20)]
+    managers = [LeaseManager(bench.store, str(n), _LONG) for n in range(20)]
     leases = await asyncio.gather(*(manager.acquire("relay") for manager in managers))
     assert len([lease for lease in leases if lease is not None]) == 1
 
 
-async def test_a_takeover_has_a_higher_token_and_the_late_holder_is_refused(database):
+async def test_a_takeover_has_a_higher_token_and_the_late_holder_is_refused(bench):
     """After the time ran out another takes over; the former holder can neither renew nor release it any more."""
-    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    one, two = LeaseManager(bench.store, "one", _LONG), LeaseManager(bench.store, "two", _LONG)
     late = await one.acquire("relay")
     assert await one.renew(late)
-    await _expire(database, "relay")
+    await bench.shift("relay", timedelta())
     assert not await one.renew(late)
     taken = await two.acquire("relay")
     assert taken.token > late.token
@@ -54,9 +89,9 @@ async def test_a_takeover_has_a_higher_token_and_the_late_holder_is_refused(data
     assert await two.renew(taken)
 
 
-async def test_a_released_lease_is_free_at_once_and_tokens_never_repeat(database):
+async def test_a_released_lease_is_free_at_once_and_tokens_never_repeat(bench):
     """Releasing does not wait for the time to run out, and each holder's token is higher than all before."""
-    one, two = LeaseManager(database, "one", _LONG), LeaseManager(database, "two", _LONG)
+    one, two = LeaseManager(bench.store, "one", _LONG), LeaseManager(bench.store, "two", _LONG)
     tokens = []
     for manager in (one, two, one):
         lease = await manager.acquire("relay")
@@ -66,7 +101,7 @@ async def test_a_released_lease_is_free_at_once_and_tokens_never_repeat(database
     assert tokens == [1, 2, 3]
 
 
-async def test_work_runs_in_one_process_and_moves_on(database):
+async def test_work_runs_in_one_process_and_moves_on(bench):
     """Two processes want the work: one does it; when that one is stopped, the other goes on under a higher token."""
     started = asyncio.Queue()
 
@@ -78,7 +113,7 @@ async def test_work_runs_in_one_process_and_moves_on(database):
         return work
 
     tasks = {
-        name: asyncio.create_task(LeaseManager(database, name, _SHORT).run("relay", work_of(name))) for name in ("one", "two")
+        name: asyncio.create_task(LeaseManager(bench.store, name, _SHORT).run("relay", work_of(name))) for name in ("one", "two")
     }
     first, token = await started.get()
     tasks[first].cancel()
@@ -91,7 +126,7 @@ async def test_work_runs_in_one_process_and_moves_on(database):
 
 async def test_work_is_renewed_past_the_ttl(database):
     """A holder that works longer than the ttl keeps its lease."""
-    manager = LeaseManager(database, "one", _SHORT)
+    manager = LeaseManager(PostgresLeaseStore(database), "one", _SHORT)
     renewed = asyncio.Event()
 
     async def work(lease):
@@ -123,7 +158,7 @@ async def test_work_is_cancelled_when_the_lease_is_lost(database):
         finally:
             cancelled.put_nowait(lease.token)
 
-    task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
+    task = asyncio.create_task(LeaseManager(PostgresLeaseStore(database), "one", _SHORT).run("relay", work))
     assert await begun.get() == 1
     await database.execute("update lease set holder = 'thief', token = 2, expires_at = clock_timestamp() + interval '100 ms'")
     async with asyncio.timeout(60):
@@ -142,7 +177,7 @@ async def test_failing_work_is_begun_again(database):
         tries.put_nowait(lease.token)
         raise ValueError
 
-    task = asyncio.create_task(LeaseManager(database, "one", _SHORT).run("relay", work))
+    task = asyncio.create_task(LeaseManager(PostgresLeaseStore(database), "one", _SHORT).run("relay", work))
     async with asyncio.timeout(60):
         assert [await tries.get() for _ in range(3)] == [1, 2, 3]
     task.cancel()
@@ -150,28 +185,29 @@ async def test_failing_work_is_begun_again(database):
     assert await database.fetchval("select expires_at <= clock_timestamp() from lease")
 
 
-@pytest.mark.parametrize("ahead", ["11 seconds", "1 hour", "10 years"])
-async def test_a_lease_from_a_clock_that_was_ahead_is_free(database, ahead):
+@pytest.mark.parametrize("ahead", [timedelta(seconds=11), timedelta(hours=1), timedelta(days=3650)])
+async def test_a_lease_from_a_clock_that_was_ahead_is_free(bench, ahead):
     """A lease that ends further ahead than any can was written by a clock that was set back since: it binds nobody."""
-    one, two = LeaseManager(database, "one", timedelta(seconds=5)), LeaseManager(database, "two", timedelta(seconds=5))
-    dead = await one.acquire("relay")
-    await database.execute(
-        "update lease set holder = 'dead', token = token + 1, expires_at = clock_timestamp() + $1::text::interval", ahead
+    one, two = (
+        LeaseManager(bench.store, "one", timedelta(seconds=5)),
+        LeaseManager(bench.store, "two", timedelta(seconds=5)),
     )
+    dead = await one.acquire("relay")
+    await bench.shift("relay", ahead)
     assert "further ahead" in await two.vacancy("relay")
     taken = await two.acquire("relay")
-    assert taken.token > dead.token + 1
+    assert taken.token > dead.token
     assert await two.vacancy("relay") == ""
     assert await one.acquire("relay") is None
 
 
-async def test_work_that_nobody_does_is_told(database):
+async def test_work_that_nobody_does_is_told(bench):
     """Why nobody holds a lease is told; while somebody does, or has only just let go, there is nothing to tell."""
-    leases = LeaseManager(database, "one", _SHORT)
+    leases = LeaseManager(bench.store, "one", _SHORT)
     assert await leases.vacancy("relay") == "nobody ever took the lease"
     lease = await leases.acquire("relay")
     assert await leases.vacancy("relay") == ""
     await leases.release(lease)
     assert await leases.vacancy("relay") == ""
-    await database.execute("update lease set expires_at = clock_timestamp() - interval '1 minute'")
+    await bench.shift("relay", timedelta(minutes=-1))
     assert "nobody took it" in await leases.vacancy("relay")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
 
 
 async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path, server_run):
@@ -26,7 +27,7 @@ async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path, server_run)
     ttl = timedelta(seconds=1)
     try:
         async with DatabaseManager.open(server.url, service="shop") as database:
-            task = asyncio.create_task(LeaseManager(database, "one", ttl).run("relay", work))
+            task = asyncio.create_task(LeaseManager(PostgresLeaseStore(database), "one", ttl).run("relay", work))
             assert await begun.get() == 1
             server.process.kill()
             killed = asyncio.get_running_loop().time()

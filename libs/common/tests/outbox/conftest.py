@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.database import MigrationSet
+from stylobate.database.memory import MemoryTransaction
 from stylobate.outbox import Event, EventLog, LoggedEvent, Numbering, Outbox, Position
+from stylobate.outbox.memory import MemoryEventLog
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.testing.fixtures import DatabaseFor
 
 SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"))
@@ -14,24 +19,20 @@ SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox",
 
 @dataclass
 class Journal:
-    """An outbox of the source `test` with a log."""
+    """An outbox of the source `test` with a log, over one kind of store."""
 
-    database: DatabaseManager
-    outbox: Outbox = field(init=False)
-    log: EventLog = field(init=False)
-    numbering: Numbering = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the parts."""
-        self.outbox = Outbox(self.database, "test")
-        self.log = EventLog(self.database, "test")
-        self.numbering = Numbering(self.database)
+    outbox: Outbox[Any]
+    log: EventLog
+    numbering: Numbering
+    transaction: Callable[[], AbstractAsyncContextManager[Any]]
+    database: Any = None
+    """Where it is PostgreSQL."""
 
     async def write(self, *subjects: str, type: str = "test.thing.changed", tenant: str = "default") -> list[Event]:  # noqa: A002  as Event.new
         """Write an event for each subject, all in one transaction."""
         events = [Event.new(type, subject, {"of": subject}, tenant=tenant) for subject in subjects]
-        async with self.database.transaction() as connection:
-            await self.outbox.append(connection, events, stream="thing")
+        async with self.transaction() as transaction:
+            await self.outbox.append(transaction, events, stream="thing")
         return events
 
     async def number(self, token: int = 1) -> list[LoggedEvent]:
@@ -68,9 +69,32 @@ def gap_free(events: Sequence[LoggedEvent]) -> bool:
 
 
 @pytest.fixture
-async def journal(database_for: DatabaseFor) -> Journal:
-    """Give an outbox with nothing in it."""
-    return Journal(await database_for("test", *SETS))
+async def on_postgres(database_for: DatabaseFor) -> Journal:
+    """Give an outbox with nothing in it, on PostgreSQL."""
+    database = await database_for("test", *SETS)
+    return Journal(
+        PostgresOutbox("test"),
+        PostgresEventLog(database, "test"),
+        PostgresNumbering(database, "test"),
+        database.transaction,
+        database,
+    )
+
+
+@pytest.fixture
+def journal(on_postgres: Journal) -> Journal:
+    """Give the one on PostgreSQL."""
+    return on_postgres
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def either(request: pytest.FixtureRequest) -> Journal:
+    """Give an outbox with nothing in it, on each kind of store in turn."""
+    if request.param == "postgres":
+        found: Journal = request.getfixturevalue("on_postgres")
+        return found
+    log = MemoryEventLog("test")
+    return Journal(log, log, log, MemoryTransaction.begin)
 
 
 @pytest.fixture

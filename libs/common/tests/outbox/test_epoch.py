@@ -10,7 +10,9 @@ import pytest
 from stylobate.database import DatabaseManager
 from stylobate.launcher.embedded import postgres
 from stylobate.leases import LeaseManager
-from stylobate.outbox import LogWatch, Numbering, Position, PositionExpiredError, Relay
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import LogWatch, Position, PositionExpiredError, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 
@@ -83,8 +85,8 @@ async def test_a_restored_dump_is_another_database(
     databases: Databases, redis: RedisManager, tmp_path: Path, database_for: Any, journal: Any, until: Any
 ) -> None:
     """After pg_dump and pg_restore into an empty database the relay begins an epoch, by itself."""
-    leases = LeaseManager(journal.database, "before")
-    relay = Relay(journal.database, leases, redis, "test")
+    leases = LeaseManager(PostgresLeaseStore(journal.database), "before")
+    relay = Relay(PostgresEventLog(journal.database, "test"), PostgresNumbering(journal.database, "test"), leases, redis)
     task = asyncio.create_task(relay.run())
     await until(lambda: relay._is_leading)
     task.cancel()
@@ -98,7 +100,12 @@ async def test_a_restored_dump_is_another_database(
         ):
             subprocess.run(command, check=True, env={**os.environ, "LC_ALL": "C"}, timeout=60)  # noqa: ASYNC221  a fixed command
         async with DatabaseManager.open(url, service="test") as restored:
-            relay = Relay(restored, LeaseManager(restored, "after"), redis, "test")
+            relay = Relay(
+                PostgresEventLog(restored, "test"),
+                PostgresNumbering(restored, "test"),
+                LeaseManager(PostgresLeaseStore(restored), "after"),
+                redis,
+            )
             task = asyncio.create_task(relay.run())
             await until(lambda: relay._is_leading)
             assert await restored.fetchval("select count(*) from outbox_epoch") == 1
@@ -109,7 +116,13 @@ async def test_a_restored_dump_is_another_database(
 async def test_numbers_that_come_twice_begin_an_epoch(journal: Any, redis: RedisManager, until: Any) -> None:
     """Rows and ends that are taken back under a running relay are noticed with the next event."""
     heard: list[str] = []
-    relay = Relay(journal.database, LeaseManager(journal.database, "r"), redis, "test", on_numbered=heard.append)
+    relay = Relay(
+        PostgresEventLog(journal.database, "test"),
+        PostgresNumbering(journal.database, "test"),
+        LeaseManager(PostgresLeaseStore(journal.database), "r"),
+        redis,
+        on_numbered=lambda: heard.append("test"),
+    )
     task = asyncio.create_task(relay.run())
     await journal.write("s1", "s1", "s1")
     relay.wake()
@@ -135,6 +148,6 @@ async def test_who_waits_hears_that_the_log_was_taken_back(journal: Any) -> None
         waiting = asyncio.create_task(watch.beyond("test", position, [0, 1], None))
         await asyncio.sleep(0)
         if position == at([10]):
-            await Numbering(journal.database).begin(EPOCH, "restored")
+            await PostgresNumbering(journal.database, "test").begin(EPOCH, "restored")
         assert await asyncio.wait_for(waiting, 60) in ([0], [0, 1])
     await watch.close()

@@ -2,32 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import asyncpg
 import pytest
-from stylobate.outbox import Event, LoggedEvent, partition_of
-from stylobate.outbox.numbering import _CLAIM
+from stylobate.outbox import Event, LoggedEvent
+from stylobate.outbox.postgres.numbering import _CLAIM
 
 GapFree = Callable[[Sequence[LoggedEvent]], bool]
-
-
-async def test_event_lives_and_dies_with_the_transaction(journal: Any) -> None:
-    """A committed event reaches the log as it was written; one of a transaction that failed never does."""
-    event = Event.new("test.thing.made", "s1", {"a": 1}, tenant="acme", actor="u1")
-    async with journal.database.transaction() as connection:
-        await journal.outbox.append(connection, [event], stream="thing", version=1)
-    with suppress(RuntimeError):
-        async with journal.database.transaction() as connection:
-            await journal.outbox.append(connection, [Event.new("test.thing.made", "s2", {})], stream="thing", version=1)
-            raise RuntimeError
-    (logged,) = await journal.number()
-    assert (logged.partition, logged.number) == (partition_of("acme", "s1"), 1)
-    stored = logged.event
-    assert (stored.id, stored.type, stored.subject, stored.tenant, stored.actor) == (event.id, event.type, "s1", "acme", "u1")
-    assert (stored.source, stored.time, stored.value()) == ("test", event.time, {"a": 1})
 
 
 async def test_appending_outside_a_transaction_is_refused(journal: Any) -> None:
@@ -38,44 +20,6 @@ async def test_appending_outside_a_transaction_is_refused(journal: Any) -> None:
             await journal.outbox.append(connection, [Event.new("a.b", "s", 1)], stream="thing")
     finally:
         await journal.database.release(connection)
-
-
-async def test_a_version_is_taken_once(journal: Any) -> None:
-    """Two writers of one subject's version: the second is refused by the database."""
-    for expected in (None, asyncpg.UniqueViolationError):
-        with suppress(*([expected] if expected else [])):
-            async with journal.database.transaction() as connection:
-                await journal.outbox.append(connection, [Event.new("a.b", "s", expected is None)], stream="thing", version=7)
-    assert [logged.event.value() for logged in await journal.number()] == [True]
-
-
-async def test_tenants_are_apart(journal: Any, is_gap_free: GapFree) -> None:
-    """The same stream, subject and version of two tenants are two events, each with its own tenant, in its own order."""
-    for tenant in ("acme", "globex"):
-        for version in (1, 2):
-            event = Event.new("test.thing.made", "s1", version, tenant=tenant)
-            async with journal.database.transaction() as connection:
-                await journal.outbox.append(connection, [event], stream="thing", version=version)
-    await journal.number()
-    found = [(logged.event.tenant, logged.event.value()) for logged in await journal.all()]
-    assert [value for tenant, value in found if tenant == "acme"] == [1, 2]
-    assert [value for tenant, value in found if tenant == "globex"] == [1, 2]
-    assert is_gap_free(await journal.all())
-
-
-async def test_late_committer_is_numbered_later(journal: Any, is_gap_free: GapFree) -> None:
-    """An event whose transaction began first and committed last is neither lost nor a gap: it comes when it is there."""
-    late = Event.new("test.thing.changed", "same", "late")
-    async with journal.database.transaction() as connection:
-        await journal.outbox.append(connection, [late], stream="late")
-        await journal.write("other", "another")  # sequence numbers behind the late one's, visible before it
-        await journal.number()
-        reading, position = await journal.after(await journal.log.oldest())
-        assert sorted(logged.event.subject for logged in reading) == ["another", "other"]
-    await journal.number()
-    more, _ = await journal.after(position)
-    assert [logged.event.id for logged in more] == [late.id]
-    assert is_gap_free(await journal.all())
 
 
 async def test_writers_of_one_subject_keep_the_order_of_their_commits(journal: Any) -> None:
@@ -136,17 +80,6 @@ async def test_two_at_once_number_each_event_once(journal: Any, is_gap_free: Gap
     assert [logged.event.id for logged in hot] == [row["id"] for row in sequence]
 
 
-async def test_outdated_token_numbers_nothing(journal: Any) -> None:
-    """Once a newer lease has taken over, a relay that comes late with the older one changes nothing and is told so."""
-    assert await journal.numbering.claim(4)
-    assert await journal.numbering.claim(5)
-    await journal.write("s1")
-    assert await journal.numbering.number(4) == []
-    assert not await journal.numbering.claim(4)
-    assert await journal.database.fetchval("select count(*) from outbox_event where number is null") == 1
-    assert len(await journal.numbering.number(5)) == 1
-
-
 async def test_take_over_amid_a_numbering(journal: Any, is_gap_free: GapFree) -> None:
     """A relay whose statement has begun, and comes to the ends of the log after a newer lease took them, numbers nothing."""
     await journal.write(*(f"s{number}" for number in range(20)))
@@ -160,13 +93,6 @@ async def test_take_over_amid_a_numbering(journal: Any, is_gap_free: GapFree) ->
                 await asyncio.sleep(0.005)
     assert await late == []
     assert len(await journal.number(2)) == 20
-    assert is_gap_free(await journal.all())
-
-
-async def test_more_than_a_batch(journal: Any, is_gap_free: GapFree) -> None:
-    """A backlog larger than one batch is numbered in several, without a gap between them."""
-    await journal.write(*(f"s{number % 50}" for number in range(1100)))
-    assert len(await journal.number()) == 1100
     assert is_gap_free(await journal.all())
 
 

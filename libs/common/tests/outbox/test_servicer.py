@@ -10,7 +10,8 @@ import pytest
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, LoggedEvent
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
-from stylobate.outbox import CHANNEL, Event, EventLog, EventServicer, LogWatch, Position, partition_of
+from stylobate.outbox import CHANNEL, Event, EventServicer, LogWatch, Position, partition_of
+from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.outbox.servicer import _messages
 from stylobate.redis import RedisManager
 
@@ -102,7 +103,7 @@ async def test_readers_share_one_look(journal: Any, readers: int) -> None:
     """However many streams wait, the log is looked at once at a time; and not at all when nobody waits."""
     looks = 0
 
-    class Counted(EventLog):
+    class Counted(PostgresEventLog):
         async def head(self) -> Position:
             nonlocal looks
             looks += 1
@@ -119,7 +120,7 @@ async def test_readers_share_one_look(journal: Any, readers: int) -> None:
         assert looks <= 2
         await journal.write("s1")
         await journal.number()
-        watch.notify("test")
+        watch.notify()
         await asyncio.gather(*(stream.take(1) for stream in streams))
     assert looks <= 6
     await watch.close()
@@ -145,7 +146,7 @@ async def test_two_sources_by_one_servicer(journal: Any, redis: RedisManager) ->
             await Stream(stub).begin()
         assert (caught.value.reason, caught.value.code) == ("EVENT_SOURCE_UNKNOWN", grpc.StatusCode.NOT_FOUND)
         servicer.add(journal.log)
-        servicer.add(EventLog(journal.database, "second"))
+        servicer.add(PostgresEventLog(journal.database, "second"))
         assert await Stream(stub).begin() == await Stream(stub, source="second").begin()
         with pytest.raises(ValueError, match="already"):
             servicer.add(journal.log)

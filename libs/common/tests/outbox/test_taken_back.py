@@ -9,7 +9,9 @@ from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEvents
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
 from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, EventServicer, Position, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 
 from .streams import served
@@ -39,8 +41,14 @@ async def cut_and_grown(journal: Any) -> None:
 @pytest.fixture
 async def relayed(journal: Any, redis: RedisManager) -> AsyncIterator[EventServiceStub]:
     """Give a stub to a log that a relay numbers."""
-    async with EventServicer.open(redis, [journal.log]) as servicer, served(servicer) as stub:
-        relay = Relay(journal.database, LeaseManager(journal.database, "r"), redis, "test", on_numbered=servicer.notify)
+    async with EventServicer.open(redis) as servicer, served(servicer) as stub:
+        relay = Relay(
+            PostgresEventLog(journal.database, "test"),
+            PostgresNumbering(journal.database, "test"),
+            LeaseManager(PostgresLeaseStore(journal.database), "r"),
+            redis,
+            on_numbered=servicer.add(journal.log),
+        )
         task = asyncio.create_task(relay.run())
         yield stub
         task.cancel()

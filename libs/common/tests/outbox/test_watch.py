@@ -4,10 +4,11 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from stylobate.outbox import EventLog, LogWatch, Position
+from stylobate.outbox import LogWatch, Position
+from stylobate.outbox.postgres import PostgresEventLog
 
 
-class Held(EventLog):
+class Held(PostgresEventLog):
     """A log whose look hangs, after it has seen the ends, until it is let go."""
 
     looking = asyncio.Event()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from stylobate.audit import AuditRecord, AuditTrail
-from stylobate.database import DatabaseManager
+from stylobate.database import Connection, DatabaseManager
 from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
@@ -63,7 +63,11 @@ class PostgresAuthStore:
     """
 
     def __init__(
-        self, database: DatabaseManager, outbox: Outbox, audit: AuditTrail, on_events: Callable[[], None] = lambda: None
+        self,
+        database: DatabaseManager,
+        outbox: Outbox[Connection],
+        audit: AuditTrail[Connection],
+        on_events: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._outbox = outbox

@@ -55,7 +55,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 class PostgresAuthTransaction:
     """The port's transaction on a connection inside one."""
 
-    def __init__(self, connection: Connection, outbox: Outbox, audit: AuditTrail) -> None:
+    def __init__(self, connection: Connection, outbox: Outbox[Connection], audit: AuditTrail[Connection]) -> None:
         self._connection = connection
         self._outbox = outbox
         self._audit = audit

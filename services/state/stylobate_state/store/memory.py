@@ -1,10 +1,14 @@
-"""State objects in memory: for tests, and the plainest statement of what a store does."""
+"""State objects in memory, with their events: for tests, and the plainest statement of what a store does."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
+from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
+from stylobate.outbox import Event, Outbox
+from stylobate.outbox.memory import MemoryEventLog
 
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import (
@@ -22,6 +26,7 @@ from stylobate_state.model import (
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.part import Part
 
+_encode = msgspec.json.Encoder().encode
 Listed = TypeVar("Listed", StateObject, HistoryEntry)
 
 
@@ -29,10 +34,12 @@ class MemoryStateStore:
     """A StateStore in dictionaries. One process only.
 
     :param clock: the time that objects and events carry.
+    :param outbox: gets the event of each write.
     """
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], outbox: Outbox[MemoryTransaction] | None = None) -> None:
         self._clock = clock
+        self._outbox = outbox or MemoryEventLog("state", clock)
         self._objects: dict[StateKey, StateObject] = {}
         self._history: dict[StateKey, list[HistoryEntry]] = {}
 
@@ -46,7 +53,13 @@ class MemoryStateStore:
             kept = [as_jsonb(write.data) for write in writes]
         except ValueError:
             raise StateDataInvalidError.at("", "cannot be kept") from None
-        return [self._write(write, data) for write, data in zip(writes, kept, strict=True)]
+        outcomes = [self._write(write, data) for write, data in zip(writes, kept, strict=True)]
+        async with MemoryTransaction.begin() as transaction:
+            for write, outcome in zip(writes, outcomes, strict=True):
+                if isinstance(outcome, Written):
+                    stream, version = write.key.namespace, outcome.version
+                    await self._outbox.append(transaction, [_event(write, outcome)], stream=stream, version=version)
+        return outcomes
 
     async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """See StateStore."""
@@ -130,3 +143,30 @@ def _status(write: Write, live: StateObject | None) -> str:
     if write.status is not None:
         return write.status
     return live.status if live is not None else ""
+
+
+def _event(write: Write, written: Written) -> Event:
+    key = write.key
+    data: dict[str, Any] = {
+        "namespace": key.namespace,
+        "key": key.key,
+        "version": written.version,
+        "status": written.status,
+        "data": msgspec.Raw(written.data),
+        "actor": write.actor,
+    }
+    if write.change is Change.TRANSITIONED:
+        data |= {"event": write.event, "from": write.from_status, "to": written.status}
+    type_ = f"state.{key.namespace}.{write.change.value}"
+    return Event(
+        write.event_id,
+        "state",
+        type_,
+        key.key,
+        written.updated_at,
+        key.tenant,
+        _encode(data),
+        write.actor,
+        write.depth,
+        write.traceparent,
+    )

@@ -11,7 +11,7 @@ from stylobate.database import Migrator
 from stylobate.ids import new_id
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with, sources
-from stylobate.outbox import Numbering
+from stylobate.outbox.postgres import PostgresNumbering
 
 
 def upgrade(grant_to: Sequence[str] = ()) -> None:
@@ -45,7 +45,7 @@ async def _restored(services: list[str]) -> None:
         for name in services:
             async with schema_of(name) as database:
                 epoch = new_id()
-                await Numbering(database).begin(epoch, "restored, said the command line")
+                await PostgresNumbering(database, name).begin(epoch, "restored, said the command line")
                 console().print(f"{name}: epoch {epoch} has begun")
 
 

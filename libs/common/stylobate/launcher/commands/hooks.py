@@ -4,10 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stylobate.hooks import PositionStore, Standing
+from stylobate.hooks import Standing
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with
-from stylobate.outbox import EventLog, Position
+from stylobate.outbox import Position
+from stylobate.outbox.postgres import PostgresEventLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ async def _listing() -> list[tuple[Standing, int]]:
         found: list[Standing] = []
         for name in services:
             async with schema_of(name) as database:
-                found += await PositionStore(database).listing()
+                found += await PostgresHookStore(database).listing()
         heads = {source: await _place_in(source, Place(end=True)) for source in {row.source for row in found}}
         return [(row, _behind(row.position, heads[row.source])) for row in found]
 
@@ -78,14 +80,14 @@ async def _rewind(hook: str, source: str, place: Place) -> None:
         position = await _place_in(source, place)
         for name in services_with("hooks"):
             async with schema_of(name) as database:
-                if await PositionStore(database).rewind(hook, source, position):
+                if await PostgresHookStore(database).rewind(hook, source, position):
                     return
         raise CommandError(f"no durable hook {hook} has a position in the log of {source}; `stylobate hooks list` names them")
 
 
 async def _place_in(source: str, place: Place) -> Position:
     async with schema_of(source) as database:
-        log = EventLog(database, source)
+        log = PostgresEventLog(database, source)
         if place.since is not None:
             return await log.before(place.since)
         return await (log.oldest() if place.start else log.head())

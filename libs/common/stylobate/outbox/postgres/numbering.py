@@ -1,17 +1,14 @@
 """Giving events their places in the log: SQL, fenced by the relay's lease token, in the epoch of this very database."""
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
 from stylobate.database import DatabaseManager
-from stylobate.outbox.event import Event
+from stylobate.outbox.event import Event, LoggedEvent
 from stylobate.strict_json import compact_numbers
-
-BATCH = 500
-"""How many events are numbered at once: as many as :data:`_NUMBER` says."""
 
 _FULL_LOOK_S = 10.0
 _SETTLED_S = 1.0
@@ -69,16 +66,6 @@ _BEGIN = "insert into outbox_epoch (epoch, starts, origin, reason) values ($1, $
 _STAMP = "update outbox_head set epoch = coalesce($1, epoch), origin = $2"
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """An event with its place in the log."""
-
-    event: Event
-    partition: int
-    number: int
-    """From 1 in each partition, without gaps."""
-
-
 def logged_event(row: Any) -> LoggedEvent:
     """Make one from a row with the columns that the statements of this package select."""
     event = Event(
@@ -126,24 +113,21 @@ class _Watermark:
             self._marks.append((now, own, seq))
 
 
-class Numbering:
-    """The one writer of numbers. Every call says with which lease token; an outdated token changes nothing."""
+class PostgresNumbering:
+    """The port on the service's own schema; processes tell each other by ``NOTIFY``."""
 
-    def __init__(self, database: DatabaseManager) -> None:
+    def __init__(self, database: DatabaseManager, source: str) -> None:
         self._database = database
+        self._channel = f"outbox_{source}"
         self._watermark = _Watermark()
 
     async def claim(self, token: int) -> bool:
-        """Shut out every holder of an older token. False: a newer one was here already."""
+        """See the port."""
         self._watermark = _Watermark()
         return bool(await self._database.fetch(_CLAIM, token))
 
     async def number(self, token: int) -> list[LoggedEvent] | None:
-        """Give numbers to the oldest events that have none, at most :data:`BATCH`; return them in the order of each partition.
-
-        Empty when there are none, or when the token is out of date. None when the log has moved to another database:
-        :meth:`settle` comes first.
-        """
+        """See the port."""
         rows = await self._database.fetch(_NUMBER, token, self._watermark.start())
         if rows[0]["is_moved"]:
             self._watermark = _Watermark()
@@ -154,10 +138,7 @@ class Numbering:
         return [logged_event(row) for row in numbered]
 
     async def settle(self, token: int, epoch: str) -> str:
-        """Begin the epoch if this is not the database in which the current one was begun; return it, or "" where none begins.
-
-        None begins where none was noted yet, and under a token that is out of date.
-        """
+        """See the port."""
         async with self._database.transaction() as connection:
             ends = await connection.fetch(_ENDS, token)
             if not ends or ends[0]["origin"] == ends[0]["here"]:
@@ -171,12 +152,7 @@ class Numbering:
         return epoch
 
     async def begin(self, epoch: str, reason: str, *, token: int | None = None, starts: Mapping[int, int] | None = None) -> bool:
-        """Begin an epoch, because it is known that the log was taken back.
-
-        :param token: of the relay's lease; None: whoever holds it.
-        :param starts: the last number, by partition, that is still what it was; where none is given, the end.
-        :returns: False when the token is out of date.
-        """
+        """See the port."""
         async with self._database.transaction() as connection:
             ends = await connection.fetch(_ENDS, token)
             if not ends:
@@ -185,3 +161,16 @@ class Numbering:
             await connection.execute(_BEGIN, epoch, shared, ends[0]["here"], reason)
             await connection.execute(_STAMP, epoch, ends[0]["here"])
         return True
+
+    @asynccontextmanager
+    async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
+        """See the port."""
+        listening = await self._database.listen(self._channel, lambda _payload: callback())
+        try:
+            yield
+        finally:
+            await listening.close()
+
+    async def tell(self) -> None:
+        """See the port. A statement of its own, so that no writer's commit waits in the queue of notifying commits."""
+        await self._database.execute("select pg_notify($1, '')", self._channel)

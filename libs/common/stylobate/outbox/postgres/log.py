@@ -1,16 +1,16 @@
 """The log: the numbered events of one service, read from a position on."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from stylobate.database import DatabaseManager
 from stylobate.outbox.errors import PositionExpiredError
 from stylobate.outbox.event import PARTITIONS
-from stylobate.outbox.numbering import LoggedEvent, logged_event
 from stylobate.outbox.pattern import EventPattern
-from stylobate.outbox.position import Position
+from stylobate.outbox.port import LogPage
+from stylobate.outbox.position import Position, position_to_go_on
+from stylobate.outbox.postgres.numbering import logged_event
 
 # How many events of a partition one read looks at: the bound of a read whose types are rare.
 _WINDOW = 5000
@@ -85,42 +85,36 @@ returning h.pruned - edge.pruned as removed
 """
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """What one read found."""
-
-    events: list[LoggedEvent]
-    """In the order of each partition."""
-    position: Position
-    """Where to go on: behind every event that was looked at, also those of other types."""
-
-
-class EventLog:
-    """The log of one service. Readers get every event after their position, in order per subject, or an error."""
+class PostgresEventLog:
+    """The port on the service's own schema."""
 
     def __init__(self, database: DatabaseManager, source: str) -> None:
         self._database = database
         self.source = source
 
     async def head(self) -> Position:
-        """Return the position behind the newest event."""
-        rows = await self._database.fetch(_ENDS)
-        return Position.of([row["head"] for row in rows], rows[0]["epoch"])
+        """See the port."""
+        return (await self._ends())[1]
 
     async def oldest(self) -> Position:
-        """Return the position before the oldest event that is kept."""
-        rows = await self._database.fetch(_ENDS)
-        return Position.of([row["pruned"] for row in rows], rows[0]["epoch"])
+        """See the port."""
+        return (await self._ends())[0]
 
     async def before(self, time: datetime) -> Position:
-        """Return the position before the first event of this time or a later one, in each partition."""
+        """See the port."""
         rows = await self._database.fetch(_BEFORE, time)
         return Position.of([row["number"] for row in rows], rows[0]["epoch"])
 
     async def check(self, position: Position, partitions: Iterable[int] | None = None) -> None:
-        """Make sure that it can be read on from the position. Raises as :meth:`read` does."""
+        """See the port."""
         wanted = range(PARTITIONS) if partitions is None else partitions
         await self._check(await self._database.fetch(_ENDS), position, wanted)
+
+    async def _ends(self) -> tuple[Position, Position]:
+        """Return where the log begins and where it ends."""
+        rows = await self._database.fetch(_ENDS)
+        oldest, head = ([row[end] for row in rows] for end in ("pruned", "head"))
+        return Position.of(oldest, rows[0]["epoch"]), Position.of(head, rows[0]["epoch"])
 
     async def _check(self, ends: Sequence[Any], position: Position, wanted: Iterable[int]) -> None:
         """Compare the position with the ends of the log (rows of partition, head, pruned, epoch), if one is wrong with all."""
@@ -131,16 +125,10 @@ class EventLog:
             if row["partition"] in asked
         ):
             return
-        rows = await self._database.fetch(_ENDS)
-        shared: list[int] = list(position.numbers)
-        if rows[0]["epoch"] != position.epoch:
-            asked = set(range(PARTITIONS))
-            for followed in await self._database.fetch(_FOLLOWED, position.epoch):
-                shared = [min(pair) for pair in zip(shared, followed["starts"], strict=True)]
-        for row in rows:
-            if row["partition"] in asked:
-                shared[row["partition"]] = max(row["pruned"], min(shared[row["partition"]], row["head"]))
-        raise PositionExpiredError(metadata={"position": str(Position.of(shared, rows[0]["epoch"]))})
+        oldest, head = await self._ends()
+        starts = await self._database.fetch(_FOLLOWED, position.epoch) if head.epoch != position.epoch else ()
+        there = position_to_go_on(position, asked, oldest=oldest, head=head, starts=[row["starts"] for row in starts])
+        raise PositionExpiredError(metadata={"position": str(there)})
 
     async def read(
         self,
@@ -149,14 +137,7 @@ class EventLog:
         types: Sequence[EventPattern] = (),
         limit: int = 256,
     ) -> LogPage:
-        """Read on from a position.
-
-        :param partitions: which to look at; None: all. The position of the others stays as it is.
-        :param types: which types; none given: all.
-        :param limit: about how many events at most, shared between the partitions (at least one each).
-        :raises PositionExpiredError: events behind the position were pruned, it is of another epoch, or it lies beyond the
-            end; with the position to go on from.
-        """
+        """See the port."""
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         each = max(1, limit // max(1, len(wanted)))
         starts = [position.numbers[partition] for partition in wanted]
@@ -177,10 +158,7 @@ class EventLog:
         return LogPage(events, position.advanced(reached))
 
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
-        """Remove published events that are older; return how many. Events without a number stay.
-
-        :param batch: how many of a partition are removed in one transaction.
-        """
+        """See the port."""
         removed = 0
         for partition in range(PARTITIONS):
             while True:

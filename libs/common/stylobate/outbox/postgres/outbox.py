@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import timedelta
 
-from stylobate.database import Connection, DatabaseManager
+import asyncpg
+
+from stylobate.database import Connection
+from stylobate.outbox.errors import EventWrittenError
 from stylobate.outbox.event import Event
 
 # The advisory locks are taken before the first sequence number is drawn, so that a subject's rows stand in the order of
@@ -28,46 +30,25 @@ from drawn order by seq
 """
 
 
-class Outbox:
-    """Where a service leaves its events; the :class:`~stylobate.outbox.relay.Relay` takes them from there.
+class PostgresOutbox:
+    """The port on the service's own schema; a transaction is a connection inside one.
 
-    Delivery: an event is in the log if and only if the transaction committed. Order: the events of one subject keep the
-    order of their commits; between subjects there is none.
+    :param source: the service's name, the ``source`` of every event.
     """
 
-    def __init__(self, database: DatabaseManager, source: str, retention: timedelta | None = None) -> None:
-        """Keep the parts.
+    def __init__(self, source: str) -> None:
+        self._source = source
 
-        :param source: the service's name, the ``source`` of every event.
-        :param retention: how long published events are kept; None: for good (where the log is also the history).
-        """
-        self.database = database
-        self.source = source
-        self.retention = retention
-
-    async def append(self, connection: Connection, events: Sequence[Event], *, stream: str, version: int | None = None) -> None:
-        """Write events with the caller's transaction.
-
-        :param connection: in a transaction; events written outside of one could outlive a change that failed.
-        :param stream: what kind of thing the subjects are, such as ``user``; subjects are told apart within it.
-        :param version: the subject's version after the change, for an owner that counts them under the lock of a row of
-            its own (several events of one call count on from it). None: the events are ordered under a lock on each
-            subject that this takes until the transaction ends, and their versions rise with gaps.
-        :raises ValueError: several subjects with one version, or no transaction.
-        :raises asyncpg.UniqueViolationError: that version, or that event, was written already.
-        """
-        if not connection.is_in_transaction():
+    async def append(self, transaction: Connection, events: Sequence[Event], *, stream: str, version: int | None = None) -> None:
+        """See the port."""
+        if not transaction.is_in_transaction():
             raise ValueError("events are appended inside a transaction")
         if version is not None and len({(event.tenant, event.subject) for event in events}) > 1:
             raise ValueError("one version counts for one subject")
         if not events:
             return
         keys = {self._lock_key(stream, event) for event in events} if version is None else set[int]()
-        await connection.execute(
-            _APPEND,
-            sorted(keys),
-            stream,
-            self.source,
+        columns = (
             [event.id for event in events],
             [event.tenant for event in events],
             [event.partition for event in events],
@@ -80,8 +61,12 @@ class Outbox:
             [event.depth for event in events],
             [event.traceparent for event in events],
         )
+        try:
+            await transaction.execute(_APPEND, sorted(keys), stream, self._source, *columns)
+        except asyncpg.UniqueViolationError as error:
+            raise EventWrittenError(f"a version of {stream} {events[0].subject}, or the event, was written already") from error
 
     def _lock_key(self, stream: str, event: Event) -> int:
         """Return the 64-bit key of a subject's lock; two subjects on one key would only wait for each other."""
-        text = f"{self.source}\0{stream}\0{event.tenant}\0{event.subject}"
+        text = f"{self._source}\0{stream}\0{event.tenant}\0{event.subject}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=b"outbox").digest(), "big", signed=True)

@@ -1,0 +1,106 @@
+"""The port to what auth keeps durably, and to the copies of sessions that may vanish.
+
+Every method is one atomic step; what belongs together is done in a transaction, with its events and audit records. Rows
+of one tenant are never seen or touched through another's. Any method raises DatabaseUnavailableError when the database
+does not answer: a write may have happened then.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from stylobate.audit import AuditRecord
+from stylobate.outbox import Event
+
+from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken, Revocation, RevocationPage, Session, SessionEnd
+
+
+class AuthTransaction(Protocol):
+    """Changes that happen together when the context ends well, and not at all when it ends with an error."""
+
+    async def add_account(self, new: NewAccount) -> None:
+        """Add the account with its roles. Raises EmailTakenError, also when two come at the same moment."""
+
+    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
+        """Replace the hash if it is still the old one; else leave it: the password was changed meanwhile."""
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """Return an account as the transaction sees it."""
+
+    async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
+        """Remember a place that logged in to the account; one that is known already is known for longer."""
+
+    async def open_session(self, session: Session, token: RefreshToken) -> None:
+        """Add a session with its first refresh token."""
+
+    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
+        """Return a refresh token with its session, both held against others until the transaction ends; None: unknown."""
+
+    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
+        """Mark the first token as used when the second was issued, add the second, keep the session's new times."""
+
+    async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
+        """End a session and return it as it is now; None when it is unknown or was over already."""
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Add to the deny-list; an entry that is there already keeps the later of both expiries. Wakes whoever listens."""
+
+    async def emit(self, event: Event) -> None:
+        """Leave an event in the outbox."""
+
+    async def record(self, record: AuditRecord) -> None:
+        """Write an audit record."""
+
+
+class AuthStore(Protocol):
+    """Accounts, sessions, refresh tokens, roles held, the deny-list."""
+
+    def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:
+        """Begin a transaction. What one holds by ``lock_refresh`` makes another wait."""
+
+    async def account(self, tenant: str, account_id: str) -> Account | None:
+        """Return an account; None when there is none (also for an id that is no UUID)."""
+
+    async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
+        """Return the account of an address, as compared, with its password hash, and whether it knows the place now."""
+
+    async def session(self, tenant: str, session_id: str) -> Session | None:
+        """Return a session, also one that is over."""
+
+    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Return the roles held by each (tenant, account id) that holds any."""
+
+    async def announce_roles(self, digest: str) -> int:
+        """Say what the roles mean now; return the access version, raised by one if the digest is another than before."""
+
+    async def revocations(self, since: datetime | None) -> RevocationPage:
+        """Return the deny-list as far as it is in force.
+
+        :param since: ``as_of`` of an earlier page: what was added after it is in this one, more may be. None: everything.
+        """
+
+    def listen(self, callback: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """While the context lasts, call back soon after revocations or the access version changed, here or elsewhere.
+
+        It may call too often, and it may miss: who must know looks by itself as well.
+        """
+
+    async def note(self, record: AuditRecord) -> None:
+        """Leave an audit record of something that changed nothing, written soon."""
+
+    async def prune(self, now: datetime) -> int:
+        """Remove a bounded number of sessions (with their tokens), revocations and places that expired; return how many."""
+
+
+class SessionCopies(Protocol):
+    """Copies of sessions that make reading one cheap. They may vanish, and a failing server is as good as an empty one."""
+
+    async def get(self, tenant: str, session_id: str) -> Session | None:
+        """Return the copy; None when there is none."""
+
+    async def put(self, session: Session) -> None:
+        """Keep a copy of a session that was just changed, in place of any other."""
+
+    async def add(self, session: Session) -> None:
+        """Keep a copy of a session that was just read, unless there is one: it may be newer."""
