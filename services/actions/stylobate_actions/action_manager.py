@@ -6,11 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ActionDeclaration
-from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
-from stylobate.errors import CancelledCallError, StylobateError, UnauthenticatedError
+from stylobate.errors import CancelledCallError, StylobateError
 from stylobate.identity import limit_key
-from stylobate.identity.principal import Principal
 from stylobate.logs import get_logger
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.containment import told
@@ -40,13 +39,6 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _log = get_logger("app")
 
 
-class Permissions(Protocol):
-    """Decides whether a principal holds a permission."""
-
-    async def require(self, principal: Principal, permission: str) -> None:
-        """Return when it does; else raise PermissionDeniedError or UnauthenticatedError."""
-
-
 class ActionAudit(Protocol):
     """Writes down who called which action."""
 
@@ -63,7 +55,7 @@ class ActionManager:
         unavailable: Iterable[str],
         *,
         left_out: Iterable[ActionDeclaration] = (),
-        permissions: Permissions,
+        access: AccessEvaluator,
         limits: ActionLimits,
         runner: Runner,
         audit: ActionAudit,
@@ -79,7 +71,7 @@ class ActionManager:
         self._unavailable = frozenset(unavailable)
         self.left_out = {action.name: action for action in left_out if action.name not in self._entries}
         """Actions that are declared and do not run, by name."""
-        self._permissions = permissions
+        self._access = access
         self._limits = limits
         self._runner = runner
         self._audit = audit
@@ -144,10 +136,7 @@ class ActionManager:
     async def _execute(self, request: "_Request") -> ActionReply:
         entry, caller = request.entry, request.caller
         action, principal = entry.action, caller.principal
-        if entry.permission:
-            await self._permissions.require(principal, entry.permission)
-        elif not entry.is_public and principal.is_anonymous:
-            raise UnauthenticatedError
+        await self._access.require(action.declaration.access, principal, f"call {action.name}")
         limit = action.declaration.rate_limit
         standing = None
         if limit is not None:
@@ -217,12 +206,7 @@ class _Entry:
 
     def __init__(self, action: BoundAction) -> None:
         self.action = action
-        declaration = action.declaration
-        self.permission = "".join(declaration.access.permissions)
-        self.is_public = declaration.access.terms == (PUBLIC,)
-        if not self.permission and not self.is_public and declaration.access.terms != (AUTHENTICATED,):
-            raise ValueError(f"{action.name}: access is one permission, `public` or `authenticated`")
-        self.timeout_s = declaration.timeout.total_seconds()
+        self.timeout_s = action.declaration.timeout.total_seconds()
         self._seconds = histogram(
             "actions_seconds", "Time of action calls by outcome, in seconds.", ("action", "outcome"), buckets=_BUCKETS
         )

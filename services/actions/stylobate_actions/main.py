@@ -13,6 +13,7 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceSe
 from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.hooks import HooksManager
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
@@ -98,7 +99,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         modules.actions,
         modules.failures,
         left_out=modules.left_out,
-        permissions=app.access,
+        access=AccessEvaluator(app.access),
         limits=adapters.limits,
         runner=runner,
         audit=adapters.audit,

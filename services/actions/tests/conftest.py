@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from stylobate.declarations import Declarations, RateLimit, load_declarations
-from stylobate.errors import PermissionDeniedError, StylobateError, UnauthenticatedError
+from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc.call import Call
 from stylobate.rpc.limits import RateLimitedError
@@ -29,13 +29,10 @@ class Ports:
     limit_left: int = 1000
     permissions: frozenset[str] = frozenset({"things:do"})
 
-    async def require(self, principal: Principal, permission: str) -> None:
+    async def allowed(self, principal: Principal, permission: str) -> bool:
         """Decide by a set of permissions that everybody known holds."""
         self.asked.append(f"permission {permission}")
-        if principal.is_anonymous:
-            raise UnauthenticatedError
-        if permission not in self.permissions:
-            raise PermissionDeniedError
+        return not principal.is_anonymous and permission in self.permissions
 
     async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding:
         """Count down from `limit_left`."""

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.errors import StylobateError
 from stylobate.modules.context import Platform
 from stylobate.rpc.call import Call
@@ -132,7 +133,7 @@ async def things(write_module: WriteModule, discover: Discover, ports: Ports) ->
     loop = asyncio.get_running_loop()
     async with Runner.open() as runner:
         manager = ActionManager(
-            module.actions.values(), ["lost"], permissions=ports, limits=ports, runner=runner, audit=ports, loop=loop
+            module.actions.values(), ["lost"], access=AccessEvaluator(ports), limits=ports, runner=runner, audit=ports, loop=loop
         )
         unused: Any = None
         manager.connect(Platform(state=unused, publish=unused, call=manager.call, now=lambda: NOW, loop_time=loop.time))

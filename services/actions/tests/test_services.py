@@ -104,6 +104,32 @@ def modules_for_services(tester: ActionTester) -> Any:
     return ModuleServiceStub(app_of(tester).channel("actions"))
 
 
+async def test_an_actions_rule_decides_who_may_call_it(write_module: WriteModule) -> None:
+    """Whose role has the permission runs it; of the others one is told which, and nobody at all is asked to log in."""
+    module = """
+        name: desk
+        version: "1.0.0"
+        permissions: { "desk:open": Open it }
+        roles: { clerk: ["desk:open"] }
+    """
+    code = """
+        from stylobate.modules import ActionContext, BaseModule
+
+        class Desk(BaseModule):
+            async def open(self, ctx: ActionContext) -> str:
+                return ctx.principal.subject
+    """
+    rule = 'actions: { desk.open: { handler: open, access: "desk:open" } }'
+    async with ActionTester.open(write_module("desk", code, module=module, actions=rule), limits=False) as tester:
+        assert await tester.user("ann", "clerk").call("desk.open") == "ann"
+        with pytest.raises(StylobateError) as denied:
+            await tester.user("bob").call("desk.open")
+        assert (denied.value.reason, denied.value.metadata) == ("PERMISSION_DENIED", {"permission": "desk:open"})
+        with pytest.raises(StylobateError) as unknown:
+            await actions(tester).ExecuteAction(actions_pb.ExecuteActionRequest(action="desk.open"))
+        assert unknown.value.reason == "UNAUTHENTICATED"
+
+
 async def test_an_action_uses_state_in_its_callers_name(tester: ActionTester) -> None:
     """What a handler creates belongs to its caller, and nobody else reads it."""
     alice, bob = tester.user("alice"), tester.user("bob")

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from stylobate.api.state.v1.state_service_pb2 import GetStateRequest, StateKey
 from stylobate.declarations import parse_access_rule
+from stylobate.declarations.evaluate import AccessEvaluator, Permissions
 from stylobate.declarations.model import AccessRule, ChannelDeclaration
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
 from stylobate.errors import InvalidInputError, StylobateError, Violation
 from stylobate.identity.principal import Principal
 from stylobate.keys import from_channel, in_channel
@@ -18,22 +20,12 @@ from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 _STATE = "state:"
 _SUBSCRIBERS = "subscribers"
-_PUBLIC = "public"
-_AUTHENTICATED = "authenticated"
 _GET_STATE_TIMEOUT_S = 3.0
 _REFUSALS = frozenset({
     grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.INVALID_ARGUMENT,
 })  # fmt: skip
 """What the state service says when the answer is no, whatever the reason: whether an object exists is not told."""
-
-
-class Permissions(Protocol):
-    """Decides permissions; `stylobate.identity.Access` does."""
-
-    async def allowed(self, principal: Principal, permission: str) -> bool:
-        """Return whether the principal holds the permission."""
-        ...
 
 
 class ChannelRules:
@@ -45,7 +37,7 @@ class ChannelRules:
 
     def __init__(self, declarations: Mapping[str, ChannelDeclaration], permissions: Permissions, state: Any) -> None:
         self._declarations = declarations
-        self._permissions = permissions
+        self._access = AccessEvaluator(permissions)
         self._state = state
         self._of_state: dict[str, list[str]] = {}
         for declaration in declarations.values():
@@ -86,14 +78,14 @@ class ChannelRules:
             return False  # private: it takes a token for the channel, which nobody issues yet
         if declaration.subscribe.startswith(_STATE):
             return await self._may_read(declaration.subscribe.removeprefix(_STATE), channel.partition(":")[2], token)
-        return await self._holds(declaration.subscribe, principal)
+        return await self._access.allows(self._rules.get(declaration.subscribe, AccessRule()), principal)
 
     def can_lapse(self, declaration: ChannelDeclaration) -> bool:
         """Return whether the right to subscribe can be lost while the session lasts."""
         if declaration.subscribe.startswith(_STATE):
             return True
         terms = self._rules.get(declaration.subscribe, AccessRule()).terms
-        return _PUBLIC not in terms and _AUTHENTICATED not in terms
+        return PUBLIC not in terms and AUTHENTICATED not in terms
 
     def channels_of(self, namespace: str, key: str) -> list[str]:
         """Return the channels whose right to subscribe is the right to read the state object."""
@@ -108,16 +100,7 @@ class ChannelRules:
         """Return whether the principal may publish from a socket. Raises StylobateError when it cannot be told."""
         if declaration.publish == _SUBSCRIBERS:
             return is_subscribed
-        return await self._holds(declaration.publish, principal)
-
-    async def _holds(self, text: str, principal: Principal) -> bool:
-        rule = self._rules.get(text, AccessRule())
-        if _PUBLIC in rule.terms or (_AUTHENTICATED in rule.terms and not principal.is_anonymous):
-            return True
-        for permission in rule.permissions:
-            if await self._permissions.allowed(principal, permission):
-                return True
-        return False
+        return await self._access.allows(self._rules.get(declaration.publish, AccessRule()), principal)
 
     async def _may_read(self, namespace: str, key: str, token: str) -> bool:
         request = GetStateRequest(keys=[StateKey(namespace=namespace, key=from_channel(key))])

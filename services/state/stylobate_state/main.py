@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
@@ -12,7 +13,6 @@ from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
 from stylobate_state.hooks import RemoteBeforeHooks
-from stylobate_state.rights import Rights
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
@@ -33,7 +33,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=app.event_log(log))
     environment = Environment(
         store=PostgresStateStore(database),
-        rights=Rights(app.access),
+        access=AccessEvaluator(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=relay.wake,
         clock=lambda: datetime.now(UTC),
@@ -58,7 +58,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     settings = StateSettings()
     environment = Environment(
         store=MemoryStateStore(app.clock, app.log),
-        rights=Rights(app.access),
+        access=AccessEvaluator(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=lambda: None,
         clock=app.clock,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from stylobate.declarations.evaluate import refusal
 from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
@@ -18,7 +19,6 @@ from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
 from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
-from stylobate_state.rights import refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
 
@@ -44,7 +44,7 @@ class StateManager:
     def __init__(self, namespaces: Namespaces, environment: Environment, reader: StateReader, writer: StateWriter) -> None:
         self._namespaces = namespaces
         self._store = environment.store
-        self._rights = environment.rights
+        self._access = environment.access
         self._reader = reader
         self._writer = writer
 
@@ -84,11 +84,11 @@ class StateManager:
         for namespace, key in asked:
             state = found.get(key)
             rule = namespace.access.read
-            if state is not None and not state.is_deleted and await self._rights.allows(rule, principal, state.owner):
+            if state is not None and not state.is_deleted and await self._access.allows(rule, principal, state.owner):
                 states.append(state)
                 continue
             namespace.check_new_key(key.key)
-            await self._rights.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
+            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
         return states
 
     async def put(
@@ -152,7 +152,7 @@ class StateManager:
         bound = self._namespaces.get(namespace)
         rule = bound.access.list
         owner = None
-        if not await self._rights.allows_any(rule, principal):
+        if not await self._access.allows(rule, principal):
             if "owner" not in rule.terms or principal.is_anonymous:
                 raise refusal(rule, principal, f"list {namespace}")
             owner = principal.subject
@@ -178,11 +178,11 @@ class StateManager:
         bound, at = self._at(principal, namespace, key)
         rule, what = bound.access.read, f"read {namespace}/{key}"
         state = await self._reader.one(at)
-        if state is None or not await self._rights.allows(rule, principal, state.owner):
+        if state is None or not await self._access.allows(rule, principal, state.owner):
             bound.check_new_key(key)
-            await self._rights.require_possible(rule, principal, what)
+            await self._access.require_possible(rule, principal, what)
             raise StateNotFoundError(namespace, key)
-        since = 1 if await self._rights.allows_any(rule, principal) else state.first_version
+        since = 1 if await self._access.allows(rule, principal) else state.first_version
         about = ("history", namespace, key)
         before = _version(page_position(about, token))
         limit = page_size(size)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from stylobate.batching import Batcher
+from stylobate.declarations.evaluate import AccessEvaluator, refusal
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
@@ -26,7 +27,6 @@ from stylobate_state.key_locks import KeyLocks
 from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Draft, Operation
-from stylobate_state.rights import Rights, refusal
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 
@@ -41,7 +41,7 @@ class Environment:
     """What the write path works with."""
 
     store: StateStore
-    rights: Rights
+    access: AccessEvaluator
     hooks: BeforeHooks
     committed: Callable[[], None]
     """Called once after each batch in which something was written; must not block."""
@@ -69,7 +69,7 @@ class StateWriter:
 
     def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Write, Outcome]) -> None:
         self._environment = environment
-        self._rights = environment.rights
+        self._access = environment.access
         self._reader = reader
         self._writes = batcher
         self._locks = KeyLocks()
@@ -157,16 +157,16 @@ class StateWriter:
         what = f"{operation.word} {key.namespace}/{key.key}"
         if live is None:
             namespace.check_new_key(key.key)
-        if (live is not None or operation.creates) and await self._rights.allows(rule, principal, owner):
+        if (live is not None or operation.creates) and await self._access.allows(rule, principal, owner):
             beyond = operation.beyond(namespace, live)
-            if beyond and not await self._rights.allows(namespace.access.write, principal, owner):
+            if beyond and not await self._access.allows(namespace.access.write, principal, owner):
                 raise StateDataInvalidError(beyond)
             return
-        if live is not None and await self._rights.allows(namespace.access.read, principal, owner):
+        if live is not None and await self._access.allows(namespace.access.read, principal, owner):
             raise refusal(rule, principal, what)
         namespace.check_new_key(key.key)
         absent = operation.rule(namespace, None)
-        await self._rights.require_possible(absent, principal, what)
+        await self._access.require_possible(absent, principal, what)
         raise StateNotFoundError(key.namespace, key.key)
 
     async def _consult(self, request: ChangeRequest, draft: Draft, seen: int) -> tuple[bool, Draft]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 from stylobate.database import MigrationSet
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import BeforeHook
 from stylobate.identity import Principal
 from stylobate.outbox import Event
 from stylobate.testing import FakeClock, sequence_ids
 from stylobate.testing.fixtures import DatabaseFor
-from stylobate_state.rights import Rights
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
@@ -115,7 +115,7 @@ def environment(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits:
 
     return Environment(
         store=memory,
-        rights=Rights(grants),
+        access=AccessEvaluator(grants),
         hooks=hooks,
         committed=lambda: commits.append(None),
         clock=clock,

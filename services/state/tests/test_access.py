@@ -1,45 +1,11 @@
 """Who may do what: every term of a rule, and what the refused and the absent tell."""
 
-from dataclasses import replace
-
 import pytest
-from stylobate.declarations.model import AccessRule
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate_state.errors import StateNotFoundError
-from stylobate_state.rights import Rights
 
 from .samples import ADA, ANONYMOUS, BOB, HANDLER
-
-ACTIONS_FOR_ADA = Principal(kind=PrincipalKind.SERVICE, id="service:actions", via="actions", act_for="ada")
-
-
-@pytest.mark.parametrize(
-    ("terms", "principal", "owner", "is_allowed"),
-    [
-        ((), ADA, "ada", False),
-        (("public",), ANONYMOUS, "ada", True),
-        (("authenticated",), ANONYMOUS, "", False),
-        (("authenticated",), BOB, "ada", True),
-        (("owner",), ADA, "ada", True),
-        (("owner",), BOB, "ada", False),
-        (("owner",), ANONYMOUS, "", False),
-        (("owner",), replace(BOB, id=""), "", False),
-        (("owner",), ACTIONS_FOR_ADA, "ada", True),
-        (("owner",), ADA, None, False),
-        (("actions",), ADA, "ada", False),
-        (("actions",), HANDLER, "bob", True),
-        (("actions",), ADA.with_via("gateway"), "ada", False),
-        (("orders:read",), ADA, "bob", True),
-        (("orders:read",), BOB, "bob", False),
-        (("orders:admin", "orders:read"), ADA, "bob", True),
-        (("orders:admin", "owner"), BOB, "bob", True),
-    ],
-)
-async def test_any_term_is_enough_and_none_is_nobody(grants, terms, principal, owner, is_allowed):
-    """Each term lets exactly those through whom it names."""
-    grants.by_subject["ada"] = {"orders:read"}
-    assert await Rights(grants).allows(AccessRule(terms), principal, owner) is is_allowed
 
 
 async def test_a_refusal_names_the_permission(manager, grants):

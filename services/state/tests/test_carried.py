@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, NamespaceAccess, NamespaceDeclaration, TransitionDeclaration
 from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.testing import FakeClock, sequence_ids
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import StateKey, StateObject
-from stylobate_state.rights import Rights
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
@@ -217,7 +217,7 @@ def test_nobody_changes_what_is_not_declared_for_them(namespace, asked):
         clock = FakeClock()
         store = MemoryStateStore(clock)
         environment = Environment(
-            store=store, rights=Rights(Grants({"clerk": {PERMISSION}})), hooks=Hooks(_agree), committed=lambda: None,
+            store=store, access=AccessEvaluator(Grants({"clerk": {PERMISSION}})), hooks=Hooks(_agree), committed=lambda: None,
             clock=clock, new_id=sequence_ids(),
         )  # fmt: skip
         async with StateManager.open({"things": namespace}, environment, max_data_bytes=1000) as manager:

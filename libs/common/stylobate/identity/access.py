@@ -18,7 +18,7 @@ import grpc
 from stylobate.api.auth.v1.access_service_pb2 import AccessCheck, CheckAccessRequest
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.batching import Batcher
-from stylobate.errors import PermissionDeniedError, StylobateError, UnauthenticatedError, UnavailableError
+from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import Principal
 from stylobate.identity.verifier import TokenVerifier
@@ -105,17 +105,6 @@ class Access:
         if generation == self._generation:  # else roles changed while the question was under way
             self._remember(question, allowed)
         return allowed
-
-    async def require(self, principal: Principal, permission: str) -> None:
-        """Return when the principal holds the permission.
-
-        :raises UnauthenticatedError: nobody is known.
-        :raises PermissionDeniedError: with ``metadata["permission"]``.
-        """
-        if principal.is_anonymous:
-            raise UnauthenticatedError
-        if not await self.allowed(principal, permission):
-            raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
 
     async def _ask(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
         # In a context of its own: a batch serves many callers and is asked in the service's name, not in that of

@@ -10,7 +10,7 @@ import grpc.aio
 
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
-from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
+from stylobate.errors import TokenInvalidError
 from stylobate.identity.permission import EVERYTHING, grants
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox.memory import MemoryEventLog
@@ -92,13 +92,6 @@ class RolePermissions:
             return True
         roles = self.roles.get(principal.subject, ())
         return any(grants(self._permissions.get(role, frozenset()), permission) for role in roles)
-
-    async def require(self, principal: Principal, permission: str) -> None:
-        """Return when the principal holds the permission; raises as the platform does."""
-        if principal.is_anonymous:
-            raise UnauthenticatedError
-        if not await self.allowed(principal, permission):
-            raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
 
 
 class MemoryApp:

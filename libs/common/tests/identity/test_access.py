@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from stylobate.errors import PermissionDeniedError, UnauthenticatedError, UnavailableError
+from stylobate.errors import UnavailableError
 from stylobate.identity import ANONYMOUS, Access, Principal, PrincipalKind, grants
 
 USER = Principal(kind=PrincipalKind.USER, id="user-1")
@@ -79,15 +79,6 @@ async def test_scopes_narrow(authority: Any, access: Access) -> None:
     narrow = Principal(kind=PrincipalKind.USER, id="user-1", scopes=frozenset({"orders:read"}))
     assert await access.allowed(narrow, "orders:read")
     assert not await access.allowed(narrow, "orders:create")
-
-
-async def test_require_names_what_is_missing(access: Access) -> None:
-    """403 names the permission; nobody at all is 401."""
-    with pytest.raises(PermissionDeniedError) as refused:
-        await access.require(USER, "orders:read")
-    assert refused.value.metadata == {"permission": "orders:read"}
-    with pytest.raises(UnauthenticatedError):
-        await access.require(ANONYMOUS, "orders:read")
 
 
 async def test_questions_of_one_moment_leave_together(authority: Any, access: Access) -> None:

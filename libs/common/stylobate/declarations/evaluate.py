@@ -1,0 +1,66 @@
+"""Deciding `access:`: the one place that says whom the terms of a rule let through."""
+
+from typing import Protocol
+
+from stylobate.declarations.model import AccessRule
+from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, OWNER, PUBLIC
+from stylobate.errors import PermissionDeniedError, UnauthenticatedError
+from stylobate.identity import Principal
+
+
+class Permissions(Protocol):
+    """Decides single permissions; :class:`stylobate.identity.Access` does."""
+
+    async def allowed(self, principal: Principal, permission: str) -> bool:
+        """Return whether the principal's subject holds the permission. Raises UnavailableError when it cannot be told."""
+        ...
+
+
+class AccessEvaluator:
+    """Decides access rules. Any term is enough; terms that cost a question to auth come last."""
+
+    def __init__(self, permissions: Permissions) -> None:
+        self._permissions = permissions
+
+    async def allows(self, rule: AccessRule, principal: Principal, owner: str | None = None) -> bool:
+        """Return whether the rule lets the principal through.
+
+        :param owner: of the object in question; None: it has none, or everybody's objects are in question.
+        """
+        terms = rule.terms
+        if PUBLIC in terms or (AUTHENTICATED in terms and not principal.is_anonymous):
+            return True
+        if ACTIONS in terms and principal.via == ACTIONS:
+            return True
+        if owner and OWNER in terms and not principal.is_anonymous and principal.subject == owner:
+            return True
+        for term in terms:
+            if ":" in term and await self._permissions.allowed(principal, term):
+                return True
+        return False
+
+    async def require(self, rule: AccessRule, principal: Principal, what: str, owner: str | None = None) -> None:
+        """Return when the rule lets the principal through, else raise :func:`refusal`."""
+        if not await self.allows(rule, principal, owner):
+            raise refusal(rule, principal, what)
+
+    async def require_possible(self, rule: AccessRule, principal: Principal, what: str) -> None:
+        """Return when the rule could let the principal at some object: for answers about what does not exist.
+
+        Who could never be let in learns nothing about which keys exist; who could own an object may be told that it does not.
+        """
+        await self.require(rule, principal, what, principal.subject)
+
+
+def refusal(rule: AccessRule, principal: Principal, what: str) -> UnauthenticatedError | PermissionDeniedError:
+    """Return the error for a caller that the rule does not let through.
+
+    ``metadata["permission"]`` names the first permission that would do, if one would.
+
+    :param what: completes "You may not …".
+    """
+    if principal.is_anonymous:
+        return UnauthenticatedError(f"You may not {what} without logging in.")
+    needed = f" It takes: {rule}." if rule.terms else " Nobody may."
+    metadata = {"permission": rule.permissions[0]} if rule.permissions else {}
+    return PermissionDeniedError(f"You may not {what}.{needed}", metadata=metadata)

@@ -1,0 +1,97 @@
+"""Every kind of rule against every kind of principal, through the one evaluator."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import pytest
+from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.declarations.model import AccessRule
+from stylobate.declarations.rules import TERMS
+from stylobate.errors import PermissionDeniedError, UnauthenticatedError
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
+
+HELD, NOT_HELD = "orders:read", "orders:admin"
+ADA = Principal(PrincipalKind.USER, "ada")
+PRINCIPALS = {
+    "nobody": ANONYMOUS,
+    "nobody through actions": ANONYMOUS.with_via("actions"),
+    "a user without an id": Principal(PrincipalKind.USER, ""),
+    "ada": ADA,
+    "ada through the gateway": ADA.with_via("gateway"),
+    "ada's handler": ADA.with_via("actions"),
+    "actions for ada": Principal(PrincipalKind.SERVICE, "service:actions", via="actions", act_for="ada"),
+    "bob": Principal(PrincipalKind.USER, "bob"),
+    "bob's handler": Principal(PrincipalKind.USER, "bob", via="actions"),
+}
+LET_THROUGH = {
+    "public": set(PRINCIPALS),
+    "authenticated": {name for name in PRINCIPALS if not name.startswith("nobody")},
+    "owner": {"ada", "ada through the gateway", "ada's handler", "actions for ada"},
+    "actions": {"nobody through actions", "ada's handler", "actions for ada", "bob's handler"},
+    HELD: {"ada", "ada through the gateway", "ada's handler", "actions for ada"},
+    NOT_HELD: set(),
+}
+"""Whom each term lets at an object of ada's, who holds one permission."""
+RULES = [terms for size in range(3) for terms in combinations(LET_THROUGH, size)]
+
+
+@dataclass
+class Permissions:
+    """Ada holds one permission."""
+
+    asked: int = 0
+
+    async def allowed(self, principal, permission):
+        """Decide."""
+        self.asked += 1
+        return (principal.subject, permission) == ("ada", HELD)
+
+
+@pytest.fixture
+def access():
+    """Give the evaluator."""
+    return AccessEvaluator(Permissions())
+
+
+def test_every_word_is_in_the_table():
+    """A new word must say whom it lets through."""
+    assert {term for term in LET_THROUGH if ":" not in term} == set(TERMS)
+
+
+@pytest.mark.parametrize("terms", RULES, ids=" or ".join)
+async def test_any_term_is_enough_and_none_is_nobody(access, terms):
+    """A rule lets exactly those through whom one of its terms does."""
+    passed = {name for name, principal in PRINCIPALS.items() if await access.allows(AccessRule(terms), principal, "ada")}
+    assert passed == set().union(*(LET_THROUGH[term] for term in terms))
+
+
+@pytest.mark.parametrize("owner", [None, "", "carl"])
+async def test_what_is_nobodys_has_no_owner(access, owner):
+    """Where an object has no owner, or another one, `owner` lets nobody through, also nobody without an id."""
+    assert not [name for name, who in PRINCIPALS.items() if await access.allows(AccessRule(("owner",)), who, owner)]
+
+
+async def test_what_costs_a_question_comes_last():
+    """Nobody is asked about a permission where another term lets through."""
+    permissions = Permissions()
+    assert await AccessEvaluator(permissions).allows(AccessRule((HELD, "owner")), ADA, "ada")
+    assert permissions.asked == 0
+
+
+async def test_a_refusal_says_what_it_takes(access):
+    """403 names the first permission that would do, where one would; nobody at all is 401."""
+    with pytest.raises(PermissionDeniedError, match=r"You may not read x\. It takes: owner or orders:admin\.") as denied:
+        await access.require(AccessRule(("owner", NOT_HELD)), ADA, "read x")
+    assert denied.value.metadata == {"permission": NOT_HELD}
+    with pytest.raises(PermissionDeniedError, match="Nobody may") as closed:
+        await access.require(AccessRule(), ADA, "read x")
+    assert closed.value.metadata == {}
+    with pytest.raises(UnauthenticatedError):
+        await access.require(AccessRule((HELD,)), ANONYMOUS, "read x")
+
+
+async def test_who_could_own_it_may_hear_that_it_is_not_there(access):
+    """`require_possible` lets through whom the rule could let at some object."""
+    await access.require_possible(AccessRule(("owner",)), PRINCIPALS["bob"], "read x")
+    with pytest.raises(PermissionDeniedError):
+        await access.require_possible(AccessRule((NOT_HELD,)), PRINCIPALS["bob"], "read x")
