@@ -26,7 +26,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         (ActionContext, HookContext),
     ),
     ("`ctx.state`", "", (modules.StateClient, modules.StateObject, modules.StateChange)),
-    ("A module", "", (modules.BaseModule, modules.Health, modules.on)),
+    ("A module", "", (modules.BaseModule, modules.Health, modules.action, modules.on)),
     ("An event", "What a hook gets after `ctx`.", (modules.Event,)),
     ("Refusals", "", (modules.RefusedError, modules.StylobateError, modules.Violation)),
     ("The tester", "`from stylobate.testing.modules import ActionTester`", (ActionTester, TestUser)),

@@ -1,84 +1,52 @@
 """The shop: orders that are placed, paid, shipped or cancelled.
 
-What an order may become and who may move it stands in states.yaml, what clients may send in actions.yaml. Left for code is
-what declarations cannot say: what an order costs, and who hears of it.
+What an order is and what clients may send stands in actions.yaml, what it may become and who may move it in states.yaml. Left for
+code is what declarations cannot say: what an order costs, and who hears of it.
 """
 
-from dataclasses import dataclass
-from typing import Self
+from typing import Any
 
 from stylobate.ids import new_id
 from stylobate.modules import ActionContext, BaseModule, Event, HookContext, StateObject, on
 
 ORDERS = "orders"
 """The namespace of the orders, and of the channels that tell of them."""
-
-
-@dataclass
-class Item:
-    """So many of one thing."""
-
-    sku: str
-    quantity: int
-
-
-@dataclass
-class PlaceOrder:
-    """What a customer wants."""
-
-    items: list[Item]
-
-
-@dataclass
-class OrderReference:
-    """Names an order."""
-
-    order_id: str
-
-
-@dataclass
-class Order:
-    """An order as customers see it."""
-
-    id: str
-    status: str
-    items: list[Item]
-    total: int
-    """In cents."""
-
-    @classmethod
-    def of(cls, state: StateObject) -> Self:
-        """Return the order that the state object holds."""
-        items = [Item(**item) for item in state.data["items"]]
-        return cls(id=state.key, status=state.status, items=items, total=state.data["total"])
+Json = dict[str, Any]
+"""An object whose members actions.yaml names."""
 
 
 class ShopModule(BaseModule):
     """Actions and hooks of the shop."""
 
-    async def place_order(self, ctx: ActionContext, order: PlaceOrder) -> Order:
+    async def place_order(self, ctx: ActionContext, wanted: Json) -> Json:
         """Price the order and keep it; it belongs to the caller from then on."""
-        data = {"items": order.items, "total": self.price(order.items)}
-        return Order.of(await ctx.state.put(ORDERS, new_id(), data, expected_version=0))
+        data = {"items": wanted["items"], "total": self.price(wanted["items"])}
+        return _order(await ctx.state.put(ORDERS, new_id(), data, expected_version=0))
 
-    async def pay_order(self, ctx: ActionContext, order: OrderReference) -> Order:
+    async def pay_order(self, ctx: ActionContext, order: Json) -> Json:
         """Mark the order as paid. An example: no money moves."""
-        return Order.of(await ctx.state.transition(ORDERS, order.order_id, "pay"))
+        return _order(await ctx.state.transition(ORDERS, order["order_id"], "pay"))
 
-    async def ship_order(self, ctx: ActionContext, order: OrderReference) -> Order:
+    async def ship_order(self, ctx: ActionContext, order: Json) -> Json:
         """Mark the order as shipped."""
-        return Order.of(await ctx.state.transition(ORDERS, order.order_id, "ship"))
+        return _order(await ctx.state.transition(ORDERS, order["order_id"], "ship"))
 
-    async def cancel_order(self, ctx: ActionContext, order: OrderReference) -> Order:
+    async def cancel_order(self, ctx: ActionContext, order: Json) -> Json:
         """Cancel the order."""
-        return Order.of(await ctx.state.transition(ORDERS, order.order_id, "cancel"))
+        return _order(await ctx.state.transition(ORDERS, order["order_id"], "cancel"))
 
     @on("state.orders.*")
     async def push(self, ctx: HookContext, event: Event) -> None:
         """Tell whoever watches the order what happened to it."""
         await ctx.publish(f"{ORDERS}:{event.subject}", event.data)
 
-    def price(self, items: list[Item]) -> int:
+    def price(self, items: list[Json]) -> int:
         """Return what the items cost together, in cents: in this example each piece costs `unit_price`, whatever its sku."""
         unit_price: int = self.settings["unit_price"]
-        return sum(item.quantity for item in items) * unit_price
+        pieces: int = sum(item["quantity"] for item in items)
+        return pieces * unit_price
+
+
+def _order(kept: StateObject) -> Json:
+    """Return the order as customers see it."""
+    return {"id": kept.key, "status": kept.status, **kept.data}

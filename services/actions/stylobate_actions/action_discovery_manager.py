@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.logs import get_logger
+from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
-from stylobate.modules.importing import module_class
 from stylobate.modules.loaded import LoadedModule
 
 from stylobate_actions.model import Discovery, ModuleFailure
@@ -27,24 +27,21 @@ class ActionDiscoveryManager:
         """Load the modules in dependency order. Every failure is logged with its findings."""
         failures = {failure.name: failure for failure in _undeclared(declarations)}
         loaded: list[LoadedModule] = []
-        for declaration in declarations.modules:
+        # importing may take long and the loop serves other services; what follows is quick and belongs to the loop
+        for module in await asyncio.to_thread(with_code, declarations, self._packages, also_broken=False):
+            declaration = module.declaration
             missing = [name for name in declaration.dependencies if name in failures]
             if missing:
                 failures[declaration.name] = _dependent(declaration, missing)
                 _log.error("module_left_out", module=declaration.name, error=failures[declaration.name].detail)
                 continue
             try:
-                loaded.append(await self._load(declaration))
+                loaded.append(LoadedModule.load(module, self._environ))
             except ModuleLoadError as error:
                 findings = [str(finding) for finding in error.findings]
                 _log.error("module_left_out", module=declaration.name, findings=findings, exc_info=error.__cause__)
                 failures[declaration.name] = _failure(declaration.name, error.findings, declaration)
         return Discovery(tuple(loaded), tuple(failures.values()))
-
-    async def _load(self, declaration: ModuleDeclaration) -> LoadedModule:
-        # importing may take long and the loop serves other services; what follows is quick and belongs to the loop
-        await asyncio.to_thread(module_class, declaration, self._packages)
-        return LoadedModule.load(declaration, self._environ, self._packages)
 
 
 def _undeclared(declarations: Declarations) -> list[ModuleFailure]:

@@ -7,7 +7,7 @@ from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import AccessRule, ActionDeclaration, JsonSchema
 from stylobate.declarations.parameters import RouteInput
-from stylobate.declarations.report import ModuleReport
+from stylobate.declarations.report import FileReport, ModuleReport
 from stylobate.declarations.route import Route
 from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit
 from stylobate.declarations.schemas import SchemaSet
@@ -38,12 +38,16 @@ def read_schemas(node: Node | None, module: str, report: ModuleReport) -> Schema
 
 def read_actions(node: Node, module: ModuleContext) -> tuple[ActionDeclaration, ...]:
     """Read the actions; what is wrong stands in the report."""
-    section = Section(node, module.report.of(FILE), FILE, KEYS, _LATER)
-    return tuple(_action(name, line, child, module) for name, line, child in section.entries("actions"))
-
-
-def _action(name: str, line: int, node: Node, module: ModuleContext) -> ActionDeclaration:
     file = module.report.of(FILE)
+    section = Section(node, file, FILE, KEYS, _LATER)
+    return tuple(read_action(name, line, child, module, file) for name, line, child in section.entries("actions"))
+
+
+def read_action(name: str, line: int, node: Node, module: ModuleContext, file: FileReport) -> ActionDeclaration:
+    """Read one action, of this file or of the module's code; what is wrong stands in the report.
+
+    :param file: the report of where it stands.
+    """
     prefix, _, rest = name.partition(".")
     if prefix != module.name or not _ACTION.fullmatch(rest):
         file.error(line, f"{name!r} must be `{module.name}.<name>` in lower case letters, digits and _")

@@ -222,6 +222,19 @@ def modules_list() -> None:
     run()
 
 
+@modules.command("new")
+def modules_new(
+    name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and _.")],
+    yaml: Annotated[
+        bool, typer.Option("--yaml/--python", help="Where its actions are declared: actions.yaml, or its code.")
+    ] = False,
+) -> None:
+    """Make a small module that works, with a test, in the folder of modules."""
+    from stylobate.launcher.commands.new_module import new as run
+
+    run(name, in_python=not yaml)
+
+
 @modules.command("check")
 def modules_check(
     start: Annotated[bool, typer.Option(help="Initialize each module once too, in a process of its own.")] = True,

@@ -1,4 +1,4 @@
-"""What module authors import: the base class, the contexts, ``on``, state objects and errors to raise."""
+"""What module authors import: the base class, the contexts, ``action``, ``on``, state objects and errors to raise."""
 
 from stylobate.errors import (
     InvalidInputError,
@@ -9,6 +9,7 @@ from stylobate.errors import (
     Violation,
 )
 from stylobate.health import Health, Status
+from stylobate.modules.actions import action
 from stylobate.modules.base import BaseModule
 from stylobate.modules.context import ActionContext, HookContext
 from stylobate.modules.errors import RefusedError
@@ -33,5 +34,6 @@ __all__ = [
     "StylobateError",
     "UnavailableError",
     "Violation",
+    "action",
     "on",
 ]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from stylobate.declarations import Declarations, load_declarations
-from stylobate.declarations.model import Finding, ModuleDeclaration, Severity
+from stylobate.declarations.model import Finding, Severity
+from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import event_types
-from stylobate.modules.importing import module_class, packages_of
+from stylobate.modules.importing import packages_of
 from stylobate.modules.loaded import LoadedModule, examine
 
 
@@ -23,17 +24,17 @@ def check_modules(
     :param on_import: is told each file of code before it is run.
     """
     declarations = load_declarations(modules)
-    packages = packages_of(modules)
     types = known_types(declarations)
     findings = list(declarations.findings)
-    for declaration in (*declarations.modules, *declarations.broken):
-        on_import(str(declaration.folder / "module.py"))
-        findings += code_findings(declaration, packages, types)
+    coded = with_code(declarations, packages_of(modules), on_import)
+    for module in coded:
+        findings += module.findings
+        findings += module.error.findings if module.error else examine(module.declaration, module.owner, types).findings
     failed = {Path(finding.file).parent for finding in findings if finding.severity is Severity.ERROR}
-    for declaration in declarations.modules:
-        if environ is not None and declaration.folder not in failed:
+    for module in coded if environ is not None else ():
+        if module.declaration.folder not in failed:
             try:
-                LoadedModule.load(declaration, environ, packages, types)
+                LoadedModule.load(module, environ or {}, types)
             except ModuleLoadError as error:
                 findings += error.findings
     return in_order(findings)
@@ -50,12 +51,3 @@ def known_types(declarations: Declarations) -> frozenset[str] | None:
     if any("namespaces" in declaration.doubtful for declaration in modules):
         return None
     return event_types(namespace.name for module in modules for namespace in module.namespaces)
-
-
-def code_findings(declaration: ModuleDeclaration, packages: Mapping[Path, str], types: Collection[str] | None) -> list[Finding]:
-    """Return what is wrong with the module's code, as far as it can be said without running its methods."""
-    try:
-        owner = module_class(declaration, packages)
-    except ModuleLoadError as error:
-        return list(error.findings)
-    return examine(declaration, owner, types).findings

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration, Severity
@@ -11,9 +10,10 @@ from stylobate.declarations.route import BODILESS, Route
 from stylobate.modules.agreement import ASKED, UNREAD, disagreements
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
+from stylobate.modules.coded import CodedModule
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import Subscription, check_pattern, subscriptions_of
-from stylobate.modules.importing import code_finding, module_class
+from stylobate.modules.importing import code_finding
 from stylobate.modules.settings import resolve_settings
 from stylobate.modules.signature import HandlerSignature, check_hook, handler_signature, life_problems, line_of
 
@@ -144,7 +144,7 @@ def _examine_hooks(result: Examination, types: Collection[str] | None) -> None:
 
 
 class LoadedModule:
-    """A module, imported and bound. Its life (`initialize`, `dispose`) is its owner's business."""
+    """A module, bound. Its life (`initialize`, `dispose`) is its owner's business."""
 
     def __init__(self, declaration: ModuleDeclaration, instance: BaseModule, signatures: Mapping[str, HandlerSignature]) -> None:
         self.declaration = declaration
@@ -165,21 +165,18 @@ class LoadedModule:
         """Only these methods answer to CallHook: those that a declaration names."""
 
     @classmethod
-    def load(
-        cls,
-        declaration: ModuleDeclaration,
-        environ: Mapping[str, str],
-        packages: Mapping[Path, str] | None = None,
-        types: Collection[str] | None = None,
-    ) -> Self:
-        """Import, examine, resolve the settings, make the instance and let it configure itself.
+    def load(cls, module: CodedModule, environ: Mapping[str, str], types: Collection[str] | None = None) -> Self:
+        """Examine, resolve the settings, make the instance and let it configure itself.
 
         :param types: of all events that there ever are; None: not known.
         :raises ModuleLoadError: with all findings.
         """
-        owner = module_class(declaration, packages)
+        if module.error is not None:
+            raise module.error
+        declaration, owner = module.declaration, module.owner
         examination = examine(declaration, owner, types)
-        errors = [finding for finding in examination.findings if finding.severity is Severity.ERROR]
+        found = (*module.findings, *examination.findings)
+        errors = [finding for finding in found if finding.severity is Severity.ERROR]
         settings: dict[str, Any] = {}
         try:
             settings = resolve_settings(declaration, environ)

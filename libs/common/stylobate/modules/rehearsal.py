@@ -19,6 +19,7 @@ import msgspec
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding, Severity
 from stylobate.modules.check import check_modules, in_order, known_types
+from stylobate.modules.coded import with_code
 from stylobate.modules.containment import contain
 from stylobate.modules.importing import code_finding, packages_of
 from stylobate.modules.loaded import LoadedModule
@@ -88,16 +89,17 @@ def _main(writing: int, start_within_s: float, modules: str) -> None:
 
 async def _started(modules: str, failed: set[Path], within_s: float, say: Callable[[_Line], None]) -> list[Finding]:
     """Start the modules in their order and end them in reverse; return what they raised."""
-    declarations, packages = load_declarations(modules), packages_of(modules)
+    declarations = load_declarations(modules)
     types = known_types(declarations)
     findings: list[Finding] = []
     started: list[LoadedModule] = []
     out = {declaration.name for declaration in declarations.modules if declaration.folder in failed}
-    for declaration in declarations.modules:
+    for coded in with_code(declarations, packages_of(modules), also_broken=False):
+        declaration = coded.declaration
         if declaration.name in out or out.intersection(declaration.dependencies):
             out.add(declaration.name)
             continue
-        module, file = LoadedModule.load(declaration, os.environ, packages, types), declaration.folder / "module.py"
+        module, file = LoadedModule.load(coded, os.environ, types), declaration.folder / "module.py"
         say(_Line(str(file), "initializes"))
         started.append(module)
         if (finding := await _tried(module.instance.initialize, within_s, file, "does not initialize")) is not None:

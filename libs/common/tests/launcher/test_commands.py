@@ -46,6 +46,30 @@ def test_a_copy_of_the_example_is_tested_beside_it(project, stylobate) -> None:
         assert (modules / "kiosk" / first.partition("$schema=")[2]).is_file()
 
 
+@pytest.mark.parametrize("way", ["--python", "--yaml"])
+def test_a_new_module_works_and_has_a_test(project, stylobate, way) -> None:
+    """Whatever its name; two of them stand beside each other."""
+    assert stylobate("init", "shop").returncode == 0
+    modules = project.folder / "shop" / "modules"
+    names = ("my_items", "list", "item", "example", "pytest", "action")
+    for name in names:
+        made = stylobate("modules", "new", name, way, STYLOBATE_MODULES=str(modules))
+        assert made.returncode == 0, made.stderr
+        assert (modules / name / "actions.yaml").exists() is (way == "--yaml")
+    checked = stylobate("modules", "check", STYLOBATE_MODULES=str(modules))
+    assert (checked.returncode, checked.stdout.strip()) == (0, "the modules are fine")
+    listed = stylobate("modules", "list", STYLOBATE_MODULES=str(modules), COLUMNS="400")
+    assert "my_items.add, my_items.mine" in listed.stdout
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"modules/{name}" for name in names)]
+    done = subprocess.run(command, cwd=modules.parent, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{2 * len(names)} passed" in done.stdout
+    for name in ("list", "Orders", "class", "1st", ""):
+        refused = stylobate("modules", "new", name, way, STYLOBATE_MODULES=str(modules))
+        assert refused.returncode == 2, refused.stdout
+        assert len(refused.stderr.strip().splitlines()) == 1
+
+
 def test_init_never_writes_where_something_is(project) -> None:
     """Neither into a folder with something in it nor over a file."""
     (project.folder / "file").write_text("mine")

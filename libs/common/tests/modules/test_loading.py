@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from stylobate.declarations import load_declarations
 from stylobate.modules.check import check_modules
+from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.importing import packages_of
 from stylobate.modules.loaded import LoadedModule
@@ -29,8 +30,8 @@ GREETER = """
 
 def load(modules: Path, environ: dict[str, str] | None = None, package: str = "") -> LoadedModule:
     """Load the only module."""
-    (declaration,) = load_declarations(package or str(modules)).modules
-    return LoadedModule.load(declaration, environ or {}, packages_of(package))
+    (module,) = with_code(load_declarations(package or str(modules)), packages_of(package), also_broken=False)
+    return LoadedModule.load(module, environ or {})
 
 
 def messages(modules: Path) -> list[str]:
@@ -53,8 +54,8 @@ def test_modules_with_files_of_the_same_name_do_not_meet(write_module: WriteModu
             "from stylobate.modules import BaseModule\nfrom .words import WORD\n\nclass M(BaseModule):\n    word = WORD\n",
         )
         (modules / name / "words.py").write_text(f"WORD = {name!r}")
-    first, second = load_declarations(str(modules)).modules
-    assert [LoadedModule.load(module, {}).instance.word for module in (first, second)] == ["first", "second"]  # type: ignore[attr-defined]
+    coded = with_code(load_declarations(str(modules)), {})
+    assert [LoadedModule.load(module, {}).instance.word for module in coded] == ["first", "second"]  # type: ignore[attr-defined]
 
 
 def test_a_module_in_a_package_keeps_its_import_name(

@@ -13,12 +13,15 @@ from stylobate.launcher.faces import console
 
 
 def listing() -> None:
-    """Show the modules with what they declare."""
-    declarations = load_declarations(_folders())
+    """Show the modules with what they declare, in their files and in their code."""
+    from stylobate.modules.coded import with_code  # noqa: PLC0415  imports the modules' code
+    from stylobate.modules.importing import packages_of  # noqa: PLC0415
+
+    coded = with_code(load_declarations(_folders()), packages_of(_folders()), also_broken=False)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("module", "version", "actions", "state", "channels", "description"):
         table.add_column(heading)
-    for module in declarations.modules:
+    for module in (found.declaration for found in coded):
         table.add_row(
             module.name,
             module.version,
