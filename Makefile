@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-SERVICES := actions auth gateway ratelimit realtime state
+SERVICES := $(notdir $(wildcard services/*))
 EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
 DISTRIBUTIONS := libs/common/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 SOURCES := libs/common/stylobate $(foreach s,$(SERVICES),services/$(s)/stylobate_$(s)) modules bench scripts

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import orjson
 import stylobate
-from stylobate.app import HostSettings, http_refusal, installed_services
+from stylobate.app import HostSettings, http_refusal
 from stylobate.config import Settings
 from stylobate.declarations.editor import FOLDER, editor_schemas
 from stylobate.errors import StylobateError, http_status_of
+from stylobate.services import installed_services
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -96,7 +97,7 @@ def settings() -> str:
         "",
     ]
     kinds: dict[str, type[Settings]] = {"Every process": HostSettings}
-    kinds |= {f"The {name} service": spec.settings for name, spec in installed_services().items()}
+    kinds |= {f"The {name} service": spec.settings for name, spec in sorted(installed_services().items())}
     for title, kind in kinds.items():
         parts += [f"## {title}", "", "| variable | default | meaning |", "|---|---|---|"]
         described = _descriptions(kind)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import httpx
 from stylobate.identity import generate_service_keys
-from stylobate.launcher.project import SERVICES
+from stylobate.services import installed_services, key_holders
 from stylobate.testing import commands
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
@@ -44,8 +44,8 @@ class Cluster:
         self._is_anew = is_anew
         self.folder = folder
         folder.mkdir()
-        generate_service_keys(folder / "keys")
-        self.ports = {name: Ports(free_ports(1), free_ports(1), free_ports(1)) for name in SERVICES}
+        generate_service_keys(folder / "keys", key_holders())
+        self.ports = {name: Ports(free_ports(1), free_ports(1), free_ports(1)) for name in installed_services()}
         certificate, key = authority.issue("services")
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
         self.environ |= {
@@ -75,9 +75,9 @@ class Cluster:
     def run(self) -> Iterator[None]:
         """Run every service until the block is left."""
         try:
-            for name in SERVICES:
+            for name in installed_services():
                 self.start(name)
-            self.wait_ready(*SERVICES)
+            self.wait_ready(*installed_services())
             yield
         finally:
             for process in self.processes.values():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from stylobate.launcher.project import SERVICES
+from stylobate.services import installed_services
 from stylobate.testing.commands import Command
 
 from tests.conftest import ROOT
@@ -41,7 +41,7 @@ def build() -> None:
 
 def remove() -> None:
     """Remove the six; what the build keeps to be faster next time stays (`podman image prune`)."""
-    subprocess.run(["podman", "rmi", "--force", *map(image, SERVICES)], capture_output=True, check=False)
+    subprocess.run(["podman", "rmi", "--force", *map(image, installed_services())], capture_output=True, check=False)
 
 
 def layers(service: str) -> list[str]:

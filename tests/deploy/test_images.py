@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from stylobate.launcher.project import SERVICES
+from stylobate.services import installed_services
 
 from tests.deploy.containers import Containers, absent, build, layers, remove
 from tests.deploy.production import servers
@@ -52,14 +52,14 @@ def test_an_image_makes_the_first_administrator(cluster: Containers) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_the_images_share_all_but_their_service() -> None:
     """The system, the libraries and the modules are the same layers in all six: stored and pulled once."""
-    every = {name: layers(name) for name in SERVICES}
+    every = {name: layers(name) for name in installed_services()}
     shared = set.intersection(*(set(digests) for digests in every.values()))
     own = {name: [digest for digest in digests if digest not in shared] for name, digests in every.items()}
     assert len(shared) >= 4, every
     assert all(len(digests) <= 2 for digests in own.values()), own
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", installed_services())
 def test_a_container_drains_and_ends(cluster: Containers, name: str) -> None:
     """SIGTERM reaches the service, which ends with 0; started again it gets ready again."""
     process = cluster.processes[name]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import certifi
 import pytest
-from stylobate.launcher.project import SERVICES
+from stylobate.services import installed_services
 from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
 
@@ -19,7 +19,12 @@ from tests.deploy.servers import plain_redis, redis_program
 pytestmark = pytest.mark.timeout(600)
 DATABASE, REPLICA, REDIS = "STYLOBATE_DATABASE_URL", "STYLOBATE_DATABASE_REPLICA_URL", "STYLOBATE_REDIS_URL"
 WITH_DATABASE = ("auth", "state", "actions")
-SERVE_ALL, DB_STATUS, STATE, RATELIMIT = ("serve", *SERVICES), ("db", "status"), ("serve", "state"), ("serve", "ratelimit")
+SERVE_ALL, DB_STATUS, STATE, RATELIMIT = (
+    ("serve", *installed_services()),
+    ("db", "status"),
+    ("serve", "state"),
+    ("serve", "ratelimit"),
+)
 ON_THE_DATABASE = [("db", "upgrade"), ("db", "restored"), ("hooks", "list"), ("hooks", "rewind", "h", "--end")]
 
 
@@ -108,7 +113,7 @@ WHOLE_TABLE = [
     *(Mistake(command, DATABASE, change) for command in ON_THE_DATABASE for change in OF_DATABASES),
     *(Mistake(("serve", name), DATABASE, change) for name in WITH_DATABASE for change in OF_DATABASES),
     *(Mistake(("serve", name), REPLICA, change) for name in WITH_DATABASE for change in OF_DATABASES),
-    *(Mistake(("serve", name), REDIS, change) for name in SERVICES for change in OF_REDIS),
+    *(Mistake(("serve", name), REDIS, change) for name in installed_services() for change in OF_REDIS),
 ]
 
 

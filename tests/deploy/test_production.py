@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from stylobate.identity import generate_service_keys
+from stylobate.services import key_holders
 from stylobate.testing.ports import free_ports
 
 from tests.deploy.authority import Authority
@@ -44,7 +45,7 @@ def test_the_first_administrator_is_made_over_tls(cluster: Cluster) -> None:
 
 def astray(cluster: Cluster, folder: Path) -> dict[str, tuple[dict[str, str], str]]:
     """Return settings that lead an operator astray, and what is said of them."""
-    generate_service_keys(folder / "keys")
+    generate_service_keys(folder / "keys", key_holders())
     (folder / "pki").mkdir()
     other = Authority(folder / "pki")
     certificate, key = (str(file) for file in other.issue("other"))

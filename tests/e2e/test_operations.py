@@ -13,12 +13,13 @@ from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest, GetMeReque
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub
+from stylobate.services import installed_services
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import wait_until
 
 from tests.people import PASSWORD, Person
 
-SERVICES = {"ratelimit", "auth", "state", "actions", "realtime", "gateway"}
+SERVICES = set(installed_services())
 GRPC_SERVICES = {
     "stylobate.api.auth.v1.AuthService",
     "stylobate.api.auth.v1.TokenService",

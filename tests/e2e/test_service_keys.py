@@ -8,8 +8,9 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
-from stylobate.identity import SERVICE_NAMES, ServiceIdentity
+from stylobate.identity import ServiceIdentity
 from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.services import installed_services
 from stylobate.testing.plain_http import NO_TLS
 
 from tests.people import PASSWORD
@@ -20,7 +21,7 @@ def _identity(platform, name):
     return ServiceIdentity.load(name, folder / f"{name}.pem", folder)
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICE_NAMES if name != "cli"])
+@pytest.mark.parametrize("name", installed_services())
 async def test_no_services_key_creates_an_administrator(platform, name):
     """Whoever holds the key of one service cannot use it for what only the operator does."""
     request = CreateUserRequest(email=f"{name}@example.com", password=PASSWORD, roles=["admin"])

@@ -16,12 +16,13 @@ from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.state.v1.state_service_pb2 import PutStateRequest
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.identity import generate_service_keys
 from stylobate.ids import new_id
+from stylobate.services import installed_services
 from stylobate.testing.databases import Databases
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports

@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 from stylobate.launcher.demo import Journey, StepFailedError
+from stylobate.services import installed_services
 from stylobate.testing.platform import Platform, wait_until
 
 from tests.faults.traffic import Traffic, play
@@ -12,7 +13,7 @@ from tests.faults.traffic import Traffic, play
 # a demo that is cut off leaves more than a socket of the SDK to the collector; that is the SDK's business
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SERVICES = ("ratelimit", "auth", "state", "actions", "realtime", "gateway")
+SERVICES = tuple(installed_services())
 SERVERS = ("valkey", "postgres")
 RECOVERED_WITHIN = timedelta(seconds=60)
 STARTED_WITHIN = timedelta(seconds=60)

@@ -7,10 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.identity import generate_service_keys
+from stylobate.services import installed_services
 from stylobate.stopping import end
 from stylobate.testing.databases import Databases
 

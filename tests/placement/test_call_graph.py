@@ -1,4 +1,4 @@
-"""Which service calls which: the channels that each `main.py` opens, held against what is allowed."""
+"""Which service calls which: the channels that each `main.py` opens, held against what its spec says."""
 
 import ast
 from importlib.metadata import entry_points
@@ -6,20 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from stylobate.app.spec import ENTRY_POINTS
-from stylobate.identity import SERVICE_RIGHTS
-from stylobate.modules.events import SOURCES
+import stylobate
+from stylobate.config import Settings
+from stylobate.services import ENTRY_POINTS, Imported, ServiceSpec, event_sources, in_order, installed_services
 
-SERVICES = {"auth", "ratelimit", "state", "actions", "realtime", "gateway"}
-ALLOWED = {
-    "gateway": SERVICES - {"gateway"},
-    "realtime": {"ratelimit", "state", "actions"},
-    "actions": {"auth", "ratelimit", "state", "realtime"},
-    "state": {"actions"},
-    "auth": {"actions", "ratelimit"},
-    "ratelimit": set(),
-}
-"""Beside what every process asks of auth by `stylobate.identity`: keys, revocations, access."""
+SERVICES = installed_services()
 
 
 def _main_of(service: str) -> Path:
@@ -60,7 +51,7 @@ def _channels(tree: ast.AST) -> set[str]:
             assert services is not None, f"line {call.lineno}: which service is called cannot be read"
             opened |= services
         elif isinstance(call.func, ast.Name) and call.func.id == "HooksManager":
-            opened |= {*SOURCES} if any(keyword.arg == "channel" for keyword in call.keywords) else set()
+            opened |= {*event_sources()} if any(keyword.arg == "channel" for keyword in call.keywords) else set()
     handed_on = {
         id(keyword.value) for call in calls if getattr(call.func, "id", "") == "HooksManager" for keyword in call.keywords
     }
@@ -71,17 +62,11 @@ def _channels(tree: ast.AST) -> set[str]:
     return opened
 
 
-def test_every_service_is_looked_at():
-    """The services installed are the ones that the allowed calls speak of."""
-    assert {point.name for point in entry_points(group=ENTRY_POINTS)} == SERVICES == set(ALLOWED)
-
-
-@pytest.mark.parametrize("service", sorted(SERVICES))
-def test_only_allowed_channels_are_opened(service):
-    """A service opens channels to those it may call and to no others, and only in its `main.py`."""
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_channels_that_are_opened_are_those_that_the_spec_names(service):
+    """A service opens channels to those that it needs and to no others, and only in its `main.py`."""
     main = _main_of(service)
-    opened = _channels(ast.parse(main.read_text()))
-    assert opened <= ALLOWED[service]
+    assert _channels(ast.parse(main.read_text())) == set(SERVICES[service].needs)
     for file in main.parent.rglob("*.py"):
         if file != main:
             assert not _channels(ast.parse(file.read_text())), f"{file} opens a channel"
@@ -100,12 +85,44 @@ def test_a_forbidden_channel_would_be_seen():
         _channels(ast.parse("Caller(app.channel)"))
 
 
-def test_what_services_may_call_is_the_same_graph():
-    """The rights that each receiver holds services to reach along the allowed calls only."""
-    owners = {"auth", "state"}  # of event logs
-    for service, rights in SERVICE_RIGHTS.items():
-        reached = {name.partition(".")[0] for name in rights.own | rights.through}
-        if "events" in reached:
-            assert service == "cli" or owners & ALLOWED[service]  # the operator may read every log
-            reached.discard("events")
-        assert reached <= ALLOWED.get(service, {"auth"}) | {"auth"}, service
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_services_may_call_is_the_same_graph(service):
+    """The methods that a spec names belong to services that it needs, or to auth, which every process asks."""
+    spec = SERVICES[service]
+    reached = {name.partition(".")[0] for name in spec.calls.own | spec.calls.through}
+    if "events" in reached:
+        assert {*event_sources()} & {*spec.needs}
+        reached.discard("events")
+    assert reached <= {*spec.needs, "auth"}
+
+
+def test_those_that_need_no_other_come_first():
+    """Whoever is started in this order finds what it needs there, as far as two do not need each other."""
+    specs = {
+        name: ServiceSpec(name, Settings, Imported(""), needs=needs)
+        for name, needs in {"a": ("b", "c"), "b": ("c",), "c": (), "d": ("a", "e"), "e": ("d",)}.items()
+    }
+    assert [spec.name for spec in in_order(specs)] == ["c", "b", "a", "e", "d"]
+
+
+def _lists(tree: ast.AST, names: set[str]) -> list[int]:
+    """Return the lines of literals of which at least two members, and half of them, are names of services."""
+    lines = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
+                found = [part for part in parts if isinstance(part, ast.Constant) and part.value in names]
+                if len(found) > 1 and 2 * len(found) >= len(parts):
+                    lines.append(node.lineno)
+    return lines
+
+
+def test_the_library_lists_no_services():
+    """A seventh service is installed, not entered anywhere."""
+    library, names = Path(stylobate.__file__).parent, set(SERVICES)
+    assert _lists(
+        ast.parse("A = ('state', 'auth'); B = {'auth': 1, 'state': 2}; C = ['state', 'x', 'y', 'auth', 'z']"), names
+    ) == [1, 1]
+    files = [file for file in library.rglob("*.py") if "api" not in file.relative_to(library).parts]
+    found = {str(file.relative_to(library)): lines for file in files if (lines := _lists(ast.parse(file.read_text()), names))}
+    assert found == {}

@@ -1,7 +1,8 @@
 """What the actions service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
 from stylobate.database import MigrationSet
+from stylobate.identity import ServiceRights
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_actions.settings import ActionsSettings
 
@@ -14,5 +15,11 @@ SPEC = ServiceSpec(
         MigrationSet.of("leases", "stylobate.leases"),
         MigrationSet.of("audit", "stylobate.audit"),
         MigrationSet.of("hooks", "stylobate.hooks"),
+    ),
+    grpc_port=9094,
+    needs=("auth", "ratelimit", "state", "realtime"),
+    calls=ServiceRights(
+        own=frozenset({"events.v1.EventService", "state.v1.StateService", "realtime.v1.RealtimeService/Publish"}),
+        through=frozenset({"state.v1.StateService", "realtime.v1.RealtimeService/Publish"}),
     ),
 )

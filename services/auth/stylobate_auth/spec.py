@@ -1,7 +1,7 @@
 """What the auth service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
 from stylobate.database import MigrationSet
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_auth.settings import AuthSettings
 
@@ -15,4 +15,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("audit", "stylobate.audit"),
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),
+    grpc_port=9091,
+    events=("auth.session.ended", "auth.session.opened", "auth.user.registered"),
+    needs=("ratelimit",),
 )

@@ -22,7 +22,7 @@ from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import Event
-from stylobate_auth.spec import SPEC
+from stylobate.services import installed_services, key_holders
 
 PASSWORD = "correct horse battery staple"
 NOWHERE = "unix:///nonexistent/redis.sock"
@@ -53,7 +53,7 @@ def _bearer(tokens: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def _service(folder: Path, database_url: str, redis_url: str, **environ: str) -> AsyncIterator[Service]:
     keys = folder / "identity"
-    generate_service_keys(keys)
+    generate_service_keys(keys, key_holders())
     values = {
         "STYLOBATE_DATABASE_URL": database_url,
         "STYLOBATE_REDIS_URL": redis_url,
@@ -67,7 +67,7 @@ async def _service(folder: Path, database_url: str, redis_url: str, **environ: s
     (folder / "modules").mkdir(exist_ok=True)
     sources = Sources(environ=values, folders=())
     placement = Placement(services=("auth",), addresses={"ratelimit": "unix:///nonexistent/ratelimit.sock"})
-    async with Host.open({"auth": SPEC}, placement, HostSettings.load(sources), sources) as host:
+    async with Host.open(installed_services(), placement, HostSettings.load(sources), sources) as host:
         names = ("gateway", "cli", "actions")
         yield Service(host, *(ServiceIdentity.load(name, keys / f"{name}.pem", keys) for name in names))
 

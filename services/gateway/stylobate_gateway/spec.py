@@ -1,7 +1,32 @@
 """What the gateway service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
+from stylobate.identity import ServiceRights
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_gateway.settings import GatewaySettings
 
-SPEC = ServiceSpec(name="gateway", settings=GatewaySettings, build=Imported("stylobate_gateway.main:build"))
+SPEC = ServiceSpec(
+    name="gateway",
+    settings=GatewaySettings,
+    build=Imported("stylobate_gateway.main:build"),
+    grpc_port=9096,
+    http=("/",),
+    http_port=8080,
+    needs=("auth", "ratelimit", "state", "actions"),
+    calls=ServiceRights(
+        own=frozenset({"actions.v1.ActionService/ListActions"}),
+        through=frozenset(
+            {
+                "state.v1.StateService",
+                "actions.v1.ActionService",
+                "actions.v1.ModuleService/ListModules",
+                "auth.v1.TokenService/GetJwks",
+                "auth.v1.AuthService/RegisterUser",
+                "auth.v1.AuthService/LoginUser",
+                "auth.v1.AuthService/RefreshSession",
+                "auth.v1.AuthService/LogoutSession",
+                "auth.v1.AuthService/GetMe",
+            }
+        ),
+    ),
+)

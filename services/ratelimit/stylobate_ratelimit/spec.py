@@ -1,6 +1,6 @@
 """What the ratelimit service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_ratelimit.settings import RateLimitSettings
 
@@ -9,4 +9,5 @@ SPEC = ServiceSpec(
     settings=RateLimitSettings,
     build=Imported("stylobate_ratelimit.main:build"),
     in_memory=Imported("stylobate_ratelimit.main:build_in_memory"),
+    grpc_port=9092,
 )

@@ -29,6 +29,7 @@ from stylobate.rpc import (
 from stylobate.rpc.interceptors import RpcMetrics
 from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
 from stylobate.rpc.local_counts import LocalCounts
+from stylobate.services import key_holders
 from stylobate.testing import FakeClock
 from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
@@ -75,7 +76,7 @@ class Service:
     """The service in this process."""
 
     def __init__(self, folder: Path) -> None:
-        generate_service_keys(folder)
+        generate_service_keys(folder, key_holders())
         self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
         rules = {"edge.ip": gcra(3, name="edge.ip")}
         store = MemoryLimitStore(FakeClock().seconds)

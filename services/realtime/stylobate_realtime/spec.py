@@ -1,6 +1,7 @@
 """What the realtime service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
+from stylobate.identity import ServiceRights
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_realtime.settings import RealtimeSettings
 
@@ -9,4 +10,9 @@ SPEC = ServiceSpec(
     settings=RealtimeSettings,
     build=Imported("stylobate_realtime.main:build"),
     in_memory=Imported("stylobate_realtime.main:build_in_memory"),
+    grpc_port=9095,
+    http=("/v1/realtime", "/connection/websocket"),
+    http_port=8000,
+    needs=("ratelimit", "state"),
+    calls=ServiceRights(own=frozenset({"events.v1.EventService"}), through=frozenset({"state.v1.StateService/GetState"})),
 )

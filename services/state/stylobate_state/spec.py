@@ -1,7 +1,8 @@
 """What the state service is, for whoever starts or manages it."""
 
-from stylobate.app import Imported, ServiceSpec
 from stylobate.database import MigrationSet
+from stylobate.identity import ServiceRights
+from stylobate.services import Imported, ServiceSpec
 
 from stylobate_state.settings import StateSettings
 
@@ -14,5 +15,11 @@ SPEC = ServiceSpec(
         MigrationSet.of("leases", "stylobate.leases"),
         MigrationSet.of("outbox", "stylobate.outbox"),
         MigrationSet.of("state", "stylobate_state.store"),
+    ),
+    grpc_port=9093,
+    events=("state.*.created", "state.*.updated", "state.*.transitioned", "state.*.deleted"),
+    needs=("actions",),
+    calls=ServiceRights(
+        own=frozenset({"actions.v1.ModuleService/CallHook"}), through=frozenset({"actions.v1.ModuleService/CallHook"})
     ),
 )

@@ -5,6 +5,5 @@ What hosts services stands in :mod:`stylobate.app.host` and :mod:`stylobate.app.
 
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
-from stylobate.app.spec import Imported, ServiceSpec, installed_services
 
-__all__ = ["HostSettings", "Imported", "Placement", "ServiceSpec", "installed_services"]
+__all__ = ["HostSettings", "Placement"]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
+from stylobate.app.mounts import Mounts
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
-from stylobate.app.spec import ServiceSpec
 from stylobate.config import ConfigError, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Declarations, Severity
 from stylobate.health import Health, Status, worst
-from stylobate.identity import SERVICE_RIGHTS, Access, ServiceIdentity, TokenVerifier
+from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, ServiceRights, TokenVerifier
+from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
 from stylobate.logs import Logs, get_logger
 from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
@@ -38,12 +39,14 @@ from stylobate.rpc import (
     Outgoing,
     Servicers,
     build_server,
+    idempotent_methods,
     open_channel,
     standard_interceptors,
 )
 from stylobate.rpc.call import sampled_trace
 from stylobate.rpc.edge import Edge
 from stylobate.rpc.limits import edge_limits
+from stylobate.services import ServiceSpec
 from stylobate.telemetry import configure as configure_traces
 
 _log = get_logger("app")
@@ -60,6 +63,7 @@ class Host:
         self.left_out: dict[str, list[str]] = {}
         """Modules that do not run, with the findings that say why."""
         self.servicers = Servicers()
+        self.mounts = Mounts()
         self.verifier: TokenVerifier
         self.access: Access
         self.trace_ratio = 0.0
@@ -70,6 +74,7 @@ class Host:
         self._listening = AsyncExitStack()
         self._local_server = LocalServer(self.servicers)
         self._local = LocalChannel(self._local_server)
+        self._rights: Mapping[str, ServiceRights] = {}
         self._edge: Edge | None = None
         self._events: EventServicer
         self._grpc: GrpcServer | None = None
@@ -77,8 +82,6 @@ class Host:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._redis: dict[str, RedisManager] = {}
         self._redis_checks: list[BoundedCheck] = []
-        self._application: Callable[..., Any] = _nothing_here
-        self._websocket: Callable[..., asyncio.Protocol] | None = None
         self._is_started = False
         self._is_draining = False
 
@@ -120,14 +123,6 @@ class Host:
     def event_log(self, log: EventLog) -> Callable[[], None]:
         """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
         return self._events.add(log)
-
-    def http(self, application: Callable[..., Any]) -> None:
-        """Serve the ASGI application."""
-        self._application = application
-
-    def websocket(self, protocol: Callable[..., asyncio.Protocol]) -> None:
-        """Serve WebSocket upgrades with what the factory makes."""
-        self._websocket = protocol
 
     # how it is
 
@@ -188,8 +183,10 @@ class Host:
         for finding in self.declarations.findings:
             _log.warning("declaration_finding", finding=str(finding))
         self._note_left_out()
+        for name in self.placement.services:
+            specs[name].load()
         self._apps = [self._manager(specs[name]) for name in self.placement.services]
-        await self._open_shared()
+        await self._open_shared(specs)
         if self.placement.admin:
             admin, bound = AdminApplication(self, self._logs), self._bound(self.placement.admin)
             await self._listen(admin_listener(admin, bound, hosts=self.settings.admin_hosts, grace_s=self._grace_s))
@@ -229,13 +226,14 @@ class Host:
         skew_s = self.settings.clock_skew.total_seconds()
         return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder, skew_s=skew_s))
 
-    async def _open_shared(self) -> None:
+    async def _open_shared(self, specs: Mapping[str, ServiceSpec]) -> None:
         """Open what the services of this process share. Nothing here waits for a server."""
         enter = self._shared.enter_async_context
         identity = self._apps[0].identity
         for url in {app.settings.redis_url for app in self._apps}:
             self._redis[url] = await enter(RedisManager.open(url))
             self._redis_checks.append(BoundedCheck(self._redis[url].health))
+        self._rights = {name: spec.calls for name, spec in specs.items()} | {OPERATOR: OPERATOR_RIGHTS}
         auth = self.channel("auth", identity)
         skew_s = self.settings.clock_skew.total_seconds()
         stale = self.settings.revocation_stale
@@ -248,7 +246,8 @@ class Host:
             self.verifier,
             identity,
             hosted=hosted,
-            rights=SERVICE_RIGHTS,
+            rights=self._rights,
+            doors=[spec.name for spec in specs.values() if spec.http],
             edge=self._edge,
             sample_ratio=ratio,
             trust_traces=self.settings.trace_trust_clients,
@@ -263,7 +262,10 @@ class Host:
             address = self.placement.addresses.get(service)
             if not address:
                 raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
-            channel = self._channels[service] = open_channel(address, tls=self.settings.tls())
+            names = {name.partition("/")[0] for held in self._rights.values() for name in held.own | held.through} | EVERY_SERVICE
+            channel = self._channels[service] = open_channel(
+                address, tls=self.settings.tls(), idempotent=idempotent_methods(PACKAGE + name for name in names)
+            )
             self._shared.push_async_callback(channel.close, _REDUCED_GRACE_S)
         return self._channels[service]
 
@@ -300,9 +302,9 @@ class Host:
 
     def _http_listener(self) -> HttpListener:
         return HttpListener(
-            self._application,
+            self.mounts.application,
             self._bound(self.placement.http),
-            websocket=self._websocket,
+            websocket_at=self.mounts.websocket_at,
             grace_s=self._grace_s,
             bounds=self._bounds(),
         )
@@ -346,13 +348,3 @@ class Host:
                 if self._grpc is not None:
                     await self._grpc.set_serving(is_serving=False)
                 await asyncio.sleep(self.settings.drain_wait.total_seconds())
-
-
-async def _nothing_here(scope: dict[str, Any], _receive: Any, send: Any) -> None:
-    """Answer for a process that serves sockets only."""
-    if scope["type"] != "http":
-        return
-    body = b'{"type":"/problems/not-found","title":"Not found","status":404,"code":"NOT_FOUND"}'
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

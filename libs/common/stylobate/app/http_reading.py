@@ -57,6 +57,8 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._is_over = False
         """Whether nothing is read any more but to be thrown away."""
         self._upgrade = ""
+        self._websocket_at: Any = self.ws_protocol_class
+        self._make_websocket: Any = None
         self._watched: list[tuple[bytes, bytes]] = []
         self._chunks: ChunkMeter | None = None
 
@@ -247,11 +249,11 @@ class HttpReading(HttpToolsProtocol, ABC):
         if method == b"CONNECT":
             raise HeadRefusedError(refusals.CONNECT)
         is_owed = self.cycle is not None and not self.cycle.response_complete
-        takes_up = self.ws_protocol_class is not None and version == "1.1" and not is_owed
-        if takes_up and has_token(self.headers, b"upgrade", b"websocket"):
+        wants = version == "1.1" and not is_owed and has_token(self.headers, b"upgrade", b"websocket")
+        if wants and (make := self._websocket_at(self.url)) is not None:
             if any(name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers):
                 raise HeadRefusedError(refusals.UPGRADE_WITH_BODY)
-            self._upgrade = "websocket"
+            self._upgrade, self._make_websocket = "websocket", make
         else:
             self._upgrade = "ignored"
         return True
@@ -279,8 +281,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         head = [method, b" ", self.url, b" HTTP/1.1\r\n"]
         for name, value in self.headers:
             head += [name, b": ", value, b"\r\n"]
-        make: Any = self.ws_protocol_class
-        protocol = make(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol = self._make_websocket(config=self.config, server_state=self.server_state, app_state=self.app_state)
         self._register.hand_over(self, protocol)
         self._is_over = True
         protocol.connection_made(transport)

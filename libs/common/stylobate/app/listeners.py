@@ -87,13 +87,14 @@ class HttpListener:
         application: Callable[..., Any],
         bound: socket.socket,
         *,
-        websocket: Callable[..., asyncio.Protocol] | None = None,
+        websocket_at: Callable[[bytes], Callable[..., asyncio.Protocol] | None] = lambda _target: None,
         grace_s: float = 10.0,
         bounds: HttpBounds | None = None,
         reserve: int = 0,
     ) -> None:
         """Prepare; nothing is accepted yet.
 
+        :param websocket_at: gives what makes the WebSocket of a request target (uvicorn's ``ws=`` contract), if anything does.
         :param grace_s: what requests under way are given when the listener stops.
         :param bounds: what is granted to whoever connects; None: the defaults.
         :param reserve: file descriptors kept back for connections of this listener.
@@ -102,7 +103,7 @@ class HttpListener:
         self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
         self._config = uvicorn.Config(
             application,
-            ws=websocket or "none",  # type: ignore[arg-type]  # a factory does as well as a class
+            ws=websocket_at,  # type: ignore[arg-type]  # HttpProtocol asks it
             http=HttpProtocol,
             lifespan="off",
             interface="asgi3",

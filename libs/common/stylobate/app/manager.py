@@ -9,7 +9,7 @@ import grpc.aio
 
 from stylobate import __version__
 from stylobate.app.bounded_check import BoundedCheck
-from stylobate.app.spec import ServiceSpec
+from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
 from stylobate.database import DatabaseManager, Limits, Migrator
@@ -21,6 +21,7 @@ from stylobate.outbox import EventLog
 from stylobate.redis import RedisManager
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc import RpcAccess
+from stylobate.services import ServiceSpec
 
 if TYPE_CHECKING:
     from stylobate.app.host import Host
@@ -92,7 +93,12 @@ class AppManager:
         return self._host.redis(self.settings.redis_url)
 
     def channel(self, service: str) -> grpc.aio.Channel:
-        """Return the channel to a service, wherever it runs. Calls carry this service's token and the caller's."""
+        """Return the channel to a service, wherever it runs. Calls carry this service's token and the caller's.
+
+        Raises ValueError for one that the service does not need, says its spec.
+        """
+        if service not in self.spec.needs:
+            raise ValueError(f"{self.name} does not need {service}: `needs` in its spec names those that it calls")
         return self._host.channel(service, self.identity)
 
     def hosts(self, service: str) -> bool:
@@ -145,19 +151,19 @@ class AppManager:
         access: Mapping[str, RpcAccess] | None = None,
     ) -> None:
         """Serve a generated service. Its ``ACCESS``, or ``access``, names every method."""
-        self._host.servicers.register(add, servicer, access)
+        self._host.servicers.register(add, servicer, access, self.name)
 
     def event_log(self, log: EventLog) -> Callable[[], None]:
         """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``."""
         return self._host.event_log(log)
 
-    def http(self, application: Callable[..., Any]) -> None:
-        """Serve an ASGI application on the process's HTTP port."""
-        self._host.http(application)
+    def http(self, application: Application) -> None:
+        """Serve an ASGI application on the process's HTTP port, under the prefixes of the service's spec."""
+        self._host.mounts.add(self.spec.http, application)
 
-    def websocket(self, protocol: Callable[..., asyncio.Protocol]) -> None:
-        """Serve WebSocket upgrades on the HTTP port with what the factory makes (uvicorn's ``ws=`` contract)."""
-        self._host.websocket(protocol)
+    def websocket(self, upgrade: Upgrade) -> None:
+        """Serve WebSocket upgrades there."""
+        self._host.mounts.add_websocket(self.spec.http, upgrade)
 
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""

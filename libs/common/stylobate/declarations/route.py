@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from stylobate.services import served_prefixes
+
 _ROUTE = re.compile(r"(?P<method>[A-Z]+) (?P<path>/\S*)")
 _PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[\w.~!$&'()+,;=:@-]+")
@@ -16,7 +18,7 @@ BODILESS = frozenset({"GET", "DELETE"})
 """Their input stands in the path and the query: what a body would mean is not defined (RFC 9110 §9.3.1, §9.3.5)."""
 _RESERVED = (
     "/v1", "/oauth2", "/.well-known", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/connection",
-    "/emulation", "/problems", "/static-offline-docs",
+    "/emulation", "/problems", "/static-offline-docs", "/api", "/asyncapi.json", "/graphql", "/mcp", "/console",
 )  # fmt: skip
 
 
@@ -45,7 +47,7 @@ class Route:
             raise ValueError(
                 f"{path!r} must be a plain path such as `/orders`, without a slash at its end, a query or a fragment"
             )
-        for prefix in _RESERVED:
+        for prefix in (*_RESERVED, *served_prefixes()):
             if path == prefix or path.startswith(f"{prefix}/"):
                 raise ValueError(f"{path!r}: {prefix} belongs to the platform")
         segments, parameters = _pieces(path)

@@ -6,15 +6,13 @@ from datetime import timedelta
 from typing import Literal
 
 from stylobate.outbox import Event, EventPattern
+from stylobate.services import event_sources
 
 Callback = Callable[[Event], Awaitable[None]]
 Delivery = Literal["one", "each"]
 
 MAX_ATTEMPTS = 8
 """How often an event is tried before it is a dead letter. Times when the target was unavailable do not count."""
-
-DEFAULT_SOURCES = ("state", "auth")
-"""The logs that a pattern with ``*`` in the first place means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +34,4 @@ class Hook:
 def sources_of(pattern: EventPattern) -> tuple[str, ...]:
     """Return the logs that events of this pattern stand in: types begin with the name of their service."""
     domain = pattern.text.partition(".")[0]
-    return DEFAULT_SOURCES if domain == "*" else (domain,)
+    return event_sources() if domain == "*" else (domain,)

@@ -76,7 +76,7 @@ class HooksManager:
         :param name: of the hook in this service; a ``one`` hook goes on under it where it stopped. A new one begins at
             the end of the log.
         :param priority: among ``each`` hooks the lower number hears an event first; ``one`` hooks go their own pace each.
-        :param sources: whose logs; None: as the pattern's first segment says (``*``: state and auth).
+        :param sources: whose logs; None: as the pattern's first segment says (``*``: every service that publishes events).
         :param timeout: of one run.
         :raises ValueError: a name that is taken, ``one`` without a store, or hooks that run already.
         :raises EventPatternInvalidError: a pattern that is none.

@@ -5,15 +5,15 @@ from stylobate.identity.client_address import ClientAddresses, client_agent, lim
 from stylobate.identity.permission import grants
 from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.identity.service_identity import ServiceIdentity
-from stylobate.identity.service_keys import SERVICE_NAMES, generate_service_keys
-from stylobate.identity.service_rights import SERVICE_RIGHTS, ServiceRights
+from stylobate.identity.service_keys import generate_service_keys
+from stylobate.identity.service_rights import OPERATOR, OPERATOR_RIGHTS, ServiceRights
 from stylobate.identity.verifier import TokenVerifier
 
 __all__ = [
     "ANONYMOUS",
     "DEFAULT_TENANT",
-    "SERVICE_NAMES",
-    "SERVICE_RIGHTS",
+    "OPERATOR",
+    "OPERATOR_RIGHTS",
     "Access",
     "ClientAddresses",
     "Principal",

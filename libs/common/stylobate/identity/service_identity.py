@@ -47,7 +47,7 @@ class _Signed(NamedTuple):
 class ServiceIdentity:
     """Signs this service's tokens and verifies those of the others.
 
-    :param name: this service, one of :data:`stylobate.identity.SERVICE_NAMES`.
+    :param name: this service.
     :param public_keys: by service name, this one's included; one key or several.
     :param clock: Unix seconds.
     :param folder: where keys are read again when they change; None: they stay.

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,9 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from stylobate.config import ConfigError
 from stylobate.logs import get_logger
-
-SERVICE_NAMES = ("auth", "ratelimit", "state", "actions", "realtime", "gateway", "cli")
-"""Every name that signs service tokens; ``cli`` is the operator's command."""
 
 PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
 """By service name; a service has several while its key is exchanged."""
@@ -75,7 +72,7 @@ class KeyFolder:
             return None  # something is being exchanged at this moment
 
 
-def generate_service_keys(folder: Path, names: Sequence[str] = SERVICE_NAMES) -> None:
+def generate_service_keys(folder: Path, names: Iterable[str]) -> None:
     """Write ``<name>.pem`` (0600) and ``<name>.pub.pem`` for each name that has none; several processes may do so at once.
 
     An existing private key is kept, and its public half written again where it is missing or another one's.

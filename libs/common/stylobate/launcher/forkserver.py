@@ -21,9 +21,10 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from stylobate.app import HostSettings, Placement, installed_services
+from stylobate.app import HostSettings, Placement
 from stylobate.config import ConfigError, Sources
 from stylobate.launcher.serving import serve
+from stylobate.services import installed_services
 from stylobate.telemetry import prepare
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15

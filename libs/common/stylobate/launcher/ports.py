@@ -1,35 +1,69 @@
-"""Which addresses `up` uses: the documented ports, and sockets in the run folder between the processes."""
+"""Which addresses `up` uses: the ports that services name, and sockets in the run folder between the processes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stylobate.app.placement import Placement
-from stylobate.launcher.project import SERVICES
+from stylobate.services import ServiceSpec, installed_services
 
-GRPC_PORTS = {"auth": 9091, "ratelimit": 9092, "state": 9093, "actions": 9094, "realtime": 9095, "gateway": 9096}
-_HTTP = ("gateway", "realtime")
+_GRPC, _ADMIN = 9090, 8081
+_LAST = 65_536
+_REALTIME = "/v1/realtime"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ports:
     """The public ports of a platform on this machine, all on the loopback interface unless ``host`` says otherwise."""
 
-    http: int = 8080
-    grpc: int = 9090
-    admin: int = 8081
-    realtime: int = 8000
+    base: int = 0
+    """Ports are counted up from it, for a second platform on one machine; 0: the documented ones."""
     host: str = "127.0.0.1"
-    offset: int = 0
-    """Added to the ports of single services under `--split`, so that two platforms fit on one machine."""
+    specs: Mapping[str, ServiceSpec] = field(default_factory=installed_services)
 
-    @classmethod
-    def from_base(cls, base: int) -> "Ports":
-        """Return ports counted up from a base: for a second platform on one machine."""
-        return cls(http=base, grpc=base + 1, admin=base + 2, realtime=base + 3, offset=base + 4 - 9091)
+    @property
+    def shared(self) -> tuple[int, int, int]:
+        """HTTP, gRPC and admin port of the whole platform."""
+        if self.base:
+            return self.base, self.base + 1, self.base + 2
+        return self.http[self.root], _GRPC, _ADMIN
 
-    def of(self, service: str) -> int:
-        """Return the gRPC port of a service under `--split`."""
-        return GRPC_PORTS[service] + self.offset
+    @cached_property
+    def http(self) -> dict[str, int]:
+        """The HTTP port by service, where each has a process."""
+        named = {name: spec.http_port for name, spec in self.specs.items() if spec.http}
+        if not self.base:
+            return _filled(named)
+        others = sorted(named.keys() - {self.root}, key=lambda name: (named[name] or _LAST, name))
+        return {self.root: self.base} | {name: self.base + 3 + place for place, name in enumerate(others)}
+
+    @cached_property
+    def grpc(self) -> dict[str, int]:
+        """The gRPC port by service, where each has a process."""
+        named = _filled({name: spec.grpc_port for name, spec in self.specs.items()})
+        if not self.base:
+            return named
+        first = self.base + 2 + len(self.http)
+        return {name: first + place for place, name in enumerate(sorted(named, key=named.__getitem__))}
+
+    @property
+    def root(self) -> str:
+        """The service that serves what no other does."""
+        return next(name for name, spec in self.specs.items() if "/" in spec.http)
+
+    def at(self, port: int) -> str:
+        """Return the address of a port."""
+        return f"{self.host}:{port}"
+
+
+def _filled(named: Mapping[str, int]) -> dict[str, int]:
+    """Return the ports, with the next free ones for those that name none. Raises ValueError for one that two services name."""
+    taken = sorted(port for port in named.values() if port)
+    if twice := {port for port in taken if taken.count(port) > 1}:
+        raise ValueError(f"two services name the port {min(twice)} in their specs")
+    free = (port for port in range(min(taken, default=_GRPC), _LAST) if port not in {*taken, _GRPC, _ADMIN})
+    return {name: port or next(free) for name, port in named.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +77,19 @@ class Layout:
 
 def one_process(ports: Ports, data: Path) -> Layout:
     """Host every service in the launcher's own process."""
-    placement = Placement(
-        services=SERVICES,
-        grpc=(f"{ports.host}:{ports.grpc}",),
-        http=f"{ports.host}:{ports.http}",
-        admin=f"{ports.host}:{ports.admin}",
-        node="platform",
-        data=data,
-    )
+    http, grpc, admin = map(ports.at, ports.shared)
+    placement = Placement(services=tuple(ports.specs), grpc=(grpc,), http=http, admin=admin, node="platform", data=data)
     return Layout((placement,), _endpoints(ports), "one process")
 
 
 def workers(ports: Ports, data: Path, run: Path, count: int) -> Layout:
     """Run N identical processes on the same ports."""
+    http, grpc, _ = map(ports.at, ports.shared)
     placements = tuple(
         Placement(
-            services=SERVICES,
-            grpc=(f"{ports.host}:{ports.grpc}",),
-            http=f"{ports.host}:{ports.http}",
+            services=tuple(ports.specs),
+            grpc=(grpc,),
+            http=http,
             admin=f"unix:{run}/platform-{number}.admin",
             reuse_port=True,
             node=f"platform-{number}",
@@ -74,33 +103,36 @@ def workers(ports: Ports, data: Path, run: Path, count: int) -> Layout:
 def split(ports: Ports, data: Path, run: Path, count: int) -> Layout:
     """Give each service its process, ``count`` of each; gRPC between them over unix sockets (TCP with several workers)."""
     shared = count > 1  # a unix socket belongs to one process
-    target = {name: f"{ports.host}:{ports.of(name)}" if shared else f"unix:{run}/{name}.grpc" for name in SERVICES}
+    grpc = {name: ports.at(port) for name, port in ports.grpc.items()}
+    http = {name: ports.at(port) for name, port in ports.http.items()}
+    target = grpc if shared else {name: f"unix:{run}/{name}.grpc" for name in ports.specs}
     placements = tuple(
         Placement(
             services=(name,),
             addresses={other: address for other, address in target.items() if other != name},
-            grpc=(f"{ports.host}:{ports.of(name)}",) if shared else (f"{ports.host}:{ports.of(name)}", target[name]),
-            http=f"{ports.host}:{ports.realtime if name == 'realtime' else ports.http}" if name in _HTTP else "",
+            grpc=tuple(dict.fromkeys((grpc[name], target[name]))),
+            http=http.get(name, ""),
             admin=f"unix:{run}/{name}-{number}.admin",
             reuse_port=shared,
             node=f"{name}-{number}" if shared else name,
             data=data,
         )
-        for name in SERVICES
+        for name in ports.specs
         for number in range(count)
     )
-    endpoints = _endpoints(ports) | {"realtime": f"ws://{ports.host}:{ports.realtime}/v1/realtime"}
-    del endpoints["grpc"]
-    endpoints |= {f"grpc {name}": f"{ports.host}:{ports.of(name)}" for name in SERVICES if name != "gateway"}
-    return Layout(placements, endpoints, f"split, {count} workers each" if shared else "split")
+    return Layout(placements, _endpoints(ports, is_split=True), f"split, {count} workers each" if shared else "split")
 
 
-def _endpoints(ports: Ports) -> dict[str, str]:
-    http = f"http://{ports.host}:{ports.http}"
-    return {
-        "gateway": http,
-        "docs": f"{http}/docs",
-        "realtime": f"ws://{ports.host}:{ports.http}/v1/realtime",
-        "grpc": f"{ports.host}:{ports.grpc}",
-        "admin": f"http://{ports.host}:{ports.admin}",
-    }
+def _endpoints(ports: Ports, *, is_split: bool = False) -> dict[str, str]:
+    http, grpc, admin = map(ports.at, ports.shared)
+    sockets = next((name for name, spec in ports.specs.items() if _REALTIME in spec.http), "")
+    found = {"gateway": f"http://{http}", "docs": f"http://{http}/docs"}
+    if sockets:
+        found["realtime"] = f"ws://{ports.at(ports.http[sockets]) if is_split else http}{_REALTIME}"
+    if not is_split:
+        return found | {"grpc": grpc, "admin": f"http://{admin}"}
+    return (
+        found
+        | {"admin": f"http://{admin}"}
+        | {f"grpc {name}": ports.at(n) for name, n in ports.grpc.items() if name != ports.root}
+    )

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,16 @@ from typing import Any
 import orjson
 
 from stylobate.launcher.embedded import ProcessRecord, run_folder
+from stylobate.services import ServiceSpec, installed_services
 
-SERVICES = ("ratelimit", "auth", "state", "actions", "realtime", "gateway")
-"""Every service of the platform, those that depend on nobody first."""
 RESTART_SIGNAL = signal.SIGUSR1
 """Asks the supervisor to replace its processes, one after the other."""
+
+
+def services_here(environ: Mapping[str, str] = os.environ) -> dict[str, ServiceSpec]:
+    """Return the installed services; in an image, which holds all of them, those that it is for."""
+    names = environ.get("STYLOBATE_SERVICES", "").split()
+    return {name: spec for name, spec in installed_services().items() if not names or name in names}
 
 
 @dataclass(frozen=True, slots=True)

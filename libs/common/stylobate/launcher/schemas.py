@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from stylobate.app import ServiceSpec, installed_services
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import CommandError
 from stylobate.launcher.foreign import set_aside_libpq
-from stylobate.launcher.project import Project
+from stylobate.launcher.project import Project, services_here
+from stylobate.services import ServiceSpec, installed_services
 
 WITHIN = timedelta(seconds=5)
 
@@ -36,7 +36,7 @@ def sources() -> Sources:
 
 def services_with(migrations: str) -> dict[str, ServiceSpec]:
     """Return the installed services whose schema has this set of migrations."""
-    return {name: spec for name, spec in installed_services().items() if any(part.name == migrations for part in spec.migrations)}
+    return {name: spec for name, spec in services_here().items() if any(part.name == migrations for part in spec.migrations)}
 
 
 @asynccontextmanager

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
-from stylobate.app import Placement, installed_services
+from stylobate.app import Placement
 from stylobate.app.host import Host
 from stylobate.launcher.faces import plain_errors
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
-from stylobate.launcher.project import SERVICES
 from stylobate.logs import Logs, get_logger
 from stylobate.logs.printed import PrintedLines
+from stylobate.services import installed_services
 from stylobate.stopping import goes_on
 
 _GC_THRESHOLD = 50_000
@@ -70,7 +70,7 @@ def serve(placement: Placement) -> int:
     file = os.environ.get("STYLOBATE_LOG_FILE")
     with plain_errors():
         settings, _ = load_host_settings(placement)
-        service = "+".join(placement.services) if len(placement.services) < len(SERVICES) else "platform"
+        service = "+".join(placement.services) if placement.addresses else "platform"
         logs = start_logs(settings, service, placement.node, Path(file) if file else None)
         try:
             with redirect_stdout(PrintedLines()) if logs.as_json and not file else nullcontext():  # what modules print

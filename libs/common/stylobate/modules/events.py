@@ -6,16 +6,12 @@ from typing import Any, Literal, TypeVar, get_args
 
 from stylobate.declarations.section import did_you_mean
 from stylobate.outbox.pattern import EventPattern
+from stylobate.services import event_sources, installed_services
 
 Delivery = Literal["one", "each"]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _MARK = "__stylobate_hooks__"
-SOURCES = ("state", "auth")
-"""The services that keep a log of events."""
-CHANGES = ("created", "updated", "transitioned", "deleted")
-"""What happens to state objects."""
-AUTH_EVENTS = ("auth.session.ended", "auth.session.opened", "auth.user.registered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
         hears it, at most once, and only while it is up: for caches and sockets.
     :param priority: of several hooks of one event in one process, the lower runs first.
     :raises StylobateError: `EVENT_PATTERN_INVALID`, when the module is imported.
-    :raises ValueError: no service keeps such events, or delivery or priority is none.
+    :raises ValueError: no service publishes such events, or delivery or priority is none.
     """
     if not isinstance(pattern, str):
         raise TypeError('`@on` takes the type of the events: `@on("state.orders.*")`')
@@ -45,9 +41,9 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
         raise ValueError(f"delivery is one of {', '.join(get_args(Delivery))}, not {delivery!r}")
     if type(priority) is not int:
         raise ValueError(f"priority is a whole number, not {priority!r}")
-    first = pattern.partition(".")[0]
-    if first != "*" and first not in SOURCES:
-        raise ValueError(f"{pattern!r}: no service {first!r} keeps events (known: {', '.join(SOURCES)})")
+    first, sources = pattern.partition(".")[0], event_sources()
+    if first != "*" and first not in sources:
+        raise ValueError(f"{pattern!r}: no service {first!r} publishes events (known: {', '.join(sources)})")
 
     def mark(method: Method) -> Method:
         setattr(method, _MARK, (*subscriptions_of(method), Subscription(pattern, delivery, priority)))
@@ -63,11 +59,13 @@ def subscriptions_of(method: Any) -> tuple[Subscription, ...]:
 
 
 def event_types(namespaces: Iterable[str]) -> frozenset[str]:
-    """Return every type of event that is ever kept, where these state namespaces are declared.
+    """Return every type of event that is ever published, where these state namespaces are declared.
 
     ``*`` stands among them for a namespace of a module that is not here: who listens to all may wait for the first.
     """
-    return frozenset(AUTH_EVENTS) | {f"state.{namespace}.{change}" for namespace in ("*", *namespaces) for change in CHANGES}
+    declared = ("*", *namespaces)
+    types = (event for spec in installed_services().values() for event in spec.events)
+    return frozenset(event.replace("*", name) for event in types for name in declared)
 
 
 def check_pattern(pattern: str, types: Collection[str]) -> None:

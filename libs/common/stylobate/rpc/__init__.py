@@ -3,7 +3,7 @@
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import Call, HookRecursionError, call, current_call
 from stylobate.rpc.caller import CallerChannel
-from stylobate.rpc.channel import open_channel
+from stylobate.rpc.channel import idempotent_methods, open_channel
 from stylobate.rpc.interceptors import standard_interceptors
 from stylobate.rpc.local import LocalChannel, LocalServer
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Interceptor, Method
@@ -32,6 +32,7 @@ __all__ = [
     "call",
     "current_call",
     "from_rpc_error",
+    "idempotent_methods",
     "open_channel",
     "standard_interceptors",
     "to_status",

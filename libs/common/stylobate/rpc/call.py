@@ -24,9 +24,6 @@ HOOK_DEPTH = "stylobate-hook-depth"
 CLIENT_ADDRESS = "stylobate-client-address"
 CLIENT_AGENT = "stylobate-client-agent"
 
-DOORS = frozenset({"gateway", "realtime"})
-"""The services that clients come to. They alone know a client's address; nobody else's word on one is believed."""
-
 MAX_HOOK_DEPTH = 3
 """How deep a hook may lie: set off by a hook that was set off by a hook. There it may look and tell, not change."""
 

@@ -6,25 +6,13 @@ from typing import Any
 
 import grpc.aio
 import orjson
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from stylobate.resilience import CircuitBreaker
 from stylobate.rpc.breaker import BreakerChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 from stylobate.tls import TlsSettings
-
-IDEMPOTENT_METHODS = (
-    "stylobate.api.actions.v1.ActionService/GetAction",
-    "stylobate.api.actions.v1.ActionService/ListActions",
-    "stylobate.api.actions.v1.ModuleService/ListModules",
-    "stylobate.api.auth.v1.AccessService/CheckAccess",
-    "stylobate.api.auth.v1.AuthService/GetMe",
-    "stylobate.api.auth.v1.TokenService/GetJwks",
-    "stylobate.api.auth.v1.TokenService/ListRevocations",
-    "stylobate.api.state.v1.StateService/GetState",
-    "stylobate.api.state.v1.StateService/ListHistory",
-    "stylobate.api.state.v1.StateService/ListStates",
-)
-"""Reads: tried again by the transport when the target is unavailable. A mutation never is: it may have happened."""
 
 MAX_METADATA_BYTES = 64 * 1024
 """Errors travel with their details in trailing metadata; the transport's own default of 8 KiB is too small for many findings."""
@@ -48,11 +36,32 @@ _OUTLIERS = {
 most half of them, since where callers ask for what is not there every call fails as well."""
 
 
+def idempotent_methods(services: Iterable[str]) -> list[str]:
+    """Return the methods of gRPC services whose contract says that they may be sent twice (``idempotency_level``).
+
+    The transport tries them again when the target is unavailable. Any other never is: it may have happened.
+
+    :param services: full names; those whose generated code is not imported here are not called here, and left out.
+    """
+    found = []
+    for name in services:
+        try:
+            described = descriptor_pool.Default().FindServiceByName(name)
+        except KeyError:
+            continue
+        found += [
+            f"{name}/{method.name}"
+            for method in described.methods
+            if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
+        ]
+    return found
+
+
 def open_channel(
     target: str,
     *,
     tls: TlsSettings | None = None,
-    idempotent: Iterable[str] = IDEMPOTENT_METHODS,
+    idempotent: Iterable[str] = (),
     breaker: CircuitBreaker | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel; connects when first used. Needs a running loop.
@@ -73,7 +82,7 @@ def open_channel(
     return BreakerChannel(channel, breaker or CircuitBreaker(target))
 
 
-def channel_options(idempotent: Iterable[str] = IDEMPOTENT_METHODS) -> list[tuple[str, Any]]:
+def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:
     """Return the options of a channel; times in milliseconds as gRPC wants them."""
     return [
         ("grpc.service_config", orjson.dumps(service_config(idempotent)).decode()),

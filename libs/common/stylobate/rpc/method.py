@@ -1,6 +1,6 @@
 """A method as the pipeline sees it, and the contract of an interceptor."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -34,6 +34,12 @@ class Method:
     request_streaming: bool
     response_streaming: bool
     access: RpcAccess
+    owner: str = ""
+    """The service that it belongs to; empty for what a process serves for all of its services, such as their event logs."""
+
+    def audiences(self, hosted: Collection[str]) -> frozenset[str]:
+        """Return the services that a token for a call may be made for, in a process that hosts these."""
+        return frozenset({self.owner} if self.owner else hosted)
 
     @property
     def service(self) -> str:

@@ -39,12 +39,14 @@ class Servicers:
         add_to_server: Callable[[Any, grpc.aio.Server], None],
         servicer: object,
         access: Mapping[str, RpcAccess] | None = None,
+        owner: str = "",
     ) -> None:
         """Serve a servicer.
 
         :param add_to_server: the generated ``add_XServicer_to_server``.
         :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open.
         :param access: the same, for one without.
+        :param owner: the service that tokens of callers must be made for; empty: any that this process hosts.
         :raises ValueError: a method without an access, an access without a method, a service registered before, or a
             method that streams requests.
         """
@@ -58,14 +60,14 @@ class Servicers:
             if unknown := sorted(access.keys() - handlers.keys()):
                 raise ValueError(f"{service} has no method {', '.join(unknown)}")
             for name, handler in handlers.items():
-                self._add(f"/{service}/{name}", handler, access[name])
+                self._add(f"/{service}/{name}", handler, access[name], owner)
 
-    def _add(self, full_name: str, handler: "Handler[Any, Any]", access: RpcAccess) -> None:
+    def _add(self, full_name: str, handler: "Handler[Any, Any]", access: RpcAccess, owner: str = "") -> None:
         if full_name in self._methods:
             raise ValueError(f"{full_name} is registered already")
         if handler.request_streaming:
             raise ValueError(f"{full_name} streams its requests; only single requests are served")
-        method = Method(full_name, handler.request_streaming, handler.response_streaming, access)
+        method = Method(full_name, handler.request_streaming, handler.response_streaming, access, owner)
         serve = self._streams.serving if handler.response_streaming else self._serving
         self._methods[full_name] = (method, serve(handler, full_name))
 

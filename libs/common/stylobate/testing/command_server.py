@@ -22,8 +22,8 @@ from typing import Any
 
 import orjson
 
-from stylobate.app import installed_services
 from stylobate.launcher import cli, commands
+from stylobate.services import installed_services
 
 _MOST = 1024 * 1024
 _IMPORTED_LATER = ("stylobate.launcher.serving",)

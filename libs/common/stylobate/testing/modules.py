@@ -10,17 +10,16 @@ from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.app import installed_services
 from stylobate.declarations import Severity, load_declarations
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient
 from stylobate.outbox.event import Event, LoggedEvent
+from stylobate.services import installed_services
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.logs import plain_logs
 from stylobate.testing.memory_app import MemoryApp
 
-_SERVICES = ("ratelimit", "realtime", "state", "actions")
 _MOST_EVENTS = 1000
 _TOKEN = 0
 """Of a lease that nobody else wants."""
@@ -87,8 +86,8 @@ class ActionTester:
             raise AssertionError("\n".join(map(str, errors)))
         async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:
             app.counts_limits = limits
-            for name in _SERVICES:
-                await app.build(name, _in_memory(name))
+            for name, build in _in_memory().items():
+                await app.build(name, build)
             yield cls(app)
 
     def user(self, name: str, *roles: str) -> TestUser:
@@ -123,8 +122,9 @@ class ActionTester:
         return bool(self._undelivered)
 
 
-def _in_memory(name: str) -> Callable[[Any], Awaitable[None]]:
-    spec = installed_services().get(name)
-    if spec is not None and spec.in_memory is not None:
-        return spec.in_memory
-    raise RuntimeError(f"the {name} service is not installed: pip install 'stylobate[platform]'")
+def _in_memory() -> dict[str, Callable[[Any], Awaitable[None]]]:
+    """Return what builds each service that can be built over memory, those that need no other first."""
+    found = {name: spec.in_memory for name, spec in installed_services().items() if spec.in_memory is not None}
+    if not found:
+        raise RuntimeError("no service is installed: pip install 'stylobate[platform]'")
+    return found

@@ -16,6 +16,7 @@ import psutil
 
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.project import Project, Running
+from stylobate.services import installed_services
 from stylobate.testing import commands
 from stylobate.testing.cluster import give_cluster
 from stylobate.testing.commands import Command
@@ -197,8 +198,8 @@ class Platform:
     def grpc(self) -> dict[str, str]:
         """The gRPC target by service, whichever process hosts it."""
         found = self.endpoints
-        services = ("auth", "ratelimit", "state", "actions", "realtime")
-        return {service: found.get(f"grpc {service}") or found["grpc"] for service in services}
+        targets = {name: found.get(f"grpc {name}", found.get("grpc", "")) for name in installed_services()}
+        return {name: target for name, target in targets.items() if target}
 
     @property
     def children(self) -> dict[str, ProcessRecord]:

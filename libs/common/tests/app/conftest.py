@@ -14,12 +14,13 @@ from google.protobuf.duration_pb2 import Duration
 from jwt.algorithms import OKPAlgorithm
 from stylobate.api.auth.v1 import token_service_pb2 as tokens
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
-from stylobate.app import HostSettings, Placement, ServiceSpec
+from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.app.manager import AppManager
 from stylobate.config import Settings, Sources
 from stylobate.identity import generate_service_keys
 from stylobate.rpc import RpcAccess
+from stylobate.services import ServiceSpec
 from stylobate.testing.plain_http import NO_TLS
 
 
@@ -52,7 +53,7 @@ def spec_of(name: str, build: Any) -> ServiceSpec:
     class Own(Settings):
         service: ClassVar[str] = name
 
-    return ServiceSpec(name=name, settings=Own, build=build)
+    return ServiceSpec(name=name, settings=Own, build=build, http=("/",), needs=("auth", "probe", "other"))
 
 
 AUTH = spec_of("auth", _build_auth)

@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any, cast
 
-from stylobate.app import ServiceSpec
 from stylobate.app.manager import AppManager
 from stylobate.config import Environment, Settings
 from stylobate.database import MigrationSet, Migrator
 from stylobate.health import Health, Status
+from stylobate.services import ServiceSpec
 from stylobate.testing.databases import Databases
 
 

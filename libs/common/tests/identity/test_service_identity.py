@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.config import ConfigError
 from stylobate.errors import TokenInvalidError
 from stylobate.health import Status
-from stylobate.identity import SERVICE_NAMES, ServiceIdentity, generate_service_keys
+from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.services import key_holders
 
 
 class _Clock:
@@ -104,11 +105,11 @@ def test_garbage_is_refused(keys: dict[str, Ed25519PrivateKey], clock: _Clock, t
 def test_keys_are_generated_once(tmp_path: Path) -> None:
     """Each service gets a pair that loads; the private half is for its owner only; a second run changes nothing."""
     folder = tmp_path / "identity"
-    generate_service_keys(folder)
+    generate_service_keys(folder, key_holders())
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert len(before) == 2 * len(SERVICE_NAMES)
+    assert len(before) == 2 * len(key_holders())
     assert stat.S_IMODE((folder / "auth.pem").stat().st_mode) == 0o600
-    generate_service_keys(folder)
+    generate_service_keys(folder, key_holders())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     state = ServiceIdentity.load("state", folder / "state.pem", folder)
     assert ServiceIdentity.load("auth", folder / "auth.pem", folder).verify(state.token("auth")) == "state"
@@ -117,10 +118,10 @@ def test_keys_are_generated_once(tmp_path: Path) -> None:
 def test_processes_that_generate_at_once_agree(tmp_path: Path) -> None:
     """Whoever wins, every pair fits and nothing half-written is left."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: generate_service_keys(tmp_path), range(8)))
-    for name in SERVICE_NAMES:
+        list(pool.map(lambda _: generate_service_keys(tmp_path, key_holders()), range(8)))
+    for name in key_holders():
         ServiceIdentity.load(name, tmp_path / f"{name}.pem", tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2 * len(SERVICE_NAMES)
+    assert len(list(tmp_path.iterdir())) == 2 * len(key_holders())
 
 
 def test_keys_that_do_not_fit_stop_the_start(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from stylobate.app import Placement
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.forked import ForkServer
+from stylobate.services import key_holders
 from stylobate.testing.plain_http import NO_TLS
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
@@ -23,7 +24,7 @@ LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 @asynccontextmanager
 async def running(folder: Path, **more: str) -> AsyncIterator[ForkServer]:
     """Run a fork server whose children know no database."""
-    generate_service_keys(folder / "identity")
+    generate_service_keys(folder / "identity", key_holders())
     environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
     environ |= {"STYLOBATE_IDENTITY_FOLDER": str(folder / "identity"), "STYLOBATE_REDIS_URL": "redis://127.0.0.1:1/0"}
     made = ForkServer(environ | more, folder)

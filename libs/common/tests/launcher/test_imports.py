@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from stylobate.app import Imported, installed_services
+from stylobate.services import Imported, installed_services
 
 _HEAVY = {"fastapi", "uvicorn", "opentelemetry.exporter", "stylobate.app.host"}
 
@@ -15,7 +15,7 @@ def test_a_command_imports_no_service(command) -> None:
     """Neither do the services' names, settings and migrations, which it reads."""
     script = (
         f"import sys, stylobate.launcher.commands.{command}\n"
-        "from stylobate.app import installed_services\n"
+        "from stylobate.services import installed_services\n"
         "assert len(installed_services()) == 6\n"
         "print(*sys.modules)"
     )

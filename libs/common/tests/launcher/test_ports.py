@@ -7,7 +7,7 @@ import pytest
 from stylobate.launcher.commands.serve import placement_of
 from stylobate.launcher.faces import CommandError
 from stylobate.launcher.ports import Ports, one_process, split, workers
-from stylobate.launcher.project import SERVICES
+from stylobate.services import installed_services
 
 DATA, RUN = Path("/project/.stylobate"), Path("/run/x")
 LAYOUTS = {
@@ -36,7 +36,7 @@ def test_every_service_is_hosted_or_known(kind) -> None:
     layout = LAYOUTS[kind](Ports())
     listening = set(chain.from_iterable(placement.grpc for placement in layout.placements))
     for placement in layout.placements:
-        assert {*placement.services, *placement.addresses} == set(SERVICES)
+        assert {*placement.services, *placement.addresses} == set(installed_services())
         assert set(placement.addresses.values()) <= listening
         assert all(address.startswith(("unix:", "127.0.0.1:")) for address in (*placement.grpc, placement.admin))
 
@@ -44,7 +44,7 @@ def test_every_service_is_hosted_or_known(kind) -> None:
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_a_second_platform_fits_beside_the_first(kind) -> None:
     """With a base port every port lies within ten of it, and none is one of the documented ones."""
-    layout = LAYOUTS[kind](Ports.from_base(36000))
+    layout = LAYOUTS[kind](Ports(36000))
     texts = [*chain.from_iterable((*p.grpc, p.http) for p in layout.placements), *layout.endpoints.values()]
     ports = {int(text.rpartition(":")[2].partition("/")[0]) for text in texts if text and not text.startswith("unix:")}
     assert ports <= set(range(36000, 36010))

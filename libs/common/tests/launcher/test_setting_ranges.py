@@ -4,9 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stylobate.app import HostSettings, installed_services
+from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Settings, Sources
 from stylobate.launcher.commands.config import findings, unknown
+from stylobate.services import installed_services
 
 KINDS: list[type[Settings]] = [HostSettings, *(spec.settings for spec in installed_services().values())]
 FIELDS = [(kind, name) for kind in KINDS for name in kind.model_fields]

@@ -257,7 +257,7 @@ MISTAKES = [
     Mistake(P, '@on("state.bookings.*")', '@on("state.bookings.confirmed")', "nothing is ever published as", "@on"),
     Mistake(P, '@on("state.bookings.*")', '@on("auth.user.registred")', "nothing is ever published as", "@on"),
     Mistake(P, '@on("state.bookings.*")', '@on("state.bookings")', "nothing is ever published as", "@on"),
-    Mistake(P, '@on("state.bookings.*")', '@on("billing.paid")', "no service 'billing' keeps events"),
+    Mistake(P, '@on("state.bookings.*")', '@on("billing.paid")', "no service 'billing' publishes events"),
     Mistake(P, '@on("state.bookings.*")', '@on("state..created")', "not a pattern"),
     Mistake(P, '@on("state.bookings.*")', '@on("state.bookings.*", delivery="all")', "delivery is one of"),
 ]  # fmt: skip

@@ -32,11 +32,15 @@ from stylobate.rpc import (
     TlsSettings,
     build_server,
     call,
+    idempotent_methods,
     open_channel,
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
 
+DOORS = ("gateway", "realtime")
+"""Who is believed about where a client is."""
+_MODULES = "stylobate.api.actions.v1.ModuleService"
 LEAK: ContextVar[str] = ContextVar("leak", default="")
 SECRET_TEXT = "select password from users at /srv/app/store.py"
 
@@ -284,7 +288,7 @@ class Wire:
 
 def servicers(probe: Probe, users: Users, hook: RpcAccess = RpcAccess.PUBLIC) -> Servicers:
     """Return the probe behind the whole pipeline."""
-    made = Servicers(standard_interceptors(users, Services(), metrics=RpcMetrics()))
+    made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=RpcMetrics()))
     access = {"ListModules": RpcAccess.OPTIONAL, "CallHook": hook}
     made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
     made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": RpcAccess.PUBLIC})
@@ -310,7 +314,7 @@ async def wire(kind: str, folder: Path, tls: TlsSettings) -> AsyncIterator[Wire]
     server = build_server(served, addresses=[address], tls=secure, reflection=True)
     await server.start()
     target = address if kind == "unix" else f"127.0.0.1:{server.ports[address]}"
-    async with open_channel(target, tls=secure) as channel:
+    async with open_channel(target, tls=secure, idempotent=idempotent_methods([_MODULES])) as channel:
         yield Wire(probe, channel, server, users)
         probe.release.set()
     await server.stop(0)

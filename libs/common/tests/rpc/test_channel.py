@@ -7,10 +7,13 @@ import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.rpc import GrpcServer, TlsSettings, build_server, from_rpc_error, open_channel
-from stylobate.rpc.channel import IDEMPOTENT_METHODS
+from stylobate.rpc.channel import idempotent_methods
 
 from .conftest import write_pki
 from .probe import Probe, Users, Wire, servicers
+from .test_service_rights import METHODS
+
+READS = ("Get", "List", "CheckAccess")
 
 
 async def _server(probe: Probe, address: str = "127.0.0.1:0", tls: TlsSettings | None = None) -> GrpcServer:
@@ -43,23 +46,12 @@ async def test_mutations_are_never_tried_again(tcp: Wire):
     assert len(tcp.probe.requests) == 1
 
 
-def test_the_methods_named_idempotent_exist():
-    """A misspelt name would silently mean no retry."""
-    names = {name.rpartition("/")[0].split(".")[2] for name in IDEMPOTENT_METHODS}
-    for domain in names:
-        for method in (name for name in IDEMPOTENT_METHODS if name.split(".")[2] == domain):
-            service, _, name = method.partition("/")
-            descriptor = _pool(domain).FindServiceByName(service)
-            assert name in descriptor.methods_by_name
-
-
-def _pool(domain: str):
-    from importlib import import_module
-
-    folder = Path(__file__).parents[2] / "stylobate" / "api" / domain / "v1"
-    for file in folder.glob("*_pb2.py"):
-        module = import_module(f"stylobate.api.{domain}.v1.{file.stem}")
-    return module.DESCRIPTOR.pool
+def test_what_only_reads_says_so():
+    """Of all contracts the methods named as reads, and no others, are tried again."""
+    services = {method.rpartition("/")[0][1:] for method in METHODS}
+    found = idempotent_methods(services)
+    assert {f"/{name}" for name in found} == {name for name in METHODS if name.rpartition("/")[2].startswith(READS)}
+    assert idempotent_methods(["stylobate.api.nothing.v1.NothingService"]) == []
 
 
 async def test_calls_take_turns_over_the_addresses():

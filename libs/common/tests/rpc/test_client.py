@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.rpc import CallerChannel, Outgoing
-from stylobate.rpc.call import DOORS, Call, current_call
+from stylobate.rpc.call import Call, current_call
 
-from .probe import Services, Wire
+from .probe import DOORS, Services, Wire
 
 ADDRESS, AGENT = ("stylobate-client-address", "203.0.113.9"), ("stylobate-client-agent", "curl/8.5")
 USER = ("authorization", "Bearer user:7")
@@ -25,7 +25,7 @@ async def _seen(wire: Wire, *metadata: tuple[str, str]) -> tuple[str, str]:
     return address, "" if agent.startswith("grpc-") else agent
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("caller", [(), (USER,)], ids=["anonymous", "user"])
 async def test_a_door_says_where_its_client_is(any_wire: Wire, door: str, caller: tuple[Any, ...]):
     """Beside the gateway's or realtime's token address and agent are the client's, over every transport."""

@@ -26,8 +26,8 @@ OWN_NAME = ("stylobate-own-name", "true")
 
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
-    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge)])
-    servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access})
+    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge=edge)])
+    servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access}, "actions")
     server = LocalServer(servicers)
     await server.start()
     return ModuleServiceStub(LocalChannel(server))

@@ -12,10 +12,11 @@ import stylobate.api
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, AuthServiceStub, add_AuthServiceServicer_to_server
 from stylobate.errors import StylobateError, TokenInvalidError
-from stylobate.identity import SERVICE_NAMES, SERVICE_RIGHTS, ServiceIdentity, ServiceRights, generate_service_keys
-from stylobate.identity.service_rights import audience_of, callers_of
+from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, ServiceIdentity, ServiceRights, generate_service_keys
+from stylobate.identity.service_rights import callers_of
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call, current_call
+from stylobate.services import installed_services, key_holders
 
 from .probe import Users
 
@@ -32,6 +33,7 @@ def _methods() -> list[str]:
 
 
 METHODS = _methods()
+RIGHTS = {name: spec.calls for name, spec in installed_services().items()} | {OPERATOR: OPERATOR_RIGHTS}
 OWN: dict[str, set[str] | None] = {
     "auth.v1.TokenService": None,
     "auth.v1.AccessService": None,
@@ -51,8 +53,7 @@ def test_every_method_says_who_may_call_it_in_its_own_name(method: str):
     """A key opens what its service needs, and nothing else: of every method of every contract."""
     name = method.removeprefix("/stylobate.api.")
     expected = OWN.get(name, OWN.get(name.partition("/")[0], set()))
-    assert callers_of(method)[0] == expected
-    assert audience_of(method) == ("" if name.startswith("events.") else name.partition(".")[0])
+    assert callers_of(method, RIGHTS)[0] == expected
 
 
 def _called(service: str) -> set[str]:
@@ -68,10 +69,10 @@ _LIBRARY = {"actions": ("modules", "hooks"), "realtime": ("hooks",), "cli": ("la
 """What of the library calls other services in whose name; what every process calls everyone may."""
 
 
-@pytest.mark.parametrize("service", SERVICE_NAMES)
+@pytest.mark.parametrize("service", key_holders())
 def test_every_right_is_used(service: str):
     """A key opens methods only that its service's code calls: a right that nobody uses serves whoever stole the key."""
-    rights = SERVICE_RIGHTS[service]
+    rights = RIGHTS[service]
     opened = {
         method
         for method in METHODS
@@ -85,8 +86,7 @@ def test_every_right_names_a_method():
     """A right for something that is not there would be a mistake in writing."""
     services = {method.removeprefix("/stylobate.api.").partition("/")[0] for method in METHODS}
     known = services | {method.removeprefix("/stylobate.api.") for method in METHODS}
-    assert SERVICE_RIGHTS.keys() == set(SERVICE_NAMES)
-    for rights in SERVICE_RIGHTS.values():
+    for rights in RIGHTS.values():
         assert rights.own | rights.through <= known
     assert ServiceRights().through == frozenset()
 
@@ -101,16 +101,16 @@ class _Accounts(AuthServiceServicer):
 @pytest.fixture
 def identities(tmp_path: Path) -> dict[str, ServiceIdentity]:
     """Return the real identity of every service."""
-    generate_service_keys(tmp_path)
-    return {name: ServiceIdentity.load(name, tmp_path / f"{name}.pem", tmp_path) for name in SERVICE_NAMES}
+    generate_service_keys(tmp_path, key_holders())
+    return {name: ServiceIdentity.load(name, tmp_path / f"{name}.pem", tmp_path) for name in key_holders()}
 
 
 async def _reason(identities: dict[str, ServiceIdentity], service: str, audience: str = "auth", call: Call | None = None) -> str:
     """Ask auth to create somebody; return the reason of the refusal, or of what the handler did instead."""
-    pipeline = standard_interceptors(Users(), identities["auth"], hosted=("auth",), rights=SERVICE_RIGHTS)
+    pipeline = standard_interceptors(Users(), identities["auth"], hosted=("auth", "state"), rights=RIGHTS)
     servicers = Servicers(pipeline)
     methods = ("RegisterUser", "CreateUser", "LoginUser", "RefreshSession", "LogoutSession", "GetMe")
-    servicers.register(add_AuthServiceServicer_to_server, _Accounts(), dict.fromkeys(methods, RpcAccess.AUTHENTICATED))
+    servicers.register(add_AuthServiceServicer_to_server, _Accounts(), dict.fromkeys(methods, RpcAccess.AUTHENTICATED), "auth")
     server = LocalServer(servicers)
     await server.start()
     channel = CallerChannel(LocalChannel(server), Outgoing(identities[service].to(audience)))
@@ -128,7 +128,7 @@ REACHED = "INTERNAL"
 """What the handler above fails with once it is reached."""
 
 
-@pytest.mark.parametrize("service", SERVICE_NAMES)
+@pytest.mark.parametrize("service", key_holders())
 async def test_one_key_creates_administrators(identities: dict[str, ServiceIdentity], service: str):
     """Of all services the operator's command alone creates accounts, and in its own name."""
     assert await _reason(identities, service) == (REACHED if service == "cli" else "SERVICE_NOT_ALLOWED")
@@ -138,7 +138,7 @@ async def test_one_key_creates_administrators(identities: dict[str, ServiceIdent
     assert await _reason(identities, service, call=passed_on) == "SERVICE_NOT_ALLOWED"  # no route of the gateway does so
 
 
-@pytest.mark.parametrize("audience", [*(name for name in SERVICE_NAMES if name != "auth"), "", "stylobate", "AUTH"])
+@pytest.mark.parametrize("audience", [*(name for name in key_holders() if name != "auth"), "", "stylobate", "AUTH"])
 async def test_a_token_is_good_at_one_service(identities: dict[str, ServiceIdentity], audience: str):
     """A token made for another service is refused, which the caller's client hears as 503: it did nothing wrong."""
     assert await _reason(identities, "cli", audience) == "SERVICE_TOKEN_REFUSED"

@@ -8,12 +8,13 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from stylobate.app import HostSettings, installed_services
+from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Resolved, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.faces import console
-from stylobate.launcher.project import Project
+from stylobate.launcher.project import Project, services_here
+from stylobate.services import installed_services
 
 _PREFIX = "STYLOBATE_"
 _OF_THE_LAUNCHER = (
@@ -84,7 +85,7 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
 
 
 def _settings() -> dict[str, type[Settings]]:
-    return {"(all)": HostSettings} | {name: spec.settings for name, spec in installed_services().items()}
+    return {"(all)": HostSettings} | {name: spec.settings for name, spec in services_here().items()}
 
 
 def _origin(resolved: Resolved) -> str:

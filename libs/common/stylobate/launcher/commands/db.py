@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import typer
 
-from stylobate.app import installed_services
 from stylobate.database import Migrator
 from stylobate.ids import new_id
 from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.project import services_here
 from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with, sources
 from stylobate.outbox.postgres import PostgresNumbering
+from stylobate.services import installed_services
 
 
 def upgrade(grant_to: Sequence[str] = ()) -> None:
@@ -85,6 +86,6 @@ def _migrators() -> dict[str, Migrator]:
             spec.migrations,
             use_role=spec.settings.value("database_roles", where),
         )
-        for name, spec in installed_services().items()
+        for name, spec in services_here().items()
         if spec.migrations
     }

@@ -52,8 +52,8 @@ def check(*, starts: bool = True) -> None:
 
 def _start_within() -> timedelta:
     """Return how long the actions service would wait for a module to initialize."""
-    from stylobate.app import installed_services  # noqa: PLC0415  takes longer to import than the other command runs
     from stylobate.config import Sources  # noqa: PLC0415
+    from stylobate.services import installed_services  # noqa: PLC0415  takes longer to import than the other command runs
 
     spec = installed_services().get("actions")
     found: timedelta = spec.settings.value("module_start_timeout", Sources.of_process()) if spec else timedelta(seconds=10)

@@ -5,11 +5,11 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-from stylobate.app import Placement, installed_services
+from stylobate.app import Placement
 from stylobate.launcher.commands.config import unknown
 from stylobate.launcher.faces import CommandError, warn
-from stylobate.launcher.project import SERVICES
 from stylobate.launcher.serving import serve as run
+from stylobate.services import installed_services
 
 _LAST_PORT = 65_535
 
@@ -28,6 +28,7 @@ def serve(names: list[str]) -> None:
 
 def placement_of(names: Sequence[str], environ: Mapping[str, str]) -> Placement:
     """Return where these services listen and where the others are, as the environment says. Raises CommandError."""
+    services = installed_services()
     host = environ.get("STYLOBATE_LISTEN", "0.0.0.0")  # noqa: S104  a container's own network namespace
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
@@ -38,11 +39,11 @@ def placement_of(names: Sequence[str], environ: Mapping[str, str]) -> Placement:
         services=tuple(dict.fromkeys(names)),
         addresses={
             name: environ.get(f"STYLOBATE_{name.upper()}_ADDRESS", f"dns:///stylobate-{name}:9090")
-            for name in SERVICES
+            for name in services
             if name not in names
         },
         grpc=(grpc,),
-        http=http if {"gateway", "realtime"} & set(names) else "",
+        http=http if any(services[name].http for name in names) else "",
         admin=admin,
         node=f"{socket.gethostname()}-{os.getpid()}",  # outside of containers several processes share the host's name
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from stylobate.app import installed_services
 from stylobate.app.listening import bind
 from stylobate.config import ConfigError
 from stylobate.declarations.sources import MODULE_FILE, module_folders
@@ -26,12 +25,12 @@ from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
-from stylobate.launcher.project import RESTART_SIGNAL, SERVICES, Project, Running
+from stylobate.launcher.project import RESTART_SIGNAL, Project, Running
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
+from stylobate.services import installed_services, key_holders
 
-_IDENTITIES = (*SERVICES, "cli")
 _LONG_S = 10.0
 """After which it is no ordinary start any more."""
 
@@ -50,7 +49,7 @@ def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = Fals
 
 
 def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: bool) -> Layout:
-    ports = Ports.from_base(port) if port else Ports()
+    ports = Ports(port)
     if is_split:
         layout = split(ports, project.data, project.run, count)
     elif count > 1 or watch:
@@ -131,7 +130,7 @@ class _Up:
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._logs = start_logs(settings, "platform", "platform", self._project.logs / "platform.log")
-        generate_service_keys(self._project.identity, _IDENTITIES)
+        generate_service_keys(self._project.identity, key_holders())
         try:
             run_to_end(lambda: until_stopped(self._work))
         finally:
@@ -167,7 +166,7 @@ class _Up:
         if names:
             self._say(f"starting {names}")
         await self._supervisor.start_servers(self._servers.all)
-        self._say(f"starting {', '.join(SERVICES)} ({self._layout.mode})")
+        self._say(f"starting {', '.join(installed_services())} ({self._layout.mode})")
         asyncio.get_running_loop().call_later(_LONG_S, self._say_that_it_waits)
 
     async def _restart(self, fleet: Fleet, asked: asyncio.Event) -> None:

@@ -13,7 +13,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.app import HostSettings
 from stylobate.config import Sources
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.identity import ServiceIdentity
+from stylobate.identity import OPERATOR, ServiceIdentity
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project
 from stylobate.rpc import CallerChannel, Outgoing, open_channel
@@ -56,7 +56,7 @@ def _auth() -> tuple[str, HostSettings]:
 async def _create(request: CreateUserRequest, target: str, settings: HostSettings) -> User:
     """Call auth with the command's own service key."""
     folder = Path(settings.identity_folder)
-    identity = ServiceIdentity.load("cli", folder / "cli.pem", folder)
+    identity = ServiceIdentity.load(OPERATOR, folder / f"{OPERATOR}.pem", folder)
     async with open_channel(target, tls=settings.tls()) as channel:
         try:
             response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)

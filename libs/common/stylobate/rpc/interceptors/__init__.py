@@ -33,6 +33,7 @@ def standard_interceptors(
     *,
     hosted: Collection[str] = (),
     rights: Mapping[str, ServiceRights] | None = None,
+    doors: Collection[str] = (),
     edge: Edge | None = None,
     sample_ratio: float = 0.0,
     trust_traces: bool = False,
@@ -43,6 +44,7 @@ def standard_interceptors(
     :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
     :param hosted: the services of this process. :param rights: what each service may call; None: everything.
+    :param doors: the services that clients come to, whose word on a client's address is believed.
     :param edge: charges calls without a service token (:class:`stylobate.rpc.edge.Edge`); None: they are free.
     :param sample_ratio: the share of calls without a trace of their own that is sampled.
     :param trust_traces: whether the traceparent of others than services decides if there are spans.
@@ -53,5 +55,5 @@ def standard_interceptors(
         MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
         ErrorsInterceptor(),
         DeadlineInterceptor(),
-        IdentityInterceptor(users, ServiceCallers(services, hosted, rights), edge),
+        IdentityInterceptor(users, ServiceCallers(services, hosted, rights), doors, edge),
     )

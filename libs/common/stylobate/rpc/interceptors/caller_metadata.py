@@ -1,5 +1,6 @@
 """What a call's metadata say beside its tokens: believed of services, counts for nothing from anyone else."""
 
+from collections.abc import Collection
 from typing import Any
 
 from stylobate.errors import InvalidInputError
@@ -11,7 +12,6 @@ from stylobate.rpc.call import (
     AUTHORIZATION,
     CLIENT_ADDRESS,
     CLIENT_AGENT,
-    DOORS,
     HOOK_DEPTH,
     MAX_HOOK_DEPTH,
     OWN_NAME,
@@ -56,13 +56,13 @@ def set_service(call: Call, name: str) -> None:
         call.principal = ANONYMOUS.with_via(name)
 
 
-def set_client(call: Call, service: str, context: Context) -> None:
+def set_client(call: Call, service: str, context: Context, doors: Collection[str]) -> None:
     """Note where the client is: who calls without a service is the peer itself, and only a door speaks for a client."""
     metadata = call.metadata
     if not service:
         call.client_address = address_of_peer(context.peer())
         call.client_agent = client_agent(_text(metadata.get(USER_AGENT)))
-    elif service in DOORS and CLIENT_ADDRESS in metadata:
+    elif service in doors and CLIENT_ADDRESS in metadata:
         call.client_address = client_address(_text(metadata[CLIENT_ADDRESS]))
         call.client_agent = client_agent(_text(metadata.get(CLIENT_AGENT)))
 

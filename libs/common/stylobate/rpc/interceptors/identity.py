@@ -1,5 +1,6 @@
 """Who calls: verifies the tokens that came with a call and holds each method to its access."""
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
@@ -46,12 +47,16 @@ class IdentityInterceptor:
     ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing. In a public method everybody
     is anonymous: a stale bearer token must not keep anyone from logging in.
 
+    :param doors: the services whose word on a client's address is believed.
     :param edge: charges calls without a service token that holds, before anything else is verified; None: they are free.
     """
 
-    def __init__(self, users: UserTokens, services: ServiceCallers, edge: Edge | None = None) -> None:
+    def __init__(
+        self, users: UserTokens, services: ServiceCallers, doors: Collection[str] = (), edge: Edge | None = None
+    ) -> None:
         self._users = users
         self._services = services
+        self._doors = frozenset(doors)
         self._edge = edge
         self._through: dict[tuple[str, str], tuple[Principal, Principal]] = {}
 
@@ -102,7 +107,7 @@ class IdentityInterceptor:
             if self._edge is not None:
                 await self._edge.charge_address(address_of_peer(context.peer()))
             raise
-        set_client(call, service, context)
+        set_client(call, service, context, self._doors)
         if service:
             set_depth(call)
         return service

@@ -7,7 +7,7 @@ from typing import Protocol
 import grpc
 
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.service_rights import ServiceRights, audience_of, callers_of
+from stylobate.identity.service_rights import ServiceRights, callers_of
 from stylobate.logs import get_logger
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, OWN_NAME, SERVICE_TOKEN, Call
@@ -40,7 +40,7 @@ class ServiceNotAllowedError(PermissionDeniedError):
 
     reason = "SERVICE_NOT_ALLOWED"
     default_detail = "This service may not call this method."
-    cure = "What a service may call stands in `stylobate/identity/service_rights.py`."
+    cure = "A service says in its `spec.py` what it calls; that is installed beside whom it calls."
 
 
 class ServiceCallers:
@@ -62,11 +62,10 @@ class ServiceCallers:
 
     def of(self, method: Method) -> "MethodCallers":
         """Return what verifies the callers of one method."""
-        audience = audience_of(method.full_name)
         own, through = (None, None) if self._rights is None else callers_of(method.full_name, self._rights)
         if method.access is RpcAccess.PUBLIC:  # whom it is called for does not matter there
             own = through = None if own is None or through is None else own | through
-        return MethodCallers(self, method.full_name, frozenset({audience}) if audience else self._hosted, own, through)
+        return MethodCallers(self, method.full_name, method.audiences(self._hosted), own, through)
 
     def verify(self, token: str | bytes, audiences: Collection[str], method: str, context: Context) -> str:
         """Return which service signed the token. Raises ServiceTokenInvalidError."""

@@ -6,7 +6,6 @@ from typing import Any
 from opentelemetry.trace import SpanKind
 
 from stylobate.errors import TokenInvalidError
-from stylobate.identity.service_rights import audience_of
 from stylobate.ids import new_id
 from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, current_call, repeated
 from stylobate.rpc.interceptors.metrics import code_of
@@ -48,8 +47,7 @@ class TraceInterceptor:
         """Return the behaviour that opens the call."""
         ratio, name = self._sample_ratio, method.full_name[1:]
         service = method.domain.rpartition(".")[2]
-        audience = audience_of(method.full_name)
-        audiences = frozenset({audience}) if audience else self._hosted
+        audiences = method.audiences(self._hosted)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             pairs: Any = context.invocation_metadata() or ()

@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\"B\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"&\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x32u\n\rAccessService\x12\x64\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\"B\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"&\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x32z\n\rAccessService\x12i\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stylobate.api.auth.v1.access_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._serialized_options = b'\220\002\001'
   _globals['_ACCESSCHECK']._serialized_start=69
   _globals['_ACCESSCHECK']._serialized_end=135
   _globals['_CHECKACCESSREQUEST']._serialized_start=137
@@ -38,5 +40,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKACCESSRESPONSE']._serialized_start=211
   _globals['_CHECKACCESSRESPONSE']._serialized_end=249
   _globals['_ACCESSSERVICE']._serialized_start=251
-  _globals['_ACCESSSERVICE']._serialized_end=368
+  _globals['_ACCESSSERVICE']._serialized_end=373
 # @@protoc_insertion_point(module_scope)

@@ -26,13 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/token_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x01\n\nRevocation\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.RevocationKind\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\nnot_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\x10\n\x0eGetJwksRequest\"\x1f\n\x0fGetJwksResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\x0c\"\x19\n\x17WatchRevocationsRequest\"\xa4\x01\n\x18WatchRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x03 \x01(\x03\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16ListRevocationsRequest\"\x91\x01\n\x17ListRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x02 \x01(\x03\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*\x9f\x01\n\x0eRevocationKind\x12\x1f\n\x1bREVOCATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOCATION_KIND_SESSION\x10\x01\x12\x19\n\x15REVOCATION_KIND_TOKEN\x10\x02\x12\x1b\n\x17REVOCATION_KIND_SUBJECT\x10\x03\x12\x17\n\x13REVOCATION_KIND_KEY\x10\x04\x32\xd1\x02\n\x0cTokenService\x12X\n\x07GetJwks\x12%.stylobate.api.auth.v1.GetJwksRequest\x1a&.stylobate.api.auth.v1.GetJwksResponse\x12u\n\x10WatchRevocations\x12..stylobate.api.auth.v1.WatchRevocationsRequest\x1a/.stylobate.api.auth.v1.WatchRevocationsResponse0\x01\x12p\n\x0fListRevocations\x12-.stylobate.api.auth.v1.ListRevocationsRequest\x1a..stylobate.api.auth.v1.ListRevocationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/token_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x01\n\nRevocation\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.RevocationKind\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\nnot_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\x10\n\x0eGetJwksRequest\"\x1f\n\x0fGetJwksResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\x0c\"\x19\n\x17WatchRevocationsRequest\"\xa4\x01\n\x18WatchRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x03 \x01(\x03\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16ListRevocationsRequest\"\x91\x01\n\x17ListRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x02 \x01(\x03\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*\x9f\x01\n\x0eRevocationKind\x12\x1f\n\x1bREVOCATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOCATION_KIND_SESSION\x10\x01\x12\x19\n\x15REVOCATION_KIND_TOKEN\x10\x02\x12\x1b\n\x17REVOCATION_KIND_SUBJECT\x10\x03\x12\x17\n\x13REVOCATION_KIND_KEY\x10\x04\x32\xdb\x02\n\x0cTokenService\x12]\n\x07GetJwks\x12%.stylobate.api.auth.v1.GetJwksRequest\x1a&.stylobate.api.auth.v1.GetJwksResponse\"\x03\x90\x02\x01\x12u\n\x10WatchRevocations\x12..stylobate.api.auth.v1.WatchRevocationsRequest\x1a/.stylobate.api.auth.v1.WatchRevocationsResponse0\x01\x12u\n\x0fListRevocations\x12-.stylobate.api.auth.v1.ListRevocationsRequest\x1a..stylobate.api.auth.v1.ListRevocationsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stylobate.api.auth.v1.token_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001'
+  _globals['_TOKENSERVICE'].methods_by_name['ListRevocations']._loaded_options = None
+  _globals['_TOKENSERVICE'].methods_by_name['ListRevocations']._serialized_options = b'\220\002\001'
   _globals['_REVOCATIONKIND']._serialized_start=745
   _globals['_REVOCATIONKIND']._serialized_end=904
   _globals['_REVOCATION']._serialized_start=134
@@ -50,5 +54,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=597
   _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=742
   _globals['_TOKENSERVICE']._serialized_start=907
-  _globals['_TOKENSERVICE']._serialized_end=1244
+  _globals['_TOKENSERVICE']._serialized_end=1254
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,68 @@
+"""Which service of a process answers which path: several share one HTTP port, each under the prefixes that its spec names."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Application = Callable[..., Any]
+Upgrade = Callable[..., asyncio.Protocol]
+"""Makes the protocol of a WebSocket (uvicorn's ``ws=`` contract)."""
+
+
+class Mounts:
+    """What is served under which prefix. Of two that fit, the longer one holds."""
+
+    def __init__(self) -> None:
+        self._applications: dict[str, Application] = {}
+        self._upgrades: dict[str, Upgrade] = {}
+
+    def add(self, prefixes: Iterable[str], application: Application) -> None:
+        """Serve an ASGI application; it sees whole paths."""
+        _add(self._applications, prefixes, application)
+
+    def add_websocket(self, prefixes: Iterable[str], upgrade: Upgrade) -> None:
+        """Serve WebSocket upgrades."""
+        _add(self._upgrades, prefixes, upgrade)
+
+    @property
+    def application(self) -> Application:
+        """What serves every request; where one application serves all paths, itself."""
+        mounted = self._applications
+        if mounted.keys() == {"/"}:
+            return mounted["/"]
+
+        async def dispatch(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            await (_at(mounted, scope["path"]) or _nothing_here)(scope, receive, send)
+
+        return dispatch
+
+    def websocket_at(self, url: bytes) -> Upgrade | None:
+        """Return what makes the WebSocket of a request target; None: an upgrade is not taken up there."""
+        return _at(self._upgrades, url.partition(b"?")[0].decode("latin-1"))
+
+
+def _add(mounted: dict[str, T], prefixes: Iterable[str], served: T) -> None:
+    places = tuple(prefixes)
+    if not places or mounted.keys() & places:
+        raise ValueError(f"{', '.join(places) or 'no prefix'}: a service serves HTTP under the prefixes of its spec, and alone")
+    mounted |= dict.fromkeys(places, served)
+
+
+def _at(mounted: dict[str, T], path: str) -> T | None:
+    """Return what is mounted at the longest prefix of a path, at ``/`` what no other fits."""
+    while path not in mounted:
+        if path == "/":
+            return None
+        path = path.rpartition("/")[0] or "/"
+    return mounted[path]
+
+
+async def _nothing_here(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+    """Answer for a path that nobody serves."""
+    if scope["type"] != "http":
+        return
+    body = b'{"type":"/problems/not-found","title":"Not found","status":404,"code":"NOT_FOUND"}'
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
