@@ -31,7 +31,7 @@ def _install(folder: Path, files: list[tuple[str, str]]) -> tuple[Path, "subproc
 
 def _starts(installed: Path) -> bool:
     """Return whether the service is found and can be built, as every process does at its start."""
-    script = f"from stylobate.services import installed_services as i; s = i()['echo']; s.load(); assert {len(installed_services())} < len(i())"
+    script = "from stylobate.services import installed_services; installed_services()['echo'].load()"
     environ = os.environ | {"PYTHONPATH": str(installed)}
     return subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, check=False).returncode == 0
 
