@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from stylobate.app.spec import ENTRY_POINTS
 from stylobate.outbox import servicer as event_servicer
+from stylobate.services import ENTRY_POINTS
 
 AMBIENT = {"call", "current_call", "sampled_trace"}
 DOORS = {
