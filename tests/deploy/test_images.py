@@ -14,7 +14,7 @@ from tests.deploy.containers import Containers, absent, build, layers, remove
 from tests.deploy.production import servers
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800), pytest.mark.skipif(bool(absent()), reason=absent())]
-_WITH_SCHEMA = ("auth", "state", "actions")
+_WITH_SCHEMA = [name for name, spec in installed_services().items() if spec.migrations]
 
 
 @pytest.fixture(scope="module")

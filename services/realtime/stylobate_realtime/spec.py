@@ -1,5 +1,6 @@
 """What the realtime service is, for whoever starts or manages it."""
 
+from stylobate.database import MigrationSet
 from stylobate.identity import ServiceRights
 from stylobate.services import Imported, ServiceSpec
 
@@ -10,6 +11,11 @@ SPEC = ServiceSpec(
     settings=RealtimeSettings,
     build=Imported("stylobate_realtime.main:build"),
     in_memory=Imported("stylobate_realtime.main:build_in_memory"),
+    migrations=(  # empty as yet, and not opened: see docs/adr/0054
+        MigrationSet.of("leases", "stylobate.leases"),
+        MigrationSet.of("outbox", "stylobate.outbox"),
+        MigrationSet.of("audit", "stylobate.audit"),
+    ),
     grpc_port=9095,
     http=("/v1/realtime", "/connection/websocket"),
     http_port=8000,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
+_UNUSED_WITHIN_S = 5.0
 
 
 @runtime_checkable
@@ -56,6 +57,7 @@ class AppManager:
         self._pending: list[str] = []
         self._waits: list[Callable[[], Awaitable[None]]] = []
         self._is_built = False
+        self._has_database = False
 
     @property
     def node(self) -> str:
@@ -108,7 +110,7 @@ class AppManager:
     async def database(self) -> DatabaseManager:
         """Open this service's database; waits for the server, migrates in development and elsewhere waits for who migrates."""
         settings, where = self.settings, f"database of {self.name}"
-        migrator = Migrator(settings.database_url, self.name, self.spec.migrations, use_role=settings.database_roles)
+        self._has_database, migrator = True, self._migrator()
         if settings.is_development:
             await wait_for_dependency(where, migrator.upgrade)
         else:
@@ -186,6 +188,17 @@ class AppManager:
             await asyncio.sleep(_MIGRATIONS_LOOK_S)
             self._pending = await wait_for_dependency(where, migrator.pending)
 
+    def _migrator(self) -> Migrator:
+        return Migrator(self.settings.database_url, self.name, self.spec.migrations, use_role=self.settings.database_roles)
+
+    async def _migrate_unused(self) -> None:
+        """Make a schema that the service does not open yet, where the database answers: nothing here waits for it."""
+        try:
+            async with asyncio.timeout(_UNUSED_WITHIN_S):
+                await self._migrator().upgrade()
+        except Exception as error:  # noqa: BLE001  whatever it is: the service runs without
+            _log.info("unused_schema_not_made", service=self.name, error=str(error), cure="stylobate db upgrade")
+
     # what the host calls
 
     async def start(self) -> None:
@@ -196,6 +209,8 @@ class AppManager:
         except BaseException:
             await self.close()
             raise
+        if self.spec.migrations and not self._has_database and self.settings.is_development:
+            self.ready_when(self._migrate_unused)
         self._is_built = True
 
     async def wait_ready(self) -> None:

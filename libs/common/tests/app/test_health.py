@@ -58,3 +58,21 @@ async def test_checks_are_asked_side_by_side():
         health = await app.health()
     assert (health.status, health.details) == (Status.DEGRADED, "one: slow; two: slow")
     await app.close()
+
+
+async def test_a_schema_that_is_not_opened_yet_is_made_where_the_database_answers(databases: Databases, tmp_path: Any):
+    """In development a service gets a schema that it declares and does not use, and starts without the database all the same."""
+    (tmp_path / "0001_create.sql").write_text("create table item (id int primary key);")
+    sets = MigrationSet("shop", tmp_path)
+
+    async def build(_app: AppManager, _settings: Settings) -> None: ...
+
+    async with databases.empty() as url:
+        for address in ("postgresql://stylobate@127.0.0.1:1/stylobate", url):
+            app = _app(build, Settings(database_url=address), sets)
+            await app.start()
+            await app.wait_ready()
+            assert app.is_ready
+            assert (await app.health()).status is Status.HEALTHY
+            await app.close()
+        assert await Migrator(url, "shop", [sets]).pending() == []

@@ -10,6 +10,7 @@ from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with
 from stylobate.outbox import Position
 from stylobate.outbox.postgres import PostgresEventLog
+from stylobate.services import event_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _behind(position: Position, head: Position) -> int:
 
 
 async def _rewind(hook: str, source: str, place: Place) -> None:
-    if source not in services_with("outbox"):
+    if source not in event_sources():
         raise CommandError(f"{source} keeps no log of events")
     async with asyncio.timeout(WITHIN.total_seconds()):
         position = await _place_in(source, place)
