@@ -6,13 +6,12 @@ import inspect
 import json
 import pkgutil
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import stylobate
-from stylobate.app import HostSettings, http_refusal
+from stylobate.app import HostSettings
 from stylobate.config import Settings
 from stylobate.declarations.editor import FOLDER, editor_schemas
 from stylobate.errors import StylobateError, http_status_of
@@ -65,16 +64,7 @@ def reasons() -> str:
         }
         for reason, kind in StylobateError.registry.items()
     }
-    for reason, status, meaning in _listeners_own():
-        found.setdefault(reason, {"status": status, "area": "common", "meaning": meaning, "cure": ""})
     return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _listeners_own() -> Iterator[tuple[str, int, str]]:
-    """Yield what the HTTP listener refuses by itself, before there is a request."""
-    for refusal in vars(http_refusal).values():
-        if isinstance(refusal, http_refusal.Refusal):
-            yield refusal.code, refusal.status.value, refusal.detail
 
 
 def _area(module: str) -> str:

@@ -36,7 +36,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         (testing.FakeClock, testing.sequence_ids),
     ),
 )
-_HIDDEN = frozenset({"json", "parse", "new", "of", "partition", "as_dict", "registry", "sent"})
+_HIDDEN = frozenset({"json", "parse", "new", "of", "partition", "as_dict", "registry", "sent", "finer_status", "http_fields"})
 
 
 def page() -> str:

@@ -31,19 +31,8 @@ _HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DATA_LOSS: 500,
 }
 
-_HTTP_STATUS_OF_REASON: dict[str, int] = {
-    "BODY_NOT_ALLOWED": 400,
-    "CORS_REFUSED": 400,
-    "MALFORMED_JSON": 400,
-    "INVALID_HEADER": 400,
-    "IDEMPOTENCY_KEY_UNSUPPORTED": 400,
-    "METHOD_NOT_ALLOWED": 405,
-    "PAYLOAD_TOO_LARGE": 413,
-    "STATE_STATUS_NOT_WRITABLE": 409,
-    "UNSUPPORTED_MEDIA_TYPE": 415,
-    "CONTENT_CODING_UNSUPPORTED": 415,
-}
-"""Where HTTP has a finer word than the gRPC code."""
+_FINER_STATUS = {"STATE_STATUS_NOT_WRITABLE": 409}
+"""As :attr:`StylobateError.finer_status`, for classes that the process which answers over HTTP need not have imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +57,10 @@ class StylobateError(Exception):
     default_detail: ClassVar[str] = "Something went wrong on our side."
     cure: ClassVar[str] = ""
     """What a caller can do about it; shown on the problem's page."""
+    finer_status: ClassVar[int] = 0
+    """The HTTP status where HTTP has a finer word than the gRPC code."""
+    http_fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    """HTTP header fields that go with it, names in lower case."""
     registry: ClassVar[dict[str, type["StylobateError"]]] = {}
     """Every error class by reason: the source of docs/reference/errors.md and of the problem pages."""
 
@@ -126,7 +119,8 @@ class StylobateError(Exception):
 
 def http_status_of(reason: str, code: grpc.StatusCode) -> int:
     """Return the HTTP status for a reason and a gRPC code."""
-    return _HTTP_STATUS_OF_REASON.get(reason) or _HTTP_STATUS[code]
+    kind = StylobateError.registry.get(reason)
+    return (kind.finer_status if kind is not None else 0) or _FINER_STATUS.get(reason) or _HTTP_STATUS[code]
 
 
 def title_of(reason: str) -> str:
@@ -151,6 +145,24 @@ class InvalidInputError(StylobateError):
     reason = "INVALID_INPUT"
     default_detail = "The input is not valid."
     cure = "Read `errors`: each entry names a place in the input and what is wrong there."
+
+
+class MalformedJsonError(InvalidInputError):
+    """The input is not JSON."""
+
+    finer_status = 400
+    reason = "MALFORMED_JSON"
+    default_detail = "The input is not valid JSON."
+    cure = "Send one JSON value (RFC 8259) in UTF-8."
+
+
+class UnsupportedMediaTypeError(InvalidInputError):
+    """A body of a type that is not taken here."""
+
+    finer_status = 415
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+    default_detail = "The body must be application/json."
+    cure = "Send `Content-Type: application/json`."
 
 
 class ValueRefusedError(InvalidInputError):

@@ -8,27 +8,22 @@ from typing import Any, NamedTuple, Protocol
 
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ActionDeclaration
-from stylobate.errors import CancelledCallError, StylobateError
+from stylobate.errors import CancelledCallError, MalformedJsonError, StylobateError, UnsupportedMediaTypeError
 from stylobate.identity import limit_key
 from stylobate.logs import get_logger
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.containment import told
 from stylobate.modules.context import ActionContext, Platform
-from stylobate.modules.errors import ActionFailedError, ActionInputInvalidError, MalformedJsonError
+from stylobate.modules.errors import ActionFailedError, ActionInputInvalidError
 from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
+from stylobate.rpc.limits import LIMIT
 from stylobate.telemetry import histogram
 
 from stylobate_actions.blame import is_defect, placed
-from stylobate_actions.errors import (
-    ActionNotFoundError,
-    ActionRecursionError,
-    ActionTimeoutError,
-    ActionUnavailableError,
-    UnsupportedMediaTypeError,
-)
+from stylobate_actions.errors import ActionNotFoundError, ActionRecursionError, ActionTimeoutError, ActionUnavailableError
 from stylobate_actions.limits import ActionLimits
-from stylobate_actions.model import LIMIT, ActionReply
+from stylobate_actions.model import ActionReply
 from stylobate_actions.runner import OverdueError, Runner
 
 MAX_DEPTH = 8
@@ -146,7 +141,7 @@ class ActionManager:
         except StylobateError as error:
             error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
             if standing is not None:
-                error.metadata |= standing.metadata()
+                error.metadata |= standing.metadata(LIMIT)
             raise
 
     async def _parsed_and_run(self, request: "_Request") -> bytes:
@@ -238,7 +233,7 @@ def _charged(caller: Call) -> str:
 
 def _check_content_type(content_type: str) -> None:
     if content_type.partition(";")[0].strip().lower() not in {JSON, ""}:
-        raise UnsupportedMediaTypeError(metadata={"content_type": content_type[:100]})
+        raise UnsupportedMediaTypeError("Actions take application/json.", metadata={"content_type": content_type[:100]})
 
 
 def _bounded(caller: Call, deadline: float) -> Call:

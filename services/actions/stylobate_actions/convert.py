@@ -11,8 +11,9 @@ from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
 from stylobate.modules.refusals import refusals_of
+from stylobate.rpc.limits import LimitOutcome
 
-from stylobate_actions.model import ActionReply, LimitStanding, ModuleStatus
+from stylobate_actions.model import ActionReply, ModuleStatus
 
 
 def to_reply(reply: ActionReply) -> actions_pb.ExecuteActionResponse:
@@ -56,13 +57,13 @@ def to_module(status: ModuleStatus) -> modules_pb.Module:
     )
 
 
-def _to_rate_limit(standing: LimitStanding) -> actions_pb.RateLimit:
+def _to_rate_limit(standing: LimitOutcome) -> actions_pb.RateLimit:
     return actions_pb.RateLimit(
         policy=standing.policy,
         quota=standing.quota,
-        window=Duration(seconds=standing.window_s),
+        window=Duration(seconds=standing.window),
         remaining=standing.remaining,
-        reset=Duration(seconds=standing.reset_s),
+        reset=Duration(seconds=standing.reset),
     )
 
 

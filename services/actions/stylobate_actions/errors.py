@@ -37,15 +37,6 @@ class ActionRecursionError(StylobateError):
     cure = "Break the circle: an action calls itself through others."
 
 
-class UnsupportedMediaTypeError(StylobateError):
-    """The input comes as something that actions do not take."""
-
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "UNSUPPORTED_MEDIA_TYPE"
-    default_detail = "Actions take application/json."
-    cure = "Send JSON with `Content-Type: application/json`."
-
-
 class HookNotFoundError(NotFoundError):
     """No module declares this before-hook."""
 

@@ -3,15 +3,13 @@
 from typing import Protocol
 
 from stylobate.declarations.model import RateLimit
-from stylobate.rpc.limits import LevelSpec, LimitsClient
-
-from stylobate_actions.model import LimitStanding
+from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
 
 
 class ActionLimits(Protocol):
     """Charges callers."""
 
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding | None:
+    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
         """Charge one call of the action to the subject.
 
         Returns how the limit stands, None when the limiter could not be asked and lets the call pass.
@@ -26,7 +24,7 @@ class ServiceLimits:
         self._check = client.check
         self._levels: dict[str, tuple[LevelSpec, ...]] = {}
 
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding | None:
+    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
         """See ActionLimits."""
         levels = self._levels.get(action)
         if levels is None:
@@ -35,15 +33,13 @@ class ServiceLimits:
         outcome = await self._check(levels, (subject,), tenant=tenant)
         if not outcome.allowed:
             raise outcome.error()
-        if outcome.degraded:
-            return None
-        return LimitStanding(outcome.policy, outcome.quota, outcome.window, outcome.remaining, outcome.reset)
+        return None if outcome.degraded else outcome
 
 
 class NoLimits:
     """Lets every call pass, uncounted."""
 
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding | None:
+    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
         """See ActionLimits."""
         del action, limit, tenant, subject
         return None

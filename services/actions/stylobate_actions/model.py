@@ -6,24 +6,7 @@ from typing import NamedTuple
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Status
 from stylobate.modules.loaded import LoadedModule
-
-LIMIT = "limit."
-"""What the keys of a limit's standing in an error's metadata begin with."""
-
-
-class LimitStanding(NamedTuple):
-    """How an action's own limit stands for a caller, after a call was charged."""
-
-    policy: str
-    quota: int
-    window_s: int
-    remaining: int
-    reset_s: int
-    """Until it is full again."""
-
-    def metadata(self) -> dict[str, str]:
-        """Return it as metadata of an error: a call that was refused was charged all the same."""
-        return {f"{LIMIT}{name.removesuffix('_s')}": str(value) for name, value in self._asdict().items()}
+from stylobate.rpc.limits import LimitOutcome
 
 
 class ActionReply(NamedTuple):
@@ -31,8 +14,8 @@ class ActionReply(NamedTuple):
 
     output: bytes
     """JSON."""
-    limit: LimitStanding | None = None
-    """None when the action declares no limit or the limiter could not be asked."""
+    limit: LimitOutcome | None = None
+    """How the action's own limit stands; None when it declares none or the limiter could not be asked."""
 
 
 @dataclass(frozen=True, slots=True)

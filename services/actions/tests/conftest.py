@@ -12,9 +12,9 @@ from stylobate.declarations import Declarations, RateLimit, load_declarations
 from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc.call import Call
-from stylobate.rpc.limits import RateLimitedError
+from stylobate.rpc.limits import LimitOutcome, RateLimitedError
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
-from stylobate_actions.model import Discovery, LimitStanding
+from stylobate_actions.model import Discovery
 from stylobate_actions.runner import Runner
 
 ALICE = Call(request_id="r-1", authorization="Bearer alice", principal=Principal(PrincipalKind.USER, "alice"))
@@ -34,13 +34,13 @@ class Ports:
         self.asked.append(f"permission {permission}")
         return not principal.is_anonymous and permission in self.permissions
 
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitStanding:
+    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome:
         """Count down from `limit_left`."""
         self.asked.append(f"limit {action} {tenant} {subject}")
         if self.limit_left <= 0:
             raise RateLimitedError
         self.limit_left -= 1
-        return LimitStanding(action, limit.limit, 60, self.limit_left, 1)
+        return LimitOutcome(allowed=True, policy=action, quota=limit.limit, window=60, remaining=self.limit_left, reset=1)
 
     async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
         """Remember."""

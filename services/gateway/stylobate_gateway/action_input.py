@@ -13,10 +13,8 @@ import orjson
 from stylobate import strict_json
 from stylobate.declarations.compiled import pointer
 from stylobate.declarations.parameters import Parameter, RouteInput
-from stylobate.errors import InvalidInputError, Violation
+from stylobate.errors import InvalidInputError, MalformedJsonError, Violation
 from stylobate.modules.errors import ActionInputInvalidError
-
-from stylobate_gateway.errors import MalformedJsonError
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 """A whole number as JSON writes it (RFC 8259 section 6)."""

@@ -9,12 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from stylobate.declarations.compiled import pointer
-from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
+from stylobate.errors import InvalidInputError, MalformedJsonError, StylobateError, UnavailableError, Violation
+from stylobate.http.errors import MethodNotAllowedError
 
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.openapi import OpenApi
-from stylobate_gateway.errors import MalformedJsonError, MethodNotAllowedError, RouteNotFoundError
+from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.middleware.nobody_first import NobodyFirst
 from stylobate_gateway.middleware.refusals import Refusals
 from stylobate_gateway.routes import accounts, actions, pages, site, state

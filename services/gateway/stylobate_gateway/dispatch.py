@@ -7,26 +7,25 @@ import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.declarations.parameters import RouteInput
-from stylobate.errors import StylobateError, UnauthenticatedError
+from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
+from stylobate.http.asgi import Application, Receive, Scope, Send, answer, read_body
+from stylobate.http.errors import MethodNotAllowedError
+from stylobate.http.limits import LimitText, limit_text
 from stylobate.rpc.call import call
-from stylobate.rpc.limits import RateLimitedError
+from stylobate.rpc.limits import carried_limit
 
 from stylobate_gateway.action_input import action_input, check_query
-from stylobate_gateway.asgi import Application, Headers, Receive, Scope, Send, answer, read_body
 from stylobate_gateway.called_action import BODY, CalledAction, Found
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.errors import (
     BodyNotAllowedError,
     ContentCodingUnsupportedError,
-    MethodNotAllowedError,
     RouteNotFoundError,
-    UnsupportedMediaTypeError,
 )
 from stylobate_gateway.exchange import Exchange, exchange_of
 
 PREFIX = "/v1/actions/"
 _JSON = "application/json"
-_LIMIT = "limit."
 
 
 class ActionDispatcher:
@@ -90,10 +89,10 @@ class ActionDispatcher:
             del body  # it is under way, encoded
             response = await executing
         except StylobateError as error:
-            exchange.rate_limit = _refused_headers(exchange.rate_limit, error)
+            exchange.limits = [*carried_limit(error), *exchange.limits]
             raise
         if response.HasField("rate_limit"):
-            exchange.rate_limit = _limit_headers(exchange.rate_limit, response.rate_limit)
+            exchange.limits.insert(0, _limit_text(response.rate_limit))
         await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
 
 
@@ -112,37 +111,6 @@ def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
         raise ContentCodingUnsupportedError
 
 
-def _limit_headers(edge: Headers, limit: RateLimit) -> Headers:
-    """Return the headers of an answer: the action's own limit stands first."""
-    if not edge and not limit.policy:
-        return edge
+def _limit_text(limit: RateLimit) -> LimitText:
     reset = limit.reset.seconds + (limit.reset.nanos > 0)
-    return _before(
-        edge, f'"{limit.policy}";q={limit.quota};w={limit.window.seconds}', f'"{limit.policy}";r={limit.remaining};t={reset}'
-    )
-
-
-def _refused_headers(edge: Headers, error: StylobateError) -> Headers:
-    """Return the headers of a refusal: how the action's own limit stands, which the call was charged on, stands first.
-
-    It travels in the error's metadata; of a 429 it is the metadata, else it is taken out of it.
-    """
-    limit = {key.removeprefix(_LIMIT): value for key, value in error.metadata.items() if key.startswith(_LIMIT)}
-    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(_LIMIT)}
-    if error.reason == RateLimitedError.reason:
-        limit = error.metadata
-    if not limit.keys() >= {"policy", "quota", "window", "remaining", "reset"}:
-        return edge  # there is none, or it is a handler's own refusal
-    name = limit["policy"]
-    return _before(
-        edge, f'"{name}";q={limit["quota"]};w={limit["window"]}', f'"{name}";r={limit["remaining"]};t={limit["reset"]}'
-    )
-
-
-def _before(edge: Headers, policy: str, state: str) -> Headers:
-    """Put a limit before those of the edge: lists of one header each (RFC 9651)."""
-    found = dict(edge)
-    return [
-        (b"ratelimit-policy", b", ".join(part for part in (policy.encode(), found.get(b"ratelimit-policy")) if part)),
-        (b"ratelimit", b", ".join(part for part in (state.encode(), found.get(b"ratelimit")) if part)),
-    ]
+    return limit_text(limit.policy, limit.quota, limit.window.seconds, limit.remaining, reset)

@@ -1,16 +1,15 @@
 """One HTTP request on its way: what its headers say, who it is, what was charged, how it ended."""
 
-import re
 from time import perf_counter
 
 from stylobate.errors import StylobateError, TokenInvalidError
+from stylobate.http.asgi import Headers, Scope, Send
+from stylobate.http.limits import LimitText
+from stylobate.http.problem import send_problem
 from stylobate.identity import ANONYMOUS, Principal
-from stylobate.ids import new_id
+from stylobate.ids import request_id
 from stylobate.telemetry import is_traceparent
 
-from stylobate_gateway.asgi import Headers, Scope
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
 _LENGTH_DIGITS = 20
 """More than any body has; the first of a longer number say enough."""
 
@@ -30,10 +29,10 @@ class Exchange:
         "host",
         "idempotency_key",
         "instance",
+        "limits",
         "method",
         "path",
         "principal",
-        "rate_limit",
         "request_id",
         "route",
         "started",
@@ -47,7 +46,6 @@ class Exchange:
         self.path: str = scope["path"]
         self.instance: bytes = scope["raw_path"]
         """The path as it was sent, percent-encoded: a URI reference."""
-        self.request_id = ""
         self.traceparent = ""
         self.route = ""
         """The declared path that took the request, with its parameters' names; empty before one did."""
@@ -61,10 +59,11 @@ class Exchange:
         self.host = ""
         self.idempotency_key = False
         self.principal: Principal = ANONYMOUS
-        self.rate_limit: Headers = []
+        self.limits: list[LimitText] = []
+        """How the limits stand that it was charged on, the narrowest first."""
         self.status = 0
         self.error: StylobateError | None = None
-        length = b""
+        length = asked = b""
         for name, value in scope["headers"]:
             match name:
                 case b"authorization":
@@ -72,7 +71,7 @@ class Exchange:
                     given = value.decode("latin-1")
                     self.authorization = f"{self.authorization}, {given}" if self.authorization else given
                 case b"x-request-id":
-                    self.request_id = value.decode("ascii") if _REQUEST_ID.fullmatch(value) else ""
+                    asked = value
                 case b"traceparent":
                     parent = value.decode("latin-1")
                     self.traceparent = parent if is_traceparent(parent) else ""
@@ -92,8 +91,7 @@ class Exchange:
                     self.has_origin = True
                 case b"idempotency-key":
                     self.idempotency_key = True
-        if not self.request_id:
-            self.request_id = new_id()
+        self.request_id = request_id(asked)
         if length:
             digits = length.lstrip(b"0") or b"0"
             self.content_length = int(digits[:_LENGTH_DIGITS]) if digits.isdigit() else -1
@@ -118,6 +116,11 @@ class Exchange:
         if scheme.lower() != "bearer" or not token.strip():
             raise TokenInvalidError("Authorization must have the form `Bearer <access token>`.")
         return token.strip()
+
+    async def refuse(self, send: Send, error: StylobateError, headers: Headers | None = None) -> None:
+        """Answer with the error, and with these header fields beside its own."""
+        self.error = error
+        await send_problem(send, error, headers or [], request_id=self.request_id, instance=self.instance.decode("latin-1"))
 
 
 def exchange_of(scope: Scope) -> Exchange:

@@ -4,11 +4,11 @@ import asyncio
 
 from stylobate.app.manager import AppManager
 from stylobate.config import ConfigError
+from stylobate.http.asgi import Application
 from stylobate.identity import ClientAddresses
 from stylobate.rpc.limits import edge_limits
 
 from stylobate_gateway.app import build_application
-from stylobate_gateway.asgi import Application
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.middleware.body_limit import BodyLimit, WholeBody

@@ -9,12 +9,12 @@ from stylobate.api.actions.v1.action_service_pb2 import Action
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.errors import StylobateError
+from stylobate.http.asgi import Receive, Scope, Send
+from stylobate.http.problem import problem_headers
 from stylobate.testing.plain_http import NO_TLS
-from stylobate_gateway.asgi import Receive, Scope, Send
 from stylobate_gateway.called_action import CalledAction
 from stylobate_gateway.middleware.context import RequestContext
 from stylobate_gateway.middleware.refusals import Refusals
-from stylobate_gateway.problems import problem_headers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = {"origin": "http://localhost:3000"}

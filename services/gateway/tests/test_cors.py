@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from stylobate_gateway.asgi import Receive, Scope, Send, answer
+from stylobate.http.asgi import Receive, Scope, Send, answer
 from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.middleware.cors import Cors
 

@@ -9,10 +9,16 @@ import socket
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, ClassVar, cast
 
+from stylobate.errors import StylobateError
+from stylobate.http.limits import limit_headers
+from stylobate.http.problem import closing_answer
 from stylobate.identity import ClientAddresses, client_agent
+from stylobate.ids import new_id, request_id
 from stylobate.logs import get_logger
+from stylobate.rpc.limits import carried_limit
 
 from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, TOO_MANY_PINGS, Disconnect
 from stylobate_realtime.doorkeeper import Doorkeeper
@@ -31,7 +37,7 @@ from stylobate_realtime.wire.framing import (
     close_frame,
     frame,
 )
-from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
+from stylobate_realtime.wire.handshake import UpgradeRequest
 
 _HEAD_END = b"\r\n\r\n"
 _SEND_BUFFER = 131_072
@@ -206,10 +212,12 @@ class RealtimeProtocol(asyncio.Protocol):
         """Check the request at once and charge it; nothing more is read until that is decided."""
         head, _, rest = data.partition(_HEAD_END)
         endpoint = self.endpoint
+        request = None
         try:
-            request = endpoint.doorkeeper.check(head)
-        except UpgradeRefusedError as refusal:
-            self._refuse(refusal)
+            request = UpgradeRequest.parse(head)
+            endpoint.doorkeeper.check(request)
+        except StylobateError as error:
+            self._refuse(error, request)
             return
         peer = self._transport.get_extra_info("peername")
         forwarded = request.headers.get("x-forwarded-for", ())
@@ -221,8 +229,8 @@ class RealtimeProtocol(asyncio.Protocol):
         endpoint = self.endpoint
         try:
             await endpoint.doorkeeper.charge(address)
-        except UpgradeRefusedError as refusal:
-            self._refuse(refusal)
+        except StylobateError as error:
+            self._refuse(error, request)
             return
         if self._transport.is_closing():
             return
@@ -233,12 +241,14 @@ class RealtimeProtocol(asyncio.Protocol):
         if rest:
             self.data_received(rest)
 
-    def _refuse(self, refusal: UpgradeRefusedError) -> None:
+    def _refuse(self, error: StylobateError, request: UpgradeRequest | None) -> None:
         if self._transport.is_closing():
             return
         self._has_sent_close = self._is_deaf = True
-        _security.info("realtime_upgrade_refused", code=refusal.code)
-        self._transport.write(refusal.response())
+        asked, path = (request_id(request.header("x-request-id").encode("latin-1")), request.path) if request else (new_id(), "")
+        _security.info("realtime_upgrade_refused", code=error.reason, request_id=asked)
+        headers = [(b"date", formatdate(usegmt=True).encode()), *limit_headers(carried_limit(error))]
+        self._transport.write(closing_answer(error, headers, request_id=asked, instance=path))
         self._transport.close()
 
     def _take(self, opcode: int, payload: bytes) -> None:

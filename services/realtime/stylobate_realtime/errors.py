@@ -1,7 +1,7 @@
 """What the realtime service refuses with."""
 
 import grpc
-from stylobate.errors import NotFoundError, UnavailableError
+from stylobate.errors import NotFoundError, PermissionDeniedError, UnavailableError
 
 
 class ChannelUnknownError(NotFoundError):
@@ -25,3 +25,11 @@ class RealtimeUnavailableError(UnavailableError):
 
     reason = "REALTIME_UNAVAILABLE"
     default_detail = "Live messages cannot be carried at the moment."
+
+
+class OriginRefusedError(PermissionDeniedError):
+    """A browser's page asked for a WebSocket from an origin that is not let in."""
+
+    reason = "REALTIME_ORIGIN_REFUSED"
+    default_detail = "Pages of this origin may not connect; see the setting allowed_origins."
+    cure = "An operator lists the page's origin in STYLOBATE_REALTIME_ALLOWED_ORIGINS."

@@ -62,8 +62,9 @@ async def test_handshakes_are_charged_on_their_address(platform, serve, three_an
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.example"])
 async def test_in_development_a_strangers_name_opens_nothing(platform, node, host, path):
     """DNS rebinding: a page under its own name gets no socket, and is not even charged for the look."""
-    status, _, body = await _answer(node, host, path)
-    assert (status, json.loads(body)["code"]) == (403, "HOST_REFUSED")
+    status, headers, body = await _answer(node, host, path)
+    assert (status, json.loads(body)["code"], json.loads(body)["title"]) == (403, "HOST_REFUSED", "Host refused")
+    assert json.loads(body)["request_id"] == headers["x-request-id"]
     assert platform.limits.charged == []
 
 

@@ -3,7 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stylobate_realtime.wire.handshake import UpgradeRefusedError, UpgradeRequest
+from stylobate.errors import StylobateError
+from stylobate.http.errors import MalformedRequestError
+from stylobate.http.problem import closing_answer
+from stylobate_realtime.wire.handshake import UpgradeRequest
 
 PATHS = ("/v1/realtime",)
 
@@ -67,9 +70,9 @@ def test_encoding_is_chosen_at_the_upgrade(offered, query, chosen, is_protobuf):
 )
 def test_wrong_requests_are_refused(changed, status):
     """Another path, method, version or key gets a problem with the right status."""
-    with pytest.raises(UpgradeRefusedError) as refused:
+    with pytest.raises(StylobateError) as refused:
         changed.check(PATHS)
-    answer = refused.value.response().decode()
+    answer = closing_answer(refused.value, [], request_id="r").decode()
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert "content-type: application/problem+json" in answer
 
@@ -89,7 +92,7 @@ def test_wrong_requests_are_refused(changed, status):
 )
 def test_unreadable_requests_are_refused(head):
     """What is no request is a 400."""
-    with pytest.raises(UpgradeRefusedError):
+    with pytest.raises(MalformedRequestError):
         UpgradeRequest.parse(head)
 
 
@@ -122,9 +125,9 @@ def test_origins(origin, allowed, loopback, passes):
     if passes:
         asked.check_origin(allowed, loopback=loopback)
         return
-    with pytest.raises(UpgradeRefusedError) as refused:
+    with pytest.raises(StylobateError) as refused:
         asked.check_origin(allowed, loopback=loopback)
-    assert refused.value.status == 403
+    assert refused.value.http_status == 403
 
 
 _VALUES = st.one_of(
@@ -150,8 +153,8 @@ def test_any_request_is_answered_or_refused(headers, query, method):
         asked.check(PATHS)
         asked.check_origin((), loopback=True)
         answer = asked.response()
-    except UpgradeRefusedError as refusal:
-        answer = refusal.response()
+    except StylobateError as refusal:
+        answer = closing_answer(refusal, [], request_id="r")
         assert answer.startswith(b"HTTP/1.1 4")
     head = answer.partition(b"\r\n\r\n")[0]
-    assert head.count(b"\n") == head.count(b"\r\n") < 8
+    assert head.count(b"\n") == head.count(b"\r\n") < 9

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stylobate.app.connections import Connections
-from stylobate.app.http_refusal import Header, Refusal
+from stylobate.errors import StylobateError
+from stylobate.http.asgi import Header
+from stylobate.http.problem import closing_answer
+from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter
 
@@ -113,13 +116,13 @@ class Acceptor:
                 raise
         self._reserve.refill()
 
-    def _turn_away(self, accepted: socket.socket, refusal: Refusal) -> None:
+    def _turn_away(self, accepted: socket.socket, refusal: StylobateError) -> None:
         """Answer without a protocol: what was sent until now is read, so that the close takes the answer from nobody."""
         with accepted, suppress(OSError):
             accepted.setblocking(False)
             with suppress(BlockingIOError):
                 accepted.recv(_UNREAD_BYTES)
-            accepted.send(refusal.as_bytes(self._default_headers())[1])
+            accepted.send(closing_answer(refusal, self._default_headers(), request_id=new_id()))
             accepted.shutdown(socket.SHUT_WR)
 
     def _failed(self, error: OSError) -> None:

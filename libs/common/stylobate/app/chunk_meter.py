@@ -1,8 +1,9 @@
 """What a chunked body carries beside its data: sizes, extensions, trailer fields. All of it is bounded, none of it is kept."""
 
 from stylobate.app.http_bounds import MAX_TRAILER_BYTES
-from stylobate.app.http_refusal import CHUNKS, TRAILERS, Refusal
+from stylobate.app.http_refusal import CHUNKS, TRAILERS
 from stylobate.app.request_head import HeadRefusedError
+from stylobate.errors import StylobateError
 
 _FRAMING = 16
 """Bytes that a chunk's own framing may take without being counted."""
@@ -41,7 +42,7 @@ class ChunkMeter:
         if self._fields > MAX_TRAILER_BYTES:
             raise HeadRefusedError(TRAILERS)
 
-    def fed(self, size: int) -> Refusal | None:
+    def fed(self, size: int) -> StylobateError | None:
         """Note that so many bytes of the body were read and did not end it; return why no more is read."""
         self._raw += size
         if self._raw - self._data - self._chunks * _FRAMING <= MAX_TRAILER_BYTES:

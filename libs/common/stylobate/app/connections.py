@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.http_refusal import FULL, FULL_ADDRESS, UNREADABLE, Refusal
+from stylobate.app.http_refusal import FULL, FULL_ADDRESS, UNREADABLE
 from stylobate.app.strangers import Strangers
 from stylobate.app.turns import ReadingTurns, RequestTurns
+from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter, gauge
 
@@ -74,7 +75,7 @@ class Connections(set[Any]):
 
     # who comes and goes
 
-    def enter(self, address: str) -> Refusal | None:
+    def enter(self, address: str) -> StylobateError | None:
         """Count a connection that was accepted, or say why it must go. Who entered leaves, see :meth:`leave`.
 
         :param address: of the peer; empty over a unix socket.
@@ -170,7 +171,7 @@ class Connections(set[Any]):
         """Return whom a connection is counted for."""
         return counted(self._addresses.get(connection, ""))
 
-    def _turned_away(self, bound: str, refusal: Refusal, key: str) -> Refusal:
+    def _turned_away(self, bound: str, refusal: StylobateError, key: str) -> StylobateError:
         self._refusals.labels(bound).inc()
         self._refused[bound] += 1
         if not self._by_address[key]:

@@ -14,10 +14,12 @@ from stylobate.app import http_refusal as refusals
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import SLOWEST
 from stylobate.app.http_reading import HttpReading
-from stylobate.app.http_refusal import Refusal
 from stylobate.app.joined_writes import JoinedWrites
 from stylobate.app.turns import ADMITTED, Turn
 from stylobate.app.write_progress import WriteProgress
+from stylobate.errors import StylobateError
+from stylobate.http.problem import closing_answer, problem_application
+from stylobate.ids import new_id
 from stylobate.logs import get_logger
 
 _LINGER_S = 2.0
@@ -224,7 +226,7 @@ class HttpProtocol(HttpReading):
             self.url = b""
         cycle.scope = {}  # type: ignore[typeddict-item]
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: StylobateError) -> None:
         """Answer, and let nothing follow: where the next request would begin is unknown."""
         if self._is_over:
             return
@@ -245,11 +247,12 @@ class HttpProtocol(HttpReading):
             self._drop_body()
         if is_owed:
             self.scope.setdefault("method", "GET")  # its request line may not have been read
-            self.pipeline.appendleft((self._cycle(keep_alive=False), refusal.application()))
+            application: Any = problem_application(refusal, (b"connection", b"close"))
+            self.pipeline.appendleft((self._cycle(keep_alive=False), application))
             return
-        request_id, answer = refusal.as_bytes(self.server_state.default_headers)
-        _log.warning("request_unreadable", request_id=request_id, code=refusal.code, client=address)
-        self.transport.write(answer)
+        request_id = new_id()
+        _log.warning("request_unreadable", request_id=request_id, code=refusal.reason, client=address)
+        self.transport.write(closing_answer(refusal, self.server_state.default_headers, request_id=request_id))
         self._linger()
 
     def _lingers_on(self) -> bool:

@@ -14,7 +14,6 @@ from stylobate.app import http_refusal as refusals
 from stylobate.app.chunk_meter import ChunkMeter
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES
-from stylobate.app.http_refusal import Refusal
 from stylobate.app.request_head import (
     WATCHED,
     HeadRefusedError,
@@ -24,6 +23,7 @@ from stylobate.app.request_head import (
     readable,
     without_upgrade,
 )
+from stylobate.errors import StylobateError
 
 _LONG = 2 * 1024
 """Bytes of a read after which others are read before it goes on."""
@@ -71,7 +71,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         """End the connection: all of them hold too much together."""
 
     @abstractmethod
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: StylobateError) -> None:
         """Answer, and let nothing follow: where the next request would begin is unknown."""
 
     @abstractmethod
@@ -289,7 +289,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         protocol.data_received(b"".join([*head, b"\r\n", rest]))
 
 
-def _refusal_of(error: httptools.HttpParserError) -> Refusal:
+def _refusal_of(error: httptools.HttpParserError) -> StylobateError:
     """Return why the parser stopped. A cause kept by its own frame would keep the data until the collector comes."""
     cause = error.__context__
     return cause.refusal if isinstance(cause, HeadRefusedError) else refusals.MALFORMED

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from stylobate.errors import NotFoundError
+from stylobate.http.problem import problem_application
+
 T = TypeVar("T")
 Application = Callable[..., Any]
 Upgrade = Callable[..., asyncio.Protocol]
 """Makes the protocol of a WebSocket (uvicorn's ``ws=`` contract)."""
+_nothing_here = problem_application(NotFoundError("There is nothing at this path."))
 
 
 class Mounts:
@@ -56,13 +60,3 @@ def _at(mounted: dict[str, T], path: str) -> T | None:
             return None
         path = path.rpartition("/")[0] or "/"
     return mounted[path]
-
-
-async def _nothing_here(scope: dict[str, Any], _receive: Any, send: Any) -> None:
-    """Answer for a path that nobody serves."""
-    if scope["type"] != "http":
-        return
-    body = b'{"type":"/problems/not-found","title":"Not found","status":404,"code":"NOT_FOUND"}'
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

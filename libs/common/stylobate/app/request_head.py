@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, QUERY, TRANSFER_ENCODING, Refusal
+from stylobate.app.http_refusal import CODING, HOST, MALFORMED, PATH, QUERY, TRANSFER_ENCODING
+from stylobate.errors import StylobateError
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -18,12 +19,12 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 class HeadRefusedError(Exception):
     """The head is refused; raised in the parser's callbacks, which stops the parser at once."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: StylobateError) -> None:
         super().__init__(refusal.detail)
         self.refusal = refusal
 
 
-def framing_refusal(watched: Headers, version: str) -> Refusal | None:
+def framing_refusal(watched: Headers, version: str) -> StylobateError | None:
     """Return why the head cannot be taken, None when it can.
 
     :param watched: its fields that are in :data:`WATCHED`, names in lower case.
@@ -36,7 +37,7 @@ def framing_refusal(watched: Headers, version: str) -> Refusal | None:
     for name, value in watched:
         if name == b"host":
             hosts += 1
-            if _HOST.fullmatch(value) is None:
+            if not is_host(value):
                 return HOST
         elif name == b"transfer-encoding":
             codings.append(value)
@@ -47,6 +48,11 @@ def framing_refusal(watched: Headers, version: str) -> Refusal | None:
     if codings and codings[0].lower() != b"chunked":
         return CODING if codings[0].lower().endswith(b"chunked") else TRANSFER_ENCODING
     return None
+
+
+def is_host(value: bytes) -> bool:
+    """Return whether it is a host with or without a port; an empty one is too (RFC 9110 section 7.2)."""
+    return _HOST.fullmatch(value) is not None
 
 
 def decoded(path: bytes) -> str:

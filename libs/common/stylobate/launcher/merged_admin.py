@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -11,8 +12,8 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stylobate.app.admin import Receive, Send, body_of
-from stylobate.app.admin_listener import peer_of
+from stylobate.app.admin_listener import PATHS, Answer, json_answer
+from stylobate.errors import InvalidInputError, NotFoundError
 
 _PAUSE_S = 0.05
 _SETTLED_WITHIN_S = 5.0
@@ -21,7 +22,7 @@ _AWAY = {"ready": False, "phase": "away", "status": "unhealthy"}
 
 
 class MergedAdmin:
-    """ASGI: ``/healthz``, ``/readyz``, ``/status`` and ``/metrics`` over all processes; each metric says its process."""
+    """``/healthz``, ``/readyz``, ``/status`` and ``/metrics`` over all processes; each metric says its process."""
 
     def __init__(self, sockets: Mapping[str, str]) -> None:
         """Take the admin sockets by the processes' names."""
@@ -41,21 +42,20 @@ class MergedAdmin:
         """Close what it asks with."""
         await asyncio.gather(*(client.aclose() for client in self._clients.values()))
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, method: str, path: str, body: bytes, peer: str) -> Answer:
         """Answer one request."""
-        match scope["path"]:
+        match path:
             case "/healthz":
-                await _reply(send, 200, {"status": "alive"})
-            case "/readyz" | "/status" as path:
+                return json_answer(200, {"status": "alive"})
+            case "/readyz" | "/status":
                 status = await self.status()
-                await _reply(send, 200 if path == "/status" or status["ready"] else 503, status)
+                return json_answer(200 if path == "/status" or status["ready"] else 503, status)
             case "/metrics":
-                await _reply(send, 200, await self.metrics(), CONTENT_TYPE_LATEST)
+                return 200, CONTENT_TYPE_LATEST, await self.metrics()
             case "/log-levels":
-                content = await body_of(receive)
-                await _reply(send, *await self.log_levels(scope["method"], content, peer_of(scope)))
+                return await self.log_levels(method, body, peer)
             case _:
-                await _reply(send, 404, {"code": "NOT_FOUND", "detail": "healthz, readyz, status, metrics, log-levels"})
+                raise NotFoundError(PATHS)
 
     async def status(self) -> dict[str, Any]:
         """Return the processes' answers by name and whether all are ready; services that differ in declarations are named."""
@@ -81,7 +81,7 @@ class MergedAdmin:
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
         return generate_latest(_Collected(list(merged.values())))
 
-    async def log_levels(self, method: str, content: bytes, peer: str) -> tuple[int, dict[str, Any]]:
+    async def log_levels(self, method: str, content: bytes, peer: str) -> Answer:
         """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
         levels = {}
         for name, client in self._clients.items():
@@ -91,10 +91,12 @@ class MergedAdmin:
                 )
             except httpx.TransportError:
                 continue  # away; it comes back with the levels of its settings
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                raise NotFoundError(PATHS)
             if answer.is_error:
-                return answer.status_code, answer.json()
+                raise InvalidInputError(answer.json()["detail"])
             levels[name] = answer.json()
-        return 200, levels
+        return json_answer(200, levels)
 
     async def until_ready(self) -> dict[str, Any]:
         """Wait until every process says that it is ready; return the status then."""
@@ -137,10 +139,3 @@ class _Collected:
     def collect(self) -> list[Metric]:
         """Return the families."""
         return self._families
-
-
-async def _reply(send: Send, status: int, value: object, kind: str = "application/json") -> None:
-    body = value if isinstance(value, bytes) else orjson.dumps(value)
-    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

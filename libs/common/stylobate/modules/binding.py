@@ -5,9 +5,9 @@ from typing import Any
 
 from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.model import ActionDeclaration, JsonSchema
-from stylobate.errors import Violation
+from stylobate.errors import MalformedJsonError, Violation
 from stylobate.modules.base import BaseModule
-from stylobate.modules.errors import ActionInputInvalidError, MalformedJsonError, OutputInvalidError
+from stylobate.modules.errors import ActionInputInvalidError, OutputInvalidError
 from stylobate.modules.payload import decode, encode
 from stylobate.modules.signature import HandlerSignature
 from stylobate.strict_json import JsonMalformedError, JsonRefusedError

@@ -103,15 +103,6 @@ class ActionInputInvalidError(InvalidInputError):
     cure = "Read `errors`; the schema stands in the catalogue (`GET /v1/actions/{name}`)."
 
 
-class MalformedJsonError(StylobateError):
-    """The input is no JSON at all."""
-
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "MALFORMED_JSON"
-    default_detail = "The input is not valid JSON."
-    cure = "Send one JSON value in UTF-8."
-
-
 class ActionFailedError(StylobateError):
     """A defect in the action; its text is in the log, never in the answer."""
 

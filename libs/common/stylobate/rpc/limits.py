@@ -28,6 +28,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
+from stylobate.http.limits import LimitText, limit_text
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
@@ -35,6 +36,9 @@ from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter, trace_of
 from stylobate.value_kinds import OnUnreachable
 
+LIMIT = "limit."
+"""What the keys begin with, in the metadata of an error, that say how a limit stands."""
+_NUMBERS = ("policy", "quota", "window", "remaining", "reset")
 MAX_CHECKS = 256
 """Checks in one call; more would hold the Redis server too long."""
 _ALGORITHMS = {"window": ALGORITHM_WINDOW, "gcra": ALGORITHM_GCRA}
@@ -111,31 +115,35 @@ class LimitOutcome:
         self.degraded = degraded
         """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return ``RateLimit-Policy`` and ``RateLimit`` as ASGI headers; none when degraded.
-
-        The form is that of draft-ietf-httpapi-ratelimit-headers with structured fields.
-        """
+    def texts(self) -> list[LimitText]:
+        """Return its entry in the header fields, see :mod:`stylobate.http.limits`; none when degraded."""
         if self.degraded or not self.policy:
             return []
-        return [
-            (b"ratelimit-policy", f'"{self.policy}";q={self.quota};w={self.window}'.encode()),
-            (b"ratelimit", f'"{self.policy}";r={self.remaining};t={self.reset}'.encode()),
-        ]
+        return [limit_text(self.policy, self.quota, self.window, self.remaining, self.reset)]
+
+    def metadata(self, prefix: str = "") -> dict[str, str]:
+        """Return the numbers as metadata of an error; see :func:`carried_limit`."""
+        return {f"{prefix}{name}": str(getattr(self, name)) for name in _NUMBERS}
 
     def error(self) -> RateLimitedError:
         """Return the error for a refused check."""
         return RateLimitedError(
             f"The limit {self.policy} of {self.quota} per {self.window} s is reached.",
-            metadata={
-                "policy": self.policy,
-                "quota": str(self.quota),
-                "window": str(self.window),
-                "remaining": str(self.remaining),
-                "reset": str(self.reset),
-            },
+            metadata=self.metadata(),
             retry_after=self.retry_after,
         )
+
+
+def carried_limit(error: StylobateError) -> list[LimitText]:
+    """Return how the limit stands that an error speaks of; none where it speaks of none.
+
+    Of RATE_LIMITED it is the metadata. Of others, which the call was charged for all the same, it is taken out of the metadata.
+    """
+    carried = {key.removeprefix(LIMIT): value for key, value in error.metadata.items() if key.startswith(LIMIT)}
+    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
+    if error.reason == RateLimitedError.reason:
+        carried = error.metadata
+    return [limit_text(*(carried[name] for name in _NUMBERS))] if carried.keys() >= set(_NUMBERS) else []
 
 
 _Levels = tuple[LevelSpec | str, ...]

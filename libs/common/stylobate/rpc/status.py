@@ -52,6 +52,14 @@ _PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
 }
 
 
+class CallFailedError(StylobateError):
+    """A part of the platform ended a call and gave no reason, such as one that does not know the call yet."""
+
+    reason = "CALL_FAILED"
+    default_detail = "A call between parts of the platform failed."
+    cure = "Give the request id to the operator; while the platform is being upgraded, try again later."
+
+
 def to_status(error: StylobateError, *, domain: str = "") -> Status:
     """Return the status that carries the error.
 
@@ -112,7 +120,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
     plain = _PLAIN.get(code)
     if plain is not None:
         return plain()
-    return StylobateError.of(code=code, reason=code.name, detail=f"The call ended with {code.name}.")
+    return StylobateError.of(code=code, reason=CallFailedError.reason, detail=f"The call ended with {code.name}.")
 
 
 def is_transport_failure(error: grpc.aio.AioRpcError) -> bool:

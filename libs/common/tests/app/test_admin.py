@@ -9,7 +9,7 @@ from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
 from stylobate.app.host import Host
 from stylobate.app.listening import bind
-from stylobate.app.own_host import is_local_host, is_own_host
+from stylobate.http.own_host import is_local_host, is_own_host
 from stylobate.launcher.merged_admin import MergedAdmin
 from stylobate.logs import Logs, configure, get_logger, parse_levels
 from stylobate.testing.logs import kept_logging
@@ -101,6 +101,7 @@ async def test_dns_rebinding_finds_nothing(admin) -> None:
         for method, path in (("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/log-levels"), ("PUT", "/log-levels")):
             answer = await client.request(method, path, headers={"host": host}, json={"access": "error"})
             assert (answer.status_code, answer.json()["code"]) == (403, "HOST_REFUSED")
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert logs.levels()["access"] == "INFO"
     for host in ("localhost:8081", "named.example", "Named.Example:80"):
         assert (await client.get("/healthz", headers={"host": host})).status_code == 200
@@ -126,7 +127,8 @@ async def test_warnings_of_security_and_audit_stay(admin, concern, level) -> Non
     client, logs = admin
     before = logs.levels()
     answer = await client.put("/log-levels", json={"access": "debug", concern: level})
-    assert answer.status_code == 422
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert concern in answer.json()["detail"]
     assert logs.levels() == before
     with pytest.raises(ValueError, match=concern):

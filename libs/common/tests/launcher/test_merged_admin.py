@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.errors import NotFoundError
 from stylobate.launcher.merged_admin import MergedAdmin
 
 
@@ -50,13 +51,8 @@ async def processes(server_run: Path) -> AsyncIterator[tuple[MergedAdmin, dict[s
 
 async def ask(admin: MergedAdmin, path: str) -> tuple[int, bytes]:
     """Return status and body of its answer."""
-    sent = []
-
-    async def send(message) -> None:
-        sent.append(message)
-
-    await admin({"type": "http", "method": "GET", "path": path}, None, send)
-    return sent[0]["status"], sent[1]["body"]
+    status, _, body = await admin("GET", path, b"", "local")
+    return status, body
 
 
 async def test_metrics_of_all_processes_are_one_exposition(processes) -> None:
@@ -105,7 +101,8 @@ async def test_a_process_that_is_gone_is_away(server_run) -> None:
     assert (await admin.status())["processes"]["a"]["phase"] == "away"
     assert (await ask(admin, "/metrics"))[0] == 200
     assert (await ask(admin, "/healthz"))[0] == 200
-    assert (await ask(admin, "/nothing"))[0] == 404
+    with pytest.raises(NotFoundError):
+        await ask(admin, "/nothing")
     await admin.close()
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from stylobate.http.problem import MEDIA_TYPE
+
 from stylobate_gateway.reasons import known_reasons
 
 _ALWAYS = (400, 405, 408, 429, 431, 500, 503, 504)
@@ -50,7 +52,7 @@ def refuses(area: str, *statuses: int, is_public: bool = False, has_body: bool =
     return {
         status: {
             "description": _TITLES[status],
-            "content": {"application/problem+json": {"schema": {"$ref": f"{_REFERENCE}{area}Problem{status}"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{area}Problem{status}"}}},
         }
         for status in sorted(chosen)
         if _codes(area, status)

@@ -1,7 +1,8 @@
 """The size limit of request bodies: by their announced length at once, else as they arrive."""
 
-from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send, read_body
-from stylobate_gateway.errors import PayloadTooLargeError
+from stylobate.http.asgi import Application, Message, Receive, Scope, Send, read_body
+from stylobate.http.errors import PayloadTooLargeError
+
 from stylobate_gateway.exchange import Exchange, exchange_of
 
 _SMALL = 16 * 1024

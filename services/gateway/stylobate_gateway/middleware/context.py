@@ -4,12 +4,13 @@ import asyncio
 from time import perf_counter
 from typing import Any
 
+from stylobate.http.asgi import Application, Message, Receive, Scope, Send
+from stylobate.http.limits import limit_headers
 from stylobate.logs import get_logger, log_access
 from stylobate.rpc.call import Call, current_call
 from stylobate.rpc.outages import Outages
 from stylobate.telemetry import Span, SpanKind, counter, decided, histogram, is_sampled, new_traceparent, span
 
-from stylobate_gateway.asgi import Application, Message, Receive, Scope, Send
 from stylobate_gateway.exchange import Exchange
 
 _security_log = get_logger("security")
@@ -65,7 +66,7 @@ class RequestContext:
                 exchange.status = message["status"]
                 headers = list(message["headers"])
                 headers.append((b"x-request-id", exchange.request_id.encode()))
-                headers += exchange.rate_limit
+                headers += limit_headers(exchange.limits)
                 message["headers"] = headers
             await send(message)
 

@@ -5,11 +5,10 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from stylobate.http.asgi import Application, Receive, Scope, Send, answer
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send, answer
 from stylobate_gateway.errors import CorsRefusedError
 from stylobate_gateway.exchange import exchange_of
-from stylobate_gateway.problems import problem_body, problem_headers
 
 _ALLOWED = [
     "Authorization", "Baggage", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate", "X-Request-Id",
@@ -55,7 +54,6 @@ class Cors:
             await answer(send, HTTPStatus.OK, [h for h in found.raw_headers if h[0] != b"content-length"], bytes(found.body))
             return
         exchange = exchange_of(scope)
-        refused = exchange.error = CorsRefusedError(f"{bytes(found.body).decode()} for pages of {headers['origin'][:200]!r}.")
+        refused = CorsRefusedError(f"{bytes(found.body).decode()} for pages of {headers['origin'][:200]!r}.")
         kept = [(name, value) for name, value in found.raw_headers if name not in {b"content-length", b"content-type"}]
-        body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
-        await answer(send, refused.http_status, [*kept, *problem_headers(refused)], body)
+        await exchange.refuse(send, refused, kept)

@@ -2,11 +2,11 @@
 
 from stylobate.app.turns import ADMITTED
 from stylobate.errors import UnauthenticatedError
+from stylobate.http.asgi import Application, Receive, Scope, Send
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
 from stylobate.rpc.call import Call, call
-from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
+from stylobate.rpc.limits import LevelSpec, LimitsClient
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send
 from stylobate_gateway.errors import IdempotencyKeyUnsupportedError
 from stylobate_gateway.exchange import Exchange, exchange_of
 
@@ -92,11 +92,6 @@ class Edge:
         if self._limits is None:
             return
         outcome = await self._limits.check(levels, subjects)
-        note_limit(exchange, outcome)
+        exchange.limits = outcome.texts()
         if not outcome.allowed:
             raise outcome.error()
-
-
-def note_limit(exchange: Exchange, outcome: LimitOutcome) -> None:
-    """Let the answer carry how the limit stands; a degraded limiter promises nothing."""
-    exchange.rate_limit = [] if outcome.degraded else outcome.headers()

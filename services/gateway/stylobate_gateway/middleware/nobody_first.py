@@ -8,8 +8,8 @@ import grpc.aio
 from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.errors import StylobateError, UnauthenticatedError
+from stylobate.http.asgi import Application, Receive, Scope, Send
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send
 from stylobate_gateway.exchange import exchange_of
 
 _NEEDS_A_TOKEN = frozenset({"/v1/auth/logout", "/v1/auth/me", "/v1/modules"})

@@ -3,10 +3,10 @@
 In development much is open, so a page of a stranger whose name leads here (DNS rebinding) must find nothing.
 """
 
-from stylobate.app.own_host import is_local_host
+from stylobate.http.asgi import Application, Receive, Scope, Send
+from stylobate.http.errors import HostRefusedError
+from stylobate.http.own_host import is_local_host
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send
-from stylobate_gateway.errors import HostRefusedError
 from stylobate_gateway.exchange import exchange_of
 
 

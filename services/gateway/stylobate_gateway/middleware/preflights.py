@@ -1,6 +1,7 @@
 """Preflights are answered in front of the edge, so they are charged here, on the address as any other request."""
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send
+from stylobate.http.asgi import Application, Receive, Scope, Send
+
 from stylobate_gateway.exchange import exchange_of
 from stylobate_gateway.middleware.edge import Edge
 from stylobate_gateway.middleware.refusals import Refusals

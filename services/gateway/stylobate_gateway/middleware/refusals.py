@@ -2,11 +2,10 @@
 
 from starlette.requests import ClientDisconnect
 from stylobate.errors import CancelledCallError, InternalError, StylobateError
+from stylobate.http.asgi import Application, Receive, Scope, Send
 from stylobate.logs import get_logger
 
-from stylobate_gateway.asgi import Application, Receive, Scope, Send, answer
 from stylobate_gateway.exchange import Exchange, exchange_of
-from stylobate_gateway.problems import problem_body, problem_headers
 
 _log = get_logger("app")
 
@@ -23,16 +22,11 @@ class Refusals:
             await self._inner(scope, receive, send)
         except Exception as error:
             exchange = exchange_of(scope)
-            exchange.error = _refusal_of(error, exchange)
+            refused = exchange.error = _refusal_of(error, exchange)
             if exchange.status:
                 raise
             _let_go(error)
-            await _answer(exchange.error, exchange, send)
-
-
-async def _answer(refused: StylobateError, exchange: Exchange, send: Send) -> None:
-    body = problem_body(refused, instance=exchange.instance.decode("latin-1"), request_id=exchange.request_id)
-    await answer(send, refused.http_status, problem_headers(refused), body)
+            await exchange.refuse(send, refused)
 
 
 def _let_go(error: BaseException) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from stylobate import strict_json
-from stylobate.errors import InvalidInputError
+from stylobate.errors import InvalidInputError, MalformedJsonError, UnsupportedMediaTypeError
 
-from stylobate_gateway.errors import ContentCodingUnsupportedError, MalformedJsonError, UnsupportedMediaTypeError
+from stylobate_gateway.errors import ContentCodingUnsupportedError
 from stylobate_gateway.exchange import exchange_of
 
 

@@ -2,57 +2,27 @@
 
 import binascii
 import hashlib
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
-import orjson
+from stylobate.app.http_refusal import HOST
+from stylobate.app.request_head import is_host
+from stylobate.errors import NotFoundError
+from stylobate.http.errors import MalformedRequestError, MethodNotAllowedError, UpgradeRequiredError
+
+from stylobate_realtime.errors import OriginRefusedError
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 _MAX_QUERY = 32
 """Parameters of the query."""
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 JSON_PROTOCOL = "centrifuge-json"
 PROTOBUF_PROTOCOL = "centrifuge-protobuf"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONTROL_CHARACTERS = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
-
-
-class UpgradeRefusedError(Exception):
-    """The request gets an HTTP answer instead of a WebSocket."""
-
-    def __init__(self, status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-
-    def response(self) -> bytes:
-        """Return the whole answer: problem+json (RFC 9457), then the connection ends."""
-        body = orjson.dumps(
-            {
-                "type": f"/problems/{self.code.lower().replace('_', '-')}",
-                "title": self.status.phrase,
-                "status": self.status.value,
-                "detail": self.detail,
-                "code": self.code,
-            }
-        )
-        headers = {
-            "content-type": "application/problem+json",
-            "content-length": str(len(body)),
-            "connection": "close",
-            "date": formatdate(usegmt=True),
-            **self.headers,
-        }
-        lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
-        return "\r\n".join(lines).encode() + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +37,21 @@ class UpgradeRequest:
 
     @classmethod
     def parse(cls, head: bytes) -> "UpgradeRequest":
-        """Read the head of a request, up to the empty line. Raises UpgradeRefusedError."""
+        """Read the head of a request, up to the empty line. Raises MalformedRequestError."""
         try:
             request_line, *lines = head.decode("latin-1").split("\r\n")
             method, target, version = request_line.split(" ")
             url = urlsplit(target)
             query = parse_qs(url.query, max_num_fields=_MAX_QUERY)
         except ValueError:
-            raise _bad_request("The request line cannot be read.") from None
+            raise MalformedRequestError("The request line cannot be read.") from None
         if version != "HTTP/1.1":
-            raise _bad_request("A WebSocket is opened in HTTP/1.1 (RFC 6455 section 4.1).")
+            raise MalformedRequestError("A WebSocket is opened in HTTP/1.1 (RFC 6455 section 4.1).")
         headers: dict[str, list[str]] = {}
         for line in lines:
             name, colon, value = line.partition(":")
             if not colon or not _CONTROL_CHARACTERS.isdisjoint(line):
-                raise _bad_request("A header cannot be read.")
+                raise MalformedRequestError("A header cannot be read.")
             headers.setdefault(name.lower(), []).append(value.strip())
         return cls(method, url.path, query, headers)
 
@@ -94,29 +64,25 @@ class UpgradeRequest:
         return [token for part in self.header(name).split(",") if (token := part.strip())]
 
     def check(self, paths: Collection[str]) -> None:
-        """Refuse what is not an upgrade to a WebSocket of version 13 on one of the paths. Raises UpgradeRefusedError."""
+        """Refuse what is not an upgrade to a WebSocket of version 13 on one of the paths. Raises StylobateError."""
         if self.path not in paths:
-            raise UpgradeRefusedError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no WebSocket at this path.")
-        if len(self.headers.get("host", ())) != 1 or not _HOST.fullmatch(self.header("host")):
-            raise _bad_request("A request has one Host, and it is a host with or without a port (RFC 9112 section 3.2).")
+            raise NotFoundError("There is no WebSocket at this path.")
+        host = self.header("host")
+        if len(self.headers.get("host", ())) != 1 or not host or not is_host(host.encode("latin-1")):
+            raise MalformedRequestError(HOST.detail)
         if self.method != "GET":
-            raise UpgradeRefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Use GET.", {"allow": "GET"})
+            raise MethodNotAllowedError("Use GET.", metadata={"allow": "GET"})
         if self.header("sec-websocket-version") != "13":
-            raise UpgradeRefusedError(
-                HTTPStatus.UPGRADE_REQUIRED,
-                "UPGRADE_REQUIRED",
-                "Only WebSocket version 13 is spoken here.",
-                {"sec-websocket-version": "13", "upgrade": "websocket"},
-            )
+            raise UpgradeRequiredError
         try:
             key = b64decode(self.header("sec-websocket-key"), validate=True)
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != _KEY_BYTES:
-            raise _bad_request("Sec-WebSocket-Key is not 16 bytes in base64.")
+            raise MalformedRequestError("Sec-WebSocket-Key is not 16 bytes in base64.")
 
     def check_origin(self, allowed: Collection[str], *, loopback: bool) -> None:
-        """Refuse a browser's page from elsewhere. Raises UpgradeRefusedError.
+        """Refuse a browser's page from elsewhere. Raises OriginRefusedError.
 
         :param allowed: origins such as ``https://app.example.com``, or ``*``; empty: the host that was asked.
         :param loopback: whether pages of this machine are welcome too, on whichever port.
@@ -129,11 +95,7 @@ class UpgradeRequest:
         if not allowed:
             is_ours = bool(netloc) and _without_default_port(netloc) == _without_default_port(self.header("host").lower())
         if not (is_ours or (loopback and hostname in _LOOPBACK_NAMES)):
-            raise UpgradeRefusedError(
-                HTTPStatus.FORBIDDEN,
-                "REALTIME_ORIGIN_REFUSED",
-                "Pages of this origin may not connect; see the setting allowed_origins.",
-            )
+            raise OriginRefusedError
 
     @property
     def subprotocol(self) -> str:
@@ -159,10 +121,6 @@ class UpgradeRequest:
         if self.subprotocol:
             lines.append(f"Sec-WebSocket-Protocol: {self.subprotocol}")
         return "\r\n".join([*lines, "", ""]).encode()
-
-
-def _bad_request(detail: str) -> UpgradeRefusedError:
-    return UpgradeRefusedError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", detail)
 
 
 def _host_of(origin: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The shapes of ASGI, bodies read and answers written straight to it: for what stands in front of FastAPI."""
+"""The shapes of ASGI; bodies read and answers written straight to it."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -10,7 +10,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 
 async def read_body(receive: Receive, limit: int | None = None) -> bytes:
