@@ -14,12 +14,12 @@ from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
-from stylobate.modules.importing import packages_of
 from stylobate.modules.state import StateClient
 from stylobate.rpc.limits import LimitsClient
 

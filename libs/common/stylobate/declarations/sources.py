@@ -34,6 +34,15 @@ def module_folders(modules: str) -> tuple[list[Path], list[Finding]]:
     return _once(folders), findings
 
 
+def packages_of(modules: str) -> dict[Path, str]:
+    """Return the installed packages that the setting names as ``package:<name>``, by folder.
+
+    One that is not installed is left out: :func:`module_folders` has a finding for it.
+    """
+    names = (part.partition(":")[2] for part in _parts(modules) if part.startswith(f"{_PACKAGE}:"))
+    return {folder.resolve(): name for name in names for folder in _package_folders(name)}
+
+
 def _parts(modules: str) -> list[str]:
     parts: list[str] = []
     for part in modules.split(os.pathsep):
@@ -55,15 +64,19 @@ def _root(part: str, findings: list[Finding]) -> Path | None:
 
 
 def _package_folder(part: str, findings: list[Finding]) -> Path | None:
-    name = part.partition(":")[2]
+    folders = _package_folders(part.partition(":")[2])
+    if not folders:
+        findings.append(Finding(part, 0, "no such package is installed; `modules` names it"))
+        return None
+    return folders[0]
+
+
+def _package_folders(name: str) -> list[Path]:
     try:
         spec = importlib.util.find_spec(name) if name else None
     except (ImportError, ValueError):
         spec = None
-    if spec is None or not spec.submodule_search_locations:
-        findings.append(Finding(part, 0, "no such package is installed; `modules` names it"))
-        return None
-    return Path(next(iter(spec.submodule_search_locations)))
+    return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
 
 
 def _once(folders: list[Path]) -> list[Path]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import Finding, Severity
+from stylobate.declarations.sources import packages_of
 from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import event_types
-from stylobate.modules.importing import packages_of
 from stylobate.modules.loaded import LoadedModule, examine
 
 

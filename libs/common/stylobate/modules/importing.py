@@ -8,11 +8,10 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -20,24 +19,6 @@ from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.modules.base import BaseModule
 from stylobate.modules.containment import EscapedError, told
 from stylobate.modules.errors import ModuleLoadError
-
-PACKAGE_PREFIX = "package:"
-
-
-def packages_of(modules: str) -> dict[Path, str]:
-    """Return the importable packages that the setting names as ``package:name``, by folder.
-
-    One that is not installed is left out: the declarations' loader has a finding for it.
-    """
-    found: dict[Path, str] = {}
-    for name in _package_names(modules):
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            continue
-        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-            found[Path(folder).resolve()] = name
-    return found
 
 
 def module_class(declaration: ModuleDeclaration, packages: Mapping[Path, str] | None = None) -> type[BaseModule] | None:
@@ -97,14 +78,6 @@ def _make_package(declaration: ModuleDeclaration) -> str:
     package.__path__ = [str(folder)]
     sys.modules[name] = package
     return name
-
-
-def _package_names(modules: str) -> Iterator[str]:
-    # a path separator may be the colon of "package:", so the prefix is put back together
-    parts = iter(modules.replace(PACKAGE_PREFIX, "package=").split(os.pathsep))
-    for part in parts:
-        if part.strip().startswith("package="):
-            yield part.strip().removeprefix("package=")
 
 
 def code_finding(error: BaseException, file: Path, problem: str) -> Finding:

@@ -18,10 +18,11 @@ import msgspec
 
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding, Severity
+from stylobate.declarations.sources import packages_of
 from stylobate.modules.check import check_modules, in_order, known_types
 from stylobate.modules.coded import with_code
 from stylobate.modules.containment import contain
-from stylobate.modules.importing import code_finding, packages_of
+from stylobate.modules.importing import code_finding
 from stylobate.modules.loaded import LoadedModule
 
 _IMPORT_WITHIN_S = 60.0

@@ -75,13 +75,6 @@ class RedisAddress:
         """Try the next host first from now on."""
         self.turn += 1
 
-    async def open_streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the current server. Raises OSError."""
-        if self.path:
-            return await asyncio.open_unix_connection(self.path)
-        host, port = self.current
-        return await asyncio.open_connection(host, port, ssl=self.tls)
-
     async def open(self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], P]) -> P:
         """Connect a protocol to the current server. Raises OSError."""
         if self.path:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from weakref import WeakSet
 
 from stylobate.config import ConfigError
@@ -18,9 +18,6 @@ from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
 from stylobate.redis.subscription import Subscription
 
-if TYPE_CHECKING:
-    from stylobate.redis.client import Client
-
 Keys = Sequence[Argument]
 _PATIENCE = 5
 """How many times the time to connect is given to a server that did not answer, before it counts as one that is down."""
@@ -29,16 +26,11 @@ _PATIENCE = 5
 class RedisManager:
     """Valkey or Redis. It holds copies and live messages only, so being without it is degraded, not down.
 
-    ``call``, ``run`` and ``publish`` share one pipelined connection and cost a fifth of redis-py's price; ``client`` is
-    redis-py with a bounded pool, for blocking commands, transactions and comfort. Both raise RedisUnavailableError for
-    faults; no command is sent a second time by itself.
+    ``call``, ``run`` and ``publish`` share one pipelined connection and cost a fifth of redis-py's price. They raise
+    RedisUnavailableError for faults; no command is sent a second time by itself.
     """
 
-    def __init__(
-        self, address: RedisAddress, pipeline: Pipeline, make_client: Callable[[], "Client"], connect_timeout: timedelta
-    ) -> None:
-        self._make_client = make_client
-        self._client: Client | None = None
+    def __init__(self, address: RedisAddress, pipeline: Pipeline, connect_timeout: timedelta) -> None:
         self._address = address
         self._pipeline = pipeline
         self._connect_timeout = connect_timeout
@@ -50,7 +42,6 @@ class RedisManager:
         cls,
         url: str,
         *,
-        pool_size: int = 10,
         connect_timeout: timedelta = timedelta(seconds=1),
         command_timeout: timedelta = timedelta(seconds=2),
         max_pending: int = 10_000,
@@ -69,12 +60,7 @@ class RedisManager:
         address = RedisAddress.parse(url)
         pipeline = Pipeline(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
 
-        def make_client() -> "Client":
-            from stylobate.redis.client import open_client  # noqa: PLC0415  half a second of imports that most never need
-
-            return open_client(address, pool_size=pool_size, connect_timeout=connect_timeout, timeout=command_timeout)
-
-        manager = cls(address, pipeline, make_client, connect_timeout)
+        manager = cls(address, pipeline, connect_timeout)
         try:
             await pipeline.start()
             await manager._check_let_in()
@@ -83,9 +69,6 @@ class RedisManager:
             for subscription in tuple(manager._subscriptions):
                 await subscription.close()
             await pipeline.close()
-            if manager._client is not None:
-                await manager._client.aclose()
-                await manager._client.connection_pool.disconnect()
 
     async def _check_let_in(self) -> None:
         """Raise ConfigError for what no waiting cures."""
@@ -107,13 +90,6 @@ class RedisManager:
                     said = await self._address.speaks_otherwise()
         if said:
             raise ConfigError([f"STYLOBATE_REDIS_URL: redis {self._address}: {said}"])
-
-    @property
-    def client(self) -> "Client":
-        """redis-py on the same server; made when first asked for."""
-        if self._client is None:
-            self._client = self._make_client()
-        return self._client
 
     async def call(self, *arguments: Argument) -> Reply:
         """Send one command and return its reply (bytes, int, None or a list). Not for commands that block.

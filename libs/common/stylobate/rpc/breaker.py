@@ -1,7 +1,6 @@
 """A channel that fails at once while its target does not answer."""
 
 import asyncio
-from collections.abc import Generator
 from time import monotonic
 from typing import Any
 
@@ -13,7 +12,7 @@ from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
 from stylobate.resilience import CircuitBreaker, Interruption
 from stylobate.rpc.status import RETRY_AFTER, is_silence, is_transport_failure
-from stylobate.rpc.wrapped import WrappedChannel, WrappedStreamCall, WrappedUnaryCall
+from stylobate.rpc.wrapped import WrappedChannel
 
 _LOOK_WITHIN_S = 1.0
 _MAX_TEXT = 300
@@ -35,6 +34,8 @@ class BreakerChannel(WrappedChannel):
     servers end every connection that came of age.
     """
 
+    takes_note = True
+
     def __init__(self, inner: grpc.aio.Channel, breaker: CircuitBreaker) -> None:
         super().__init__(inner)
         self.breaker = breaker
@@ -50,33 +51,27 @@ class BreakerChannel(WrappedChannel):
             self._looking.cancel()
         await super().close(grace)
 
-    def _unary(self, inner: grpc.aio.UnaryUnaryMultiCallable[Any, Any]) -> "BreakerUnary":
-        return BreakerUnary(inner, self)
-
-    def _stream(self, inner: grpc.aio.UnaryStreamMultiCallable[Any, Any]) -> "BreakerStream":
-        return BreakerStream(inner, self)
-
-    def check(self) -> None:
-        """Raise UnavailableError while the circuit is open."""
+    def begin(self, timeout: float | None, metadata: Any, *, is_stream: bool) -> tuple[float | None, Any]:  # noqa: ARG002
+        """Change nothing. Raises UnavailableError while the circuit is open."""
         if self.breaker.is_open:
             raise UnavailableError(retry_after=RETRY_AFTER)
+        return timeout, metadata
 
-    def answered(self) -> None:
-        """Take note that a call was answered."""
-        self._answered_at = monotonic()
-        self.breaker.success()
-
-    def failed(self, error: grpc.aio.AioRpcError, begun: float) -> None:
-        """Take note of how a call failed that was begun at ``begun`` (monotonic)."""
-        is_cut = is_transport_failure(error)
-        if not is_cut and not is_silence(error):
-            self.answered()
+    def ended(self, error: grpc.aio.AioRpcError | None, begun: float) -> None:
+        """Count the outcome."""
+        is_cut = error is not None and is_transport_failure(error)
+        if error is None or not (is_cut or is_silence(error)):
+            self._answered()
         elif self._answered_at < begun:
             self._note(error)
             if is_cut:
                 self.breaker.failure()
             if not is_cut or self.breaker.is_open:
                 self._look()
+
+    def _answered(self) -> None:
+        self._answered_at = monotonic()
+        self.breaker.success()
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
@@ -97,7 +92,7 @@ class BreakerChannel(WrappedChannel):
                 _log.warning("target_silent", target=self.breaker.name)
                 is_silent = True
             await asyncio.sleep(self.breaker.reset_after.total_seconds())
-        self.answered()
+        self._answered()
         if is_silent or unreachable is not None:
             _log.info("target_answers", target=self.breaker.name)
 
@@ -123,72 +118,3 @@ class BreakerChannel(WrappedChannel):
     def _note(self, error: grpc.aio.AioRpcError) -> None:
         """Keep what the transport says, such as that TLS does not come about: waiting does not cure everything."""
         self._cause = (error.details() or error.code().name)[:_MAX_TEXT]
-
-
-class BreakerUnary(grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
-    """Calls one method with one response."""
-
-    def __init__(self, inner: grpc.aio.UnaryUnaryMultiCallable[Any, Any], channel: BreakerChannel) -> None:
-        self._inner = inner
-        self._channel = channel
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Any = None,
-        **options: Any,
-    ) -> WrappedUnaryCall:
-        """Begin the call. Raises UnavailableError while the circuit is open."""
-        self._channel.check()
-        made = self._inner(
-            request,
-            timeout=timeout,
-            metadata=metadata,
-            **options,
-        )
-        return _UnaryCall(made, self._channel)
-
-
-class BreakerStream(grpc.aio.UnaryStreamMultiCallable[Any, Any]):
-    """Calls one method with a stream of responses."""
-
-    def __init__(self, inner: grpc.aio.UnaryStreamMultiCallable[Any, Any], channel: BreakerChannel) -> None:
-        self._inner = inner
-        self._channel = channel
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Any = None,
-        **options: Any,
-    ) -> WrappedStreamCall:
-        """Begin the call. Raises UnavailableError while the circuit is open."""
-        self._channel.check()
-        made = self._inner(
-            request,
-            timeout=timeout,
-            metadata=metadata,
-            **options,
-        )
-        return WrappedStreamCall(made)
-
-
-class _UnaryCall(WrappedUnaryCall):
-    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Any], channel: BreakerChannel) -> None:
-        super().__init__(call)
-        self._channel = channel
-        self._begun = monotonic()
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Wait for the response. Raises AioRpcError."""
-        try:
-            response = yield from self._unary.__await__()
-        except grpc.aio.AioRpcError as error:
-            self._channel.failed(error, self._begun)
-            raise
-        self._channel.answered()
-        return response

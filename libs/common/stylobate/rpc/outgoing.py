@@ -38,7 +38,6 @@ class Outgoing:
 
     def __init__(self, identity: OwnToken | None) -> None:
         self._identity = identity
-        self._alone: tuple[str, Metadata] = ("", ())
 
     def metadata(self, call: Call | None, explicit: Sequence[tuple[str, str | bytes]] = ()) -> Metadata:
         """Return the metadata of a call.
@@ -46,24 +45,19 @@ class Outgoing:
         :param call: the call being served; None outside of any.
         :param explicit: wins over what stands here under the same key.
         """
-        made = (*self._own(), _IN_OWN_NAME) if call is None else (*self._own(), *_of(call))
+        pairs: list[tuple[str, Any]] = [] if self._identity is None else [(SERVICE_TOKEN, self._identity.token())]
+        if call is None:
+            pairs.append(_IN_OWN_NAME)
+        else:
+            _add(pairs, call)
         if not explicit:
-            return made
+            return tuple(pairs)
         given = tuple((key, value) for key, value in explicit)
         keys = {key for key, _ in given}
-        return (*(pair for pair in made if pair[0] not in keys), *given)
-
-    def _own(self) -> Metadata:
-        if self._identity is None:
-            return ()
-        token = self._identity.token()
-        if self._alone[0] is not token:
-            self._alone = (token, ((SERVICE_TOKEN, token),))
-        return self._alone[1]
+        return (*(pair for pair in pairs if pair[0] not in keys), *given)
 
 
-def _of(call: Call) -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
+def _add(pairs: list[tuple[str, Any]], call: Call) -> None:
     if call.authorization:
         pairs.append((AUTHORIZATION, call.authorization))
     elif call.act_for:
@@ -82,4 +76,3 @@ def _of(call: Call) -> list[tuple[str, Any]]:
         pairs.append((CLIENT_ADDRESS, call.client_address))
         if call.client_agent:
             pairs.append((CLIENT_AGENT, call.client_agent))
-    return pairs

@@ -6,30 +6,39 @@ A grpc.aio client interceptor would start a task of its own per call; these wrap
 import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Generator
+from time import monotonic
 from types import TracebackType
-from typing import Any, Never, Self
+from typing import Any, ClassVar, Never, Self
 
 import grpc
 import grpc.aio
+
+from stylobate.errors import UnavailableError
 
 _Encode = Callable[[Any], bytes] | None
 _Decode = Callable[[bytes], Any] | None
 
 
 class WrappedChannel(grpc.aio.Channel):
-    """Delegates everything; subclasses say how a call is made."""
+    """Delegates everything; subclasses say what happens before a call and after it."""
+
+    takes_note: ClassVar[bool] = False
+    """Whether :meth:`ended` is called."""
 
     def __init__(self, inner: grpc.aio.Channel) -> None:
         self._inner = inner
         self._multi: dict[tuple[str, _Encode, _Decode], Any] = {}
 
     @abstractmethod
-    def _unary(self, inner: grpc.aio.UnaryUnaryMultiCallable[Any, Any]) -> grpc.aio.UnaryUnaryMultiCallable[Any, Any]:
-        """Return what calls a method with one response."""
+    def begin(self, timeout: float | None, metadata: Any, *, is_stream: bool) -> tuple[float | None, Any]:
+        """Return the timeout in seconds and the metadata that a call goes with. Raises StylobateError: it is not made."""
 
-    @abstractmethod
-    def _stream(self, inner: grpc.aio.UnaryStreamMultiCallable[Any, Any]) -> grpc.aio.UnaryStreamMultiCallable[Any, Any]:
-        """Return what calls a method with a stream of responses."""
+    def ended(self, error: grpc.aio.AioRpcError | None, begun: float) -> None:
+        """Take note of how a call with one response ended that was begun at ``begun`` (monotonic)."""
+
+    def seen(self, error: grpc.aio.AioRpcError | UnavailableError) -> Exception:
+        """Return what the caller is told of a call that failed, or that the channel within did not make."""
+        return error
 
     def unary_unary(
         self,
@@ -42,7 +51,7 @@ class WrappedChannel(grpc.aio.Channel):
         key = (method, request_serializer, response_deserializer)
         found = self._multi.get(key)
         if found is None:
-            found = self._multi[key] = self._unary(self._inner.unary_unary(*key))
+            found = self._multi[key] = WrappedUnary(self, self._inner.unary_unary(*key))
         multi: grpc.aio.UnaryUnaryMultiCallable[Any, Any] = found
         return multi
 
@@ -57,7 +66,7 @@ class WrappedChannel(grpc.aio.Channel):
         key = (method, request_serializer, response_deserializer)
         found = self._multi.get(key)
         if found is None:
-            found = self._multi[key] = self._stream(self._inner.unary_stream(*key))
+            found = self._multi[key] = WrappedStream(self, self._inner.unary_stream(*key))
         multi: grpc.aio.UnaryStreamMultiCallable[Any, Any] = found
         return multi
 
@@ -141,20 +150,35 @@ class _Delegating(grpc.aio.Call):
 
 
 class WrappedUnaryCall(_Delegating, grpc.aio.UnaryUnaryCall[Any, Any]):
-    """A call with one response; subclasses say what its outcome means."""
+    """A call with one response."""
 
-    def __init__(self, call: grpc.aio.UnaryUnaryCall[Any, Any]) -> None:
+    def __init__(self, channel: WrappedChannel, call: grpc.aio.UnaryUnaryCall[Any, Any]) -> None:
+        self._channel = channel
         self._call = self._unary = call
+        self._begun = monotonic() if channel.takes_note else 0.0
 
-    @abstractmethod
     def __await__(self) -> Generator[Any, None, Any]:
-        """Wait for the response."""
+        """Wait for the response. Raises what the channel makes of an error."""
+        channel = self._channel
+        try:
+            response = yield from self._unary.__await__()
+        except grpc.aio.AioRpcError as error:
+            if channel.takes_note:
+                channel.ended(error, self._begun)
+            seen = channel.seen(error)
+            if seen is error:
+                raise
+            raise seen from error
+        if channel.takes_note:
+            channel.ended(None, self._begun)
+        return response
 
 
 class WrappedStreamCall(_Delegating, grpc.aio.UnaryStreamCall[Any, Any]):
     """A call with a stream of responses; its own iterator, so that dropping it drops the call within."""
 
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+    def __init__(self, channel: WrappedChannel, call: grpc.aio.UnaryStreamCall[Any, Any]) -> None:
+        self._channel = channel
         self._call = self._stream = call
         self._loop = asyncio.get_running_loop()
 
@@ -175,5 +199,48 @@ class WrappedStreamCall(_Delegating, grpc.aio.UnaryStreamCall[Any, Any]):
         return message
 
     async def read(self) -> Any:
-        """Return the next message, ``grpc.aio.EOF`` at the end. Raises what the call within raises."""
-        return await self._stream.read()
+        """Return the next message, ``grpc.aio.EOF`` at the end. Raises what the channel makes of an error."""
+        try:
+            return await self._stream.read()
+        except grpc.aio.AioRpcError as error:
+            seen = self._channel.seen(error)
+            if seen is error:
+                raise
+            raise seen from error
+
+
+class _Multi:
+    """What the two kinds of method share."""
+
+    is_stream: ClassVar[bool]
+
+    def __init__(self, channel: WrappedChannel, inner: Any) -> None:
+        self._channel = channel
+        self._inner = inner
+
+    def _make(self, request: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Any:
+        timeout, metadata = self._channel.begin(timeout, metadata, is_stream=self.is_stream)
+        try:
+            return self._inner(request, timeout=timeout, metadata=metadata, **options)
+        except UnavailableError as error:  # the circuit within is open
+            raise self._channel.seen(error) from None
+
+
+class WrappedUnary(_Multi, grpc.aio.UnaryUnaryMultiCallable[Any, Any]):
+    """Calls one method with one response."""
+
+    is_stream = False
+
+    def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> WrappedUnaryCall:
+        """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""
+        return WrappedUnaryCall(self._channel, self._make(request, timeout, metadata, options))
+
+
+class WrappedStream(_Multi, grpc.aio.UnaryStreamMultiCallable[Any, Any]):
+    """Calls one method with a stream of responses."""
+
+    is_stream = True
+
+    def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> WrappedStreamCall:
+        """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""
+        return WrappedStreamCall(self._channel, self._make(request, timeout, metadata, options))

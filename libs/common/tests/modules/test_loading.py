@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from stylobate.declarations import load_declarations
+from stylobate.declarations.sources import packages_of
 from stylobate.modules.check import check_modules
 from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
-from stylobate.modules.importing import packages_of
 from stylobate.modules.loaded import LoadedModule
 
 from .conftest import WriteModule

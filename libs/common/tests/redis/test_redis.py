@@ -90,15 +90,6 @@ async def test_a_failing_callback_does_not_end_the_subscription(redis):
     assert [await heard.get(), await heard.get()] == [b"bad", b"good"]
 
 
-async def test_the_client_is_redis_py(redis):
-    """Transactions and blocking commands work on connections of their own."""
-    async with redis.client.pipeline(transaction=True) as pipe:
-        assert await pipe.set("n", 1).incr("n").execute() == [True, 2]
-    popped = asyncio.create_task(redis.client.blpop(["queue"], timeout=5))
-    await redis.call("RPUSH", "queue", "job")
-    assert await popped == (b"queue", b"job")
-
-
 async def test_a_full_server_is_an_unavailable_one(redis):
     """Out of memory is the server's state, not a defect of the caller."""
     await redis.call("SET", "filler", b"x" * 2_000_000)
@@ -107,8 +98,6 @@ async def test_a_full_server_is_an_unavailable_one(redis):
         with pytest.raises(RedisUnavailableError) as caught:
             await redis.call("SET", "big", "x")
         assert "OOM" in caught.value.metadata["cause"]
-        with pytest.raises(RedisUnavailableError):
-            await redis.client.set("more", "x")
     finally:
         await redis.call("CONFIG", "SET", "maxmemory", "0")
     assert (await redis.health()).status is Status.HEALTHY

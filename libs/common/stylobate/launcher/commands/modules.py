@@ -14,8 +14,8 @@ from stylobate.launcher.faces import console
 
 def listing() -> None:
     """Show the modules with what they declare, in their files and in their code."""
+    from stylobate.declarations.sources import packages_of  # noqa: PLC0415
     from stylobate.modules.coded import with_code  # noqa: PLC0415  imports the modules' code
-    from stylobate.modules.importing import packages_of  # noqa: PLC0415
 
     coded = with_code(load_declarations(_folders()), packages_of(_folders()), also_broken=False)
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -26,7 +26,8 @@ class LocalChannel(grpc.aio.Channel):
 
     def __init__(self, server: LocalServer) -> None:
         self._server = server
-        self._is_closed = False
+        self.is_closed = False
+        """Whether calls are refused for good."""
 
     def unary_unary(
         self,
@@ -56,18 +57,13 @@ class LocalChannel(grpc.aio.Channel):
         """Refuse: requests are not streamed."""
         raise NotImplementedError("requests are not streamed")
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether calls are refused for good."""
-        return self._is_closed
-
     async def close(self, grace: float | None = None) -> None:  # noqa: ARG002  grpc's signature
         """Refuse further calls."""
-        self._is_closed = True
+        self.is_closed = True
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002  grpc's signature
         """Return READY while the server accepts calls."""
-        if self._is_closed:
+        if self.is_closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         return grpc.ChannelConnectivity.READY if self._server.is_accepting else grpc.ChannelConnectivity.IDLE
 
