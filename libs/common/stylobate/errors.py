@@ -259,4 +259,4 @@ class NotFoundError(StylobateError):
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
-    default_detail = "There is nothing of that name."
+    default_detail = "Not found."

@@ -217,7 +217,7 @@ def _number(literal: str) -> float | _Beyond:
 
 
 def _constant(name: str) -> NoReturn:
-    raise JsonMalformedError(f"{name} is no JSON")
+    raise JsonMalformedError(f"{name} is not JSON")
 
 
 def _find(value: Any, pointer: str, depth: int) -> None:
@@ -239,4 +239,4 @@ def _find_in_text(text: str, pointer: str) -> None:
     if "\0" in text:
         raise JsonRefusedError(pointer, _HAS_NUL)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise JsonRefusedError(pointer, "has half of a surrogate pair, which is no character")
+        raise JsonRefusedError(pointer, "has half of a surrogate pair, which is not a character")

@@ -8,7 +8,7 @@ class ActionNotFoundError(NotFoundError):
     """No action has exactly this name."""
 
     reason = "ACTION_NOT_FOUND"
-    default_detail = "There is no action of that name."
+    default_detail = "There is no action with that name."
     cure = "Names are exact; `GET /v1/actions` lists them."
 
 

@@ -47,7 +47,7 @@ class Limit:
     def __post_init__(self) -> None:
         """Check, and derive the numbers that the stores count with."""
         if not _NAME.fullmatch(self.name):
-            raise LimitInvalidError(f"{self.name!r} is no name for a limit; use letters, digits, `_`, `.` and `-`.")
+            raise LimitInvalidError(f"{self.name!r} is not a valid limit name; use letters, digits, `_`, `.` and `-`.")
         if not _SHORTEST <= self.period <= _LONGEST:
             raise LimitInvalidError(f"The period of {self.name} must be between a millisecond and 31 days.")
         period_us = self.period // timedelta(microseconds=1)

@@ -136,9 +136,9 @@ def _validate(group: CheckGroup) -> None:
     if width > 1 and len({limit.name for limit in group.levels}) < width:
         raise LimitInvalidError("A check names a limit twice.")
     if not group.tenant or ":" in group.tenant:
-        raise LimitInvalidError(f"{group.tenant!r} is no tenant.")
+        raise LimitInvalidError(f"{group.tenant!r} is not a tenant.")
     if len(group.subjects) % width:
-        raise LimitInvalidError(f"{len(group.subjects)} subjects are no whole number of checks with {width} levels.")
+        raise LimitInvalidError(f"{len(group.subjects)} subjects are not a whole number of checks with {width} levels.")
     lengths = [*map(len, group.subjects)]
     if lengths and (min(lengths) < 1 or max(lengths) > _MAX_SUBJECT):
         raise LimitInvalidError(f"A subject has 1 to {_MAX_SUBJECT} characters.")

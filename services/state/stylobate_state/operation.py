@@ -131,7 +131,7 @@ class Transition:
         if not self.patch:
             return ()
         if not is_object(_present(live).data):
-            return (Violation("", "would take the place of the whole data, which is no object: that takes the right to write"),)
+            return (Violation("", "would replace data that is not an object, which needs the right to write"),)
         return namespace.beyond_carried(self.event, self.patch)
 
     def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:

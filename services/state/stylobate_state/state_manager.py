@@ -208,8 +208,8 @@ class StateManager:
 
 def _no_status(namespace: Namespace) -> str:
     if not namespace.statuses:
-        return f"is no status of {namespace.name}, which has none"
-    return f"is no status of {namespace.name}, which has: {', '.join(namespace.statuses)}"
+        return f"is not a status of {namespace.name}, which has none"
+    return f"is not a status of {namespace.name}, which has: {', '.join(namespace.statuses)}"
 
 
 def _version(position: str) -> int | None:

@@ -85,7 +85,7 @@ class HostSettings(Settings):
             return None
         fields = ("tls_certificate", "tls_key", "tls_authority")
         files = {name: Path(path) for name in fields if (path := getattr(self, name))}
-        missing = [f"STYLOBATE_{name.upper()}: {path} is no file" for name, path in files.items() if not path.is_file()]
+        missing = [f"STYLOBATE_{name.upper()}: {path} is not a file" for name, path in files.items() if not path.is_file()]
         if "tls_key" not in files:
             missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
         if missing:

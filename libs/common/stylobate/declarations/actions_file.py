@@ -83,7 +83,7 @@ def _handler(action: Section) -> str:
         return ""
     handler = action.text("handler", required=True)
     if handler and not _HANDLER.fullmatch(handler):
-        action.error("handler", f"{handler!r} is no name of a public method")
+        action.error("handler", f"{handler!r} is not the name of a public method")
         return ""
     return handler
 

@@ -194,7 +194,7 @@ class _Converter:
         number = float(text)
         if math.isfinite(number):
             return number
-        self._report.error(line, f"{text} is no JSON number")
+        self._report.error(line, f"{text} is not a JSON number")
         return None
 
 

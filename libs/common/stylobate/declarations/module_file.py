@@ -38,7 +38,7 @@ def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
     section = Section(node, file, FILE, KEYS, _LATER)
     name = section.text("name", required=True)
     if name and not _NAME.fullmatch(name):
-        section.error("name", f"{name!r} is no name for a module; use lower case letters, digits and _")
+        section.error("name", f"{name!r} is not a valid module name; use lower case letters, digits and _")
         name = ""
     dependencies = section.texts("dependencies")
     report.dependencies += [file.reference(dependency, line) for dependency, line in dependencies]
@@ -80,7 +80,7 @@ def _permissions(section: Section, report: ModuleReport) -> dict[str, str]:
         if not is_permission(name) or name.startswith("state:"):
             report.doubtful.add("permissions")
         if not is_permission(name):
-            section.report.error(line, f"{name!r} is no permission; write `orders:create`")
+            section.report.error(line, f"{name!r} is not a permission; write `orders:create`")
         if name.startswith("state:"):
             section.report.error(line, f"{name!r}: `state:` names state namespaces in realtime.yaml")
         if not isinstance(node.value, str) or not node.value:
@@ -95,7 +95,7 @@ def _roles(section: Section, report: ModuleReport) -> dict[str, tuple[str, ...]]
     granted: dict[str, tuple[str, ...]] = {}
     for role in names:
         if not _ROLE.fullmatch(role):
-            roles.error(role, f"{role!r} is no name for a role; use lower case letters, digits, _ and -")
+            roles.error(role, f"{role!r} is not a valid role name; use lower case letters, digits, _ and -")
         permissions = roles.texts(role)
         report.permissions += [section.report.reference(permission, line) for permission, line in permissions]
         granted[role] = tuple(permission for permission, _ in permissions)

@@ -61,7 +61,7 @@ class RouteInput:
         required = set(whole.get("required", ()))
         for name in route.names:
             if name not in fields:
-                raise ValueError(f"`{{{name}}}` is no field of the input")
+                raise ValueError(f"`{{{name}}}` is not a field of the input")
         path = tuple(_parameter(name, fields[name], schema or {}, is_required=True) for name in route.names)
         for parameter in path:
             if parameter.is_list:

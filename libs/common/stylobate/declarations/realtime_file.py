@@ -32,7 +32,7 @@ def read_channels(node: Node, module: ModuleContext) -> tuple[ChannelDeclaration
 def _channel(name: str, line: int, node: Node, module: ModuleContext) -> ChannelDeclaration:
     file = module.report.of(FILE)
     if name and not _NAME.fullmatch(name):
-        file.error(line, f"{name!r} is no name for a channel namespace; use two or more letters, digits, _ and -")
+        file.error(line, f"{name!r} is not a valid name for a channel namespace; use two or more letters, digits, _ and -")
     section = Section(node, file, f"channels {name or 'without a namespace'}", CHANNEL_KEYS, _CHANNEL_LATER)
     access = section.section("access", ACCESS_KEYS, _ACCESS_LATER)
     return ChannelDeclaration(

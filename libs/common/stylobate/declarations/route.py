@@ -39,7 +39,7 @@ class Route:
         """Return the route. Raises ValueError with a sentence for the author of the declaration."""
         match = _ROUTE.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} is no route; write `POST /orders`")
+            raise ValueError(f"{text!r} is not a route; write `POST /orders`")
         method, path = match["method"], match["path"]
         if method not in METHODS:
             raise ValueError(f"{method!r} is not one of {', '.join(METHODS)}")

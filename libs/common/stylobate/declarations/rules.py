@@ -77,7 +77,7 @@ def parse_rate_limit(text: str) -> RateLimit:
     if text.strip().isdecimal():
         raise ValueError(f"{text!r} has no unit; write `{text.strip()}/minute`")
     if match is None or match["unit"] not in _PERIODS:
-        raise ValueError(f"{text!r} is no rate limit; write `30/minute` (second, minute, hour, day), with `burst N` if needed")
+        raise ValueError(f"{text!r} is not a rate limit; write `30/minute` (second, minute, hour, day), with `burst N` if needed")
     limit, burst = int(match["limit"]), int(match["burst"] or 0)
     if not 0 < limit <= _LIMIT_MAXIMUM or (match["burst"] is not None and not 0 < burst <= _LIMIT_MAXIMUM):
         raise ValueError(f"{text!r}: the numbers must be between 1 and {_LIMIT_MAXIMUM}")
@@ -95,7 +95,7 @@ def parse_duration(text: str) -> timedelta:
     if match is None and _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"{text!r} has no unit; write `{text.strip()}s`")
     if match is None:
-        raise ValueError(f"{text!r} is no duration; write `500ms`, `5s`, `2m` or `1h`")
+        raise ValueError(f"{text!r} is not a duration; write `500ms`, `5s`, `2m` or `1h`")
     unit = _UNITS[match["unit"]]
     if float(match["number"]) > _LONGEST / unit:
         raise ValueError(f"{text[:40]!r}: a duration is at most {_LONGEST // _UNITS['h']}h")

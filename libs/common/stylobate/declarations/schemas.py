@@ -63,7 +63,7 @@ class SchemaSet:
         self._names = frozenset(node.value)
         for name, schema in node.value.items():
             if not _NAME.fullmatch(name):
-                report.error(node.key_lines[name], f"{name!r} is no name for a schema; use letters, digits and _")
+                report.error(node.key_lines[name], f"{name!r} is not a valid schema name; use letters, digits and _")
             self._named[name] = self._checked(schema, report, file)
 
     def resolve(self, node: Node, report: FileReport, file: str) -> JsonSchema | None:
@@ -147,7 +147,7 @@ class _Walk:
             for item in required.value:
                 if isinstance(item.value, str) and item.value not in properties.value:
                     hint = did_you_mean(item.value, properties.value)
-                    self._report.error(item.line, f"`{item.value}` is required and is none of the `properties`{hint}")
+                    self._report.error(item.line, f"`{item.value}` is required but is not among the `properties`{hint}")
 
     def _keyword(self, key: str, line: int, value: Node, depth: int) -> Any:
         if key == "$ref":
@@ -175,9 +175,9 @@ class _Walk:
             self.patterns.append((text, line))
             return "" if isinstance(value.value, str) else "`pattern` must be text; put it in quotes"
         if key == "format" and text and text not in FORMATS:
-            return f"`{text}` is no format of JSON Schema{did_you_mean(text, FORMATS)}"
+            return f"`{text}` is not a format of JSON Schema{did_you_mean(text, FORMATS)}"
         if key not in _KEYWORDS and not key.startswith("x-"):
-            return f"`{key}` is no keyword of JSON Schema{did_you_mean(key, _KEYWORDS)}"
+            return f"`{key}` is not a keyword of JSON Schema{did_you_mean(key, _KEYWORDS)}"
         return ""
 
     def _reference(self, node: Node) -> str:
@@ -211,4 +211,4 @@ def _check_patterns(patterns: list[tuple[str, int]], report: FileReport) -> None
         try:
             CompiledSchema({"pattern": pattern})
         except ValueError:
-            report.error(line, f"`{pattern}` is no regular expression")
+            report.error(line, f"`{pattern}` is not a regular expression")

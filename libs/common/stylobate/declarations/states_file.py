@@ -47,7 +47,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     file = module.report.of(FILE)
     if not _NAMESPACE.fullmatch(name):
         module.report.doubtful.add("namespaces")
-        file.error(line, f"{name!r} is no name for a namespace; use lower case letters, digits, _ and -")
+        file.error(line, f"{name!r} is not a valid namespace name; use lower case letters, digits, _ and -")
     section = Section(node, file, f"namespace {name}", NAMESPACE_KEYS, _NAMESPACE_LATER)
     schema_node = section.node("schema")
     schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
@@ -93,7 +93,7 @@ def _transitions(
     for event, line, node in section.entries("transitions"):
         if not _WORD.fullmatch(event) or event in _OPERATIONS:
             section.report.error(
-                line, f"{event!r} is no name for an event; use letters, digits, _ and -, not {'/'.join(_OPERATIONS)}"
+                line, f"{event!r} is not a valid event name; use letters, digits, _ and -, not {'/'.join(_OPERATIONS)}"
             )
         transition = Section(node, section.report, f"transition {event}", TRANSITION_KEYS, _TRANSITION_LATER)
         sources = transition.texts("from", or_one=True)
@@ -102,7 +102,7 @@ def _transitions(
         target = transition.text("to", required=True)
         for status, at in [*sources, (target, transition.line_of("to"))]:
             if status and not _WORD.fullmatch(status):
-                transition.report.error(at, f"{status!r} is no name for a status; use letters, digits, _ and -")
+                transition.report.error(at, f"{status!r} is not a valid status name; use letters, digits, _ and -")
         access = _rule(transition, "access", module.report, TERMS)
         data = read_carried(transition, schema, module, FILE)
         if data is not None and access is not None and (wider := uncovered(access, write)):
@@ -118,7 +118,7 @@ def _transitions(
 
 def _check_machine(section: Section, initial: str, transitions: Mapping[str, TransitionDeclaration]) -> None:
     if initial and not _WORD.fullmatch(initial):
-        section.error("initial", f"{initial!r} is no name for a status; use letters, digits, _ and -")
+        section.error("initial", f"{initial!r} is not a valid status name; use letters, digits, _ and -")
     if not initial and ("initial" in section or section.is_misspelt("initial")):
         return  # there is a finding already
     if transitions and not initial:

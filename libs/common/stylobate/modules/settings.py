@@ -72,4 +72,4 @@ def _parsed(text: str, schema: Any) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise ValueError(f"is read as JSON ({' or '.join(kinds)}), and is none") from None
+        raise ValueError(f"is read as JSON ({' or '.join(kinds)}) and cannot be parsed") from None

@@ -61,7 +61,7 @@ def shape_of(annotation: Any, *, output: bool = False) -> Shape:
         return _msgspec_shape(annotation, output=output)
     traits = _traits(adapter.core_schema)
     if "naive" in traits:
-        raise TypeError(f"{_name(annotation)} has no JSON form: a datetime without an offset is none of RFC 3339")
+        raise TypeError(f"{_name(annotation)} has no JSON form: a datetime without an offset is not one of RFC 3339")
     if output and _is_written_only(schema):
         raise TypeError(f"{_name(annotation)} has no JSON form: a secret is never written out")
     schema = told(schema if output else closed(schema))

@@ -61,8 +61,8 @@ async def test_two_processes_prove_themselves_to_each_other(hosts, auth, probe, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"STYLOBATE_TLS_CERTIFICATE": "/nowhere.pem"}, "STYLOBATE_TLS_CERTIFICATE: /nowhere.pem is no file"),
-        ({"STYLOBATE_TLS_AUTHORITY": "/nowhere.pem"}, "STYLOBATE_TLS_AUTHORITY: /nowhere.pem is no file"),
+        ({"STYLOBATE_TLS_CERTIFICATE": "/nowhere.pem"}, "STYLOBATE_TLS_CERTIFICATE: /nowhere.pem is not a file"),
+        ({"STYLOBATE_TLS_AUTHORITY": "/nowhere.pem"}, "STYLOBATE_TLS_AUTHORITY: /nowhere.pem is not a file"),
         ({"STYLOBATE_TLS_KEY": ""}, "STYLOBATE_TLS_KEY: missing"),
     ],
 )

@@ -21,7 +21,7 @@ def parse(content: str | bytes):
         ("a:\n  3: x\n", "file.yaml:2: the key `3` is not text; put it in quotes"),
         ("a: !!python/name:os.system\n", "file.yaml:1: the tag tag:yaml.org,2002:python/name:os.system has no meaning here"),
         ("a: !!int x\n", "file.yaml:1: 'x' is not what its tag says"),
-        ("a: .inf\n", "file.yaml:1: inf is no JSON number"),
+        ("a: .inf\n", "file.yaml:1: inf is not a JSON number"),
         ("a: &x [*x]\n", "file.yaml:1: an alias that contains itself"),
         ("a: 1\n---\nb: 2\n", "file.yaml:2: bad YAML: "),
         (b"a: 1\nb: \xff\n", "file.yaml:2: not UTF-8 text"),

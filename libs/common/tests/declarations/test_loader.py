@@ -69,8 +69,8 @@ def test_all_findings_come_at_once_in_reading_order(findings_of):
         "shop/module.yaml:1: unknown key `nam` in module.yaml; did you mean `name`?",
         "shop/module.yaml:2: `secrets` is not supported yet (module.yaml)",
         "shop/actions.yaml:1: unknown key `acts` in actions.yaml; did you mean `actions`?",
-        "shop/states.yaml:2: 'A' is no name for a namespace; use lower case letters, digits, _ and -",
-        "shop/realtime.yaml:2: 'x' is no name for a channel namespace; use two or more letters, digits, _ and -",
+        "shop/states.yaml:2: 'A' is not a valid namespace name; use lower case letters, digits, _ and -",
+        "shop/realtime.yaml:2: 'x' is not a valid name for a channel namespace; use two or more letters, digits, _ and -",
         "shop/action.yaml: not a file that modules have; did you mean `actions.yaml`?",
         "shop/limits.yaml: limits.yaml is not supported yet",
     ]
@@ -193,7 +193,7 @@ def test_the_digest_is_that_of_the_content(modules, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: Shop", "module.yaml:1: 'Shop' is no name for a module"),
+        ("name: Shop", "module.yaml:1: 'Shop' is not a valid module name"),
         ("version: 1", "module.yaml:1: `name` is missing in module.yaml"),
         ("name: shop\nversion: 1.0", "module.yaml:2: `version` must be text; put it in quotes"),
         ("name: shop\ndependencies: news", "module.yaml:2: `dependencies` must be a list of texts"),

@@ -62,7 +62,7 @@ def test_a_property_may_be_called_like_a_keyword(modules):
         ("{ type: objekt }", "no valid JSON Schema: `properties.a.type`"),
         ("{ minimum: x }", "no valid JSON Schema: `properties.a.minimum`"),
         ("{ pattern: '(' }", "no valid JSON Schema: `properties.a.pattern`"),
-        ("{ requird: [a] }", "`requird` is no keyword of JSON Schema; did you mean `required`?"),
+        ("{ requird: [a] }", "`requird` is not a keyword of JSON Schema; did you mean `required`?"),
         ("{ $ref: '#/schemas/Ordr' }", "there is no schema `Ordr` in actions.yaml; did you mean `Order`?"),
         ("{ $ref: 'http://127.0.0.1/x' }", "`$ref` must be `#/schemas/<Name>`"),
         ("{ $ref: 3 }", "`$ref` must be `#/schemas/<Name>`"),

@@ -157,7 +157,7 @@ def test_settings_come_from_the_environment_else_from_defaults(write_module: Wri
     [
         ({}, "STYLOBATE_MODULE_GREETER_GREETING: is missing"),
         ({"GREETING": "x", "TIMES": "0"}, "STYLOBATE_MODULE_GREETER_TIMES: "),
-        ({"GREETING": "x", "TIMES": "many"}, "STYLOBATE_MODULE_GREETER_TIMES: is read as JSON (integer), and is none"),
+        ({"GREETING": "x", "TIMES": "many"}, "STYLOBATE_MODULE_GREETER_TIMES: is read as JSON (integer) and cannot be parsed"),
         ({"GREETING": "x", "LOUD": '"false"'}, "STYLOBATE_MODULE_GREETER_LOUD: "),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_bad_setting_stops_the_module_and_is_named(write_module: WriteModule, 
         ("GET /x", "dict[str, object]", "it needs a schema"),
         ("GET /x", "list[str]", "it must be an object with `properties`"),
         ("GET /x", "Nested", "`inner` is an object, which a URL cannot hold"),
-        ("POST /x/{who}", "Nested", "`{who}` is no field of the input"),
+        ("POST /x/{who}", "Nested", "`{who}` is not a field of the input"),
         ("GET /x/{name}", "Flat", ""),
         ("POST /x/{name}", "Flat", ""),
     ],

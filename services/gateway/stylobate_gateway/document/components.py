@@ -34,7 +34,7 @@ class Components:
                 return name, False
             if self._content[name] == content:
                 return name, True
-        raise AssertionError("one of more names than there are is free")
+        raise AssertionError("one of the names tried must be free")
 
     def add(self, name: str, schema: Any) -> None:
         """Enter a component; generators take its title for its name, which must be its own."""
