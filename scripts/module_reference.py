@@ -120,7 +120,7 @@ def _function(name: str, function: Callable[..., Any], level: str) -> Iterator[s
     code = inspect.unwrap(function)
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(code))).body
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        raise TypeError(f"{name} is no function")
+        raise TypeError(f"{name} is not a function")
     arguments = re.sub(r"^(self|cls)(, )?", "", ast.unparse(node.args))
     returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None and node.name != "__init__" else ""
     prefix = ""

@@ -80,7 +80,7 @@ async def test_both_doors_read_it_alike(doors, door, lines, address, counted):
     ],
 )
 async def test_whose_word_is_believed(run_doors, door, tmp_path, where, trusted, address):
-    """Nobody's header counts unless its peer is a trusted proxy; who comes over a unix socket is no address at all."""
+    """Nobody's header counts unless its peer is a trusted proxy; who comes over a unix socket is not an address at all."""
     async with run_doors(where.format(tmp_path), trusted) as doors:
         assert (await doors.ask(door, [V4])).address == address
 

@@ -67,7 +67,7 @@ def nobody(platform):
 )
 @pytest.mark.parametrize("body", [b'{"items": ', b'{"data": "\xff"}', b"{'a': 1}"], ids=["cut off", "not UTF-8", "not JSON"])
 def test_malformed_json_is_400(somebody, order, method, path, body):
-    """A body that is no JSON is refused as such, wherever it is sent and however the person stands to the resource."""
+    """A body that is not JSON is refused as such, wherever it is sent and however the person stands to the resource."""
     assert_problem(somebody.http.request(method, path.format(order=order), content=body, headers=JSON), 400, "MALFORMED_JSON")
 
 

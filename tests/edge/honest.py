@@ -50,7 +50,7 @@ class Answers:
 
 
 async def honest_client(platform: Platform, number: int, token: str, answers: Answers) -> None:
-    """Ask for state, actions and the catalogue for ever, from an address of one's own."""
+    """Ask for state, actions and the catalogue forever, from an address of one's own."""
     transport = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}", verify=NO_TLS)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=platform.gateway, transport=transport, headers=headers, timeout=_TIMEOUT_S) as client:
@@ -65,7 +65,7 @@ async def honest_client(platform: Platform, number: int, token: str, answers: An
 
 
 async def operator(platform: Platform, answers: Answers) -> None:
-    """Ask the admin port for ever, each time on a connection of its own, as probes do."""
+    """Ask the admin port forever, each time on a connection of its own, as probes do."""
     while True:
         async with httpx.AsyncClient(base_url=platform.endpoints["admin"], timeout=_TIMEOUT_S, verify=NO_TLS) as client:
             await answers.ask(client, "GET", "/healthz", 200)

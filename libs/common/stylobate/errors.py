@@ -255,7 +255,7 @@ class CancelledCallError(StylobateError):
 
 
 class NotFoundError(StylobateError):
-    """Nothing of that name."""
+    """What was asked for was not found."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"

@@ -44,7 +44,7 @@ def page_position(about: tuple[str, ...], token: str) -> str:
 
 
 def no_token() -> InvalidInputError:
-    """Return the error for a token that is none, or one of another listing."""
+    """Return the error for an invalid token, or one of another listing."""
     detail = "is not a page token of this listing; pass it on as received, with the same filters"
     return InvalidInputError(violations=[Violation("/page_token", detail)])
 

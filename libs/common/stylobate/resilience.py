@@ -19,7 +19,7 @@ _log = get_logger("app")
 
 
 def backoff(initial: float = 0.1, factor: float = 2.0, maximum: float = 5.0, *, jitter: bool = True) -> Iterator[float]:
-    """Yield seconds to wait, for ever: growing from ``initial`` to ``maximum``, each between half and whole with jitter."""
+    """Yield seconds to wait, forever: growing from ``initial`` to ``maximum``, each between half and whole with jitter."""
     wait = initial
     while True:
         yield wait * random.uniform(0.5, 1.0) if jitter else wait  # noqa: S311  spreads retries, hides nothing
@@ -32,7 +32,7 @@ async def wait_for_dependency(
     *,
     faults: tuple[type[Exception], ...] = (UnavailableError, OSError),
 ) -> T:
-    """Try until it works, saying what is waited for at once and then every 5 s; at once it is no warning yet.
+    """Try until it works, saying what is waited for at once and then every 5 s; at once it is not a warning yet.
 
     :param what: names the dependency with its address, such as ``database localhost:5432``.
     :param faults: what counts as "not there yet"; anything else is raised.

@@ -47,7 +47,7 @@ _HAS_NUL = "has the character U+0000, which cannot be kept"
 
 
 class JsonMalformedError(ValueError):
-    """These bytes are no JSON text."""
+    """These bytes are not JSON text."""
 
     def __init__(self, detail: str, *, line: int = 1, column: int = 1) -> None:
         """Take a sentence for a person and where the text ceases to be JSON, both counted from 1."""

@@ -101,7 +101,7 @@ def test_what_is_json_but_not_carried_is_refused_with_its_place(document: bytes,
     ],
 )  # fmt: skip
 def test_what_is_no_json_says_where_it_ceases_to_be(document: bytes, line: int, column: int) -> None:
-    """Other encodings and byte order marks are no JSON in UTF-8, nor is what only Python takes."""
+    """Other encodings and byte order marks are not JSON in UTF-8, nor is what only Python takes."""
     with pytest.raises(JsonMalformedError) as malformed:
         loads(document)
     assert (malformed.value.line, malformed.value.column) == (line, column)

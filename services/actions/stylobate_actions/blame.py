@@ -19,7 +19,7 @@ _UNDECLARED = frozenset({"ACTION_NOT_FOUND", "REALTIME_CHANNEL_UNKNOWN", "STATE_
 def is_defect(error: StylobateError, payload: bytes) -> bool:
     """Return whether the error is the module's own defect.
 
-    :param error: what the module let through, or raised itself; its own refusals are none, where they can be said at all.
+    :param error: what the module let through, or raised itself; its own refusals are not, where they can be said at all.
     :param payload: the caller's input as JSON.
     """
     if not _can_be_said(error):

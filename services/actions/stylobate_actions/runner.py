@@ -48,7 +48,7 @@ class Runner:
         :param name: what runs, for the log.
         :param call: must have a deadline.
         :raises OverdueError: at the deadline.
-        :raises EscapedError: the code raised what is no ordinary exception: ``SystemExit``, a cancellation of its own, …
+        :raises EscapedError: the code raised what is not an ordinary exception: ``SystemExit``, a cancellation of its own, …
         """
         loop = self._loop
         context = copy_context()
@@ -67,7 +67,7 @@ class Runner:
             timer.cancel()
 
     def running(self, task: asyncio.Task[Any] | None) -> str:
-        """Return what runs in the task; empty when it is none of ours. May be asked from another thread."""
+        """Return what runs in the task; empty when it is not ours. May be asked from another thread."""
         return self._running.get(task, "") if task is not None else ""
 
     async def _serve(self, code: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...], answer: asyncio.Future[Any]) -> None:

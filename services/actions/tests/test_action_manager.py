@@ -223,7 +223,7 @@ async def test_anonymous_callers_reach_public_actions_only(things: Things) -> No
     ],
 )
 async def test_input_is_taken_as_declared_or_not_at_all(things: Things, payload: bytes, content_type: str, reason: str) -> None:
-    """Nothing is converted on the way in: a text is no number."""
+    """Nothing is converted on the way in: a text is not a number."""
     with pytest.raises(StylobateError) as refused:
         await things.manager.execute("things.do", payload, ALICE, content_type=content_type)
     assert refused.value.reason == reason
@@ -236,7 +236,7 @@ async def test_the_content_type_of_json_has_many_spellings(things: Things, conte
 
 
 async def test_an_action_without_input_takes_none(things: Things) -> None:
-    """Nothing, null and an empty object are no input; anything else is refused, not dropped."""
+    """Nothing, null and an empty object count as no input; anything else is refused, not dropped."""
     for payload in (b"", b"null", b"{}"):
         assert (await things.manager.execute("things.nothing", payload, ALICE)).output == b"null"
     assert (await things.refusal("nothing", {"a": 1})).reason == "ACTION_INPUT_INVALID"

@@ -211,6 +211,6 @@ async def test_what_the_caller_could_have_done_better_stays_the_callers(
 
 
 async def test_what_the_caller_may_not_is_the_callers(tester: ActionTester) -> None:
-    """What a caller may not see is not there for the handlers that it calls, which is no defect of theirs."""
+    """What a caller may not see is not there for the handlers that it calls, which is not a defect of theirs."""
     await tester.user("ada").call("desk.put", {"key": "of-ada", "text": "x"})
     assert (await refusal(tester.user("eve"), "desk.steal", None)).reason == "STATE_NOT_FOUND"

@@ -35,7 +35,7 @@ def email_key(email: str) -> str | None:
 
     No more than that: other letters may tell two mailboxes apart.
 
-    None for what is no address.
+    None for what is not an address.
     """
     try:
         return _key(_address(email, allow_test_domains=True))

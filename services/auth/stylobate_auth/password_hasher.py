@@ -15,7 +15,7 @@ from stylobate_auth.hashing_queue import HashingQueue
 
 
 class PasswordHasher:
-    """Hashes and verifies, so many at a time as there are threads; so many more may wait. Use :meth:`open`.
+    """Runs up to `threads` hashes at once; up to `queue` more wait. Use :meth:`open`.
 
     The threads run truly beside the event loop: Argon2 lets go of the interpreter's lock. Every method takes the caller's
     ``share`` of the queue and its ``deadline``, as :meth:`HashingQueue.run` does.

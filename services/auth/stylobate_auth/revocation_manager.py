@@ -59,7 +59,7 @@ class RevocationManager:
         self._watchers: set[_Watcher] = set()
 
     async def run(self) -> None:
-        """Follow the database, for ever."""
+        """Follow the database, forever."""
         async with self._store.listen(self._due.set):
             failed = False
             while goes_on():

@@ -23,7 +23,7 @@ from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 _SECRET_BYTES = 32
 _MAX_TOKEN = 256
 _CLOCKS_DIFFER = timedelta(minutes=1)
-"""A revocation outlives the last token by so much: a verifier's clock may be behind."""
+"""A revocation outlives the last token by this much: a verifier's clock may be behind."""
 _log = get_logger("security")
 
 

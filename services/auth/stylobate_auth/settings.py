@@ -19,7 +19,7 @@ class AuthSettings(Settings):
 
     registration: Registration | None = None
     """Who may register: ``open`` (anyone) or ``closed`` (accounts are created by others). Unset: open in development,
-    closed elsewhere. ``verified`` needs mail, which there is none of yet."""
+    closed elsewhere. ``verified`` needs mail, which is not there yet."""
     signing_key: str = secret()
     """What access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text that
     one is derived from (HKDF-SHA256, see jwt_manager.py)."""

@@ -220,7 +220,7 @@ async def test_me_ends_with_the_session(auth: Any) -> None:
 
 
 async def test_a_service_has_no_account(auth: Any) -> None:
-    """A service's token is no user's."""
+    """A service's token is not a user's."""
     with pytest.raises(UnauthenticatedError):
         await auth.accounts.me(auth.service)
     with pytest.raises(UnauthenticatedError):

@@ -14,7 +14,7 @@ def _open(**changes: int) -> Any:
 
 
 async def test_a_hash_verifies_its_password_only() -> None:
-    """Right is right, wrong is wrong, and what is no hash matches nothing."""
+    """Right is right, wrong is wrong, and what is not a hash matches nothing."""
     async with _open() as hasher:
         hashed = await hasher.hash("secret password")
         assert hashed.startswith("$argon2id$")

@@ -83,7 +83,7 @@ async def test_a_refresh_token_ends_with_its_time(auth: Any) -> None:
 
 @pytest.mark.parametrize("secret", ["", "junk", "x" * 300, "é" * 10])
 async def test_unknown_refresh_tokens_are_refused(auth: Any, secret: str) -> None:
-    """Text that is no refresh token of ours is invalid and ends nothing."""
+    """Text that is not a refresh token of ours is invalid and ends nothing."""
     with pytest.raises(RefreshInvalidError):
         await _refresh(auth, secret)
 
@@ -109,7 +109,7 @@ async def test_refresh_tokens_do_not_survive_logout(auth: Any) -> None:
 
 
 async def test_logout_twice_is_logout(auth: Any) -> None:
-    """Ending what is over changes nothing and is no error."""
+    """Ending what is over changes nothing and is not an error."""
     await auth.register()
     principal = auth.principal(await auth.login())
     await auth.sessions.logout(principal, auth.origin)

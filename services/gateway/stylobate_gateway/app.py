@@ -63,7 +63,7 @@ def build_application(
 
 
 async def _invalid(_request: Request, error: Exception) -> NoReturn:
-    """Turn pydantic's findings into pointers; a body that is no JSON is 400."""
+    """Turn pydantic's findings into pointers; a body that is not JSON is 400."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     malformed = [entry for entry in found if entry["type"] == "json_invalid"]
     if malformed:

@@ -67,7 +67,7 @@ class Exchange:
         for name, value in scope["headers"]:
             match name:
                 case b"authorization":
-                    # a second one makes a list of both (RFC 9110 §5.3), which is no token: nobody may choose which one counts
+                    # a second one makes a list of both (RFC 9110 §5.3), which is not a token: nobody may choose which one counts
                     given = value.decode("latin-1")
                     self.authorization = f"{self.authorization}, {given}" if self.authorization else given
                 case b"x-request-id":

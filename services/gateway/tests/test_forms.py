@@ -103,7 +103,7 @@ async def test_json_that_cannot_be_carried_is_wrong_input(gateway, method, path,
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_a_body_that_is_needed_must_be_there(gateway, is_problem, method) -> None:
-    """Nothing at all is no JSON."""
+    """Nothing at all is not JSON."""
     is_problem(await gateway.http.request(method, "/v1/state/notes/form", headers=ADA), 400, "MALFORMED_JSON")
 
 

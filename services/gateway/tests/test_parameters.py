@@ -92,7 +92,7 @@ async def test_what_does_not_fit_is_refused_at_its_place(gateway, is_problem, qu
     ],
 )
 async def test_a_query_is_utf_8(gateway, is_problem, path) -> None:
-    """Wherever it is sent to: what is no text is refused before anything else, and not replaced by a sign for it."""
+    """Wherever it is sent to: what is not text is refused before anything else, and not replaced by a sign for it."""
     for method, query in (("GET", "x=%ff"), ("POST", "%ff"), ("GET", "page_token=%ed%a0%80"), ("PUT", "doctor=%c3&x=%a4")):
         sent = httpx.URL("/", raw_path=f"{path}?{query}".encode())
         is_problem(await gateway.http.request(method, sent), 400, "MALFORMED_QUERY")

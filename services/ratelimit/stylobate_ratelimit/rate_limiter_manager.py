@@ -88,7 +88,7 @@ class RateLimiterManager:
         return outcomes
 
     async def watch(self) -> None:
-        """Wait until the store is found down, then until it answers again; for ever. Run it as a background task."""
+        """Wait until the store is found down, then until it answers again; forever. Run it as a background task."""
         while goes_on():
             await self._down.wait()
             try:

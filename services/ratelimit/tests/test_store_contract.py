@@ -167,7 +167,7 @@ async def test_a_store_is_ready(store):
 
 
 async def test_an_empty_batch_is_answered(store):
-    """No group, and a group of no check, are no fault."""
+    """No group, and a group of no check, are not fault."""
     assert await store.charge([]) == []
     (outcome,) = await store.charge([checks(window(1))])
     assert list(outcome.allowed) == []

@@ -108,7 +108,7 @@ class CommandQueue:
             session.state = State.REFUSED
 
     def bears_misuse(self) -> bool:
-        """Count a command that was refused or senseless; False when there were so many that the session has ended."""
+        """Count a command that was refused or senseless; False when too many have ended the session."""
         session = self._session
         now = self._context.clock()
         if now - self._errors_since > _ERRORS_WITHIN_S:

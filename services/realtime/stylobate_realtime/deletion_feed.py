@@ -42,7 +42,7 @@ class DeletionFeed:
         self._interruption = Interruption("deletions_not_heard")
 
     async def run(self) -> None:
-        """Follow the log, for ever; after an interruption from where it stopped."""
+        """Follow the log, forever; after an interruption from where it stopped."""
         pauses = backoff(initial=0.05, maximum=1.0)
         while goes_on():
             error: StylobateError | None = None

@@ -87,7 +87,7 @@ class Session:
         return self._queue.worker
 
     def bears_misuse(self) -> bool:
-        """Count a command that was refused or senseless; False when there were so many that the session has ended."""
+        """Count a command that was refused or senseless; False when too many have ended the session."""
         return self._queue.bears_misuse()
 
     @property

@@ -44,7 +44,7 @@ class Standing:
         self._changed.set()
 
     async def run_revocations(self) -> None:
-        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. For ever."""
+        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. Forever."""
         while goes_on():
             await self._revoked.wait()
             self._revoked.clear()
@@ -54,7 +54,7 @@ class Standing:
                 await self._close_unproven()
 
     async def run_changes(self) -> None:
-        """Whenever roles have changed, have the rights of all sessions asked for again. For ever."""
+        """Whenever roles have changed, have the rights of all sessions asked for again. Forever."""
         loop = asyncio.get_running_loop()
         due: list[float] = []
         while goes_on():

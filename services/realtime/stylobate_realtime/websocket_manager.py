@@ -188,7 +188,7 @@ class WebSocketManager:
     # background work
 
     async def run_timers(self) -> None:
-        """Turn the wheel, for ever."""
+        """Turn the wheel, forever."""
         while goes_on():
             self.turn()
             await asyncio.sleep(_TICK_S)

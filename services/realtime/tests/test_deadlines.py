@@ -17,7 +17,7 @@ async def test_stale_session_is_closed(stage):
 
 
 async def test_missing_pong_closes(stage):
-    """A ping that is not answered closes with 3012 after the pong timeout; another command is no pong."""
+    """A ping that is not answered closes with 3012 after the pong timeout; another command is not a pong."""
     talk = await stage.connected()
     stage.advance(25)
     await talk.settle()

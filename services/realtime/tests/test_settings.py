@@ -30,6 +30,6 @@ def test_settings_come_from_the_environment():
     ],
 )
 def test_settings_that_cannot_work(values):
-    """Timers that contradict each other, proxies that are no networks and limits that are too small stop the start."""
+    """Timers that contradict each other, proxies that are not networks and limits that are too small stop the start."""
     with pytest.raises(ConfigError):
         _load(**values)

@@ -86,7 +86,7 @@ class StateEventUnknownError(NotFoundError):
 
 
 class StateDataInvalidError(StylobateError):
-    """The data is no JSON, too large, or not what the namespace's schema asks for."""
+    """The data is not JSON, too large, or not what the namespace's schema asks for."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "STATE_DATA_INVALID"

@@ -36,7 +36,7 @@ class Namespace:
 
     @classmethod
     def of(cls, declaration: NamespaceDeclaration, channels: Sequence[str], *, max_data_bytes: int) -> "Namespace":
-        """Bind a declaration. Raises ValueError for a schema that is none (the loader has refused it before)."""
+        """Bind a declaration. Raises ValueError for an invalid schema (the loader has refused it before)."""
         return cls(
             name=declaration.name,
             access=declaration.access,
@@ -121,6 +121,6 @@ class Namespaces:
 
 
 def check_key(key: str) -> None:
-    """Raise StateKeyInvalidError for a key of which there can be no object, not even one from before the rules of today."""
+    """Raise StateKeyInvalidError for a key that no object can have, not even one from before the rules of today."""
     if (fault := unreadable(key)) is not None:
         raise StateKeyInvalidError(fault)

@@ -1,4 +1,4 @@
-"""What a caller may write: a right to move an object is no right to rewrite it, whichever way the write comes."""
+"""What a caller may write: a right to move an object is not a right to rewrite it, whichever way the write comes."""
 
 import asyncio
 import json

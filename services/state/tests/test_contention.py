@@ -1,4 +1,4 @@
-"""Many writers, several processes' worth of batchers: nothing is lost, nothing happens twice, nobody waits for ever."""
+"""Many writers, several processes' worth of batchers: nothing is lost, nothing happens twice, nobody waits forever."""
 
 import asyncio
 import random

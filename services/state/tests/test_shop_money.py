@@ -27,7 +27,7 @@ ALLOWED = {
 """What each may do to an order of the owner's, at the state service itself; whoever is not named, nothing."""
 GOES_FROM = {"pay": {"pending"}, "ship": {"paid"}, "cancel": {"pending", "paid"}}
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3)  # others are no JSON here
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3)  # others are not JSON here
 values = st.none() | st.integers(-1, 3000) | texts | st.lists(st.just({"sku": "tea", "quantity": 1}), max_size=2)
 patches = st.dictionaries(st.sampled_from(["total", "items", "status", "owner", "note"]), values, max_size=3) | values
 

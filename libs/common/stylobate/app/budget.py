@@ -75,7 +75,7 @@ class Budget:
     def settle(self, connection: Holder) -> bool:
         """Note that what the connection holds is a whole request; False when there is no room to keep it until it is answered.
 
-        Room that others have taken is no reason to refuse one, until twice the budget is used.
+        Room that others have taken is not a reason to refuse one, until twice the budget is used.
         """
         claim = self._claims.get(connection)
         if claim is None:
@@ -107,7 +107,7 @@ class Budget:
         return max(self._limit * 3 // 4 - self._whole, self._limit // 4)
 
     def _relieve(self, now: float) -> None:
-        """Let some give way until there is room again, and some more: looking through all of them has its price too."""
+        """Let some give way until there is room again, and some more: looking through all of them costs something too."""
         enough = self._room - self._limit // 8
         held = dict(self._held)
         unfinished = [found for found, claim in self._claims.items() if not claim.is_whole]

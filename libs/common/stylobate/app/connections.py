@@ -189,7 +189,7 @@ class Connections(set[Any]):
 
 @lru_cache(maxsize=4096)
 def counted(address: str) -> str:
-    """Return whom a bound counts: of IPv6 the /64, since one customer has at least so many addresses."""
+    """Return whom a bound counts: of IPv6 the /64, since one customer has at least that many addresses."""
     if ":" not in address:
         return address
     found = ip_address(address.partition("%")[0])

@@ -270,7 +270,7 @@ class Host:
         return self._channels[service]
 
     async def _serve_grpc(self) -> None:
-        """Listen; not before callers can be verified, which takes auth: a replica that cannot start is none."""
+        """Listen; not before callers can be verified, which takes auth: a replica that cannot start serves nobody."""
         await self._local_server.start()
         self._listening.push_async_callback(self._local_server.stop, _REDUCED_GRACE_S)
         if not self.placement.grpc:

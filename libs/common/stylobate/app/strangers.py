@@ -51,7 +51,7 @@ class Strangers:
             del self._by_owner[owner]
 
     def _thin_out(self) -> None:
-        """Let the greediest make room, for some more than the one: looking for them has its price too."""
+        """Let the greediest make room, for some more than the one: looking for them costs something too."""
         surplus = self._count - self._most * 7 // 8
         crowds = [(-len(theirs), owner) for owner, theirs in self._by_owner.items() if len(theirs) > _FEW]
         heapify(crowds)

@@ -15,7 +15,7 @@ _STEADY_S = 30.0
 
 
 class SupervisedTasks:
-    """Runs named background work for ever: what fails or ends is started again with backoff; all is cancelled at close."""
+    """Runs named background work forever: what fails or ends is started again with backoff; all is cancelled at close."""
 
     def __init__(self, owner: str, *, well_after: timedelta = timedelta(seconds=3)) -> None:
         """Take who the work belongs to, and how long after a new beginning work that failed counts as well again."""

@@ -1,4 +1,4 @@
-"""LISTEN on a connection of its own, for ever: reconnected when lost, proven alive when silent."""
+"""LISTEN on a connection of its own, forever: reconnected when lost, proven alive when silent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping

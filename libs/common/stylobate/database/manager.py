@@ -26,7 +26,7 @@ _ANSWER = timedelta(milliseconds=500)
 _log = get_logger("app")
 
 READER_SHARE = 2
-"""The read-only pool may have one connection for so many of the other."""
+"""The read-only pool may have one connection for this many of the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class MigrationSet:
         return cls(name, Path(found.origin).parent / "migrations")
 
     def load(self) -> list[Migration]:
-        """Read the files in order. Raises MigrationError for a name that is none or a number that comes twice."""
+        """Read the files in order. Raises MigrationError for an invalid name or a number that comes twice."""
         found: dict[int, Migration] = {}
         for file in self.folder.iterdir():
             if not file.name.endswith(".sql"):
@@ -101,7 +101,7 @@ class Migrator:
 
         :param service: names the schema, and the role that owns it: ``stylobate_<service>``.
         :param use_role: create that role and work in it; else everything belongs to the user of the URL.
-        :raises ValueError: for a service name that is no plain identifier.
+        :raises ValueError: for a service name that is not a plain identifier.
         """
         if _SERVICE.fullmatch(service) is None:
             raise ValueError(f"{service!r} is not a service name")

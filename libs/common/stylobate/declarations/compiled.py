@@ -26,7 +26,7 @@ class CompiledSchema:
     """
 
     def __init__(self, schema: JsonSchema) -> None:
-        """Compile. Raises ValueError when it is no valid schema."""
+        """Compile. Raises ValueError when it is not a valid schema."""
         document = dict(schema)
         self._validator = jsonschema_rs.Draft202012Validator(
             document, mask="the value", validate_formats=True, retriever=_refuse_to_fetch

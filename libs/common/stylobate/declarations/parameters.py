@@ -1,4 +1,4 @@
-"""The fields of an action's input that stand in a URL: which there are, of which type, and what cannot be sent like that.
+"""The fields of an action's input that stand in a URL: their names, their types, and what cannot be sent like that.
 
 A path or a query is text. Each field therefore has one type that the text is read as; what a URL cannot say (objects, lists of
 lists, a choice of types) is refused when the module is loaded, not when somebody calls.

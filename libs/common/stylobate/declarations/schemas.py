@@ -41,7 +41,7 @@ FORMATS = (
     "date", "date-time", "duration", "email", "hostname", "idn-email", "idn-hostname", "ipv4", "ipv6", "iri", "iri-reference",
     "json-pointer", "regex", "relative-json-pointer", "time", "uri", "uri-reference", "uri-template", "uuid",
 )  # fmt: skip
-"""Those of JSON Schema 2020-12 (validation, section 7.3), each of which is checked."""
+"""Those of JSON Schema 2020-12 (validation, section 7.3); each is checked."""
 
 
 class SchemaSet:
@@ -206,7 +206,7 @@ def _check_against_dialect(node: Node, report: FileReport) -> None:
 
 
 def _check_patterns(patterns: list[tuple[str, int]], report: FileReport) -> None:
-    """Report what has the form of a regular expression and is none to the engine that will check with it."""
+    """Report what has the form of a regular expression but is not one for the engine that will check with it."""
     for pattern, line in patterns:
         try:
             CompiledSchema({"pattern": pattern})

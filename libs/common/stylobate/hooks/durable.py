@@ -60,7 +60,7 @@ class DurableHooks:
         self._aside = gauge("hook_aside", "Events whose subject stands aside, being tried again.", ("hook", "source"))
 
     async def run(self) -> None:
-        """Register the hooks with their logs and run them, for ever."""
+        """Register the hooks with their logs and run them, forever."""
         moves: Batcher[Move, bool] = Batcher(self._store.move, in_flight=1, key=lambda move: move.place)
         async with moves, asyncio.TaskGroup() as group:
             for source, hooks in self._by_source.items():

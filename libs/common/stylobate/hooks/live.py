@@ -30,7 +30,7 @@ class LiveHooks:
         self._runs = counter("hook_live_runs", "Runs of live hooks, by how they ended.", ("hook", "outcome"))
 
     async def run(self) -> None:
-        """Listen and run, for ever."""
+        """Listen and run, forever."""
         patterns = sorted({CHANNEL + hook.pattern.text for hook in self._hooks})
         subscription = await self._redis.subscribe(patterns, self._heard)
         try:

@@ -79,7 +79,7 @@ class HooksManager:
         :param sources: whose logs; None: as the pattern's first segment says (``*``: every service that publishes events).
         :param timeout: of one run.
         :raises ValueError: a name that is taken, ``one`` without a store, or hooks that run already.
-        :raises EventPatternInvalidError: a pattern that is none.
+        :raises EventPatternInvalidError: an invalid pattern.
         """
         if self._begun.is_set():
             raise ValueError("hooks are registered before they run")
@@ -92,7 +92,7 @@ class HooksManager:
         self._hooks[name] = Hook(name, parsed, callback, delivery, priority, chosen, timeout)
 
     async def run(self) -> None:
-        """Run the hooks, for ever."""
+        """Run the hooks, forever."""
         durable = [hook for hook in self._hooks.values() if hook.delivery == "one"]
         live = [hook for hook in self._hooks.values() if hook.delivery == "each"]
         if durable and self._store is not None and self._leases is not None and self._channel is not None:

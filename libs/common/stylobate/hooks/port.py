@@ -114,7 +114,7 @@ class HookStore(Protocol):
         """Let an event stand aside, once, and move the position behind it."""
 
     async def subjects_aside(self, hook: str, source: str) -> Mapping[int, Mapping[tuple[str, str], int]]:
-        """Return how many events of which subjects (tenant, subject) stand aside, by partition; empty where there are none."""
+        """Return how many events stand aside, by subject (tenant, subject), by partition; empty where there are none."""
 
     async def first_aside(self, place: Place, tenant: str, subject: str) -> Kept | None:
         """Return the first event of a subject; None when it has none."""

@@ -100,7 +100,7 @@ class Reader:
         return max(unread, *(lane.age_s for lane in self._lanes.values()))
 
     async def run(self) -> None:
-        """Read and deal out, for ever. Raises OvertakenError when another process goes on with it."""
+        """Read and deal out, forever. Raises OvertakenError when another process goes on with it."""
         while goes_on():
             try:
                 subjects = await self._store.subjects_aside(self.hook.name, self._source)
@@ -193,7 +193,7 @@ class Reader:
             lane.is_running = False
 
     async def _skip_on(self) -> None:
-        """Now and then move the positions of idle lanes over what did not concern them, lest they expire.
+        """Now and then move the positions of idle lanes over what did not concern them, so that they do not expire.
 
         And look whether they are still ours: somebody may have rewound them.
         """

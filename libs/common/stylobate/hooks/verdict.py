@@ -15,7 +15,7 @@ class Verdict(Enum):
     AGAIN = "again"
     """It may go well another time: tried again, a bounded number of times."""
     NEVER = "never"
-    """The same event would be refused the same way for ever: a dead letter at once."""
+    """The same event would be refused the same way forever: a dead letter at once."""
 
 
 BY_CODE = {
@@ -42,7 +42,7 @@ BY_CODE = {
 
 
 def verdict_on(error: BaseException) -> Verdict:
-    """Return what a failure means; what is no platform error (a defect, a timeout) may go well another time."""
+    """Return what a failure means; what is not a platform error (a defect, a timeout) may go well another time."""
     if not isinstance(error, StylobateError):
         return Verdict.AGAIN
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after is not None:

@@ -111,7 +111,7 @@ def _principal_of(claims: Mapping[str, Any]) -> Principal:
 
 
 def _verifying_key(entry: Any) -> Ed25519PublicKey | None:
-    """Return the key of an entry; None for one that is none or not meant for verifying (RFC 7517 §4.2 to §4.4)."""
+    """Return the key of an entry; None for an invalid one or one not meant for verifying (RFC 7517 §4.2 to §4.4)."""
     if not isinstance(entry, dict) or entry.get("kty") != "OKP" or entry.get("crv") != "Ed25519":
         return None
     if entry.get("use", "sig") != "sig" or entry.get("alg", "EdDSA") not in {"EdDSA", "Ed25519"}:

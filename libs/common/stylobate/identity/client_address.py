@@ -3,7 +3,7 @@
 The **address** is the client's own, in one spelling: IPv4 dotted, IPv6 as RFC 5952 writes it, an IPv4 address mapped into
 IPv6 (RFC 4291 §2.5.5.2) as the IPv4 address that it is, no port, no zone (RFC 4007: it means something to one machine only).
 Who comes over a unix socket or from the same process has the address :data:`LOCAL`. The **limit key** is what limits count:
-of IPv6 the /64, since one customer has at least so many addresses.
+of IPv6 the /64, since one customer has at least that many addresses.
 """
 
 import re
@@ -37,7 +37,7 @@ class ClientAddresses:
     """Tells a client's address from its connection and from what trusted proxies say.
 
     :param trusted: networks (CIDR) of proxies whose ``X-Forwarded-For`` is believed.
-    :raises ValueError: one is no network.
+    :raises ValueError: one is not a network.
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
@@ -94,7 +94,7 @@ def client_agent(text: str) -> str:
 
 @lru_cache(maxsize=_KEPT)
 def client_address(text: str) -> str:
-    """Return an address that a service handed on, or empty when it is none in the one spelling."""
+    """Return an address that a service handed on, or empty when it is not one in the one spelling."""
     if text == LOCAL:
         return text
     found = _parsed(text)

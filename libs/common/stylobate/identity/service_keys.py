@@ -23,7 +23,7 @@ _log = get_logger("security")
 class KeyFolder:
     """The folder with the public keys of every service, and this service's private key.
 
-    A service's public keys are ``<service>.pub.pem`` and ``<service>.<label>.pub.pem``, so many as there are.
+    A service's public keys are ``<service>.pub.pem`` and ``<service>.<label>.pub.pem``, any number of them.
 
     :param name: this service. :param private: the file of its private key.
     """

@@ -1,6 +1,6 @@
 """Which service may call what of another: the key of one must not open what only others need.
 
-Each service says what it calls in its ``spec.py``. A name is a gRPC service of which every method is called,
+Each service says what it calls in its ``spec.py``. A name is a gRPC service whose every method is called,
 ``state.v1.StateService``, or one method of it, ``auth.v1.AuthService/CreateUser``.
 """
 

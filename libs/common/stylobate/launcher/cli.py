@@ -254,7 +254,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a terminal that knows no ✓ shows something else; what is printed is seen at once, in a file too
             stream.reconfigure(errors="replace", line_buffering=True)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are no JSON; what they tell comes as errors of calls
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are not JSON; what they tell comes as errors of calls
     if ignored := set_aside(os.environ):
         warn(f"ignored from the environment: {', '.join(ignored)}")
     with plain_errors():

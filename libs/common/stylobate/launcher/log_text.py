@@ -33,7 +33,7 @@ _SOURCE_WIDTH = 10
 
 
 def readable(line: LogLine, *, is_brief: bool = False) -> Text:
-    """Return the line for a terminal, several lines when it holds a traceback. Colours vanish where there are none.
+    """Return the line for a terminal, several lines when it holds a traceback. Colours are left out where there are none.
 
     :param is_brief: without the ids of request and caller.
     """

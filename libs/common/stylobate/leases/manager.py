@@ -80,7 +80,7 @@ class LeaseManager:
         return ""
 
     async def run(self, name: str, work: Callable[[Lease], Awaitable[None]]) -> None:
-        """Do the work whenever the lease is to be had, for ever.
+        """Do the work whenever the lease is to be had, forever.
 
         The work is cancelled as soon as the lease is lost, or may be lost because the database does not answer. It is begun
         again, under a new lease, after it returned or failed (with backoff). Ends only by being cancelled.

@@ -19,7 +19,7 @@ class BoundAction:
     """A declared action with its handler, compiled schemas and conversions."""
 
     def __init__(self, declaration: ActionDeclaration, module: BaseModule, signature: HandlerSignature) -> None:
-        """Compile. Raises ValueError when a schema is none."""
+        """Compile. Raises ValueError for an invalid schema."""
         self.declaration = declaration
         self.name = declaration.name
         self.module = module

@@ -8,7 +8,7 @@ _LONGEST = 500
 
 
 class EscapedError(Exception):
-    """Module code raised what is no ordinary exception; that one is the cause."""
+    """Module code raised what is not an ordinary exception; that one is the cause."""
 
 
 def contain(error: BaseException) -> Exception:

@@ -32,7 +32,7 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
         hears it, at most once, and only while it is up: for caches and sockets.
     :param priority: of several hooks of one event in one process, the lower runs first.
     :raises StylobateError: `EVENT_PATTERN_INVALID`, when the module is imported.
-    :raises ValueError: no service publishes such events, or delivery or priority is none.
+    :raises ValueError: no service publishes such events, or an invalid delivery or priority.
     """
     if not isinstance(pattern, str):
         raise TypeError('`@on` takes the type of the events: `@on("state.orders.*")`')

@@ -21,7 +21,7 @@ def encode(value: Any) -> bytes:
     try:
         return dumps(value, _plain)
     except TypeError:
-        return dumps(_plain(value))  # keys that are no texts are found here only
+        return dumps(_plain(value))  # keys that are not texts are found here only
 
 
 def decode(payload: bytes) -> Any:

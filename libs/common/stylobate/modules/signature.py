@@ -55,7 +55,7 @@ def check_hook(owner: type[BaseModule], name: str) -> None:
 
 
 def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *given: type) -> None:
-    """Raise TypeError where a parameter is annotated with a class that what it gets is none of: they are swapped, most often."""
+    """Raise TypeError where a parameter is annotated with another class than it gets; most often two are swapped."""
     for parameter, kind in zip(parameters, given, strict=False):
         said = hints.get(parameter.name, object)
         if said is Any or not inspect.isclass(said) or getattr(said, "_is_protocol", False):

@@ -37,7 +37,7 @@ class LivePublisher:
             self._lost.inc(len(events))
 
     async def run(self) -> None:
-        """Publish what was offered, for ever."""
+        """Publish what was offered, forever."""
         while goes_on():
             await self._publish([logged.event for logged in await self._waiting.get()])
 

@@ -49,7 +49,7 @@ class Relay:
 
         :param retention: published events older than this are removed, about once a minute; None: none ever.
         :param on_numbered: called when the log has grown, such as what ``EventServicer.add`` returns.
-        :param look_every: how long an event waits of which nobody says anything (its writer died after the commit).
+        :param look_every: how long an event waits that nobody announces (its writer died after the commit).
         """
         self._log = log
         self._leases = leases
@@ -77,7 +77,7 @@ class Relay:
             self._tell.set()
 
     async def run(self) -> None:
-        """Relay whenever this process holds the lease, for ever."""
+        """Relay whenever this process holds the lease, forever."""
         async with self._numbering.listen(self._due.set), asyncio.TaskGroup() as group:
             group.create_task(self._publisher.run())
             group.create_task(self._pass_on())

@@ -81,7 +81,7 @@ class _Tail:
         self._waiting: dict[asyncio.Future[list[int]], tuple[Position, Sequence[int]]] = {}
 
     async def run(self) -> None:
-        """Look, tell, rest, for ever. A look that fails is told to whoever waits, and the next one is made as usual."""
+        """Look, tell, rest, forever. A look that fails is told to whoever waits, and the next one is made as usual."""
         while goes_on():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._look_every_s if self._waiting else None):
@@ -129,7 +129,7 @@ def _grown(head: Position, position: Position, partitions: Sequence[int]) -> lis
 
 
 def _moved(head: Position, position: Position, partitions: Sequence[int]) -> list[int]:
-    """Return the partitions that are to be read: grown, or taken back, of which the reader is to hear as well."""
+    """Return the partitions that are to be read: grown, or taken back, which the reader must hear too."""
     if head.epoch != position.epoch:
         return list(partitions)
     return [partition for partition in partitions if head.numbers[partition] != position.numbers[partition]]

@@ -54,7 +54,7 @@ class RedisManager:
             writes is used, and looked for again when it is lost.
         :param command_timeout: of one command.
         :param max_pending: commands that may wait for replies at a time, beyond it they fail.
-        :raises ValueError: for a URL that is none.
+        :raises ValueError: for an invalid URL.
         :raises ConfigError: the server answers and does not let us in; of one that is down nobody knows.
         """
         address = RedisAddress.parse(url)

@@ -77,13 +77,13 @@ class Call:
     act_for: str = ""
     """Passed on for work in a service's own name."""
     act_for_tenant: str = ""
-    """The tenant of whom it acts for; empty: the default one."""
+    """The tenant of the one it acts for; empty: the default one."""
     own_name: bool = False
     """Whether a service speaks for itself. A call without a bearer token that does not say so is an anonymous caller's: a
     gateway that passes nobody's request on must not lend it the gateway's own rights."""
     client_address: str = ""
     """Where the client is, as :mod:`stylobate.identity.client_address` writes it: what a door says, or of a call without a
-    service token the peer. Empty where a service calls that is no door, or where one works in its own name."""
+    service token the peer. Empty where a service calls that is not a door, or where one works in its own name."""
     client_agent: str = ""
     """The client's user agent, printable ASCII; empty when it is not known."""
     repeated: frozenset[str] = frozenset()

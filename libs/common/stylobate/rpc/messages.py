@@ -38,7 +38,7 @@ def writer(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def reader(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """Return what reads a method's requests.
 
-    It raises InvalidInputError for bytes that are no message (text that is not UTF-8 included), and where a text field holds
+    It raises InvalidInputError for bytes that are not a message (text that is not UTF-8 included), and where a text field holds
     U+0000: PostgreSQL keeps no such text, C libraries end it there. Bytes fields may hold anything.
 
     :param decode: as generated.

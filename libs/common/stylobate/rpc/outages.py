@@ -30,7 +30,7 @@ class Outages:
         self._since: dict[tuple[str, ...], int] = {}
 
     def note(self, where: str, error: StylobateError, request_id: str) -> None:
-        """Take note of an error; nothing for one that is no outage.
+        """Take note of an error; nothing for one that is not an outage.
 
         :param where: what failed: a method, a route.
         """

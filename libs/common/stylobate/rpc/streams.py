@@ -35,7 +35,7 @@ class Streams:
             stream.end()
 
     def serving(self, handler: "grpc.RpcMethodHandler[Any, Any]", full_name: str) -> Behaviour:
-        """Return the behaviour of a handler. Raises ValueError when it is no async generator."""
+        """Return the behaviour of a handler. Raises ValueError when it is not an async generator."""
         serve: Any = handler.unary_stream
         read = reader(cast("Any", handler.request_deserializer))
         write = writer(cast("Any", handler.response_serializer))

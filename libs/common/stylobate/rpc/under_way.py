@@ -24,7 +24,7 @@ class UnderWay:
         del self._open[context]
 
     def cut_off(self) -> None:
-        """Log and count each call that came over a wire; local ones are no server's to cut off."""
+        """Log and count each call that came over a wire; no server can cut off local ones."""
         cut = counter("rpc_cut_off", "Calls that were cut off when their server stopped, by method.", ("method",))
         for context, (method, served) in tuple(self._open.items()):
             if (peer := context.peer()) != _LOCAL:

@@ -59,7 +59,7 @@ async def test_a_check_that_hangs_is_asked_once() -> None:
 
 
 async def test_a_check_that_fails_is_an_answer() -> None:
-    """Its error is told, also one that is no ordinary exception."""
+    """Its error is told, also one that is not an ordinary exception."""
 
     async def failing() -> Health:
         raise ValueError("no")

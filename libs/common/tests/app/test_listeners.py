@@ -59,7 +59,7 @@ async def test_what_cannot_be_listened_on_is_said_in_one_line(address) -> None:
 
 
 async def test_a_socket_that_was_left_behind_is_replaced(server_run: Path) -> None:
-    """One that answers is in use; one whose process was killed is not; what is no socket is not touched."""
+    """One that answers is in use; one whose process was killed is not; what is not a socket is not touched."""
     path = server_run / "left"
     with bind(f"unix:{path}"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

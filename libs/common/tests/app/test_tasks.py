@@ -16,7 +16,7 @@ class Work:
         self.steady = asyncio.Event()
 
     async def __call__(self) -> None:
-        """End as told, then run for ever."""
+        """End as told, then run forever."""
         if self._ends:
             end = self._ends.pop(0)
             if isinstance(end, BaseException):

@@ -75,7 +75,7 @@ async def test_values_that_the_database_cannot_take(database: DatabaseManager, v
 
 
 async def test_what_was_undone_for_others_is_sent_again(database: DatabaseManager) -> None:
-    """A statement that met a serialization failure or a deadlock is repeated, since nothing of it happened; not for ever."""
+    """A statement that met a serialization failure or a deadlock is repeated, since nothing of it happened; not forever."""
     await database.execute("create table shop.made (id int); create sequence shop.tries")
     await database.execute(
         "create function shop.flaky(code text, good_at int) returns int language plpgsql as $$ begin"

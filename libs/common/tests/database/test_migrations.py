@@ -90,7 +90,7 @@ async def test_a_failing_file_leaves_nothing_behind(url, folder):
 
 
 async def test_an_older_release_runs_on_a_newer_schema(url, folder):
-    """Files that were applied and are unknown to this release are no error: rolling back a deployment works."""
+    """Files that were applied and are unknown to this release are not an error: rolling back a deployment works."""
     await Migrator(url, "shop", [MigrationSet("shop", folder)]).upgrade()
     (folder / "0002_name.sql").unlink()
     assert await Migrator(url, "shop", [MigrationSet("shop", folder)]).upgrade() == []

@@ -123,7 +123,7 @@ async def test_of_several_hosts_the_one_that_answers_is_found(server, tmp_path):
 
 
 async def test_a_standby_that_was_the_writer_is_left(server):
-    """When the server we write to turns read-only (a failover), connections are renewed instead of failing for ever."""
+    """When the server we write to turns read-only (a failover), connections are renewed instead of failing forever."""
     async with DatabaseManager.open(server.url, service="shop", use_role=False) as database:
         await database.execute("set default_transaction_read_only = on")  # as this connection's server would be
         with pytest.raises(DatabaseUnavailableError):

@@ -65,7 +65,7 @@ def test_an_action_is_read_with_everything_it_says(modules):
         ("route: POST /orders/{id", "is neither a name nor a parameter"),
         ("route: POST /", "must be a plain path"),
         ("route: FETCH /orders", "'FETCH' is not one of GET"),
-        ("route: /orders", "is no route; write `POST /orders`"),
+        ("route: /orders", "is not a route; write `POST /orders`"),
         ("rate_limit: 30 per minute", "is not a rate limit"),
         ("rate_limit: 5000/hour", "an exact window counts at most 1000; write `5000/hour gcra`"),
         ("timeout: 5", "`timeout`: 5 has no unit; write `5s`"),

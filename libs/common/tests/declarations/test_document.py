@@ -52,7 +52,7 @@ def test_scalars_are_those_of_yaml_1_2():
 
 
 def test_an_empty_file_is_an_empty_mapping():
-    """A file of comments only declares nothing, which is no fault."""
+    """A file of comments only declares nothing, which is not a fault."""
     node, findings = parse("# nothing yet\n")
     assert (node.plain(), findings) == ({}, [])
 

@@ -11,7 +11,7 @@ ACTION = "actions:\n  {0}.go: {{ handler: go, access: public, route: POST /go }}
 
 
 def test_an_empty_folder_has_no_modules(modules):
-    """Nothing declared is no fault; neither are files, hidden folders and folders without declarations."""
+    """Nothing declared is not a fault; neither are files, hidden folders and folders without declarations."""
     (modules.folder / "README.md").write_text("hello")
     (modules.folder / ".git").mkdir()
     (modules.folder / "old" / "__pycache__").mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_the_digest_is_that_of_the_content(modules, tmp_path):
         ("name: shop\ndependencies: [a, a]", "stands twice"),
         ("name: shop\npermissions: [a:b]", "module.yaml:2: `permissions` must be a mapping"),
         ("name: shop\npermissions: { 'a:b': }", "module.yaml:2: the permission `a:b` needs a description"),
-        ("name: shop\npermissions: { create: x }", "module.yaml:2: 'create' is no permission"),
+        ("name: shop\npermissions: { create: x }", "module.yaml:2: 'create' is not a permission"),
         ("name: shop\nroles: { user: 3 }", "module.yaml:2: `user` must be a list of texts"),
         ("name: shop\nsettings: { type: array }", "module.yaml:2: `settings` must be a JSON Schema with `type: object`"),
         ("- name", "module.yaml:1: module.yaml must be a mapping"),

@@ -31,7 +31,7 @@ def test_a_path_is_names_and_parameters(text, segments, names):
     ],
 )  # fmt: skip
 def test_other_paths_are_refused(path):
-    """What no request could be matched against without guessing, or what is the platform's own, is no route."""
+    """What no request could be matched against without guessing, or what is the platform's own, is not a route."""
     with pytest.raises(ValueError, match=r".+"):
         Route.parse(f"GET {path}")
 

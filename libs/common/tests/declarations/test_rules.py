@@ -27,7 +27,7 @@ def test_a_rule_is_terms_joined_by_or(text, rule):
     "text", ["", "everyone", "orders:read and owner", "owner or", "or owner", "orders:", ":read", "orders:*", "owner or owner"]
 )
 def test_other_rules_are_refused(text):
-    """A word that is no term never becomes a rule that happens to let nobody or everybody in."""
+    """A word that is not a term never becomes a rule that happens to let nobody or everybody in."""
     with pytest.raises(ValueError, match=r".+"):
         parse_access_rule(text)
 

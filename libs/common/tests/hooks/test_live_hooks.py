@@ -51,7 +51,7 @@ async def test_priority_and_failure(redis: RedisManager, start: Any, until: Any)
 
 
 async def test_junk_is_passed_over(redis: RedisManager, start: Any, until: Any) -> None:
-    """What is no event harms nothing: the next one is heard."""
+    """What is not an event harms nothing: the next one is heard."""
     heard: list[str] = []
     hooks = HooksManager(redis)
 

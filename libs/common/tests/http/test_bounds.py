@@ -106,7 +106,7 @@ DRIPS = {
 
 
 async def test_what_drips_is_ended() -> None:
-    """A byte now and then is no progress."""
+    """A byte now and then is not progress."""
 
     async def drip(port: int, begun: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -129,7 +129,7 @@ async def test_what_drips_is_ended() -> None:
 
 
 async def test_a_slow_body_that_makes_progress_is_taken() -> None:
-    """A poor line is no attack: 20 KiB a second pass any number of deadlines."""
+    """A poor line is not an attack: 20 KiB a second pass any number of deadlines."""
     async with _listening(body_s=1) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HEAD + b"connection: close\r\ncontent-length: 81920\r\n\r\n")

@@ -274,7 +274,7 @@ async def test_heads(echo, answers_in, sent, status) -> None:
     ],
 )
 async def test_a_path_is_what_was_sent(echo, answers_in, path, found) -> None:
-    """No two spellings become one by chance: what is no UTF-8 is refused, nothing is replaced."""
+    """No two spellings become one by chance: what is not UTF-8 is refused, nothing is replaced."""
     ((status, _, said),) = answers_in(await echo.send(request(CLOSE.strip(), method=b"GET", path=path)))
     if found is None:
         assert (status, echo.seen) == (400, [])
@@ -302,7 +302,7 @@ async def test_who_sends_too_far_ahead_is_stopped(echo, answers_in) -> None:
 
 
 async def test_a_client_that_has_said_all_is_answered(echo, answers_in) -> None:
-    """Ending one's own side of the connection is no goodbye: what was asked whole is answered, what was not is not."""
+    """Ending one's own side of the connection is not a goodbye: what was asked whole is answered, what was not is not."""
     for sent, statuses in ((request(method=b"GET") * 2, [200, 200]), (request(b"content-length: 5", body=b"hell"), [])):
         reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
         writer.write(sent)

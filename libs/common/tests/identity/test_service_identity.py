@@ -97,7 +97,7 @@ def test_tokens_of_another_kind_or_life_are_refused(
 
 @pytest.mark.parametrize("token", ["", "x.y.z", "é", "a" * 5000])
 def test_garbage_is_refused(keys: dict[str, Ed25519PrivateKey], clock: _Clock, token: str) -> None:
-    """Text that is no token has its own clear error."""
+    """Text that is not a token has its own clear error."""
     with pytest.raises(TokenInvalidError):
         _identity("actions", keys, clock).verify(token)
 

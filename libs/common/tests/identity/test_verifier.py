@@ -96,7 +96,7 @@ async def test_forged_tokens_are_refused(authority: Any, other_key: Any) -> None
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "..", "é.é.é", "\udcff", "A" * 9000, "e30.e30.e30", "bnVsbA.e30."])
 async def test_garbage_is_refused_before_any_key_is_looked_for(authority: Any, token: str) -> None:
-    """Text that is no token costs no call to auth."""
+    """Text that is not a token costs no call to auth."""
     async with authority.verifier() as verifier:
         await verifier.wait_ready()
         calls = authority.tokens.jwks_calls

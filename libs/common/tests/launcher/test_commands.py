@@ -97,7 +97,7 @@ def test_status_of_nothing(stylobate) -> None:
 
 
 def test_down_and_reset_of_nothing_are_fine(stylobate) -> None:
-    """There is nothing to do, and that is no error."""
+    """There is nothing to do, and that is not an error."""
     for command in (("down",), ("reset", "--yes")):
         assert stylobate(*command).returncode == 0
 

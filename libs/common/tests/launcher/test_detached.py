@@ -39,7 +39,7 @@ def detached(project: Project, stylobate) -> Iterator[str]:
 
 
 def hold_open(running, project: Project, stack: ExitStack) -> None:
-    """Open what a client may hold open for ever: an idle connection, half a request, a socket, a stream over gRPC."""
+    """Open what a client may hold open forever: an idle connection, half a request, a socket, a stream over gRPC."""
     address = urlsplit(running.endpoints["gateway"])
     for sent in (b"", b"POST /v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{", UPGRADE):
         connection = stack.enter_context(socket.create_connection((address.hostname, address.port)))

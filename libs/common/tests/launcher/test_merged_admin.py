@@ -96,7 +96,7 @@ async def test_all_must_be_ready(processes) -> None:
 
 
 async def test_a_process_that_is_gone_is_away(server_run) -> None:
-    """A socket that nobody answers on is no error of the one who asks."""
+    """A socket that nobody answers on is not an error of the one who asks."""
     admin = MergedAdmin({"a": f"{server_run}/nobody"})
     assert (await admin.status())["processes"]["a"]["phase"] == "away"
     assert (await ask(admin, "/metrics"))[0] == 200

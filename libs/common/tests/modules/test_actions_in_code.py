@@ -131,7 +131,7 @@ def test_a_method_is_declared_in_one_place(write_module: WriteModule) -> None:
 
 
 def test_a_name_is_given_once(write_module: WriteModule) -> None:
-    """An action of the file and one of the code are no two of one name."""
+    """An action of the file and one of the code cannot share a name."""
     code = CLASS.format(imported=", action", decorators=(IN_CODE[0], ""))
     actions = "actions:\n  notes.write: { handler: count, access: public }\n"
     modules = write_module("notes", code, module=MODULE.format("notes"), actions=actions)

@@ -60,7 +60,7 @@ def test_on_keeps_every_subscription_of_a_method() -> None:
 
 @pytest.mark.parametrize(("pattern", "error"), [("billing.paid", ValueError), ("state..x", StylobateError), ("", StylobateError)])
 def test_on_refuses_patterns_that_can_never_match(pattern: str, error: type[Exception]) -> None:
-    """A mistyped event type fails at import, not silently for ever."""
+    """A mistyped event type fails at import, not silently forever."""
     with pytest.raises(error):
         on(pattern)
 

@@ -72,7 +72,7 @@ def test_the_schema_of_an_input_is_closed_at_every_level(annotation: Any) -> Non
 
 
 def test_a_text_is_not_taken_for_a_boolean() -> None:
-    """`"false"` is no boolean, so it cannot be a true one."""
+    """`"false"` is not a boolean, so it cannot be a true one."""
     shape = shape_of(bool)
     assert shape.schema is not None
     assert not CompiledSchema(shape.schema).is_valid("false")

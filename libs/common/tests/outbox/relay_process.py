@@ -1,4 +1,4 @@
-"""A relay in a process of its own that stops for ever between numbering and publishing: run by test_relay.py, then killed."""
+"""A relay in a process of its own that stops forever between numbering and publishing: run by test_relay.py, then killed."""
 
 import asyncio
 import sys

@@ -91,7 +91,7 @@ async def test_opening_does_not_wait_for_a_server_that_is_down(server):
 
 
 async def test_a_silent_server_is_given_up(unused_port_server):
-    """A server that accepts and never answers costs the timeout, not for ever."""
+    """A server that accepts and never answers costs the timeout, not forever."""
     async with RedisManager.open(f"redis://127.0.0.1:{unused_port_server}", connect_timeout=_MOMENT) as manager:
         with pytest.raises(RedisUnavailableError):
             await manager.call("PING")

@@ -308,7 +308,7 @@ async def test_unknown_method(any_wire: Wire):
 
 
 async def test_undecodable_request(any_wire: Wire):
-    """Bytes that are no message are INVALID_INPUT and never reach the handler."""
+    """Bytes that are not a message are INVALID_INPUT and never reach the handler."""
     call = any_wire.channel.unary_unary("/stylobate.api.actions.v1.ModuleService/CallHook")
     failed = await _error(call(b"\xff\xff\xff", timeout=5))
     assert from_rpc_error(failed).reason == "INVALID_INPUT"

@@ -147,7 +147,7 @@ async def test_text_that_is_no_utf8_is_refused(kind: str):
 
 @pytest.mark.parametrize("kind", ["local", "tcp"])
 async def test_bytes_and_numbers_may_hold_zeros(kind: str):
-    """A zero byte is no fault by itself: bytes fields carry anything."""
+    """A zero byte is not a fault by itself: bytes fields carry anything."""
     async with _channel(kind) as channel:
         for name, method in METHODS.items():
             request = message_factory.GetMessageClass(method.input_type)()

@@ -81,7 +81,7 @@ async def test_what_is_cut_off_is_said(tmp_path: Path, method: str, hangs: str, 
 
 
 async def test_nothing_is_said_of_calls_that_end_in_time(tmp_path: Path):
-    """A call that ends within the grace is answered, and a stream that the server ends is no loss either."""
+    """A call that ends within the grace is answered, and a stream that the server ends is not a loss either."""
     probe = Probe()
     address = f"unix:{tmp_path}/x.sock"
     server = build_server(servicers(probe, Users()), addresses=[address])

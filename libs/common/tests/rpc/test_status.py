@@ -77,5 +77,5 @@ def test_an_unreachable_target_may_be_tried_again():
     ids=["garbage", "empty", "without details", "with foreign details"],
 )
 def test_details_of_a_foreign_server(details: bytes):
-    """Details that are not ours are no obstacle: the code stands."""
+    """Details that are not ours do not matter: the code stands."""
     assert from_rpc_error(_failed(grpc.StatusCode.NOT_FOUND, details)).reason == "NOT_FOUND"

@@ -60,7 +60,7 @@ class AuthStore(Protocol):
         """Begin a transaction. What one holds by ``lock_refresh`` makes another wait."""
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
-        """Return an account; None when there is none (also for an id that is no UUID)."""
+        """Return an account; None when there is none (also for an id that is not a UUID)."""
 
     async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         """Return the account of an address, as compared, with its password hash, and whether it knows the place now."""

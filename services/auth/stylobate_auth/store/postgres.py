@@ -152,7 +152,7 @@ class PostgresAuthStore:
 
 
 def _uuid(text: str) -> UUID | None:
-    """Return the id as the database has it; None for what is no UUID in its usual form."""
+    """Return the id as the database has it; None for what is not a UUID in its usual form."""
     try:
         key = UUID(text)
     except ValueError:

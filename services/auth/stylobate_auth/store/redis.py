@@ -1,4 +1,4 @@
-"""Copies of sessions in Valkey or Redis. Keys hold session ids, which are no secrets; values hold no token."""
+"""Copies of sessions in Valkey or Redis. Keys hold session ids, which are not secrets; values hold no token."""
 
 from collections.abc import Callable
 from datetime import datetime

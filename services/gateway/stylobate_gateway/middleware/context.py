@@ -114,7 +114,7 @@ class RequestContext:
 
 
 def _end(opened: Span, exchange: Exchange, scope: Scope) -> None:
-    """End a request's span, by OpenTelemetry's conventions for HTTP servers: what the client did wrong is no error here."""
+    """End a request's span, by OpenTelemetry's conventions for HTTP servers: what the client did wrong is not an error here."""
     route = exchange.route or getattr(scope.get("route"), "path", "")
     if route:
         opened.rename(f"{exchange.method} {route}")

@@ -13,7 +13,7 @@ from stylobate_gateway.exchange import exchange_of
 
 
 def takes(*media_types: str, is_needed: bool = True) -> Any:
-    """Return a dependency that refuses a body of any other type (415), or that is no JSON by the platform's rules (400, 422).
+    """Return a dependency that refuses a body of any other type (415), or that is not JSON by the platform's rules (400, 422).
 
     :param is_needed: whether a request without a body is refused too.
     """

@@ -72,7 +72,7 @@ class Feed:
             self._link.write("UNSUBSCRIBE", channel)
 
     async def run(self) -> None:
-        """Keep the connection, for ever."""
+        """Keep the connection, forever."""
         waits = backoff(maximum=2.0)
         interruption = Interruption("waiting_for")
         while goes_on():

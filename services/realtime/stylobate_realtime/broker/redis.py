@@ -35,7 +35,7 @@ class RedisBroker:
         self._receive = receive
 
     async def run(self) -> None:
-        """Keep the connection that hears, for ever."""
+        """Keep the connection that hears, forever."""
         await self._feed.run()
 
     async def subscribe(self, topic: str) -> None:

@@ -14,7 +14,7 @@ _CONTROL = 0x08
 _MAX_CONTROL = 125
 _MAX_REASON = 123
 _MAX_PIECES = 1024
-"""Fragments of one message: empty ones could go on for ever."""
+"""Fragments of one message: empty ones could go on forever."""
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 

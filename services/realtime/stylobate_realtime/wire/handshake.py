@@ -124,7 +124,7 @@ class UpgradeRequest:
 
 
 def _host_of(origin: str) -> tuple[str, str]:
-    """Return an origin's host with its port, and without; empty ones for what is no origin."""
+    """Return an origin's host with its port, and without; empty ones for what is not an origin."""
     try:
         url = urlsplit(origin)
         return url.netloc, url.hostname or ""

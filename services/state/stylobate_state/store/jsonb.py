@@ -11,7 +11,7 @@ def as_jsonb(document: bytes) -> bytes:
     """Return the document as it is read from the database.
 
     The last of members that stand twice stays, numbers keep their digits and are written out. Only the order of members is as
-    sent. Raises ValueError for what is no JSON.
+    sent. Raises ValueError for what is not JSON.
     """
     return compact_numbers(_text(json.loads(document, parse_int=Decimal, parse_float=Decimal)).encode())
 

@@ -71,7 +71,7 @@ def findings(sources: Sources) -> list[str]:
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that looks like a setting and is none: a mistyped name would else be ignored in silence."""
+    """Return a line for each variable that looks like a setting but is not: a mistyped name would be ignored otherwise."""
     services = [spec.settings for spec in installed_services().values()]
     known = set(_OF_THE_LAUNCHER) | {f"STYLOBATE_{name}".upper() for name in HostSettings.model_fields}
     known |= {f"STYLOBATE_{kind.service}_{name}".upper() for kind in services for name in kind.model_fields}

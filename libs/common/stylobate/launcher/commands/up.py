@@ -32,7 +32,7 @@ from stylobate.logs import Logs
 from stylobate.services import installed_services, key_holders
 
 _LONG_S = 10.0
-"""After which it is no ordinary start any more."""
+"""After which it is not an ordinary start any more."""
 
 
 def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = False) -> None:
@@ -244,7 +244,7 @@ def _detached(project: Project) -> None:
     try:
         _wait_until_ready(project, child, output)
     except KeyboardInterrupt:
-        child.terminate()  # it is no part of the terminal's group any more
+        child.terminate()  # it is not a part of the terminal's group any more
         child.wait()
         raise
 

@@ -113,7 +113,7 @@ class IdentityInterceptor:
         return service
 
     async def _admit(self, call: Call, authorization: str | bytes | None, edge: Edge) -> None:
-        """Charge a caller who is no service: guessing must never reach the check of a signature uncharged."""
+        """Charge a caller who is not a service: guessing must never reach the check of a signature uncharged."""
         try:
             known = self._users.cached(_bearer(authorization)) if authorization else None
         except UnauthenticatedError:  # malformed or revoked: a look like any other
