@@ -95,7 +95,7 @@ def test_a_rule_is_known_by_its_name(shared):
         (CheckGroup("default", (), ["anna"]), "1 to 8 levels, not 0"),
         (CheckGroup("default", tuple(window(1, name=f"l{i}") for i in range(9)), []), "1 to 8 levels, not 9"),
         (checks((window(1), window(2)), "a", "b"), "names a limit twice"),
-        (checks((window(1), gcra(2)), "a"), "no whole number of checks"),
+        (checks((window(1), gcra(2)), "a"), "not a whole number of checks"),
         (checks(window(1), "anna", tenant=""), "'' is not a tenant"),
         (checks(window(1), "anna", tenant="a:b"), "'a:b' is not a tenant"),
         (checks(window(1), "anna", ""), "1 to 512 characters"),

@@ -186,7 +186,7 @@ MISTAKES = [
     Mistake(A, "minimum: 1", 'minimum: "1"', "no valid JSON Schema"),
     Mistake(A, "required: [slot, at]", "required: [slot, att]", "did you mean `at`"),
     Mistake(A, "additionalProperties: false", "additionalProperty: false", "did you mean"),
-    Mistake(A, "  Booking:", "  $defs: {}\n  Booking:", "no name for a schema", "$defs"),
+    Mistake(A, "  Booking:", "  $defs: {}\n  Booking:", "not a valid schema name", "$defs"),
     Mistake(A, "schemas:", "schema:", "did you mean `schemas`"),
     Mistake(A, "summary: Book a slot", "summary: Book: a slot", "goes in quotes"),
     Mistake(A, "summary: Book a slot", "summary: 5", "put it in quotes"),
