@@ -91,7 +91,7 @@ def test_wrong_requests_are_refused(changed, status):
     ],
 )
 def test_unreadable_requests_are_refused(head):
-    """What is no request is a 400."""
+    """What is not a request is a 400."""
     with pytest.raises(MalformedRequestError):
         UpgradeRequest.parse(head)
 

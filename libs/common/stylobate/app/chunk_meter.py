@@ -43,7 +43,7 @@ class ChunkMeter:
             raise HeadRefusedError(TRAILERS)
 
     def fed(self, size: int) -> StylobateError | None:
-        """Note that so many bytes of the body were read and did not end it; return why no more is read."""
+        """Note how many bytes of the body were read without ending it; return why no more is read."""
         self._raw += size
         if self._raw - self._data - self._chunks * _FRAMING <= MAX_TRAILER_BYTES:
             return None

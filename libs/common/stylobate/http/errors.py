@@ -121,7 +121,7 @@ class OverloadedError(UnavailableError):
 
 
 class HostRefusedError(PermissionDeniedError):
-    """The request was sent to a name that is none of this machine's: in development, or at the admin port."""
+    """The request was sent to a name that does not belong to this machine: in development, or at the admin port."""
 
     reason = "HOST_REFUSED"
     default_detail = "In development the platform answers to loopback names, addresses and names without a dot."
