@@ -50,7 +50,7 @@ test: .venv/dev.stamp ## every test that is not a soak test
 	$(BIN)/pytest -m "not soak" -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: .venv/dev.stamp ## the long tests
-	$(BIN)/pytest -m soak --timeout 3600 tests services $(ARGS)
+	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
 
 check: .venv/dev.stamp ## linters, types, contracts, drift, manifests
 	$(BIN)/ruff check --quiet .

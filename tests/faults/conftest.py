@@ -9,7 +9,7 @@ import pytest
 from stylobate.testing.platform import Platform
 
 from tests.conftest import SHOP
-from tests.faults.traffic import Acknowledged
+from tests.faults.traffic import UNHELD, Acknowledged
 from tests.people import PASSWORD, Person
 from tests.witness import MODULE, Witness
 
@@ -22,7 +22,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Give a running platform with a process per service."""
     folder = tmp_path_factory.mktemp("faults")
     witness = Witness(folder / "witnessed.jsonl")
-    with Platform.run(folder, "--split", modules=[SHOP, MODULE], environ=witness.environ) as running:
+    with Platform.run(folder, "--split", modules=[SHOP, MODULE], environ=witness.environ | UNHELD) as running:
         yield running
 
 

@@ -16,7 +16,7 @@ from stylobate.testing.platform import Platform, wait_until
 
 from tests.conftest import SHOP
 from tests.faults.conftest import CheckNothingLost
-from tests.faults.traffic import Traffic
+from tests.faults.traffic import UNHELD, Traffic
 from tests.people import Person
 from tests.witness import MODULE, Witness
 
@@ -29,8 +29,6 @@ FROZEN = timedelta(seconds=12)
 """Longer than pings, leases and statements take to be given up."""
 BACK_WITHIN = timedelta(seconds=60)
 REFUSALS = {503, 504}
-UNHELD = {f"STYLOBATE_AUTH_{name}_IP": "6000/minute burst 6000" for name in ("LOGIN", "REGISTER")}
-"""All come from one address here, and who was refused comes again at once."""
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from stylobate.testing.platform import Platform
 
 from tests.people import Person
 
+UNHELD = {f"STYLOBATE_AUTH_{name}_IP": "6000/minute burst 6000" for name in ("LOGIN", "REGISTER")}
+"""All come from one address here, and who was refused comes again at once."""
 _ORDERS_EACH = 12
 _PAUSE_S = 0.05
 """Between two orders of a customer: load, not a flood."""
