@@ -133,6 +133,12 @@ def module_page() -> str:
     return page
 
 
+def house_page() -> str:
+    """Return CONTRIBUTING.md with the drawing of the house."""
+    page: str = importlib.import_module("house_drawing").page()
+    return page
+
+
 def main() -> int:
     """Write the pages, or compare them; return the exit code."""
     import_everything()
@@ -141,6 +147,7 @@ def main() -> int:
         REFERENCE / "settings.md": settings(),
         REASONS: reasons(),
         REFERENCE / "modules.md": module_page(),
+        ROOT / "CONTRIBUTING.md": house_page(),
     } | schema_files()
     if "--check" in sys.argv:
         stale = [path for path, page in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != page]
