@@ -58,7 +58,7 @@ class Pipeline:
     @property
     def is_connected(self) -> bool:
         """Whether commands can be sent at the moment."""
-        return self._link is not None
+        return self._link is not None and not self._link.lost.done()
 
     @property
     def pending(self) -> int:
