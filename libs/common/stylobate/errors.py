@@ -65,10 +65,23 @@ class StylobateError(Exception):
     """Every error class by reason: the source of docs/reference/errors.md and of the problem pages."""
 
     def __init_subclass__(cls) -> None:
-        """Enter the class into the registry under its reason."""
+        """Enter the class into the registry under its reason, which no other class of the platform may have.
+
+        A class that is defined again (a reload) takes its own place. Modules may share reasons, also with the platform, whose
+        class stays in the registry.
+
+        :raises TypeError: two classes of the platform have the reason.
+        """
         super().__init_subclass__()
-        if "reason" in cls.__dict__:
-            StylobateError.registry[cls.reason] = cls
+        if "reason" not in cls.__dict__:
+            return
+        taken = StylobateError.registry.get(cls.reason, cls)
+        is_another = (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__)
+        if is_another and _is_ours(taken):
+            if _is_ours(cls):
+                raise TypeError(f"the reason {cls.reason} is that of {taken.__module__}.{taken.__qualname__}")
+            return
+        StylobateError.registry[cls.reason] = cls
 
     def __init__(
         self,
@@ -115,6 +128,11 @@ class StylobateError(Exception):
         error.code = code
         error.reason = reason
         return error
+
+
+def _is_ours(kind: type) -> bool:
+    """Return whether a class is the platform's; folders of modules are imported as ``stylobate_module_…``."""
+    return kind.__module__.startswith("stylobate") and not kind.__module__.startswith("stylobate_module_")
 
 
 def http_status_of(reason: str, code: grpc.StatusCode) -> int:
