@@ -29,11 +29,11 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
 )
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc import RpcAccess, call
-from stylobate.rpc.limits import LimitsClient
 from stylobate.testing import FakeClock
 from stylobate.testing.memory_app import MemoryApp
 from stylobate_gateway.main import build as build_gateway

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
+from stylobate.clients.limits import LIMIT
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ActionDeclaration
 from stylobate.errors import CancelledCallError, MalformedJsonError, StylobateError, UnsupportedMediaTypeError
@@ -17,7 +18,6 @@ from stylobate.modules.context import ActionContext, Platform
 from stylobate.modules.errors import ActionFailedError, ActionInputInvalidError
 from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
-from stylobate.rpc.limits import LIMIT
 from stylobate.telemetry import histogram
 
 from stylobate_actions.blame import is_defect, placed

@@ -7,11 +7,11 @@ import orjson
 from google.protobuf.duration_pb2 import Duration
 from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
+from stylobate.clients.limits import LimitOutcome
 from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
 from stylobate.modules.refusals import refusals_of
-from stylobate.rpc.limits import LimitOutcome
 
 from stylobate_actions.model import ActionReply, ModuleStatus
 

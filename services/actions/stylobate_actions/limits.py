@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient
 from stylobate.declarations.model import RateLimit
-from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
 
 
 class ActionLimits(Protocol):

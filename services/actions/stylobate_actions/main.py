@@ -13,6 +13,8 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceSe
 from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.clients.limits import LimitsClient
+from stylobate.clients.realtime import Publisher
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager
@@ -21,7 +23,6 @@ from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
 from stylobate.modules.state import StateClient
-from stylobate.rpc.limits import LimitsClient
 
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.action_manager import ActionAudit, ActionManager
@@ -30,7 +31,6 @@ from stylobate_actions.event_hooks import EventHooks, register_hooks
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.limits import ActionLimits, NoLimits, ServiceLimits
 from stylobate_actions.module_manager import ModuleManager
-from stylobate_actions.publisher import Publisher
 from stylobate_actions.runner import Runner
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
 from stylobate_actions.settings import ActionsSettings

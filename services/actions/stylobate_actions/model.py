@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stylobate.clients.limits import LimitOutcome
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Status
 from stylobate.modules.loaded import LoadedModule
-from stylobate.rpc.limits import LimitOutcome
 
 
 class ActionReply(NamedTuple):

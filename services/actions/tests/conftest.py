@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from stylobate.clients.limits import LimitOutcome, RateLimitedError
 from stylobate.declarations import Declarations, RateLimit, load_declarations
 from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc.call import Call
-from stylobate.rpc.limits import LimitOutcome, RateLimitedError
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.model import Discovery
 from stylobate_actions.runner import Runner

@@ -21,10 +21,10 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, Protocol
 
+from stylobate.clients.limits import LevelSpec, RateLimitedError
+from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError
 from stylobate.identity import DEFAULT_TENANT
-from stylobate.rpc.limits import LevelSpec, RateLimitedError
-from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter
 
 from stylobate_auth.limit_rule import Rule
@@ -40,7 +40,7 @@ _Charge = tuple[Rule, ...]
 
 
 class Limits(Protocol):
-    """What is used of :class:`stylobate.rpc.limits.LimitsClient`."""
+    """What is used of :class:`stylobate.clients.limits.LimitsClient`."""
 
     async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
         """Return an outcome with ``allowed``, ``degraded`` and ``retry_after``; raises StylobateError."""

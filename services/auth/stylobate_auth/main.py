@@ -11,13 +11,13 @@ from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceService
 from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.clients.limits import LimitsClient
 from stylobate.errors import UnavailableError
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.resilience import wait_for_dependency
-from stylobate.rpc.limits import LimitsClient
 from stylobate.stopping import goes_on
 from stylobate.value_kinds import OnUnreachable
 

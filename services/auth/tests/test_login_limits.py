@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from stylobate.clients.limits import RateLimitedError
 from stylobate.errors import DeadlineExceededError, InternalError, StylobateError, UnavailableError
-from stylobate.rpc.limits import RateLimitedError
 from stylobate_auth.errors import InvalidCredentialsError
 from stylobate_auth.model import AccountDraft
 from stylobate_auth.settings import AuthSettings

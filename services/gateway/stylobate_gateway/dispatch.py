@@ -6,13 +6,13 @@ from collections.abc import Collection
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.clients.limits import carried_limit
 from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
 from stylobate.http.asgi import Application, Receive, Scope, Send, answer, read_body
 from stylobate.http.errors import MethodNotAllowedError
 from stylobate.http.limits import LimitText, limit_text
 from stylobate.rpc.call import call
-from stylobate.rpc.limits import carried_limit
 
 from stylobate_gateway.action_input import action_input, check_query
 from stylobate_gateway.called_action import BODY, CalledAction, Found

@@ -3,10 +3,10 @@
 import asyncio
 
 from stylobate.app.manager import AppManager
+from stylobate.clients.limits import edge_limits
 from stylobate.config import ConfigError
 from stylobate.http.asgi import Application
 from stylobate.identity import ClientAddresses
-from stylobate.rpc.limits import edge_limits
 
 from stylobate_gateway.app import build_application
 from stylobate_gateway.catalogue import Catalogue

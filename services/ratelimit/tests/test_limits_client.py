@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
+from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient
+from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
 from stylobate.http.limits import limit_headers
 from stylobate.identity import ServiceIdentity, generate_service_keys
@@ -28,8 +30,6 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
-from stylobate.rpc.limits import LevelSpec, LimitOutcome, LimitsClient
-from stylobate.rpc.local_counts import LocalCounts
 from stylobate.services import key_holders
 from stylobate.testing import FakeClock
 from stylobate.value_kinds import OnUnreachable

@@ -15,7 +15,7 @@ _IP = ("edge.ip",)
 
 
 class Limits(Protocol):
-    """Charges limits by name; `stylobate.rpc.limits.LimitsClient` does."""
+    """Charges limits by name; `stylobate.clients.limits.LimitsClient` does."""
 
     async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
         """Return an outcome with ``allowed`` and ``error``. Raises StylobateError when nobody can say: nobody is let in then."""

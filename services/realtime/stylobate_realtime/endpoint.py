@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, ClassVar, cast
 
+from stylobate.clients.limits import carried_limit
 from stylobate.errors import StylobateError
 from stylobate.http.limits import limit_headers
 from stylobate.http.problem import closing_answer
 from stylobate.identity import ClientAddresses, client_agent
 from stylobate.ids import new_id, request_id
 from stylobate.logs import get_logger
-from stylobate.rpc.limits import carried_limit
 
 from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, TOO_MANY_PINGS, Disconnect
 from stylobate_realtime.doorkeeper import Doorkeeper

@@ -6,8 +6,8 @@ from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app.manager import AppManager
+from stylobate.clients.limits import edge_limits
 from stylobate.config import Sources
-from stylobate.rpc.limits import edge_limits
 
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules

@@ -108,7 +108,7 @@ class Session:
         self._frames.append(encoded)
         if not self._is_dirty:
             self._is_dirty = True
-            self._context.outgoing.add(self)
+            self._context.writes.add(self)
 
     def flush(self) -> None:
         """Write what is queued."""

@@ -8,10 +8,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from stylobate_realtime.codes import Disconnect
-from stylobate_realtime.outgoing import Outgoing
 from stylobate_realtime.protocol.messages import Command
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.timers import TimerWheel
+from stylobate_realtime.write_queue import WriteQueue
 
 if TYPE_CHECKING:
     from stylobate_realtime.session import Session
@@ -80,7 +80,7 @@ class SessionContext:
 
     settings: RealtimeSettings
     handler: Handler
-    outgoing: Outgoing
+    writes: WriteQueue
     wheel: TimerWheel
     loop: asyncio.AbstractEventLoop
     clock: Callable[[], float]

@@ -22,7 +22,6 @@ from stylobate_realtime.commands import Commands, Verifier
 from stylobate_realtime.departures import Departures
 from stylobate_realtime.doorkeeper import Limits
 from stylobate_realtime.hub import Hub
-from stylobate_realtime.outgoing import Outgoing
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
@@ -32,6 +31,7 @@ from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.standing import Standing
 from stylobate_realtime.subscription import topic_of
 from stylobate_realtime.timers import TimerWheel
+from stylobate_realtime.write_queue import WriteQueue
 
 _log = get_logger("app")
 _TICK_S = 1.0
@@ -73,7 +73,7 @@ class WebSocketManager:
         self._wheel = TimerWheel(clock)
         self._chance = chance or random.Random()  # noqa: S311  spreads deadlines, hides nothing
         self._context = SessionContext(
-            settings=settings, handler=self, outgoing=Outgoing(self._loop), wheel=self._wheel, loop=self._loop, clock=clock,
+            settings=settings, handler=self, writes=WriteQueue(self._loop), wheel=self._wheel, loop=self._loop, clock=clock,
             random=self._chance,
         )  # fmt: skip
         self._sessions: set[Session] = set()

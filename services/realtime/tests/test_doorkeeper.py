@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
+from stylobate.clients.limits import LimitsClient, edge_limits
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
-from stylobate.rpc.limits import LimitsClient, edge_limits
 from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
 
 from .clients import PATIENCE_S

@@ -22,6 +22,8 @@ from stylobate.app.manager import AppManager
 from stylobate.app.mounts import Mounts
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
+from stylobate.clients.edge import Edge
+from stylobate.clients.limits import edge_limits
 from stylobate.config import ConfigError, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Declarations, Severity
@@ -44,8 +46,6 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.call import sampled_trace
-from stylobate.rpc.edge import Edge
-from stylobate.rpc.limits import edge_limits
 from stylobate.services import ServiceSpec
 from stylobate.telemetry import configure as configure_traces
 

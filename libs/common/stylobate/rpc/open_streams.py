@@ -30,7 +30,7 @@ class TooManyStreamsError(StylobateError):
 
 
 class Charges(Protocol):
-    """What is used of :class:`stylobate.rpc.edge.Edge`."""
+    """What is used of :class:`stylobate.clients.edge.Edge`."""
 
     async def charge_address(self, address: str) -> None:
         """Charge where a call comes from. Raises RateLimitedError."""

@@ -11,9 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.clients.limits import RateLimitedError
 from stylobate.errors import UnavailableError
 from stylobate.rpc import build_server
-from stylobate.rpc.limits import RateLimitedError
 from stylobate.rpc.open_streams import MAX_STREAMS, MAX_STREAMS_PER_ADDRESS
 from stylobate.rpc.status import from_rpc_error
 

@@ -1,11 +1,11 @@
 """The edge: who is calling, and whether they call too often. Before it nothing costs more than a look into memory."""
 
 from stylobate.app.turns import ADMITTED
+from stylobate.clients.limits import LevelSpec, LimitsClient
 from stylobate.errors import UnauthenticatedError
 from stylobate.http.asgi import Application, Receive, Scope, Send
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
 from stylobate.rpc.call import Call, call
-from stylobate.rpc.limits import LevelSpec, LimitsClient
 
 from stylobate_gateway.errors import IdempotencyKeyUnsupportedError
 from stylobate_gateway.exchange import Exchange, exchange_of

@@ -45,7 +45,7 @@ def standard_interceptors(
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
     :param hosted: the services of this process. :param rights: what each service may call; None: everything.
     :param doors: the services that clients come to, whose word on a client's address is believed.
-    :param edge: charges calls without a service token (:class:`stylobate.rpc.edge.Edge`); None: they are free.
+    :param edge: charges calls without a service token (:class:`stylobate.clients.edge.Edge`); None: they are free.
     :param sample_ratio: the share of calls without a trace of their own that is sampled.
     :param trust_traces: whether the traceparent of others than services decides if there are spans.
     :param metrics: where calls are counted; None: the process's metrics.

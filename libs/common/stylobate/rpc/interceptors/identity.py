@@ -27,7 +27,7 @@ class UserTokens(Protocol):
 
 
 class Edge(Protocol):
-    """What is used of :class:`stylobate.rpc.edge.Edge`; each raises RateLimitedError."""
+    """What is used of :class:`stylobate.clients.edge.Edge`; each raises RateLimitedError."""
 
     async def charge_address(self, address: str) -> None:
         """Charge where a call comes from."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from stylobate.clients.limits import RateLimitedError
 from stylobate.modules import ActionContext, BaseModule, RefusedError
-from stylobate.rpc.limits import RateLimitedError
 
 
 @dataclass

@@ -27,12 +27,12 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 )
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
+from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.http.limits import LimitText, limit_text
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
-from stylobate.rpc.local_counts import LocalCounts
 from stylobate.telemetry import counter, trace_of
 from stylobate.value_kinds import OnUnreachable
 

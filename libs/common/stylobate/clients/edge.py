@@ -1,7 +1,7 @@
 """The edge of gRPC: who calls without a service's token is charged as the gateway charges a request, by the same rules."""
 
+from stylobate.clients.limits import LevelSpec, LimitsClient
 from stylobate.identity.client_address import limit_key
-from stylobate.rpc.limits import LevelSpec, LimitsClient
 
 _IP = (LevelSpec.of_rule("edge.ip"),)
 _USER = (LevelSpec.of_rule("edge.user"),)

@@ -16,7 +16,7 @@ class Flushed(Protocol):
         ...
 
 
-class Outgoing:
+class WriteQueue:
     """The connections with something to write."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

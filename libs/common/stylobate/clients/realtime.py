@@ -1,6 +1,7 @@
-"""Publishing to realtime channels on behalf of module code."""
+"""The client of realtime: publications from services."""
 
 import grpc.aio
+
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub
 
