@@ -203,7 +203,7 @@ async def _doors(address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
             bound = bind(address)
             name = bound.getsockname()
             where = f"unix:{name}" if isinstance(name, str) else f"{address.rpartition(':')[0]}:{name[1]}"
-            listener = HttpListener(app.application, bound, websocket=protocol_class(opened), grace_s=1)
+            listener = HttpListener(app.application, bound, websocket_at=lambda _target: protocol_class(opened), grace_s=1)
             await listener.start()
             try:
                 yield Doors(notes, where)

@@ -115,7 +115,7 @@ async def serving() -> AsyncIterator[Echo]:
             self._connections.discard(self)
 
     bound = bind("127.0.0.1:0")
-    listener = HttpListener(found, bound, websocket=Taken, grace_s=1)
+    listener = HttpListener(found, bound, websocket_at=lambda _target: Taken, grace_s=1)
     found.port = bound.getsockname()[1]
     await listener.start()
     yield found
