@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.until import until
 
 from .attacks import ATTACKS, attacking
 from .honest import Answers, honest_client, operator
@@ -54,8 +55,7 @@ async def test_an_attack_harms_nobody(platform, person, name) -> None:
     others = [asyncio.create_task(honest_client(platform, 0, token, honest)), asyncio.create_task(operator(platform, admin))]
     async with asyncio.timeout(90), attacking(platform.gateway, name):
         await asyncio.sleep(_FOR_S)  # how long the attack lasts
-        while min(len(honest.seconds), len(admin.seconds)) < _HONEST_ANSWERS:  # noqa: ASYNC110  others count them
-            await asyncio.sleep(0.1)
+        await until(lambda: min(len(honest.seconds), len(admin.seconds)) >= _HONEST_ANSWERS)
     for task in (watching, *others):
         task.cancel()
     most, *_ = await asyncio.gather(watching, *others, return_exceptions=True)

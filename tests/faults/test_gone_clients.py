@@ -26,6 +26,7 @@ from stylobate.services import installed_services
 from stylobate.testing.databases import Databases
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 from tests.people import PASSWORD
 
@@ -173,16 +174,13 @@ async def test_what_goes_away_leaves_nothing(served: Served, way: str) -> None:
     while not await _got_through(url):  # what is made once is made; a busy machine takes longer
         longest_s = min(2 * longest_s, 5.0)
         await asyncio.gather(*(go_away(served, token, way, chance, longest_s) for _ in range(CLIENTS)))
-    async with asyncio.timeout(WITHIN_S):
-        while await in_use(host):  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.02)
+    await until(lambda: in_use(host), lambda found: not found, within_s=WITHIN_S)
     before = tasks()
     for _ in range(10):
         await asyncio.gather(*(go_away(served, token, way, chance, longest_s) for _ in range(CLIENTS)))
-    async with asyncio.timeout(WITHIN_S):
-        while (after := tasks() - before) or await in_use(host):  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.05)
-    assert not after
+    await until(lambda: not tasks() - before, within_s=WITHIN_S)
+    await until(lambda: in_use(host), lambda found: not found, within_s=WITHIN_S)
+    assert not tasks() - before
     async with DatabaseManager.open(url, service="state") as database:
         written = await database.fetch("select key, version from state where namespace = 'halves'")
         events = await database.fetch("select subject, version from outbox_event where type like 'state.halves.%'")

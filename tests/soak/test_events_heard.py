@@ -140,8 +140,6 @@ async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: D
                 await outbox.append(connection, events, stream="a")
             relay.wake()
             await asyncio.sleep(0.02)
-        async with asyncio.timeout(60):
-            while sum(map(len, took.values())) < expected:  # noqa: ASYNC110  it tells nobody
-                await asyncio.sleep(0.05)
+        await until(lambda: sum(map(len, took.values())) >= expected, within_s=60)
     for kind, seconds in took.items():
         figures(kind, seconds)

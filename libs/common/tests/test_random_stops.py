@@ -21,6 +21,7 @@ from stylobate.redis import RedisManager
 from stylobate.rpc import LocalChannel, LocalServer, Servicers
 from stylobate.stopping import end
 from stylobate.testing.databases import Databases
+from stylobate.testing.until import until
 
 Opened = Callable[[str, str], AbstractAsyncContextManager[None]]
 SETS = tuple(MigrationSet.of(name, f"stylobate.{name}") for name in ("leases", "audit", "hooks", "outbox"))
@@ -98,9 +99,9 @@ async def stop_at_random(opened: Opened, url: str, redis_url: str, times: int, c
         await asyncio.wait([task], timeout=chance.uniform(0, LATEST_S))
         assert await end([task], within=timedelta(seconds=30), again_s=3600), f"{task.get_name()} hangs"
         assert task.cancelled(), task.exception()
-        async with asyncio.timeout(60):
-            while (left := asyncio.all_tasks() - before) and all(one.cancelling() for one in left):  # noqa: ASYNC110  they tell nobody
-                await asyncio.sleep(0)
+        await until(
+            lambda: asyncio.all_tasks() - before, lambda left: not (left and all(one.cancelling() for one in left)), within_s=60
+        )
         assert asyncio.all_tasks() == before, f"{task.get_name()} left tasks"
 
 

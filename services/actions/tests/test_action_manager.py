@@ -15,6 +15,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.errors import StylobateError
 from stylobate.modules.context import Platform
 from stylobate.rpc.call import Call
+from stylobate.testing.until import until
 from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.runner import Runner
 
@@ -288,9 +289,7 @@ async def test_a_handler_that_ignores_cancellation_harms_only_its_own_call(thing
     with capture_logs() as logs:
         assert (await things.refusal("ignore")).reason == "ACTION_TIMEOUT"
         assert await things.run("do", 1) == 10
-        async with asyncio.timeout(60):
-            while REGISTRY.get_sample_value(*STUBBORN) != before + 1:  # noqa: ASYNC110  a counter has no event to wait for
-                await asyncio.sleep(0.02)
+        await until(lambda: REGISTRY.get_sample_value(*STUBBORN) == before + 1, within_s=60)
     assert [entry["running"] for entry in logs if entry["event"] == "ignores_cancellation"] == ["things.ignore"]
 
 

@@ -14,6 +14,7 @@ from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
 from stylobate.ids import new_id
 from stylobate.outbox.postgres import PostgresOutbox
+from stylobate.testing.until import until
 from stylobate_auth.account_input import email_key
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
@@ -101,9 +102,7 @@ async def test_a_refresh_waits_for_nothing_that_waits_for_it(store: Any) -> None
                 return await transaction.lock_refresh("default", token.hash)
 
         waiting = asyncio.create_task(refresh())
-        async with asyncio.timeout(60):
-            while not await store._database.fetchval("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110  the server knows
-                await asyncio.sleep(0.01)
+        await until(lambda: store._database.fetchval("select count(*) from pg_locks where not granted"), within_s=60)
         # the token is free: with the other order this would wait for the refresh, which waits for us
         await holder._connection.execute("delete from session where id = $1", session.id)
     assert await waiting is None

@@ -23,6 +23,7 @@ from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import Event
 from stylobate.services import installed_services, key_holders
+from stylobate.testing.until import until
 
 PASSWORD = "correct horse battery staple"
 NOWHERE = "unix:///nonexistent/redis.sock"
@@ -95,9 +96,7 @@ async def _reason(call: Any) -> str:
 
 
 async def _until(refused: str, call: Callable[[], Any]) -> None:
-    async with asyncio.timeout(60):
-        while await _reason(call()) != refused:  # noqa: ASYNC110  what is waited for happens in the service
-            await asyncio.sleep(0.01)
+    await until(lambda: _reason(call()), lambda reason: reason == refused)
 
 
 async def test_the_life_of_a_session(service: Service) -> None:
@@ -245,9 +244,7 @@ async def test_without_the_database_tokens_still_verify(tmp_path: Path, redis_ur
             assert (await service.host.verifier.verify(login.tokens.access_token)).id == login.user.id
             await server.start()
             await server.ready()
-            async with asyncio.timeout(60):
-                while await _reason(service.accounts.LoginUser(old)):  # noqa: ASYNC110  the pool finds the server by itself
-                    await asyncio.sleep(0.05)
+            await until(lambda: _reason(service.accounts.LoginUser(old)), lambda found: not found, within_s=60)
             assert (await service.accounts.RefreshSession(refresh)).tokens.refresh_token
     finally:
         await server.stop()

@@ -13,6 +13,7 @@ from stylobate.database import MigrationSet
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.outbox.postgres import PostgresOutbox
+from stylobate.testing.until import until
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
 from stylobate_auth.store.memory import MemoryAuthStore
@@ -356,7 +357,5 @@ async def test_the_relay_is_woken_for_events_only(postgres: _Postgres) -> None:
 async def test_a_note_is_written_soon(bench: Any) -> None:
     """What changed nothing is recorded without a transaction."""
     await bench.store.note(AuditRecord("auth.login"))
-    async with asyncio.timeout(60):
-        while not (records := await bench.records()):  # noqa: ASYNC110  what is waited for is a row
-            await asyncio.sleep(0.02)
+    records = await until(bench.records, within_s=60)
     assert records == ["auth.login"]

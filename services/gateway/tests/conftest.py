@@ -28,6 +28,7 @@ from stylobate.rpc import RpcAccess
 from stylobate.testing import FakeClock
 from stylobate.testing.memory_app import MemoryApp
 from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.until import until
 from stylobate_gateway.main import build
 from stylobate_gateway.settings import GatewaySettings
 from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
@@ -140,8 +141,7 @@ async def running(
         await listener.start()
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
-                while "actions" in services and (await app.checks["catalogue"]()).details:  # noqa: ASYNC110  what health says can only be asked
-                    await asyncio.sleep(0.005)
+                await until(app.checks["catalogue"], lambda found: not ("actions" in services and found.details))
                 yield Gateway(app, port, client)
         finally:
             await listener.stop()

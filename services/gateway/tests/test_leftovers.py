@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from prometheus_client import REGISTRY
+from stylobate.testing.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,8 +81,7 @@ async def test_requests_leave_nothing_behind(gateway, kind) -> None:
                 assert (await loop.sock_recv(client, 65_536)).startswith(b"HTTP/1.1 ")
                 while await loop.sock_recv(client, 65_536):
                     pass
-        while stops and _gone() == before:  # noqa: ASYNC110  a metric can only be looked at
-            await asyncio.sleep(0.001)
+        await until(lambda: not (stops and _gone() == before))
 
     async with asyncio.timeout(WITHIN_S):
         await ask()  # what is made once and kept

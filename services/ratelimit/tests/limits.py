@@ -1,7 +1,6 @@
 """Limits and checks, shortly written."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
@@ -23,13 +22,6 @@ def gcra(limit: int, period: timedelta = MINUTE, burst: int = 0, name: str = "ed
 def checks(levels: Limit | tuple[Limit, ...], *subjects: str, costs: Sequence[int] = (), tenant: str = "default") -> CheckGroup:
     """Return a group; subjects check by check."""
     return CheckGroup(tenant, levels if isinstance(levels, tuple) else (levels,), subjects, costs)
-
-
-async def eventually(claim: Callable[[], Awaitable[bool]], within: timedelta = timedelta(seconds=20)) -> None:
-    """Wait until the claim holds of a real server. Raises TimeoutError."""
-    async with asyncio.timeout(within.total_seconds()):
-        while not await claim():  # noqa: ASYNC110  the server has no event for it
-            await asyncio.sleep(0.01)
 
 
 async def charge(store: LimitStore, group: CheckGroup) -> GroupOutcome:

@@ -10,12 +10,13 @@ import pytest_asyncio
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 from stylobate_ratelimit.model import OnRedisDown
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
-from .limits import checks, eventually, window
+from .limits import checks, window
 
 
 @pytest_asyncio.fixture
@@ -44,7 +45,7 @@ async def test_a_killed_valkey_degrades_and_its_return_heals(own_valkey):
         async def is_degraded() -> bool:
             return (await manager.check([checks(limit, "ben")])).degraded
 
-        await eventually(is_degraded)
+        await until(is_degraded)
         assert (await manager.health()).status is Status.DEGRADED
         outcomes = await manager.check([checks(limit, *["cara"] * 7)])
         assert list(outcomes.groups[0].allowed) == [True] * 5 + [False] * 2
@@ -56,7 +57,7 @@ async def test_a_killed_valkey_degrades_and_its_return_heals(own_valkey):
         async def is_healthy() -> bool:
             return (await manager.health()).status is Status.HEALTHY
 
-        await eventually(is_healthy)
+        await until(is_healthy)
         outcomes = await manager.check([checks(limit, "dora")])
         assert (outcomes.degraded, list(outcomes.groups[0].remaining)) == (False, [4])
         watching.cancel()

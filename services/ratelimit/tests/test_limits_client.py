@@ -32,6 +32,7 @@ from stylobate.rpc import (
 from stylobate.rpc.interceptors import RpcMetrics
 from stylobate.services import key_holders
 from stylobate.testing import FakeClock
+from stylobate.testing.until import until
 from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
@@ -243,10 +244,7 @@ async def test_without_the_service_a_limit_still_guards(service, silence):
 
 async def eventually_counted(limits: LimitsClient) -> LimitOutcome:
     """Check until the service decides again."""
-    async with asyncio.timeout(60):
-        while (outcome := await limits.check((ORDERS,), ("cleo",), 0)).degraded:  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0.01)
-    return outcome
+    return await until(lambda: limits.check((ORDERS,), ("cleo",), 0), lambda outcome: not outcome.degraded, within_s=60)
 
 
 async def test_a_rule_that_nobody_told_of_lets_pass(service):

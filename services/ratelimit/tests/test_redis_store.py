@@ -9,11 +9,12 @@ from time import monotonic, time
 
 import pytest
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 from stylobate_ratelimit.model import CheckGroup, Limit
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
-from .limits import MINUTE, charge, checks, eventually, gcra, window
+from .limits import MINUTE, charge, checks, gcra, window
 
 SHORT = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=30)
@@ -91,7 +92,7 @@ async def test_a_subject_left_alone_is_forgotten(valkey):
     async def is_empty() -> bool:
         return await valkey.call("DBSIZE") == 0
 
-    await eventually(is_empty)
+    await until(is_empty)
 
 
 async def test_a_script_that_the_server_forgot_is_sent_again(valkey):
@@ -130,7 +131,7 @@ async def test_a_clock_put_back_locks_nobody_out(valkey, limit):
     async def passes() -> bool:
         return list((await charge(store, checks(limit, "anna"))).allowed) == [True]
 
-    await eventually(passes)
+    await until(passes)
 
 
 async def test_a_charge_leaves_a_window_after_exactly_a_period(valkey):

@@ -2,23 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import centrifuge
+from stylobate.testing.until import until
 from stylobate_realtime.codes import Disconnect
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.websocket_manager import WebSocketManager
 
 PATIENCE_S = 60.0
-
-
-async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-    """Wait until something holds that has no event of its own."""
-    async with asyncio.timeout(patience_s):
-        while not condition():  # noqa: ASYNC110  it has no event
-            await asyncio.sleep(0.005)
 
 
 class Watch(centrifuge.ClientEventHandler, centrifuge.SubscriptionEventHandler):
@@ -64,9 +57,7 @@ class Person:
         watch = Watch()
         subscription = self.client.new_subscription(channel, events=watch, **options)
         await subscription.subscribe()
-        async with asyncio.timeout(PATIENCE_S):
-            while subscription.state is centrifuge.SubscriptionState.SUBSCRIBING and not watch.of("error"):  # noqa: ASYNC110  the SDK has no event for it
-                await asyncio.sleep(0.001)
+        await until(lambda: not (subscription.state is centrifuge.SubscriptionState.SUBSCRIBING and (not watch.of("error"))))
         return subscription, watch
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from stylobate.testing.until import until
 from stylobate_realtime.broker import Broker
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.deletion_feed import DeletionFeed
@@ -75,8 +76,7 @@ async def serve_node(
         deletions = DeletionFeed(platform.events, opened.deleted, opened.standing.change)
         work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, deletions.run)
         tasks = [background.create_task(run()) for run in work]
-        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-            await asyncio.sleep(0.001)
+        await until(lambda: server.started)
         try:
             yield Node(opened, bound.getsockname()[1], server)
         finally:

@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import pytest
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 from stylobate_realtime.broker.redis import RedisBroker
-
-from .clients import until
 
 
 async def test_what_comes_in_before_the_reply_follows_it(platform, stage):

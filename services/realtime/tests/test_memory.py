@@ -8,9 +8,10 @@ from contextlib import suppress
 import centrifuge
 import psutil
 import pytest
+from stylobate.testing.until import until
 from stylobate_realtime.wire.framing import Opcode
 
-from .clients import Person, Watch, until
+from .clients import Person, Watch
 from .test_framing import masked
 from .test_hostile import HEAD
 
@@ -89,7 +90,7 @@ async def test_hostile_sockets(once, again):
             peak = max(peak, memory().rss)
             await asyncio.sleep(0.05)
         heard = len(seen.of("publication"))
-        await until(lambda: len(seen.of("publication")) > heard, 10)
+        await until(lambda: len(seen.of("publication")) > heard, within_s=10)
         sys.stdout.write(
             f"{SOCKETS} sockets: grew by {(peak - before) / 2**20:.1f} MiB from {before / 2**20:.1f}, {heard} heard meanwhile\n"
         )

@@ -5,10 +5,11 @@ import json
 import time
 
 import pytest
+from stylobate.testing.until import until
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
-from .clients import PATIENCE_S, until
+from .clients import PATIENCE_S
 
 KINDS = {"session": {"session": "s1"}, "token": {"token": "t1"}, "subject": {"subject": "ann"}}
 

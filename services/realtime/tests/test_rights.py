@@ -5,8 +5,7 @@ import json
 
 import centrifuge
 import pytest
-
-from .clients import until
+from stylobate.testing.until import until
 
 
 @pytest.fixture(params=[False, True], ids=["json", "protobuf"])
@@ -153,10 +152,10 @@ async def test_right_that_cannot_be_told_does_not_last(platform, node, ann):
     _, seen = await ann.subscribe("orders:1")
     platform.orders.is_down = True
     await platform.log.delete("orders", "1")
-    await until(lambda: len(seen.of("subscribing")) == 2, 15)
+    await until(lambda: len(seen.of("subscribing")) == 2, within_s=15)
     await node.publish("orders:1", {"secret": True})
     platform.orders.is_down = False
-    await until(lambda: len(seen.of("subscribed")) == 2, 30)
+    await until(lambda: len(seen.of("subscribed")) == 2, within_s=30)
     assert not seen.of("publication")
 
 

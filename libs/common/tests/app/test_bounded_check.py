@@ -8,6 +8,7 @@ from stylobate.app.bounded_check import BoundedCheck
 from stylobate.database import DatabaseManager
 from stylobate.health import Health, Status
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.until import until
 
 
 async def test_a_frozen_database_is_told_at_once(server_run: Path, tmp_path: Path) -> None:
@@ -30,9 +31,7 @@ async def test_a_frozen_database_is_told_at_once(server_run: Path, tmp_path: Pat
             finally:
                 for one in frozen:
                     one.send_signal(signal.SIGCONT)
-            async with asyncio.timeout(60):
-                while (await check.ask()).status is not Status.HEALTHY:  # noqa: ASYNC110  what health says can only be asked
-                    await asyncio.sleep(0.05)
+            await until(check.ask, lambda found: found.status is Status.HEALTHY, within_s=60)
     finally:
         await server.stop()
 

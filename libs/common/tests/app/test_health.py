@@ -9,6 +9,7 @@ from stylobate.database import MigrationSet, Migrator
 from stylobate.health import Health, Status
 from stylobate.services import ServiceSpec
 from stylobate.testing.databases import Databases
+from stylobate.testing.until import until
 
 
 def _app(build: Any, settings: Settings, *sets: MigrationSet) -> AppManager:
@@ -28,9 +29,7 @@ async def test_a_service_that_is_behind_waits_unready_and_goes_on_once_somebody_
 
         app = _app(build, settings, sets)
         starting = asyncio.create_task(app.start())
-        async with asyncio.timeout(60):
-            while "behind on migrations: shop/0001_create" not in (await app.health()).details:  # noqa: ASYNC110  health is asked, it tells nobody
-                await asyncio.sleep(0.01)
+        await until(app.health, lambda found: "behind on migrations: shop/0001_create" in found.details, within_s=60)
         assert not app.is_ready
         await Migrator(url, "shop", [sets]).upgrade()
         async with asyncio.timeout(60):

@@ -16,6 +16,7 @@ from stylobate.declarations.model import Finding
 from stylobate.health import Health, Status
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 
 @asynccontextmanager
@@ -129,8 +130,7 @@ async def test_a_second_wish_to_stop_still_closes_everything(hosts, auth, probe)
 
     running = asyncio.create_task(run())
     await draining.wait()
-    while (answer := await hosts.ask("/readyz")).json()["phase"] != "draining":  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    answer = await until(lambda: hosts.ask("/readyz"), lambda answer: answer.json()["phase"] == "draining")
     assert answer.status_code == 503
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -219,8 +219,7 @@ async def test_readiness_waits_for_what_must_have_been_done_once(hosts, auth, pr
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(run())
-        while not hosts.admin.exists():  # noqa: ASYNC110  a socket file can only be looked for
-            await asyncio.sleep(0.01)
+        await until(hosts.admin.exists)
         assert (await hosts.ask("/readyz")).status_code == 503
         may.set()
         await ready.wait()
@@ -364,12 +363,13 @@ async def test_a_replica_that_cannot_verify_anybody_does_not_listen(hosts, probe
             pytest.fail("it must not get ready")
 
     living = asyncio.create_task(live())
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(httpx.TransportError):
-                if (await hosts.ask("/readyz")).status_code == 503:
-                    break
-            await asyncio.sleep(0.01)
+
+    async def is_not_ready() -> bool:
+        with suppress(httpx.TransportError):
+            return (await hosts.ask("/readyz")).status_code == 503
+        return False
+
+    await until(is_not_ready)
     assert not (server_run / "grpc").exists()
     living.cancel()
     await asyncio.wait([living])

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.health import Status
+from stylobate.testing.until import until
 
 
 class Work:
@@ -43,9 +44,7 @@ async def test_work_that_fails_no_more_is_well_again() -> None:
     work = Work(RuntimeError("lost"))
     supervised.start("work", work)
     await asyncio.wait_for(work.steady.wait(), 60)
-    async with asyncio.timeout(60):
-        while (await supervised.health()).status is not Status.HEALTHY:  # noqa: ASYNC110  it changes by the clock
-            await asyncio.sleep(0.01)
+    await until(supervised.health, lambda found: found.status is Status.HEALTHY, within_s=60)
     await supervised.close()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from stylobate.database import Connection, DatabaseManager, MigrationSet
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.until import until
 
 AUDIT = MigrationSet.of("audit", "stylobate.audit")
 BRIEF = timedelta(milliseconds=20)
@@ -22,13 +23,6 @@ BRIEF = timedelta(milliseconds=20)
 async def database(database_for: DatabaseFor) -> DatabaseManager:
     """Give a database with the audit table."""
     return await database_for("test", AUDIT)
-
-
-async def until(holds: Callable[[], object], seconds: float = 10) -> None:
-    """Return when the condition holds; fail when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 class Breakable:
@@ -84,7 +78,7 @@ async def test_notes_are_written_within_a_second(database: DatabaseManager) -> N
     async with AuditTrail.open(breakable, "test") as trail:
         for number in range(50):
             await trail.note(AuditRecord(f"a{number:02}"))
-        await until(lambda: not trail._waiting, seconds=1)
+        await until(lambda: not trail._waiting, within_s=1)
     assert breakable.attempts == 1
     assert await actions(database) == [f"a{number:02}" for number in range(50)]
 

@@ -8,6 +8,7 @@ import pytest
 from stylobate.database import DatabaseManager, Limits
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
+from stylobate.testing.until import until
 
 _MOMENT = timedelta(milliseconds=100)
 
@@ -53,8 +54,7 @@ async def test_what_postgres_says_of_a_statement_stays_its_error(database):
 
 async def is_waited_for(connection) -> None:
     """Return when somebody waits for a lock."""
-    while not await connection.fetchval("select count(*) from pg_locks where not granted"):  # noqa: ASYNC110  only the server knows
-        await asyncio.sleep(0.01)
+    await until(lambda: connection.fetchval("select count(*) from pg_locks where not granted"))
 
 
 async def test_a_statement_that_lost_a_deadlock_is_run_again(database):

@@ -8,6 +8,7 @@ from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.until import until
 
 
 @pytest.fixture
@@ -69,9 +70,7 @@ async def test_a_short_outage_is_waited_out(server):
         database._patience_s = 20  # a slow machine may need longer for the restart
         await database.fetchval("select 1")
         await _killed(server)
-        async with asyncio.timeout(60):
-            while database._pool.get_size():  # noqa: ASYNC110  another process is looked at
-                await asyncio.sleep(0.01)
+        await until(lambda: not database._pool.get_size(), within_s=60)
         asked = asyncio.create_task(database.fetchval("select 1"))
         await _restarted(server)
         assert await asked == 1

@@ -1,6 +1,5 @@
 """Child processes, with real ones."""
 
-import asyncio
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from datetime import timedelta
 import psutil
 import pytest
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError, ProcessRecord
+from stylobate.testing.until import until
 
 _MOMENT = timedelta(milliseconds=200)
 _LOAD = "import signal, time, os, sys; "
@@ -19,9 +19,7 @@ def _python(tmp_path, code, **options):
 
 
 async def _said(child, text):
-    async with asyncio.timeout(60):
-        while text not in child.last_words():  # noqa: ASYNC110  another process is looked at
-            await asyncio.sleep(0.01)
+    await until(lambda: text in child.last_words(), within_s=60)
 
 
 async def test_a_child_writes_to_its_file_and_is_waited_for(tmp_path):
@@ -55,9 +53,7 @@ async def test_a_child_that_will_not_listen_is_killed_with_its_group(tmp_path):
 
 
 async def _gone(process):
-    async with asyncio.timeout(60):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110  another process
-            await asyncio.sleep(0.01)
+    await until(lambda: not (process.is_running() and process.status() != psutil.STATUS_ZOMBIE), within_s=60)
 
 
 async def test_a_restart_ends_what_a_killed_child_left(tmp_path):
@@ -130,9 +126,7 @@ time.sleep(60)
     parent.start()
     await _said(parent, "pid")
     inner = psutil.Process(int(parent.last_words().split()[1]))
-    async with asyncio.timeout(60):
-        while inner.name() != "sleep":  # noqa: ASYNC110  another process is looked at
-            await asyncio.sleep(0.01)
+    await until(lambda: inner.name() == "sleep", within_s=60)
     parent.kill()
     await parent.wait()
     await _gone(inner)

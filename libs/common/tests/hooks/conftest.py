@@ -24,16 +24,10 @@ from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Se
 from stylobate.rpc.call import NO_CAUSE, Cause
 from stylobate.rpc.interceptors import ErrorsInterceptor
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.until import until
 
 TTL = timedelta(seconds=10)
 LEASES = MigrationSet.of("leases", "stylobate.leases")
-
-
-async def until(holds: Callable[[], object], seconds: float = 20) -> None:
-    """Wait, with an end, for what tells nobody when it happens."""
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 class Heard:
@@ -62,13 +56,13 @@ async def settled(database: DatabaseManager, source: "Source", hook: str = "h") 
     """Wait until the stored positions of the hook have reached those of every event that the log has of its type."""
     query = "select partition, number from hook_position where hook = $1"
     last = "select partition, max(number) as number from outbox_event where type like 'state.orders.%' group by partition"
-    async with asyncio.timeout(60):
-        while True:
-            stored = {row["partition"]: row["number"] for row in await database.fetch(query, hook)}
-            written = {row["partition"]: row["number"] for row in await source.database.fetch(last)}
-            if all(number is not None and stored.get(partition, 0) >= number for partition, number in written.items()):
-                return
-            await asyncio.sleep(0.01)
+
+    async def is_settled() -> bool:
+        stored = {row["partition"]: row["number"] for row in await database.fetch(query, hook)}
+        written = {row["partition"]: row["number"] for row in await source.database.fetch(last)}
+        return all(number is not None and stored.get(partition, 0) >= number for partition, number in written.items())
+
+    await until(is_settled)
 
 
 @asynccontextmanager
@@ -155,12 +149,6 @@ def served() -> Callable[..., Any]:
             await server.stop()
 
     return serve
-
-
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[..., Any]:
-    """Give :func:`until`."""
-    return until
 
 
 @pytest.fixture(name="settled")

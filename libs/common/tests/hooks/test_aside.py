@@ -18,6 +18,7 @@ from stylobate.hooks.port import Place
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.hooks.verdict import BY_CODE, Verdict
 from stylobate.outbox import Event, partition_of
+from stylobate.testing.until import until
 
 Manager = Callable[..., HooksManager]
 NEVER_AGAIN = repeat(3600.0)
@@ -30,14 +31,12 @@ def neighbours(count: int) -> list[str]:
 
 async def rows(database: DatabaseManager, query: str, expected: int) -> None:
     """Wait until a count in the database is what is expected."""
-    async with asyncio.timeout(60):
-        while await database.fetchval(query) != expected:  # noqa: ASYNC110  the database tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: database.fetchval(query), lambda found: found == expected, within_s=60)
 
 
 @pytest.mark.parametrize("fault", ["fails", "hangs", "is unavailable"])
 async def test_a_subject_that_cannot_be_dealt_with_delays_no_other(
-    manager: Manager, start: Any, source: Any, listener: Any, until: Any, fault: str
+    manager: Manager, start: Any, source: Any, listener: Any, fault: str
 ) -> None:
     """While a hook fails, hangs or finds its target away for one subject, every other subject of the partition is heard."""
     bad, *good = neighbours(20)
@@ -85,7 +84,7 @@ async def test_each_code_has_its_verdict(
     assert await database.fetchval("select count(*) from hook_aside") == 0
 
 
-async def test_asked_to_wait_counts_for_no_attempt(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_asked_to_wait_counts_for_no_attempt(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """A limit that says when to come again is waited for, however often."""
     calls, heard = 0, listener()
 
@@ -105,7 +104,7 @@ async def test_asked_to_wait_counts_for_no_attempt(manager: Manager, start: Any,
 
 
 async def test_order_per_subject_holds_whatever_fails(
-    manager: Manager, start: Any, source: Any, listener: Any, until: Any, database: DatabaseManager, settled: Any
+    manager: Manager, start: Any, source: Any, listener: Any, database: DatabaseManager, settled: Any
 ) -> None:
     """However runs fail, take long or find their target away, each subject's events succeed in their order, each once."""
     chance, heard, subjects = random.Random(7), listener(), neighbours(8)
@@ -134,7 +133,7 @@ async def test_order_per_subject_holds_whatever_fails(
 
 
 async def test_what_stands_aside_outlives_the_process(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """The next process goes on with the subject's events in their order, its attempts counted on, and repeats no other."""
     bad, good = neighbours(2)
@@ -173,7 +172,7 @@ async def test_what_stands_aside_outlives_the_process(
 
 
 async def test_no_more_than_so_many_stand_aside(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any
 ) -> None:
     """Past the bound a partition waits at the next subject that fails; when the target is back everything is heard in order."""
     is_up, heard = False, listener()
@@ -195,7 +194,7 @@ async def test_no_more_than_so_many_stand_aside(
 
 
 async def test_a_target_that_is_away_for_good_is_given_up(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, until: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager
 ) -> None:
     """Past the limit an event whose target is unavailable is a dead letter with the reason, and so are those behind it."""
     hooks = manager(outage_limit=timedelta(milliseconds=200))
@@ -212,9 +211,7 @@ async def test_a_target_that_is_away_for_good_is_given_up(
     assert "UNAVAILABLE" in errors.pop()
 
 
-async def test_late_holder_changes_nothing_aside(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, until: Any
-) -> None:
+async def test_late_holder_changes_nothing_aside(manager: Manager, start: Any, source: Any, database: DatabaseManager) -> None:
     """Once a newer token has taken over, what the older one says about an event that stands aside changes nothing."""
     hooks = manager(retries=lambda: NEVER_AGAIN)
 

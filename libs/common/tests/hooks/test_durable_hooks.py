@@ -11,12 +11,13 @@ from stylobate.database import DatabaseManager
 from stylobate.health import Status
 from stylobate.hooks import HooksManager
 from stylobate.outbox import partition_of
+from stylobate.testing.until import until
 
 Manager = Callable[..., HooksManager]
 
 
 async def test_every_event_in_order(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """A hook gets every event of its types once, those of one subject in their order, and its position is kept."""
     heard, hooks = listener(), manager()
@@ -34,13 +35,11 @@ async def test_every_event_in_order(
     assert {event.source for event in heard.events} == {"state"}
 
 
-async def test_nothing_after_ready_is_missed(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_nothing_after_ready_is_missed(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """A new hook begins at the end of the log: what was there before is not its business, what comes after ready() is."""
     await source.write("before")
     await until(lambda: source.relay._is_leading)
-    async with asyncio.timeout(60):
-        while not sum((await source.log.head()).numbers):  # noqa: ASYNC110  the database tells nobody
-            await asyncio.sleep(0.01)
+    await until(source.log.head, lambda found: sum(found.numbers), within_s=60)
     heard, hooks = listener(), manager()
     hooks.on("state.orders.changed", heard, name="h")
     await start(hooks)
@@ -50,7 +49,7 @@ async def test_nothing_after_ready_is_missed(manager: Manager, start: Any, sourc
 
 
 async def test_restart_goes_on_where_it_stopped(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """Events written while no process ran are dealt with by the next one; those dealt with are not repeated."""
     first, second = listener(), listener()
@@ -68,7 +67,7 @@ async def test_restart_goes_on_where_it_stopped(
     assert sorted(second.ids()) == sorted(event.id for event in missed)
 
 
-async def test_tenants_reach_the_hook_as_they_are(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_tenants_reach_the_hook_as_they_are(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """Events of two tenants about the same subject come each with its own tenant."""
     heard, hooks = listener(), manager()
     hooks.on("state.orders.changed", heard, name="h")
@@ -85,7 +84,6 @@ async def test_two_processes_share_the_work_by_lease(
     database_for: Any,
     database: DatabaseManager,
     listener: Any,
-    until: Any,
     settled: Any,
 ) -> None:
     """Of two processes one handles the events; when it stops the other goes on, and none is lost or repeated."""
@@ -108,7 +106,7 @@ async def test_two_processes_share_the_work_by_lease(
     assert sorted(leader.ids()) == sorted(event.id for event in before)
 
 
-async def test_source_that_restarts_is_read_on(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_source_that_restarts_is_read_on(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """While the source's service is away nothing comes; when it is back the hook reads on by itself."""
     heard, hooks = listener(), manager()
     hooks.on("state.orders.changed", heard, name="h")
@@ -123,7 +121,7 @@ async def test_source_that_restarts_is_read_on(manager: Manager, start: Any, sou
 
 
 async def test_expired_events_are_put_on_record(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any
 ) -> None:
     """A hook that was away longer than events are kept goes on behind the gap, and the gap stands in the dead letters."""
     heard, hooks = listener(), manager()
@@ -131,16 +129,12 @@ async def test_expired_events_are_put_on_record(
     stop = await start(hooks)
     await stop()
     await source.write("s1", "s1")
-    async with asyncio.timeout(60):
-        while sum((await source.log.head()).numbers) < 2:  # noqa: ASYNC110  the database tells nobody
-            await asyncio.sleep(0.01)
+    await until(source.log.head, lambda found: sum(found.numbers) >= 2, within_s=60)
     assert await source.log.prune(timedelta(0)) == 2
     hooks = manager()
     hooks.on("state.orders.changed", heard, name="h")
     await start(hooks)
-    async with asyncio.timeout(60):
-        while not await database.fetchval("select count(*) from hook_dead_letter"):  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.01)
+    await until(lambda: database.fetchval("select count(*) from hook_dead_letter"), within_s=60)
     (kept,) = await source.write("s1")
     await until(lambda: kept.id in heard.ids())
     row = await database.fetchrow("select * from hook_dead_letter")
@@ -150,7 +144,7 @@ async def test_expired_events_are_put_on_record(
 
 
 async def test_health_tells_what_is_missing(
-    database: DatabaseManager, redis: Any, source: Any, manager: Manager, start: Any, listener: Any, until: Any
+    database: DatabaseManager, redis: Any, source: Any, manager: Manager, start: Any, listener: Any
 ) -> None:
     """Until a hook is registered with its log the manager is unhealthy and names the log; then healthy, with its lag."""
     hooks = manager()
@@ -161,9 +155,7 @@ async def test_health_tells_what_is_missing(
     health = await hooks.health()
     assert (health.status, health.details) == (Status.UNHEALTHY, "hooks wait for the events of state")
     await source.server.start()
-    async with asyncio.timeout(60):
-        while (health := await hooks.health()).status is not Status.HEALTHY:  # noqa: ASYNC110  somebody leads the hooks first
-            await asyncio.sleep(0.01)
+    health = await until(hooks.health, lambda health: health.status is Status.HEALTHY, within_s=60)
     assert "lag_seconds" in health.metrics
     task.cancel()
     await asyncio.wait([task])

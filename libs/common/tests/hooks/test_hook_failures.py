@@ -14,12 +14,13 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks import MAX_ATTEMPTS, HooksManager
 from stylobate.outbox import Event
 from stylobate.rpc.call import Cause, HookRecursionError
+from stylobate.testing.until import until
 
 Manager = Callable[..., HooksManager]
 
 
 async def test_failing_event_is_tried_again_then_a_dead_letter(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """An event that keeps failing is tried eight times, then put aside with its error, and the subject goes on."""
     attempts, heard = Counter[str](), listener()
@@ -47,7 +48,7 @@ async def test_failing_event_is_tried_again_then_a_dead_letter(
 
 @pytest.mark.parametrize("is_remote", [False, True])
 async def test_unavailable_target_is_waited_for(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, is_remote: bool, listener: Any, until: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, is_remote: bool, listener: Any
 ) -> None:
     """While the target is unavailable the partition waits, past any number of attempts; then it goes on, nothing lost."""
     calls, is_up, heard = 0, False, listener()
@@ -73,7 +74,7 @@ async def test_unavailable_target_is_waited_for(
     assert await database.fetchval("select count(*) from hook_dead_letter") == 0
 
 
-async def test_run_that_takes_too_long_has_failed(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_run_that_takes_too_long_has_failed(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """A run past its timeout counts as a failed attempt and is made again."""
     calls, heard = 0, listener()
 
@@ -92,7 +93,7 @@ async def test_run_that_takes_too_long_has_failed(manager: Manager, start: Any, 
     assert calls == 2
 
 
-async def test_hook_that_cancels_itself_has_failed(manager: Manager, start: Any, source: Any, listener: Any, until: Any) -> None:
+async def test_hook_that_cancels_itself_has_failed(manager: Manager, start: Any, source: Any, listener: Any) -> None:
     """A CancelledError that the hook raises by itself ends neither the hook nor its process: it is a failed attempt."""
     calls, heard = 0, listener()
 
@@ -111,7 +112,7 @@ async def test_hook_that_cancels_itself_has_failed(manager: Manager, start: Any,
 
 
 async def test_hooks_are_delivered_at_every_depth_and_may_change_nothing_at_the_third(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any
 ) -> None:
     """An event carries through the log how many hooks it lies under; observers hear it however deep; a write is refused there."""
     heard = listener()

@@ -6,9 +6,10 @@ from typing import Any
 from stylobate.hooks import HooksManager
 from stylobate.outbox import CHANNEL, Event
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 
 
-async def test_every_process_hears_it(redis: RedisManager, start: Any, source: Any, until: Any) -> None:
+async def test_every_process_hears_it(redis: RedisManager, start: Any, source: Any) -> None:
     """Two processes without any database hear every committed event of the pattern, in order."""
     heard: tuple[list[str], list[str]] = ([], [])
     for ids in heard:
@@ -25,7 +26,7 @@ async def test_every_process_hears_it(redis: RedisManager, start: Any, source: A
     assert heard == ([event.id for event in written],) * 2
 
 
-async def test_priority_and_failure(redis: RedisManager, start: Any, until: Any) -> None:
+async def test_priority_and_failure(redis: RedisManager, start: Any) -> None:
     """The lower number hears an event first; a hook that fails keeps it from nobody; overlapping patterns run once each."""
     order: list[str] = []
     hooks = HooksManager(redis)
@@ -50,7 +51,7 @@ async def test_priority_and_failure(redis: RedisManager, start: Any, until: Any)
     assert order == ["first", "fails", "late"] * 2
 
 
-async def test_junk_is_passed_over(redis: RedisManager, start: Any, until: Any) -> None:
+async def test_junk_is_passed_over(redis: RedisManager, start: Any) -> None:
     """What is not an event harms nothing: the next one is heard."""
     heard: list[str] = []
     hooks = HooksManager(redis)

@@ -23,6 +23,7 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, Position, Relay, partition_of
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 
 Manager = Callable[..., HooksManager]
 SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"))
@@ -33,9 +34,7 @@ async def gap_on_record(database: DatabaseManager) -> Any:
     """Wait for the record of a gap and return it."""
     query = "select * from hook_dead_letter where event is null"
     async with asyncio.timeout(30):
-        while (row := await database.fetchrow(query)) is None:  # noqa: ASYNC110  the database tells nobody
-            await asyncio.sleep(0.01)
-        return row
+        return await until(lambda: database.fetchrow(query), lambda row: row is not None)
 
 
 async def take_back(source: Any, count: int) -> None:
@@ -50,7 +49,7 @@ async def take_back(source: Any, count: int) -> None:
 
 @pytest.mark.parametrize("noticed_by", ["restore", "relay", "position beyond the end"])
 async def test_every_event_after_a_log_was_taken_back_is_heard(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any, noticed_by: str
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any, noticed_by: str
 ) -> None:
     """However it is noticed: each event written afterwards is heard, in the same partition too, and the gap is on record."""
     heard = listener()
@@ -82,7 +81,7 @@ async def test_every_event_after_a_log_was_taken_back_is_heard(
 
 
 async def test_positions_of_the_reader_that_are_taken_back_repeat_and_lose_nothing(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """When the hooks' own database is the restored one, events come again, and none is missed."""
     heard = listener()
@@ -103,7 +102,7 @@ async def test_positions_of_the_reader_that_are_taken_back_repeat_and_lose_nothi
 
 
 async def test_a_rewound_hook_goes_back_while_it_runs(
-    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, until: Any, settled: Any
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any, settled: Any
 ) -> None:
     """Positions that somebody set take hold in the running process within seconds, and are not moved on from the old ones."""
     heard = listener()
@@ -115,7 +114,7 @@ async def test_a_rewound_hook_goes_back_while_it_runs(
     await settled(database, source)
     assert await PostgresHookStore(database).rewind("h", "state", Position.origin())
     assert not await PostgresHookStore(database).rewind("none", "state", Position.origin())
-    await until(lambda: len(heard.events) == 6, 30)
+    await until(lambda: len(heard.events) == 6, within_s=30)
     assert sorted(heard.ids()[:3]) == sorted(heard.ids()[3:])
 
 
@@ -161,17 +160,15 @@ class Pair:
     async def caught_up(self) -> None:
         """Wait until the standby has everything."""
         end = await self.ask(self.primary, "select pg_current_wal_lsn()::text")
-        async with asyncio.timeout(30):
-            while not await self.ask(self.standby, f"select pg_last_wal_replay_lsn() >= '{end}'"):  # noqa: ASYNC110  a number of the server's
-                await asyncio.sleep(0.02)
+        await until(lambda: self.ask(self.standby, f"select pg_last_wal_replay_lsn() >= '{end}'"), within_s=30)
 
     async def cut(self) -> None:
         """Let nothing more reach the standby."""
         await self.ask(self.standby, "alter system set primary_conninfo = ''")
         await self.ask(self.standby, "select pg_reload_conf()")
-        async with asyncio.timeout(30):
-            while await self.ask(self.primary, "select count(*) from pg_stat_replication"):  # noqa: ASYNC110  the server tells nobody
-                await asyncio.sleep(0.02)
+        await until(
+            lambda: self.ask(self.primary, "select count(*) from pg_stat_replication"), lambda found: not found, within_s=30
+        )
 
     async def fail_over(self) -> None:
         """Kill the primary and promote the standby."""
@@ -207,7 +204,6 @@ async def test_a_promoted_standby_without_the_last_events(
     manager: Manager,
     start: Any,
     listener: Any,
-    until: Any,
     served: Any,
 ) -> None:
     """After a failover that lost acknowledged events every later acknowledged one is heard, and the gap is on record."""
@@ -250,7 +246,7 @@ async def test_a_promoted_standby_without_the_last_events(
                         after = await write(1)
                         break
             after += await write(4)
-            await until(lambda: {event.id for event in after} <= set(heard.ids()), 60)
+            await until(lambda: {event.id for event in after} <= set(heard.ids()), within_s=60)
             assert heard.ids()[5:] == [event.id for event in after]
             row = await gap_on_record(database)
             assert row["error"].startswith("LOG_TAKEN_BACK: numbers 4 to 5 ")

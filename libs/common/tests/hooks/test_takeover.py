@@ -17,6 +17,7 @@ from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, Postg
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, Outgoing, build_server, open_channel
 from stylobate.testing.databases import Databases
+from stylobate.testing.until import until
 
 LEASES = MigrationSet.of("leases", "stylobate.leases")
 
@@ -31,7 +32,7 @@ async def line(process: asyncio.subprocess.Process, begin: bytes) -> bytes:
 
 
 async def test_killed_process_is_followed_by_another(
-    databases: Databases, redis_url: str, redis: RedisManager, until: Any, start: Any, served: Any
+    databases: Databases, redis_url: str, redis: RedisManager, start: Any, served: Any
 ) -> None:
     """After a kill -9 amid a run another process follows in seconds: what was not finished runs again, what was does not."""
     async with (
@@ -59,9 +60,7 @@ async def test_killed_process_is_followed_by_another(
         finished = await write("done")
         await line(doomed, b"began " + finished.encode())
         moved = "select count(*) from hook_position where number > 0"
-        async with asyncio.timeout(60):
-            while not await actions.fetchval(moved):  # noqa: ASYNC110  the process tells nobody when it has moved on
-                await asyncio.sleep(0.01)
+        await until(lambda: actions.fetchval(moved), within_s=60)
         unfinished = await write("hangs")
         await line(doomed, b"began " + unfinished.encode())
         waiting = await write("hangs")
@@ -78,7 +77,7 @@ async def test_killed_process_is_followed_by_another(
             hooks = HooksManager(redis, store=PostgresHookStore(actions), leases=leases, channel=lambda _: channel)
             hooks.on("state.orders.changed", keep, name="h")
             stop = await start(hooks)
-            await until(lambda: len(heard) == 2, 10)
+            await until(lambda: len(heard) == 2, within_s=10)
             assert heard == [unfinished, waiting]
             await stop()
         relaying.cancel()
@@ -86,7 +85,7 @@ async def test_killed_process_is_followed_by_another(
 
 
 async def test_log_across_a_real_connection(
-    source: Any, manager: Callable[..., HooksManager], start: Any, until: Any, tmp_path: Path
+    source: Any, manager: Callable[..., HooksManager], start: Any, tmp_path: Path
 ) -> None:
     """Over gRPC, with connections cut every second and the server restarted, each event comes once and in order."""
     address = f"unix:{tmp_path}/state.sock"

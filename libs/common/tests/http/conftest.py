@@ -10,6 +10,7 @@ import pytest_asyncio
 import uvloop
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.testing.until import until
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
@@ -60,9 +61,7 @@ class Echo:
     async def is_read(self, writer: asyncio.StreamWriter) -> None:
         """Wait until the server has read what was sent: until the kernel holds none of it."""
         mine, peer = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
-        async with asyncio.timeout(60):
-            while await asyncio.to_thread(_unread, peer[1], mine[1]):  # noqa: ASYNC110  only the kernel knows
-                await asyncio.sleep(0)
+        await until(lambda: asyncio.to_thread(_unread, peer[1], mine[1]), lambda found: not found, within_s=60)
 
 
 def _unread(local: int, remote: int) -> int:

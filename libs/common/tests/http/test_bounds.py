@@ -14,6 +14,7 @@ from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.until import until
 
 Listen = Callable[..., Any]
 WITHIN_S = 30
@@ -42,12 +43,6 @@ async def _listening(application: Any = _application, *, reserve: int = 0, **bou
 
 def _cut(cause: str) -> float:
     return REGISTRY.get_sample_value("stylobate_http_connections_cut_total", {"cause": cause}) or 0
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110  what the kernel and a metric say can only be looked at
-            await asyncio.sleep(0.02)
 
 
 async def _end(reader: asyncio.StreamReader) -> bytes:
@@ -169,7 +164,7 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
     before = _cut("write")
     async with _listening(write_s=1) as port:
         _, writer = await _slow_reader(port, 8_000_000)
-        await _until(lambda: _cut("write") > before)
+        await until(lambda: _cut("write") > before)
         writer.transport.abort()
 
 
@@ -178,7 +173,7 @@ async def test_unread_answers_of_many_are_bounded() -> None:
     before = _cut("unsent")
     async with _listening(unsent_bytes=20_000_000, write_s=600) as port:
         people = [await _slow_reader(port, 8_000_000) for _ in range(6)]
-        await _until(lambda: _cut("unsent") >= before + 4)
+        await until(lambda: _cut("unsent") >= before + 4)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
             assert len((await client.get("/2000000")).content) == 2_000_000
         for _, writer in people:
@@ -194,7 +189,7 @@ async def test_unfinished_requests_of_many_are_bounded() -> None:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
             assert (await client.post("/0", content=bytes(100_000))).status_code == 200
         ended = [asyncio.create_task(_end(reader)) for reader, _ in people]
-        await _until(lambda: sum(task.done() for task in ended) >= 7)
+        await until(lambda: sum(task.done() for task in ended) >= 7)
         assert all(b"OVERLOADED" in task.result() for task in ended if task.done())
         for task in ended:
             task.cancel()
@@ -227,7 +222,7 @@ async def test_a_whole_request_never_gives_way() -> None:
         for _, other in people:
             other.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(90_000))
         ended = [asyncio.create_task(_end(other)) for other, _ in people]
-        await _until(lambda: sum(task.done() for task in ended) >= 15)
+        await until(lambda: sum(task.done() for task in ended) >= 15)
         answers.set()
         writer.write(b"GET /0 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         found = await _end(reader)
@@ -248,7 +243,7 @@ async def test_the_address_that_holds_most_gives_way() -> None:
         for _, other in people:
             other.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(120_000))
         ended = [asyncio.create_task(_end(other)) for other, _ in people]
-        await _until(lambda: sum(task.done() for task in ended) >= 10)
+        await until(lambda: sum(task.done() for task in ended) >= 10)
         writer.write(bytes(10_000))
         assert b" 200 " in await _end(reader)
         for task in ended:
@@ -323,9 +318,7 @@ async def test_unreadable_requests_of_one_address_are_answered_for_a_while() -> 
         assert b"TOO_MANY_UNREADABLE_REQUESTS" in b"".join(answers)
         good = b"GET /0 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         assert b" 200 " in await ask(good, "127.0.0.9")
-        async with asyncio.timeout(WITHIN_S):
-            while b" 200 " not in await ask(good):  # noqa: ASYNC110  it is forgotten when its time is over
-                await asyncio.sleep(0.1)
+        await until(lambda: ask(good), lambda found: b" 200 " in found, within_s=WITHIN_S)
 
 
 async def test_without_descriptors_nobody_is_cut(caplog: pytest.LogCaptureFixture) -> None:
@@ -348,7 +341,7 @@ async def test_without_descriptors_nobody_is_cut(caplog: pytest.LogCaptureFixtur
                 await loop.sock_connect(client, ("127.0.0.1", where))
                 await loop.sock_sendall(client, b"GET /3 HTTP/1.1\r\nhost: x\r\n\r\n")
             assert b" 200 " in await asyncio.wait_for(loop.sock_recv(asked[2], 4096), WITHIN_S)
-            await _until(lambda: "accept_failed" in caplog.text)
+            await until(lambda: "accept_failed" in caplog.text)
         finally:
             for one in spare:
                 one.close()

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.app.turns import ADMITTED, ReadingTurns
+from stylobate.testing.until import until
 
 GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
 WITHIN_S = 30
@@ -78,9 +79,7 @@ class Hall:
 
     async def has_begun(self, *paths: str) -> None:
         """Wait until exactly these have begun, in this order."""
-        async with asyncio.timeout(WITHIN_S):
-            while len(self.begun) < len(paths):  # noqa: ASYNC110  the listener tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.begun) >= len(paths), within_s=WITHIN_S)
         for _ in range(20):  # whatever else would begin has its chance
             await asyncio.sleep(0)
         assert self.begun == [*paths]
@@ -117,13 +116,6 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 def _open_connections() -> float:
     return REGISTRY.get_sample_value("stylobate_http_connections") or 0
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait for what the listener tells nobody."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110  see above
-            await asyncio.sleep(0.01)
 
 
 def test_each_owner_has_one_turn_at_a_time() -> None:
@@ -174,10 +166,10 @@ async def test_who_has_left_has_no_turn() -> None:
         await hall.has_begun("/first")
         before = _open_connections()
         _, writer = await hall.ask(GREEDY, "/gone")
-        await _until(lambda: _open_connections() > before)
+        await until(lambda: _open_connections() > before)
         reader, _ = await hall.ask(MODEST, "/last")
         _reset(writer)
-        await _until(lambda: len(hall.connections) == 2)  # it is lost, and counts until its turn has come
+        await until(lambda: len(hall.connections) == 2)  # it is lost, and counts until its turn has come
         assert _open_connections() == before + 2
         hall.answer("/first")
         await hall.has_begun("/first", "/last")
@@ -185,7 +177,7 @@ async def test_who_has_left_has_no_turn() -> None:
         async with asyncio.timeout(WITHIN_S):
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         assert hall.begun == ["/first", "/last"]
-        await _until(lambda: _open_connections() == before + 1)
+        await until(lambda: _open_connections() == before + 1)
 
 
 async def test_a_connection_counts_until_its_work_has_ended() -> None:
@@ -193,7 +185,7 @@ async def test_a_connection_counts_until_its_work_has_ended() -> None:
     async with opened(connections_per_address=2) as hall:
         for path in ("/leaves0", "/leaves1"):
             _, writer = await hall.ask(GREEDY, path)
-            await _until(lambda path=path: path in hall.begun)
+            await until(lambda path=path: path in hall.begun)
             _reset(writer)
         reader, _ = await hall.ask(GREEDY, "/third")
         async with asyncio.timeout(WITHIN_S):
@@ -213,7 +205,7 @@ async def test_who_sent_more_requests_ahead_is_known_to_have_left() -> None:
         await hall.has_begun("/leaves")
         hall.answer("/leaves")
         _reset(writer)
-        await _until(lambda: bool(hall.gone))
+        await until(lambda: bool(hall.gone))
         assert hall.begun == ["/leaves"]
 
 
@@ -223,7 +215,7 @@ async def test_long_bodies_of_many_come_whole() -> None:
         paths = [f"/{number}" for number in range(20)]
         for path in paths:
             await hall.ask(GREEDY, path, body=bytes(LONG))
-        await _until(lambda: len(hall.bodies) == len(paths))
+        await until(lambda: len(hall.bodies) == len(paths))
         assert hall.bodies == dict.fromkeys(paths, LONG)
 
 
@@ -286,7 +278,7 @@ async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes) -> None:
         assert await _is_open(crowd[-1])
         assert await _is_open(modest)
         writer.write(b"POST /again HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
-        await _until(lambda: "/again" in hall.begun)
+        await until(lambda: "/again" in hall.begun)
 
 
 async def test_a_trusted_proxy_is_no_crowd() -> None:

@@ -20,6 +20,7 @@ from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
 from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 NOW = 1_800_000_000.0
 PATIENCE_S = 60.0
@@ -223,10 +224,7 @@ def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[float]]:
 
     async def wait(claim: Callable[[], Awaitable[bool]]) -> float:
         started = monotonic()
-        while not await claim():
-            if monotonic() - started > PATIENCE_S:
-                raise AssertionError(f"not within {PATIENCE_S} s")
-            await asyncio.sleep(0.005)
+        await until(claim, within_s=PATIENCE_S)
         return monotonic() - started
 
     return wait

@@ -17,6 +17,7 @@ from stylobate.identity import generate_service_keys
 from stylobate.launcher.forked import ForkServer
 from stylobate.services import key_holders
 from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.until import until
 
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
@@ -122,9 +123,7 @@ async def test_a_number_that_became_another_process_is_left_alone(server, server
         await node_of(server_run, one.name)
     record = child.record
     os.kill(server.pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while any(psutil.pid_exists(one.pid) for one in (child, stopped)):  # noqa: ASYNC110  no child of ours
-            await asyncio.sleep(0.02)
+    await until(lambda: not any(psutil.pid_exists(one.pid) for one in (child, stopped)), within_s=60)
     strangers = [number_given(one.pid) for one in (child, stopped)]
     child.kill()
     assert not child.is_running

@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError
 from stylobate.launcher.supervisor import Supervisor
+from stylobate.testing.until import until
 
 
 def child(tmp_path, code: str, name: str = "child") -> ChildProcess:
@@ -60,8 +61,7 @@ async def test_what_is_killed_is_started_again_and_recorded(tmp_path) -> None:
         (second,) = supervisor.children
         assert second.pid != first.pid
         assert not first.is_running
-        while len(told) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: len(told) >= 2)
     assert supervisor.children == ()
     assert not second.is_running
 

@@ -1,6 +1,5 @@
 """An outbox on a real PostgreSQL, and short ways to write to it and look at it."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -101,15 +100,3 @@ def either(request: pytest.FixtureRequest) -> Journal:
 def is_gap_free() -> Callable[[Sequence[LoggedEvent]], bool]:
     """Give the check of a log's numbers."""
     return gap_free
-
-
-@pytest.fixture
-def until() -> "Callable[..., object]":
-    """Give a way to wait, with an end, for what tells nobody when it happens."""
-
-    async def wait(holds: Callable[[], object], seconds: float = 15) -> None:
-        async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110  what is waited for tells nobody
-                await asyncio.sleep(0.005)
-
-    return wait

@@ -15,6 +15,7 @@ from stylobate.outbox import LogWatch, Position, PositionExpiredError, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
+from stylobate.testing.until import until
 
 EPOCH = "01890000-0000-7000-8000-000000000001"
 
@@ -82,7 +83,7 @@ async def test_another_database_begins_an_epoch(journal: Any) -> None:
 
 
 async def test_a_restored_dump_is_another_database(
-    databases: Databases, redis: RedisManager, tmp_path: Path, database_for: Any, journal: Any, until: Any
+    databases: Databases, redis: RedisManager, tmp_path: Path, database_for: Any, journal: Any
 ) -> None:
     """After pg_dump and pg_restore into an empty database the relay begins an epoch, by itself."""
     leases = LeaseManager(PostgresLeaseStore(journal.database), "before")
@@ -113,7 +114,7 @@ async def test_a_restored_dump_is_another_database(
             await asyncio.wait([task])
 
 
-async def test_numbers_that_come_twice_begin_an_epoch(journal: Any, redis: RedisManager, until: Any) -> None:
+async def test_numbers_that_come_twice_begin_an_epoch(journal: Any, redis: RedisManager) -> None:
     """Rows and ends that are taken back under a running relay are noticed with the next event."""
     heard: list[str] = []
     relay = Relay(

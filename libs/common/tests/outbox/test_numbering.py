@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from stylobate.outbox import Event, LoggedEvent
 from stylobate.outbox.postgres.numbering import _CLAIM
+from stylobate.testing.until import until
 
 GapFree = Callable[[Sequence[LoggedEvent]], bool]
 
@@ -42,8 +43,7 @@ async def test_writers_of_one_subject_keep_the_order_of_their_commits(journal: A
     second = asyncio.create_task(write("second", None, free))
     async with asyncio.timeout(60):  # until the second waits for the first's lock
         waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-        while not await journal.database.fetchval(waiting):  # noqa: ASYNC110  the server tells nobody
-            await asyncio.sleep(0.005)
+        await until(lambda: journal.database.fetchval(waiting))
     go.set()
     await asyncio.gather(first, second)
     assert order == ["first", "second"]
@@ -88,9 +88,7 @@ async def test_take_over_amid_a_numbering(journal: Any, is_gap_free: GapFree) ->
         await taking.execute(_CLAIM, 2)
         late = asyncio.create_task(journal.numbering.number(1))
         waiting = "select count(*) from pg_locks where not granted"
-        async with asyncio.timeout(60):
-            while not await journal.database.fetchval(waiting):  # noqa: ASYNC110  the server tells nobody
-                await asyncio.sleep(0.005)
+        await until(lambda: journal.database.fetchval(waiting), within_s=60)
     assert await late == []
     assert len(await journal.number(2)) == 20
     assert is_gap_free(await journal.all())

@@ -18,6 +18,7 @@ from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, Postg
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.until import until
 
 GapFree = Callable[[Any], bool]
 
@@ -52,7 +53,7 @@ async def copies(redis: RedisManager) -> AsyncIterator[list[tuple[str, Event]]]:
     await subscription.close()
 
 
-async def test_committed_events_are_numbered_and_published(journal: Any, redis: RedisManager, copies: Any, until: Any) -> None:
+async def test_committed_events_are_numbered_and_published(journal: Any, redis: RedisManager, copies: Any) -> None:
     """A commit appears in the log and as a live copy on `hooks:<type>`, the same event in both, in the same order."""
     async with running(journal.database, redis):
         written = await journal.write("s1", "s1", "s1")
@@ -63,9 +64,7 @@ async def test_committed_events_are_numbered_and_published(journal: Any, redis: 
     assert [event for _, event in copies] == log
 
 
-async def test_wake_is_heard_in_the_process_that_leads(
-    journal: Any, database_for: DatabaseFor, redis: RedisManager, until: Any
-) -> None:
+async def test_wake_is_heard_in_the_process_that_leads(journal: Any, database_for: DatabaseFor, redis: RedisManager) -> None:
     """A commit is numbered at once when its own process or another one says so, without waiting for the next look."""
     told = asyncio.Event()
     patient: dict[str, Any] = {"on_numbered": told.set, "look_every": timedelta(hours=1)}
@@ -80,7 +79,7 @@ async def test_wake_is_heard_in_the_process_that_leads(
 
 
 async def test_two_relays_at_once(
-    journal: Any, database_for: DatabaseFor, redis: RedisManager, copies: Any, until: Any, is_gap_free: GapFree
+    journal: Any, database_for: DatabaseFor, redis: RedisManager, copies: Any, is_gap_free: GapFree
 ) -> None:
     """Two relays over busy writers, the leading one stopped midway: every event once in the log, no gap, no copy twice."""
     second = await database_for("test", *SETS)
@@ -97,7 +96,7 @@ async def test_two_relays_at_once(
 
 
 async def test_killed_between_number_and_publish(
-    databases: Databases, redis_url: str, redis: RedisManager, copies: Any, until: Any, is_gap_free: GapFree
+    databases: Databases, redis_url: str, redis: RedisManager, copies: Any, is_gap_free: GapFree
 ) -> None:
     """A relay killed (-9) right after numbering loses the live copies of that batch and no event: the next one goes on."""
     async with databases.fresh("test", *SETS) as url, DatabaseManager.open(url, service="test") as database:
@@ -127,7 +126,7 @@ async def test_killed_between_number_and_publish(
         assert is_gap_free(page.events)
 
 
-async def test_redis_down_does_not_hold_up_the_log(journal: Any, until: Any, tmp_path: Path) -> None:
+async def test_redis_down_does_not_hold_up_the_log(journal: Any, tmp_path: Path) -> None:
     """Without Redis events are numbered as ever; only their live copies are missing."""
     numbered: list[str] = []
     async with (
@@ -141,21 +140,19 @@ async def test_redis_down_does_not_hold_up_the_log(journal: Any, until: Any, tmp
     assert len(await journal.all()) == 3
 
 
-async def test_old_events_are_pruned(journal: Any, redis: RedisManager, until: Any) -> None:
+async def test_old_events_are_pruned(journal: Any, redis: RedisManager) -> None:
     """With a retention the leading relay removes published events that are older."""
     await journal.write("s1")
     await journal.database.execute("update outbox_event set time = now() - interval '2 days'")
     await journal.number()
     await journal.write("s1")
     async with running(journal.database, redis, retention=timedelta(days=1)):
-        async with asyncio.timeout(60):
-            while (await journal.log.oldest()) == Position.origin():  # noqa: ASYNC110  the database tells nobody
-                await asyncio.sleep(0.01)
+        await until(journal.log.oldest, lambda found: found != Position.origin(), within_s=60)
     events, _ = await journal.after(await journal.log.oldest())
     assert [logged.number for logged in events] == [2]
 
 
-async def test_a_relay_that_nobody_runs_is_degraded(journal: Any, redis: RedisManager, until: Any) -> None:
+async def test_a_relay_that_nobody_runs_is_degraded(journal: Any, redis: RedisManager) -> None:
     """A process that stands by says so when nobody relays; a lease from a clock that was ahead is taken and all is well."""
     leases = LeaseManager(PostgresLeaseStore(journal.database), "one")
     relay = Relay(PostgresEventLog(journal.database, "test"), PostgresNumbering(journal.database, "test"), leases, redis)

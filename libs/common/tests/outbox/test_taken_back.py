@@ -13,6 +13,7 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, EventServicer, Position, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 
 from .streams import served
 
@@ -82,7 +83,7 @@ class Reader:
 
 @pytest.mark.parametrize("take_back", [begun, cut, cut_and_grown])
 async def test_an_open_stream_is_told_and_misses_nothing(
-    journal: Any, relayed: EventServiceStub, until: Any, take_back: Callable[[Any], Awaitable[None]]
+    journal: Any, relayed: EventServiceStub, take_back: Callable[[Any], Awaitable[None]]
 ) -> None:
     """Every reader hears that the log was taken back, and then every event that is in it."""
     readers = [Reader(relayed, partitions) for partitions in ([], range(8), range(8, 16), [])]
@@ -93,9 +94,11 @@ async def test_an_open_stream_is_told_and_misses_nothing(
     await take_back(journal)
     await journal.write(*SUBJECTS)
     await until(lambda: all(reader.told for reader in readers))
-    async with asyncio.timeout(60):
-        while await journal.database.fetchval("select count(*) from outbox_event where number is null"):  # noqa: ASYNC110  the same
-            await asyncio.sleep(0.01)
+    await until(
+        lambda: journal.database.fetchval("select count(*) from outbox_event where number is null"),
+        lambda found: not found,
+        within_s=60,
+    )
     logged, _ = await journal.after(Position.origin((await journal.log.head()).epoch))
     for reader in readers:
         asked = set(reader.partitions or range(16))

@@ -18,6 +18,7 @@ from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 
 
 @pytest.fixture
@@ -76,8 +77,7 @@ async def test_a_server_that_is_slow_at_first_is_not_taken_for_one_that_is_down(
     os.kill(pid, signal.SIGSTOP)
 
     async def thaw():
-        while "redis_unreachable" not in caplog.text:  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.01)
+        await until(lambda: "redis_unreachable" in caplog.text)
         os.kill(pid, signal.SIGCONT)
 
     thawing = asyncio.create_task(thaw())
@@ -85,8 +85,7 @@ async def test_a_server_that_is_slow_at_first_is_not_taken_for_one_that_is_down(
     opened = RedisManager.open(url, connect_timeout=dt.timedelta(seconds=1))
     if is_right:
         async with opened as manager, asyncio.timeout(60):
-            while not (await manager.health()).metrics["connected"]:  # noqa: ASYNC110  it has no event
-                await asyncio.sleep(0.01)
+            await until(manager.health, lambda found: found.metrics["connected"])
     else:
         with pytest.raises(ConfigError, match="WRONGPASS"):
             async with opened:
@@ -100,9 +99,7 @@ async def test_a_password_that_is_changed_meanwhile_is_told(server, caplog):
         await manager.call("CONFIG", "SET", "requirepass", "another")
         with suppress(RedisUnavailableError):  # the connection may be gone before the answer
             await manager.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
-        async with asyncio.timeout(60):
-            while "redis_refuses" not in caplog.text:  # noqa: ASYNC110  what is waited for tells nobody
-                await asyncio.sleep(0.01)
+        await until(lambda: "redis_refuses" in caplog.text, within_s=60)
         for call in (manager.call("PING"), manager.publish("x", b"")):
             with pytest.raises(RedisUnavailableError):
                 await call

@@ -10,6 +10,7 @@ from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager, Script
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 _MOMENT = timedelta(milliseconds=100)
 _ECHO = Script("return ARGV[1]")
@@ -30,9 +31,7 @@ async def _started(server):
 
 
 async def _answers(manager, status=Status.HEALTHY):
-    async with asyncio.timeout(60):
-        while (await manager.health()).status is not status:  # noqa: ASYNC110  another process is looked at
-            await asyncio.sleep(0.01)
+    await until(manager.health, lambda found: found.status is status, within_s=60)
 
 
 async def test_everything_works_again_after_a_kill(server):

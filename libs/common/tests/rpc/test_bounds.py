@@ -1,7 +1,7 @@
 """What strangers may hold of a gRPC server: over real channels, none of which says who it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from stylobate.errors import UnavailableError
 from stylobate.rpc import build_server
 from stylobate.rpc.open_streams import MAX_STREAMS, MAX_STREAMS_PER_ADDRESS
 from stylobate.rpc.status import from_rpc_error
+from stylobate.testing.until import until
 
 from .probe import Probe, Users, servicers
 
@@ -76,13 +77,6 @@ async def code(call: Any) -> grpc.StatusCode:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Return when it holds."""
-    async with asyncio.timeout(60):
-        while not await holds():  # noqa: ASYNC110  what is waited for tells nobody
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("open_stream", [watch, reflect])

@@ -5,11 +5,10 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -23,6 +22,7 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.resilience import CircuitBreaker
 from stylobate.rpc import CallerChannel, Outgoing, TlsSettings, build_server, from_rpc_error, open_channel
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 from .conftest import write_pki
 from .probe import Probe, Users, servicers
@@ -62,13 +62,6 @@ async def replicas(count: int) -> AsyncIterator[list[Replica]]:
         for replica in made:
             replica.process.kill()
             await replica.process.wait()
-
-
-async def until(is_so: Callable[[], Any]) -> None:
-    """Wait until it is so."""
-    async with asyncio.timeout(WITHIN_S):
-        while not is_so():  # noqa: ASYNC110  nobody tells
-            await asyncio.sleep(0.02)
 
 
 async def outcome(channel: grpc.aio.Channel, timeout_s: float = 5) -> str:
