@@ -11,7 +11,7 @@ from stylobate_realtime.codes import Disconnect
 from stylobate_realtime.command_queue import CommandQueue
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import ClientInfo, Reply
-from stylobate_realtime.session_context import Connection, SessionContext, State
+from stylobate_realtime.session_context import ClientSocket, SessionContext, State
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
 
@@ -28,7 +28,7 @@ class Session:
         "state", "subscriptions", "token",
     )  # fmt: skip
 
-    def __init__(self, context: SessionContext, connection: Connection, codec: Codec, address: str, agent: str) -> None:
+    def __init__(self, context: SessionContext, connection: ClientSocket, codec: Codec, address: str, agent: str) -> None:
         self._context = context
         self._connection = connection
         self._frames: list[bytes] = []

@@ -27,7 +27,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class Connection(Protocol):
+class ClientSocket(Protocol):
     """What a session needs of its socket."""
 
     def write(self, data: bytes, own: int) -> bool:

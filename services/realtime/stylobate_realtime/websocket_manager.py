@@ -26,7 +26,7 @@ from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
 from stylobate_realtime.session import Session
-from stylobate_realtime.session_context import Connection, SessionContext
+from stylobate_realtime.session_context import ClientSocket, SessionContext
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.standing import Standing
 from stylobate_realtime.subscription import topic_of
@@ -118,7 +118,7 @@ class WebSocketManager:
 
     # what the endpoint asks
 
-    def session(self, connection: Connection, codec: Codec, address: str, agent: str = "") -> Session:
+    def session(self, connection: ClientSocket, codec: Codec, address: str, agent: str = "") -> Session:
         """Return a session for a socket that has just been opened.
 
         :param address: the client's. :param agent: its user agent.

@@ -16,7 +16,7 @@ from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH
 
 from stylobate_state.errors import StateHookUnavailableError
 from stylobate_state.model import StateKey
-from stylobate_state.operation import Draft
+from stylobate_state.operation import ChangeDraft
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = get_logger("app")
@@ -64,7 +64,7 @@ class RemoteBeforeHooks:
         return data
 
 
-def proposal(key: StateKey, draft: Draft, *, seen: int, actor: str, event_id: str, now: datetime) -> Event:
+def proposal(key: StateKey, draft: ChangeDraft, *, seen: int, actor: str, event_id: str, now: datetime) -> Event:
     """Return what is about to happen in the shape of the event that it would become.
 
     ``data.version`` is the version that was seen (0: nothing was there); the change itself would be the next one.

@@ -96,7 +96,7 @@ class Refused:
     """The version that stood there (0: nothing alive); None when another created it at the same moment."""
 
 
-Outcome = Written | Refused
+WriteOutcome = Written | Refused
 
 
 @dataclass(frozen=True, slots=True)

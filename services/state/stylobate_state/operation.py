@@ -14,7 +14,7 @@ from stylobate_state.namespace import Namespace
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ChangeDraft:
     """A change as it is meant, before hooks, schema and the store had their say."""
 
     change: Change
@@ -46,7 +46,7 @@ class Operation(Protocol):
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
         ...
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
         :raises StylobateError: the rules refuse it.
@@ -78,12 +78,12 @@ class Put:
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
         """Keep the status, take the data."""
         status = namespace.machine.initial if live is None else live.status
         if self.status is not None and self.status != status:
             raise StateStatusNotWritableError(given=self.status, present=status)
-        return Draft(Change.CREATED if live is None else Change.UPDATED, self.data, status)
+        return ChangeDraft(Change.CREATED if live is None else Change.UPDATED, self.data, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,11 @@ class Patch:
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
         """Keep the status, merge the data."""
         present = _present(live)
         namespace.parse(self.patch)
-        return Draft(Change.UPDATED, merge_patch(present.data, self.patch), present.status)
+        return ChangeDraft(Change.UPDATED, merge_patch(present.data, self.patch), present.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Transition:
             return (Violation("", "would replace data that is not an object, which needs the right to write"),)
         return namespace.beyond_carried(self.event, self.patch)
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:
+    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
         """Enter the status that the event leads to."""
         present = _present(live)
         status = namespace.machine.fire(present.status, self.event)
@@ -142,7 +142,7 @@ class Transition:
         if self.patch:
             namespace.parse(self.patch)
             data = merge_patch(data, self.patch)
-        return Draft(Change.TRANSITIONED, data, status, self.event, present.status)
+        return ChangeDraft(Change.TRANSITIONED, data, status, self.event, present.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,9 @@ class Delete:
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> Draft:  # noqa: ARG002  as the protocol has it
+    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:  # noqa: ARG002  as the protocol has it
         """Keep nothing but the status it had."""
-        return Draft(Change.DELETED, NULL, _present(live).status)
+        return ChangeDraft(Change.DELETED, NULL, _present(live).status)
 
 
 def _present(live: StateObject | None) -> StateObject:

@@ -24,9 +24,9 @@ from stylobate_state.errors import (
 )
 from stylobate_state.hooks import BeforeHooks, proposal
 from stylobate_state.key_locks import KeyLocks
-from stylobate_state.model import Change, Outcome, Refused, StateKey, StateObject, Write, Written
+from stylobate_state.model import Change, Refused, StateKey, StateObject, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
-from stylobate_state.operation import Draft, Operation
+from stylobate_state.operation import ChangeDraft, Operation
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 
@@ -67,7 +67,7 @@ class ChangeRequest:
 class StateWriter:
     """Carries out operations. Two batches of writes are in flight at most; a key stands in one of them at a time."""
 
-    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Write, Outcome]) -> None:
+    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Write, WriteOutcome]) -> None:
         self._environment = environment
         self._access = environment.access
         self._reader = reader
@@ -80,7 +80,7 @@ class StateWriter:
         """Make it usable; on leaving, the writes that were begun are finished."""
         store, committed = environment.store, environment.committed
 
-        async def flush(writes: list[Write]) -> Sequence[Outcome | Exception]:
+        async def flush(writes: list[Write]) -> Sequence[WriteOutcome | Exception]:
             try:
                 outcomes = await store.write(writes)
             except UnavailableError as error:
@@ -89,7 +89,7 @@ class StateWriter:
                 committed()
             return outcomes
 
-        async with Batcher[Write, Outcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
+        async with Batcher[Write, WriteOutcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
             yield cls(environment, reader, batcher)
 
     async def change(self, request: ChangeRequest) -> StateObject:
@@ -169,7 +169,7 @@ class StateWriter:
         await self._access.require_possible(absent, principal, what)
         raise StateNotFoundError(key.namespace, key.key)
 
-    async def _consult(self, request: ChangeRequest, draft: Draft, seen: int) -> tuple[bool, Draft]:
+    async def _consult(self, request: ChangeRequest, draft: ChangeDraft, seen: int) -> tuple[bool, ChangeDraft]:
         """Ask the before-hook, if there is one; it may refuse by raising, or give other data (not for a deletion)."""
         hook = request.namespace.hook(draft.change, draft.event)
         if hook is None:

@@ -15,7 +15,7 @@ _MARK = "__stylobate_hooks__"
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class HookMark:
     """One ``@on`` of one method."""
 
     pattern: str
@@ -46,15 +46,15 @@ def on(pattern: str, *, delivery: Delivery = "one", priority: int = 10) -> Calla
         raise ValueError(f"{pattern!r}: no service {first!r} publishes events (known: {', '.join(sources)})")
 
     def mark(method: Method) -> Method:
-        setattr(method, _MARK, (*subscriptions_of(method), Subscription(pattern, delivery, priority)))
+        setattr(method, _MARK, (*subscriptions_of(method), HookMark(pattern, delivery, priority)))
         return method
 
     return mark
 
 
-def subscriptions_of(method: Any) -> tuple[Subscription, ...]:
+def subscriptions_of(method: Any) -> tuple[HookMark, ...]:
     """Return what ``@on`` noted on the method."""
-    found: tuple[Subscription, ...] = getattr(method, _MARK, ())
+    found: tuple[HookMark, ...] = getattr(method, _MARK, ())
     return found
 
 

@@ -12,7 +12,7 @@ from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.coded import CodedModule
 from stylobate.modules.errors import ModuleLoadError
-from stylobate.modules.events import Subscription, check_pattern, subscriptions_of
+from stylobate.modules.events import HookMark, check_pattern, subscriptions_of
 from stylobate.modules.importing import code_finding
 from stylobate.modules.settings import resolve_settings
 from stylobate.modules.signature import HandlerSignature, check_hook, handler_signature, life_problems, line_of
@@ -27,7 +27,7 @@ class BoundHook:
     name: str
     """Stable over restarts and releases: the hook's position is kept under it."""
     method: HookMethod
-    subscription: Subscription
+    subscription: HookMark
 
 
 @dataclass(slots=True)
@@ -193,7 +193,7 @@ class LoadedModule:
             raise ModuleLoadError(declaration.name, [finding]) from error
 
 
-def _subscribed(owner: type[BaseModule]) -> Iterator[tuple[str, tuple[Subscription, ...]]]:
+def _subscribed(owner: type[BaseModule]) -> Iterator[tuple[str, tuple[HookMark, ...]]]:
     for name in dir(owner):
         if subscriptions := subscriptions_of(getattr(owner, name, None)):
             yield name, subscriptions

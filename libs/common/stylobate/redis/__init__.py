@@ -5,6 +5,6 @@ Faults of the server or the way to it become :class:`stylobate.errors.RedisUnava
 
 from stylobate.redis.manager import RedisManager
 from stylobate.redis.script import Script
-from stylobate.redis.subscription import Subscription
+from stylobate.redis.subscription import RedisSubscription
 
-__all__ = ["RedisManager", "Script", "Subscription"]
+__all__ = ["RedisManager", "RedisSubscription", "Script"]

@@ -16,7 +16,7 @@ from stylobate.redis.faults import is_refusal
 from stylobate.redis.link import Argument, Reply, connect
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
-from stylobate.redis.subscription import Subscription
+from stylobate.redis.subscription import RedisSubscription
 
 Keys = Sequence[Argument]
 _PATIENCE = 5
@@ -34,7 +34,7 @@ class RedisManager:
         self._address = address
         self._pipeline = pipeline
         self._connect_timeout = connect_timeout
-        self._subscriptions: WeakSet[Subscription] = WeakSet()  # those that run; their tasks hold them
+        self._subscriptions: WeakSet[RedisSubscription] = WeakSet()  # those that run; their tasks hold them
 
     @classmethod
     @asynccontextmanager
@@ -114,13 +114,13 @@ class RedisManager:
         callback: Callable[[str, bytes], None],
         *,
         on_reconnect: Callable[[], None] | None = None,
-    ) -> Subscription:
+    ) -> RedisSubscription:
         """Call back with channel and payload of every message that matches (``PSUBSCRIBE``), on a connection of its own.
 
         Returns when the subscription holds; when the server is down, at once, and ``on_reconnect`` is called when it holds
-        for the first time. See :class:`Subscription` for what is promised. It is closed with the manager.
+        for the first time. See :class:`RedisSubscription` for what is promised. It is closed with the manager.
         """
-        subscription = Subscription(
+        subscription = RedisSubscription(
             self._address, patterns, callback, on_reconnect=on_reconnect, connect_timeout=self._connect_timeout
         )
         self._subscriptions.add(subscription)

@@ -18,7 +18,7 @@ _log = get_logger("app")
 Callback = Callable[[str, bytes], None]
 
 
-class Subscription:
+class RedisSubscription:
     """Calls back for every message on a channel that matches a pattern, in the order of their publication.
 
     A message is delivered at most once: what is published while the connection is lost is not delivered; ``on_reconnect``

@@ -16,11 +16,11 @@ from stylobate_state.model import (
     HistoryEntry,
     HistoryQuery,
     ListQuery,
-    Outcome,
     Refused,
     StateKey,
     StateObject,
     Write,
+    WriteOutcome,
     Written,
 )
 from stylobate_state.store.jsonb import as_jsonb
@@ -47,7 +47,7 @@ class MemoryStateStore:
         """See StateStore."""
         return {key: self._objects[key] for key in keys if key in self._objects}
 
-    async def write(self, writes: Sequence[Write]) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """See StateStore."""
         try:
             kept = [as_jsonb(write.data) for write in writes]
@@ -85,7 +85,7 @@ class MemoryStateStore:
         """Memory is always there."""
         return Health(metrics={"objects": len(self._objects)})
 
-    def _write(self, write: Write, data: bytes) -> Outcome:
+    def _write(self, write: Write, data: bytes) -> WriteOutcome:
         present = self._objects.get(write.key)
         live = present if present is not None and not present.is_deleted else None
         if not _holds(write, live):

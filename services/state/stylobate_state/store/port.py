@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stylobate.health import Health
 
-from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, Outcome, StateKey, StateObject, Write
+from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject, Write, WriteOutcome
 from stylobate_state.store.part import Part
 
 
@@ -23,7 +23,7 @@ class StateStore(Protocol):
         """
         ...
 
-    async def write(self, writes: Sequence[Write]) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """Compare and set each, with its event, in one atomic step; answer in the order of the writes.
 
         A key may stand in it once only. A write whose expectation does not hold is refused and changes nothing; its

@@ -16,11 +16,11 @@ from stylobate_state.model import (
     HistoryEntry,
     HistoryQuery,
     ListQuery,
-    Outcome,
     Refused,
     StateKey,
     StateObject,
     Write,
+    WriteOutcome,
     Written,
 )
 from stylobate_state.store.part import Part, gather
@@ -90,7 +90,7 @@ class PostgresStateStore:
         rows = await self._database.fetch(_READ, tenants, namespaces, names)
         return {state.key: state for state in map(_state, rows)}
 
-    async def write(self, writes: Sequence[Write]) -> list[Outcome]:
+    async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """See StateStore."""
         try:
             rows = await self._database.fetch(self._cas, *_columns(writes))
@@ -153,7 +153,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _outcome(write: Write, row: asyncpg.Record) -> Outcome:
+def _outcome(write: Write, row: asyncpg.Record) -> WriteOutcome:
     version, status, owner, created_at, updated_at, first_version, data, seen, is_live = row
     if version is not None:
         return Written(version, status, owner, created_at, updated_at, first_version, compact_numbers(data.encode()))
