@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from stylobate.database import DatabaseManager, MigrationSet
 from stylobate.declarations.model import AccessRule, ChannelDeclaration, NamespaceAccess, NamespaceDeclaration
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.keys import from_channel, in_channel
@@ -80,7 +81,7 @@ class Platform:
 async def platform(database_for: DatabaseFor) -> AsyncIterator[Platform]:
     """Open it."""
     database = await database_for("state", MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS)
-    stores = (PostgresStateStore(database), MemoryStateStore(lambda: datetime.now(UTC)))
+    stores = (PostgresStateStore(database, PostgresIdempotencyLedger(database)), MemoryStateStore(lambda: datetime.now(UTC)))
     surroundings = [
         Surroundings(store, Rights(Nobody()), Nobody(), lambda: None, lambda: datetime.now(UTC), new_id) for store in stores
     ]

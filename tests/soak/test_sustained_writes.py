@@ -14,6 +14,7 @@ from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.hooks.port import Move, Place
 from stylobate.hooks.postgres import PostgresHookStore
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.leases import LeaseManager
@@ -104,7 +105,7 @@ async def relaying(database: DatabaseManager, redis: RedisManager) -> AsyncItera
 
 async def test_state(database: DatabaseManager, redis: RedisManager) -> None:
     """Writes to the same 64 objects, each with its event, numbered by the relay."""
-    store, turn = PostgresStateStore(database), 0
+    store, turn = PostgresStateStore(database, PostgresIdempotencyLedger(database)), 0
 
     async with relaying(database, redis) as relay:
 

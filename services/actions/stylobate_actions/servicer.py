@@ -8,6 +8,7 @@ from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
+from stylobate.idempotency import refuse_key
 from stylobate.outbox.event import Event
 from stylobate.paging import page_of
 from stylobate.rpc.access import RpcAccess
@@ -37,6 +38,7 @@ class ActionServicer(ActionServiceServicer):
         self, request: actions_pb.ExecuteActionRequest, context: Context
     ) -> actions_pb.ExecuteActionResponse:
         """Run an action for the caller."""
+        refuse_key(request)
         del context
         reply = await self._manager.execute(request.action, request.input, call(), content_type=request.content_type)
         return to_reply(reply)

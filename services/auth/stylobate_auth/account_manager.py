@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord, Outcome
 from stylobate.errors import TokenRevokedError, UnauthenticatedError, Violation
+from stylobate.idempotency import Claim
 from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
@@ -56,7 +57,7 @@ class AccountManager:
         self._clock = clock
         self._new_id = new_id
 
-    async def register(self, draft: AccountDraft, origin: Origin) -> Account:
+    async def register(self, draft: AccountDraft, origin: Origin, claim: Claim | None = None) -> Account:
         """Make an account for whoever asks; roles are not theirs to choose.
 
         :raises RegistrationClosedError: not here. :raises AuthInvalidInputError: with every finding.
@@ -66,9 +67,9 @@ class AccountManager:
         if not self._is_open:
             raise RegistrationClosedError
         await self._limits.charge_place(REGISTER, origin.place)
-        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), origin)
+        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), origin, claim)
 
-    async def create(self, principal: Principal, draft: AccountDraft, origin: Origin) -> Account:
+    async def create(self, principal: Principal, draft: AccountDraft, origin: Origin, claim: Claim | None = None) -> Account:
         """Make an account with roles, for a service or for who holds ``users:create`` and what the roles permit.
 
         Raises as :meth:`register`, and PermissionDeniedError.
@@ -78,9 +79,9 @@ class AccountManager:
         if unknown:
             raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in unknown])
         await self._access.require_roles(principal, set(draft.roles) - {USER})
-        return await self._make(principal.tenant, draft, origin)
+        return await self._make(principal.tenant, draft, origin, claim)
 
-    async def login(self, email: str, password: str, origin: Origin) -> tuple[Account, Tokens]:
+    async def login(self, email: str, password: str, origin: Origin, claim: Claim | None = None) -> tuple[Account, Tokens]:
         """Open a session. An address that nobody has costs as much as a wrong password.
 
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
@@ -101,11 +102,13 @@ class AccountManager:
         account, old_hash = found.account, found.password_hash
         new_hash = await self._hash(password, origin) if self._hasher.is_outdated(old_hash) else ""
         async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
             session, tokens = await self._sessions.open(transaction, account, origin)
             if origin.place:
                 await transaction.remember_place(account.tenant, account.id, origin.place, self._clock() + self._place_lifetime)
             if new_hash:
                 await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
+            await transaction.answer(claim, (account, tokens))
         await self._sessions.opened(session)
         return account, tokens
 
@@ -119,7 +122,7 @@ class AccountManager:
             raise TokenRevokedError
         return account
 
-    async def _make(self, tenant: str, draft: AccountDraft, origin: Origin) -> Account:
+    async def _make(self, tenant: str, draft: AccountDraft, origin: Origin, claim: Claim | None) -> Account:
         checked = check_account(draft, allow_test_domains=self._allow_test_domains)
         password_hash = await self._hash(draft.password, origin)
         account = Account(
@@ -132,9 +135,11 @@ class AccountManager:
             created_at=self._clock(),
         )
         async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
             await transaction.add_account(NewAccount(account, checked.email_key, password_hash))
             await transaction.emit(_registered(account, origin))
             await transaction.record(_record("auth.register", account, origin))
+            await transaction.answer(claim, account)
         return account
 
     async def _hash(self, password: str, origin: Origin) -> str:

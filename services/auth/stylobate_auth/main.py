@@ -13,6 +13,8 @@ from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.errors import UnavailableError
+from stylobate.idempotency import Idempotency
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
@@ -42,6 +44,9 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
     database = await app.database()
     audit = await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name))
+    ledger = PostgresIdempotencyLedger(database)
+    secret = hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest()
+    idempotency = Idempotency(ledger, _now, secret=secret)
     log = PostgresEventLog(database, app.name)
     relay = Relay(
         log,
@@ -51,7 +56,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         retention=settings.event_retention,
         on_numbered=app.event_log(log),
     )
-    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, relay.wake)
+    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, relay.wake)
     hasher = await app.enter(
         PasswordHasher.open(
             memory_kib=settings.argon2_memory_kib,
@@ -86,9 +91,10 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.task("revocations", revocations.run)
     app.task("relay", relay.run)
     app.task("prune", lambda: _prune(store))
+    app.task("idempotency", idempotency.run)
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
-    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens))
+    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 

@@ -8,6 +8,7 @@ from stylobate.api.auth.v1 import access_service_pb2 as access
 from stylobate.api.auth.v1 import access_service_pb2_grpc, auth_service_pb2_grpc, token_service_pb2_grpc
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
+from stylobate.idempotency import Idempotency
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
@@ -43,35 +44,68 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         "GetMe": RpcAccess.AUTHENTICATED,
     }
 
-    def __init__(self, accounts: AccountManager, sessions: SessionManager, tokens: JWTManager) -> None:
+    def __init__(self, accounts: AccountManager, sessions: SessionManager, tokens: JWTManager, idempotency: Idempotency) -> None:
         self._accounts = accounts
         self._sessions = sessions
         self._tokens = tokens
+        self._once = idempotency.once
 
     async def RegisterUser(self, request: auth.RegisterUserRequest, context: Any) -> auth.RegisterUserResponse:
         """See the proto."""
-        account = await self._accounts.register(from_register(request), from_call(call()))
-        return auth.RegisterUserResponse(user=to_user(account))
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.RegisterUserResponse,
+            lambda claim: self._accounts.register(from_register(request), from_call(caller), claim),
+            lambda account: auth.RegisterUserResponse(user=to_user(account)),
+        )
 
     async def CreateUser(self, request: auth.CreateUserRequest, context: Any) -> auth.CreateUserResponse:
         """See the proto."""
-        account = await self._accounts.create(call().principal, from_create(request), from_call(call()))
-        return auth.CreateUserResponse(user=to_user(account))
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.CreateUserResponse,
+            lambda claim: self._accounts.create(caller.principal, from_create(request), from_call(caller), claim),
+            lambda account: auth.CreateUserResponse(user=to_user(account)),
+        )
 
     async def LoginUser(self, request: auth.LoginUserRequest, context: Any) -> auth.LoginUserResponse:
         """See the proto."""
-        account, tokens = await self._accounts.login(request.email, request.password, from_call(call()))
-        return auth.LoginUserResponse(tokens=to_tokens(tokens, self._tokens.lifetime), user=to_user(account))
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.LoginUserResponse,
+            lambda claim: self._accounts.login(request.email, request.password, from_call(caller), claim),
+            lambda result: auth.LoginUserResponse(tokens=to_tokens(result[1], self._tokens.lifetime), user=to_user(result[0])),
+        )
 
     async def RefreshSession(self, request: auth.RefreshSessionRequest, context: Any) -> auth.RefreshSessionResponse:
         """See the proto."""
-        account, tokens = await self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, from_call(call()))
-        return auth.RefreshSessionResponse(tokens=to_tokens(tokens, self._tokens.lifetime), user=to_user(account))
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.RefreshSessionResponse,
+            lambda claim: self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, from_call(caller), claim),
+            lambda result: auth.RefreshSessionResponse(
+                tokens=to_tokens(result[1], self._tokens.lifetime), user=to_user(result[0])
+            ),
+        )
 
     async def LogoutSession(self, request: auth.LogoutSessionRequest, context: Any) -> auth.LogoutSessionResponse:
         """See the proto."""
-        await self._sessions.logout(call().principal, from_call(call()))
-        return auth.LogoutSessionResponse()
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.LogoutSessionResponse,
+            lambda claim: self._sessions.logout(caller.principal, from_call(caller), claim),
+            lambda _: auth.LogoutSessionResponse(),
+        )
 
     async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:
         """See the proto."""

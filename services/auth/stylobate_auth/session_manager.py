@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord, Outcome
 from stylobate.errors import TokenRevokedError, UnauthenticatedError
+from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
@@ -79,7 +80,7 @@ class SessionManager:
         """Keep a copy of a session whose transaction was committed."""
         await self._copies.put(session)
 
-    async def refresh(self, tenant: str, secret: str, origin: Origin) -> tuple[Account, Tokens]:
+    async def refresh(self, tenant: str, secret: str, origin: Origin, claim: Claim | None = None) -> tuple[Account, Tokens]:
         """Exchange a refresh token for new tokens.
 
         :raises RefreshInvalidError: unknown, expired, or its session is over.
@@ -92,6 +93,7 @@ class SessionManager:
         now = self._clock()
         new_secret, new_token = self._refresh_token(now)
         async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
             found = await transaction.lock_refresh(tenant, _hash(secret))
             if found is None:
                 raise RefreshInvalidError
@@ -106,6 +108,8 @@ class SessionManager:
                 session = replace(session, expires_at=new_token.expires_at, token_expires_at=token_expires_at)
                 await transaction.rotate_refresh(session, token, new_token)
                 await transaction.record(_record("auth.refresh", session, origin))
+                tokens = self._answer(account, session, new_secret, now)
+                await transaction.answer(claim, (account, tokens))
             else:
                 await self._end(transaction, tenant, session.id, SessionEnd.REFRESH_REUSED, now=now, origin=origin)
         if token.used_at is not None:
@@ -115,15 +119,17 @@ class SessionManager:
             await self._ended(session, SessionEnd.REFRESH_REUSED, now)
             raise RefreshReusedError
         await self._copies.put(session)
-        return account, self._answer(account, session, new_secret, now)
+        return account, tokens
 
-    async def logout(self, principal: Principal, origin: Origin) -> None:
+    async def logout(self, principal: Principal, origin: Origin, claim: Claim | None = None) -> None:
         """End the session of the principal's token. One that is over already stays so."""
         if principal.kind is not PrincipalKind.USER:
             raise UnauthenticatedError("This ends the session of an access token.")
         now = self._clock()
         async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
             session = await self._end(transaction, principal.tenant, principal.session, SessionEnd.LOGOUT, now=now, origin=origin)
+            await transaction.answer(claim, None)
         if session is not None:
             await self._ended(session, SessionEnd.LOGOUT, now)
 

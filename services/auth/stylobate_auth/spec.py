@@ -12,6 +12,7 @@ SPEC = ServiceSpec(
     migrations=(
         MigrationSet.of("leases", "stylobate.leases"),
         MigrationSet.of("outbox", "stylobate.outbox"),
+        MigrationSet.of("idempotency", "stylobate.idempotency"),
         MigrationSet.of("audit", "stylobate.audit"),
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.outbox.postgres import PostgresOutbox
 from stylobate.testing.until import until
@@ -22,6 +23,7 @@ from stylobate_auth.store.postgres import PostgresAuthStore
 
 SETS = (
     MigrationSet.of("outbox", "stylobate.outbox"),
+    MigrationSet.of("idempotency", "stylobate.idempotency"),
     MigrationSet.of("audit", "stylobate.audit"),
     MigrationSet.of("auth", "stylobate_auth.store"),
 )
@@ -40,7 +42,7 @@ async def database(database_for: Any) -> Any:
 async def store(database: Any) -> Any:
     """Return the store."""
     async with AuditTrail.open(PostgresAuditStore(database), "auth") as trail:
-        yield PostgresAuthStore(database, PostgresOutbox("auth"), trail)
+        yield PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database))
 
 
 def _account(email: str = "ada@example.com") -> NewAccount:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
+from stylobate.idempotency import Claim, KeyTakenError
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.outbox.postgres import PostgresOutbox
@@ -22,6 +25,7 @@ from stylobate_auth.store.postgres import PostgresAuthStore
 NOW = datetime.now(UTC).replace(microsecond=123_456)
 SETS = (
     MigrationSet.of("outbox", "stylobate.outbox"),
+    MigrationSet.of("idempotency", "stylobate.idempotency"),
     MigrationSet.of("audit", "stylobate.audit"),
     MigrationSet.of("auth", "stylobate_auth.store"),
 )
@@ -50,7 +54,7 @@ class _Postgres:
         self._database = databases[0]
         self.wakes = 0
         self.store, self.other = (
-            PostgresAuthStore(database, PostgresOutbox("auth"), trail, self._wake)
+            PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database), self._wake)
             for database, trail in zip(databases, trails, strict=True)
         )
 
@@ -359,3 +363,24 @@ async def test_a_note_is_written_soon(bench: Any) -> None:
     await bench.store.note(AuditRecord("auth.login"))
     records = await until(bench.records, within_s=60)
     assert records == ["auth.login"]
+
+
+async def test_an_answer_is_kept_with_the_change(bench: Any) -> None:
+    """A key, its answer and the change are committed together or not at all; a key that has an answer is taken."""
+    claim = Claim("default", "/", "RegisterUser", "k", b"hash", NOW, NOW + timedelta(hours=1), str.encode)
+
+    async def add(email: str, error: Exception | None) -> None:
+        async with bench.store.transaction() as transaction:
+            await transaction.claim(claim)
+            await transaction.add_account(_new(email))
+            await transaction.answer(claim, email)
+            if error is not None:
+                raise error
+
+    with suppress(RuntimeError):
+        await add("a@example.com", RuntimeError())
+    await add("b@example.com", None)
+    with pytest.raises(KeyTakenError):
+        await add("c@example.com", None)
+    found = [await bench.store.credentials("default", f"{name}@example.com", "", NOW) is not None for name in "abc"]
+    assert found == [False, True, False]

@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 import grpc
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest, PublishResponse
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer
+from stylobate.idempotency import refuse_key
 from stylobate.rpc.access import RpcAccess
 from stylobate.rpc.call import call
 
@@ -32,5 +33,6 @@ class RealtimeServicer(RealtimeServiceServicer):
         context: grpc.aio.ServicerContext[PublishRequest, PublishResponse],  # noqa: ARG002
     ) -> PublishResponse:
         """Publish to a channel."""
+        refuse_key(request)
         await self._manager.publish(call().principal.tenant, request.channel, request.data, request.tags)
         return PublishResponse()

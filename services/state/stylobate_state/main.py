@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.idempotency import Idempotency
+from stylobate.idempotency.memory import MemoryIdempotencyLedger
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
@@ -29,10 +32,12 @@ SOURCE = "state"
 async def build(app: AppManager, settings: StateSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
+    ledger = PostgresIdempotencyLedger(database)
+    idempotency = Idempotency(ledger, lambda: datetime.now(UTC))
     log, leases = PostgresEventLog(database, SOURCE), LeaseManager(PostgresLeaseStore(database), app.node)
     relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=app.event_log(log))
     environment = Environment(
-        store=PostgresStateStore(database),
+        store=PostgresStateStore(database, ledger),
         access=AccessEvaluator(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=relay.wake,
@@ -48,16 +53,17 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         ),
         name="state",
     )
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager))
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, idempotency))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
+    app.task("idempotency", idempotency.run)
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same rules over a store in memory."""
-    settings = StateSettings()
+    settings, ledger = StateSettings(), MemoryIdempotencyLedger()
     environment = Environment(
-        store=MemoryStateStore(app.clock, app.log),
+        store=MemoryStateStore(app.clock, app.log, ledger),
         access=AccessEvaluator(app.access),
         hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=lambda: None,
@@ -72,4 +78,4 @@ async def build_in_memory(app: "MemoryApp") -> None:
             channels=app.declarations.channels,
         )
     )
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager))
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, Idempotency(ledger, app.clock)))

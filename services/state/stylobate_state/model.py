@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from stylobate.idempotency import Claim
+
 MAX_BYTES = 8 * 1024 * 1024
 """Of the data in one answer: half of the longest message between services."""
 
@@ -72,6 +74,22 @@ class Write:
     """How many hooks the change lies under."""
     traceparent: str = ""
     """The trace that it belongs to, where that is sampled."""
+    claim: Claim | None = None
+    """An idempotency key to take; its answer is kept with the write."""
+
+    def as_written(self, written: "Written") -> StateObject:
+        """Return the object as it stands after this write (a tombstone for a deletion)."""
+        return StateObject(
+            key=self.key,
+            version=written.version,
+            status=written.status,
+            data=written.data,
+            owner=written.owner,
+            created_at=written.created_at,
+            updated_at=written.updated_at,
+            first_version=written.first_version,
+            is_deleted=self.change is Change.DELETED,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,12 @@ class Refused:
     """The version that stood there (0: nothing alive); None when another created it at the same moment."""
 
 
-WriteOutcome = Written | Refused
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A write whose idempotency key another call holds, or has an answer for; nothing happened."""
+
+
+WriteOutcome = Written | Refused | Taken
 
 
 @dataclass(frozen=True, slots=True)

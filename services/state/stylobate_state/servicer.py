@@ -7,6 +7,7 @@ from typing import ClassVar
 import grpc.aio
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceServicer
+from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
@@ -24,8 +25,9 @@ class StateServicer(StateServiceServicer):
     )
     """Open to anyone at this border: each namespace says who may do what, ``public`` included."""
 
-    def __init__(self, manager: StateManager) -> None:
+    def __init__(self, manager: StateManager, idempotency: Idempotency) -> None:
         self._manager = manager
+        self._once = idempotency.once
 
     async def GetState(self, request: pb.GetStateRequest, context: _Context) -> pb.GetStateResponse:
         """Read a batch."""
@@ -35,46 +37,74 @@ class StateServicer(StateServiceServicer):
     async def PutState(self, request: pb.PutStateRequest, context: _Context) -> pb.PutStateResponse:
         """Create or replace."""
         caller = call()
-        state = await self._manager.put(
+        return await self._once(
+            request,
             caller.principal,
-            request.namespace,
-            request.key,
-            request.data,
-            expected=_expected(request),
-            status=request.status if request.HasField("status") else None,
-            cause=caller.cause,
+            pb.PutStateResponse,
+            lambda claim: self._manager.put(
+                caller.principal,
+                request.namespace,
+                request.key,
+                request.data,
+                expected=_expected(request),
+                status=request.status if request.HasField("status") else None,
+                cause=caller.cause,
+                claim=claim,
+            ),
+            lambda state: pb.PutStateResponse(state=to_state(state)),
         )
-        return pb.PutStateResponse(state=to_state(state))
 
     async def PatchState(self, request: pb.PatchStateRequest, context: _Context) -> pb.PatchStateResponse:
         """Merge."""
         caller = call()
-        state = await self._manager.patch(
-            caller.principal, request.namespace, request.key, request.patch, expected=_expected(request), cause=caller.cause
+        return await self._once(
+            request,
+            caller.principal,
+            pb.PatchStateResponse,
+            lambda claim: self._manager.patch(
+                caller.principal,
+                request.namespace,
+                request.key,
+                request.patch,
+                expected=_expected(request),
+                cause=caller.cause,
+                claim=claim,
+            ),
+            lambda state: pb.PatchStateResponse(state=to_state(state)),
         )
-        return pb.PatchStateResponse(state=to_state(state))
 
     async def DeleteState(self, request: pb.DeleteStateRequest, context: _Context) -> pb.DeleteStateResponse:
         """Remove."""
         caller = call()
-        version = await self._manager.delete(
-            caller.principal, request.namespace, request.key, expected=_expected(request), cause=caller.cause
+        return await self._once(
+            request,
+            caller.principal,
+            pb.DeleteStateResponse,
+            lambda claim: self._manager.delete(
+                caller.principal, request.namespace, request.key, expected=_expected(request), cause=caller.cause, claim=claim
+            ),
+            lambda version: pb.DeleteStateResponse(version=version),
         )
-        return pb.DeleteStateResponse(version=version)
 
     async def TransitionState(self, request: pb.TransitionStateRequest, context: _Context) -> pb.TransitionStateResponse:
         """Fire an event."""
         caller = call()
-        state = await self._manager.transition(
+        return await self._once(
+            request,
             caller.principal,
-            request.namespace,
-            request.key,
-            request.event,
-            patch=request.patch,
-            expected=_expected(request),
-            cause=caller.cause,
+            pb.TransitionStateResponse,
+            lambda claim: self._manager.transition(
+                caller.principal,
+                request.namespace,
+                request.key,
+                request.event,
+                patch=request.patch,
+                expected=_expected(request),
+                cause=caller.cause,
+                claim=claim,
+            ),
+            lambda state: pb.TransitionStateResponse(state=to_state(state)),
         )
-        return pb.TransitionStateResponse(state=to_state(state))
 
     async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
         """List a namespace."""

@@ -14,6 +14,7 @@ SPEC = ServiceSpec(
     migrations=(
         MigrationSet.of("leases", "stylobate.leases"),
         MigrationSet.of("outbox", "stylobate.outbox"),
+        MigrationSet.of("idempotency", "stylobate.idempotency"),
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     grpc_port=9093,

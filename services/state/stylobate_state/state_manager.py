@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -10,6 +10,7 @@ from stylobate.declarations.evaluate import refusal
 from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.health import Health
+from stylobate.idempotency import Claim
 from stylobate.identity import Principal
 from stylobate.keys import unreadable
 from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
@@ -101,6 +102,7 @@ class StateManager:
         expected: int | None,
         status: str | None = None,
         cause: Cause = NO_CAUSE,
+        claim: Claim | None = None,
     ) -> StateObject:
         """Create the object or replace its data (JSON); the status stays.
 
@@ -109,13 +111,21 @@ class StateManager:
         :raises StateStatusNotWritableError: ``status`` is given and not the present one.
         :raises StateDataInvalidError: the data is not what the namespace declares.
         """
-        return await self._change(principal, namespace, key, Put(data, status), expected=expected, cause=cause)
+        return await self._change(principal, namespace, key, Put(data, status), expected=expected, cause=cause, claim=claim)
 
     async def patch(
-        self, principal: Principal, namespace: str, key: str, patch: bytes, *, expected: int | None, cause: Cause = NO_CAUSE
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        patch: bytes,
+        *,
+        expected: int | None,
+        cause: Cause = NO_CAUSE,
+        claim: Claim | None = None,
     ) -> StateObject:
         """Merge a JSON merge patch into the data. Raises StateNotFoundError, and as :meth:`put`."""
-        return await self._change(principal, namespace, key, Patch(patch), expected=expected, cause=cause)
+        return await self._change(principal, namespace, key, Patch(patch), expected=expected, cause=cause, claim=claim)
 
     async def transition(
         self,
@@ -127,6 +137,7 @@ class StateManager:
         patch: bytes,
         expected: int | None,
         cause: Cause = NO_CAUSE,
+        claim: Claim | None = None,
     ) -> StateObject:
         """Fire an event of the machine and merge the patch (empty: none) into the data.
 
@@ -134,13 +145,25 @@ class StateManager:
         :raises StateTransitionNotAllowedError: not from the present status.
         """
         self._namespaces.get(namespace).machine.transition(event)
-        return await self._change(principal, namespace, key, Transition(event, patch), expected=expected, cause=cause)
+        return await self._change(
+            principal, namespace, key, Transition(event, patch), expected=expected, cause=cause, claim=claim
+        )
 
     async def delete(
-        self, principal: Principal, namespace: str, key: str, *, expected: int | None, cause: Cause = NO_CAUSE
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        *,
+        expected: int | None,
+        cause: Cause = NO_CAUSE,
+        claim: Claim | None = None,
     ) -> int:
         """Remove the object and return the version of the deletion. Raises StateNotFoundError, StateVersionConflictError."""
-        return (await self._change(principal, namespace, key, Delete(), expected=expected, cause=cause)).version
+        if claim is not None:
+            encode = claim.encode
+            claim = replace(claim, encode=lambda state: encode(state.version))
+        return (await self._change(principal, namespace, key, Delete(), expected=expected, cause=cause, claim=claim)).version
 
     async def list_states(
         self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
@@ -195,10 +218,18 @@ class StateManager:
         return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
 
     async def _change(
-        self, principal: Principal, namespace: str, key: str, operation: Operation, *, expected: int | None, cause: Cause
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        operation: Operation,
+        *,
+        expected: int | None,
+        cause: Cause,
+        claim: Claim | None,
     ) -> StateObject:
         bound, at = self._at(principal, namespace, key)
-        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected))
+        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected, claim))
 
     def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
         bound = self._namespaces.get(namespace)

@@ -10,6 +10,7 @@ from datetime import datetime
 from stylobate.batching import Batcher
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
+from stylobate.idempotency import Claim, KeyTakenError
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
 from stylobate.rpc.call import Cause
@@ -24,7 +25,7 @@ from stylobate_state.errors import (
 )
 from stylobate_state.hooks import BeforeHooks, proposal
 from stylobate_state.key_locks import KeyLocks
-from stylobate_state.model import Change, Refused, StateKey, StateObject, Write, WriteOutcome, Written
+from stylobate_state.model import Change, Refused, StateKey, StateObject, Taken, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import ChangeDraft, Operation
 from stylobate_state.state_reader import StateReader
@@ -62,6 +63,8 @@ class ChangeRequest:
     operation: Operation
     expected: int | None
     """The version it must have; 0: it must not exist; None: any, tried again while others are faster."""
+    claim: Claim | None = None
+    """The idempotency key that it came with."""
 
 
 class StateWriter:
@@ -142,9 +145,12 @@ class StateWriter:
             from_status=draft.from_status,
             depth=request.cause.event_depth(),
             traceparent=request.cause.traceparent,
+            claim=request.claim,
         )
         outcome = await self._writes.submit(write)
-        return None if isinstance(outcome, Refused) else _as_written(write, outcome)
+        if isinstance(outcome, Taken):
+            raise KeyTakenError
+        return None if isinstance(outcome, Refused) else write.as_written(outcome)
 
     async def _authorize(self, request: ChangeRequest, live: StateObject | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
@@ -198,17 +204,3 @@ class StateWriter:
         seen = await self._reader.one(key)
         actual = seen.version if seen is not None and not seen.is_deleted else 0
         return StateVersionConflictError(key.namespace, key.key, expected=expected, actual=actual)
-
-
-def _as_written(write: Write, written: Written) -> StateObject:
-    return StateObject(
-        key=write.key,
-        version=written.version,
-        status=written.status,
-        data=written.data,
-        owner=written.owner,
-        created_at=written.created_at,
-        updated_at=written.updated_at,
-        first_version=written.first_version,
-        is_deleted=write.change is Change.DELETED,
-    )

@@ -8,6 +8,7 @@ import pytest_asyncio
 from stylobate.database import MigrationSet
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import BeforeHook
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
 from stylobate.outbox import Event
 from stylobate.testing import FakeClock, sequence_ids
@@ -20,7 +21,11 @@ from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
 
 from .samples import NOTES, ORDERS
 
-MIGRATION_SETS = (MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS)
+MIGRATION_SETS = (
+    MigrationSet.of("outbox", "stylobate.outbox"),
+    MigrationSet.of("idempotency", "stylobate.idempotency"),
+    MIGRATIONS,
+)
 OpenStore = Callable[[], Awaitable[StateStore]]
 """Opens the store; called again, another one on the same data, as in another process."""
 
@@ -44,7 +49,8 @@ def open_store(request: pytest.FixtureRequest) -> OpenStore:
     database_for: DatabaseFor = request.getfixturevalue("database_for")
 
     async def another() -> StateStore:
-        return PostgresStateStore(await database_for("state", *MIGRATION_SETS))
+        database = await database_for("state", *MIGRATION_SETS)
+        return PostgresStateStore(database, PostgresIdempotencyLedger(database))
 
     return another
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from stylobate.errors import InvalidInputError
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.model import HistoryQuery, ListQuery, StateKey
 from stylobate_state.store.part import CHUNK
@@ -88,7 +89,7 @@ class Watched:
 async def test_what_is_beyond_the_bound_does_not_leave_the_database(database_for: DatabaseFor):
     """Five hundred large versions are asked for, and hardly more than the part has is read."""
     database = await database_for("state", *MIGRATION_SETS)
-    store = PostgresStateStore(Watched(database))
+    store = PostgresStateStore(Watched(database), PostgresIdempotencyLedger(database))
     await fill(store, [100_000] * 150)
     for version in range(100):
         await store.write([write(StateKey("default", "other", "1"), version, document(100_000))])

@@ -7,6 +7,7 @@ import pytest
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import partition_of
 from stylobate.testing.until import until
@@ -22,7 +23,7 @@ KEY = StateKey("default", "orders", "42")
 async def test_each_change_leaves_its_event_in_the_declared_shape(database_for):
     """Type, stream, subject, version, partition, actor, time and data of every event; none has a number yet."""
     database = await database_for("state", *MIGRATION_SETS)
-    store = PostgresStateStore(database)
+    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
     for one in (
         write(KEY, 0, b'{"n": 9007199254740993}', status="pending"),
         write(KEY, None, b'{"n": 1.10}', actor="bob"),
@@ -53,7 +54,7 @@ async def test_each_change_leaves_its_event_in_the_declared_shape(database_for):
 async def test_changes_stay_in_their_page(database_for):
     """A transition touches no indexed column, so that PostgreSQL needs no new index entry for it (HOT)."""
     database = await database_for("state", *MIGRATION_SETS, pool_size=1)
-    store = PostgresStateStore(database)
+    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
     await store.write([write(KEY, 0, b'{"total": 1}')])
     for version in range(1, 11):
         await store.write([write(KEY, version, b'{"total": 2}', change=Change.TRANSITIONED, status=f"s{version}")])
@@ -70,7 +71,7 @@ async def test_a_server_that_is_gone(tmp_path):
     try:
         await Migrator(server.url, "state", MIGRATION_SETS).upgrade()
         async with DatabaseManager.open(server.url, service="state") as database:
-            store = PostgresStateStore(database)
+            store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
             await store.write([write(KEY, 0)])
             server.process.kill()
             await server.process.wait()

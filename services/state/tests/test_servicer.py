@@ -1,6 +1,7 @@
 """``StateService`` as a caller meets it: through a channel, with tokens and real error details."""
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -9,6 +10,8 @@ from grpc_status import rpc_status
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub, add_StateServiceServicer_to_server
 from stylobate.errors import TokenInvalidError
+from stylobate.idempotency import Idempotency
+from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.rpc import LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate_state.servicer import StateServicer
 
@@ -50,7 +53,10 @@ HANDLER = by("ada", "actions")
 async def stub(manager):
     """Give the stub over the local channel and the whole pipeline."""
     servicers = Servicers(standard_interceptors(Users(), Services()))
-    servicers.register(add_StateServiceServicer_to_server, StateServicer(manager))
+    servicers.register(
+        add_StateServiceServicer_to_server,
+        StateServicer(manager, Idempotency(MemoryIdempotencyLedger(), lambda: datetime.now(UTC))),
+    )
     server = LocalServer(servicers)
     await server.start()
     yield StateServiceStub(LocalChannel(server))

@@ -28,6 +28,10 @@ class MemoryTransaction:
         """Make a change when the transaction is committed, after those that were asked for before. It must not fail."""
         self._changes.append(change)
 
+    def on_end(self, release: Callable[[], None]) -> None:
+        """Call this when the transaction has ended, however it did."""
+        self._locks.callback(release)
+
     async def hold(self, lock: asyncio.Lock) -> None:
         """Wait for a lock and keep it until the transaction ends; one that it holds is simply kept."""
         if lock not in self._held:

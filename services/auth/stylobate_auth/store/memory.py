@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from typing import Self
 
 from stylobate.audit import AuditRecord
+from stylobate.database.memory import MemoryTransaction
+from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
+from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.outbox import Event
 
 from stylobate_auth.errors import EmailTakenError
@@ -57,10 +60,28 @@ class _Tables:
 class MemoryAuthTransaction:
     """Works on a copy of the tables."""
 
-    def __init__(self, tables: _Tables, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        tables: _Tables,
+        clock: Callable[[], datetime],
+        ledger: IdempotencyLedger[MemoryTransaction],
+        inner: MemoryTransaction,
+    ) -> None:
         self.tables = tables
         self._clock = clock
+        self._ledger = ledger
+        self._inner = inner
         self.revokes = False
+
+    async def claim(self, claim: Claim | None) -> None:
+        """See the port."""
+        if claim is not None and not (await self._ledger.claim(self._inner, [claim]))[0]:
+            raise KeyTakenError
+
+    async def answer(self, claim: Claim | None, result: object) -> None:
+        """See the port."""
+        if claim is not None:
+            await self._ledger.answer(self._inner, [(claim, result)])
 
     async def add_account(self, new: NewAccount) -> None:
         """See the port."""
@@ -136,6 +157,8 @@ class MemoryAuthStore:
     def __init__(self, clock: Callable[[], datetime] = _now) -> None:
         self._tables = _Tables()
         self._clock = clock
+        self.ledger = MemoryIdempotencyLedger()
+        """The answers of changes with an idempotency key."""
         self._lock = asyncio.Lock()
         self._callbacks: list[Callable[[], None]] = []
 
@@ -152,8 +175,8 @@ class MemoryAuthStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryAuthTransaction]:
         """See the port."""
-        async with self._lock:
-            transaction = MemoryAuthTransaction(self._tables.copy(), self._clock)
+        async with self._lock, MemoryTransaction.begin() as inner:
+            transaction = MemoryAuthTransaction(self._tables.copy(), self._clock, self.ledger, inner)
             yield transaction
             self._tables = transaction.tables
         if transaction.revokes:

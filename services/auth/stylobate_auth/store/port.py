@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from stylobate.audit import AuditRecord
+from stylobate.idempotency import Claim
 from stylobate.outbox import Event
 
 from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken, Revocation, RevocationPage, Session, SessionEnd
@@ -18,6 +19,12 @@ from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken,
 
 class AuthTransaction(Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
+
+    async def claim(self, claim: Claim | None) -> None:
+        """Take an idempotency key until the transaction ends, if there is one: before anything else. Raises KeyTakenError."""
+
+    async def answer(self, claim: Claim | None, result: object) -> None:
+        """Keep what the change results in under the key that was taken. Raises KeyTakenError."""
 
     async def add_account(self, new: NewAccount) -> None:
         """Add the account with its roles. Raises EmailTakenError, also when two come at the same moment."""

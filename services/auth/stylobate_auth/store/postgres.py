@@ -7,6 +7,7 @@ from uuid import UUID
 
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import Connection, DatabaseManager
+from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
@@ -59,6 +60,7 @@ class PostgresAuthStore:
 
     :param outbox: gets the events.
     :param audit: gets the audit records.
+    :param ledger: gets the answers of changes with an idempotency key.
     :param on_events: called after a commit that held events (wakes the relay).
     """
 
@@ -67,18 +69,20 @@ class PostgresAuthStore:
         database: DatabaseManager,
         outbox: Outbox[Connection],
         audit: AuditTrail[Connection],
+        ledger: IdempotencyLedger[Connection],
         on_events: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._audit = audit
+        self._ledger = ledger
         self._on_events = on_events
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
         """See the port."""
         async with self._database.transaction() as connection:
-            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit)
+            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger)
             yield transaction
             await transaction.flush()
         if transaction.emitted:

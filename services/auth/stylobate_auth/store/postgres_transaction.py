@@ -5,6 +5,7 @@ from uuid import UUID
 
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import Connection
+from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
 from stylobate.outbox import Event, Outbox
 
 from stylobate_auth.errors import EmailTakenError
@@ -55,12 +56,29 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 class PostgresAuthTransaction:
     """The port's transaction on a connection inside one."""
 
-    def __init__(self, connection: Connection, outbox: Outbox[Connection], audit: AuditTrail[Connection]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        outbox: Outbox[Connection],
+        audit: AuditTrail[Connection],
+        ledger: IdempotencyLedger[Connection],
+    ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._audit = audit
+        self._ledger = ledger
         self._revoked = False
         self.emitted = False
+
+    async def claim(self, claim: Claim | None) -> None:
+        """See the port."""
+        if claim is not None and not (await self._ledger.claim(self._connection, [claim]))[0]:
+            raise KeyTakenError
+
+    async def answer(self, claim: Claim | None, result: object) -> None:
+        """See the port."""
+        if claim is not None:
+            await self._ledger.answer(self._connection, [(claim, result)])
 
     async def add_account(self, new: NewAccount) -> None:
         """See the port."""

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
+from stylobate.idempotency import IdempotencyLedger
+from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
 
@@ -19,6 +21,7 @@ from stylobate_state.model import (
     Refused,
     StateKey,
     StateObject,
+    Taken,
     Write,
     WriteOutcome,
     Written,
@@ -34,11 +37,17 @@ class MemoryStateStore:
     """A StateStore in dictionaries. One process only.
 
     :param clock: the time that objects and events carry.
-    :param outbox: gets the event of each write.
+    :param outbox: gets the event of each write. :param ledger: keeps the answers of those with an idempotency key.
     """
 
-    def __init__(self, clock: Callable[[], datetime], outbox: Outbox[MemoryTransaction] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        outbox: Outbox[MemoryTransaction] | None = None,
+        ledger: IdempotencyLedger[MemoryTransaction] | None = None,
+    ) -> None:
         self._clock = clock
+        self._ledger = ledger or MemoryIdempotencyLedger()
         self._outbox = outbox or MemoryEventLog("state", clock)
         self._objects: dict[StateKey, StateObject] = {}
         self._history: dict[StateKey, list[HistoryEntry]] = {}
@@ -53,13 +62,8 @@ class MemoryStateStore:
             kept = [as_jsonb(write.data) for write in writes]
         except ValueError:
             raise StateDataInvalidError.at("", "cannot be kept") from None
-        outcomes = [self._write(write, data) for write, data in zip(writes, kept, strict=True)]
         async with MemoryTransaction.begin() as transaction:
-            for write, outcome in zip(writes, outcomes, strict=True):
-                if isinstance(outcome, Written):
-                    stream, version = write.key.namespace, outcome.version
-                    await self._outbox.append(transaction, [_event(write, outcome)], stream=stream, version=version)
-        return outcomes
+            return [await self._write_in(transaction, write, data) for write, data in zip(writes, kept, strict=True)]
 
     async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """See StateStore."""
@@ -84,6 +88,18 @@ class MemoryStateStore:
     async def health(self) -> Health:
         """Memory is always there."""
         return Health(metrics={"objects": len(self._objects)})
+
+    async def _write_in(self, transaction: MemoryTransaction, write: Write, data: bytes) -> WriteOutcome:
+        """Write one; nothing waits here, so a batch is one step."""
+        if write.claim is not None and not (await self._ledger.claim(transaction, [write.claim]))[0]:
+            return Taken()
+        outcome = self._write(write, data)
+        if isinstance(outcome, Written):
+            stream, version = write.key.namespace, outcome.version
+            await self._outbox.append(transaction, [_event(write, outcome)], stream=stream, version=version)
+            if write.claim is not None:
+                await self._ledger.answer(transaction, [(write.claim, write.as_written(outcome))])
+        return outcome
 
     def _write(self, write: Write, data: bytes) -> WriteOutcome:
         present = self._objects.get(write.key)

@@ -28,7 +28,8 @@ class StateStore(Protocol):
 
         A key may stand in it once only. A write whose expectation does not hold is refused and changes nothing; its
         neighbours are not touched by that. Writes of one key are serial over all processes, versions and events of it
-        come in the same order without gaps, and two batches never wait for each other in a circle.
+        come in the same order without gaps, and two batches never wait for each other in a circle. One whose idempotency key is
+        taken by another call is answered with Taken; the answer of one that was written is kept with it.
 
         :raises StateDataInvalidError: one of them cannot be kept; then nothing of the batch was written.
         :raises DatabaseUnavailableError: not known whether it was written.

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 import asyncpg
-from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.database import Connection, DatabaseManager, MigrationSet
 from stylobate.errors import ValueRefusedError
 from stylobate.health import Health
+from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import partition_of
 from stylobate.strict_json import compact_numbers
 
@@ -19,6 +20,7 @@ from stylobate_state.model import (
     Refused,
     StateKey,
     StateObject,
+    Taken,
     Write,
     WriteOutcome,
     Written,
@@ -78,8 +80,9 @@ _HISTORY = """
 class PostgresStateStore:
     """A StateStore in the service's schema, beside the outbox's tables."""
 
-    def __init__(self, database: DatabaseManager) -> None:
+    def __init__(self, database: DatabaseManager, ledger: IdempotencyLedger[Connection]) -> None:
         self._database = database
+        self._ledger = ledger
         self._cas = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
@@ -91,9 +94,26 @@ class PostgresStateStore:
         return {state.key: state for state in map(_state, rows)}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
-        """See StateStore."""
+        """See StateStore. A statement; a transaction of several where there are idempotency keys."""
+        if all(write.claim is None for write in writes):
+            return await self._write(self._database, writes)
+        async with self._database.transaction() as connection:
+            ours = iter(await self._ledger.claim(connection, [write.claim for write in writes if write.claim is not None]))
+            is_free = [write.claim is None or next(ours) for write in writes]
+            free = [write for write, mine in zip(writes, is_free, strict=True) if mine]
+            outcomes = await self._write(connection, free) if free else []
+            results = [
+                (write.claim, write.as_written(outcome))
+                for write, outcome in zip(free, outcomes, strict=True)
+                if write.claim is not None and isinstance(outcome, Written)
+            ]
+            await self._ledger.answer(connection, results)
+        found = iter(outcomes)
+        return [next(found) if mine else Taken() for mine in is_free]
+
+    async def _write(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
         try:
-            rows = await self._database.fetch(self._cas, *_columns(writes))
+            rows = await database.fetch(self._cas, *_columns(writes))
         except ValueRefusedError as error:
             raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
         except UnicodeDecodeError as error:

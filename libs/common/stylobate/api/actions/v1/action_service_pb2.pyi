@@ -28,22 +28,26 @@ class ExecuteActionRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     action: _builtins.str
     """The action's full name, such as `shop.place_order`."""
     input: _builtins.bytes
     """Its input."""
     content_type: _builtins.str
     """The type of `input`: `application/json`."""
+    idempotency_key: _builtins.str
+    """Kept for a key that the caller chose for this one call. Not carried out yet: one that is not empty is refused."""
     def __init__(
         self,
         *,
         action: _builtins.str = ...,
         input: _builtins.bytes = ...,
         content_type: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "content_type", b"content_type", "input", b"input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "input", b"input"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

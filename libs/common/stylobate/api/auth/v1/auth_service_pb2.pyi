@@ -107,22 +107,28 @@ class RegisterUserRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """An address (RFC 5321), at most 254 characters."""
     password: _builtins.str
     """8 to 1,024 characters."""
     display_name: _builtins.str
     """At most 100 characters; may be empty."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         password: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "idempotency_key", b"idempotency_key", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,12 +168,17 @@ class CreateUserRequest(_message.Message):
     PASSWORD_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """An address (RFC 5321), at most 254 characters."""
     password: _builtins.str
     """8 to 1,024 characters."""
     display_name: _builtins.str
     """At most 100 characters; may be empty."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles beside `user`; unknown ones are INVALID_ARGUMENT."""
@@ -179,10 +190,11 @@ class CreateUserRequest(_message.Message):
         password: _builtins.str = ...,
         display_name: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "password", b"password", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "idempotency_key", b"idempotency_key", "password", b"password", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,19 +232,25 @@ class LoginUserRequest(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """The address of the account."""
     password: _builtins.str
     """Its password."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         password: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "idempotency_key", b"idempotency_key", "password", b"password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,16 +293,22 @@ class RefreshSessionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     refresh_token: _builtins.str
     """As received from LoginUser or RefreshSession."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
         refresh_token: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refresh_token", b"refresh_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "refresh_token", b"refresh_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,12 +350,19 @@ class LogoutSessionRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
+        *,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

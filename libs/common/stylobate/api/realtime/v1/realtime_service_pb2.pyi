@@ -47,10 +47,13 @@ class PublishRequest(_message.Message):
     CHANNEL_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel, such as `orders:42`; NOT_FOUND `REALTIME_CHANNEL_UNKNOWN` when its namespace is not declared."""
     data: _builtins.bytes
     """The payload as JSON."""
+    idempotency_key: _builtins.str
+    """Kept for a key that the caller chose for this one call. Not carried out yet: one that is not empty is refused."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Small labels that travel beside the payload."""
@@ -61,10 +64,11 @@ class PublishRequest(_message.Message):
         channel: _builtins.str = ...,
         data: _builtins.bytes = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "data", b"data", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "data", b"data", "idempotency_key", b"idempotency_key", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

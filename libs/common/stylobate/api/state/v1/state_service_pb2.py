@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/state/v1/state_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x05State\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x08 \x01(\t\"*\n\x08StateKey\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"A\n\x0fGetStateRequest\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .stylobate.api.state.v1.StateKey\"A\n\x10GetStateResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\"\x93\x01\n\x0fPutStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06status\x18\x05 \x01(\tH\x01\x88\x01\x01\x42\x13\n\x11_expected_versionB\t\n\x07_status\"@\n\x10PutStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"v\n\x11PatchStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"B\n\x12PatchStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"h\n\x12\x44\x65leteStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"&\n\x13\x44\x65leteStateResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\x8a\x01\n\x16TransitionStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\r\n\x05patch\x18\x04 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"G\n\x17TransitionStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"]\n\x11ListStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x12ListStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xbf\x01\n\x0cHistoryEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\x13\n\x0b\x66rom_status\x18\x04 \x01(\t\x12\x11\n\tto_status\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\t \x01(\t\"e\n\x13ListHistoryResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe9\x05\n\x0cStateService\x12\x62\n\x08GetState\x12\'.stylobate.api.state.v1.GetStateRequest\x1a(.stylobate.api.state.v1.GetStateResponse\"\x03\x90\x02\x01\x12]\n\x08PutState\x12\'.stylobate.api.state.v1.PutStateRequest\x1a(.stylobate.api.state.v1.PutStateResponse\x12\x63\n\nPatchState\x12).stylobate.api.state.v1.PatchStateRequest\x1a*.stylobate.api.state.v1.PatchStateResponse\x12\x66\n\x0b\x44\x65leteState\x12*.stylobate.api.state.v1.DeleteStateRequest\x1a+.stylobate.api.state.v1.DeleteStateResponse\x12r\n\x0fTransitionState\x12..stylobate.api.state.v1.TransitionStateRequest\x1a/.stylobate.api.state.v1.TransitionStateResponse\x12h\n\nListStates\x12).stylobate.api.state.v1.ListStatesRequest\x1a*.stylobate.api.state.v1.ListStatesResponse\"\x03\x90\x02\x01\x12k\n\x0bListHistory\x12*.stylobate.api.state.v1.ListHistoryRequest\x1a+.stylobate.api.state.v1.ListHistoryResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/state/v1/state_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x05State\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x08 \x01(\t\"*\n\x08StateKey\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"A\n\x0fGetStateRequest\x12.\n\x04keys\x18\x01 \x03(\x0b\x32 .stylobate.api.state.v1.StateKey\"A\n\x10GetStateResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\"\xac\x01\n\x0fPutStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06status\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\x13\n\x11_expected_versionB\t\n\x07_status\"@\n\x10PutStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"\x8f\x01\n\x11PatchStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x13\n\x11_expected_version\"B\n\x12PatchStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"\x81\x01\n\x12\x44\x65leteStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\tB\x13\n\x11_expected_version\"&\n\x13\x44\x65leteStateResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"\xa3\x01\n\x16TransitionStateRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\r\n\x05patch\x18\x04 \x01(\x0c\x12\x1d\n\x10\x65xpected_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\x13\n\x11_expected_version\"G\n\x17TransitionStateResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.state.v1.State\"]\n\x11ListStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\\\n\x12ListStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"[\n\x12ListHistoryRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xbf\x01\n\x0cHistoryEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\x13\n\x0b\x66rom_status\x18\x04 \x01(\t\x12\x11\n\tto_status\x18\x05 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\t \x01(\t\"e\n\x13ListHistoryResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.HistoryEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe9\x05\n\x0cStateService\x12\x62\n\x08GetState\x12\'.stylobate.api.state.v1.GetStateRequest\x1a(.stylobate.api.state.v1.GetStateResponse\"\x03\x90\x02\x01\x12]\n\x08PutState\x12\'.stylobate.api.state.v1.PutStateRequest\x1a(.stylobate.api.state.v1.PutStateResponse\x12\x63\n\nPatchState\x12).stylobate.api.state.v1.PatchStateRequest\x1a*.stylobate.api.state.v1.PatchStateResponse\x12\x66\n\x0b\x44\x65leteState\x12*.stylobate.api.state.v1.DeleteStateRequest\x1a+.stylobate.api.state.v1.DeleteStateResponse\x12r\n\x0fTransitionState\x12..stylobate.api.state.v1.TransitionStateRequest\x1a/.stylobate.api.state.v1.TransitionStateResponse\x12h\n\nListStates\x12).stylobate.api.state.v1.ListStatesRequest\x1a*.stylobate.api.state.v1.ListStatesResponse\"\x03\x90\x02\x01\x12k\n\x0bListHistory\x12*.stylobate.api.state.v1.ListHistoryRequest\x1a+.stylobate.api.state.v1.ListHistoryResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,31 +47,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATERESPONSE']._serialized_start=414
   _globals['_GETSTATERESPONSE']._serialized_end=479
   _globals['_PUTSTATEREQUEST']._serialized_start=482
-  _globals['_PUTSTATEREQUEST']._serialized_end=629
-  _globals['_PUTSTATERESPONSE']._serialized_start=631
-  _globals['_PUTSTATERESPONSE']._serialized_end=695
-  _globals['_PATCHSTATEREQUEST']._serialized_start=697
-  _globals['_PATCHSTATEREQUEST']._serialized_end=815
-  _globals['_PATCHSTATERESPONSE']._serialized_start=817
-  _globals['_PATCHSTATERESPONSE']._serialized_end=883
-  _globals['_DELETESTATEREQUEST']._serialized_start=885
-  _globals['_DELETESTATEREQUEST']._serialized_end=989
-  _globals['_DELETESTATERESPONSE']._serialized_start=991
-  _globals['_DELETESTATERESPONSE']._serialized_end=1029
-  _globals['_TRANSITIONSTATEREQUEST']._serialized_start=1032
-  _globals['_TRANSITIONSTATEREQUEST']._serialized_end=1170
-  _globals['_TRANSITIONSTATERESPONSE']._serialized_start=1172
-  _globals['_TRANSITIONSTATERESPONSE']._serialized_end=1243
-  _globals['_LISTSTATESREQUEST']._serialized_start=1245
-  _globals['_LISTSTATESREQUEST']._serialized_end=1338
-  _globals['_LISTSTATESRESPONSE']._serialized_start=1340
-  _globals['_LISTSTATESRESPONSE']._serialized_end=1432
-  _globals['_LISTHISTORYREQUEST']._serialized_start=1434
-  _globals['_LISTHISTORYREQUEST']._serialized_end=1525
-  _globals['_HISTORYENTRY']._serialized_start=1528
-  _globals['_HISTORYENTRY']._serialized_end=1719
-  _globals['_LISTHISTORYRESPONSE']._serialized_start=1721
-  _globals['_LISTHISTORYRESPONSE']._serialized_end=1822
-  _globals['_STATESERVICE']._serialized_start=1825
-  _globals['_STATESERVICE']._serialized_end=2570
+  _globals['_PUTSTATEREQUEST']._serialized_end=654
+  _globals['_PUTSTATERESPONSE']._serialized_start=656
+  _globals['_PUTSTATERESPONSE']._serialized_end=720
+  _globals['_PATCHSTATEREQUEST']._serialized_start=723
+  _globals['_PATCHSTATEREQUEST']._serialized_end=866
+  _globals['_PATCHSTATERESPONSE']._serialized_start=868
+  _globals['_PATCHSTATERESPONSE']._serialized_end=934
+  _globals['_DELETESTATEREQUEST']._serialized_start=937
+  _globals['_DELETESTATEREQUEST']._serialized_end=1066
+  _globals['_DELETESTATERESPONSE']._serialized_start=1068
+  _globals['_DELETESTATERESPONSE']._serialized_end=1106
+  _globals['_TRANSITIONSTATEREQUEST']._serialized_start=1109
+  _globals['_TRANSITIONSTATEREQUEST']._serialized_end=1272
+  _globals['_TRANSITIONSTATERESPONSE']._serialized_start=1274
+  _globals['_TRANSITIONSTATERESPONSE']._serialized_end=1345
+  _globals['_LISTSTATESREQUEST']._serialized_start=1347
+  _globals['_LISTSTATESREQUEST']._serialized_end=1440
+  _globals['_LISTSTATESRESPONSE']._serialized_start=1442
+  _globals['_LISTSTATESRESPONSE']._serialized_end=1534
+  _globals['_LISTHISTORYREQUEST']._serialized_start=1536
+  _globals['_LISTHISTORYREQUEST']._serialized_end=1627
+  _globals['_HISTORYENTRY']._serialized_start=1630
+  _globals['_HISTORYENTRY']._serialized_end=1821
+  _globals['_LISTHISTORYRESPONSE']._serialized_start=1823
+  _globals['_LISTHISTORYRESPONSE']._serialized_end=1924
+  _globals['_STATESERVICE']._serialized_start=1927
+  _globals['_STATESERVICE']._serialized_end=2672
 # @@protoc_insertion_point(module_scope)

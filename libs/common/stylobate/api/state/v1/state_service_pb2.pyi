@@ -158,6 +158,7 @@ class PutStateRequest(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -168,6 +169,10 @@ class PutStateRequest(_message.Message):
     """The version it must have: 0 means that it must not exist; absent means any. Else ABORTED `STATE_VERSION_CONFLICT`."""
     status: _builtins.str
     """Must equal the present status (on create the initial one) when given: INVALID_ARGUMENT `STATE_STATUS_NOT_WRITABLE`."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -176,10 +181,11 @@ class PutStateRequest(_message.Message):
         data: _builtins.bytes = ...,
         expected_version: _builtins.int | None = ...,
         status: _builtins.str | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "expected_version", b"expected_version", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -226,6 +232,7 @@ class PatchStateRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     PATCH_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -234,6 +241,10 @@ class PatchStateRequest(_message.Message):
     """A JSON merge patch for the data."""
     expected_version: _builtins.int
     """The version it must have; absent means any."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -241,10 +252,11 @@ class PatchStateRequest(_message.Message):
         key: _builtins.str = ...,
         patch: _builtins.bytes = ...,
         expected_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -285,22 +297,28 @@ class DeleteStateRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
     """The key."""
     expected_version: _builtins.int
     """The version it must have; absent means any."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         key: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -341,6 +359,7 @@ class TransitionStateRequest(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     PATCH_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -351,6 +370,10 @@ class TransitionStateRequest(_message.Message):
     """A JSON merge patch for the data, or empty. It holds what the event declares under `data`; more takes the right to write."""
     expected_version: _builtins.int
     """The version it must have; absent means any."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -359,10 +382,11 @@ class TransitionStateRequest(_message.Message):
         event: _builtins.str = ...,
         patch: _builtins.bytes = ...,
         expected_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "event", b"event", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "event", b"event", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015

@@ -1,0 +1,31 @@
+"""Every mutation of every contract has the field for an idempotency key."""
+
+from importlib import import_module
+from pkgutil import walk_packages
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from stylobate import api
+
+WITHOUT = {
+    "CheckLimits": "a charge on the path of every request; one that is sent twice errs on the safe side",
+    "CallHook": "asked for its opinion of a change, which has the key; asked again for each try",
+    "ReadEvents": "a read; a stream is opened anew by who reads it, from its own position",
+    "WatchRevocations": "a read; a stream is opened anew by who reads it",
+}
+
+
+def _methods() -> list[MethodDescriptor]:
+    names = [module.name for module in walk_packages(api.__path__, f"{api.__name__}.") if module.name.endswith("_pb2")]
+    files = [import_module(name).DESCRIPTOR for name in names]
+    return [method for file in files for service in file.services_by_name.values() for method in service.methods]
+
+
+def test_every_mutation_takes_a_key() -> None:
+    """A method that is not marked as free of side effects has `idempotency_key`, or a reason in the list; no other has it."""
+    methods = {method.name: method for method in _methods()}
+    assert len(methods) > 20
+    reads = {name for name, method in methods.items() if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS}
+    takes = {name for name, method in methods.items() if "idempotency_key" in method.input_type.fields_by_name}
+    assert takes == methods.keys() - reads - WITHOUT.keys()
+    assert WITHOUT.keys() <= methods.keys() - reads
