@@ -1,6 +1,6 @@
 """The admin listener: liveness, readiness, status, metrics and log levels. For operators, never for clients."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -10,9 +10,6 @@ from stylobate.errors import InvalidInputError, NotFoundError
 from stylobate.logs import Concern, Logs, check_level, get_logger
 from stylobate.telemetry import REGISTRY
 
-if TYPE_CHECKING:
-    from stylobate.app.host import Host
-
 _log = get_logger("security")
 _Level = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
@@ -20,11 +17,22 @@ _Level = Annotated[
 ]
 
 
+class Process(Protocol):
+    """What is asked of :class:`stylobate.app.host.Host`."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes requests."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what ``/status`` shows."""
+
+
 class AdminApplication:
     """``/healthz`` asks no dependency; ``/readyz`` is 503 only while starting, draining or behind on migrations."""
 
-    def __init__(self, host: "Host", logs: Logs | None) -> None:
-        self._host = host
+    def __init__(self, process: Process, logs: Logs | None) -> None:
+        self._process = process
         self._logs = logs
         self._levels = TypeAdapter(dict[Concern, _Level])
 
@@ -34,9 +42,9 @@ class AdminApplication:
             case "GET", "/healthz":
                 return json_answer(200, {"status": "alive"})
             case "GET", "/readyz":
-                return json_answer(200 if self._host.is_ready else 503, await self._host.status())
+                return json_answer(200 if self._process.is_ready else 503, await self._process.status())
             case "GET", "/status":
-                return json_answer(200, await self._host.status())
+                return json_answer(200, await self._process.status())
             case "GET", "/metrics":
                 return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
             case "GET", "/log-levels":

@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
-
-import grpc.aio
 
 from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
@@ -19,30 +17,22 @@ from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
-from stylobate.app.mounts import Mounts
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
+from stylobate.app.shared import REDUCED_GRACE_S, Shared
 from stylobate.clients.edge import Edge
 from stylobate.clients.limits import edge_limits
-from stylobate.config import ConfigError, Sources
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
-from stylobate.declarations.model import Declarations, Severity
+from stylobate.declarations.model import Severity
 from stylobate.health import Health, Status, worst
-from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, ServiceRights, TokenVerifier
-from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
+from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import Logs, get_logger
-from stylobate.outbox import EventLog, EventServicer
+from stylobate.outbox import EventServicer
 from stylobate.redis import RedisManager
 from stylobate.rpc import (
-    CallerChannel,
     GrpcServer,
-    LocalChannel,
-    LocalServer,
-    Outgoing,
-    Servicers,
     build_server,
-    idempotent_methods,
-    open_channel,
     standard_interceptors,
 )
 from stylobate.rpc.call import sampled_trace
@@ -50,37 +40,19 @@ from stylobate.services import ServiceSpec
 from stylobate.telemetry import configure as configure_traces
 
 _log = get_logger("app")
-_REDUCED_GRACE_S = 1.0
 
 
-class Host:
+class Host(Shared):
     """Hosts services in this process. ``async with Host.open(...) as host`` starts all and stops all in reverse."""
 
     def __init__(self, placement: Placement, settings: HostSettings, sources: Sources, logs: Logs | None) -> None:
-        self.placement = placement
-        self.settings = settings
-        self.declarations = Declarations()
-        self.left_out: dict[str, list[str]] = {}
-        """Modules that do not run, with the findings that say why."""
-        self.servicers = Servicers()
-        self.mounts = Mounts()
-        self.verifier: TokenVerifier
-        self.access: Access
-        self.trace_ratio = 0.0
-        """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
+        super().__init__(placement, settings)
         self._sources = sources
         self._logs = logs
-        self._shared = AsyncExitStack()
         self._listening = AsyncExitStack()
-        self._local_server = LocalServer(self.servicers)
-        self._local = LocalChannel(self._local_server)
-        self._rights: Mapping[str, ServiceRights] = {}
         self._edge: Edge | None = None
-        self._events: EventServicer
         self._grpc: GrpcServer | None = None
         self._apps: list[AppManager] = []
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._redis: dict[str, RedisManager] = {}
         self._redis_checks: list[BoundedCheck] = []
         self._is_started = False
         self._is_draining = False
@@ -105,24 +77,6 @@ class Host:
             yield host
         finally:
             await host._stop()
-
-    # what the services ask for
-
-    def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
-        """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
-        inner = self._local if service in self.placement.services else self._remote(service)
-        return CallerChannel(inner, Outgoing(caller.to(service)), service=service)
-
-    def redis(self, url: str) -> RedisManager:
-        """Return the process's connections to one Redis."""
-        try:
-            return self._redis[url]
-        except KeyError:
-            raise ConfigError([f"STYLOBATE_REDIS_URL: {url} was not opened at start"]) from None
-
-    def event_log(self, log: EventLog) -> Callable[[], None]:
-        """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
-        return self._events.add(log)
 
     # how it is
 
@@ -177,7 +131,7 @@ class Host:
         traces = configure_traces(
             self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
         )
-        self._shared.callback(traces.close)
+        self._opened.callback(traces.close)
         self.trace_ratio = traces.ratio
         self.declarations = load_declarations(self.settings.modules)
         for finding in self.declarations.findings:
@@ -228,7 +182,7 @@ class Host:
 
     async def _open_shared(self, specs: Mapping[str, ServiceSpec]) -> None:
         """Open what the services of this process share. Nothing here waits for a server."""
-        enter = self._shared.enter_async_context
+        enter = self._opened.enter_async_context
         identity = self._apps[0].identity
         for url in {app.settings.redis_url for app in self._apps}:
             self._redis[url] = await enter(RedisManager.open(url))
@@ -256,23 +210,10 @@ class Host:
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
         self.servicers.register(add_EventServiceServicer_to_server, self._events)
 
-    def _remote(self, service: str) -> grpc.aio.Channel:
-        """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""
-        if service not in self._channels:
-            address = self.placement.addresses.get(service)
-            if not address:
-                raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
-            names = {name.partition("/")[0] for held in self._rights.values() for name in held.own | held.through} | EVERY_SERVICE
-            channel = self._channels[service] = open_channel(
-                address, tls=self.settings.tls(), idempotent=idempotent_methods(PACKAGE + name for name in names)
-            )
-            self._shared.push_async_callback(channel.close, _REDUCED_GRACE_S)
-        return self._channels[service]
-
     async def _serve_grpc(self) -> None:
         """Listen; not before callers can be verified, which takes auth: a replica that cannot start serves nobody."""
         await self._local_server.start()
-        self._listening.push_async_callback(self._local_server.stop, _REDUCED_GRACE_S)
+        self._listening.push_async_callback(self._local_server.stop, REDUCED_GRACE_S)
         if not self.placement.grpc:
             return
         await self.verifier.wait_ready()
@@ -338,7 +279,7 @@ class Host:
         Everything is closed whatever becomes of the rest: an error, or a second wish to stop, ends one part only.
         """
         async with AsyncExitStack() as parts:
-            parts.push_async_callback(self._shared.aclose)
+            parts.push_async_callback(self._opened.aclose)
             for app in self._apps:
                 parts.push_async_callback(app.close)
             parts.push_async_callback(self._listening.aclose)

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc.aio
 
 from stylobate import __version__
 from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.mounts import Application, Upgrade
+from stylobate.app.shared import Shared
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
 from stylobate.database import DatabaseManager, Limits, Migrator
@@ -22,9 +23,6 @@ from stylobate.redis import RedisManager
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc import RpcAccess
 from stylobate.services import ServiceSpec
-
-if TYPE_CHECKING:
-    from stylobate.app.host import Host
 
 T = TypeVar("T")
 _log = get_logger("app")
@@ -41,16 +39,16 @@ class AppManager:
     """One hosted service: enters its managers in order, gathers their health, runs its background work, closes in reverse.
 
     A service's ``build(app, settings)`` gets one of these and nothing else. What several services of a process share
-    (verifier, declarations, Redis connections, channels) comes from the :class:`~stylobate.app.host.Host` behind it.
+    (verifier, declarations, Redis connections, channels) is the :class:`~stylobate.app.shared.Shared` of the process.
     """
 
-    def __init__(self, host: "Host", spec: ServiceSpec, settings: Settings, identity: ServiceIdentity) -> None:
+    def __init__(self, shared: Shared, spec: ServiceSpec, settings: Settings, identity: ServiceIdentity) -> None:
         self.name = spec.name
         self.spec = spec
         self.settings = settings
         self.identity = identity
         self.version = __version__
-        self._host = host
+        self._shared = shared
         self._stack = AsyncExitStack()
         self._tasks = SupervisedTasks(spec.name)
         self._checks: dict[str, BoundedCheck] = {}
@@ -62,37 +60,37 @@ class AppManager:
     @property
     def node(self) -> str:
         """The name of this process, unique among those that run at a time."""
-        return self._host.placement.node
+        return self._shared.placement.node
 
     @property
     def trace_ratio(self) -> float:
         """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
-        return self._host.trace_ratio
+        return self._shared.trace_ratio
 
     @property
     def trusts_traces(self) -> bool:
         """Whether a client's traceparent decides if its request is sampled."""
-        return self._host.settings.trace_trust_clients
+        return self._shared.settings.trace_trust_clients
 
     @property
     def declarations(self) -> Declarations:
         """What the modules declare; loaded once per process."""
-        return self._host.declarations
+        return self._shared.declarations
 
     @property
     def verifier(self) -> TokenVerifier:
         """Verifies bearer tokens, with the deny-list in memory; one per process."""
-        return self._host.verifier
+        return self._shared.verifier
 
     @property
     def access(self) -> Access:
         """Decides permissions; one per process."""
-        return self._host.access
+        return self._shared.access
 
     @property
     def redis(self) -> RedisManager:
         """The process's Redis connections for this service's URL. Opened without waiting: Redis may be down."""
-        return self._host.redis(self.settings.redis_url)
+        return self._shared.redis(self.settings.redis_url)
 
     def channel(self, service: str) -> grpc.aio.Channel:
         """Return the channel to a service, wherever it runs. Calls carry this service's token and the caller's.
@@ -101,11 +99,11 @@ class AppManager:
         """
         if service not in self.spec.needs:
             raise ValueError(f"{self.name} does not need {service}: `needs` in its spec names those that it calls")
-        return self._host.channel(service, self.identity)
+        return self._shared.channel(service, self.identity)
 
     def hosts(self, service: str) -> bool:
         """Return whether the service runs in this process: for what is shared between listeners, never for calls."""
-        return service in self._host.placement.services
+        return service in self._shared.placement.services
 
     async def database(self) -> DatabaseManager:
         """Open this service's database; waits for the server, migrates in development and elsewhere waits for who migrates."""
@@ -153,19 +151,19 @@ class AppManager:
         access: Mapping[str, RpcAccess] | None = None,
     ) -> None:
         """Serve a generated service. Its ``ACCESS``, or ``access``, names every method."""
-        self._host.servicers.register(add, servicer, access, self.name)
+        self._shared.servicers.register(add, servicer, access, self.name)
 
     def event_log(self, log: EventLog) -> Callable[[], None]:
         """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``."""
-        return self._host.event_log(log)
+        return self._shared.event_log(log)
 
     def http(self, application: Application) -> None:
         """Serve an ASGI application on the process's HTTP port, under the prefixes of the service's spec."""
-        self._host.mounts.add(self.spec.http, application)
+        self._shared.mounts.add(self.spec.http, application)
 
     def websocket(self, upgrade: Upgrade) -> None:
         """Serve WebSocket upgrades there."""
-        self._host.mounts.add_websocket(self.spec.http, upgrade)
+        self._shared.mounts.add_websocket(self.spec.http, upgrade)
 
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""
@@ -173,7 +171,7 @@ class AppManager:
 
     def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
         """Note that a module does not run, and why: the status names it, and where modules are strict readiness fails."""
-        self._host.left_out[module] = [str(finding) for finding in findings]
+        self._shared.left_out[module] = [str(finding) for finding in findings]
 
     def ready_when(self, wait: Callable[[], Awaitable[None]]) -> None:
         """Hold back the process's readiness until this returns: for work of a task that must have been done once."""

@@ -8,12 +8,13 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 import stylobate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 _WIDE = 10_000
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -35,14 +36,23 @@ class CommandError(Exception):
     """Something a person can mend; the text is one line, the exit code 2."""
 
 
-def console() -> Console:
+def console() -> "Console":
     """Return the console for what a person reads. What another program reads is not cut to a terminal's width."""
+    from rich.console import Console  # noqa: PLC0415  a service in a container shows nothing to anybody
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def warn(text: str) -> None:
     """Say on standard error what a person may want to know; nothing stops."""
-    Console(stderr=True, highlight=False).print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
+    _say("[yellow]warning:[/yellow]", text)
+
+
+def _say(marked: str, text: str) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+
+    Console(stderr=True, highlight=False).print(f"{marked} {escape(text)}", soft_wrap=True)
 
 
 @contextmanager
@@ -55,7 +65,7 @@ def plain_errors() -> Iterator[None]:
         if lines is None:
             raise
         for line in dict.fromkeys(lines):  # what several services of a process say alike is said once
-            Console(stderr=True, highlight=False).print(f"[red]error:[/red] {escape(line)}", soft_wrap=True)
+            _say("[red]error:[/red]", line)
         _give_up_output()
         raise SystemExit(2) from None
 
@@ -126,8 +136,10 @@ def _is_named(file: Path, here: Path) -> bool:
     return is_in(places) and not is_in(ours)
 
 
-def addresses(endpoints: dict[str, str]) -> Table:
+def addresses(endpoints: dict[str, str]) -> "Table":
     """Return the addresses as two columns."""
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table.grid(padding=(0, 2))
     for name, address in endpoints.items():
         table.add_row(f"  [bold]{name}[/bold]", address)

@@ -34,3 +34,22 @@ def test_what_a_service_names_is_there(spec) -> None:
             function = named.load()
             assert inspect.iscoroutinefunction(function)
             assert list(inspect.signature(function).parameters) == parameters
+
+
+def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
+    """`serve` and the operator's commands need nothing that only a laptop has; `serve` needs no rich either."""
+    script = (
+        "import sys\n"
+        "absent = dict.fromkeys(('httpx', 'psutil', 'watchfiles', 'rich'))\n"
+        "sys.modules.update(absent)\n"
+        "import stylobate.launcher.cli, stylobate.launcher.commands.serve, stylobate.launcher.serving\n"
+        "from stylobate.services import installed_services\n"
+        "for spec in installed_services().values(): spec.load()\n"
+        "del sys.modules['rich']\n"
+        "from stylobate.launcher.commands import config, db, hooks, users\n"
+        "from stylobate.config import ConfigError\n"
+        "from stylobate.launcher.faces import plain_errors\n"
+        "with plain_errors(): raise ConfigError(['said in one line'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: said in one line\n")

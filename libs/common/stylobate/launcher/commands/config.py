@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import typer
-from rich.table import Table
 
 from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Resolved, Settings, Sources
@@ -29,6 +28,8 @@ _OF_THE_LAUNCHER = (
 
 def explain() -> None:
     """Show each setting, its value and its origin, modules' too; a shared one once, and again where a service has its own."""
+    from rich.table import Table  # noqa: PLC0415  `serve` needs what is below alone
+
     from stylobate.modules.settings import explained  # noqa: PLC0415  brings more along than the other command needs
 
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -12,7 +12,6 @@ from time import monotonic
 from urllib.parse import quote
 
 import asyncpg
-import psutil
 
 from stylobate.launcher.embedded.folders import socket_path
 from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError, server_environ
@@ -183,6 +182,8 @@ def _major(programs: Path) -> str:
 
 def _forget_stale_lock(lock: Path) -> None:
     """Remove the lock of a killed server whose pid belongs to another program by now; postgres would refuse to start."""
+    import psutil  # noqa: PLC0415  as in process.py
+
     try:
         pid = int(lock.read_bytes().splitlines()[0])
         if psutil.Process(pid).name() != "postgres":

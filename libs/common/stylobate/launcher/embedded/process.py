@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import psutil
+if TYPE_CHECKING:  # of the extra `local`: a container, which has it not, runs what imports this
+    import psutil
 
 _LOOK_AGAIN_S = 0.02
 _LOG_LIMIT = 16 * 1024 * 1024
@@ -46,10 +47,14 @@ class ProcessRecord:
     @classmethod
     def of_this(cls, name: str) -> "ProcessRecord":
         """Return what identifies the calling process."""
+        import psutil
+
         return cls(name, os.getpid(), psutil.Process().create_time())
 
-    def process(self) -> psutil.Process | None:
+    def process(self) -> "psutil.Process | None":
         """Return the process while it is this one and runs; a zombie does not run."""
+        import psutil
+
         try:
             found = psutil.Process(self.pid)
             is_same = abs(found.create_time() - self.started) < _START_TOLERANCE_S
@@ -74,6 +79,8 @@ class ProcessRecord:
 
     def send_signal(self, number: int) -> None:
         """Send the signal to this very process alone: it need not lead a group. Nothing when it has ended."""
+        import psutil
+
         with suppress(psutil.NoSuchProcess):
             if (found := self.process()) is not None:
                 found.send_signal(number)
@@ -83,6 +90,8 @@ class ProcessRecord:
 
         As long as something is, the system gives the number to nobody else; where somebody has it, nothing is left.
         """
+        import psutil
+
         with suppress(psutil.NoSuchProcess):
             if abs(psutil.Process(self.pid).create_time() - self.started) >= _START_TOLERANCE_S:
                 return
@@ -155,6 +164,8 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start the child, again after its end too. Raises EmbeddedServerError when it cannot be executed."""
+        import psutil
+
         if self._record is not None and not self.is_running:
             self._record.end_group()
         self.log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,74 @@
+"""What the services of a process share: declarations, verifier, permissions, servers, connections."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+import grpc.aio
+
+from stylobate.app.mounts import Mounts
+from stylobate.app.placement import Placement
+from stylobate.app.settings import HostSettings
+from stylobate.config import ConfigError
+from stylobate.declarations.model import Declarations
+from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier
+from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
+from stylobate.outbox import EventLog, EventServicer
+from stylobate.redis import RedisManager
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers, idempotent_methods, open_channel
+
+REDUCED_GRACE_S = 1.0
+"""For calls under way, when what carries them is closed."""
+
+
+class Shared:
+    """What services ask their process for. The :class:`~stylobate.app.host.Host` fills, opens and closes it."""
+
+    def __init__(self, placement: Placement, settings: HostSettings) -> None:
+        self.placement = placement
+        self.settings = settings
+        self.declarations = Declarations()
+        self.left_out: dict[str, list[str]] = {}
+        """Modules that do not run, with the findings that say why."""
+        self.servicers = Servicers()
+        self.mounts = Mounts()
+        self.verifier: TokenVerifier
+        self.access: Access
+        self.trace_ratio = 0.0
+        """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
+        self._opened = AsyncExitStack()
+        self._local_server = LocalServer(self.servicers)
+        self._local = LocalChannel(self._local_server)
+        self._rights: Mapping[str, ServiceRights] = {}
+        self._events: EventServicer
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._redis: dict[str, RedisManager] = {}
+
+    def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
+        """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
+        inner = self._local if service in self.placement.services else self._remote(service)
+        return CallerChannel(inner, Outgoing(caller.to(service)), service=service)
+
+    def redis(self, url: str) -> RedisManager:
+        """Return the process's connections to one Redis."""
+        try:
+            return self._redis[url]
+        except KeyError:
+            raise ConfigError([f"STYLOBATE_REDIS_URL: {url} was not opened at start"]) from None
+
+    def event_log(self, log: EventLog) -> Callable[[], None]:
+        """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
+        return self._events.add(log)
+
+    def _remote(self, service: str) -> grpc.aio.Channel:
+        """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""
+        if service not in self._channels:
+            address = self.placement.addresses.get(service)
+            if not address:
+                raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
+            called = {
+                name.partition("/")[0] for held in self._rights.values() for name in held.own | held.through
+            } | EVERY_SERVICE
+            idempotent = idempotent_methods(name for short in called for name in (short, PACKAGE + short))
+            channel = self._channels[service] = open_channel(address, tls=self.settings.tls(), idempotent=idempotent)
+            self._opened.push_async_callback(channel.close, REDUCED_GRACE_S)
+        return self._channels[service]
