@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, ChannelDeclaration, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal, PrincipalKind
@@ -33,10 +34,9 @@ from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
 from stylobate_state.model import StateObject
-from stylobate_state.rights import Rights
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_writer import Surroundings
+from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
 
@@ -82,13 +82,14 @@ async def platform(database_for: DatabaseFor) -> AsyncIterator[Platform]:
     """Open it."""
     database = await database_for("state", MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS)
     stores = (PostgresStateStore(database, PostgresIdempotencyLedger(database)), MemoryStateStore(lambda: datetime.now(UTC)))
-    surroundings = [
-        Surroundings(store, Rights(Nobody()), Nobody(), lambda: None, lambda: datetime.now(UTC), new_id) for store in stores
+    environments = [
+        Environment(store, AccessEvaluator(Nobody()), Nobody(), lambda: None, lambda: datetime.now(UTC), new_id)
+        for store in stores
     ]
     declared: dict[str, Any] = {"max_data_bytes": MAX_BYTES, "channels": {"free": CHANNEL}}
     async with (
-        StateManager.open({"free": FREE}, surroundings[0], **declared) as manager,
-        StateManager.open({"free": FREE}, surroundings[1], **declared) as in_memory,
+        StateManager.open({"free": FREE}, environments[0], **declared) as manager,
+        StateManager.open({"free": FREE}, environments[1], **declared) as in_memory,
     ):
         found = Platform(database, manager, in_memory)
         await found.numbering.claim(1)

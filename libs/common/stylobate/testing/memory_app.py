@@ -16,6 +16,7 @@ from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call
+from stylobate.services import installed_services
 from stylobate.strict_json import loads
 from stylobate.testing.memory_hooks import MemoryHooks
 
@@ -113,7 +114,8 @@ class MemoryApp:
         """What happened; its numbers are given as it is delivered to hooks."""
         self.publications: list[tuple[str, Any]] = []
         """What was published, in order: channel and payload."""
-        self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens()))
+        doors = [spec.name for spec in installed_services().values() if spec.http]
+        self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens(), doors=doors))
         self._server = LocalServer(self._servicers)
         self._stack = AsyncExitStack()
         self._building = ""
