@@ -67,7 +67,7 @@ async def test_copies_go_away_by_themselves(valkey: RedisSessionCopies, redis: R
     long, short, over = _session(), _session(expires_at=NOW + timedelta(minutes=5)), _session(expires_at=NOW)
     for session in (long, short, over):
         await valkey.put(session)
-    left = [await redis.client.ttl(f"auth:session:default:{session.id}") for session in (long, short, over)]
+    left = [await redis.call("TTL", f"auth:session:default:{session.id}") for session in (long, short, over)]
     assert 3590 <= left[0] <= 3600
     assert 290 <= left[1] <= 300
     assert left[2] == -2
@@ -76,7 +76,7 @@ async def test_copies_go_away_by_themselves(valkey: RedisSessionCopies, redis: R
 async def test_a_copy_of_another_release_is_no_copy(valkey: RedisSessionCopies, redis: RedisManager) -> None:
     """What cannot be read is as good as absent."""
     session = _session()
-    await redis.client.set(f"auth:session:default:{session.id}", b'{"version": 2}')
+    await redis.call("SET", f"auth:session:default:{session.id}", b'{"version": 2}')
     assert await valkey.get("default", session.id) is None
 
 
