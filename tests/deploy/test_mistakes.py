@@ -25,7 +25,13 @@ SERVE_ALL, DB_STATUS, STATE, RATELIMIT = (
     ("serve", "state"),
     ("serve", "ratelimit"),
 )
-ON_THE_DATABASE = [("db", "upgrade"), ("db", "restored"), ("hooks", "list"), ("hooks", "rewind", "h", "--end")]
+ON_THE_DATABASE = [
+    ("db", "upgrade"),
+    ("db", "restored"),
+    ("hooks", "list"),
+    ("events", "dead", "list"),
+    ("hooks", "rewind", "h", "--end"),
+]
 
 
 @pytest.fixture(scope="module")

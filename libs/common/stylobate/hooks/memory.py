@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from stylobate.hooks.port import Kept, Move, Place, Progress, Rebased, Standing
-from stylobate.outbox import PARTITIONS, LoggedEvent, Position
+from stylobate.hooks.port import DeadLetter, Kept, Move, Place, Progress, Rebased, Standing
+from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
 _Key = tuple[str, str, int]
 
@@ -16,20 +16,6 @@ class _Row:
     epoch: str
     updated_at: datetime
     token: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that was given up, or the end of a gap."""
-
-    hook: str
-    source: str
-    partition: int
-    epoch: str
-    number: int
-    logged: LoggedEvent | None
-    attempts: int
-    error: str
 
 
 class MemoryHookStore:
@@ -43,12 +29,8 @@ class MemoryHookStore:
         self._rows: dict[_Key, _Row] = {}
         self._aside: dict[int, tuple[Place, Kept, datetime]] = {}
         self._dead: dict[tuple[str, str, int, str, int], DeadLetter] = {}
+        """By hook, source, partition, epoch and number."""
         self._seq = 0
-
-    @property
-    def dead(self) -> list[DeadLetter]:
-        """The dead letters, in the order in which they were written."""
-        return list(self._dead.values())
 
     async def unknown(self, source: str, hooks: Sequence[str]) -> list[str]:
         """See the port."""
@@ -81,14 +63,14 @@ class MemoryHookStore:
         """See the port."""
         if not self._move(place, logged.number):
             return False
-        self._bury(DeadLetter(*_key(place), place.epoch, logged.number, logged, attempts, error))
+        self._bury(place, logged.number, logged.event, attempts, error)
         return True
 
     async def bury_gap(self, place: Place, number: int, error: str, *, move_to: int) -> bool:
         """See the port."""
         if not self._move(place, move_to):
             return False
-        self._bury(DeadLetter(*_key(place), place.epoch, number, None, 0, error))
+        self._bury(place, number, None, 0, error)
         return True
 
     async def rebase(self, hook: str, source: str, token: int, epoch: str, places: Sequence[Rebased]) -> bool:
@@ -98,7 +80,7 @@ class MemoryHookStore:
         for to in places:
             row = self._rows[hook, source, to.partition]
             if to.error is not None:
-                self._bury(DeadLetter(hook, source, to.partition, row.epoch, to.lost, None, 0, to.error))
+                self._bury(Place(hook, source, to.partition, token, row.epoch), to.lost, None, 0, to.error)
             row.number, row.epoch, row.updated_at = to.number, epoch, self._clock()
         return True
 
@@ -145,7 +127,7 @@ class MemoryHookStore:
     async def bury_aside(self, place: Place, kept: Kept, attempts: int, error: str) -> bool:
         """See the port."""
         if self._is_mine(place) and (row := self._aside.pop(kept.seq, None)) is not None:
-            self._bury(DeadLetter(*_key(place), row[0].epoch, kept.logged.number, kept.logged, attempts, error))
+            self._bury(row[0], kept.logged.number, kept.logged.event, attempts, error)
         return self._is_mine(place)
 
     async def listing(self) -> list[Standing]:
@@ -179,8 +161,39 @@ class MemoryHookStore:
         row.number, row.updated_at = max(row.number, number), self._clock()
         return True
 
-    def _bury(self, letter: DeadLetter) -> None:
-        self._dead.setdefault((letter.hook, letter.source, letter.partition, letter.epoch, letter.number), letter)
+    async def dead_letters(self, *, hook: str = "", ids: Sequence[int] = (), most: int = 100) -> list[DeadLetter]:
+        """See the port."""
+        found = [letter for letter in self._dead.values() if letter.hook == hook or not hook]
+        return sorted((letter for letter in found if letter.id in ids or not ids), key=lambda letter: -letter.id)[:most]
+
+    async def redrive(self, ids: Sequence[int]) -> list[int]:
+        """See the port."""
+        gone = [(key, letter) for key, letter in self._dead.items() if letter.id in ids and key[:3] in self._rows]
+        for key, letter in gone:
+            if letter.event is not None:
+                del self._dead[key]
+                self._seq += 1
+                logged = LoggedEvent(letter.event, letter.partition, letter.number)
+                place = Place(letter.hook, letter.source, letter.partition, 0, key[3])
+                self._aside[self._seq] = (place, Kept(self._seq, logged, 0, 0.0), self._clock())
+        driven = [letter for _, letter in gone if letter.event is not None]
+        for hook, source in {(letter.hook, letter.source) for letter in driven}:
+            for partition in range(PARTITIONS):
+                self._rows[hook, source, partition].token += 1
+        return sorted(letter.id for letter in driven)
+
+    async def drop(self, ids: Sequence[int]) -> list[int]:
+        """See the port."""
+        gone = {key: letter.id for key, letter in self._dead.items() if letter.id in ids}
+        for key in gone:
+            del self._dead[key]
+        return sorted(gone.values())
+
+    def _bury(self, place: Place, number: int, event: Event | None, attempts: int, error: str) -> None:
+        key = (place.hook, place.source, place.partition, place.epoch, number)
+        if key not in self._dead:
+            self._seq += 1
+            self._dead[key] = DeadLetter(self._seq, *key[:3], number, event, attempts, error, self._clock())
 
 
 def _key(place: Place) -> _Key:

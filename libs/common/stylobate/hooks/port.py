@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from stylobate.outbox import LoggedEvent, Position
+from stylobate.outbox import Event, LoggedEvent, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,23 @@ class Kept:
     """How long it had stood aside when it was read."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What a hook gave up."""
+
+    id: int
+    """Names it, among those of one store."""
+    hook: str
+    source: str
+    partition: int
+    number: int
+    event: Event | None
+    """None: the end of a gap. The events up to ``number`` were gone before the hook read them."""
+    attempts: int
+    error: str
+    time: datetime
+
+
 class HookStore(Protocol):
     """Positions, events that stand aside, dead letters. Every method is one atomic step.
 
@@ -135,3 +152,20 @@ class HookStore(Protocol):
 
     async def rewind(self, hook: str, source: str, position: Position) -> bool:
         """Let a hook go on from a position, whoever runs it; within some seconds where it is idle. False: there is none."""
+
+    async def dead_letters(self, *, hook: str = "", ids: Sequence[int] = (), most: int = 100) -> list[DeadLetter]:
+        """Return dead letters, the newest first.
+
+        :param hook: only this hook's; empty: every hook's.
+        :param ids: only these; empty: all.
+        """
+
+    async def redrive(self, ids: Sequence[int]) -> list[int]:
+        """Let the hooks run on these events once more, whoever runs them, and return which there were.
+
+        Each stands aside, behind what stands aside of its subject already, with its failures forgotten. A gap has no event and
+        stays; so does the letter of a hook that has no position any more.
+        """
+
+    async def drop(self, ids: Sequence[int]) -> list[int]:
+        """Forget dead letters, and return which there were."""

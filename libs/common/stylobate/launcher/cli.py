@@ -19,7 +19,10 @@ users = typer.Typer(no_args_is_help=True, help="Accounts.")
 config = typer.Typer(no_args_is_help=True, help="Settings.")
 modules = typer.Typer(no_args_is_help=True, help="Modules.")
 hooks = typer.Typer(no_args_is_help=True, help="Durable hooks and their positions.")
-for name, group in {"db": db, "hooks": hooks, "users": users, "config": config, "modules": modules}.items():
+events = typer.Typer(no_args_is_help=True, help="Events.")
+dead = typer.Typer(no_args_is_help=True, help="Events that hooks gave up.")
+events.add_typer(dead, name="dead")
+for name, group in {"db": db, "hooks": hooks, "events": events, "users": users, "config": config, "modules": modules}.items():
     app.add_typer(group, name=name)
 
 Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
@@ -159,6 +162,44 @@ def db_restored(
     from stylobate.launcher.commands.db import restored as run
 
     run(services or [])
+
+
+@dead.command("list")
+def dead_list(
+    hook: Annotated[str, typer.Option(help="Only those of this hook, as `hooks list` names it.")] = "",
+    most: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+) -> None:
+    """Print what hooks gave up, the newest first."""
+    from stylobate.launcher.commands.dead_letters import listing as run
+
+    run(hook, most)
+
+
+@dead.command("show")
+def dead_show(letter: Annotated[int, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
+    """Print one whole, with its event, as JSON."""
+    from stylobate.launcher.commands.dead_letters import show as run
+
+    run(letter)
+
+
+@dead.command("redrive")
+def dead_redrive(
+    letters: Annotated[list[int] | None, typer.Argument(help="Their ids, as `list` shows them.")] = None,
+    hook: Annotated[str, typer.Option(help="All that this hook gave up.")] = "",
+) -> None:
+    """Let the hooks run on them again, behind what else of the same subject waits."""
+    from stylobate.launcher.commands.dead_letters import redrive as run
+
+    run(letters or [], hook)
+
+
+@dead.command("drop")
+def dead_drop(letters: Annotated[list[int], typer.Argument(help="Their ids, as `list` shows them.")]) -> None:
+    """Forget them."""
+    from stylobate.launcher.commands.dead_letters import drop as run
+
+    run(letters)
 
 
 @hooks.command("list")

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from stylobate.database import DatabaseManager
-from stylobate.errors import StylobateError, UnavailableError
+from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.hooks import MAX_ATTEMPTS, HooksManager
 from stylobate.hooks.lane import SUBJECTS_ASIDE
 from stylobate.hooks.port import Place
@@ -239,3 +239,31 @@ async def test_late_holder_changes_nothing_aside(manager: Manager, start: Any, s
         assert await store.bury_aside(mine, kept, 8, "mine")
     assert await database.fetchval("select count(*) from hook_dead_letter") == 1
     assert await database.fetchval("select count(*) from hook_aside") == 0
+
+
+async def test_what_was_given_up_runs_again_when_told_to(
+    manager: Manager, start: Any, source: Any, database: DatabaseManager, listener: Any
+) -> None:
+    """Whoever runs the hook goes on with it within seconds, once, without being started anew."""
+    is_mended, heard = asyncio.Event(), listener()
+
+    async def refuses(event: Event) -> None:
+        if not is_mended.is_set():
+            raise PermissionDeniedError
+        await heard(event)
+
+    hooks = manager()
+    hooks.on("state.orders.changed", refuses, name="h")
+    await start(hooks)
+    (first,) = await source.write("s1")
+    await rows(database, "select count(*) from hook_dead_letter", 1)
+    is_mended.set()
+    store = PostgresHookStore(database)
+    (letter,) = await store.dead_letters()
+    assert await store.redrive([letter.id]) == [letter.id]
+    await until(lambda: len(heard.events) == 1, within_s=60)
+    await rows(database, "select count(*) from hook_aside", 0)
+    (second,) = await source.write("s1")
+    await until(lambda: len(heard.events) == 2, within_s=60)
+    assert [event.id for event in heard.events] == [first.id, second.id]
+    assert await store.dead_letters() == []

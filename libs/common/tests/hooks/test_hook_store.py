@@ -1,5 +1,7 @@
 """What every hook store promises, held against all of them: positions, what stands aside, dead letters, fenced by token."""
 
+from dataclasses import replace
+
 import pytest
 from stylobate.database import MigrationSet
 from stylobate.hooks import HookStore
@@ -140,3 +142,43 @@ async def test_a_rewound_hook_is_nobodys(store: HookStore) -> None:
     (standing, other) = await store.listing()
     assert (standing.hook, standing.source, standing.position, standing.aside) == ("a", "state", Position.of([1] * 16, "e"), 0)
     assert other.position == Position.of([5] * 16)
+
+
+async def test_a_dead_letter_is_read_run_again_or_forgotten(store: HookStore) -> None:
+    """Run again it stands aside, behind what does already, its failures forgotten, and whoever runs the hook begins anew."""
+    await store.take("state", ["a"], 1)
+    assert await store.bury(place(1), logged(6), 8, "broken")
+    assert await store.put_aside(place(1), logged(7))
+    assert await store.bury_gap(place(1), 9, "gone", move_to=9)
+    gap, letter = await store.dead_letters()
+    assert (letter.hook, letter.source, letter.partition, letter.number, letter.attempts, letter.error) == (
+        *("a", "state", 3, 6, 8, "broken"),
+    )
+    assert (letter.event, gap.event, gap.number) == (logged_event(letter.event, 6), None, 9)
+    assert await store.dead_letters(hook="b") == []
+    assert await store.dead_letters(ids=[letter.id]) == await store.dead_letters(hook="a", most=2, ids=[letter.id]) == [letter]
+    assert await store.dead_letters(most=1) == [gap]
+
+    assert await store.redrive([letter.id, gap.id, 999]) == [letter.id]
+    assert not await store.holds("a", "state", 1)
+    assert await store.redrive([letter.id]) == []
+    assert await store.subjects_aside("a", "state") == {3: {("acme", "s"): 2}}
+    await store.take("state", ["a"], 2)
+    first = await store.first_aside(place(2), "acme", "s")
+    assert first is not None
+    assert first.logged.number == 7
+    assert await store.done_aside(place(2), first)
+    second = await store.first_aside(place(2), "acme", "s")
+    assert second is not None
+    assert (second.logged.number, second.logged.event, second.attempts) == (6, letter.event, 0)
+    assert await store.bury_aside(place(2), second, 8, "broken again")
+
+    assert [found.error for found in await store.dead_letters()] == ["broken again", "gone"]
+    assert await store.drop([gap.id, 999]) == [gap.id]
+    assert await dead(store) == {"a": 1, "b": 0}
+
+
+def logged_event(found: Event | None, number: int) -> Event:
+    """Return the event of that number with the id and the time of the one found."""
+    assert found is not None
+    return replace(logged(number).event, id=found.id, time=found.time)

@@ -1,6 +1,7 @@
 """`stylobate hooks` and `stylobate db` on a database of its own."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from stylobate.identity import generate_service_keys
+from stylobate.outbox import Event
 from stylobate.testing.databases import Databases
 from stylobate.testing.ports import free_ports
 
@@ -19,9 +21,9 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
         yield url
 
 
-async def run(stylobate: Any, url: str, *arguments: str) -> Any:
+async def run(stylobate: Any, url: str, *arguments: str, **environ: str) -> Any:
     """Run the command on the database."""
-    return await asyncio.to_thread(stylobate, *arguments, STYLOBATE_DATABASE_URL=url)
+    return await asyncio.to_thread(stylobate, *arguments, STYLOBATE_DATABASE_URL=url, **environ)
 
 
 async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) -> None:
@@ -64,6 +66,54 @@ async def test_hooks_are_listed_and_set_back(database_url: str, stylobate: Any) 
         said = await run(stylobate, database_url, "hooks", "rewind", *wrong)
         assert (said.returncode, said.stderr.startswith("error: "), said.stderr.count("\n")) == (2, True, 1), said.stderr
     assert (await number())[0] == 2  # as it was
+    await connection.close()
+
+
+async def test_dead_letters_are_shown_run_again_and_forgotten(database_url: str, stylobate: Any) -> None:
+    """Each of the four; what is not there is told in one line."""
+    assert (await run(stylobate, database_url, "db", "upgrade")).returncode == 0
+    assert (await run(stylobate, database_url, "events", "dead", "list")).stdout == "no dead letters\n"
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "insert into actions.hook_position (hook, source, partition, number)"
+        " select 'shop.h', 'state', n, 9 from generate_series(0, 15) n"
+    )
+    event = Event.new("state.orders.created", "orders/7", {"total": 1000}, source="state")
+    for number in range(3):
+        await connection.execute(
+            "insert into actions.hook_dead_letter (hook, source, partition, number, tenant, event, attempts, error)"
+            " values ($1, 'state', 3, $2, 'default', $3, 8, 'KeyError: [tea]')",
+            *("shop.h" if number else "shop.gone", number, event.json().decode()),
+        )
+    await connection.execute(
+        "insert into actions.hook_dead_letter (hook, source, partition, number, attempts, error)"
+        " values ('shop.h', 'state', 3, 7, 0, 'gone')"
+    )
+    listed = (await run(stylobate, database_url, "events", "dead", "list", COLUMNS="400")).stdout.splitlines()
+    assert len(listed) == 4
+    assert "shop.h  events up to 7 were gone  gone" in listed[0]
+    assert "shop.h  state.orders.created  orders/7  KeyError: [tea]" in listed[1]
+    gap, *ids = (line.split()[0] for line in listed)
+    assert len((await run(stylobate, database_url, "events", "dead", "list", "--hook", "shop.gone")).stdout.splitlines()) == 1
+    shown = json.loads((await run(stylobate, database_url, "events", "dead", "show", ids[0])).stdout)
+    assert (shown["hook"], shown["attempts"], shown["event"]["id"]) == ("shop.h", 8, event.id)
+    for wrong in (
+        ("show", "999"),
+        ("redrive",),
+        ("redrive", ids[0], "--hook", "shop.h"),
+        ("redrive", "999"),
+        ("redrive", gap),
+        ("redrive", ids[2]),
+        ("drop", "999"),
+    ):
+        said = await run(stylobate, database_url, "events", "dead", *wrong)
+        assert (said.returncode, said.stderr.startswith("error: "), said.stderr.count("\n")) == (2, True, 1), said.stderr
+    driven = await run(stylobate, database_url, "events", "dead", "redrive", "--hook", "shop.h")
+    assert driven.stdout == "2 run again within ten seconds\n", driven.stderr
+    assert await connection.fetchval("select count(*) from actions.hook_aside where subject = 'orders/7'") == 2
+    dropped = await run(stylobate, database_url, "events", "dead", "drop", gap, ids[2])
+    assert dropped.stdout == "2 forgotten\n", dropped.stderr
+    assert await connection.fetchval("select count(*) from actions.hook_dead_letter") == 0
     await connection.close()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stylobate.database import DatabaseManager
-from stylobate.hooks.port import Kept, Move, Place, Progress, Rebased, Standing
+from stylobate.hooks.port import DeadLetter, Kept, Move, Place, Progress, Rebased, Standing
 from stylobate.hooks.postgres import statements as sql
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
@@ -127,6 +127,25 @@ class PostgresHookStore:
     async def bury_aside(self, place: Place, kept: Kept, attempts: int, error: str) -> bool:
         """See the port."""
         return await self._database.fetchval(sql.BURY_ASIDE, *_keys(place), kept.seq, attempts, error) is not None
+
+    async def dead_letters(self, *, hook: str = "", ids: Sequence[int] = (), most: int = 100) -> list[DeadLetter]:
+        """See the port."""
+        return [
+            DeadLetter(
+                *(row["id"], row["hook"], row["source"], row["partition"], row["number"]),
+                Event.parse(row["event"].encode()) if row["event"] is not None else None,
+                *(row["attempts"], row["error"], row["time"]),
+            )
+            for row in await self._database.fetch(sql.DEAD, hook, list(ids), most)
+        ]
+
+    async def redrive(self, ids: Sequence[int]) -> list[int]:
+        """See the port."""
+        return [row["id"] for row in await self._database.fetch(sql.REDRIVE, list(ids))]
+
+    async def drop(self, ids: Sequence[int]) -> list[int]:
+        """See the port."""
+        return sorted(row["id"] for row in await self._database.fetch(sql.DROP, list(ids)))
 
     async def _bury(self, place: Place, *values: object) -> bool:
         return await self._database.fetchval(sql.BURY, *_keys(place), place.epoch, *values) is not None

@@ -145,3 +145,33 @@ with mine as materialized (
 )
 select partition from mine
 """
+
+# What was given up.
+
+DEAD = """
+select id, hook, source, partition, number, event::text, attempts, error, time from hook_dead_letter
+where ($1 = '' or hook = $1) and (cardinality($2::bigint[]) = 0 or id = any ($2)) order by id desc limit $3
+"""
+
+# The token rises, as for a rewind: who runs the hook begins anew, and finds what stands aside.
+REDRIVE = """
+with mine as materialized (
+    select hook, source, partition from hook_position
+    where (hook, source) in (select hook, source from hook_dead_letter where id = any ($1::bigint[]) and event is not null)
+    order by hook, source, partition for update
+), gone as (
+    delete from hook_dead_letter d where id = any ($1) and event is not null
+        and exists (select from mine where mine.hook = d.hook and mine.source = d.source)
+    returning *
+), kept as (
+    insert into hook_aside (hook, source, partition, epoch, number, tenant, subject, event)
+    select hook, source, partition, epoch, number, tenant, event ->> 'subject', event::text::json from gone order by id
+    on conflict do nothing
+), told as (
+    update hook_position p set token = token + 1 from mine
+    where p.hook = mine.hook and p.source = mine.source and p.partition = mine.partition
+)
+select id from gone order by id
+"""
+
+DROP = "delete from hook_dead_letter where id = any ($1::bigint[]) returning id"
