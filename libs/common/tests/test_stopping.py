@@ -9,7 +9,7 @@ from stylobate.stopping import check_cancelled, end, goes_on
 
 
 async def swallow(times: int, began: asyncio.Event) -> None:
-    """Wait forever, and lose so many cancellations, as a driver does that is just being answered."""
+    """Wait forever, and lose some cancellations, as a driver can while an answer arrives."""
     while times >= 0:
         began.set()
         try:

@@ -11,7 +11,7 @@ class LimitStore(Protocol):
 
     Atomicity: a batch is one step; no other batch of any process comes between its checks. Order: checks are decided in
     the order given, groups first to last, and each sees what the earlier ones charged. All or none: a check is charged at
-    every level or, when one of them refuses, at none. Time is the store's own clock, the same for every process that
+    every level, or at no level when one of them refuses. Time is the store's own clock, the same for every process that
     shares it; when it is put back, nobody is refused for longer than a period, however far it was ahead. Expiry: a subject
     that is left alone for as long as its limit needs to be full again is forgotten, whatever happened before. Missing: a
     subject that is not known has its whole limit. Counts of two tenants, of two limits (name, algorithm, a window's period)
