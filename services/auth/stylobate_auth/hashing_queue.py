@@ -110,7 +110,8 @@ class HashingQueue:
                 self._shares[share] = jobs  # behind the others
             self.waiting -= 1
             self._running += 1
-            self._executor.submit(job.work).add_done_callback(partial(self._tell, job, perf_counter()))
+            began = perf_counter()  # before it is handed over: on a busy machine it can be done when submit returns
+            self._executor.submit(job.work).add_done_callback(partial(self._tell, job, began))
 
     def _tell(self, job: _Job, began: float, done: "Future[Any]") -> None:
         """Hand the result to the loop; called in a thread."""

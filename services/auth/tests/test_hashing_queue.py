@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -105,6 +105,26 @@ async def test_who_cannot_be_served_in_time_is_refused_at_once():
         assert queue.waiting == 200 - len(refused)
         gate.set()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+class _Inline(Executor):
+    """Has done the work when submit returns, as threads have on a machine that is busy enough."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+async def test_the_pace_is_known_however_the_threads_are_scheduled():
+    """A hash that is over before the queue looks up again took its time all the same: the next knows that it comes too late."""
+    queue = HashingQueue(_Inline(), threads=1, bound=10)
+    await queue.run(lambda: time.sleep(0.5), share="first")
+    soon = asyncio.get_running_loop().time() + 0.5  # less than a hash, and what is left for the rest
+    begun = [_later(queue, int, "second"), _later(queue, int, "third", soon)]
+    answers = await asyncio.gather(*begun, return_exceptions=True)
+    assert answers[0] == 0
+    assert isinstance(answers[1], HashingBusyError)
 
 
 async def test_who_goes_away_leaves_the_queue():
