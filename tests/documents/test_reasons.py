@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from stylobate.rpc import from_rpc_error
+from stylobate.testing.syntax import tree_of
 from stylobate_gateway.reasons import known_reasons
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 def reasons_in(source: str) -> Iterator[str]:
     """Yield the reasons that code names: of classes, of errors built by hand, and as the code of a document built by hand."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         match node:
             case ast.Assign(targets=[ast.Name(id="reason")], value=value):
                 given = [value]
@@ -64,7 +65,7 @@ def test_one_place_makes_problems() -> None:
     found = {
         path.relative_to(ROOT)
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path.read_text()))
         if isinstance(node, ast.Constant) and node.value in ("application/problem+json", b"application/problem+json")
     }
     assert found == {Path("libs/common/stylobate/http/problem.py")}
@@ -75,7 +76,7 @@ def test_one_place_writes_the_fields_of_limits() -> None:
     constants = [
         (path.name, node.value)
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path.read_text()))
         if isinstance(node, ast.Constant)
     ]
     assert {name for name, value in constants if value in ('";q=', '";r=', ";w=", ";t=")} == {"limits.py"}

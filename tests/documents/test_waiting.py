@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from stylobate.testing.syntax import tree_of
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("libs/common/tests", "libs/common/stylobate/testing", "modules", "tests", *ROOT.glob("services/*/tests"))
 ITSELF = ("until.py", "platform.py")
@@ -27,7 +29,7 @@ def polls_in(source: str) -> list[int]:
     """Return the lines of loops that do nothing but sleep until something holds."""
     return [
         loop.lineno
-        for loop in ast.walk(ast.parse(source))
+        for loop in ast.walk(tree_of(source))
         if isinstance(loop, ast.While | ast.For | ast.AsyncFor)
         and any(map(_is_sleep, loop.body))
         and all(_is_sleep(statement) or _is_way_out(statement) for statement in loop.body)

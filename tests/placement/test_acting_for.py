@@ -15,6 +15,7 @@ from stylobate.outbox import Event
 from stylobate.rpc import Call, Outgoing
 from stylobate.rpc.interceptors.caller_metadata import set_service
 from stylobate.services import installed_services
+from stylobate.testing.syntax import tree_of
 from stylobate_actions.hook_runner import HookRunner
 
 TEXTS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
@@ -78,8 +79,8 @@ def _untold(tree: ast.AST) -> list[int]:
 def test_the_reading_finds_what_forgets_the_tenant() -> None:
     """The structural test below would see each way of setting whom is acted for."""
     for forgetful in ("Call(act_for=x)", "call.act_for = x", "pairs.append((ACT_FOR, x))"):
-        assert _untold(ast.parse(f"def f():\n    {forgetful}")) == [1], forgetful
-    assert _untold(ast.parse("def f():\n    Call(act_for=x, act_for_tenant=y)")) == []
+        assert _untold(tree_of(f"def f():\n    {forgetful}")) == [1], forgetful
+    assert _untold(tree_of("def f():\n    Call(act_for=x, act_for_tenant=y)")) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -89,6 +90,6 @@ def test_nobody_acts_for_a_subject_without_its_tenant(package: Path) -> None:
     for file in package.rglob("*.py"):
         if "api" in file.relative_to(package).parts:
             continue
-        if lines := _untold(ast.parse(file.read_text())):
+        if lines := _untold(tree_of(file.read_text())):
             found[str(file.relative_to(package))] = lines
     assert found == {}

@@ -9,6 +9,7 @@ import pytest
 import stylobate
 from stylobate.config import Settings
 from stylobate.services import ENTRY_POINTS, Imported, ServiceSpec, event_sources, in_order, installed_services
+from stylobate.testing.syntax import tree_of
 
 SERVICES = installed_services()
 
@@ -66,23 +67,23 @@ def _channels(tree: ast.AST) -> set[str]:
 def test_the_channels_that_are_opened_are_those_that_the_spec_names(service):
     """A service opens channels to those that it needs and to no others, and only in its `main.py`."""
     main = _main_of(service)
-    assert _channels(ast.parse(main.read_text())) == set(SERVICES[service].needs)
+    assert _channels(tree_of(main.read_text())) == set(SERVICES[service].needs)
     for file in main.parent.rglob("*.py"):
         if file != main:
-            assert not _channels(ast.parse(file.read_text())), f"{file} opens a channel"
+            assert not _channels(tree_of(file.read_text())), f"{file} opens a channel"
 
 
 def test_a_forbidden_channel_would_be_seen():
     """The reading itself finds literals, loops over literals, and refuses what it cannot read."""
-    assert _channels(ast.parse("app.channel('auth'); {n: app.channel(n) for n in ('state', 'actions')}")) == {
+    assert _channels(tree_of("app.channel('auth'); {n: app.channel(n) for n in ('state', 'actions')}")) == {
         "auth",
         "state",
         "actions",
     }
     with pytest.raises(AssertionError, match="cannot be read"):
-        _channels(ast.parse("app.channel(settings.target)"))
+        _channels(tree_of("app.channel(settings.target)"))
     with pytest.raises(AssertionError, match="may call anyone"):
-        _channels(ast.parse("Caller(app.channel)"))
+        _channels(tree_of("Caller(app.channel)"))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -120,9 +121,10 @@ def _lists(tree: ast.AST, names: set[str]) -> list[int]:
 def test_the_library_lists_no_services():
     """A seventh service is installed, not entered anywhere."""
     library, names = Path(stylobate.__file__).parent, set(SERVICES)
-    assert _lists(
-        ast.parse("A = ('state', 'auth'); B = {'auth': 1, 'state': 2}; C = ['state', 'x', 'y', 'auth', 'z']"), names
-    ) == [1, 1]
+    assert _lists(tree_of("A = ('state', 'auth'); B = {'auth': 1, 'state': 2}; C = ['state', 'x', 'y', 'auth', 'z']"), names) == [
+        1,
+        1,
+    ]
     files = [file for file in library.rglob("*.py") if "api" not in file.relative_to(library).parts]
-    found = {str(file.relative_to(library)): lines for file in files if (lines := _lists(ast.parse(file.read_text()), names))}
+    found = {str(file.relative_to(library)): lines for file in files if (lines := _lists(tree_of(file.read_text()), names))}
     assert found == {}

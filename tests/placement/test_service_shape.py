@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from stylobate.outbox import servicer as event_servicer
 from stylobate.services import ENTRY_POINTS
+from stylobate.testing.syntax import tree_of
 
 AMBIENT = {"call", "current_call", "sampled_trace"}
 DOORS = {
@@ -47,13 +48,13 @@ def test_a_servicer_says_who_may_call_it(module):
 @pytest.mark.parametrize("path", CONVERTERS, ids=lambda path: path.parent.name)
 def test_converters_are_called_to_and_from(path):
     """``to_<noun>`` gives a message, ``from_<noun>`` reads one."""
-    functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [node.name for node in tree_of(path.read_text()).body if isinstance(node, ast.FunctionDef)]
     assert functions
     assert [name for name in functions if not name.lstrip("_").startswith(("to_", "from_"))] == []
 
 
 def _ambient(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module in {"stylobate.rpc", "stylobate.rpc.call"}:
             yield from (alias.name for alias in node.names if alias.name in AMBIENT)
 

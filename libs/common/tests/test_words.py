@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from stylobate.testing.syntax import tree_of
+
 ROOT = Path(__file__).parents[3]
 BANNED = re.compile(
     r"""\b(?:
@@ -29,7 +31,7 @@ def texts() -> Iterator[tuple[str, str]]:
         for file in sorted((ROOT / folder).rglob("*.py")):
             if "api" in file.relative_to(ROOT).parts:
                 continue
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree_of(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     for number, line in enumerate(node.value.splitlines(), node.lineno):
                         yield f"{file.relative_to(ROOT)}:{number}", line

@@ -17,6 +17,7 @@ from stylobate.identity.service_rights import callers_of
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call, current_call
 from stylobate.services import installed_services, key_holders
+from stylobate.testing.syntax import tree_of
 
 from .probe import Users
 
@@ -61,7 +62,7 @@ def _called(service: str) -> set[str]:
     code = [Path(find_spec(f"stylobate_{service}").origin).parent] if service != "cli" else []  # type: ignore[union-attr,arg-type]
     library = Path(next(iter(stylobate.__path__)))
     code += [library / part for part in _LIBRARY.get(service, ())]
-    trees = [ast.parse(file.read_text()) for folder in code for file in folder.rglob("*.py")]
+    trees = [tree_of(file.read_text()) for folder in code for file in folder.rglob("*.py")]
     return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
