@@ -1,9 +1,10 @@
 """P1 and P2: an action over HTTP with everything that belongs to it, beside endpoints that do none of it.
 
 The action is authenticated, permitted, charged at three levels in Valkey (ip, user, action), checked against a schema each
-way and audited. Rounds alternate, so that a slow spell of the machine hits everybody; CPU per request is what says most,
-since the load comes from the same machine. The platform's CPU is that of its Python processes; Valkey and PostgreSQL stand in
-a column of their own.
+way and audited. What a batch costs is shared by those in it, so that few connections cost the most per request: each scene has
+a number of connections, and one has eight actions and many addresses. Rounds alternate, so that a slow spell of the machine
+hits everybody; CPU per request is what says most, since the load comes from the same machine. The platform's CPU is that of its
+Python processes; Valkey and PostgreSQL stand in a column of their own.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from bench import wrk
 from bench.processes import HOST, LoadClient, Processes, baseline, platform, split_baseline
 from bench.report import Report, Target
 
 USERS = 128
+ACTIONS = 8
 _BODY = '{"items":[{"sku":"a-1","quantity":2},{"sku":"b-22","quantity":1}]}'
 _WIDE = "1000000/second"
 _STORES = ("valkey", "postgres")
@@ -35,13 +38,26 @@ SETTINGS = {
 }
 
 
+class Scene(NamedTuple):
+    """How the load comes."""
+
+    name: str
+    connections: int
+    is_mixed: bool = False
+    """Eight actions instead of one, and a client address for each connection."""
+
+
+SCENES = (Scene("1", 1), Scene("8", 8), Scene("32", 32), Scene("128", 128), Scene("32, mixed", 32, is_mixed=True))
+
+
 class Contender(NamedTuple):
     """A server in the race."""
 
     name: str
     port: int
     processes: Processes
-    requests: list[str]
+    plain: list[str]
+    mixed: list[str]
 
 
 class Round(NamedTuple):
@@ -57,49 +73,63 @@ class Round(NamedTuple):
     p99_ms: float
 
 
-def one_process(rounds: int, seconds: float) -> Report:
+Rounds = dict[tuple[str, str], list[Round]]
+"""Of each scene and contender."""
+
+
+def one_process(rounds: int, seconds: int) -> Report:
     """P1."""
+    bare, fastapi, ours = "bare ASGI echo", "FastAPI, pydantic body", "Stylobate action"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         contenders = [
-            _plain("bare ASGI echo", *enter(baseline("bare"))),
-            _plain("FastAPI, pydantic body", *enter(baseline("plain_fastapi"))),
-            enter(_platform("Stylobate action")),
+            _plain(bare, *enter(baseline("bare"))),
+            _plain(fastapi, *enter(baseline("plain_fastapi"))),
+            enter(_platform(ours)),
         ]
-        measured = _race(contenders, enter(LoadClient.open()), rounds, seconds)
-    bare, fastapi, ours = (measured[contender.name] for contender in contenders)
-    report = _report("P1", "an action over HTTP, all in one process", measured, fastapi)
+        found = _race(contenders, enter(LoadClient.open()), rounds, seconds)
+    report = _report("P1", "an action over HTTP, all in one process", found, fastapi)
     report.targets += [
-        Target("requests/s against FastAPI", _ratio(ours, fastapi, "rate"), 2.5, at_least=True),
-        Target("CPU per request: FastAPI against the action", _ratio(fastapi, ours, "cpu_us"), 2.5, at_least=True),
-        Target("CPU per request against bare ASGI", _ratio(ours, bare, "cpu_us"), 3.0),
+        Target("CPU against bare ASGI, 32 connections", _ratio(found, "32", ours, bare), 3.0),
+        Target("CPU against FastAPI, 32 connections", _ratio(found, "32", ours, fastapi), 0.65),
+        Target("CPU against FastAPI, one connection", _ratio(found, "1", ours, fastapi), 2.0),
+        Target("requests/s against FastAPI, 32 connections", _ratio(found, "32", ours, fastapi, "rate"), 1.4, at_least=True),
     ]
     return report
 
 
-def split(rounds: int, seconds: float) -> Report:
+def split(rounds: int, seconds: int) -> Report:
     """P2."""
+    plain, whole, ours = "FastAPI and one bare grpc.aio call", "Stylobate action, one process", "Stylobate action, split"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         contenders = [
-            _plain("FastAPI and one bare grpc.aio call", *enter(split_baseline())),
-            enter(_platform("Stylobate action, split", "--split")),
+            _plain(plain, *enter(split_baseline())),
+            enter(_platform(whole)),
+            enter(_platform(ours, "--split")),
         ]
-        measured = _race(contenders, enter(LoadClient.open()), rounds, seconds)
-    plain, ours = (measured[contender.name] for contender in contenders)
-    report = _report("P2", "the same, a process per service", measured, plain)
-    report.targets.append(Target("CPU per request against the bare split", _ratio(ours, plain, "cpu_us"), 1.2))
+        found = _race(contenders, enter(LoadClient.open()), rounds, seconds)
+    report = _report("P2", "the same, a process per service", found, plain)
+    report.targets += [
+        Target("CPU against the bare split, 32 connections", _ratio(found, "32", ours, plain), 0.35),
+        Target("CPU against the bare split, one connection", _ratio(found, "1", ours, plain), 1.0),
+        Target("CPU against one process, 32 connections", _ratio(found, "32", ours, whole), 1.7),
+    ]
     return report
 
 
 def _plain(name: str, port: int, processes: Processes) -> Contender:
-    return Contender(name, port, processes, [_request("/orders", port)])
+    requests = [_request("/orders", port)]
+    return Contender(name, port, processes, requests, requests)
 
 
 @contextlib.contextmanager
 def _platform(name: str, *arguments: str) -> Iterator[Contender]:
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), *arguments, environment=SETTINGS) as (port, processes):
-        yield Contender(name, port, processes, [_request("/v1/actions/bench.price", port, token) for token in _tokens(port)])
+        tokens = _tokens(port)
+        plain = [_request("/v1/actions/bench.price", port, token) for token in tokens]
+        mixed = [_request(f"/v1/actions/bench.price_{at % ACTIONS}", port, token) for at, token in enumerate(tokens)]
+        yield Contender(name, port, processes, plain, mixed)
 
 
 def _request(path: str, port: int, token: str = "") -> str:
@@ -110,7 +140,7 @@ def _request(path: str, port: int, token: str = "") -> str:
 
 
 def _tokens(port: int) -> list[str]:
-    """Return the access tokens of so many new users."""
+    """Return an access token of each of the users, who are new."""
     tokens = []
     with httpx.Client(base_url=f"http://{HOST}:{port}/v1/auth", timeout=30) as client:
         for number in range(USERS):
@@ -120,19 +150,21 @@ def _tokens(port: int) -> list[str]:
     return tokens
 
 
-def _race(contenders: list[Contender], load: LoadClient, rounds: int, seconds: float) -> dict[str, list[Round]]:
-    for contender in contenders:
-        load.run(contender.port, contender.requests, 1.0)  # warm-up: caches, connections, verified tokens
-    measured: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds):
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            measured[contender.name].append(_measure(contender, load, seconds))
-    return measured
+def _race(contenders: list[Contender], load: LoadClient, rounds: int, seconds: int) -> Rounds:
+    found: Rounds = {(scene.name, contender.name): [] for scene in SCENES for contender in contenders}
+    for scene in SCENES:
+        for number in range(-1, rounds):  # the first is for warming up: caches, connections, verified tokens
+            for contender in contenders if number % 2 == 0 else reversed(contenders):
+                one = _measure(contender, scene, load, seconds)
+                if number >= 0:
+                    found[scene.name, contender.name].append(one)
+    return found
 
 
-def _measure(contender: Contender, load: LoadClient, seconds: float) -> Round:
+def _measure(contender: Contender, scene: Scene, load: LoadClient, seconds: int) -> Round:
+    requests = contender.mixed if scene.is_mixed else contender.plain
     before = contender.processes.cpu_seconds()
-    result = load.run(contender.port, contender.requests, seconds)
+    result = load.run(contender.port, requests, seconds, scene.connections, is_spread=scene.is_mixed)
     used = {name: now - before[name] for name, now in contender.processes.cpu_seconds().items()}
     stores = sum(value for name, value in used.items() if name.lower() in _STORES)
     count = result["answered"]
@@ -145,20 +177,23 @@ def _measure(contender: Contender, load: LoadClient, seconds: float) -> Round:
     )
 
 
-def _report(name: str, title: str, measured: dict[str, list[Round]], base: list[Round]) -> Report:
-    columns = ("server", "req/s", "CPU us/req", "stores us/req", "p50 ms", "p99 ms", "req/s ratio", "CPU ratio")
-    report = Report(name, title, columns, raw={what: [one._asdict() for one in found] for what, found in measured.items()})
-    for what, found in measured.items():
-        middle = [median(getattr(one, column) for one in found) for column in Round._fields]
-        report.rows.append((what, *middle, _ratio(found, base, "rate"), _ratio(found, base, "cpu_us")))
-    rounds = len(base)
+def _report(name: str, title: str, found: Rounds, base: str) -> Report:
+    columns = ("server", "connections", "req/s", "CPU us/req", "stores us/req", "p50 ms", "p99 ms", "req/s ratio", "CPU ratio")
+    raw = {f"{what}, {scene}": [one._asdict() for one in rounds] for (scene, what), rounds in found.items()}
+    report = Report(name, title, columns, raw=raw)
+    for (scene, what), rounds in found.items():
+        middle = [median(getattr(one, column) for one in rounds) for column in Round._fields]
+        ratios = (_ratio(found, scene, what, base, column) for column in ("rate", "cpu_us"))
+        report.rows.append((what, scene, *middle, *ratios))
     report.notes.append(
-        f"medians of {rounds} alternating rounds, 32 connections, {USERS} users; ratios are medians of the rounds'"
+        f"medians of {len(rounds)} alternating rounds, {USERS} users; ratios are medians of the rounds'; "
+        f"load from {'wrk' if wrk.is_installed() else 'Python (wrk is not installed)'}, mixed: {ACTIONS} actions, "
+        "an address for each connection, load from Python"
     )
     return report
 
 
-def _ratio(ours: list[Round], theirs: list[Round], column: str) -> float:
+def _ratio(found: Rounds, scene: str, ours: str, theirs: str, column: str = "cpu_us") -> float:
     """Return the median of the rounds' ratios: what slows a round down slows both."""
-    pairs: list[tuple[Any, Any]] = list(zip(ours, theirs, strict=True))
+    pairs: list[tuple[Any, Any]] = list(zip(found[scene, ours], found[scene, theirs], strict=True))
     return float(median(getattr(one, column) / getattr(other, column) for one, other in pairs))

@@ -81,7 +81,8 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     made = []
     for number in range(count):
         connection = _Connection(requests[number % len(requests) :: count] or requests, begun + job["seconds"])
-        await loop.create_connection(lambda made=connection: made, job["host"], job["port"])  # type: ignore[misc]
+        source = (f"127.0.{1 + number // 250}.{1 + number % 250}", 0) if job["is_spread"] else None
+        await loop.create_connection(lambda made=connection: made, job["host"], job["port"], local_addr=source)
         made.append(connection)
     await asyncio.gather(*(connection.done for connection in made))
     took = perf_counter() - begun

@@ -34,7 +34,7 @@ from stylobate.rpc.interceptors import RpcMetrics
 
 from bench.report import Report, Target
 
-TARGET_US = {"all interceptors": 15.0, "all interceptors, sampled": 50.0}
+TARGET_US = {"all interceptors": 14.0, "all interceptors, sampled": 55.0}
 _TOKEN = "e" * 300
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
 

@@ -18,6 +18,8 @@ import psutil
 from stylobate.launcher.project import Project
 from stylobate.testing.ports import free_ports
 
+from bench import wrk
+
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
@@ -160,13 +162,25 @@ class LoadClient:
         with running([sys.executable, "-m", "bench.load"], cwd=ROOT, **pipes) as child:
             yield cls(child)
 
-    def run(self, port: int, requests: list[str], seconds: float, connections: int = 32) -> dict[str, Any]:
-        """Make load and return what came of it. Raises RuntimeError when any request was not answered with 200."""
-        job = {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
+    def run(self, port: int, requests: list[str], seconds: int, connections: int, *, is_spread: bool = False) -> dict[str, Any]:
+        """Make load and return what came of it. Raises RuntimeError when any request was not answered with 200.
+
+        :param is_spread: each connection comes from an address of its own; else wrk makes the load, where it is installed.
+        """
+        if is_spread or not wrk.is_installed():
+            result = self._run_here(
+                {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
+                | {"is_spread": is_spread}
+            )
+        else:
+            result = wrk.run(HOST, port, requests, seconds, connections)
+        if result["refused"] or not result["answered"]:
+            raise RuntimeError(f"{result['refused']} of the requests failed, first: {result['first_refusal']}")
+        return result
+
+    def _run_here(self, job: dict[str, Any]) -> dict[str, Any]:
         assert self._child.stdin is not None and self._child.stdout is not None  # noqa: PT018  pipes were asked for
         self._child.stdin.write(orjson.dumps(job) + b"\n")
         self._child.stdin.flush()
         result: dict[str, Any] = orjson.loads(self._child.stdout.readline())
-        if result["refused"] or not result["answered"]:
-            raise RuntimeError(f"{result['refused']} of the requests failed, first: {result['first_refusal']}")
         return result

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import sysconfig
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent / "results"
+_LIBRARIES = ("fastapi", "uvicorn", "uvloop", "httptools", "pydantic", "grpcio", "protobuf", "asyncpg", "redis", "argon2-cffi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,21 @@ class Report:
 def machine() -> dict[str, Any]:
     """Return what the figures were taken on."""
     return {
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} ({_build()})",
+        "versions": {name: version(name) for name in _LIBRARIES},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "load_average": [round(value, 2) for value in psutil.getloadavg()],
     }
+
+
+def _build() -> str:
+    """Return how the interpreter was built: an optimised build is 10 to 16 % faster at everything."""
+    flags = f"{sysconfig.get_config_var('CONFIG_ARGS')} {sysconfig.get_config_var('PY_CFLAGS')}"
+    optimised = [name for name, flag in (("PGO", "--enable-optimizations"), ("LTO", "--with-lto")) if flag in flags]
+    return f"{platform.python_compiler()}, {' and '.join(optimised) or 'without PGO and LTO'}"
 
 
 def _processor() -> str:
