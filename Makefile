@@ -17,7 +17,7 @@ EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
 DISTRIBUTIONS := libs/common/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 SOURCES := libs/common/stylobate $(foreach s,$(SERVICES),services/$(s)/stylobate_$(s)) modules bench scripts
 
-.PHONY: help up dev test test-fast soak check format lock generate bench measure dist clean
+.PHONY: help up dev test test-fast soak check format lock generate bench measure release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ bench: .venv/dev.stamp ## side-by-side benchmarks; ARGS="P1 P8" for some
 
 measure: .venv/dev.stamp ## lines, files, what stands twice, and what a request walks through; ARGS=-v names it
 	$(BIN)/python scripts/measure.py $(ARGS)
+
+release: .venv/dev.stamp ## keep the contracts as released: later ones may add to them and break nothing
+	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
 dist: .venv/dev.stamp ## build every wheel into dist/
 	$(BIN)/python scripts/build_wheels.py dist
