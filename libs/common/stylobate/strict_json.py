@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import orjson
 
 from stylobate.errors import Violation
+from stylobate.json_pointer import pointer
 
 MAX_DEPTH = 64
 """Levels of arrays and objects; a plain value has none."""
@@ -201,7 +202,7 @@ def _explain(document: bytes, otherwise: str) -> NoReturn:
         raise JsonMalformedError(error.msg, line=error.lineno, column=error.colno) from None
     except RecursionError:
         raise JsonRefusedError("", _TOO_DEEP) from None
-    _find(value, "", 0)
+    _find(value, ())
     raise JsonRefusedError("", otherwise)
 
 
@@ -220,23 +221,23 @@ def _constant(name: str) -> NoReturn:
     raise JsonMalformedError(f"{name} is not JSON")
 
 
-def _find(value: Any, pointer: str, depth: int) -> None:
+def _find(value: Any, path: tuple[str | int, ...]) -> None:
     """Raise JsonRefusedError for the first thing in it that is not carried."""
     if isinstance(value, _Beyond):
-        raise JsonRefusedError(pointer, value.detail)
+        raise JsonRefusedError(pointer(path), value.detail)
     if isinstance(value, str):
-        _find_in_text(value, pointer)
+        _find_in_text(value, path)
     elif isinstance(value, (dict, list)):
-        if depth == MAX_DEPTH:
+        if len(path) == MAX_DEPTH:
             raise JsonRefusedError("", _TOO_DEEP)
         for name, member in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(name, str):
-                _find_in_text(name, pointer)
-            _find(member, f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}", depth + 1)
+                _find_in_text(name, path)
+            _find(member, (*path, name))
 
 
-def _find_in_text(text: str, pointer: str) -> None:
+def _find_in_text(text: str, path: tuple[str | int, ...]) -> None:
     if "\0" in text:
-        raise JsonRefusedError(pointer, _HAS_NUL)
+        raise JsonRefusedError(pointer(path), _HAS_NUL)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise JsonRefusedError(pointer, "has half of a surrogate pair, which is not a character")
+        raise JsonRefusedError(pointer(path), "has half of a surrogate pair, which is not a character")

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 from stylobate.errors import StylobateError, Violation
+from stylobate.json_pointer import pointer, steps
 from stylobate.modules.payload import decode, encode
 from stylobate.rpc.status import to_status
 
@@ -42,18 +43,18 @@ def placed(error: StylobateError, payload: bytes) -> tuple[Violation, ...]:
     values += values[-1:] * (len(error.violations) - len(values))
 
     def place(violation: Violation, value: Any) -> Violation:
-        found = next((pointer for pointer, part in given if _is_from(value, part)), violation.pointer)
+        found = next((there for there, part in given if _is_from(value, part)), violation.pointer)
         return Violation(found, violation.detail)
 
     return tuple(map(place, error.violations, values))
 
 
-def _places(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield everything in the value with its pointer (RFC 6901), what holds other values after them."""
+def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield everything in the value with its JSON pointer, what holds other values after them."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in members:
-        yield from _places(part, f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}")
-    yield pointer, value
+        yield from _places(part, (*path, name))
+    yield pointer(path), value
 
 
 def _can_be_said(error: StylobateError) -> bool:
@@ -74,10 +75,9 @@ def _refused(error: StylobateError, sent: Mapping[str, Any]) -> list[Any]:
     return list(named.values()) or [sent.get("data")]
 
 
-def _at(value: Any, pointer: str) -> Any:
-    """Return what stands at the pointer (RFC 6901), or the nearest thing above it that is there."""
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+def _at(value: Any, place: str) -> Any:
+    """Return what stands at the JSON pointer, or the nearest thing above it that is there."""
+    for name in steps(place):
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):

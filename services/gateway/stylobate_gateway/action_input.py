@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 
 import orjson
 from stylobate import strict_json
-from stylobate.declarations.compiled import pointer
 from stylobate.declarations.parameters import Parameter, RouteInput
 from stylobate.errors import InvalidInputError, MalformedJsonError, Violation
+from stylobate.json_pointer import pointer
 from stylobate.modules.errors import ActionInputInvalidError
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")

@@ -8,9 +8,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from stylobate.declarations.compiled import pointer
 from stylobate.errors import InvalidInputError, MalformedJsonError, StylobateError, UnavailableError, Violation
 from stylobate.http.errors import MethodNotAllowedError
+from stylobate.json_pointer import pointer
 
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.dispatch import allow

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from stylobate.declarations.compiled import closed
+from stylobate.declarations.compiled import closed, resolved
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import JsonSchema
 from stylobate.declarations.section import Section, did_you_mean
 
 _KEY = "data"
-_REFERENCE = "#/$defs/"
 
 
 def read_carried(transition: Section, namespace: JsonSchema | None, module: ModuleContext, file: str) -> JsonSchema | None:
@@ -38,7 +37,7 @@ def _schema(transition: Section, node: Node, module: ModuleContext, file: str) -
     schema = module.schemas.resolve(node, transition.report, file)
     if schema is None:
         return None
-    if _resolved(schema).get("type") != "object" or not _members(schema):
+    if resolved(schema, schema or {}).get("type") != "object" or not _members(schema):
         transition.error(
             _KEY, f"`{_KEY}` must be a list of fields, or the schema of an object (`type: object`) with `properties`"
         )
@@ -46,22 +45,12 @@ def _schema(transition: Section, node: Node, module: ModuleContext, file: str) -
     return dict(closed(schema))
 
 
-def _resolved(schema: JsonSchema | None) -> dict[str, Any]:
-    """Return the schema behind references at its top."""
-    found: Any = schema
-    seen: set[str] = set()
-    while isinstance(found, dict) and str(found.get("$ref", "")).startswith(_REFERENCE) and found["$ref"] not in seen:
-        seen.add(found["$ref"])
-        found = (schema or {}).get("$defs", {}).get(found["$ref"].removeprefix(_REFERENCE))
-    return found if isinstance(found, dict) else {}
-
-
 def _members(schema: JsonSchema | None) -> dict[str, Any] | None:
     """Return the members that the schema of an object names; None where it names none."""
-    members = _resolved(schema).get("properties")
+    members = resolved(schema, schema or {}).get("properties")
     return members if isinstance(members, dict) else None
 
 
 def _is_open(schema: JsonSchema | None) -> bool:
     """Whether objects of the schema may have members that it does not name."""
-    return _resolved(schema).get("additionalProperties", True) is not False
+    return resolved(schema, schema or {}).get("additionalProperties", True) is not False

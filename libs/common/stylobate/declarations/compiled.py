@@ -6,6 +6,7 @@ import jsonschema_rs
 
 from stylobate.declarations.model import JsonSchema
 from stylobate.errors import Violation
+from stylobate.json_pointer import pointer, steps
 
 UNKNOWN_MEMBER = "is not known here"
 """What a finding says of a member that a closed object does not have."""
@@ -66,9 +67,16 @@ def closed(schema: Any) -> Any:
     return result
 
 
-def pointer(path: list[str | int]) -> str:
-    """Return the path as a JSON pointer (RFC 6901)."""
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+def resolved(schema: Any, root: JsonSchema) -> dict[str, Any]:
+    """Return the schema that a chain of references into the root's ``$defs`` ends at; empty where it ends at none."""
+    for _ in range(len(root.get("$defs", ())) + 2):
+        if not isinstance(schema, dict):
+            break
+        reference = schema.get("$ref")
+        if reference is None:
+            return schema
+        schema = root if reference == "#" else root.get("$defs", {}).get("/".join(steps(str(reference))[1:]))
+    return {}
 
 
 def _violations_of(error: jsonschema_rs.ValidationError) -> list[Violation]:

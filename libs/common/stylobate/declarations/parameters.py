@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from stylobate.declarations.compiled import resolved
 from stylobate.declarations.model import JsonSchema
 from stylobate.declarations.route import BODILESS, Route
 
 _TYPES = {
     str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null",
 }  # fmt: skip
-_DEFINITION = "#/$defs/"
 _MOST_STEPS = 20
 
 
@@ -52,7 +52,7 @@ class RouteInput:
         has_body = route.method not in BODILESS
         if not route.parameters and (has_body or schema is None):
             return cls((), {}, has_body, is_object=False)
-        whole = _resolved(schema or {}, schema or {})
+        whole = resolved(schema or {}, schema or {})
         fields = whole.get("properties")
         if not isinstance(fields, dict):
             fields = {}
@@ -104,25 +104,13 @@ def _parameter(name: str, schema: Any, root: JsonSchema, *, is_required: bool) -
     return Parameter(name, scalars.pop(), is_list, is_required, schema, default)
 
 
-def _resolved(schema: Any, root: JsonSchema) -> Mapping[str, Any]:
-    """Return the schema that a chain of references ends at."""
-    for _ in range(_MOST_STEPS):
-        if not isinstance(schema, dict):
-            return {}
-        reference = schema.get("$ref")
-        if reference is None:
-            return schema
-        schema = root if reference == "#" else root.get("$defs", {}).get(str(reference).removeprefix(_DEFINITION))
-    return {}
-
-
 def _parts(schema: Any, root: JsonSchema, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     """Yield the schema and those that it refers to, or that stand beside or for it."""
     if not isinstance(schema, dict) or depth > _MOST_STEPS:
         return
     yield schema
     if "$ref" in schema:
-        yield from _parts(_resolved(schema, root), root, depth + 1)
+        yield from _parts(resolved(schema, root), root, depth + 1)
     for keyword in ("allOf", "anyOf", "oneOf"):
         for branch in schema.get(keyword, ()):
             yield from _parts(branch, root, depth + 1)

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stylobate.declarations.compiled import pointer
+from stylobate.declarations.compiled import resolved
 from stylobate.declarations.model import JsonSchema
+from stylobate.json_pointer import pointer
 
-_REFERENCE = "#/$defs/"
 _NUMBERS = {"integer", "number"}
 _DEEPEST = 8
 """Members in members that are compared: schemas may refer to themselves."""
 _Path = tuple[str, ...]
+_Side = tuple[Any, JsonSchema]
+"""A schema, and the document that its references lead into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +39,14 @@ def disagreements(writer: JsonSchema, reader: JsonSchema, *, is_whole: bool) -> 
 
     :param is_whole: whether the writer gives no other members than it names, even where its schema leaves that open.
     """
-    yield from _between(_Side(writer), _Side(reader), (), is_whole=is_whole)
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """A schema within its document."""
-
-    document: JsonSchema
-    inner: Any = None
-
-    def resolved(self) -> dict[str, Any]:
-        found = self.document if self.inner is None else self.inner
-        for _ in range(len(self.document.get("$defs", ())) + 1):
-            if not isinstance(found, dict) or "$ref" not in found:
-                break
-            name = found["$ref"].removeprefix(_REFERENCE).replace("~1", "/").replace("~0", "~")
-            found = self.document.get("$defs", {}).get(name)
-        return found if isinstance(found, dict) else {}
-
-    def at(self, inner: Any) -> "_Side":
-        return _Side(self.document, inner)
+    yield from _between((writer, writer), (reader, reader), (), is_whole=is_whole)
 
 
 def _between(writer: _Side, reader: _Side, path: _Path, *, is_whole: bool) -> Iterator[Disagreement]:
-    given, taken = writer.resolved(), reader.resolved()
+    given, taken = resolved(*writer), resolved(*reader)
     kinds = given.get("type"), taken.get("type")
     if isinstance(kinds[0], str) and isinstance(kinds[1], str) and kinds[0] != kinds[1] and not _NUMBERS.issuperset(kinds):
-        yield Disagreement(pointer([*path]), f"{kinds[0]} and {kinds[1]}")
+        yield Disagreement(pointer(path), f"{kinds[0]} and {kinds[1]}")
         return
     names, known = given.get("properties"), taken.get("properties")
     pairs: dict[str, tuple[Any, Any]] = {}
@@ -74,7 +56,7 @@ def _between(writer: _Side, reader: _Side, path: _Path, *, is_whole: bool) -> It
     if isinstance(given.get("items"), dict) and isinstance(taken.get("items"), dict):
         pairs["0"] = given["items"], taken["items"]
     for name, (one, other) in pairs.items() if len(path) < _DEEPEST else ():
-        yield from _between(writer.at(one), reader.at(other), (*path, name), is_whole=is_whole)
+        yield from _between((one, writer[1]), (other, reader[1]), (*path, name), is_whole=is_whole)
 
 
 def _members(given: JsonSchema, taken: JsonSchema, *, is_whole: bool) -> Iterator[tuple[str, str]]:

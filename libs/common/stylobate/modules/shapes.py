@@ -13,9 +13,10 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pydantic
 
-from stylobate.declarations.compiled import closed, pointer
+from stylobate.declarations.compiled import closed
 from stylobate.declarations.model import JsonSchema
 from stylobate.errors import Violation
+from stylobate.json_pointer import pointer
 from stylobate.modules.errors import ActionInputInvalidError
 
 _RAW: tuple[Any, ...] = (inspect.Parameter.empty, Any, object, dict, Mapping, MutableMapping, None, type(None))
@@ -126,7 +127,7 @@ def _pydantic_converter(adapter: pydantic.TypeAdapter[Any]) -> Callable[[Any], A
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise ActionInputInvalidError(
-                violations=[Violation(pointer(list(entry["loc"])), entry["msg"]) for entry in found]
+                violations=[Violation(pointer(entry["loc"]), entry["msg"]) for entry in found]
             ) from None
 
     return convert
@@ -154,7 +155,7 @@ def _msgspec_shape(annotation: Any, *, output: bool) -> Shape:
 def _from_path(place: str) -> str:
     """Turn msgspec's ``$.items[0].sku`` between backquotes into a JSON pointer."""
     path = place.strip("`").removeprefix("$").replace("[...]", "").replace("[", ".").replace("]", "")
-    return pointer([step for step in path.split(".") if step])
+    return pointer(step for step in path.split(".") if step)
 
 
 def _name(annotation: Any) -> str:

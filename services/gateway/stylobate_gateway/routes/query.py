@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import Depends, Request, params
 from fastapi.dependencies.utils import get_flat_params
-from stylobate.declarations.compiled import pointer
 from stylobate.errors import InvalidInputError, Violation
+from stylobate.json_pointer import pointer
 
 from stylobate_gateway.action_input import query_pairs
 
