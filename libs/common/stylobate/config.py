@@ -237,19 +237,29 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
     return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
 
 
-def _generated(path: Path) -> str:
-    """Return the secret kept at the path; make it once, safe against a second process doing the same."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrets.token_urlsafe(48))
+def write_once(path: Path, content: bytes) -> None:
+    """Write a secret file (0600), whole; one that is there, perhaps by another process that was quicker, is kept."""
+    candidate = write_beside(path, content, 0o600)
     try:
-        os.link(candidate, path)  # atomic, and fails where a secret exists already
+        os.link(candidate, path)  # atomic, and fails where the file exists
     except FileExistsError:
         pass
     finally:
         candidate.unlink(missing_ok=True)
+
+
+def write_beside(path: Path, content: bytes, mode: int) -> Path:
+    """Write a new file beside the one of the path, for it to be moved there whole, and return it."""
+    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+        file.write(content)
+    return candidate
+
+
+def _generated(path: Path) -> str:
+    """Return the secret kept at the path; make it once, safe against a second process doing the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_once(path, secrets.token_urlsafe(48).encode())
     return path.read_text(encoding="utf-8").strip()
 
 

@@ -1,7 +1,5 @@
 """The files of services' keys: made, read, and read again when they change."""
 
-import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +7,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from stylobate.config import ConfigError
+from stylobate.config import ConfigError, write_beside, write_once
 from stylobate.logs import get_logger
 
 PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
@@ -81,32 +79,10 @@ def generate_service_keys(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         private_file, public_file = folder / f"{name}.pem", folder / f"{name}.pub.pem"
         if not private_file.exists():
-            _write_once(private_file, _private_pem(Ed25519PrivateKey.generate()))
+            write_once(private_file, _private_pem(Ed25519PrivateKey.generate()))
         public = _public_pem(_read_private(private_file).public_key())
         if not public_file.exists() or public_file.read_bytes() != public:
-            _write(public_file, public)
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    candidate = _beside(path, content, 0o600)
-    try:
-        os.link(candidate, path)  # atomic, and fails where another process was quicker: its key holds
-    except FileExistsError:
-        pass
-    finally:
-        candidate.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    _beside(path, content, 0o644).replace(path)
-
-
-def _beside(path: Path, content: bytes, mode: int) -> Path:
-    candidate = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(candidate, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    return candidate
+            write_beside(public_file, public, 0o644).replace(public_file)
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:
