@@ -23,9 +23,6 @@ LOST = (
 )
 """Errors that are the server's or the network's, whatever was asked: worth connecting again."""
 
-ROLLED_BACK = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-"""Refusals that are due to other transactions at the moment (SQLSTATE 40001, 40P01): nothing of the statement happened."""
-
 NO_CONNECTION = (*LOST, asyncpg.PostgresError, asyncpg.InternalClientError)
 """Errors of connecting: to a caller a wrong password or a missing role is a database that does not answer."""
 
@@ -51,6 +48,7 @@ REFUSED = (
 """Classes of what a value that was passed is to blame for."""
 
 _ROLLED_BACK = ("40001", "40P01")
+"""Refusals that are due to other transactions at the moment: nothing of the statement happened."""
 
 
 def fault_of(error: BaseException) -> StylobateError | None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -17,7 +17,6 @@ from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.resilience import backoff
 
-Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 R = TypeVar("R")
 _TRIES = 6
 _LET_GO_S = 0.25
@@ -80,9 +79,9 @@ class Queries:
         async with _Borrowed(self) as connection:
             return await statement(connection, sql, *args)
 
-    def transaction(self, isolation: Isolation = "read_committed") -> "InTransaction":
+    def transaction(self) -> "InTransaction":
         """Return a context manager that gives a connection inside a transaction: committed at its end, rolled back on errors."""
-        return InTransaction(self, isolation)
+        return InTransaction(self)
 
     async def acquire(self) -> _Proxy:
         """Take a connection; :meth:`release` gives it back. Raises DatabaseUnavailableError."""
@@ -177,20 +176,15 @@ class _Borrowed:
         await self._queries.release(self._proxy, error)
 
 
-class InTransaction:
+class InTransaction(_Borrowed):
     """A connection from the pool inside a transaction; see :meth:`Queries.transaction`."""
 
-    __slots__ = ("_connection", "_isolation", "_proxy", "_queries", "_transaction")
-
-    def __init__(self, queries: Queries, isolation: Isolation) -> None:
-        self._queries = queries
-        self._isolation = isolation
+    __slots__ = ("_connection", "_transaction")
 
     async def __aenter__(self) -> Connection:
         """Take a connection and begin."""
-        self._proxy = await self._queries.acquire()
-        self._connection = _itself(self._proxy)
-        self._transaction = self._connection.transaction(isolation=self._isolation)
+        self._connection = await super().__aenter__()
+        self._transaction = self._connection.transaction(isolation="read_committed")
         try:
             # begun as a block of its own: one that is cancelled while it begins is then rolled back in silence
             await self._transaction.__aenter__()

@@ -1,7 +1,7 @@
 """HooksManager: code that reacts to events, durably or live."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import grpc.aio
@@ -64,7 +64,6 @@ class HooksManager:
         name: str,
         priority: int = 10,
         delivery: Delivery = "one",
-        sources: Sequence[str] | None = None,
         timeout: timedelta = _TIMEOUT,
     ) -> None:
         """Register a hook; before :meth:`run`.
@@ -76,7 +75,6 @@ class HooksManager:
         :param name: of the hook in this service; a ``one`` hook goes on under it where it stopped. A new one begins at
             the end of the log.
         :param priority: among ``each`` hooks the lower number hears an event first; ``one`` hooks go their own pace each.
-        :param sources: whose logs; None: as the pattern's first segment says (``*``: every service that publishes events).
         :param timeout: of one run.
         :raises ValueError: a name that is taken, ``one`` without a store, or hooks that run already.
         :raises EventPatternInvalidError: an invalid pattern.
@@ -88,8 +86,7 @@ class HooksManager:
         if delivery == "one" and (self._store is None or self._leases is None or self._channel is None):
             raise ValueError(f"hook {name} is durable: that needs a store, leases and channels")
         parsed = EventPattern.parse(pattern)
-        chosen = sources_of(parsed) if sources is None else tuple(sources)
-        self._hooks[name] = Hook(name, parsed, callback, delivery, priority, chosen, timeout)
+        self._hooks[name] = Hook(name, parsed, callback, delivery, priority, sources_of(parsed), timeout)
 
     async def run(self) -> None:
         """Run the hooks, forever."""
