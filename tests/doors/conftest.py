@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import orjson
@@ -33,15 +33,16 @@ from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.redis import RedisManager
 from stylobate.rpc import RpcAccess, call
 from stylobate.testing import FakeClock
 from stylobate.testing.memory_app import MemoryApp
 from stylobate_gateway.main import build as build_gateway
 from stylobate_gateway.settings import GatewaySettings
-from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
+from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.endpoint import protocol_class
-from stylobate_realtime.presence.memory import MemoryPresence
+from stylobate_realtime.presence.redis import RedisPresence
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
 from websockets.frames import Frame, Opcode
@@ -176,7 +177,7 @@ class Doors:
 
 
 @asynccontextmanager
-async def _doors(address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
+async def _doors(redis_url: str, address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
     notes = _Notes()
     async with _App(Declarations(), FakeClock(), {}) as app:
         app.servicer(add_RateLimitServiceServicer_to_server, notes, {"CheckLimits": RpcAccess.SERVICE})
@@ -186,6 +187,7 @@ async def _doors(address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
         app.servicer(add_StateServiceServicer_to_server, notes, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
         await app.build("gateway", lambda app: build_gateway(app, GatewaySettings(trusted_proxies=tuple(trusted))))
         app._building = "realtime"
+        redis = await app.enter(RedisManager.open(redis_url))
         manager = WebSocketManager.open(
             settings=RealtimeSettings(trusted_proxies=tuple(trusted)),
             verifier=app.verifier,
@@ -195,8 +197,8 @@ async def _doors(address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
                 app.access,
                 StateServiceStub(app.channel("state")),
             ),
-            broker=MemoryBroker(MemoryBus()),
-            presence=MemoryPresence(timedelta(seconds=60), monotonic),
+            broker=await app.enter(RedisBroker.open(redis, timedelta(seconds=60))),
+            presence=RedisPresence(redis, timedelta(seconds=60)),
             version="0.0.0",
         )
         async with manager as opened:
@@ -218,13 +220,15 @@ def door(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def run_doors(tmp_path: Path) -> Any:
+def run_doors(tmp_path: Path, redis_url: str) -> Any:
     """Give what runs both doors on an address, behind trusted proxies."""
-    return _doors
+    return partial(_doors, redis_url)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def doors() -> AsyncIterator[Doors]:
+async def doors(redis_url: str) -> AsyncIterator[Doors]:
     """Give doors behind a proxy on this machine and others in a network of their own."""
-    async with _doors("127.0.0.1:0", ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48", "::ffff:198.51.100.0/120")) as found:
+    async with _doors(
+        redis_url, "127.0.0.1:0", ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48", "::ffff:198.51.100.0/120")
+    ) as found:
         yield found

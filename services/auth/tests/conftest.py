@@ -19,7 +19,8 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
-from stylobate_auth.store.memory import MemoryAuthStore, MemorySessionCopies
+
+from .memory_store import MemoryAuthStore, MemorySessionCopies
 
 PASSWORD = "correct horse battery staple"
 DECLARED = {"user": {"orders:create"}, "clerk": {"orders:read", "orders:ship"}, "manager": {"users:create", "orders:*"}}

@@ -9,8 +9,9 @@ from stylobate.ids import new_id
 from stylobate.redis import RedisManager
 from stylobate.testing import FakeClock
 from stylobate_auth.model import Session, SessionEnd
-from stylobate_auth.store.memory import MemorySessionCopies
 from stylobate_auth.store.redis import RedisSessionCopies
+
+from .memory_store import MemorySessionCopies
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 

@@ -19,8 +19,9 @@ from stylobate.outbox.postgres import PostgresOutbox
 from stylobate.testing.until import until
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
-from stylobate_auth.store.memory import MemoryAuthStore
 from stylobate_auth.store.postgres import PostgresAuthStore
+
+from .memory_store import MemoryAuthStore
 
 NOW = datetime.now(UTC).replace(microsecond=123_456)
 SETS = (

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 async def build(app: AppManager, settings: RealtimeSettings) -> None:
     """Build the service."""
     limits = await app.enter(edge_limits(app.channel("ratelimit")))
-    broker = RedisBroker(app.redis, settings.redis_url, settings.broker_timeout)
-    app.task("realtime-feed", broker.run)
+    broker = await app.enter(RedisBroker.open(app.redis, settings.broker_timeout), name="broker")
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     rules = ChannelRules(app.declarations.channels, app.access, state)
     manager = await app.enter(

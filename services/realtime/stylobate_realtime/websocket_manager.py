@@ -180,10 +180,8 @@ class WebSocketManager:
         self._publications.inc()
 
     async def health(self) -> Health:
-        """Degraded while live messages do not pass."""
-        broker = await self._broker.health()
-        metrics = {"connections": float(len(self._sessions)), "channels": float(len(self._hub))}
-        return Health(broker.status, broker.details, metrics)
+        """Tell how much is open."""
+        return Health(metrics={"connections": float(len(self._sessions)), "channels": float(len(self._hub))})
 
     # background work
 

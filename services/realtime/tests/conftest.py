@@ -6,11 +6,11 @@ from typing import Any
 import centrifuge
 import pytest
 from stylobate_realtime.broker import Broker
-from stylobate_realtime.broker.memory import MemoryBroker
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.settings import RealtimeSettings
 
 from .clients import Person, Watch
+from .memory_broker import MemoryBroker
 from .nodes import Node, Stage, serve_node
 from .platform import Platform, open_platform
 

@@ -5,9 +5,9 @@ import json
 import sys
 
 import uvloop
-from stylobate_realtime.broker.memory import MemoryBroker
 from stylobate_realtime.settings import RealtimeSettings
 
+from .memory_broker import MemoryBroker
 from .nodes import serve_node
 from .platform import open_platform
 

@@ -35,9 +35,10 @@ from stylobate.identity.auth_feed import FeedTimings
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
-from stylobate_realtime.broker.memory import MemoryBus
 from stylobate_realtime.presence import PresenceEntry
-from stylobate_realtime.presence.memory import MemoryPresence
+
+from .memory_broker import MemoryBus
+from .memory_presence import MemoryPresence
 
 KEY_ID = "key-1"
 CHANNELS = {

@@ -10,10 +10,11 @@ from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate_realtime.broker import Broadcast, Broker
-from stylobate_realtime.broker.memory import MemoryBroker, MemoryBus
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.protocol.messages import ClientInfo
+
+from .memory_broker import MemoryBroker, MemoryBus
 
 PATIENCE_S = 60.0
 TIMEOUT = timedelta(milliseconds=300)
@@ -58,15 +59,7 @@ async def ends(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[
 
 async def _redis_end(stack: AsyncExitStack, url: str) -> End:
     redis = await stack.enter_async_context(RedisManager.open(url))
-    broker = RedisBroker(redis, url, TIMEOUT)
-    task = asyncio.create_task(broker.run())
-
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.wait((task,))
-
-    stack.push_async_callback(stop)
-    return End(broker)
+    return End(await stack.enter_async_context(RedisBroker.open(redis, TIMEOUT)))
 
 
 async def test_every_subscribed_node_hears_everything_in_order(ends):

@@ -50,28 +50,27 @@ async def test_too_much_before_the_reply_is_refused(platform, staged):
 @pytest.mark.parametrize("protobuf", [False, True], ids=["json", "protobuf"])
 async def test_no_gap_while_others_publish(platform, serve, connect, redis_url, protobuf):
     """Of numbers published without pause each subscriber, whenever it came, gets every one from its first to the last."""
-    async with RedisManager.open(redis_url) as redis:
-        broker = RedisBroker(redis, redis_url, timedelta(seconds=2))
-        feeding = asyncio.create_task(broker.run())
-        async with serve(broker=broker) as node:
-            people = [await connect(node.url, platform.auth.token(f"u{n}"), use_protobuf=protobuf) for n in range(10)]
-            last = -1
-            enough = asyncio.Event()
+    async with (
+        RedisManager.open(redis_url) as redis,
+        RedisBroker.open(redis, timedelta(seconds=2)) as broker,
+        serve(broker=broker) as node,
+    ):
+        people = [await connect(node.url, platform.auth.token(f"u{n}"), use_protobuf=protobuf) for n in range(10)]
+        last = -1
+        enough = asyncio.Event()
 
-            async def publish() -> None:
-                nonlocal last
-                while not enough.is_set():
-                    last += 1
-                    await node.publish("chat:gap", last)
+        async def publish() -> None:
+            nonlocal last
+            while not enough.is_set():
+                last += 1
+                await node.publish("chat:gap", last)
 
-            publishing = asyncio.create_task(publish())
-            watches = [watch for person in people for _, watch in [await person.subscribe("chat:gap")]]
-            await until(lambda: last >= 500)
-            enough.set()
-            await publishing
-            for watch in watches:
-                await until(lambda got=watch: int(got.of("publication")[-1].pub.data) == last)
-                numbers = [int(context.pub.data) for context in watch.of("publication")]
-                assert numbers == list(range(numbers[0], last + 1))
-        feeding.cancel()
-        await asyncio.wait((feeding,))
+        publishing = asyncio.create_task(publish())
+        watches = [watch for person in people for _, watch in [await person.subscribe("chat:gap")]]
+        await until(lambda: last >= 500)
+        enough.set()
+        await publishing
+        for watch in watches:
+            await until(lambda got=watch: int(got.of("publication")[-1].pub.data) == last)
+            numbers = [int(context.pub.data) for context in watch.of("publication")]
+            assert numbers == list(range(numbers[0], last + 1))

@@ -23,10 +23,7 @@ async def spawn(serve) -> AsyncIterator[Spawn]:
 
         async def make(url: str) -> Any:
             redis = await stack.enter_async_context(RedisManager.open(url))
-            broker = RedisBroker(redis, url, timedelta(milliseconds=500))
-            task = asyncio.create_task(broker.run())
-            stack.push_async_callback(asyncio.wait, (task,))
-            stack.callback(task.cancel)
+            broker = await stack.enter_async_context(RedisBroker.open(redis, timedelta(milliseconds=500)))
             presence = RedisPresence(redis, timedelta(seconds=60))
             return await stack.enter_async_context(serve(broker=broker, presence=presence))
 

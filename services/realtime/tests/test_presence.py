@@ -10,9 +10,10 @@ import pytest
 from stylobate.redis import RedisManager
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.presence import Presence, PresenceEntry
-from stylobate_realtime.presence.memory import MemoryPresence
 from stylobate_realtime.presence.redis import RedisPresence
 from stylobate_realtime.protocol.messages import ClientInfo
+
+from .memory_presence import MemoryPresence
 
 TTL = timedelta(milliseconds=400)
 ANN = PresenceEntry("default:chat:1", ClientInfo("ann", "c1"))

@@ -9,9 +9,10 @@ from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceS
 from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers, standard_interceptors
-from stylobate_realtime.broker.memory import MemoryBroker
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.servicer import RealtimeServicer
+
+from .memory_broker import MemoryBroker
 
 
 class UnavailableBroker(MemoryBroker):

@@ -110,18 +110,27 @@ class RedisManager:
 
     async def subscribe(
         self,
-        patterns: Sequence[str],
+        names: Sequence[str],
         callback: Callable[[str, bytes], None],
         *,
+        is_exact: bool = False,
         on_reconnect: Callable[[], None] | None = None,
     ) -> RedisSubscription:
-        """Call back with channel and payload of every message that matches (``PSUBSCRIBE``), on a connection of its own.
+        """Call back with channel and payload of every message on the channels, on a connection of its own.
 
         Returns when the subscription holds; when the server is down, at once, and ``on_reconnect`` is called when it holds
         for the first time. See :class:`RedisSubscription` for what is promised. It is closed with the manager.
+
+        :param is_exact: the names are those of channels (``SUBSCRIBE``); else they are patterns, and each publication costs the
+            server a look at each of them.
         """
         subscription = RedisSubscription(
-            self._address, patterns, callback, on_reconnect=on_reconnect, connect_timeout=self._connect_timeout
+            self._address,
+            names,
+            callback,
+            is_exact=is_exact,
+            on_reconnect=on_reconnect,
+            connect_timeout=self._connect_timeout,
         )
         self._subscriptions.add(subscription)
         await subscription.start()

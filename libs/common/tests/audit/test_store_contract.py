@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from stylobate.audit import AuditRecord, AuditStore
-from stylobate.audit.memory import MemoryAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.audit.record import made_storable
 from stylobate.database import MigrationSet
 from stylobate.database.memory import MemoryTransaction
 from stylobate.errors import ValueRefusedError
+
+from .memory_store import MemoryAuditStore
 
 
 @dataclass

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 from stylobate.database import MigrationSet
 from stylobate.hooks import HookStore
-from stylobate.hooks.memory import MemoryHookStore
 from stylobate.hooks.port import Move, Place, Progress, Rebased
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.outbox import Event, LoggedEvent, Position
 from stylobate.testing.fixtures import DatabaseFor
+
+from .memory_store import MemoryHookStore
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from stylobate.database import MigrationSet
 from stylobate.leases import LeaseManager, LeaseStore
-from stylobate.leases.memory import MemoryLeaseStore
 from stylobate.leases.postgres import PostgresLeaseStore
+
+from .memory_store import MemoryLeaseStore
 
 _LEASES = MigrationSet.of("leases", "stylobate.leases")
 _LONG = timedelta(seconds=60)

@@ -1,6 +1,7 @@
 """Commands, scripts, publications and subscriptions on a real server."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from redis.exceptions import ResponseError
@@ -62,7 +63,7 @@ async def test_patterns_come_and_go(redis):
     """What is added is heard from then on, what is removed no more; an added one is live when add returns."""
     heard = asyncio.Queue()
     subscription = await redis.subscribe(["a"], lambda channel, _: heard.put_nowait(channel))
-    await subscription.add("b")
+    await subscription.add("b", timedelta(seconds=60))
     assert await redis.publish("b", b"") == 1
     assert await heard.get() == "b"
     subscription.remove("a")

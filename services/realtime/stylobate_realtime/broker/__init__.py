@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
-from stylobate.health import Health
 
 from stylobate_realtime.protocol.messages import ClientInfo
 
@@ -49,8 +48,4 @@ class Broker(Protocol):
 
     async def publish(self, topic: str, broadcast: Broadcast) -> None:
         """Return once the broker has taken the broadcast. Raises RealtimeUnavailableError; it may have been taken then."""
-        ...
-
-    async def health(self) -> Health:
-        """Degraded while broadcasts do not pass."""
         ...

@@ -1,50 +1,64 @@
 """The broker over Redis or Valkey pub/sub: nothing is kept there, who is not subscribed while it passes does not get it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Self
 
 import msgspec
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
-from stylobate.logs import get_logger
-from stylobate.redis import RedisManager
+from stylobate.redis import RedisManager, RedisSubscription
 
 from stylobate_realtime.broker import Broadcast, Receive
-from stylobate_realtime.broker.feed import Feed
 from stylobate_realtime.errors import RealtimeUnavailableError
 
 _PREFIX = "realtime:"
-_PREFIX_BYTES = len(_PREFIX)
-_log = get_logger("app")
 
 
 class RedisBroker:
     """Publishes through the process's RedisManager (pipelined, in order); hears through a connection of its own.
 
-    :meth:`run` must run beside it.
+    Use :meth:`open`.
     """
 
-    def __init__(self, redis: RedisManager, url: str, timeout: timedelta) -> None:
+    _heard: RedisSubscription
+
+    def __init__(self, redis: RedisManager, patience: timedelta) -> None:
         self._redis = redis
-        self._feed = Feed(url, self._received, timeout)
+        self._patience = patience
         self._receive: Receive | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Broadcast).decode
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, redis: RedisManager, patience: timedelta) -> AsyncIterator[Self]:
+        """Connect; to a server that is down as soon as it is there.
+
+        :param patience: how long a subscription may wait for its acknowledgement.
+        """
+        broker = cls(redis, patience)
+        broker._heard = await redis.subscribe((), broker._received, is_exact=True)
+        try:
+            yield broker
+        finally:
+            await broker._heard.close()
 
     def attach(self, receive: Receive) -> None:
         """Set who gets what arrives."""
         self._receive = receive
 
-    async def run(self) -> None:
-        """Keep the connection that hears, forever."""
-        await self._feed.run()
-
     async def subscribe(self, topic: str) -> None:
         """Return once the server has acknowledged."""
-        await self._feed.subscribe(_channel(topic))
+        try:
+            await self._heard.add(_PREFIX + topic, self._patience)
+        except RedisUnavailableError as error:
+            raise RealtimeUnavailableError(retry_after=error.retry_after) from error
 
     def unsubscribe(self, topic: str) -> None:
         """Stop hearing the topic."""
-        self._feed.unsubscribe(_channel(topic))
+        self._heard.remove(_PREFIX + topic)
 
     async def publish(self, topic: str, broadcast: Broadcast) -> None:
         """Return once the server has taken it."""
@@ -54,19 +68,11 @@ class RedisBroker:
             raise RealtimeUnavailableError(retry_after=error.retry_after) from error
 
     async def health(self) -> Health:
-        """Degraded while the feed is cut."""
-        if self._feed.is_up:
+        """Degraded while the connection is cut."""
+        if self._heard.is_connected:
             return Health()
         return Health(Status.DEGRADED, "live messages pause: no connection to Redis")
 
-    def _received(self, channel: bytes, payload: bytes) -> None:
-        if self._receive is None:
-            return
-        try:
-            self._receive(channel[_PREFIX_BYTES:].decode(), self._decode(payload))
-        except Exception:  # noqa: BLE001  one broadcast that cannot be read must not cut off all others
-            _log.exception("broadcast_not_delivered", channel=channel.decode(errors="replace"))
-
-
-def _channel(topic: str) -> bytes:
-    return (_PREFIX + topic).encode()
+    def _received(self, channel: str, payload: bytes) -> None:
+        if self._receive is not None:
+            self._receive(channel.removeprefix(_PREFIX), self._decode(payload))

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from stylobate.health import Health
-
 from stylobate_realtime.broker import Broadcast, Receive
 
 
@@ -45,7 +43,3 @@ class MemoryBroker:
         """Take what a node of the bus published."""
         if topic in self._topics and self._receive is not None:
             self._receive(topic, broadcast)
-
-    async def health(self) -> Health:
-        """Return that all is well."""
-        return Health()

@@ -12,8 +12,8 @@ from stylobate.audit import AuditRecord
 from stylobate.database.memory import MemoryTransaction
 from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
-from stylobate.outbox import Event
-
+from stylobate.outbox import Event, Outbox
+from stylobate.outbox.memory import MemoryEventLog
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import (
     Account,
@@ -43,7 +43,6 @@ class _Tables:
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
     roles_digest: str = ""
@@ -65,11 +64,13 @@ class MemoryAuthTransaction:
         tables: _Tables,
         clock: Callable[[], datetime],
         ledger: IdempotencyLedger[MemoryTransaction],
+        outbox: Outbox[MemoryTransaction],
         inner: MemoryTransaction,
     ) -> None:
         self.tables = tables
         self._clock = clock
         self._ledger = ledger
+        self._outbox = outbox
         self._inner = inner
         self.revokes = False
 
@@ -141,7 +142,7 @@ class MemoryAuthTransaction:
 
     async def emit(self, event: Event) -> None:
         """See the port."""
-        self.tables.events.append(event)
+        await self._outbox.append(self._inner, [event], stream="user")
 
     async def record(self, record: AuditRecord) -> None:
         """See the port."""
@@ -159,13 +160,14 @@ class MemoryAuthStore:
         self._clock = clock
         self.ledger = MemoryIdempotencyLedger()
         """The answers of changes with an idempotency key."""
+        self._log = MemoryEventLog("auth", clock)
         self._lock = asyncio.Lock()
         self._callbacks: list[Callable[[], None]] = []
 
     @property
     def events(self) -> list[Event]:
         """Every event, in the order of commits."""
-        return self._tables.events
+        return self._log.written
 
     @property
     def records(self) -> list[AuditRecord]:
@@ -176,7 +178,7 @@ class MemoryAuthStore:
     async def transaction(self) -> AsyncIterator[MemoryAuthTransaction]:
         """See the port."""
         async with self._lock, MemoryTransaction.begin() as inner:
-            transaction = MemoryAuthTransaction(self._tables.copy(), self._clock, self.ledger, inner)
+            transaction = MemoryAuthTransaction(self._tables.copy(), self._clock, self.ledger, self._log, inner)
             yield transaction
             self._tables = transaction.tables
         if transaction.revokes:
