@@ -51,7 +51,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._once = idempotency.once
 
     async def RegisterUser(self, request: auth.RegisterUserRequest, context: Any) -> auth.RegisterUserResponse:
-        """See the proto."""
         caller = call()
         return await self._once(
             request,
@@ -62,7 +61,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def CreateUser(self, request: auth.CreateUserRequest, context: Any) -> auth.CreateUserResponse:
-        """See the proto."""
         caller = call()
         return await self._once(
             request,
@@ -73,7 +71,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def LoginUser(self, request: auth.LoginUserRequest, context: Any) -> auth.LoginUserResponse:
-        """See the proto."""
         caller = call()
         return await self._once(
             request,
@@ -84,7 +81,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def RefreshSession(self, request: auth.RefreshSessionRequest, context: Any) -> auth.RefreshSessionResponse:
-        """See the proto."""
         caller = call()
         return await self._once(
             request,
@@ -97,7 +93,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def LogoutSession(self, request: auth.LogoutSessionRequest, context: Any) -> auth.LogoutSessionResponse:
-        """See the proto."""
         caller = call()
         return await self._once(
             request,
@@ -108,7 +103,6 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         )
 
     async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:
-        """See the proto."""
         return auth.GetMeResponse(user=to_user(await self._accounts.me(call().principal)))
 
 
@@ -126,19 +120,16 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         self._revocations = revocations
 
     async def GetJwks(self, request: token.GetJwksRequest, context: Any) -> token.GetJwksResponse:
-        """See the proto."""
         return token.GetJwksResponse(jwks=self._tokens.jwks)
 
     async def WatchRevocations(
         self, request: token.WatchRevocationsRequest, context: Any
     ) -> AsyncIterator[token.WatchRevocationsResponse]:
-        """See the proto."""
         async with aclosing(self._revocations.watch()) as changes:
             async for change in changes:
                 yield to_watch_response(change)
 
     async def ListRevocations(self, request: token.ListRevocationsRequest, context: Any) -> token.ListRevocationsResponse:
-        """See the proto."""
         return to_list_response(self._revocations.current())
 
 
@@ -151,5 +142,4 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         self._manager = manager
 
     async def CheckAccess(self, request: access.CheckAccessRequest, context: Any) -> access.CheckAccessResponse:
-        """See the proto."""
         return access.CheckAccessResponse(allowed=await self._manager.check(call().principal, from_checks(request)))

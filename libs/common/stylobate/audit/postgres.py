@@ -28,7 +28,6 @@ class PostgresAuditStore:
         self._database = database
 
     async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
-        """See the port."""
         try:
             await (transaction or self._database).execute(_INSERT, orjson.dumps(list(records)).decode())
         except (TypeError, asyncpg.IntegrityConstraintViolationError) as error:

@@ -19,12 +19,10 @@ class MemoryIdempotencyLedger:
         self._held: set[_Key] = set()
 
     async def find(self, claim: Claim) -> Answer | None:
-        """See the port."""
         row = self._rows.get(_key(claim))
         return row[0] if row is not None and row[1] > claim.at else None
 
     async def claim(self, transaction: MemoryTransaction, claims: Sequence[Claim]) -> list[bool]:
-        """See the port."""
         ours = []
         for claim in claims:
             key = _key(claim)
@@ -36,7 +34,6 @@ class MemoryIdempotencyLedger:
         return ours
 
     async def answer(self, transaction: MemoryTransaction, results: Sequence[tuple[Claim, object]]) -> None:
-        """See the port."""
         for claim, result in results:
             if await self.find(claim) is not None:
                 raise KeyTakenError
@@ -44,7 +41,6 @@ class MemoryIdempotencyLedger:
             transaction.on_commit(partial(self._rows.__setitem__, _key(claim), row))
 
     async def prune(self, now: datetime) -> int:
-        """See the port."""
         gone = [key for key, (_, expires_at) in self._rows.items() if expires_at <= now]
         for key in gone:
             del self._rows[key]

@@ -50,12 +50,10 @@ class PostgresIdempotencyLedger:
         self._database = database
 
     async def find(self, claim: Claim) -> Answer | None:
-        """See the port."""
         row = await self._database.fetchrow(_FIND, *_key(claim), claim.at)
         return None if row is None else Answer(row["request"], row["answer"])
 
     async def claim(self, transaction: Connection, claims: Sequence[Claim]) -> list[bool]:
-        """See the port."""
         columns = [list(column) for column in zip(*((*_key(claim), claim.at, _lock(claim)) for claim in claims), strict=True)]
         rows = await transaction.fetch(_CLAIM, *columns)
         seen = set[tuple[str, ...]]()
@@ -66,7 +64,6 @@ class PostgresIdempotencyLedger:
         return ours
 
     async def answer(self, transaction: Connection, results: Sequence[tuple[Claim, object]]) -> None:
-        """See the port."""
         if not results:
             return
         rows = [(*_key(claim), claim.request, claim.encode(result), claim.expires_at) for claim, result in results]
@@ -76,7 +73,6 @@ class PostgresIdempotencyLedger:
             raise KeyTakenError
 
     async def prune(self, now: datetime) -> int:
-        """See the port."""
         return int((await self._database.execute(_PRUNE, now)).rpartition(" ")[2])
 
 

@@ -27,19 +27,15 @@ class PostgresLeaseStore:
         self._database = database
 
     async def acquire(self, name: str, holder: str, ttl: timedelta) -> int | None:
-        """See the port."""
         token: int | None = await self._database.fetchval(_ACQUIRE, name, holder, ttl)
         return token
 
     async def renew(self, name: str, holder: str, token: int, ttl: timedelta) -> bool:
-        """See the port."""
         return bool(await self._database.fetchval(_RENEW, name, holder, token, ttl))
 
     async def release(self, name: str, holder: str, token: int) -> None:
-        """See the port."""
         await self._database.execute(_RELEASE, name, holder, token)
 
     async def standing(self, name: str) -> Standing | None:
-        """See the port."""
         row = await self._database.fetchrow(_STANDING, name)
         return None if row is None else Standing(row["holder"], row["remaining"])

@@ -44,7 +44,6 @@ class MemoryEventLog:
     async def append(
         self, transaction: MemoryTransaction, events: Sequence[Event], *, stream: str, version: int | None = None
     ) -> None:
-        """See the port."""
         if not isinstance(transaction, MemoryTransaction):
             raise ValueError("events are appended inside a transaction")  # noqa: TRY004  as the port says
         subjects = [(event.tenant, stream, event.subject) for event in events]
@@ -69,15 +68,12 @@ class MemoryEventLog:
     # EventLog
 
     async def head(self) -> Position:
-        """See the port."""
         return self._head
 
     async def oldest(self) -> Position:
-        """See the port."""
         return self._pruned
 
     async def before(self, time: datetime) -> Position:
-        """See the port."""
         first = {
             partition: min(logged.number for logged in log if logged.event.time >= time) - 1
             for partition, log in enumerate(self._log)
@@ -86,7 +82,6 @@ class MemoryEventLog:
         return self._head.advanced(first)
 
     async def check(self, position: Position, partitions: Iterable[int] | None = None) -> None:
-        """See the port."""
         asked = list(range(PARTITIONS) if partitions is None else partitions)
         oldest, head = self._pruned, self._head
         if position.epoch == head.epoch and all(
@@ -106,7 +101,6 @@ class MemoryEventLog:
         types: Sequence[EventPattern] = (),
         limit: int = 256,
     ) -> LogPage:
-        """See the port."""
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         await self.check(position, wanted)
         each, reached, events = max(1, limit // max(1, len(wanted))), dict[int, int](), list[LoggedEvent]()
@@ -130,14 +124,12 @@ class MemoryEventLog:
     # Numbering
 
     async def claim(self, token: int) -> bool:
-        """See the port."""
         if token < self._token:
             return False
         self._token = token
         return True
 
     async def number(self, token: int) -> list[LoggedEvent] | None:
-        """See the port."""
         if token != self._token:
             return []
         batch, self._unnumbered = self._unnumbered[:BATCH], self._unnumbered[BATCH:]
@@ -150,12 +142,10 @@ class MemoryEventLog:
         return numbered
 
     async def settle(self, token: int, epoch: str) -> str:
-        """See the port."""
         del token, epoch
         return ""
 
     async def begin(self, epoch: str, reason: str, *, token: int | None = None, starts: Mapping[int, int] | None = None) -> bool:
-        """See the port."""
         del reason
         if token not in {None, self._token}:
             return False
@@ -166,7 +156,6 @@ class MemoryEventLog:
 
     @asynccontextmanager
     async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
-        """See the port."""
         self._callbacks.append(callback)
         try:
             yield
@@ -174,6 +163,5 @@ class MemoryEventLog:
             self._callbacks.remove(callback)
 
     async def tell(self) -> None:
-        """See the port."""
         for callback in self._callbacks:
             callback()

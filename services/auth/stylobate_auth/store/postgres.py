@@ -80,7 +80,6 @@ class PostgresAuthStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
-        """See the port."""
         async with self._database.transaction() as connection:
             transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger)
             yield transaction
@@ -89,20 +88,17 @@ class PostgresAuthStore:
             self._on_events()
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
-        """See the port."""
         key = _uuid(account_id)
         row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
         return None if row is None else account_of(row)
 
     async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
-        """See the port."""
         if "\0" in email_key:
             return None  # PostgreSQL cannot hold it, so no account has it
         row = await self._database.fetchrow(CREDENTIALS, tenant, email_key, place, now)
         return None if row is None else Credentials(account_of(row), row["password_hash"], row["is_known_place"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
-        """See the port."""
         key = _uuid(session_id)
         if key is None:
             return None
@@ -110,7 +106,6 @@ class PostgresAuthStore:
         return None if row is None else session_of(row)
 
     async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        """See the port."""
         known = [(tenant, key) for tenant, subject in subjects if (key := _uuid(subject)) is not None and "\0" not in tenant]
         if not known:
             return {}
@@ -118,14 +113,12 @@ class PostgresAuthStore:
         return {(row["tenant"], row["id"]): tuple(row["roles"]) for row in rows}
 
     async def announce_roles(self, digest: str) -> int:
-        """See the port."""
         version = await self._database.fetchval(_ANNOUNCE, digest, CHANGES)
         if version is None:
             version = await self._database.fetchval("select version from access_state")
         return int(version)
 
     async def revocations(self, since: datetime | None) -> RevocationPage:
-        """See the port."""
         rows = await self._database.fetch(_LOOK, None if since is None else since - _LATE_COMMITS)
         entries = [
             Revocation(row["tenant"], row["kind"], row["id"], row["expires_at"], row["not_before"])
@@ -136,7 +129,6 @@ class PostgresAuthStore:
 
     @asynccontextmanager
     async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
-        """See the port."""
         listening = await self._database.listen(CHANGES, lambda _payload: callback())
         try:
             yield
@@ -144,11 +136,9 @@ class PostgresAuthStore:
             await listening.close()
 
     async def note(self, record: AuditRecord) -> None:
-        """See the port."""
         await self._audit.note(record)
 
     async def prune(self, now: datetime) -> int:
-        """See the port."""
         removed = 0
         for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])

@@ -71,17 +71,14 @@ class PostgresAuthTransaction:
         self.emitted = False
 
     async def claim(self, claim: Claim | None) -> None:
-        """See the port."""
         if claim is not None and not (await self._ledger.claim(self._connection, [claim]))[0]:
             raise KeyTakenError
 
     async def answer(self, claim: Claim | None, result: object) -> None:
-        """See the port."""
         if claim is not None:
             await self._ledger.answer(self._connection, [(claim, result)])
 
     async def add_account(self, new: NewAccount) -> None:
-        """See the port."""
         account = new.account
         key = UUID(account.id)
         added = await self._connection.fetchval(
@@ -100,20 +97,16 @@ class PostgresAuthTransaction:
         await self._connection.execute(_ADD_ROLES, account.tenant, key, list(account.roles))
 
     async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
-        """See the port."""
         await self._connection.execute(_REPLACE_HASH, tenant, UUID(account_id), old, new)
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
-        """See the port."""
         row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
         return None if row is None else account_of(row)
 
     async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
-        """See the port."""
         await self._connection.execute(_REMEMBER_PLACE, tenant, UUID(account_id), place, until)
 
     async def open_session(self, session: Session, token: RefreshToken) -> None:
-        """See the port."""
         await self._connection.execute(
             _ADD_SESSION,
             session.tenant,
@@ -135,7 +128,6 @@ class PostgresAuthTransaction:
         return RefreshToken(row["hash"], row["issued_at"], row["expires_at"], row["used_at"]), session_of(held)
 
     async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
-        """See the port."""
         await self._connection.execute(_SPEND, session.tenant, spent.hash, token.issued_at)
         await self._add_token(session, token)
         await self._connection.execute(
@@ -143,24 +135,20 @@ class PostgresAuthTransaction:
         )
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
-        """See the port."""
         row = await self._connection.fetchrow(_END_SESSION, tenant, UUID(session_id), at, end.value)
         return None if row is None else session_of(row)
 
     async def revoke(self, revocation: Revocation) -> None:
-        """See the port."""
         await self._connection.execute(
             _REVOKE, revocation.tenant, revocation.kind, revocation.id, revocation.not_before, revocation.expires_at
         )
         self._revoked = True
 
     async def emit(self, event: Event) -> None:
-        """See the port."""
         await self._outbox.append(self._connection, [event], stream=_STREAM)
         self.emitted = True
 
     async def record(self, record: AuditRecord) -> None:
-        """See the port."""
         await self._audit.record(self._connection, record)
 
     async def flush(self) -> None:

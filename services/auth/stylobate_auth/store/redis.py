@@ -28,7 +28,6 @@ class RedisSessionCopies:
         self._clock = clock
 
     async def get(self, tenant: str, session_id: str) -> Session | None:
-        """See the port."""
         try:
             data = await self._redis.call("GET", _key(tenant, session_id))
         except RedisUnavailableError as error:
@@ -40,11 +39,9 @@ class RedisSessionCopies:
             return None
 
     async def put(self, session: Session) -> None:
-        """See the port."""
         await self._set(session)
 
     async def add(self, session: Session) -> None:
-        """See the port."""
         await self._set(session, "NX")
 
     async def _set(self, session: Session, *options: str) -> None:

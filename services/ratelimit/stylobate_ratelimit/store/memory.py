@@ -53,7 +53,6 @@ class MemoryLimitStore:
         self._sweep_at = 1024
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
-        """See the port."""
         now = round(self._clock() * _US)
         self._forget(now)
         return [self._group(group, now) for group in groups]

@@ -27,7 +27,6 @@ class RedisLimitStore:
         self._encode = msgspec.msgpack.Encoder().encode
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
-        """See the port."""
         keys = _Keys()
         request = [
             (list(map(_level, group.levels)), list(group.costs) or False, keys.indexes(group))  # as check_limits.lua reads it
@@ -41,7 +40,6 @@ class RedisLimitStore:
         return list(_outcomes(groups, answer))
 
     async def ready(self) -> None:
-        """See the port."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._redis.run(self._script, [], [self._encode(((), ()))])

@@ -53,11 +53,9 @@ class MemoryStateStore:
         self._history: dict[StateKey, list[HistoryEntry]] = {}
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
-        """See StateStore."""
         return {key: self._objects[key] for key in keys if key in self._objects}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
-        """See StateStore."""
         try:
             kept = [as_jsonb(write.data) for write in writes]
         except ValueError:
@@ -66,7 +64,6 @@ class MemoryStateStore:
             return [await self._write_in(transaction, write, data) for write, data in zip(writes, kept, strict=True)]
 
     async def list_states(self, query: ListQuery) -> Part[StateObject]:
-        """See StateStore."""
         found = [
             state
             for key, state in sorted(self._objects.items())
@@ -80,7 +77,6 @@ class MemoryStateStore:
         return _part(found, query.limit, query.max_bytes)
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
-        """See StateStore."""
         entries = reversed(self._history.get(query.key, []))
         chosen = [e for e in entries if e.version >= query.since and (query.before is None or e.version < query.before)]
         return _part(chosen, query.limit, query.max_bytes)

@@ -86,7 +86,6 @@ class PostgresStateStore:
         self._cas = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
-        """See StateStore."""
         if not keys:
             return {}
         tenants, namespaces, names = zip(*keys, strict=True)
@@ -121,8 +120,6 @@ class PostgresStateStore:
         return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
 
     async def list_states(self, query: ListQuery) -> Part[StateObject]:
-        """See StateStore."""
-
         async def more(count: int, left: int, last: StateObject | None) -> list[tuple[StateObject, int]]:
             after = query.after if last is None else last.key.key
             args = (query.tenant, query.namespace, after, query.status, count, left)
@@ -135,8 +132,6 @@ class PostgresStateStore:
         return await gather(query.limit, query.max_bytes, more)
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
-        """See StateStore."""
-
         async def more(count: int, left: int, last: HistoryEntry | None) -> list[tuple[HistoryEntry, int]]:
             before = query.before if last is None else last.version
             rows = await self._database.fetch(_HISTORY, *query.key, query.since, before, count, left)
@@ -145,7 +140,6 @@ class PostgresStateStore:
         return await gather(query.limit, query.max_bytes, more)
 
     async def health(self) -> Health:
-        """See StateStore."""
         return await self._database.health()
 
 

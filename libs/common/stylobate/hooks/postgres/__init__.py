@@ -15,25 +15,21 @@ class PostgresHookStore:
         self._database = database
 
     async def unknown(self, source: str, hooks: Sequence[str]) -> list[str]:
-        """See the port."""
         known = {row["hook"] for row in await self._database.fetch(sql.KNOWN, source, list(hooks))}
         return [hook for hook in hooks if hook not in known]
 
     async def add(self, source: str, hooks: Sequence[str], position: Position) -> None:
-        """See the port."""
         await self._database.execute(
             sql.ADD, source, list(hooks), list(range(PARTITIONS)), list(position.numbers), position.epoch
         )
 
     async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Mapping[int, Progress]]:
-        """See the port."""
         taken: dict[str, dict[int, Progress]] = {}
         for row in await self._database.fetch(sql.TAKE, source, list(hooks), token):
             taken.setdefault(row["hook"], {})[row["partition"]] = Progress(row["number"], row["epoch"])
         return taken
 
     async def move(self, moves: Sequence[Move]) -> list[bool | Exception]:
-        """See the port."""
         places = [move.place for move in moves]
         rows = await self._database.fetch(
             sql.MOVE,
@@ -48,16 +44,13 @@ class PostgresHookStore:
         return [number in moved for number in range(1, len(moves) + 1)]
 
     async def bury(self, place: Place, logged: LoggedEvent, attempts: int, error: str) -> bool:
-        """See the port."""
         event = logged.event.json().decode()
         return await self._bury(place, logged.number, logged.event.tenant, event, attempts, error, logged.number)
 
     async def bury_gap(self, place: Place, number: int, error: str, *, move_to: int) -> bool:
-        """See the port."""
         return await self._bury(place, number, None, None, 0, error, move_to)
 
     async def rebase(self, hook: str, source: str, token: int, epoch: str, places: Sequence[Rebased]) -> bool:
-        """See the port."""
         rows = await self._database.fetch(
             sql.REBASE,
             *(hook, source, token, epoch),
@@ -69,7 +62,6 @@ class PostgresHookStore:
         return bool(rows)
 
     async def listing(self) -> list[Standing]:
-        """See the port."""
         return [
             Standing(
                 row["hook"],
@@ -83,16 +75,13 @@ class PostgresHookStore:
         ]
 
     async def rewind(self, hook: str, source: str, position: Position) -> bool:
-        """See the port."""
         numbers = list(position.numbers)
         return bool(await self._database.fetch(sql.REWIND, hook, source, position.epoch, list(range(PARTITIONS)), numbers))
 
     async def holds(self, hook: str, source: str, token: int) -> bool:
-        """See the port."""
         return bool(await self._database.fetchval(sql.HELD, hook, source, token))
 
     async def put_aside(self, place: Place, logged: LoggedEvent) -> bool:
-        """See the port."""
         event = logged.event
         return (
             await self._database.fetchval(
@@ -102,14 +91,12 @@ class PostgresHookStore:
         )
 
     async def subjects_aside(self, hook: str, source: str) -> Mapping[int, Mapping[tuple[str, str], int]]:
-        """See the port."""
         found: dict[int, dict[tuple[str, str], int]] = {}
         for row in await self._database.fetch(sql.SUBJECTS, hook, source):
             found.setdefault(row["partition"], {})[row["tenant"], row["subject"]] = row["count"]
         return found
 
     async def first_aside(self, place: Place, tenant: str, subject: str) -> Kept | None:
-        """See the port."""
         row = await self._database.fetchrow(sql.FIRST, place.hook, place.source, place.partition, tenant, subject)
         if row is None:
             return None
@@ -117,19 +104,15 @@ class PostgresHookStore:
         return Kept(row["seq"], logged, row["attempts"], row["age_s"])
 
     async def failed_aside(self, place: Place, kept: Kept, attempts: int, error: str) -> bool:
-        """See the port."""
         return await self._database.fetchval(sql.FAILED, *_keys(place), kept.seq, attempts, error) is not None
 
     async def done_aside(self, place: Place, kept: Kept) -> bool:
-        """See the port."""
         return await self._database.fetchval(sql.DONE, *_keys(place), kept.seq) is not None
 
     async def bury_aside(self, place: Place, kept: Kept, attempts: int, error: str) -> bool:
-        """See the port."""
         return await self._database.fetchval(sql.BURY_ASIDE, *_keys(place), kept.seq, attempts, error) is not None
 
     async def dead_letters(self, *, hook: str = "", ids: Sequence[int] = (), most: int = 100) -> list[DeadLetter]:
-        """See the port."""
         return [
             DeadLetter(
                 *(row["id"], row["hook"], row["source"], row["partition"], row["number"]),
@@ -140,11 +123,9 @@ class PostgresHookStore:
         ]
 
     async def redrive(self, ids: Sequence[int]) -> list[int]:
-        """See the port."""
         return [row["id"] for row in await self._database.fetch(sql.REDRIVE, list(ids))]
 
     async def drop(self, ids: Sequence[int]) -> list[int]:
-        """See the port."""
         return sorted(row["id"] for row in await self._database.fetch(sql.DROP, list(ids)))
 
     async def _bury(self, place: Place, *values: object) -> bool:

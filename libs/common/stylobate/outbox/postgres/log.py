@@ -93,20 +93,16 @@ class PostgresEventLog:
         self.source = source
 
     async def head(self) -> Position:
-        """See the port."""
         return (await self._ends())[1]
 
     async def oldest(self) -> Position:
-        """See the port."""
         return (await self._ends())[0]
 
     async def before(self, time: datetime) -> Position:
-        """See the port."""
         rows = await self._database.fetch(_BEFORE, time)
         return Position.of([row["number"] for row in rows], rows[0]["epoch"])
 
     async def check(self, position: Position, partitions: Iterable[int] | None = None) -> None:
-        """See the port."""
         wanted = range(PARTITIONS) if partitions is None else partitions
         await self._check(await self._database.fetch(_ENDS), position, wanted)
 
@@ -137,7 +133,6 @@ class PostgresEventLog:
         types: Sequence[EventPattern] = (),
         limit: int = 256,
     ) -> LogPage:
-        """See the port."""
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         each = max(1, limit // max(1, len(wanted)))
         starts = [position.numbers[partition] for partition in wanted]
@@ -158,7 +153,6 @@ class PostgresEventLog:
         return LogPage(events, position.advanced(reached))
 
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
-        """See the port."""
         removed = 0
         for partition in range(PARTITIONS):
             while True:

@@ -122,12 +122,10 @@ class PostgresNumbering:
         self._watermark = _Watermark()
 
     async def claim(self, token: int) -> bool:
-        """See the port."""
         self._watermark = _Watermark()
         return bool(await self._database.fetch(_CLAIM, token))
 
     async def number(self, token: int) -> list[LoggedEvent] | None:
-        """See the port."""
         rows = await self._database.fetch(_NUMBER, token, self._watermark.start())
         if rows[0]["is_moved"]:
             self._watermark = _Watermark()
@@ -138,7 +136,6 @@ class PostgresNumbering:
         return [logged_event(row) for row in numbered]
 
     async def settle(self, token: int, epoch: str) -> str:
-        """See the port."""
         async with self._database.transaction() as connection:
             ends = await connection.fetch(_ENDS, token)
             if not ends or ends[0]["origin"] == ends[0]["here"]:
@@ -152,7 +149,6 @@ class PostgresNumbering:
         return epoch
 
     async def begin(self, epoch: str, reason: str, *, token: int | None = None, starts: Mapping[int, int] | None = None) -> bool:
-        """See the port."""
         async with self._database.transaction() as connection:
             ends = await connection.fetch(_ENDS, token)
             if not ends:
@@ -164,7 +160,6 @@ class PostgresNumbering:
 
     @asynccontextmanager
     async def listen(self, callback: Callable[[], None]) -> AsyncIterator[None]:
-        """See the port."""
         listening = await self._database.listen(self._channel, lambda _payload: callback())
         try:
             yield

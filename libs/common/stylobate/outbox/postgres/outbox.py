@@ -40,7 +40,6 @@ class PostgresOutbox:
         self._source = source
 
     async def append(self, transaction: Connection, events: Sequence[Event], *, stream: str, version: int | None = None) -> None:
-        """See the port."""
         if not transaction.is_in_transaction():
             raise ValueError("events are appended inside a transaction")
         if version is not None and len({(event.tenant, event.subject) for event in events}) > 1:
