@@ -28,27 +28,21 @@ class Verifier(Protocol):
 
     def cached(self, token: str) -> Principal | None:
         """Return the principal of a token verified before."""
-        ...
 
     async def verify(self, token: str) -> Principal:
         """Return the principal of a token."""
-        ...
 
     def is_revoked(self, principal: Principal) -> bool:
         """Return whether what the principal stands for was revoked since it was verified."""
-        ...
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back when roles changed."""
-        ...
 
     def on_keys_lost(self, callback: Callable[[], None]) -> None:
         """Call back when a key no longer counts that tokens were verified with."""
-        ...
 
     def on_revocation(self, callback: Callable[[], None]) -> None:
         """Call back when something was revoked."""
-        ...
 
 
 class Registry(Protocol):
@@ -56,7 +50,6 @@ class Registry(Protocol):
 
     def enter(self, user: str) -> None:
         """Count a connection of a user. Raises SessionEndedError when the user has too many."""
-        ...
 
 
 class Commands:

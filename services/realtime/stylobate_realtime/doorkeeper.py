@@ -19,7 +19,6 @@ class Limits(Protocol):
 
     async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
         """Return an outcome with ``allowed`` and ``error``. Raises StylobateError when nobody can say: nobody is let in then."""
-        ...
 
 
 class Doorkeeper:

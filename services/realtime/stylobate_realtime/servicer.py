@@ -16,7 +16,6 @@ class Publisher(Protocol):
 
     async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str]) -> None:
         """Publish to a channel in nobody's name."""
-        ...
 
 
 class RealtimeServicer(RealtimeServiceServicer):

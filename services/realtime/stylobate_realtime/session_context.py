@@ -35,27 +35,21 @@ class ClientSocket(Protocol):
 
         :param own: how many of the bytes, and of those written right behind, are held for this peer alone.
         """
-        ...
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""
-        ...
 
     def amid_since(self) -> float:
         """Return the time since which a message of the peer is not whole; 0: there is none."""
-        ...
 
     def close(self, disconnect: Disconnect) -> None:
         """Close after what was written."""
-        ...
 
     def abort(self) -> None:
         """Drop the connection and what it has not taken."""
-        ...
 
     def set_reading(self, reading: bool) -> None:
         """Stop or resume taking bytes from the peer."""
-        ...
 
 
 class Handler(Protocol):
@@ -63,15 +57,12 @@ class Handler(Protocol):
 
     async def run(self, session: "Session", command: Command) -> None:
         """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
-        ...
 
     def closed(self, session: "Session", code: int) -> None:
         """Clear up behind the session. Called once, whatever ended it; ``code`` as in ``Session.lost``."""
-        ...
 
     def refresh_presence(self, session: "Session") -> None:
         """Renew the session's presence entries."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ class Timed(Protocol):
 
     def tick(self, now: float) -> float:
         """Do what is due and return the time of the next deadline; 0 when there is none."""
-        ...
 
 
 class TimerWheel:

@@ -13,7 +13,6 @@ class Flushed(Protocol):
 
     def flush(self) -> None:
         """Write what is queued."""
-        ...
 
 
 class WriteQueue:

@@ -33,7 +33,6 @@ class BeforeHooks(Protocol):
         :raises StateHookUnavailableError: no answer in time, and the hook must agree.
         :raises StylobateError: what the hook raised: the change is refused.
         """
-        ...
 
 
 class RemoteBeforeHooks:

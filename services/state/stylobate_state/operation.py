@@ -36,22 +36,18 @@ class Operation(Protocol):
     @property
     def builds_on_present(self) -> bool:
         """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
-        ...
 
     def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:
         """Return who may do it to the object; None: to one that is not there."""
-        ...
 
     def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
-        ...
 
     def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
         :raises StylobateError: the rules refuse it.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ class Permissions(Protocol):
 
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether the principal's subject holds the permission. Raises UnavailableError when it cannot be told."""
-        ...
 
 
 class AccessEvaluator:

@@ -24,8 +24,6 @@ class LimitStore(Protocol):
         :param groups: at most 256 checks together; names of a group's levels differ; costs within each limit's capacity.
         :raises RedisUnavailableError: when the store does not answer; whether it charged is then unknown.
         """
-        ...
 
     async def ready(self) -> None:
         """Return when the store answers. Raises RedisUnavailableError."""
-        ...

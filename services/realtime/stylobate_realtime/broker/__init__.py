@@ -33,19 +33,15 @@ class Broker(Protocol):
 
     def attach(self, receive: Receive) -> None:
         """Set who gets what arrives; before the first subscription."""
-        ...
 
     async def subscribe(self, topic: str) -> None:
         """Return once this node hears every broadcast of the topic.
 
         :raises RealtimeUnavailableError: not acknowledged in time; the node is then not subscribed.
         """
-        ...
 
     def unsubscribe(self, topic: str) -> None:
         """Stop hearing the topic. What is under way may still arrive."""
-        ...
 
     async def publish(self, topic: str, broadcast: Broadcast) -> None:
         """Return once the broker has taken the broadcast. Raises RealtimeUnavailableError; it may have been taken then."""
-        ...

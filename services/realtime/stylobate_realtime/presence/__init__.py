@@ -23,12 +23,9 @@ class Presence(Protocol):
 
         :raises RealtimeUnavailableError: nothing is sure to have been kept.
         """
-        ...
 
     async def remove(self, topic: str, client: str) -> None:
         """Remove an entry, at once and for every node; nothing happens when there is none. Raises RealtimeUnavailableError."""
-        ...
 
     async def entries(self, topic: str) -> dict[str, ClientInfo]:
         """Return the entries that have not expired, by client id. Raises RealtimeUnavailableError."""
-        ...

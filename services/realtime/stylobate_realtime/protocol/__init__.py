@@ -31,12 +31,9 @@ class Codec(Protocol):
 
         :raises MalformedFrameError: the frame is empty or does not parse; after the commands before that place.
         """
-        ...
 
     def encode(self, reply: Reply) -> bytes:
         """Return the message of a reply or push, ready to be joined with others by :meth:`join`."""
-        ...
 
     def join(self, messages: Iterable[bytes]) -> bytes:
         """Return the payload of one frame that carries the messages in order."""
-        ...

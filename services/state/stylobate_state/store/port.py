@@ -21,7 +21,6 @@ class StateStore(Protocol):
 
         Keys at which nothing ever stood are missing. A key may be given twice.
         """
-        ...
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """Compare and set each, with its event, in one atomic step; answer in the order of the writes.
@@ -34,16 +33,12 @@ class StateStore(Protocol):
         :raises StateDataInvalidError: one of them cannot be kept; then nothing of the batch was written.
         :raises DatabaseUnavailableError: not known whether it was written.
         """
-        ...
 
     async def list_states(self, query: ListQuery) -> Part[StateObject]:
         """Return living objects by key in code point order, within the bounds of the query."""
-        ...
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         """Return what happened to a key, newest first, within the bounds of the query; empty for a key never written."""
-        ...
 
     async def health(self) -> Health:
         """Say how the store is. Never raises for what it reports."""
-        ...
