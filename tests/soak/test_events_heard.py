@@ -14,8 +14,9 @@ from stylobate.hooks import HooksManager
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
-from stylobate.outbox import Event, EventServicer, LogWatch, Relay, partition_of
+from stylobate.outbox import Event, EventServicer, Relay, partition_of
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
+from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
 from stylobate.rpc.interceptors import ErrorsInterceptor

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from stylobate.clients.limits import LimitOutcome, RateLimitedError
-from stylobate.declarations import Declarations, RateLimit, load_declarations
+from stylobate.declarations import Declarations, load_declarations
+from stylobate.declarations.model import RateLimit
 from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc.call import Call

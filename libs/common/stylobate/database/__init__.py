@@ -6,9 +6,7 @@ an ``asyncpg`` error, for the store that sent it.
 """
 
 from stylobate.database.connection import Connection
-from stylobate.database.listener import Listening
 from stylobate.database.manager import DatabaseManager, Limits
 from stylobate.database.migrations import MigrationError, MigrationSet, Migrator
-from stylobate.database.queries import Queries
 
-__all__ = ["Connection", "DatabaseManager", "Limits", "Listening", "MigrationError", "MigrationSet", "Migrator", "Queries"]
+__all__ = ["Connection", "DatabaseManager", "Limits", "MigrationError", "MigrationSet", "Migrator"]

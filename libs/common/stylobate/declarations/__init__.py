@@ -2,39 +2,7 @@
 
 from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.loader import load_declarations
-from stylobate.declarations.model import (
-    AccessRule,
-    ActionDeclaration,
-    BeforeHook,
-    ChannelDeclaration,
-    Declarations,
-    Finding,
-    JsonSchema,
-    ModuleDeclaration,
-    NamespaceAccess,
-    NamespaceDeclaration,
-    RateLimit,
-    Severity,
-    TransitionDeclaration,
-)
+from stylobate.declarations.model import Declarations
 from stylobate.declarations.rules import parse_access_rule, parse_rate_limit
 
-__all__ = [
-    "AccessRule",
-    "ActionDeclaration",
-    "BeforeHook",
-    "ChannelDeclaration",
-    "CompiledSchema",
-    "Declarations",
-    "Finding",
-    "JsonSchema",
-    "ModuleDeclaration",
-    "NamespaceAccess",
-    "NamespaceDeclaration",
-    "RateLimit",
-    "Severity",
-    "TransitionDeclaration",
-    "load_declarations",
-    "parse_access_rule",
-    "parse_rate_limit",
-]
+__all__ = ["CompiledSchema", "Declarations", "load_declarations", "parse_access_rule", "parse_rate_limit"]

@@ -4,8 +4,7 @@
 come with ``MigrationSet.of("hooks", "stylobate.hooks")``; their leases need the set ``leases``.
 """
 
-from stylobate.hooks.hook import MAX_ATTEMPTS, Callback, Delivery
 from stylobate.hooks.manager import HooksManager
-from stylobate.hooks.port import HookStore, Standing
+from stylobate.hooks.port import Standing
 
-__all__ = ["MAX_ATTEMPTS", "Callback", "Delivery", "HookStore", "HooksManager", "Standing"]
+__all__ = ["HooksManager", "Standing"]

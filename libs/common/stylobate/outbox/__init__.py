@@ -5,42 +5,26 @@ process's :class:`EventServicer`. PostgreSQL's tables come with ``MigrationSet.o
 lease needs the set ``leases``.
 """
 
-from stylobate.outbox.errors import (
-    EventInvalidError,
-    EventPatternInvalidError,
-    EventSourceUnknownError,
-    EventWrittenError,
-    PositionExpiredError,
-    PositionInvalidError,
-)
+from stylobate.outbox.errors import PositionExpiredError
 from stylobate.outbox.event import PARTITIONS, Event, LoggedEvent, partition_of
 from stylobate.outbox.pattern import EventPattern
-from stylobate.outbox.port import EventLog, LogPage, Numbering, Outbox
+from stylobate.outbox.port import EventLog, Outbox
 from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.relay import Relay
 from stylobate.outbox.servicer import EventServicer
-from stylobate.outbox.watch import LogWatch
 
 __all__ = [
     "CHANNEL",
     "PARTITIONS",
     "Event",
-    "EventInvalidError",
     "EventLog",
     "EventPattern",
-    "EventPatternInvalidError",
     "EventServicer",
-    "EventSourceUnknownError",
-    "EventWrittenError",
-    "LogPage",
-    "LogWatch",
     "LoggedEvent",
-    "Numbering",
     "Outbox",
     "Position",
     "PositionExpiredError",
-    "PositionInvalidError",
     "Relay",
     "partition_of",
 ]

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.declarations import Severity, load_declarations
+from stylobate.declarations import load_declarations
+from stylobate.declarations.model import Severity
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient

@@ -5,7 +5,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from stylobate.declarations import Declarations, Severity, load_declarations
+from stylobate.declarations import Declarations, load_declarations
+from stylobate.declarations.model import Severity
 
 
 class Modules:

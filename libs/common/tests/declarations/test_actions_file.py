@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from stylobate.declarations import AccessRule, CompiledSchema, RateLimit
+from stylobate.declarations import CompiledSchema
+from stylobate.declarations.model import AccessRule, RateLimit
 
 MODULE = """\
 name: shop

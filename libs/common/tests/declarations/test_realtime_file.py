@@ -1,7 +1,7 @@
 """realtime.yaml."""
 
 import pytest
-from stylobate.declarations import ChannelDeclaration
+from stylobate.declarations.model import ChannelDeclaration
 
 
 def test_channels_are_read(modules):

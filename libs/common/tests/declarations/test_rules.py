@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stylobate.declarations import AccessRule, RateLimit, parse_access_rule, parse_rate_limit
+from stylobate.declarations import parse_access_rule, parse_rate_limit
+from stylobate.declarations.model import AccessRule, RateLimit
 from stylobate.declarations.rules import parse_duration
 
 

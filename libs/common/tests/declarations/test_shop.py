@@ -3,7 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
-from stylobate.declarations import AccessRule, CompiledSchema, Declarations, load_declarations
+from stylobate.declarations import CompiledSchema, Declarations, load_declarations
+from stylobate.declarations.model import AccessRule
 
 _MODULES = Path(__file__).parents[4] / "modules"
 

@@ -1,7 +1,7 @@
 """states.yaml."""
 
 import pytest
-from stylobate.declarations import AccessRule, BeforeHook, Severity
+from stylobate.declarations.model import AccessRule, BeforeHook, Severity
 
 MODULE = """\
 name: shop

@@ -12,7 +12,8 @@ import grpc
 import pytest
 from stylobate.database import DatabaseManager
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
-from stylobate.hooks import MAX_ATTEMPTS, HooksManager
+from stylobate.hooks import HooksManager
+from stylobate.hooks.hook import MAX_ATTEMPTS
 from stylobate.hooks.lane import SUBJECTS_ASIDE
 from stylobate.hooks.port import Place
 from stylobate.hooks.postgres import PostgresHookStore

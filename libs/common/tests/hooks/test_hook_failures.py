@@ -11,7 +11,8 @@ import grpc
 import pytest
 from stylobate.database import DatabaseManager
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.hooks import MAX_ATTEMPTS, HooksManager
+from stylobate.hooks import HooksManager
+from stylobate.hooks.hook import MAX_ATTEMPTS
 from stylobate.outbox import Event
 from stylobate.rpc.call import Cause, HookRecursionError
 from stylobate.testing.until import until

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 from stylobate.database import MigrationSet
-from stylobate.hooks import HookStore
-from stylobate.hooks.port import Move, Place, Progress, Rebased
+from stylobate.hooks.port import HookStore, Move, Place, Progress, Rebased
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.outbox import Event, LoggedEvent, Position
 from stylobate.testing.fixtures import DatabaseFor

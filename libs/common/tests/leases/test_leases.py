@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.database import MigrationSet
-from stylobate.leases import LeaseManager, LeaseStore
+from stylobate.leases import LeaseManager
+from stylobate.leases.port import LeaseStore
 from stylobate.leases.postgres import PostgresLeaseStore
 
 from .memory_store import MemoryLeaseStore

@@ -4,7 +4,8 @@ from dataclasses import replace
 from textwrap import dedent
 
 import pytest
-from stylobate.declarations import ActionDeclaration, load_declarations
+from stylobate.declarations import load_declarations
+from stylobate.declarations.model import ActionDeclaration
 from stylobate.errors import StylobateError
 from stylobate.modules.check import check_modules
 from stylobate.modules.coded import with_code

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from stylobate.database import MigrationSet
 from stylobate.database.memory import MemoryTransaction
-from stylobate.outbox import Event, EventLog, LoggedEvent, Numbering, Outbox, Position
+from stylobate.outbox import Event, EventLog, LoggedEvent, Outbox, Position
 from stylobate.outbox.memory import MemoryEventLog
+from stylobate.outbox.port import Numbering
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.testing.fixtures import DatabaseFor
 

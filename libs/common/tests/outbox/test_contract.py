@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from stylobate.outbox import Event, EventPattern, EventWrittenError, LoggedEvent, Position, PositionExpiredError, partition_of
+from stylobate.outbox import Event, EventPattern, LoggedEvent, Position, PositionExpiredError, partition_of
+from stylobate.outbox.errors import EventWrittenError
 
 GapFree = Callable[[Sequence[LoggedEvent]], bool]
 SUBJECTS = [f"s{number}" for number in range(100)]

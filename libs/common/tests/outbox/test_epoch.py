@@ -11,8 +11,9 @@ from stylobate.database import DatabaseManager
 from stylobate.launcher.embedded import postgres
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
-from stylobate.outbox import LogWatch, Position, PositionExpiredError, Relay
+from stylobate.outbox import Position, PositionExpiredError, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
+from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 from stylobate.testing.until import until

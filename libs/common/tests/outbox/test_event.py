@@ -5,15 +5,8 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
-from stylobate.outbox import (
-    Event,
-    EventInvalidError,
-    EventPattern,
-    EventPatternInvalidError,
-    Position,
-    PositionInvalidError,
-    partition_of,
-)
+from stylobate.outbox import Event, EventPattern, Position, partition_of
+from stylobate.outbox.errors import EventInvalidError, EventPatternInvalidError, PositionInvalidError
 
 
 def test_json_is_a_cloud_event() -> None:

@@ -10,9 +10,10 @@ import pytest
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, LoggedEvent
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
-from stylobate.outbox import CHANNEL, Event, EventServicer, LogWatch, Position, partition_of
+from stylobate.outbox import CHANNEL, Event, EventServicer, Position, partition_of
 from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.outbox.servicer import _messages
+from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
 
 from .streams import Stream, served

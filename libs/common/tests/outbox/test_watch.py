@@ -4,8 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from stylobate.outbox import LogWatch, Position
+from stylobate.outbox import Position
 from stylobate.outbox.postgres import PostgresEventLog
+from stylobate.outbox.watch import LogWatch
 
 
 class Held(PostgresEventLog):
