@@ -188,7 +188,7 @@ async def _doors(redis_url: str, address: str, trusted: Sequence[str]) -> AsyncI
         await app.build("gateway", lambda app: build_gateway(app, GatewaySettings(trusted_proxies=tuple(trusted))))
         app._building = "realtime"
         redis = await app.enter(RedisManager.open(redis_url))
-        manager = WebSocketManager.open(
+        manager = WebSocketManager(
             settings=RealtimeSettings(trusted_proxies=tuple(trusted)),
             verifier=app.verifier,
             limits=await app.enter(LimitsClient(app.channel("ratelimit"))),

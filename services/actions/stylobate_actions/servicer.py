@@ -20,6 +20,7 @@ from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
 
 Context = grpc.aio.ServicerContext[Any, Any]
+# ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
 
 class ActionServicer(ActionServiceServicer):
@@ -34,20 +35,12 @@ class ActionServicer(ActionServiceServicer):
     def __init__(self, manager: ActionManager) -> None:
         self._manager = manager
 
-    async def ExecuteAction(  # noqa: N802  the name in the contract
-        self, request: actions_pb.ExecuteActionRequest, context: Context
-    ) -> actions_pb.ExecuteActionResponse:
-        """Run an action for the caller."""
+    async def ExecuteAction(self, request: actions_pb.ExecuteActionRequest, context: Context) -> actions_pb.ExecuteActionResponse:
         refuse_key(request)
-        del context
         reply = await self._manager.execute(request.action, request.input, call(), content_type=request.content_type)
         return to_reply(reply)
 
-    async def ListActions(  # noqa: N802  the name in the contract
-        self, request: actions_pb.ListActionsRequest, context: Context
-    ) -> actions_pb.ListActionsResponse:
-        """Return a page of the catalogue."""
-        del context
+    async def ListActions(self, request: actions_pb.ListActionsRequest, context: Context) -> actions_pb.ListActionsResponse:
         actions = self._manager.actions
         names, token = page_of(list(actions), "actions", request.page_size, request.page_token)
         left_out = () if request.page_token else map(to_left_out, self._manager.left_out.values())
@@ -55,11 +48,7 @@ class ActionServicer(ActionServiceServicer):
             actions=[to_action(actions[name]) for name in names], next_page_token=token, left_out=left_out
         )
 
-    async def GetAction(  # noqa: N802  the name in the contract
-        self, request: actions_pb.GetActionRequest, context: Context
-    ) -> actions_pb.GetActionResponse:
-        """Return one entry of the catalogue."""
-        del context
+    async def GetAction(self, request: actions_pb.GetActionRequest, context: Context) -> actions_pb.GetActionResponse:
         return actions_pb.GetActionResponse(action=to_action(self._manager.get(request.name)))
 
 
@@ -72,19 +61,11 @@ class ModuleServicer(ModuleServiceServicer):
         self._manager = manager
         self._hooks = hooks
 
-    async def ListModules(  # noqa: N802  the name in the contract
-        self, request: modules_pb.ListModulesRequest, context: Context
-    ) -> modules_pb.ListModulesResponse:
-        """Return a page of modules, those that failed to load included."""
-        del context
+    async def ListModules(self, request: modules_pb.ListModulesRequest, context: Context) -> modules_pb.ListModulesResponse:
         names, token = page_of(self._manager.names(), "modules", request.page_size, request.page_token)
         modules = [to_module(await self._manager.status(name)) for name in names]
         return modules_pb.ListModulesResponse(modules=modules, next_page_token=token)
 
-    async def CallHook(  # noqa: N802  the name in the contract
-        self, request: modules_pb.CallHookRequest, context: Context
-    ) -> modules_pb.CallHookResponse:
-        """Run a before-hook of a module."""
-        del context
+    async def CallHook(self, request: modules_pb.CallHookRequest, context: Context) -> modules_pb.CallHookResponse:
         data = await self._hooks.before(request.module, request.hook, Event.parse(request.event), call())
         return modules_pb.CallHookResponse(data=data)

@@ -130,8 +130,8 @@ async def running(
         if is_limiter_away:
             app.servicer(add_RateLimitServiceServicer_to_server, _Away(), {"CheckLimits": RpcAccess.SERVICE})
         if rules:
-            manager = RateLimiterManager.open(MemoryLimitStore(), MemoryLimitStore(), RateLimitSettings(**rules).rules)
-            servicer = RateLimitServicer(await app.enter(manager))
+            manager = RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), RateLimitSettings(**rules).rules)
+            servicer = RateLimitServicer(manager)
             app.servicer(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.SERVICE})
         chosen = GatewaySettings(**{"edge_limits": bool(rules) or is_limiter_away, "catalogue_seconds": 0.05, **settings})
         await app.build("gateway", lambda app: build(app, chosen))

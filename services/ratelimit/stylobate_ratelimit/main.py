@@ -19,10 +19,8 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
     """Count in Redis; in this process while Redis is down."""
     shared = RedisLimitStore(app.redis, timeout=settings.redis_timeout)
     local = MemoryLimitStore(most_subjects=settings.local_subjects)
-    manager = await app.enter(
-        RateLimiterManager.open(shared, local, settings.rules, settings.on_redis_down),
-        name="limits",
-    )
+    manager = RateLimiterManager(shared, local, settings.rules, settings.on_redis_down)
+    app.check("limits", manager.health)
     app.task("watch-redis", manager.watch)
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))
 
@@ -31,5 +29,5 @@ async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same limits, counted here, by the test's clock."""
     settings = RateLimitSettings()
     store = MemoryLimitStore(lambda: app.clock().timestamp(), most_subjects=settings.local_subjects)
-    manager = await app.enter(RateLimiterManager.open(store, store, settings.rules, settings.on_redis_down))
+    manager = RateLimiterManager(store, store, settings.rules)
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))

@@ -1,8 +1,7 @@
 """Decides rate-limit checks, also while the shared store is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stylobate.errors import RedisUnavailableError
@@ -36,11 +35,13 @@ class Outcomes:
 class RateLimiterManager:
     """Charges batches of checks in the shared store; while that is down, ``on_redis_down`` decides.
 
-    The batch that finds the store down pays for it (by the store's timeout); from then on nothing waits for it until
-    :meth:`watch` has seen it answer again.
+    Whether the store answers is found out by the first check. The batch that finds it down pays for it (by the store's timeout);
+    from then on nothing waits for it until :meth:`watch` has seen it answer again.
     """
 
-    def __init__(self, store: LimitStore, local: LimitStore, rules: Mapping[str, Limit], on_redis_down: OnRedisDown) -> None:
+    def __init__(
+        self, store: LimitStore, local: LimitStore, rules: Mapping[str, Limit], on_redis_down: OnRedisDown = OnRedisDown.LOCAL
+    ) -> None:
         self._store = store
         self._local = local
         self._rules = rules
@@ -52,14 +53,6 @@ class RateLimiterManager:
         self._refused = checks.labels("refused")
         self._degraded_checks = counter("ratelimit_degraded_checks", "Checks decided without the shared store.")
         self._degraded = gauge("ratelimit_degraded", "1 while the shared store does not answer.")
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls, store: LimitStore, local: LimitStore, rules: Mapping[str, Limit], on_redis_down: OnRedisDown = OnRedisDown.LOCAL
-    ) -> AsyncIterator["RateLimiterManager"]:
-        """Give a manager. Whether the store answers is found out by the first check, never waited for."""
-        yield cls(store, local, rules, on_redis_down)
 
     def rule(self, name: str) -> Limit:
         """Return the rule of that name. Raises LimitRuleUnknownError."""

@@ -30,7 +30,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     rules = ChannelRules(app.declarations.channels, app.access, state)
     manager = await app.enter(
-        WebSocketManager.open(
+        WebSocketManager(
             settings=settings,
             verifier=app.verifier,
             limits=limits,

@@ -4,8 +4,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Self
 
 from stylobate import telemetry
@@ -40,7 +40,7 @@ _SETTLE_S = 3.0
 
 
 class WebSocketManager:
-    """See the module. Use :meth:`open`; :meth:`run_timers` and what `standing` has to run must run beside it."""
+    """See the module. An async context manager; :meth:`run_timers` and what `standing` has to run must run beside it."""
 
     def __init__(
         self,
@@ -83,30 +83,16 @@ class WebSocketManager:
         self._closes = telemetry.counter("realtime_closes", "Ended connections; code 0: by the client.", ("code",))
         self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
 
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls,
-        *,
-        settings: RealtimeSettings,
-        verifier: Verifier,
-        limits: Limits | None,
-        rules: ChannelRules,
-        broker: Broker,
-        presence: Presence,
-        version: str,
-    ) -> AsyncIterator[Self]:
-        """Return a manager; at the end every connection is closed and what it left behind is cleared up."""
-        manager = cls(
-            settings=settings, verifier=verifier, limits=limits, rules=rules, broker=broker, presence=presence, version=version
-        )
-        try:
-            yield manager
-        finally:
-            await manager.close()
+    async def __aenter__(self) -> Self:
+        """Give the manager."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        await self.close()
 
     async def close(self) -> None:
-        """Close what is still open, at once."""
+        """Close every connection, at once, and clear up what they leave behind."""
         for session in tuple(self._sessions):
             session.end(codes.SHUTDOWN)
         await self._channels.review.close()

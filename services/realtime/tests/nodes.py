@@ -55,7 +55,7 @@ async def serve_node(
 
     :param port: 0: any. :param http: uvicorn's protocol in front of the upgrade.
     """
-    manager = WebSocketManager.open(
+    manager = WebSocketManager(
         settings=settings,
         verifier=platform.verifier,
         limits=platform.limits,

@@ -24,14 +24,13 @@ async def three_an_hour() -> AsyncIterator[LimitsClient]:
     """Give a client of a real limiter that grants an address three requests."""
     rules = RateLimitSettings(edge_ip="3/hour").rules
     servicers = Servicers()
-    async with RateLimiterManager.open(MemoryLimitStore(), MemoryLimitStore(), rules) as manager:
-        servicer = RateLimitServicer(manager)
-        servicers.register(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.PUBLIC})
-        server = LocalServer(servicers)
-        await server.start()
-        async with edge_limits(CallerChannel(LocalChannel(server), Outgoing(None))) as limits:
-            yield limits
-        await server.stop()
+    servicer = RateLimitServicer(RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), rules))
+    servicers.register(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.PUBLIC})
+    server = LocalServer(servicers)
+    await server.start()
+    async with edge_limits(CallerChannel(LocalChannel(server), Outgoing(None))) as limits:
+        yield limits
+    await server.stop()
 
 
 async def _answer(node, host: str = "127.0.0.1", path: str = PATHS[0]) -> tuple[int, dict[str, str], str]:

@@ -30,12 +30,10 @@ class StateServicer(StateServiceServicer):
         self._once = idempotency.once
 
     async def GetState(self, request: pb.GetStateRequest, context: _Context) -> pb.GetStateResponse:
-        """Read a batch."""
         states = await self._manager.get(call().principal, [(name.namespace, name.key) for name in request.keys])
         return pb.GetStateResponse(states=map(to_state, states))
 
     async def PutState(self, request: pb.PutStateRequest, context: _Context) -> pb.PutStateResponse:
-        """Create or replace."""
         caller = call()
         return await self._once(
             request,
@@ -55,7 +53,6 @@ class StateServicer(StateServiceServicer):
         )
 
     async def PatchState(self, request: pb.PatchStateRequest, context: _Context) -> pb.PatchStateResponse:
-        """Merge."""
         caller = call()
         return await self._once(
             request,
@@ -74,7 +71,6 @@ class StateServicer(StateServiceServicer):
         )
 
     async def DeleteState(self, request: pb.DeleteStateRequest, context: _Context) -> pb.DeleteStateResponse:
-        """Remove."""
         caller = call()
         return await self._once(
             request,
@@ -87,7 +83,6 @@ class StateServicer(StateServiceServicer):
         )
 
     async def TransitionState(self, request: pb.TransitionStateRequest, context: _Context) -> pb.TransitionStateResponse:
-        """Fire an event."""
         caller = call()
         return await self._once(
             request,
@@ -107,14 +102,12 @@ class StateServicer(StateServiceServicer):
         )
 
     async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
-        """List a namespace."""
         page = await self._manager.list_states(
             call().principal, request.namespace, status=request.status, size=request.page_size, token=request.page_token
         )
         return pb.ListStatesResponse(states=map(to_state, page.items), next_page_token=page.next_token)
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: _Context) -> pb.ListHistoryResponse:
-        """List what happened to one object."""
         page = await self._manager.list_history(
             call().principal, request.namespace, request.key, size=request.page_size, token=request.page_token
         )
