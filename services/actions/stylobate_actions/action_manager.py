@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from stylobate.clients.limits import LIMIT
 from stylobate.declarations.evaluate import AccessEvaluator
@@ -20,6 +20,7 @@ from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
 from stylobate.telemetry import histogram
 
+from stylobate_actions.audit import ActionTrail
 from stylobate_actions.blame import is_defect, placed
 from stylobate_actions.errors import ActionNotFoundError, ActionRecursionError, ActionTimeoutError, ActionUnavailableError
 from stylobate_actions.limits import ActionLimits
@@ -34,13 +35,6 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _log = get_logger("app")
 
 
-class ActionAudit(Protocol):
-    """Writes down who called which action."""
-
-    async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
-        """Note a call and how it ended; does not wait for it to be written."""
-
-
 class ActionManager:
     """Runs actions and lists them."""
 
@@ -51,15 +45,16 @@ class ActionManager:
         *,
         left_out: Iterable[ActionDeclaration] = (),
         access: AccessEvaluator,
-        limits: ActionLimits,
+        limits: ActionLimits | None,
         runner: Runner,
-        audit: ActionAudit,
+        audit: ActionTrail | None,
         loop: asyncio.AbstractEventLoop,
         tells_defects: bool = False,
     ) -> None:
         """Take the actions that run, and the names of modules that do not.
 
         :param left_out: actions of those modules, as far as they are known.
+        :param limits: None: limits of actions are not counted. :param audit: None: calls are not written down.
         :param tells_defects: whether the answer to a call that failed says what was raised; for development.
         """
         self._entries: dict[str, _Entry] = {action.name: _Entry(action) for action in actions}
@@ -101,15 +96,12 @@ class ActionManager:
         try:
             reply = await self._execute(_Request(entry, payload, content_type, caller, depth, started))
         except StylobateError as error:
-            entry.observe(self._loop.time() - started, error.reason)
-            await self._audit.note(name, caller, error)
+            await self._ended(entry, started, caller, error)
             raise
         except asyncio.CancelledError:
-            entry.observe(self._loop.time() - started, CancelledCallError.reason)
-            await self._audit.note(name, caller, CancelledCallError())
+            await self._ended(entry, started, caller, CancelledCallError())
             raise
-        entry.observe(self._loop.time() - started, "")
-        await self._audit.note(name, caller, None)
+        await self._ended(entry, started, caller, None)
         return reply
 
     async def call(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
@@ -119,6 +111,11 @@ class ActionManager:
         except (ActionNotFoundError, ActionInputInvalidError, ActionRecursionError) as error:
             error.sent = error.sent or {"action": action, "data": decode(payload)}
             raise
+
+    async def _ended(self, entry: "_Entry", started: float, caller: Call, error: StylobateError | None) -> None:
+        entry.observe(self._loop.time() - started, error.reason if error is not None else "")
+        if self._audit is not None:
+            await self._audit.note(entry.action.name, caller, error)
 
     def _entry(self, name: str) -> "_Entry":
         entry = self._entries.get(name)
@@ -134,7 +131,7 @@ class ActionManager:
         await self._access.require(action.declaration.access, principal, f"call {action.name}")
         limit = action.declaration.rate_limit
         standing = None
-        if limit is not None:
+        if limit is not None and self._limits is not None:
             standing = await self._limits.charge(action.name, limit, principal.tenant, _charged(caller))
         try:
             return ActionReply(await self._parsed_and_run(request), standing)

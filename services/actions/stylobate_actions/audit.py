@@ -32,10 +32,3 @@ class ActionTrail:
                 request_id=caller.request_id,
             )
         )
-
-
-class NoTrail:
-    """Writes nothing down."""
-
-    async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
-        """Forget the call."""

@@ -1,13 +1,15 @@
-"""The limit that an action declares for itself: the narrow port that the manager asks, and the service behind it."""
-
-from typing import Protocol
+"""The limit that an action declares for itself, charged in the ratelimit service."""
 
 from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient
 from stylobate.declarations.model import RateLimit
 
 
-class ActionLimits(Protocol):
-    """Charges callers."""
+class ActionLimits:
+    """Charges callers; what arrives together is asked together."""
+
+    def __init__(self, client: LimitsClient) -> None:
+        self._check = client.check
+        self._levels: dict[str, tuple[LevelSpec, ...]] = {}
 
     async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
         """Charge one call of the action to the subject.
@@ -15,17 +17,6 @@ class ActionLimits(Protocol):
         Returns how the limit stands, None when the limiter could not be asked and lets the call pass.
         Raises the `RATE_LIMITED` error when the limit is reached; nothing is charged then.
         """
-
-
-class ServiceLimits:
-    """Charges in the ratelimit service; what arrives together is asked together."""
-
-    def __init__(self, client: LimitsClient) -> None:
-        self._check = client.check
-        self._levels: dict[str, tuple[LevelSpec, ...]] = {}
-
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
-        """See ActionLimits."""
         levels = self._levels.get(action)
         if levels is None:
             level = LevelSpec.of_policy(action, limit.limit, limit.period, algorithm=limit.algorithm, burst=limit.burst)
@@ -34,12 +25,3 @@ class ServiceLimits:
         if not outcome.allowed:
             raise outcome.error()
         return None if outcome.degraded else outcome
-
-
-class NoLimits:
-    """Lets every call pass, uncounted."""
-
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome | None:
-        """See ActionLimits."""
-        del action, limit, tenant, subject
-        return None

@@ -4,7 +4,8 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,10 @@ from stylobate.modules.context import Platform
 from stylobate.modules.state import StateClient
 
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
-from stylobate_actions.action_manager import ActionAudit, ActionManager
-from stylobate_actions.audit import ActionTrail, NoTrail
-from stylobate_actions.event_hooks import EventHooks, register_hooks
+from stylobate_actions.action_manager import ActionManager
+from stylobate_actions.audit import ActionTrail
 from stylobate_actions.hook_runner import HookRunner
-from stylobate_actions.limits import ActionLimits, NoLimits, ServiceLimits
+from stylobate_actions.limits import ActionLimits
 from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.runner import Runner
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
@@ -38,15 +38,20 @@ from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
     from stylobate.testing.memory_app import MemoryApp
+    from stylobate.testing.memory_hooks import MemoryHooks
+
+SERVICE = "actions"
+_SLACK = timedelta(seconds=5)
+"""The runner keeps to a hook's timeout; who delivers gets a little more and should never need it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Adapters:
     """What differs between a running platform and memory."""
 
-    limits: ActionLimits
-    audit: ActionAudit
-    hooks: EventHooks
+    limits: ActionLimits | None
+    audit: ActionTrail | None
+    hooks: "HooksManager | MemoryHooks"
     environ: Mapping[str, str]
     packages: Mapping[Path, str]
     clock: Callable[[], datetime]
@@ -64,7 +69,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         outage_limit=settings.hook_outage_limit,
     )
     adapters = _Adapters(
-        limits=ServiceLimits(
+        limits=ActionLimits(
             await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable))
         ),
         audit=ActionTrail(await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name), name="audit")),
@@ -82,8 +87,8 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
 
 async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same path of actions and hooks."""
-    limits = ServiceLimits(await app.enter(LimitsClient(app.channel("ratelimit")))) if app.counts_limits else NoLimits()
-    adapters = _Adapters(limits, NoTrail(), app.hooks, app.environ, {}, app.clock)
+    limits = ActionLimits(await app.enter(LimitsClient(app.channel("ratelimit")))) if app.counts_limits else None
+    adapters = _Adapters(limits, None, app.hooks, app.environ, {}, app.clock)
     await _assemble(app, ActionsSettings(), adapters)
 
 
@@ -123,9 +128,15 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         before_timeout=settings.before_hook_timeout,
         loop=loop,
     )
-    register_hooks(adapters.hooks, modules.running.values(), runs, settings.hook_timeout)
+    for module in modules.running.values():
+        for hook in module.hooks:
+            adapters.hooks.on(
+                hook.subscription.pattern,
+                partial(runs.handle, module, hook),
+                name=hook.name,
+                priority=hook.subscription.priority,
+                delivery=hook.subscription.delivery,
+                timeout=settings.hook_timeout + _SLACK,
+            )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions))
     app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))
-
-
-SERVICE = "actions"
