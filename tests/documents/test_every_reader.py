@@ -34,6 +34,7 @@ from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
 from stylobate_state.model import StateObject
+from stylobate_state.operation import Patch, Put
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
@@ -143,13 +144,13 @@ async def test_a_document_that_is_accepted_reads_back_equal_everywhere(platform:
     """The answer, reads, lists, history, live and durable events, pushes in both encodings, and what a handler writes back."""
     key = new_id()
     try:
-        put = await platform.manager.put(ADA, "free", key, sent, expected=0)
+        put = await platform.manager.change(ADA, "free", key, Put(sent), expected=0)
     except StateDataInvalidError:
         with pytest.raises(StateDataInvalidError):
-            await platform.in_memory.put(ADA, "free", key, sent, expected=0)
+            await platform.in_memory.change(ADA, "free", key, Put(sent), expected=0)
         return
     assert exactly(put.data) == exactly(sent)
-    assert exactly((await platform.in_memory.put(ADA, "free", key, sent, expected=0)).data) == exactly(sent)
+    assert exactly((await platform.in_memory.change(ADA, "free", key, Put(sent), expected=0)).data) == exactly(sent)
     read = as_read(put.data)
     assert all(value == read[0] for value in read[:3])
     await every_state_reader(platform, put)
@@ -158,11 +159,11 @@ async def test_a_document_that_is_accepted_reads_back_equal_everywhere(platform:
         told = msgspec.json.decode(event.data, type=dict[str, Raw])
         assert exactly(bytes(told["data"])) == exactly(sent)
         pushed(platform, key, event)
-    back = await platform.manager.put(ADA, "free", key, encode(decode(put.data)), expected=1)
+    back = await platform.manager.change(ADA, "free", key, Put(encode(decode(put.data))), expected=1)
     assert loads(back.data) == loads(put.data)
     # jsonb keeps 1e17 as the integer that it is; what came as an integer stays one
     assert not Counter(integers(loads(put.data))) - Counter(integers(loads(back.data)))
-    patched = await platform.manager.patch(ADA, "free", key, b'{"patched": true}', expected=2)
+    patched = await platform.manager.change(ADA, "free", key, Patch(b'{"patched": true}'), expected=2)
     assert loads(patched.data)["patched"] is True
     await platform.happened()
 
@@ -217,7 +218,7 @@ def integers(value: Any) -> list[int]:
 async def test_a_key_that_is_accepted_names_one_object_and_one_channel(platform: Platform, key: str) -> None:
     """It can be read, listed and told of, and its channel leads back to it."""
     try:
-        put = await platform.manager.put(ADA, "free", key, b"1", expected=None)
+        put = await platform.manager.change(ADA, "free", key, Put(b"1"), expected=None)
     except StateKeyInvalidError:
         return
     assert (await platform.manager.get(ADA, [("free", key)])) == [put]
@@ -234,9 +235,9 @@ async def test_a_key_that_is_accepted_names_one_object_and_one_channel(platform:
 async def test_what_is_long_enough_for_state_is_not_too_long_for_a_push(platform: Platform, data: bytes) -> None:
     """A document grows when PostgreSQL writes it; what is accepted still fits into a publication, and can still be changed."""
     try:
-        await platform.manager.put(ADA, "free", "long", data, expected=None)
+        await platform.manager.change(ADA, "free", "long", Put(data), expected=None)
     except StateDataInvalidError:
         return
     live, _ = await platform.happened()
     pushed(platform, "long", live[0])
-    await platform.manager.patch(ADA, "free", "long", b'{"now": "short"}', expected=None)
+    await platform.manager.change(ADA, "free", "long", Patch(b'{"now": "short"}'), expected=None)

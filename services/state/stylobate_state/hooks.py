@@ -1,11 +1,10 @@
 """Before-hooks: a module's method in the actions service that may refuse a change or alter its data."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 import grpc
 import grpc.aio
-import msgspec
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.declarations.model import BeforeHook
@@ -15,12 +14,9 @@ from stylobate.outbox import Event
 from stylobate.rpc.call import HOOK_DEPTH, MAX_HOOK_DEPTH
 
 from stylobate_state.errors import StateHookUnavailableError
-from stylobate_state.model import StateKey
-from stylobate_state.operation import ChangeDraft
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = get_logger("app")
-_encode = msgspec.json.Encoder().encode
 
 
 class BeforeHooks(Protocol):
@@ -61,22 +57,3 @@ class RemoteBeforeHooks:
             raise StateHookUnavailableError(hook.module, hook.method) from error
         data: bytes = response.data
         return data
-
-
-def proposal(key: StateKey, draft: ChangeDraft, *, seen: int, actor: str, event_id: str, now: datetime) -> Event:
-    """Return what is about to happen in the shape of the event that it would become.
-
-    ``data.version`` is the version that was seen (0: nothing was there); the change itself would be the next one.
-    """
-    payload: dict[str, Any] = {
-        "namespace": key.namespace,
-        "key": key.key,
-        "version": seen,
-        "status": draft.status,
-        "data": msgspec.Raw(draft.data),
-        "actor": actor,
-    }
-    if draft.event:
-        payload |= {"event": draft.event, "from": draft.from_status, "to": draft.status}
-    type_ = f"state.{key.namespace}.{draft.change}"
-    return Event(event_id, "state", type_, key.key, now, key.tenant, _encode(payload), actor)

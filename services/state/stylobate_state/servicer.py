@@ -1,10 +1,11 @@
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 """``StateService`` on the wire: convert in, ask the manager, convert out."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceServicer
 from stylobate.idempotency import Idempotency
@@ -12,9 +13,13 @@ from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_state.convert import to_history_entry, to_state
+from stylobate_state.model import StateObject
+from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
 _Context = grpc.aio.ServicerContext[object, object]
+_Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest
+M = TypeVar("M", bound=Message)
 
 
 class StateServicer(StateServiceServicer):
@@ -34,72 +39,18 @@ class StateServicer(StateServiceServicer):
         return pb.GetStateResponse(states=map(to_state, states))
 
     async def PutState(self, request: pb.PutStateRequest, context: _Context) -> pb.PutStateResponse:
-        caller = call()
-        return await self._once(
-            request,
-            caller.principal,
-            pb.PutStateResponse,
-            lambda claim: self._manager.put(
-                caller.principal,
-                request.namespace,
-                request.key,
-                request.data,
-                expected=_expected(request),
-                status=request.status if request.HasField("status") else None,
-                cause=caller.cause,
-                claim=claim,
-            ),
-            lambda state: pb.PutStateResponse(state=to_state(state)),
-        )
+        put = Put(request.data, request.status if request.HasField("status") else None)
+        return await self._change(request, put, pb.PutStateResponse, _with_state)
 
     async def PatchState(self, request: pb.PatchStateRequest, context: _Context) -> pb.PatchStateResponse:
-        caller = call()
-        return await self._once(
-            request,
-            caller.principal,
-            pb.PatchStateResponse,
-            lambda claim: self._manager.patch(
-                caller.principal,
-                request.namespace,
-                request.key,
-                request.patch,
-                expected=_expected(request),
-                cause=caller.cause,
-                claim=claim,
-            ),
-            lambda state: pb.PatchStateResponse(state=to_state(state)),
-        )
+        return await self._change(request, Patch(request.patch), pb.PatchStateResponse, _with_state)
 
     async def DeleteState(self, request: pb.DeleteStateRequest, context: _Context) -> pb.DeleteStateResponse:
-        caller = call()
-        return await self._once(
-            request,
-            caller.principal,
-            pb.DeleteStateResponse,
-            lambda claim: self._manager.delete(
-                caller.principal, request.namespace, request.key, expected=_expected(request), cause=caller.cause, claim=claim
-            ),
-            lambda version: pb.DeleteStateResponse(version=version),
-        )
+        return await self._change(request, Delete(), pb.DeleteStateResponse, lambda state: {"version": state.version})
 
     async def TransitionState(self, request: pb.TransitionStateRequest, context: _Context) -> pb.TransitionStateResponse:
-        caller = call()
-        return await self._once(
-            request,
-            caller.principal,
-            pb.TransitionStateResponse,
-            lambda claim: self._manager.transition(
-                caller.principal,
-                request.namespace,
-                request.key,
-                request.event,
-                patch=request.patch,
-                expected=_expected(request),
-                cause=caller.cause,
-                claim=claim,
-            ),
-            lambda state: pb.TransitionStateResponse(state=to_state(state)),
-        )
+        fired = Transition(request.event, request.patch)
+        return await self._change(request, fired, pb.TransitionStateResponse, _with_state)
 
     async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
         page = await self._manager.list_states(
@@ -113,9 +64,21 @@ class StateServicer(StateServiceServicer):
         )
         return pb.ListHistoryResponse(entries=map(to_history_entry, page.items), next_page_token=page.next_token)
 
+    async def _change(
+        self, request: _Change, operation: Operation, kind: type[M], answer: Callable[[StateObject], dict[str, Any]]
+    ) -> M:
+        caller = call()
+        expected = request.expected_version if request.HasField("expected_version") else None
+        return await self._once(
+            request,
+            caller.principal,
+            kind,
+            lambda claim: self._manager.change(
+                caller.principal, request.namespace, request.key, operation, expected=expected, cause=caller.cause, claim=claim
+            ),
+            lambda state: kind(**answer(state)),
+        )
 
-_Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest
 
-
-def _expected(request: _Change) -> int | None:
-    return request.expected_version if request.HasField("expected_version") else None
+def _with_state(state: StateObject) -> dict[str, Any]:
+    return {"state": to_state(state)}

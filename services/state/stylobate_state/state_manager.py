@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -19,7 +19,7 @@ from stylobate.rpc.call import NO_CAUSE, Cause
 from stylobate_state.errors import StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
 from stylobate_state.namespace import Namespace, Namespaces, check_key
-from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
+from stylobate_state.operation import Operation, Transition
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
 
@@ -92,78 +92,31 @@ class StateManager:
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
         return states
 
-    async def put(
+    async def change(
         self,
         principal: Principal,
         namespace: str,
         key: str,
-        data: bytes,
+        operation: Operation,
         *,
         expected: int | None,
-        status: str | None = None,
         cause: Cause = NO_CAUSE,
         claim: Claim | None = None,
     ) -> StateObject:
-        """Create the object or replace its data (JSON); the status stays.
+        """Do what is asked and return the object as it stands then (a tombstone for a deletion).
 
         :param expected: the version it must have, 0: it must not exist, None: any.
         :raises StateVersionConflictError: it has another.
-        :raises StateStatusNotWritableError: ``status`` is given and not the present one.
+        :raises StateNotFoundError: nothing is there, and the operation creates nothing.
+        :raises StateStatusNotWritableError: a status is given that is not the present one.
         :raises StateDataInvalidError: the data is not what the namespace declares.
-        """
-        return await self._change(principal, namespace, key, Put(data, status), expected=expected, cause=cause, claim=claim)
-
-    async def patch(
-        self,
-        principal: Principal,
-        namespace: str,
-        key: str,
-        patch: bytes,
-        *,
-        expected: int | None,
-        cause: Cause = NO_CAUSE,
-        claim: Claim | None = None,
-    ) -> StateObject:
-        """Merge a JSON merge patch into the data. Raises StateNotFoundError, and as :meth:`put`."""
-        return await self._change(principal, namespace, key, Patch(patch), expected=expected, cause=cause, claim=claim)
-
-    async def transition(
-        self,
-        principal: Principal,
-        namespace: str,
-        key: str,
-        event: str,
-        *,
-        patch: bytes,
-        expected: int | None,
-        cause: Cause = NO_CAUSE,
-        claim: Claim | None = None,
-    ) -> StateObject:
-        """Fire an event of the machine and merge the patch (empty: none) into the data.
-
         :raises StateEventUnknownError: the namespace declares no such event.
         :raises StateTransitionNotAllowedError: not from the present status.
         """
-        self._namespaces.get(namespace).machine.transition(event)
-        return await self._change(
-            principal, namespace, key, Transition(event, patch), expected=expected, cause=cause, claim=claim
-        )
-
-    async def delete(
-        self,
-        principal: Principal,
-        namespace: str,
-        key: str,
-        *,
-        expected: int | None,
-        cause: Cause = NO_CAUSE,
-        claim: Claim | None = None,
-    ) -> int:
-        """Remove the object and return the version of the deletion. Raises StateNotFoundError, StateVersionConflictError."""
-        if claim is not None:
-            encode = claim.encode
-            claim = replace(claim, encode=lambda state: encode(state.version))
-        return (await self._change(principal, namespace, key, Delete(), expected=expected, cause=cause, claim=claim)).version
+        if isinstance(operation, Transition):
+            self._namespaces.get(namespace).machine.transition(operation.event)
+        bound, at = self._at(principal, namespace, key)
+        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected, claim))
 
     async def list_states(
         self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
@@ -216,20 +169,6 @@ class StateManager:
         """Say how the store is, and how many namespaces are declared."""
         store = await self._store.health()
         return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
-
-    async def _change(
-        self,
-        principal: Principal,
-        namespace: str,
-        key: str,
-        operation: Operation,
-        *,
-        expected: int | None,
-        cause: Cause,
-        claim: Claim | None,
-    ) -> StateObject:
-        bound, at = self._at(principal, namespace, key)
-        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected, claim))
 
     def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
         bound = self._namespaces.get(namespace)

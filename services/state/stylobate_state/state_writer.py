@@ -15,6 +15,7 @@ from stylobate.identity import Principal
 from stylobate.logs import get_logger
 from stylobate.rpc.call import Cause
 
+from stylobate_state.change_event import event_of
 from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
@@ -23,7 +24,7 @@ from stylobate_state.errors import (
     StateVersionConflictError,
     for_each,
 )
-from stylobate_state.hooks import BeforeHooks, proposal
+from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import KeyLocks
 from stylobate_state.model import Change, Refused, StateKey, StateObject, Taken, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
@@ -180,13 +181,15 @@ class StateWriter:
         hook = request.namespace.hook(draft.change, draft.event)
         if hook is None:
             return False, draft
-        event = proposal(
+        event = event_of(
             request.key,
             draft,
-            seen=seen,
+            version=seen,  # not the next one, which is not sure yet; 0: nothing was there
+            status=draft.status,
+            data=draft.data,
             actor=request.principal.subject,
             event_id=self._environment.new_id(),
-            now=self._environment.clock(),
+            time=self._environment.clock(),
         )
         data = await self._environment.hooks.ask(hook, event, request.cause.hook_depth)
         if data and draft.change is not Change.DELETED:

@@ -16,6 +16,7 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.testing import FakeClock, sequence_ids
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import StateKey, StateObject
+from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
@@ -31,7 +32,7 @@ AT = StateKey("default", "things", "1")
 
 async def place(manager, total: int = 5) -> StateObject:
     """Have an order of Ada's, made by a handler."""
-    return await manager.put(HANDLER, "orders", "1", json.dumps({"total": total}).encode(), expected=None)
+    return await manager.change(HANDLER, "orders", "1", Put(json.dumps({"total": total}).encode()), expected=None)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def test_an_event_carries_nothing_but_what_it_declares(manager, event, pat
     """The owner may pay and cancel, not set the price: 422 with each field, and the order stands as it stood."""
     placed = await place(manager)
     with pytest.raises(StateDataInvalidError) as refused:
-        await manager.transition(ADA, "orders", "1", event, patch=patch, expected=None)
+        await manager.change(ADA, "orders", "1", Transition(event, patch), expected=None)
     assert sorted(violation.pointer for violation in refused.value.violations) == pointers
     assert refused.value.http_status == 422
     assert (await manager.get(ADA, [("orders", "1")])) == [placed]
@@ -65,9 +66,9 @@ async def test_who_may_write_may_carry_what_a_write_would_let_through(manager):
     """A handler holds `write` of orders: it sets the price while it pays, and the schema still holds."""
     await place(manager)
     with pytest.raises(StateDataInvalidError) as refused:
-        await manager.transition(HANDLER, "orders", "1", "pay", patch=b'{"total": 0}', expected=None)
+        await manager.change(HANDLER, "orders", "1", Transition("pay", b'{"total": 0}'), expected=None)
     assert [violation.detail for violation in refused.value.violations] == ["the value is less than the minimum of 1"]
-    paid = await manager.transition(HANDLER, "orders", "1", "pay", patch=b'{"total": 7}', expected=None)
+    paid = await manager.change(HANDLER, "orders", "1", Transition("pay", b'{"total": 7}'), expected=None)
     assert (json.loads(paid.data), paid.status) == ({"total": 7}, "paid")
 
 
@@ -75,7 +76,7 @@ async def test_who_may_write_may_carry_what_a_write_would_let_through(manager):
 async def test_an_event_without_data_needs_no_declaration(manager, patch):
     """Nothing carried is nothing to declare."""
     await place(manager)
-    assert (await manager.transition(ADA, "orders", "1", "cancel", patch=patch, expected=None)).status == "cancelled"
+    assert (await manager.change(ADA, "orders", "1", Transition("cancel", patch), expected=None)).status == "cancelled"
 
 
 async def test_the_values_carried_are_held_to_the_events_schema(environment):
@@ -86,7 +87,7 @@ async def test_the_values_carried_are_held_to_the_events_schema(environment):
     declaration = replace(ORDERS, transitions={"pay": pay})
     async with StateManager.open({"orders": declaration}, environment, max_data_bytes=1000) as manager:
         data = b'{"total": 5, "address": {"zip": "1", "street": "a"}}'
-        await manager.put(HANDLER, "orders", "1", data, expected=None)
+        await manager.change(HANDLER, "orders", "1", Put(data), expected=None)
         for patch, pointer in (
             (b'{"note": 5}', "/note"),
             (b'{"note": null}', "/note"),
@@ -95,9 +96,9 @@ async def test_the_values_carried_are_held_to_the_events_schema(environment):
             (b'{"address": {"zip": null}}', "/address/zip"),
         ):
             with pytest.raises(StateDataInvalidError) as refused:
-                await manager.transition(ADA, "orders", "1", "pay", patch=patch, expected=None)
+                await manager.change(ADA, "orders", "1", Transition("pay", patch), expected=None)
             assert [violation.pointer for violation in refused.value.violations] == [pointer]
-        paid = await manager.transition(ADA, "orders", "1", "pay", patch=b'{"address": {"zip": "2"}}', expected=None)
+        paid = await manager.change(ADA, "orders", "1", Transition("pay", b'{"address": {"zip": "2"}}'), expected=None)
     assert json.loads(paid.data) == {"total": 5, "address": {"zip": "2", "street": "a"}}
 
 
@@ -106,18 +107,18 @@ async def test_an_empty_patch_does_not_replace_what_is_no_object(environment, da
     """By RFC 7396 even `{}` turns a number into an object: all of it would change."""
     declaration = replace(ORDERS, schema=None)
     async with StateManager.open({"orders": declaration}, environment, max_data_bytes=1000) as manager:
-        await manager.put(HANDLER, "orders", "1", data, expected=None)
+        await manager.change(HANDLER, "orders", "1", Put(data), expected=None)
         for patch in (b"{}", b'{"by": "card"}'):
             with pytest.raises(StateDataInvalidError):
-                await manager.transition(ADA, "orders", "1", "pay", patch=patch, expected=None)
-        assert (await manager.transition(HANDLER, "orders", "1", "pay", patch=b"{}", expected=None)).data == b"{}"
+                await manager.change(ADA, "orders", "1", Transition("pay", patch), expected=None)
+        assert (await manager.change(HANDLER, "orders", "1", Transition("pay", b"{}"), expected=None)).data == b"{}"
 
 
 async def test_who_may_not_fire_hears_of_access_first(manager):
     """What an event carries is no business of who may not fire it."""
     await place(manager)
     with pytest.raises(StylobateError) as refused:
-        await manager.transition(BOB, "orders", "1", "pay", patch=b'{"total": 1}', expected=7)
+        await manager.change(BOB, "orders", "1", Transition("pay", b'{"total": 1}'), expected=7)
     assert refused.value.reason in {"PERMISSION_DENIED", "STATE_NOT_FOUND"}
 
 
@@ -197,13 +198,13 @@ async def attempt_it(manager: StateManager, attempt: Attempt) -> None:
     data = json.dumps(attempt.data).encode()
     try:
         if attempt.what == "put":
-            await manager.put(attempt.caller, "things", "1", data, expected=None)
+            await manager.change(attempt.caller, "things", "1", Put(data), expected=None)
         elif attempt.what == "patch":
-            await manager.patch(attempt.caller, "things", "1", data, expected=None)
+            await manager.change(attempt.caller, "things", "1", Patch(data), expected=None)
         elif attempt.what == "go":
-            await manager.transition(attempt.caller, "things", "1", "go", patch=data, expected=None)
+            await manager.change(attempt.caller, "things", "1", Transition("go", data), expected=None)
         else:
-            await manager.delete(attempt.caller, "things", "1", expected=None)
+            await manager.change(attempt.caller, "things", "1", Delete(), expected=None)
     except StylobateError as error:
         if error.http_status not in {401, 403, 404, 409, 422}:
             raise

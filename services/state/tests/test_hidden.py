@@ -7,6 +7,7 @@ from stylobate.declarations.model import AccessRule, ChannelDeclaration, Namespa
 from stylobate.errors import StylobateError
 from stylobate_state.errors import StateKeyInvalidError, StateNotFoundError
 from stylobate_state.model import StateKey
+from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
 from .samples import ADA, ANONYMOUS, BOB, HANDLER, NOTES, ORDERS, write
@@ -22,20 +23,20 @@ OWN = {
 OPERATIONS = {
     "get": lambda manager, caller, name, key: manager.get(caller, [(name, key)]),
     "history": lambda manager, caller, name, key: manager.list_history(caller, name, key),
-    "put": lambda manager, caller, name, key: manager.put(caller, name, key, b"{}", expected=None),
-    "put at a version": lambda manager, caller, name, key: manager.put(caller, name, key, b"{}", expected=7),
-    "create only": lambda manager, caller, name, key: manager.put(caller, name, key, b"{}", expected=0),
-    "put a status": lambda manager, caller, name, key: manager.put(caller, name, key, b"{}", expected=None, status="paid"),
-    "put no json": lambda manager, caller, name, key: manager.put(caller, name, key, b"{", expected=None),
-    "patch": lambda manager, caller, name, key: manager.patch(caller, name, key, b"{}", expected=None),
-    "patch at a version": lambda manager, caller, name, key: manager.patch(caller, name, key, b"{}", expected=7),
-    "pay": lambda manager, caller, name, key: manager.transition(caller, name, key, "pay", patch=b"", expected=None),
-    "pay with data": lambda manager, caller, name, key: manager.transition(
-        caller, name, key, "pay", patch=b'{"a":1}', expected=7
+    "put": lambda manager, caller, name, key: manager.change(caller, name, key, Put(b"{}"), expected=None),
+    "put at a version": lambda manager, caller, name, key: manager.change(caller, name, key, Put(b"{}"), expected=7),
+    "create only": lambda manager, caller, name, key: manager.change(caller, name, key, Put(b"{}"), expected=0),
+    "put a status": lambda manager, caller, name, key: manager.change(caller, name, key, Put(b"{}", "paid"), expected=None),
+    "put no json": lambda manager, caller, name, key: manager.change(caller, name, key, Put(b"{"), expected=None),
+    "patch": lambda manager, caller, name, key: manager.change(caller, name, key, Patch(b"{}"), expected=None),
+    "patch at a version": lambda manager, caller, name, key: manager.change(caller, name, key, Patch(b"{}"), expected=7),
+    "pay": lambda manager, caller, name, key: manager.change(caller, name, key, Transition("pay"), expected=None),
+    "pay with data": lambda manager, caller, name, key: manager.change(
+        caller, name, key, Transition("pay", b'{"a":1}'), expected=7
     ),
-    "amend": lambda manager, caller, name, key: manager.transition(caller, name, key, "amend", patch=b"", expected=None),
-    "delete": lambda manager, caller, name, key: manager.delete(caller, name, key, expected=None),
-    "delete at a version": lambda manager, caller, name, key: manager.delete(caller, name, key, expected=7),
+    "amend": lambda manager, caller, name, key: manager.change(caller, name, key, Transition("amend"), expected=None),
+    "delete": lambda manager, caller, name, key: manager.change(caller, name, key, Delete(), expected=None),
+    "delete at a version": lambda manager, caller, name, key: manager.change(caller, name, key, Delete(), expected=7),
 }
 
 
@@ -73,9 +74,9 @@ async def test_the_owner_and_who_may_read_hear_the_truth(environment, memory, gr
     await memory.write([write(StateKey("default", "permitted", "1"), 0, status="pending")])
     async with StateManager.open({"permitted": declaration}, environment, max_data_bytes=1000) as manager:
         for change in (
-            manager.put(ADA, "permitted", "1", b"{}", expected=7),
-            manager.patch(ADA, "permitted", "1", b"{}", expected=None),
-            manager.delete(ADA, "permitted", "1", expected=None),
+            manager.change(ADA, "permitted", "1", Put(b"{}"), expected=7),
+            manager.change(ADA, "permitted", "1", Patch(b"{}"), expected=None),
+            manager.change(ADA, "permitted", "1", Delete(), expected=None),
         ):
             with pytest.raises(StylobateError) as refused:
                 await change
@@ -87,10 +88,10 @@ async def test_who_may_create_hears_that_a_key_is_taken_as_not_found(environment
     """It cannot be hidden from who could create it that nothing was created; whose it is and how it stands can."""
     own = replace(NOTES, name="own", access=replace(OWN["closed"], create=ANYONE))
     async with StateManager.open({"own": own}, environment, max_data_bytes=1000) as manager:
-        await manager.put(ADA, "own", "1", b"{}", expected=None)
+        await manager.change(ADA, "own", "1", Put(b"{}"), expected=None)
         for expected in (None, 0, 1):
             with pytest.raises(StateNotFoundError):
-                await manager.put(BOB, "own", "1", b"{}", expected=expected)
+                await manager.change(BOB, "own", "1", Put(b"{}"), expected=expected)
 
 
 OLD_KEYS = [" ", " a", "a ", "e\u0301", "a\ufffd", "%41"]
@@ -113,24 +114,24 @@ async def test_an_old_object_of_such_a_key_can_still_be_reached(manager, memory,
     await memory.write([write(at, 0, b'{"total": 1}', status="pending")])
     assert [state.key.key for state in await manager.get(ADA, [("orders", key)])] == [key]
     assert [state.key.key for state in (await manager.list_states(ADA, "orders")).items] == [key]
-    assert (await manager.transition(ADA, "orders", key, "pay", patch=b"", expected=1)).status == "paid"
+    assert (await manager.change(ADA, "orders", key, Transition("pay"), expected=1)).status == "paid"
     assert len((await manager.list_history(ADA, "orders", key)).items) == 2
     with pytest.raises(StateKeyInvalidError):
         await manager.get(BOB, [("orders", key)])
-    await manager.delete(ADA, "orders", key, expected=2)
+    await manager.change(ADA, "orders", key, Delete(), expected=2)
     with pytest.raises(StateKeyInvalidError):
-        await manager.put(HANDLER, "orders", key, b'{"total": 1}', expected=None)
+        await manager.change(HANDLER, "orders", key, Put(b'{"total": 1}'), expected=None)
 
 
 async def test_a_key_fits_into_the_name_of_its_channel(environment):
     """Where channels follow the objects of a namespace, a key is as long as leaves them a name, percent-encoding included."""
     channels = {"orders": ChannelDeclaration("orders", "shop", subscribe="state:notes"), "x": ChannelDeclaration("x", "shop")}
     async with StateManager.open({"notes": NOTES}, environment, max_data_bytes=1000, channels=channels) as manager:
-        await manager.put(ADA, "notes", "k" * 248, b"1", expected=0)
-        await manager.put(ADA, "notes", "é" * 41, b"1", expected=0)
+        await manager.change(ADA, "notes", "k" * 248, Put(b"1"), expected=0)
+        await manager.change(ADA, "notes", "é" * 41, Put(b"1"), expected=0)
         for key in ("k" * 249, "é" * 42):
             with pytest.raises(StateKeyInvalidError, match="orders:"):
-                await manager.put(ADA, "notes", key, b"1", expected=0)
+                await manager.change(ADA, "notes", key, Put(b"1"), expected=0)
 
 
 @pytest.mark.parametrize("status", ["foo", "\0", "PAID", "paid ", "pending,paid"])

@@ -22,6 +22,7 @@ from stylobate_state.errors import (
     StateVersionConflictError,
 )
 from stylobate_state.hooks import RemoteBeforeHooks
+from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
 from .samples import ADA, HANDLER, ORDERS
@@ -41,11 +42,11 @@ async def test_a_hook_is_told_what_is_about_to_happen(environment, hooks, grants
     """It gets the event that the change would become, with the version that was seen and the new data."""
     grants.by_subject["ada"] = {"orders:admin"}
     async with managing(environment) as manager:
-        await manager.put(HANDLER, "orders", "1", b'{"total": 1234567890123456789}', expected=None)
-        await manager.patch(HANDLER, "orders", "1", b'{"total": 2}', expected=None)
-        await manager.transition(ADA, "orders", "1", "pay", patch=b'{"by": "card"}', expected=None)
-        await manager.transition(ADA, "orders", "1", "cancel", patch=b"", expected=None)  # has no hook
-        await manager.delete(ADA, "orders", "1", expected=None)
+        await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1234567890123456789}'), expected=None)
+        await manager.change(HANDLER, "orders", "1", Patch(b'{"total": 2}'), expected=None)
+        await manager.change(ADA, "orders", "1", Transition("pay", b'{"by": "card"}'), expected=None)
+        await manager.change(ADA, "orders", "1", Transition("cancel"), expected=None)  # has no hook
+        await manager.change(ADA, "orders", "1", Delete(), expected=None)
     assert [event.type.rpartition(".")[2] for _, event in hooks.asked] == ["created", "updated", "transitioned", "deleted"]
     created, _, paid, _ = [event for _, event in hooks.asked]
     assert (created.subject, created.source, created.tenant, created.actor, created.time) == (
@@ -79,7 +80,7 @@ async def test_a_hook_may_refuse(environment, hooks, commits):
     hooks.answer = refuse
     async with managing(environment) as manager:
         with pytest.raises(PermissionDeniedError, match="Not on Sundays") as refused:
-            await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+            await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=None)
         assert refused.value.metadata == {"day": "Sunday"}
         assert await manager.get(ADA, [("orders", "1")]) == []
     assert commits == []
@@ -94,11 +95,11 @@ async def test_a_hook_may_change_the_data_within_the_schema(environment, hooks):
 
     hooks.answer = change
     async with managing(environment) as manager:
-        state = await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+        state = await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=None)
         assert json.loads(state.data) == {"total": 7, "priced": True}
         for _ in range(2):
             with pytest.raises(StateHookFailedError) as failed:
-                await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+                await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=None)
             assert (failed.value.http_status, failed.value.violations) == (500, ())
         assert (await manager.get(ADA, [("orders", "1")])) == [state]
 
@@ -107,29 +108,29 @@ async def test_a_hook_is_not_asked_about_what_is_refused_anyway(environment, hoo
     """Access, version, machine and schema come first."""
     async with managing(environment) as manager:
         with pytest.raises(PermissionDeniedError):
-            await manager.put(ADA, "orders", "1", b'{"total": 1}', expected=None)
+            await manager.change(ADA, "orders", "1", Put(b'{"total": 1}'), expected=None)
         with pytest.raises(StateVersionConflictError):
-            await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=3)
+            await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=3)
         with pytest.raises(StateDataInvalidError):
-            await manager.put(HANDLER, "orders", "1", b"{}", expected=None)
+            await manager.change(HANDLER, "orders", "1", Put(b"{}"), expected=None)
     assert hooks.asked == []
 
 
 async def test_what_changes_while_a_hook_thinks_is_not_overwritten(environment, hooks):
     """The hook agreed to a change of the version that it saw: when that has passed it is asked again about the present."""
     async with managing(environment) as manager:
-        await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=None)
+        await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=None)
         rival = StateManager.open({"orders": ORDERS}, environment, max_data_bytes=1000)
 
         async def think(_hook, event):
             if json.loads(event.data)["version"] == 1:
                 async with rival as other:
-                    await other.patch(HANDLER, "orders", "1", b'{"rival": true}', expected=None)
+                    await other.change(HANDLER, "orders", "1", Patch(b'{"rival": true}'), expected=None)
             return b""
 
         hooks.answer = think
         hooks.asked.clear()
-        state = await manager.put(HANDLER, "orders", "1", b'{"total": 2}', expected=None)
+        state = await manager.change(HANDLER, "orders", "1", Put(b'{"total": 2}'), expected=None)
     assert state.version == 3
     assert [json.loads(event.data)["version"] for _, event in hooks.asked] == [1, 2]
 

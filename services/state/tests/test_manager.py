@@ -16,6 +16,7 @@ from stylobate_state.errors import (
     StateVersionConflictError,
 )
 from stylobate_state.model import Change
+from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
 from .samples import ADA, HANDLER, NOTES
@@ -25,7 +26,7 @@ ORDER = b'{"total": 5, "items": ["x"]}'
 
 async def place(manager, key="1", data=ORDER):
     """Create an order."""
-    return await manager.put(HANDLER, "orders", key, data, expected=0)
+    return await manager.change(HANDLER, "orders", key, Put(data), expected=0)
 
 
 async def test_a_creation_enters_the_initial_status(manager, clock):
@@ -39,9 +40,9 @@ async def test_a_creation_enters_the_initial_status(manager, clock):
 async def test_replacing_keeps_status_owner_and_birth(manager, clock):
     """PUT replaces the data and nothing else."""
     first = await place(manager)
-    await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)
+    await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     clock.advance(timedelta(seconds=9))
-    state = await manager.put(HANDLER, "orders", "1", b'{"total": 6}', expected=2)
+    state = await manager.change(HANDLER, "orders", "1", Put(b'{"total": 6}'), expected=2)
     assert (state.version, state.status, state.data) == (3, "paid", b'{"total": 6}')
     assert (state.created_at, state.updated_at) == (first.created_at, clock())
 
@@ -50,11 +51,11 @@ async def test_replacing_keeps_status_owner_and_birth(manager, clock):
 async def test_a_wrong_version_is_refused_with_both_versions(manager, expected):
     """Whatever the operation, the error says what was expected and what stands there."""
     await place(manager)
-    await manager.patch(HANDLER, "orders", "1", b'{"total": 6}', expected=1)
+    await manager.change(HANDLER, "orders", "1", Patch(b'{"total": 6}'), expected=1)
     for change in (
-        manager.put(HANDLER, "orders", "1", ORDER, expected=expected),
-        manager.patch(HANDLER, "orders", "1", b"{}", expected=expected),
-        manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=expected),
+        manager.change(HANDLER, "orders", "1", Put(ORDER), expected=expected),
+        manager.change(HANDLER, "orders", "1", Patch(b"{}"), expected=expected),
+        manager.change(ADA, "orders", "1", Transition("pay"), expected=expected),
     ):
         with pytest.raises(StateVersionConflictError) as conflict:
             await change
@@ -69,29 +70,29 @@ async def test_create_only_and_replace_only(manager):
         await place(manager)
     assert conflict.value.metadata == {"expected": "0", "actual": "1"}
     with pytest.raises(StateVersionConflictError) as conflict:
-        await manager.put(HANDLER, "orders", "2", ORDER, expected=1)
+        await manager.change(HANDLER, "orders", "2", Put(ORDER), expected=1)
     assert conflict.value.metadata == {"expected": "1", "actual": "0"}
     with pytest.raises(InvalidInputError):
-        await manager.put(HANDLER, "orders", "2", ORDER, expected=-1)
+        await manager.change(HANDLER, "orders", "2", Put(ORDER), expected=-1)
 
 
 async def test_a_status_is_never_written(manager):
     """`status` beside PUT is accepted only when it says what holds anyway."""
     with pytest.raises(StateStatusNotWritableError) as refused:
-        await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="paid")
+        await manager.change(HANDLER, "orders", "1", Put(ORDER, "paid"), expected=None)
     assert (refused.value.metadata, refused.value.http_status) == ({"status": "pending"}, 409)
-    await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="pending")
-    assert (await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="pending")).version == 2
+    await manager.change(HANDLER, "orders", "1", Put(ORDER, "pending"), expected=None)
+    assert (await manager.change(HANDLER, "orders", "1", Put(ORDER, "pending"), expected=None)).version == 2
     with pytest.raises(StateStatusNotWritableError):
-        await manager.put(HANDLER, "orders", "1", ORDER, expected=None, status="paid")
+        await manager.change(HANDLER, "orders", "1", Put(ORDER, "paid"), expected=None)
     with pytest.raises(StateStatusNotWritableError):
-        await manager.put(ADA, "notes", "1", b"1", expected=None, status="pending")
+        await manager.change(ADA, "notes", "1", Put(b"1", "pending"), expected=None)
 
 
 async def test_a_transition_moves_and_merges(manager):
     """The event's target becomes the status, its patch is merged, and both are one version."""
     await place(manager)
-    state = await manager.transition(ADA, "orders", "1", "pay", patch=b'{"paid_by": "card", "items": null}', expected=1)
+    state = await manager.change(ADA, "orders", "1", Transition("pay", b'{"paid_by": "card", "items": null}'), expected=1)
     assert (state.version, state.status) == (2, "paid")
     assert json.loads(state.data) == {"total": 5, "paid_by": "card"}
 
@@ -99,9 +100,9 @@ async def test_a_transition_moves_and_merges(manager):
 async def test_an_illegal_transition_names_what_is_allowed(manager):
     """The error lists the events of the present status, in metadata and in words, and changes nothing."""
     await place(manager)
-    await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)
+    await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     with pytest.raises(StateTransitionNotAllowedError) as refused:
-        await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)
+        await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     assert refused.value.metadata == {"status": "paid", "event": "pay", "allowed": "ship,cancel"}
     assert "Allowed now: ship, cancel." in refused.value.detail
     assert refused.value.http_status == 409
@@ -111,9 +112,9 @@ async def test_an_illegal_transition_names_what_is_allowed(manager):
 async def test_from_a_last_status_nothing_is_allowed(manager):
     """The list of allowed events is empty then, and the sentence says so."""
     await place(manager)
-    await manager.transition(ADA, "orders", "1", "cancel", patch=b"", expected=None)
+    await manager.change(ADA, "orders", "1", Transition("cancel"), expected=None)
     with pytest.raises(StateTransitionNotAllowedError) as refused:
-        await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)
+        await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     assert refused.value.metadata["allowed"] == ""
     assert "No event is allowed" in refused.value.detail
 
@@ -126,19 +127,19 @@ async def test_names_that_mean_nothing(manager):
     with pytest.raises(StateNamespaceUnknownError):
         await manager.list_states(ADA, "order")
     with pytest.raises(StateEventUnknownError) as event:
-        await manager.transition(ADA, "orders", "1", "payy", patch=b"", expected=None)
+        await manager.change(ADA, "orders", "1", Transition("payy"), expected=None)
     assert event.value.metadata["known"] == "pay,ship,cancel,amend"
     with pytest.raises(StateEventUnknownError):
-        await manager.transition(ADA, "notes", "1", "pay", patch=b"", expected=None)
+        await manager.change(ADA, "notes", "1", Transition("pay"), expected=None)
     with pytest.raises(StateNotFoundError):
-        await manager.patch(HANDLER, "orders", "1", b"{}", expected=None)
+        await manager.change(HANDLER, "orders", "1", Patch(b"{}"), expected=None)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a/b", ".", "..", "a\0b", "a\nb", "\u202e"])
 async def test_keys_that_cannot_be_addressed(manager, key):
     """A key must be storable, showable and fit into a URL path, for reads and writes alike."""
     with pytest.raises(StateKeyInvalidError):
-        await manager.put(ADA, "notes", key, b"1", expected=None)
+        await manager.change(ADA, "notes", key, Put(b"1"), expected=None)
     with pytest.raises(StateKeyInvalidError):
         await manager.get(ADA, [("notes", key)])
 
@@ -146,22 +147,22 @@ async def test_keys_that_cannot_be_addressed(manager, key):
 @pytest.mark.parametrize("key", ["x" * 255, "a b", "ä:1", "018f-…", "user@example.org", "...", "a.b"])
 async def test_keys_that_can(manager, key):
     """Anything else is a key."""
-    await manager.put(ADA, "notes", key, b"1", expected=0)
+    await manager.change(ADA, "notes", key, Put(b"1"), expected=0)
     assert [state.key.key for state in await manager.get(ADA, [("notes", key)])] == [key]
 
 
 async def test_data_is_held_to_the_schema_with_every_finding(manager):
     """Each violation has its pointer; neither PUT, PATCH nor a transition's data slips past."""
     with pytest.raises(StateDataInvalidError) as invalid:
-        await manager.put(HANDLER, "orders", "1", b'{"total": 0}', expected=None)
+        await manager.change(HANDLER, "orders", "1", Put(b'{"total": 0}'), expected=None)
     assert [violation.pointer for violation in invalid.value.violations] == ["/total"]
     assert invalid.value.http_status == 422
     await place(manager)
     with pytest.raises(StateDataInvalidError) as invalid:
-        await manager.patch(HANDLER, "orders", "1", b'{"total": null}', expected=None)
+        await manager.change(HANDLER, "orders", "1", Patch(b'{"total": null}'), expected=None)
     assert [violation.pointer for violation in invalid.value.violations] == ["/total"]
     with pytest.raises(StateDataInvalidError):
-        await manager.transition(HANDLER, "orders", "1", "amend", patch=b'{"total": "much"}', expected=None)
+        await manager.change(HANDLER, "orders", "1", Transition("amend", b'{"total": "much"}'), expected=None)
     assert (await manager.get(ADA, [("orders", "1")]))[0].version == 1
 
 
@@ -169,8 +170,8 @@ async def test_the_first_refusal_is_about_access(manager):
     """Who may not write learns neither the version nor whether the data would do."""
     await place(manager)
     for change in (
-        manager.put(ADA, "orders", "1", b"no json", expected=7),
-        manager.patch(ADA, "orders", "1", b"no json", expected=7),
+        manager.change(ADA, "orders", "1", Put(b"no json"), expected=7),
+        manager.change(ADA, "orders", "1", Patch(b"no json"), expected=7),
     ):
         with pytest.raises(Exception, match="You may not write orders/1"):
             await change
@@ -180,13 +181,13 @@ async def test_deletion_ends_the_object_not_its_version(manager, grants):
     """A deleted object is gone from reads and lists; created again it is version 3, pending, and new."""
     grants.by_subject["ada"] = {"orders:admin"}
     await place(manager)
-    assert await manager.delete(ADA, "orders", "1", expected=1) == 2
+    assert (await manager.change(ADA, "orders", "1", Delete(), expected=1)).version == 2
     assert await manager.get(ADA, [("orders", "1")]) == []
     assert (await manager.list_states(ADA, "orders")).items == []
     with pytest.raises(StateNotFoundError):
-        await manager.delete(ADA, "orders", "1", expected=None)
+        await manager.change(ADA, "orders", "1", Delete(), expected=None)
     with pytest.raises(StateVersionConflictError) as conflict:
-        await manager.put(HANDLER, "orders", "1", ORDER, expected=2)
+        await manager.change(HANDLER, "orders", "1", Put(ORDER), expected=2)
     assert conflict.value.metadata == {"expected": "2", "actual": "0"}
     state = await place(manager)
     assert (state.version, state.first_version, state.status) == (3, 3, "pending")
@@ -196,9 +197,9 @@ async def test_history_is_told_newest_first_in_pages(manager, grants):
     """Every version with what happened, by whom, from where to where."""
     grants.by_subject["ada"] = {"orders:admin"}
     await place(manager)
-    await manager.patch(HANDLER, "orders", "1", b'{"total": 6}', expected=None)
-    await manager.transition(ADA, "orders", "1", "pay", patch=b"", expected=None)
-    await manager.delete(ADA, "orders", "1", expected=None)
+    await manager.change(HANDLER, "orders", "1", Patch(b'{"total": 6}'), expected=None)
+    await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
+    await manager.change(ADA, "orders", "1", Delete(), expected=None)
     first = await manager.list_history(ADA, "orders", "1", size=3)
     second = await manager.list_history(ADA, "orders", "1", size=3, token=first.next_token)
     entries = [*first.items, *second.items]
@@ -214,7 +215,7 @@ async def test_history_is_told_newest_first_in_pages(manager, grants):
 async def test_a_batch_is_read_in_the_order_asked_for(manager):
     """Keys of several namespaces, absent ones left out, repeated ones once; 500 at most."""
     await place(manager)
-    await manager.put(ADA, "notes", "n", b"1", expected=None)
+    await manager.change(ADA, "notes", "n", Put(b"1"), expected=None)
     names = [("notes", "n"), ("orders", "no"), ("orders", "1"), ("notes", "n")]
     assert [state.key[1:] for state in await manager.get(ADA, names)] == [("notes", "n"), ("orders", "1")]
     assert await manager.get(ADA, []) == []
@@ -225,7 +226,7 @@ async def test_a_batch_is_read_in_the_order_asked_for(manager):
 async def test_pages_end_exactly(manager):
     """Pages neither repeat nor lose an object, and the last one has no token, also when it is full."""
     for number in range(6):
-        await manager.put(ADA, "notes", f"{number}", b"1", expected=None)
+        await manager.change(ADA, "notes", f"{number}", Put(b"1"), expected=None)
     seen, token = [], ""
     while True:
         page = await manager.list_states(ADA, "notes", size=3, token=token)
@@ -242,7 +243,7 @@ async def test_lists_filter_by_status(manager):
     """Only objects that stand at the status, and a token of one filter is refused by another."""
     for number in range(4):
         await place(manager, f"{number}")
-    await manager.transition(ADA, "orders", "2", "pay", patch=b"", expected=None)
+    await manager.change(ADA, "orders", "2", Transition("pay"), expected=None)
     assert [state.key.key for state in (await manager.list_states(ADA, "orders", status="paid")).items] == ["2"]
     page = await manager.list_states(ADA, "orders", status="pending", size=1)
     with pytest.raises(InvalidInputError):
@@ -268,7 +269,7 @@ async def test_the_relay_is_woken_after_commits_only(manager, commits):
     with pytest.raises(StateVersionConflictError):
         await place(manager)
     assert len(commits) == 1
-    await manager.put(HANDLER, "orders", "1", ORDER, expected=None)
+    await manager.change(HANDLER, "orders", "1", Put(ORDER), expected=None)
     assert len(commits) == 2
 
 
@@ -283,7 +284,7 @@ async def test_a_batch_is_bounded_by_bytes(environment):
     """Objects that are too much together are refused with the field named; fewer of them are read."""
     async with StateManager.open({"notes": NOTES}, environment, max_data_bytes=200_000) as manager:
         for number in range(100):
-            await manager.put(ADA, "notes", str(number), json.dumps({"text": "x" * 100_000}).encode(), expected=0)
+            await manager.change(ADA, "notes", str(number), Put(json.dumps({"text": "x" * 100_000}).encode()), expected=0)
         names = [("notes", str(number)) for number in range(100)]
         with pytest.raises(InvalidInputError) as refused:
             await manager.get(ADA, names)

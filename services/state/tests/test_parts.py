@@ -8,6 +8,7 @@ from stylobate.errors import InvalidInputError
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.model import HistoryQuery, ListQuery, StateKey
+from stylobate_state.operation import Put
 from stylobate_state.store.part import CHUNK
 from stylobate_state.store.postgres import PostgresStateStore
 
@@ -125,7 +126,7 @@ async def test_a_made_up_place_in_a_list_is_no_token(manager, position):
 @pytest.mark.parametrize("position", ["", "-1", "1.5", "1e3", "\u0663", "x", "9" * 19, "9" * 5000, " 1", "1\0", 5, None])
 async def test_a_made_up_place_in_a_history_is_no_token(manager, position):
     """A version is a number of at most 18 digits."""
-    await manager.put(HANDLER, "orders", "1", b'{"total": 1}', expected=0)
+    await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=0)
     with pytest.raises(InvalidInputError) as refused:
         await manager.list_history(ADA, "orders", "1", token=token(*OF_HISTORY, position))
     assert [violation.pointer for violation in refused.value.violations] == ["/page_token"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from stylobate.declarations.model import AccessRule, NamespaceAccess
 from stylobate.errors import StylobateError
+from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 from stylobate_state.store.port import StateStore
 
@@ -19,10 +20,10 @@ OPERATIONS = {
     "get": lambda manager, caller: manager.get(caller, [("orders", "1")]),
     "list": lambda manager, caller: manager.list_states(caller, "orders"),
     "history": lambda manager, caller: manager.list_history(caller, "orders", "1"),
-    "put at a version": lambda manager, caller: manager.put(caller, "orders", "1", b"{}", expected=1),
-    "patch": lambda manager, caller: manager.patch(caller, "orders", "1", b'{"a": 1}', expected=None),
-    "transition": lambda manager, caller: manager.transition(caller, "orders", "1", "pay", patch=b"", expected=None),
-    "delete": lambda manager, caller: manager.delete(caller, "orders", "1", expected=None),
+    "put at a version": lambda manager, caller: manager.change(caller, "orders", "1", Put(b"{}"), expected=1),
+    "patch": lambda manager, caller: manager.change(caller, "orders", "1", Patch(b'{"a": 1}'), expected=None),
+    "transition": lambda manager, caller: manager.change(caller, "orders", "1", Transition("pay"), expected=None),
+    "delete": lambda manager, caller: manager.change(caller, "orders", "1", Delete(), expected=None),
 }
 
 
@@ -39,7 +40,7 @@ async def test_a_tenants_objects_are_not_there_for_another(environment, store: S
     """Each operation is answered as where nothing was ever written, and what is there stays as it was."""
     empty = replace(THERE, tenant="empty")
     async with StateManager.open({"orders": OPEN}, replace(environment, store=store), max_data_bytes=1000) as manager:
-        await manager.put(HERE, "orders", "1", b'{"total": 5}', expected=0)
+        await manager.change(HERE, "orders", "1", Put(b'{"total": 5}'), expected=0)
         act = OPERATIONS[operation]
         assert await told(act(manager, THERE)) == await told(act(manager, empty))
         (state,) = await manager.get(HERE, [("orders", "1")])
@@ -51,10 +52,10 @@ async def test_the_same_key_is_two_objects(environment, store: StateStore) -> No
     """Each has its versions, its status, its history; the end of one is not the other's."""
     async with StateManager.open({"orders": OPEN}, replace(environment, store=store), max_data_bytes=1000) as manager:
         for caller in (HERE, THERE):
-            await manager.put(caller, "orders", "1", b"{}", expected=0)
-        await manager.transition(THERE, "orders", "1", "pay", patch=b"", expected=1)
-        await manager.put(THERE, "orders", "2", b"{}", expected=0)
-        await manager.delete(HERE, "orders", "1", expected=1)
+            await manager.change(caller, "orders", "1", Put(b"{}"), expected=0)
+        await manager.change(THERE, "orders", "1", Transition("pay"), expected=1)
+        await manager.change(THERE, "orders", "2", Put(b"{}"), expected=0)
+        await manager.change(HERE, "orders", "1", Delete(), expected=1)
         assert not (await manager.list_states(HERE, "orders")).items
         assert [state.key.key for state in (await manager.list_states(THERE, "orders")).items] == ["1", "2"]
         (state,) = await manager.get(THERE, [("orders", "1")])

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
 from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
@@ -12,6 +11,7 @@ from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
 
+from stylobate_state.change_event import event_of
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import (
     Change,
@@ -29,7 +29,6 @@ from stylobate_state.model import (
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.part import Part
 
-_encode = msgspec.json.Encoder().encode
 Listed = TypeVar("Listed", StateObject, HistoryEntry)
 
 
@@ -158,27 +157,13 @@ def _status(write: Write, live: StateObject | None) -> str:
 
 
 def _event(write: Write, written: Written) -> Event:
-    key = write.key
-    data: dict[str, Any] = {
-        "namespace": key.namespace,
-        "key": key.key,
-        "version": written.version,
-        "status": written.status,
-        "data": msgspec.Raw(written.data),
-        "actor": write.actor,
-    }
-    if write.change is Change.TRANSITIONED:
-        data |= {"event": write.event, "from": write.from_status, "to": written.status}
-    type_ = f"state.{key.namespace}.{write.change.value}"
-    return Event(
-        write.event_id,
-        "state",
-        type_,
-        key.key,
-        written.updated_at,
-        key.tenant,
-        _encode(data),
-        write.actor,
-        write.depth,
-        write.traceparent,
+    return event_of(
+        write.key,
+        write,
+        version=written.version,
+        status=written.status,
+        data=written.data,
+        actor=write.actor,
+        event_id=write.event_id,
+        time=written.updated_at,
     )

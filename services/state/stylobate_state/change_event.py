@@ -1,0 +1,34 @@
+"""The event that tells of a change; ``store/cas.sql`` writes the same."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from stylobate.outbox import Event
+
+from stylobate_state.model import Change, StateKey, Write
+from stylobate_state.operation import ChangeDraft
+
+_encode = msgspec.json.Encoder().encode
+
+
+def event_of(
+    key: StateKey, told: Write | ChangeDraft, *, version: int, status: str, data: bytes, actor: str, event_id: str, time: datetime
+) -> Event:
+    """Return the event of a change that was made, or that is meant.
+
+    :param version: after the change. :param status: likewise. :param data: likewise, as JSON.
+    """
+    payload: dict[str, Any] = {
+        "namespace": key.namespace,
+        "key": key.key,
+        "version": version,
+        "status": status,
+        "data": msgspec.Raw(data),
+        "actor": actor,
+    }
+    if told.change is Change.TRANSITIONED:
+        payload |= {"event": told.event, "from": told.from_status, "to": status}
+    type_ = f"state.{key.namespace}.{told.change}"
+    depth, traceparent = (told.depth, told.traceparent) if isinstance(told, Write) else (0, "")
+    return Event(event_id, "state", type_, key.key, time, key.tenant, _encode(payload), actor, depth, traceparent)
