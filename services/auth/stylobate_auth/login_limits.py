@@ -17,26 +17,28 @@ Half of the rule is thus left to places that have not tried yet, and no stranger
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Protocol
 
-from stylobate.clients.limits import LevelSpec, RateLimitedError
+from stylobate.clients.limits import LevelSpec, LimitOutcome, RateLimitedError
 from stylobate.clients.local_counts import LocalCounts
+from stylobate.declarations.model import RateLimit
+from stylobate.declarations.rules import parse_rate_limit
 from stylobate.errors import StylobateError
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.telemetry import counter
 
-from stylobate_auth.limit_rule import Rule
 from stylobate_auth.settings import AuthSettings
 
 LOGIN, REGISTER, REFRESH = "login.ip", "register.ip", "refresh.ip"
 _ACCOUNT = "login.account"
-_FIRST = Rule("login.first", limit=3, period=timedelta(days=1), burst=3)
+_FIRST = RateLimit(3, timedelta(days=1), burst=3)
 """Tries of a place at an account that count as its first."""
 _AGAIN_AT_ONCE = 2
 """Further tries at an account before their rate holds: few, or places that go on trying would live on them for minutes."""
-_Charge = tuple[Rule, ...]
+_Charge = tuple[LevelSpec, ...]
 
 
 class Limits(Protocol):
@@ -58,16 +60,13 @@ class LoginLimits:
         self._key = key
         self._local = LocalCounts(clock)
         texts = {LOGIN: settings.login_ip, REGISTER: settings.register_ip, REFRESH: settings.refresh_ip}
-        self._by_place: dict[str, _Charge] = {name: (Rule.parse(name, text),) for name, text in texts.items()}
-        account = self._account = Rule.parse(_ACCOUNT, settings.login_account)
-        self._known: _Charge = (Rule("login.place", account.limit, account.period, account.burst),)
-        self._first: _Charge = (_FIRST,)
-        self._new: _Charge = (account,)
-        self._again: _Charge = (Rule("login.again", account.limit, 2 * account.period, _AGAIN_AT_ONCE), account)
-        self._levels = {
-            charge: tuple(_level(rule) for rule in charge)
-            for charge in (*self._by_place.values(), self._known, self._first, self._new, self._again)
-        }
+        self._by_place: dict[str, _Charge] = {name: (_level(name, _limit(text)),) for name, text in texts.items()}
+        account = _limit(settings.login_account)
+        again = replace(account, period=2 * account.period, burst=_AGAIN_AT_ONCE)
+        self._known: _Charge = (_level("login.place", account),)
+        self._first: _Charge = (_level("login.first", _FIRST),)
+        self._new: _Charge = (_level(_ACCOUNT, account),)
+        self._again: _Charge = (_level("login.again", again), *self._new)
         self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
 
     async def charge_place(self, rule: str, place: str) -> None:
@@ -98,12 +97,12 @@ class LoginLimits:
         else:
             wait_s = await self._wait(self._again, (account, account))
         if wait_s:
-            raise self._error(self._account, wait_s)
+            raise self._error(self._new[0], wait_s)
 
     async def _wait(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
         """Charge; return the seconds until it can pass, 0 when it was charged."""
         try:
-            outcome = await self._limits.check(self._levels[charge], subjects)
+            outcome = await self._limits.check(charge, subjects)
         except StylobateError:
             return self._count(charge, subjects)
         if not outcome.allowed:
@@ -113,25 +112,25 @@ class LoginLimits:
 
     def _count(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
         """Charge by this process's own counts; return as :meth:`_wait`."""
-        return self._local.charge(DEFAULT_TENANT, [level.message.policy for level in self._levels[charge]], subjects, 1)[1]
+        return self._local.charge(DEFAULT_TENANT, [level.message.policy for level in charge], subjects, 1)[1]
 
-    def _error(self, rule: Rule, wait_s: float) -> RateLimitedError:
-        self._refused.labels(rule.name).inc()
-        seconds = math.ceil(wait_s)
-        window = math.ceil(rule.period.total_seconds())
-        return RateLimitedError(
-            f"The limit {rule.name} of {rule.limit} per {window} s is reached.",
-            metadata={
-                "policy": rule.name,
-                "quota": str(rule.limit),
-                "window": str(window),
-                "remaining": "0",
-                "reset": str(seconds),
-            },
+    def _error(self, level: LevelSpec, wait_s: float) -> RateLimitedError:
+        self._refused.labels(level.name).inc()
+        policy, seconds = level.message.policy, math.ceil(wait_s)
+        return LimitOutcome(
+            allowed=False,
+            policy=policy.name,
+            quota=policy.limit,
+            window=math.ceil(policy.period.ToTimedelta().total_seconds()),
+            reset=seconds,
             retry_after=timedelta(seconds=seconds),
-        )
+        ).error()
 
 
-def _level(rule: Rule) -> LevelSpec:
-    """Return the rule as the ratelimit service takes it."""
-    return LevelSpec.of_policy(rule.name, rule.limit, rule.period, algorithm="gcra", burst=rule.burst)
+def _limit(text: str) -> RateLimit:
+    """Return the limit of ``10/minute`` or ``10/minute burst 20``; without a burst the limit at once. Raises ValueError."""
+    return parse_rate_limit(text, plain="gcra")
+
+
+def _level(name: str, limit: RateLimit) -> LevelSpec:
+    return LevelSpec.of_policy(name, limit.limit, limit.period, algorithm="gcra", burst=limit.burst)

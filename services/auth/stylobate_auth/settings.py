@@ -6,8 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from stylobate.config import Settings, secret
-
-from stylobate_auth.limit_rule import Rule
+from stylobate.declarations import parse_rate_limit
 
 Registration = Literal["open", "closed", "verified"]
 
@@ -63,7 +62,7 @@ class AuthSettings(Settings):
     @field_validator("login_ip", "login_account", "register_ip", "refresh_ip")
     @classmethod
     def _is_a_limit(cls, text: str) -> str:
-        Rule.parse("a", text)
+        parse_rate_limit(text, plain="gcra")
         return text
 
     @model_validator(mode="after")

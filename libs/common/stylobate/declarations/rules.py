@@ -67,10 +67,10 @@ def uncovered(rule: AccessRule, by: AccessRule) -> tuple[str, ...]:
     return tuple(term for term in rule.terms if term not in by.terms and not (known and term not in {PUBLIC, ACTIONS}))
 
 
-def parse_rate_limit(text: str) -> RateLimit:
+def parse_rate_limit(text: str, *, plain: str = "window") -> RateLimit:
     """Return the limit of ``30/minute``, ``5000/hour gcra`` or ``100/second burst 200``.
 
-    A plain limit is a ``window`` (exact, at most 1,000 a period); ``gcra`` or a burst makes it a ``gcra``.
+    :param plain: what a plain limit is: a ``window`` (exact, at most 1,000 a period), or a ``gcra`` as with the word or a burst.
     :raises ValueError: for any other form.
     """
     match = _RATE.fullmatch(text.strip())
@@ -82,7 +82,7 @@ def parse_rate_limit(text: str) -> RateLimit:
     if not 0 < limit <= _LIMIT_MAXIMUM or (match["burst"] is not None and not 0 < burst <= _LIMIT_MAXIMUM):
         raise ValueError(f"{text!r}: the numbers must be between 1 and {_LIMIT_MAXIMUM}")
     period = _PERIODS[match["unit"]]
-    if match["gcra"] or match["burst"]:
+    if match["gcra"] or match["burst"] or plain == "gcra":
         return RateLimit(limit, period, "gcra", burst, text)
     if limit > WINDOW_MAXIMUM:
         raise ValueError(f"{text!r}: an exact window counts at most {WINDOW_MAXIMUM}; write `{text} gcra` for more")
