@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from stylobate.health import Status
@@ -41,17 +42,21 @@ def write(write_module: WriteModule, name: str, *dependencies: str, code: str = 
 
 
 async def test_a_module_that_fails_to_import_stops_only_its_dependents(write_module: WriteModule, discover: Discover) -> None:
-    """The others load; each failure says why, without a path or an exception's text."""
+    """The others load; each failure says why, without a path or an exception's text; code that cannot be used is not run."""
     write(write_module, "good")
     write(write_module, "bad", code="raise RuntimeError('the secret of /etc')")
-    modules = write(write_module, "dependent", "bad")
+    noted = f"from pathlib import Path\n(Path(__file__).parent / 'ran').touch()\n{dedent(CODE)}"
+    modules = write(write_module, "dependent", "bad", code=noted)
+    write(write_module, "of_the_dependent", "dependent", code=noted)
     discovery: Discovery = await discover(modules)
     assert [module.name for module in discovery.loaded] == ["good"]
     details = {failure.name: failure.detail for failure in discovery.failures}
     assert details == {
         "bad": "1 finding; `stylobate modules check` shows them",
         "dependent": "depends on bad, which did not load",
+        "of_the_dependent": "depends on dependent, which did not load",
     }
+    assert not list(modules.glob("*/ran"))
 
 
 async def test_a_module_whose_declarations_are_wrong_is_listed_too(

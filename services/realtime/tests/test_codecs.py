@@ -124,6 +124,21 @@ def test_malformed_protobuf_is_refused(frame):
         list(PROTOBUF.decode(bytes.fromhex(frame)))
 
 
+def test_a_command_has_one_request():
+    """Of two requests in one command none is carried out, whichever came last; one that comes in two pieces is one."""
+    two = [sdk.Command(id=1, publish=sdk.PublishRequest(channel="a")), sdk.Command(presence=sdk.PresenceRequest(channel="b"))]
+    for parts in (two, two[::-1]):
+        body = b"".join(part.SerializeToString() for part in parts)
+        with pytest.raises(MalformedFrameError):
+            list(PROTOBUF.decode(_varint(len(body)) + body))
+    pieces = [two[0], sdk.Command(publish=sdk.PublishRequest(data=b"{}"))]
+    body = b"".join(part.SerializeToString() for part in pieces)
+    (command,) = PROTOBUF.decode(_varint(len(body)) + body)
+    assert (command.publish.channel, bytes(command.publish.data)) == ("a", b"{}")
+    with pytest.raises(MalformedFrameError):
+        list(JSON.decode(b'{"id":1,"publish":{"channel":"a"},"presence":{"channel":"b"}}'))
+
+
 @pytest.mark.parametrize("body", [b"\xa3\x06" * 1000, b"\x80" * 1000], ids=["groups", "number"])
 def test_a_message_without_end_is_malformed(body):
     """Groups within groups, and a length of a thousand bytes, are given up early."""

@@ -36,20 +36,26 @@ def with_code(
 ) -> list[CodedModule]:
     """Import the code of the modules, which runs it, and return them in the order of the declarations, those with errors last.
 
+    Of a module that depends on one whose code does not import nothing is run, unless the broken ones are asked for too.
+
     :param packages: modules that are installed packages and are imported under their own name.
     :param on_import: is told each file of code before it is run.
     :param also_broken: whether also of the modules whose files have errors.
     """
     found: list[tuple[Draft, type[BaseModule] | None, ModuleLoadError | None]] = []
+    out = set() if also_broken else {declaration.name for declaration in declarations.broken}
     for declaration in (*declarations.modules, *declarations.broken):
         report = ModuleReport(declaration.folder, doubtful=set(declaration.doubtful))
         owner, error = None, None
-        if also_broken or declaration not in declarations.broken:
+        if not also_broken and not out.isdisjoint((declaration.name, *declaration.dependencies)):
+            out.add(declaration.name)
+        else:
             on_import(str(declaration.folder / "module.py"))
             try:
                 owner = module_class(declaration, packages)
             except ModuleLoadError as failed:
                 error = failed
+                out.add(declaration.name)
         own = tuple(read_decorated(declaration, owner, report)) if owner is not None else ()
         found.append((Draft(replace(declaration, actions=(*declaration.actions, *own)), report), owner, error))
     check_names([draft for draft, _, _ in found])

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec.structs import astuple
 
 from stylobate_realtime.protocol import MalformedFrameError
 from stylobate_realtime.protocol.messages import Command, Reply
+
+_FEWEST_ABSENT = astuple(Command()).count(None) - 1
 
 
 class JsonCodec:
@@ -28,7 +31,10 @@ class JsonCodec:
             while start < end or not start:
                 stop = frame.find(b"\n", start)
                 stop = end if stop < 0 else stop
-                yield self._decode(frame[start:stop])
+                command = self._decode(frame[start:stop])
+                if astuple(command).count(None) < _FEWEST_ABSENT:
+                    raise MalformedFrameError("a command with two requests")
+                yield command
                 start = stop + 1
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedFrameError(str(error)) from None

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from stylobate.api.realtime.client.v1 import client_protocol_pb2 as wire
 
 from stylobate_realtime.protocol import MalformedFrameError
@@ -19,6 +20,7 @@ _REQUESTS: dict[str, Any] = {
     if field.message_type is not None
 }
 """The class of each request; it is named alike in both encodings."""
+_REQUEST_NUMBERS = {wire.Command.DESCRIPTOR.fields_by_name[name].number for name in _REQUESTS}
 
 
 class ProtobufCodec:
@@ -59,6 +61,8 @@ def _command(data: bytes) -> m.Command:
         raise MalformedFrameError(str(error)) from None
     if message.id > _MAX_32:
         raise MalformedFrameError("an id beyond 32 bits")
+    if message.ByteSize() != len(data) and len(_numbers(data) & _REQUEST_NUMBERS) > 1:  # else it holds each field once
+        raise MalformedFrameError("a command with two requests")
     command = m.Command(message.id)
     name = message.WhichOneof("request")
     if name is not None:
@@ -66,6 +70,12 @@ def _command(data: bytes) -> m.Command:
         values = {field.name: msgspec.Raw(value) if isinstance(value, bytes) else value for field, value in fields}
         setattr(command, name, _REQUESTS[name](**values))
     return command
+
+
+def _numbers(data: bytes) -> set[int]:
+    """Return the numbers of the fields in a message, those too that another one of their ``oneof`` took the place of."""
+    fields = UnknownFieldSet(wire.Empty.FromString(data))
+    return {fields[place].field_number for place in range(len(fields))}
 
 
 def _length(frame: bytes, position: int) -> tuple[int, int]:
