@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
-from stylobate.stopping import check_cancelled
+from stylobate.stopping import check_cancelled, goes_on
 
 T = TypeVar("T")
 _SAY_AGAIN_S = 5.0
 _LASTING = timedelta(seconds=5)
 """What is over sooner is a restart, and nobody need look at it."""
+_PRUNE_EVERY_S = 60.0
 _log = get_logger("app")
 
 
@@ -55,6 +56,20 @@ async def wait_for_dependency(
                 _log.info("waited_for", what=what, seconds=round(monotonic() - started, 1))
             return result
     raise AssertionError("backoff never ends")
+
+
+async def prune_forever(prune: Callable[[], Awaitable[int]]) -> None:
+    """Have what expired removed about once a minute, part by part, forever. Any number of processes may do so at once.
+
+    :param prune: removes a bounded number and returns how many.
+    """
+    while goes_on():
+        await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  so that processes take turns
+        try:
+            while await prune():
+                pass
+        except UnavailableError:
+            continue  # what is left is taken at the next turn; health tells of the database
 
 
 class Interruption:

@@ -18,7 +18,7 @@ from stylobate.clients.limits import LimitsClient
 from stylobate.clients.realtime import Publisher
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.sources import packages_of
-from stylobate.hooks import HooksManager
+from stylobate.hooks import HooksManager, Patience
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
@@ -66,7 +66,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         store=PostgresHookStore(database),
         leases=LeaseManager(PostgresLeaseStore(database), app.node),
         channel=app.channel,
-        outage_limit=settings.hook_outage_limit,
+        patience=Patience(outage_limit=settings.hook_outage_limit),
     )
     adapters = _Adapters(
         limits=ActionLimits(

@@ -1,8 +1,6 @@
 """Builds the auth service: the only place that names an adapter."""
 
-import asyncio
 import hashlib
-import random
 from datetime import UTC, datetime
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
@@ -12,15 +10,13 @@ from stylobate.app.manager import AppManager
 from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
-from stylobate.errors import UnavailableError
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
-from stylobate.resilience import wait_for_dependency
-from stylobate.stopping import goes_on
+from stylobate.resilience import prune_forever, wait_for_dependency
 from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
@@ -32,11 +28,8 @@ from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
-from stylobate_auth.store.port import AuthStore
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
-
-_PRUNE_EVERY_S = 60.0
 
 
 async def build(app: AppManager, settings: AuthSettings) -> None:
@@ -90,24 +83,13 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
     app.task("relay", relay.run)
-    app.task("prune", lambda: _prune(store))
+    app.task("prune", lambda: prune_forever(lambda: store.prune(_now())))
     app.task("idempotency", idempotency.run)
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
     app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
-
-
-async def _prune(store: AuthStore) -> None:
-    """Remove what expired; any number of processes may do so at once."""
-    while goes_on():
-        await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  so that workers take turns
-        try:
-            while await store.prune(_now()):
-                pass
-        except UnavailableError:
-            continue  # what is left is taken at the next turn; health tells of the database
 
 
 def _now() -> datetime:

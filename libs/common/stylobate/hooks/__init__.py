@@ -6,5 +6,6 @@ come with ``MigrationSet.of("hooks", "stylobate.hooks")``; their leases need the
 
 from stylobate.hooks.manager import HooksManager
 from stylobate.hooks.port import Standing
+from stylobate.hooks.runs import Patience
 
-__all__ = ["HooksManager", "Standing"]
+__all__ = ["HooksManager", "Patience", "Standing"]

@@ -1,7 +1,7 @@
 """HooksManager: code that reacts to events, durably or live."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import grpc.aio
@@ -11,11 +11,10 @@ from stylobate.hooks.durable import DurableHooks
 from stylobate.hooks.hook import Callback, Delivery, Hook, sources_of
 from stylobate.hooks.live import LiveHooks
 from stylobate.hooks.port import HookStore
-from stylobate.hooks.runs import OUTAGE_LIMIT, Patience
+from stylobate.hooks.runs import Patience
 from stylobate.leases import LeaseManager
 from stylobate.outbox import EventPattern
 from stylobate.redis import RedisManager
-from stylobate.resilience import backoff
 
 _TIMEOUT = timedelta(seconds=30)
 
@@ -35,22 +34,17 @@ class HooksManager:
         store: HookStore | None = None,
         leases: LeaseManager | None = None,
         channel: Callable[[str], grpc.aio.Channel] | None = None,
-        retries: Callable[[], Iterator[float]] = backoff,
-        outage_limit: timedelta = OUTAGE_LIMIT,
-        aside_after: timedelta = timedelta(seconds=1),
+        patience: Patience | None = None,
     ) -> None:
         """Keep the parts. Store, leases and channels are needed by ``one`` hooks only.
 
         :param channel: gives the channel to a service, such as ``app.channel``.
-        :param retries: gives the pauses, in seconds, between the attempts of one event.
-        :param outage_limit: how long an event is tried whose hook needs what is unavailable.
-        :param aside_after: a run that takes longer lets the other subjects of its partition go on.
         """
         self._redis = redis
         self._store = store
         self._leases = leases
         self._channel = channel
-        self._patience = Patience(retries, outage_limit, aside_after)
+        self._patience = patience or Patience()
         self._hooks: dict[str, Hook] = {}
         self._durable: DurableHooks | None = None
         self._live: LiveHooks | None = None

@@ -13,9 +13,6 @@ from stylobate.resilience import backoff
 from stylobate.stopping import check_cancelled
 from stylobate.telemetry import counter
 
-OUTAGE_LIMIT = timedelta(hours=24)
-"""How long an event is tried while what the hook needs is away; then it is a dead letter."""
-
 _log = get_logger("app")
 
 
@@ -29,7 +26,8 @@ class Patience:
 
     retries: Callable[[], Iterator[float]] = backoff
     """Gives the pauses, in seconds, between the attempts of one event."""
-    outage_limit: timedelta = OUTAGE_LIMIT
+    outage_limit: timedelta = timedelta(hours=24)
+    """How long an event is tried while what the hook needs is away; then it is a dead letter."""
     aside_after: timedelta = timedelta(seconds=1)
     """A run that takes longer lets the other subjects of its partition go on."""
 

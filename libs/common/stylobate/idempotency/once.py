@@ -1,10 +1,8 @@
 """Carrying out a call once for its idempotency key."""
 
-import asyncio
 import hashlib
 import hmac
 import os
-import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -12,18 +10,17 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
-from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
+from stylobate.errors import InvalidInputError, StylobateError, Violation
 from stylobate.idempotency.errors import IdempotencyInProgressError, IdempotencyKeyReusedError, KeyTakenError
 from stylobate.idempotency.port import Claim, IdempotencyLedger
 from stylobate.identity.principal import Principal
-from stylobate.stopping import goes_on
+from stylobate.resilience import prune_forever
 
 R = TypeVar("R")
 M = TypeVar("M", bound=Message)
 LIFETIME = timedelta(hours=24)
 _LONGEST = 255
 _NONCE = 12
-_PRUNE_EVERY_S = 60.0
 
 
 class Idempotency:
@@ -73,14 +70,8 @@ class Idempotency:
         return await self._once(request, principal, kind, work, to)
 
     async def run(self) -> None:
-        """Remove answers that expired, while the process runs; any number of processes may do so at once."""
-        while goes_on():
-            await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  so that processes take turns
-            try:
-                while await self._ledger.prune(self._clock()):
-                    pass
-            except UnavailableError:
-                continue  # what is left is taken at the next turn; health tells of the database
+        """Remove answers that expired, forever."""
+        await prune_forever(lambda: self._ledger.prune(self._clock()))
 
     async def _once(
         self,

@@ -124,26 +124,24 @@ class StateClient:
 
         :param status: only those that stand there; empty: all.
         """
-        token = ""
+        request = pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE)
         while True:
-            request = pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE, page_token=token)
             reply = await asked(self._stub.ListStates(request), namespace=namespace, status=status)
             for state in reply.states:
                 yield _object(state)
-            token = reply.next_page_token
-            if not token:
+            request.page_token = reply.next_page_token
+            if not request.page_token:
                 return
 
     async def history(self, namespace: str, key: str) -> AsyncIterator[StateChange]:
         """Yield what happened to the object, newest first, page by page as it is asked for."""
-        token = ""
+        request = pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE)
         while True:
-            request = pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE, page_token=token)
             reply = await asked(self._stub.ListHistory(request), namespace=namespace, key=key)
             for entry in reply.entries:
                 yield _change(entry)
-            token = reply.next_page_token
-            if not token:
+            request.page_token = reply.next_page_token
+            if not request.page_token:
                 return
 
 

@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.database import DatabaseManager, MigrationSet
-from stylobate.hooks import HooksManager
+from stylobate.hooks import HooksManager, Patience
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
@@ -179,8 +179,8 @@ def manager(database: DatabaseManager, redis: RedisManager, source: Source) -> C
 
     def make(over: DatabaseManager = database, channel: grpc.aio.Channel = source.channel, **options: Any) -> HooksManager:
         leases = LeaseManager(PostgresLeaseStore(over), f"actions-{next(numbers)}", TTL)
-        given = {"retries": lambda: repeat(0.001), **options}
-        return HooksManager(redis, store=PostgresHookStore(over), leases=leases, channel=lambda _: channel, **given)
+        patience = Patience(**{"retries": lambda: repeat(0.001), **options})
+        return HooksManager(redis, store=PostgresHookStore(over), leases=leases, channel=lambda _: channel, patience=patience)
 
     return make
 
