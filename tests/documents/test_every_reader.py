@@ -33,7 +33,7 @@ from stylobate_realtime.protocol.messages import Publication, Push, Reply
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
-from stylobate_state.model import StateObject
+from stylobate_state.model import StateRecord
 from stylobate_state.operation import Patch, Put
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
@@ -168,7 +168,7 @@ async def test_a_document_that_is_accepted_reads_back_equal_everywhere(platform:
     await platform.happened()
 
 
-async def every_state_reader(platform: Platform, put: StateObject) -> None:
+async def every_state_reader(platform: Platform, put: StateRecord) -> None:
     """Read it in each way that state offers: byte for byte what the answer said."""
     key = put.key.key
     assert (await platform.manager.get(ADA, [("free", key)])) == [put]
@@ -178,7 +178,7 @@ async def every_state_reader(platform: Platform, put: StateObject) -> None:
     assert found[key] == put
 
 
-async def everything(manager: StateManager) -> AsyncIterator[StateObject]:
+async def everything(manager: StateManager) -> AsyncIterator[StateRecord]:
     """Go through the whole list."""
     token = ""
     while True:

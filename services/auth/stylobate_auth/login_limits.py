@@ -16,13 +16,12 @@ Half of the rule is thus left to places that have not tried yet, and no stranger
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Protocol
 
-from stylobate.clients.limits import LevelSpec, LimitOutcome, RateLimitedError
+from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient, RateLimitedError
 from stylobate.clients.local_counts import LocalCounts
 from stylobate.declarations.model import RateLimit
 from stylobate.declarations.rules import parse_rate_limit
@@ -41,13 +40,6 @@ _AGAIN_AT_ONCE = 2
 _Charge = tuple[LevelSpec, ...]
 
 
-class Limits(Protocol):
-    """What is used of :class:`stylobate.clients.limits.LimitsClient`."""
-
-    async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
-        """Return an outcome with ``allowed``, ``degraded`` and ``retry_after``; raises StylobateError."""
-
-
 class LoginLimits:
     """Charges the rules.
 
@@ -55,7 +47,7 @@ class LoginLimits:
     :param clock: seconds, monotonic: for counts of this process.
     """
 
-    def __init__(self, limits: Limits, settings: AuthSettings, key: bytes, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, limits: LimitsClient, settings: AuthSettings, key: bytes, clock: Callable[[], float] = monotonic) -> None:
         self._limits = limits
         self._key = key
         self._local = LocalCounts(clock)

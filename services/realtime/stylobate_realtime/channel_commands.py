@@ -26,7 +26,7 @@ from stylobate_realtime.protocol.messages import (
     SubscribeResult,
 )
 from stylobate_realtime.rights_review import RightsReview
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.subscription import Subscription, topic_of
@@ -55,7 +55,7 @@ class ChannelCommands:
         self._departures = departures
         self.review = RightsReview(rules, self._end)
 
-    async def subscribe(self, session: Session, command_id: int, request: SubscribeRequest) -> None:
+    async def subscribe(self, session: ClientSession, command_id: int, request: SubscribeRequest) -> None:
         """Check, hear the topic, show presence; then reply, and behind it all that came in since the topic is heard."""
         if session.leaving is not None:
             await asyncio.wait((session.leaving,))  # what is cleared up there would be this subscription's
@@ -88,7 +88,7 @@ class ChannelCommands:
         if subscription.declaration.join_leave:
             await announce(self._broker, subscription, Broadcast("join", info=session.info))
 
-    def _begun(self, session: Session, request: SubscribeRequest) -> Subscription:
+    def _begun(self, session: ClientSession, request: SubscribeRequest) -> Subscription:
         channel = _named(request.channel)
         if request.type:
             raise CommandRefusedError(codes.NOT_AVAILABLE)
@@ -106,11 +106,11 @@ class ChannelCommands:
         subscription.wants_membership = bool(request.join_leave) and subscription.declaration.join_leave
         return subscription
 
-    async def _require_right(self, session: Session, subscription: Subscription) -> None:
+    async def _require_right(self, session: ClientSession, subscription: Subscription) -> None:
         if not await self.review.settle(session, subscription):
             raise CommandRefusedError(codes.INTERNAL if session.is_expired else codes.PERMISSION_DENIED)
 
-    def doubt(self, session: Session) -> None:
+    def doubt(self, session: ClientSession) -> None:
         """Have all rights of a session asked for again that it can have lost."""
         for subscription in session.subscriptions.values():
             if self._rules.can_lapse(subscription.declaration):
@@ -122,13 +122,13 @@ class ChannelCommands:
             for session, subscription in self._hub.subscriptions(topic_of(tenant, channel)):
                 self.review.doubt(session, subscription)
 
-    def _end(self, session: Session, subscription: Subscription) -> None:
+    def _end(self, session: ClientSession, subscription: Subscription) -> None:
         """End a subscription that stands: nothing of the channel follows the push, whatever else takes its time."""
         del session.subscriptions[subscription.channel]
         session.reply(Reply(push=Push(channel=subscription.channel, unsubscribe=codes.ACCESS_CHANGED)))
         self._departures.ended(session, subscription)
 
-    async def unsubscribe(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+    async def unsubscribe(self, session: ClientSession, command_id: int, request: ChannelRequest) -> None:
         """Stop the flow, take presence away, tell the others; then reply. Also when it was not subscribed."""
         subscription = session.subscriptions.pop(_named(request.channel), None)
         if subscription is not None:
@@ -137,7 +137,7 @@ class ChannelCommands:
             return
         session.reply(Reply(id=command_id, unsubscribe=Empty()))
 
-    async def publish(self, session: Session, command_id: int, request: PublishRequest) -> None:
+    async def publish(self, session: ClientSession, command_id: int, request: PublishRequest) -> None:
         """Publish in the session's name; reply once the broker has taken it."""
         channel = _named(request.channel)
         if request.type:
@@ -158,18 +158,18 @@ class ChannelCommands:
             raise CommandRefusedError(codes.INTERNAL) from None
         session.reply(Reply(id=command_id, publish=Empty()))
 
-    async def presence(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+    async def presence(self, session: ClientSession, command_id: int, request: ChannelRequest) -> None:
         """Tell a subscriber who is there."""
         entries = await self._present(session, request)
         session.reply(Reply(id=command_id, presence=PresenceResult(entries)))
 
-    async def presence_stats(self, session: Session, command_id: int, request: ChannelRequest) -> None:
+    async def presence_stats(self, session: ClientSession, command_id: int, request: ChannelRequest) -> None:
         """Tell a subscriber how many are there."""
         entries = await self._present(session, request)
         users = {info.user for info in entries.values()}
         session.reply(Reply(id=command_id, presence_stats=PresenceStatsResult(len(entries), len(users))))
 
-    async def _present(self, session: Session, request: ChannelRequest) -> dict[str, ClientInfo]:
+    async def _present(self, session: ClientSession, request: ChannelRequest) -> dict[str, ClientInfo]:
         channel = _named(request.channel)
         target = self._subscription(session, channel)
         if not target.declaration.presence:
@@ -184,7 +184,7 @@ class ChannelCommands:
             raise CommandRefusedError(codes.PERMISSION_DENIED)  # it ended meanwhile
         return entries
 
-    def _subscription(self, session: Session, channel: str) -> Subscription:
+    def _subscription(self, session: ClientSession, channel: str) -> Subscription:
         try:
             declaration = self._rules.declaration(channel)
         except ChannelInvalidError:

@@ -14,7 +14,7 @@ from stylobate_realtime.protocol.messages import Command, Error, Reply
 from stylobate_realtime.session_context import ClientSocket, SessionContext, State
 
 if TYPE_CHECKING:
-    from stylobate_realtime.session import Session
+    from stylobate_realtime.session import ClientSession
 
 _log = get_logger("app")
 _PONG = Command()
@@ -28,7 +28,7 @@ class CommandQueue:
 
     __slots__ = ("_connection", "_context", "_errors", "_errors_since", "_inbox", "_is_reading", "_session", "worker")
 
-    def __init__(self, session: "Session", context: SessionContext, connection: ClientSocket) -> None:
+    def __init__(self, session: "ClientSession", context: SessionContext, connection: ClientSocket) -> None:
         self._session = session
         self._context = context
         self._connection = connection

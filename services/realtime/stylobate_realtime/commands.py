@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from stylobate.clients.limits import LimitsClient
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
 from stylobate.identity.principal import Principal
 from stylobate.ids import new_id
@@ -12,9 +13,8 @@ from stylobate.logs import get_logger
 from stylobate_realtime import codes
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
-from stylobate_realtime.doorkeeper import Limits
 from stylobate_realtime.protocol.messages import Command, ConnectResult, RefreshResult, Reply
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 
@@ -60,7 +60,7 @@ class Commands:
         *,
         settings: RealtimeSettings,
         verifier: Verifier,
-        limits: Limits | None,
+        limits: LimitsClient | None,
         registry: Registry,
         channels: ChannelCommands,
         version: str,
@@ -76,7 +76,7 @@ class Commands:
         self._clock = clock
         self._now = now
 
-    async def run(self, session: Session, command: Command) -> None:
+    async def run(self, session: ClientSession, command: Command) -> None:
         """Carry out one command and queue its reply."""
         if command.connect is not None:
             await self._connect(session, command)
@@ -101,7 +101,7 @@ class Commands:
         else:
             await self._rest(session, command)
 
-    async def _rest(self, session: Session, command: Command) -> None:
+    async def _rest(self, session: ClientSession, command: Command) -> None:
         if command.send is not None:
             raise SessionEndedError(codes.SEND_NOT_AVAILABLE)
         if command.refresh is not None:
@@ -114,7 +114,7 @@ class Commands:
         else:
             raise SessionEndedError(codes.MALFORMED)
 
-    async def _connect(self, session: Session, command: Command) -> None:
+    async def _connect(self, session: ClientSession, command: Command) -> None:
         request = command.connect
         if session.state is not State.NEW or request is None:
             raise SessionEndedError(codes.MALFORMED)
@@ -137,7 +137,7 @@ class Commands:
         )
         session.reply(Reply(id=command.id, connect=result))
 
-    async def _identify(self, session: Session, token: str) -> Principal:
+    async def _identify(self, session: ClientSession, token: str) -> Principal:
         """Verify a new session's token, charging the address before anything that costs."""
         known: Principal | None = None
         if token:
@@ -160,7 +160,7 @@ class Commands:
         await self._charge((_USER,), (principal.id,))
         return principal
 
-    async def _refresh(self, session: Session, command_id: int, token: str) -> None:
+    async def _refresh(self, session: ClientSession, command_id: int, token: str) -> None:
         if not token:
             raise SessionEndedError(codes.MALFORMED)
         try:

@@ -11,7 +11,7 @@ from stylobate.logs import get_logger
 from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.presence import Presence, PresenceEntry
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.subscription import Subscription
 
 _log = get_logger("app")
@@ -26,17 +26,17 @@ class Departures:
         self._presence = presence
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ended(self, session: Session, subscription: Subscription) -> None:
+    def ended(self, session: ClientSession, subscription: Subscription) -> None:
         """Stop the flow at once, and clear up behind a subscription that the server ended: ``session.leaving`` does."""
         self._hub.leave(session, subscription)
         session.leaving = self._start(self._clear_up(session, subscription, after=session.leaving))
 
-    async def _clear_up(self, session: Session, subscription: Subscription, *, after: "asyncio.Task[None] | None") -> None:
+    async def _clear_up(self, session: ClientSession, subscription: Subscription, *, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait((after,))
         await self.abandon(session, subscription, was_ready=True)
 
-    async def abandon(self, session: Session, subscription: Subscription, *, was_ready: bool = False) -> None:
+    async def abandon(self, session: ClientSession, subscription: Subscription, *, was_ready: bool = False) -> None:
         """Undo a subscription, however far it came."""
         was_ready = was_ready or subscription.is_ready
         self._hub.leave(session, subscription)
@@ -52,25 +52,25 @@ class Departures:
         if was_ready and subscription.declaration.join_leave:
             await announce(self._broker, subscription, Broadcast("leave", info=session.info))
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: ClientSession) -> None:
         """Clear up behind a session that ended, once its last command has."""
         if session.subscriptions or session.worker is not None:
             self._start(self._clear(session))
 
-    async def _clear(self, session: Session) -> None:
+    async def _clear(self, session: ClientSession) -> None:
         if session.worker is not None:
             await asyncio.wait((session.worker,))
         while session.subscriptions:
             _, subscription = session.subscriptions.popitem()
             await self.abandon(session, subscription)
 
-    def refresh_presence(self, session: Session) -> None:
+    def refresh_presence(self, session: ClientSession) -> None:
         """Renew the session's entries in the background."""
         entries = [PresenceEntry(s.topic, session.info) for s in session.subscriptions.values() if s.is_present]
         if entries and session.renewal is None:
             session.renewal = self._start(self._renew(session, entries))
 
-    async def _renew(self, session: Session, entries: list[PresenceEntry]) -> None:
+    async def _renew(self, session: ClientSession, entries: list[PresenceEntry]) -> None:
         try:
             with suppress(UnavailableError):  # said by the health of Redis; the next refresh puts them back
                 await self._presence.put(entries)

@@ -1,8 +1,6 @@
 """Who may open a socket: what is checked and charged before the upgrade is answered."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
+from stylobate.clients.limits import LimitsClient
 from stylobate.http.errors import HostRefusedError
 from stylobate.http.own_host import is_local_host
 from stylobate.identity import limit_key
@@ -14,17 +12,10 @@ PATHS = ("/v1/realtime", "/connection/websocket")
 _IP = ("edge.ip",)
 
 
-class Limits(Protocol):
-    """Charges limits by name; `stylobate.clients.limits.LimitsClient` does."""
-
-    async def check(self, levels: Sequence[Any], subjects: Sequence[str]) -> Any:
-        """Return an outcome with ``allowed`` and ``error``. Raises StylobateError when nobody can say: nobody is let in then."""
-
-
 class Doorkeeper:
     """Refuses upgrades. Raises StylobateError."""
 
-    def __init__(self, settings: RealtimeSettings, limits: Limits | None) -> None:
+    def __init__(self, settings: RealtimeSettings, limits: LimitsClient | None) -> None:
         self._settings = settings
         self._limits = limits
 
@@ -37,7 +28,7 @@ class Doorkeeper:
         request.check_origin(self._settings.allowed_origins, loopback=is_development)
 
     async def charge(self, address: str) -> None:
-        """Charge the client's address by the rule that HTTP requests are charged by."""
+        """Charge the client's address by the rule that HTTP requests are charged by; when nobody can say, nobody is let in."""
         if self._limits is None:
             return
         outcome = await self._limits.check(_IP, (limit_key(address),))

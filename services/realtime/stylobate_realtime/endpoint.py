@@ -25,7 +25,7 @@ from stylobate_realtime.doorkeeper import Doorkeeper
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.unsent import CALM, Unsent
 from stylobate_realtime.websocket_manager import WebSocketManager
 from stylobate_realtime.wire.framing import (
@@ -75,7 +75,7 @@ class RealtimeProtocol(asyncio.Protocol):
         self._connections: set[Any] = server_state.connections
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made, before anything else
-        self._session: Session | None = None
+        self._session: ClientSession | None = None
         self._opening: asyncio.Task[None] | None = None
         self._reader = FrameReader(self.endpoint.manager.settings.frame_bytes)
         self._close_timer: asyncio.TimerHandle | None = None
@@ -113,7 +113,7 @@ class RealtimeProtocol(asyncio.Protocol):
             else:
                 self._session.end(INTERNAL_SERVER_ERROR)
 
-    def _read(self, session: Session, data: bytes) -> None:
+    def _read(self, session: ClientSession, data: bytes) -> None:
         try:
             for opcode, payload in self._reader.feed(data):
                 self._amid_at = 0.0
@@ -262,7 +262,7 @@ class RealtimeProtocol(asyncio.Protocol):
         else:
             self._session.receive(payload)
 
-    def _control(self, session: Session, opcode: int, payload: bytes) -> None:
+    def _control(self, session: ClientSession, opcode: int, payload: bytes) -> None:
         now = self._loop.time()
         if now - self._pings_since > _PINGS_WITHIN_S:
             self._pings, self._pings_since = 0, now

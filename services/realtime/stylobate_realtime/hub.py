@@ -10,7 +10,7 @@ from stylobate.logs import get_logger
 from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Membership, Publication, Push, Reply
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
 
@@ -20,8 +20,8 @@ _log = get_logger("app")
 @dataclass(slots=True)
 class _Topic:
     channel: str
-    members: dict[Codec, dict[Session, Subscription]] = field(default_factory=dict)
-    arriving: dict[Session, Subscription] = field(default_factory=dict)
+    members: dict[Codec, dict[ClientSession, Subscription]] = field(default_factory=dict)
+    arriving: dict[ClientSession, Subscription] = field(default_factory=dict)
     """Subscribes under way: in doubt like members, and kept for what comes in before their reply."""
     holders: int = 0
     is_heard: bool = False
@@ -45,7 +45,7 @@ class Hub:
         """Return how many topics this node hears."""
         return len(self._topics)
 
-    def expect(self, session: Session, subscription: Subscription) -> None:
+    def expect(self, session: ClientSession, subscription: Subscription) -> None:
         """Note a subscribe that begins: from now on :meth:`subscriptions` names it."""
         self._topic(subscription).arriving[session] = subscription
 
@@ -71,7 +71,7 @@ class Hub:
         if topic.subscribed is subscribed:
             topic.is_heard, topic.subscribed = True, None
 
-    def join(self, session: Session, subscription: Subscription) -> None:
+    def join(self, session: ClientSession, subscription: Subscription) -> None:
         """Let broadcasts flow to the session, those that came in since it is held first. Called right behind the reply."""
         topic = self._topics[subscription.topic]
         topic.arriving.pop(session, None)
@@ -81,7 +81,7 @@ class Hub:
         for encoded in waiting or ():
             session.send(encoded)
 
-    def leave(self, session: Session, subscription: Subscription) -> None:
+    def leave(self, session: ClientSession, subscription: Subscription) -> None:
         """Stop the flow at once and forget a subscribe under way; the topic is still held."""
         topic = self._topics.get(subscription.topic)
         subscription.waiting = None
@@ -94,7 +94,7 @@ class Hub:
             topic.members[session.codec].pop(session, None)
         self._drop_if_unused(subscription.topic, topic)
 
-    def subscriptions(self, name: str) -> Iterator[tuple[Session, Subscription]]:
+    def subscriptions(self, name: str) -> Iterator[tuple[ClientSession, Subscription]]:
         """Give who is in a topic on this node or about to be."""
         topic = self._topics.get(name)
         if topic is None:
@@ -146,7 +146,7 @@ class Hub:
         if topic.arriving:
             self._keep(topic.arriving, reply, is_publication=is_publication)
 
-    def _keep(self, arriving: dict[Session, Subscription], reply: Reply, *, is_publication: bool) -> None:
+    def _keep(self, arriving: dict[ClientSession, Subscription], reply: Reply, *, is_publication: bool) -> None:
         """Keep a broadcast for who will be a member; what is too much for one ends its subscribe, it is not shortened."""
         frames: dict[Codec, bytes] = {}
         for session, subscription in arriving.items():

@@ -12,7 +12,7 @@ from stylobate.stopping import end
 
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.errors import RealtimeUnavailableError
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.session_context import State
 from stylobate_realtime.subscription import Subscription
 
@@ -25,7 +25,7 @@ _PAUSE_S = 0.2
 _ASKED_AT_MOST = 8
 """A subscribe whose answer is cast in doubt as often while it is asked for is refused for now."""
 
-End = Callable[[Session, Subscription], None]
+End = Callable[[ClientSession, Subscription], None]
 """Ends a subscription that stands."""
 
 
@@ -39,11 +39,11 @@ class RightsReview:
         self._rules = rules
         self._end = end
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[Session, Subscription, float]] = deque()
+        self._queue: deque[tuple[ClientSession, Subscription, float]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reviews = telemetry.counter("realtime_rights_reviews", "Rights that were asked for again, by answer.", ("outcome",))
 
-    def doubt(self, session: Session, subscription: Subscription) -> None:
+    def doubt(self, session: ClientSession, subscription: Subscription) -> None:
         """Note that the right may be gone, and have it asked for again. A subscribe under way sees to it itself."""
         subscription.doubts += 1
         if not subscription.is_ready or subscription.is_queued:
@@ -55,7 +55,7 @@ class RightsReview:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def settle(self, session: Session, subscription: Subscription) -> bool:
+    async def settle(self, session: ClientSession, subscription: Subscription) -> bool:
         """Return whether the session may subscribe: as of an answer that nothing which happened meanwhile casts doubt on.
 
         :raises StylobateError: it cannot be told at the moment.
@@ -90,7 +90,7 @@ class RightsReview:
                 _log.info("right_lapsed", channel=subscription.channel, user=session.principal.id, outcome=outcome)
                 self._end(session, subscription)
 
-    async def _review(self, session: Session, subscription: Subscription, deadline: float) -> str:
+    async def _review(self, session: ClientSession, subscription: Subscription, deadline: float) -> str:
         while subscription.is_ready and session.state is State.CONNECTED:
             try:
                 async with asyncio.timeout_at(deadline):

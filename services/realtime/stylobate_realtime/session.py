@@ -19,7 +19,7 @@ _JOINED = 16_384
 """Frames that are not longer together leave as one write. Longer ones are not copied: a publication is shared by many."""
 
 
-class Session:
+class ClientSession:
     """See the module. Not bound to WebSocket: whole frames come in by :meth:`receive`."""
 
     __slots__ = (

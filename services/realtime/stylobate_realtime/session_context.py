@@ -14,7 +14,7 @@ from stylobate_realtime.timers import TimerWheel
 from stylobate_realtime.write_queue import WriteQueue
 
 if TYPE_CHECKING:
-    from stylobate_realtime.session import Session
+    from stylobate_realtime.session import ClientSession
 
 
 class State(Enum):
@@ -55,13 +55,13 @@ class ClientSocket(Protocol):
 class Handler(Protocol):
     """Carries out commands; see ``commands.Commands``."""
 
-    async def run(self, session: "Session", command: Command) -> None:
+    async def run(self, session: "ClientSession", command: Command) -> None:
         """Carry out a command and send its reply. Raises CommandRefusedError, SessionEndedError."""
 
-    def closed(self, session: "Session", code: int) -> None:
-        """Clear up behind the session. Called once, whatever ended it; ``code`` as in ``Session.lost``."""
+    def closed(self, session: "ClientSession", code: int) -> None:
+        """Clear up behind the session. Called once, whatever ended it; ``code`` as in ``ClientSession.lost``."""
 
-    def refresh_presence(self, session: "Session") -> None:
+    def refresh_presence(self, session: "ClientSession") -> None:
         """Renew the session's presence entries."""
 
 

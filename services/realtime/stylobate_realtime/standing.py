@@ -10,7 +10,7 @@ from stylobate.stopping import goes_on
 
 from stylobate_realtime import codes
 from stylobate_realtime.commands import Verifier
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 
 _log = get_logger("app")
 _SLICE = 1000
@@ -28,7 +28,7 @@ class Standing:
     :param doubt: has the rights of a session asked for again.
     """
 
-    def __init__(self, sessions: Collection[Session], verifier: Verifier, doubt: Callable[[Session], None]) -> None:
+    def __init__(self, sessions: Collection[ClientSession], verifier: Verifier, doubt: Callable[[ClientSession], None]) -> None:
         self._sessions = sessions
         self._verifier = verifier
         self._doubt = doubt

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from stylobate import telemetry
+from stylobate.clients.limits import LimitsClient
 from stylobate.health import Health
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
@@ -20,12 +21,11 @@ from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import SessionEndedError
 from stylobate_realtime.commands import Commands, Verifier
 from stylobate_realtime.departures import Departures
-from stylobate_realtime.doorkeeper import Limits
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
-from stylobate_realtime.session import Session
+from stylobate_realtime.session import ClientSession
 from stylobate_realtime.session_context import ClientSocket, SessionContext
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.standing import Standing
@@ -47,7 +47,7 @@ class WebSocketManager:
         *,
         settings: RealtimeSettings,
         verifier: Verifier,
-        limits: Limits | None,
+        limits: LimitsClient | None,
         rules: ChannelRules,
         broker: Broker,
         presence: Presence,
@@ -76,7 +76,7 @@ class WebSocketManager:
             settings=settings, handler=self, writes=WriteQueue(self._loop), wheel=self._wheel, loop=self._loop, clock=clock,
             random=self._chance,
         )  # fmt: skip
-        self._sessions: set[Session] = set()
+        self._sessions: set[ClientSession] = set()
         self._users: Counter[str] = Counter()
         self.standing = Standing(self._sessions, verifier, self._channels.doubt)
         self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
@@ -104,24 +104,24 @@ class WebSocketManager:
 
     # what the endpoint asks
 
-    def session(self, connection: ClientSocket, codec: Codec, address: str, agent: str = "") -> Session:
+    def session(self, connection: ClientSocket, codec: Codec, address: str, agent: str = "") -> ClientSession:
         """Return a session for a socket that has just been opened.
 
         :param address: the client's. :param agent: its user agent.
         """
-        session = Session(self._context, connection, codec, address, agent)
+        session = ClientSession(self._context, connection, codec, address, agent)
         self._sessions.add(session)
         self._connections.inc()
         return session
 
-    def retire(self, session: Session) -> None:
+    def retire(self, session: ClientSession) -> None:
         """Close a session because this process stops: some time within the drain, so that not all come back at once."""
         spread = min(self.settings.drain.total_seconds(), len(self._sessions) / _CLOSES_PER_S)
         self._loop.call_later(self._chance.uniform(0, spread), session.end, codes.SHUTDOWN)
 
     # what sessions ask
 
-    async def run(self, session: Session, command: Command) -> None:
+    async def run(self, session: ClientSession, command: Command) -> None:
         """Carry out a command."""
         await self._commands.run(session, command)
 
@@ -132,7 +132,7 @@ class WebSocketManager:
             raise SessionEndedError(codes.CONNECTION_LIMIT)
         self._users[user] += 1
 
-    def closed(self, session: Session, code: int) -> None:
+    def closed(self, session: ClientSession, code: int) -> None:
         """Forget a session and clear up behind it."""
         self._sessions.discard(session)
         self._connections.dec()
@@ -144,7 +144,7 @@ class WebSocketManager:
                 del self._users[user]
         self._departures.closed(session)
 
-    def refresh_presence(self, session: Session) -> None:
+    def refresh_presence(self, session: ClientSession) -> None:
         """Renew the session's presence entries."""
         self._departures.refresh_presence(session)
 

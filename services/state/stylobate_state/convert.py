@@ -3,10 +3,10 @@
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import State
 
-from stylobate_state.model import HistoryEntry, StateObject
+from stylobate_state.model import HistoryEntry, StateRecord
 
 
-def to_state(state: StateObject) -> State:
+def to_state(state: StateRecord) -> State:
     """Return the message for a living object."""
     message = State(
         namespace=state.key.namespace,

@@ -29,7 +29,7 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StateObject:
+class StateRecord:
     """An object as it stands, or the tombstone that it left."""
 
     key: StateKey
@@ -77,9 +77,9 @@ class Write:
     claim: Claim | None = None
     """An idempotency key to take; its answer is kept with the write."""
 
-    def as_written(self, written: "Written") -> StateObject:
+    def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""
-        return StateObject(
+        return StateRecord(
             key=self.key,
             version=written.version,
             status=written.status,

@@ -9,7 +9,7 @@ from stylobate.errors import Violation
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateStatusNotWritableError
 from stylobate_state.merge import is_object, merge_patch
-from stylobate_state.model import Change, StateObject
+from stylobate_state.model import Change, StateRecord
 from stylobate_state.namespace import Namespace
 
 
@@ -37,13 +37,13 @@ class Operation(Protocol):
     def builds_on_present(self) -> bool:
         """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
 
-    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:
         """Return who may do it to the object; None: to one that is not there."""
 
-    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
         :raises StylobateError: the rules refuse it.
@@ -66,15 +66,15 @@ class Put:
         """Only where the status was compared."""
         return self.status is not None
 
-    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:
         """``create`` for what is not there, else ``write``."""
         return namespace.access.create if live is None else namespace.access.write
 
-    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Keep the status, take the data."""
         status = namespace.machine.initial if live is None else live.status
         if self.status is not None and self.status != status:
@@ -92,15 +92,15 @@ class Patch:
 
     patch: bytes
 
-    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
         """``write``."""
         return namespace.access.write
 
-    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Keep the status, merge the data."""
         present = _present(live)
         namespace.parse(self.patch)
@@ -118,11 +118,11 @@ class Transition:
     event: str
     patch: bytes = b""
 
-    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
         """Ask the event for its own rule, else ``write``."""
         return namespace.rule_for_event(self.event)
 
-    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:
         """Return what of the patch the event does not carry by its declaration."""
         if not self.patch:
             return ()
@@ -130,7 +130,7 @@ class Transition:
             return (Violation("", "would replace data that is not an object, which needs the right to write"),)
         return namespace.beyond_carried(self.event, self.patch)
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Enter the status that the event leads to."""
         present = _present(live)
         status = namespace.machine.fire(present.status, self.event)
@@ -149,20 +149,20 @@ class Delete:
     creates: ClassVar[bool] = False
     builds_on_present: ClassVar[bool] = False
 
-    def rule(self, namespace: Namespace, live: StateObject | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
         """``delete``."""
         return namespace.access.delete
 
-    def beyond(self, namespace: Namespace, live: StateObject | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
         """Nothing."""
         return ()
 
-    def draft(self, namespace: Namespace, live: StateObject | None) -> ChangeDraft:  # noqa: ARG002  as the protocol has it
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:  # noqa: ARG002  as the protocol has it
         """Keep nothing but the status it had."""
         return ChangeDraft(Change.DELETED, NULL, _present(live).status)
 
 
-def _present(live: StateObject | None) -> StateObject:
+def _present(live: StateRecord | None) -> StateRecord:
     if live is None:
         raise AssertionError("asked of an object that is not there")
     return live

@@ -13,7 +13,7 @@ from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_state.convert import to_history_entry, to_state
-from stylobate_state.model import StateObject
+from stylobate_state.model import StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
@@ -65,7 +65,7 @@ class StateServicer(StateServiceServicer):
         return pb.ListHistoryResponse(entries=map(to_history_entry, page.items), next_page_token=page.next_token)
 
     async def _change(
-        self, request: _Change, operation: Operation, kind: type[M], answer: Callable[[StateObject], dict[str, Any]]
+        self, request: _Change, operation: Operation, kind: type[M], answer: Callable[[StateRecord], dict[str, Any]]
     ) -> M:
         caller = call()
         expected = request.expected_version if request.HasField("expected_version") else None
@@ -80,5 +80,5 @@ class StateServicer(StateServiceServicer):
         )
 
 
-def _with_state(state: StateObject) -> dict[str, Any]:
+def _with_state(state: StateRecord) -> dict[str, Any]:
     return {"state": to_state(state)}

@@ -17,7 +17,7 @@ from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_
 from stylobate.rpc.call import NO_CAUSE, Cause
 
 from stylobate_state.errors import StateNotFoundError
-from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject
+from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, Namespaces, check_key
 from stylobate_state.operation import Operation, Transition
 from stylobate_state.state_reader import StateReader
@@ -71,7 +71,7 @@ class StateManager:
         ):
             yield cls(namespaces, environment, reader, writer)
 
-    async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateObject]:
+    async def get(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[StateRecord]:
         """Return the living objects among ``(namespace, key)``, at most 500, in the order asked for, each once.
 
         One that does not exist is left out, and likewise one that the principal may not read; but where the principal could not
@@ -81,7 +81,7 @@ class StateManager:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
         asked = [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
         found = await self._reader.many([key for _, key in asked])
-        states: list[StateObject] = []
+        states: list[StateRecord] = []
         for namespace, key in asked:
             state = found.get(key)
             rule = namespace.access.read
@@ -102,7 +102,7 @@ class StateManager:
         expected: int | None,
         cause: Cause = NO_CAUSE,
         claim: Claim | None = None,
-    ) -> StateObject:
+    ) -> StateRecord:
         """Do what is asked and return the object as it stands then (a tombstone for a deletion).
 
         :param expected: the version it must have, 0: it must not exist, None: any.
@@ -120,7 +120,7 @@ class StateManager:
 
     async def list_states(
         self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
-    ) -> Page[StateObject]:
+    ) -> Page[StateRecord]:
         """Return the living objects that the principal may list, by key; the filter is part of the query.
 
         :param size: 0 means 50; at most 500. A page also ends before it grows over 8 MiB.

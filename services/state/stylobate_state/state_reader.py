@@ -7,7 +7,7 @@ from stylobate.batching import Batcher
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 
 from stylobate_state.errors import for_each
-from stylobate_state.model import MAX_BYTES, StateKey, StateObject
+from stylobate_state.model import MAX_BYTES, StateKey, StateRecord
 from stylobate_state.store.port import StateStore
 
 _AT_ONCE = 50
@@ -16,7 +16,7 @@ _AT_ONCE = 50
 class StateReader:
     """Reads what stands at keys, tombstones included."""
 
-    def __init__(self, store: StateStore, batcher: Batcher[StateKey, StateObject | None]) -> None:
+    def __init__(self, store: StateStore, batcher: Batcher[StateKey, StateRecord | None]) -> None:
         self._store = store
         self._reads = batcher
 
@@ -25,21 +25,21 @@ class StateReader:
     async def open(cls, store: StateStore) -> AsyncIterator["StateReader"]:
         """Make it usable."""
 
-        async def flush(keys: list[StateKey]) -> Sequence[StateObject | Exception | None]:
+        async def flush(keys: list[StateKey]) -> Sequence[StateRecord | Exception | None]:
             try:
                 found = await store.read(list(dict.fromkeys(keys)))
             except UnavailableError as error:
                 return for_each(error, len(keys))
             return [found.get(key) for key in keys]
 
-        async with Batcher[StateKey, StateObject | None](flush) as batcher:
+        async with Batcher[StateKey, StateRecord | None](flush) as batcher:
             yield cls(store, batcher)
 
-    async def one(self, key: StateKey) -> StateObject | None:
+    async def one(self, key: StateKey) -> StateRecord | None:
         """Return what stands at the key, or None when nothing ever did."""
         return await self._reads.submit(key)
 
-    async def many(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+    async def many(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return what stands at the keys. Several are read apart, a few at a time, so that what is too much is never read whole.
 
         :raises InvalidInputError: they hold more than MAX_BYTES together.
@@ -47,7 +47,7 @@ class StateReader:
         if len(keys) == 1:
             state = await self.one(keys[0])
             return {} if state is None else {keys[0]: state}
-        found: dict[StateKey, StateObject] = {}
+        found: dict[StateKey, StateRecord] = {}
         total = 0
         for start in range(0, len(keys), _AT_ONCE):
             part = await self._store.read(keys[start : start + _AT_ONCE])

@@ -26,7 +26,7 @@ from stylobate_state.errors import (
 )
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import KeyLocks
-from stylobate_state.model import Change, Refused, StateKey, StateObject, Taken, Write, WriteOutcome, Written
+from stylobate_state.model import Change, Refused, StateKey, StateRecord, Taken, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import ChangeDraft, Operation
 from stylobate_state.state_reader import StateReader
@@ -96,7 +96,7 @@ class StateWriter:
         async with Batcher[Write, WriteOutcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
             yield cls(environment, reader, batcher)
 
-    async def change(self, request: ChangeRequest) -> StateObject:
+    async def change(self, request: ChangeRequest) -> StateRecord:
         """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
         expected = request.expected
         if expected is not None and expected < 0:
@@ -118,7 +118,7 @@ class StateWriter:
                     return changed
         raise StateContendedError(request.key.namespace, request.key.key)
 
-    async def _try(self, request: ChangeRequest) -> StateObject | None:
+    async def _try(self, request: ChangeRequest) -> StateRecord | None:
         """Read, decide, compare and set. Returns None when another was faster."""
         namespace, key, operation, expected = request.namespace, request.key, request.operation, request.expected
         seen = await self._reader.one(key)
@@ -153,7 +153,7 @@ class StateWriter:
             raise KeyTakenError
         return None if isinstance(outcome, Refused) else write.as_written(outcome)
 
-    async def _authorize(self, request: ChangeRequest, live: StateObject | None) -> None:
+    async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
 
         Of an object that the principal may not read, the same is said as of one that is not there.

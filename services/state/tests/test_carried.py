@@ -15,7 +15,7 @@ from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.testing import FakeClock, sequence_ids
 from stylobate_state.errors import StateDataInvalidError
-from stylobate_state.model import StateKey, StateObject
+from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
@@ -30,7 +30,7 @@ PERMISSION = "things:write"
 AT = StateKey("default", "things", "1")
 
 
-async def place(manager, total: int = 5) -> StateObject:
+async def place(manager, total: int = 5) -> StateRecord:
     """Have an order of Ada's, made by a handler."""
     return await manager.change(HANDLER, "orders", "1", Put(json.dumps({"total": total}).encode()), expected=None)
 
@@ -174,7 +174,7 @@ def changed(before: Any, after: Any) -> set[str]:
     return {name for name in {*before, *after} if before.get(name, ...) != after.get(name, ...)}
 
 
-def may_change(namespace: NamespaceDeclaration, attempt: Attempt, before: StateObject | None) -> set[str]:
+def may_change(namespace: NamespaceDeclaration, attempt: Attempt, before: StateRecord | None) -> set[str]:
     """Return what the declaration lets this caller change: members of the data ("*": all), status, existence, owner."""
     access, caller = namespace.access, attempt.caller
     is_live = before is not None and not before.is_deleted
@@ -231,7 +231,7 @@ def test_nobody_changes_what_is_not_declared_for_them(namespace, asked):
     asyncio.run(run())
 
 
-def compare(namespace: NamespaceDeclaration, attempt: Attempt, before: StateObject | None, after: StateObject | None) -> None:
+def compare(namespace: NamespaceDeclaration, attempt: Attempt, before: StateRecord | None, after: StateRecord | None) -> None:
     """Hold what became of an object to what the caller may change."""
     allowed = may_change(namespace, attempt, before)
     was_live, is_live = (state is not None and not state.is_deleted for state in (before, after))

@@ -10,7 +10,7 @@ from stylobate.declarations.section import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ModuleDraft:
     """A module as read, with what was found so far."""
 
     declaration: ModuleDeclaration
@@ -22,7 +22,7 @@ class Draft:
         return self.declaration.name
 
 
-def check_names(drafts: list[Draft]) -> None:
+def check_names(drafts: list[ModuleDraft]) -> None:
     """Report names that two modules introduce (at the later one) and names that none introduces."""
     _check_duplicates(drafts)
     _check_routes(drafts)
@@ -42,20 +42,20 @@ def check_names(drafts: list[Draft]) -> None:
                 draft.report.findings.append(Finding(used.file, used.line, message))
 
 
-def in_dependency_order(drafts: list[Draft]) -> list[Draft]:
+def in_dependency_order(drafts: list[ModuleDraft]) -> list[ModuleDraft]:
     """Return the modules without errors, each after what it depends on; report cycles and what is missing."""
-    by_name: dict[str, Draft] = {}
+    by_name: dict[str, ModuleDraft] = {}
     for draft in drafts:
         by_name.setdefault(draft.name, draft)
     _check_dependencies(drafts, by_name)
-    ordered: list[Draft] = []
+    ordered: list[ModuleDraft] = []
     for draft in drafts:
         if not draft.report.has_errors:
             _place(draft, by_name, ordered)
     return ordered
 
 
-def _introduced(draft: Draft) -> Iterator[tuple[str, str, str, int]]:
+def _introduced(draft: ModuleDraft) -> Iterator[tuple[str, str, str, int]]:
     """Yield kind, name, file and line of what must be unique among all modules."""
     declaration = draft.declaration
     yield "module", declaration.name, str(declaration.folder / "module.yaml"), 0
@@ -67,7 +67,7 @@ def _introduced(draft: Draft) -> Iterator[tuple[str, str, str, int]]:
         yield "channel namespace", channel.name, channel.file, channel.line
 
 
-def _check_duplicates(drafts: list[Draft]) -> None:
+def _check_duplicates(drafts: list[ModuleDraft]) -> None:
     first: dict[tuple[str, str], str] = {}
     for draft in drafts:
         for kind, name, file, line in _introduced(draft):
@@ -77,7 +77,7 @@ def _check_duplicates(drafts: list[Draft]) -> None:
                 draft.report.findings.append(Finding(file, line, f"the {kind} `{name}` is declared in {earlier} already"))
 
 
-def _check_routes(drafts: list[Draft]) -> None:
+def _check_routes(drafts: list[ModuleDraft]) -> None:
     """Report the later of two routes that one request could mean."""
     earlier: list[tuple[Route, str]] = []
     for draft in drafts:
@@ -99,7 +99,7 @@ def _is_declared(permission: str, declared: Collection[str]) -> bool:
     return permission in declared or (bool(area) and any(name.startswith(area) for name in declared))
 
 
-def _check_dependencies(drafts: list[Draft], by_name: dict[str, Draft]) -> None:
+def _check_dependencies(drafts: list[ModuleDraft], by_name: dict[str, ModuleDraft]) -> None:
     for draft in drafts:
         for used in draft.report.dependencies:
             if used.name not in by_name:
@@ -122,7 +122,7 @@ def _check_dependencies(drafts: list[Draft], by_name: dict[str, Draft]) -> None:
                     changed = True
 
 
-def _path(start: str, goal: str, by_name: dict[str, Draft], seen: frozenset[str] = frozenset()) -> list[str] | None:
+def _path(start: str, goal: str, by_name: dict[str, ModuleDraft], seen: frozenset[str] = frozenset()) -> list[str] | None:
     """Return a shortest-first chain of dependencies from one module to another, both named, or None."""
     if start == goal:
         return [goal]
@@ -134,7 +134,7 @@ def _path(start: str, goal: str, by_name: dict[str, Draft], seen: frozenset[str]
     return None
 
 
-def _place(draft: Draft, by_name: dict[str, Draft], ordered: list[Draft]) -> None:
+def _place(draft: ModuleDraft, by_name: dict[str, ModuleDraft], ordered: list[ModuleDraft]) -> None:
     if any(placed is draft for placed in ordered):
         return
     for dependency in draft.declaration.dependencies:

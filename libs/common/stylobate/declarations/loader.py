@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stylobate.declarations.actions_file import read_actions, read_schemas
 from stylobate.declarations.context import ModuleContext
-from stylobate.declarations.crosscheck import Draft, check_names, in_dependency_order
+from stylobate.declarations.crosscheck import ModuleDraft, check_names, in_dependency_order
 from stylobate.declarations.document import Node, parse_document
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.module_file import read_module_file, settings_schema
@@ -57,7 +57,7 @@ def _place(finding: Finding) -> tuple[bool, int, str, int]:
     return (finding.follows, known[0] if known else len(_FILES), finding.file, finding.line)
 
 
-def _draft(folder: Path, digest: "hashlib._Hash") -> Draft:
+def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
     report = ModuleReport(folder)
     _check_files(report)
     documents = {name: _document(name, report, digest) for name in _FILES if (folder / name).exists()}
@@ -82,7 +82,7 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> Draft:
         namespaces=read_namespaces(states, module) if states else (),
         channels=read_channels(channels, module) if channels else (),
     )
-    return Draft(replace(declaration, doubtful=frozenset(report.doubtful)), report)
+    return ModuleDraft(replace(declaration, doubtful=frozenset(report.doubtful)), report)
 
 
 def _check_files(report: ModuleReport) -> None:

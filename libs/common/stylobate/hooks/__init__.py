@@ -5,7 +5,7 @@ come with ``MigrationSet.of("hooks", "stylobate.hooks")``; their leases need the
 """
 
 from stylobate.hooks.manager import HooksManager
-from stylobate.hooks.port import Standing
+from stylobate.hooks.port import HookStanding
 from stylobate.hooks.runs import Patience
 
-__all__ = ["HooksManager", "Patience", "Standing"]
+__all__ = ["HookStanding", "HooksManager", "Patience"]

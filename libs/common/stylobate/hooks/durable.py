@@ -14,7 +14,7 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.hooks.hook import Hook
 from stylobate.hooks.port import HookStore, Move
-from stylobate.hooks.reader import Reader
+from stylobate.hooks.reader import LogReader
 from stylobate.hooks.runs import OvertakenError, Patience
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
@@ -50,7 +50,7 @@ class DurableHooks:
         self._leases = leases
         self._channel = channel
         self._patience = patience
-        self._readers: dict[str, list[Reader]] = {}
+        self._readers: dict[str, list[LogReader]] = {}
         self._unregistered = set(self._by_source)
         self._ready = asyncio.Event()
         self._lag = gauge(
@@ -121,7 +121,7 @@ class DurableHooks:
     async def _lead(self, source: str, hooks: list[Hook], lease: Lease, moves: "Batcher[Move, bool]") -> None:
         progress = await self._store.take(source, [hook.name for hook in hooks], lease.token)
         readers = [
-            Reader(
+            LogReader(
                 hook,
                 source,
                 token=lease.token,
@@ -148,10 +148,10 @@ class DurableHooks:
         finally:
             self._readers.pop(source, None)
 
-    def _show(self, source: str, running: Mapping[str, list[Reader]]) -> None:
+    def _show(self, source: str, running: Mapping[str, list[LogReader]]) -> None:
         """Let the gauges read off what runs here when they are scraped; 0 when another process leads."""
 
-        def value(name: str, of: Callable[[Reader], float]) -> Callable[[], float]:
+        def value(name: str, of: Callable[[LogReader], float]) -> Callable[[], float]:
             return lambda: max((of(reader) for reader in running.get(source, ()) if reader.hook.name == name), default=0.0)
 
         for reader in running[source]:

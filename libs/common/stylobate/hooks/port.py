@@ -38,7 +38,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class HookStanding:
     """A hook as the database has it, for whoever operates it."""
 
     hook: str
@@ -147,7 +147,7 @@ class HookStore(Protocol):
 
     # for whoever operates the hooks
 
-    async def listing(self) -> list[Standing]:
+    async def listing(self) -> list[HookStanding]:
         """Return every hook that has a position, by name and source."""
 
     async def rewind(self, hook: str, source: str, position: Position) -> bool:

@@ -1,4 +1,4 @@
-"""One durable hook on one log: the stream of its events, dealt out to a lane per partition."""
+"""One durable hook on one log: the stream of its events, dealt out to a worker per partition."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks.gap import rebased
 from stylobate.hooks.hook import Hook
-from stylobate.hooks.lane import Lane, Mover
 from stylobate.hooks.port import HookStore, Place, Progress
 from stylobate.hooks.runs import OvertakenError, Patience, Runs
+from stylobate.hooks.worker import Mover, Worker
 from stylobate.logs import get_logger
 from stylobate.outbox import Event, LoggedEvent, Position, PositionExpiredError
 from stylobate.resilience import Interruption, backoff
@@ -30,13 +30,13 @@ StreamCall = grpc.aio.UnaryStreamCall[ReadEventsRequest, ReadEventsResponse]
 
 
 class _TakenBackError(Exception):
-    """The log was taken back; the lanes begin anew from the positions that are stored now."""
+    """The log was taken back; the workers begin anew from the positions that are stored now."""
 
 
-class Reader:
+class LogReader:
     """Reads the log from where the hook stands, for as long as the lease is held.
 
-    A partition whose lane is full is left out of the stream until there is room: it is read again from its own position,
+    A partition whose worker is full is left out of the stream until there is room: it is read again from its own position,
     so that a hook that is stuck on more subjects than may stand aside holds up that partition and no other.
     """
 
@@ -67,12 +67,12 @@ class Reader:
         self._begin({partition: found.number for partition, found in progress.items()}, progress[0].epoch)
 
     def _begin(self, numbers: Mapping[int, int], epoch: str) -> None:
-        """Stand at these numbers of this epoch, with lanes that hold nothing."""
+        """Stand at these numbers of this epoch, with workers that hold nothing."""
         self._epoch = epoch
         self._group = asyncio.TaskGroup()
         self._passed = dict(numbers)  # received, or none of ours
-        self._lanes = {
-            partition: Lane(
+        self._workers = {
+            partition: Worker(
                 Place(self.hook.name, self._source, partition, self._token, epoch),
                 Progress(number, epoch),
                 runs=self._runs,
@@ -86,18 +86,18 @@ class Reader:
     @property
     def pending(self) -> int:
         """How many events were received and not dealt with; those that stand aside not counted."""
-        return sum(lane.pending for lane in self._lanes.values())
+        return sum(worker.pending for worker in self._workers.values())
 
     @property
     def aside(self) -> int:
         """How many events stand aside."""
-        return sum(lane.aside for lane in self._lanes.values())
+        return sum(worker.aside for worker in self._workers.values())
 
     @property
     def lag_s(self) -> float:
         """How far behind it is: the age of the oldest event not dealt with, or how long the log could not be read."""
         unread = 0.0 if self._lost_at is None else monotonic() - self._lost_at
-        return max(unread, *(lane.age_s for lane in self._lanes.values()))
+        return max(unread, *(worker.age_s for worker in self._workers.values()))
 
     async def run(self) -> None:
         """Read and deal out, forever. Raises OvertakenError when another process goes on with it."""
@@ -105,8 +105,8 @@ class Reader:
             try:
                 subjects = await self._store.subjects_aside(self.hook.name, self._source)
                 async with self._group:
-                    for partition, lane in self._lanes.items():
-                        lane.resume(subjects.get(partition, {}))
+                    for partition, worker in self._workers.items():
+                        worker.resume(subjects.get(partition, {}))
                     self._group.create_task(self._skip_on())
                     await self._read_on()
             except* _TakenBackError:
@@ -131,7 +131,7 @@ class Reader:
         """Hold a stream of the partitions that have room; return when that changes or the stream ends."""
         while goes_on():
             self._room.clear()
-            wanted = [partition for partition, lane in self._lanes.items() if not lane.is_blocked]
+            wanted = [partition for partition, worker in self._workers.items() if not worker.is_blocked]
             if not wanted:
                 await self._room.wait()
                 continue
@@ -158,7 +158,7 @@ class Reader:
         return taking.result() or (room.done() and not room.cancelled())
 
     async def _take_all(self, call: StreamCall, wanted: list[int]) -> bool:
-        """Take message by message; True as soon as a lane is full, False at the end of the stream."""
+        """Take message by message; True as soon as a worker is full, False at the end of the stream."""
         async for message in call:
             self._lost_at = None
             self._unreadable.over()
@@ -168,39 +168,39 @@ class Reader:
 
     def _take(self, message: ReadEventsResponse, wanted: list[int]) -> bool:
         for entry in message.events:
-            lane = self._lanes[entry.partition]
-            if lane.is_blocked:
+            worker = self._workers[entry.partition]
+            if worker.is_blocked:
                 continue
-            if lane.offer(LoggedEvent(Event.parse(entry.event), entry.partition, entry.number)):
+            if worker.offer(LoggedEvent(Event.parse(entry.event), entry.partition, entry.number)):
                 self._passed[entry.partition] = entry.number
-                self._start(lane)
+                self._start(worker)
         reached = Position.parse(message.position).numbers
         for partition in wanted:
-            if not self._lanes[partition].is_blocked:
+            if not self._workers[partition].is_blocked:
                 self._passed[partition] = max(self._passed[partition], reached[partition])
-        return not any(self._lanes[partition].is_blocked for partition in wanted)
+        return not any(self._workers[partition].is_blocked for partition in wanted)
 
-    def _start(self, lane: Lane) -> None:
-        """Let a lane run; it has a task only while it has events."""
-        if not lane.is_running:
-            lane.is_running = True
-            self._group.create_task(self._run(lane))
+    def _start(self, worker: Worker) -> None:
+        """Let a worker run; it has a task only while it has events."""
+        if not worker.is_running:
+            worker.is_running = True
+            self._group.create_task(self._run(worker))
 
-    async def _run(self, lane: Lane) -> None:
+    async def _run(self, worker: Worker) -> None:
         try:
-            await lane.run(self._room.set)
+            await worker.run(self._room.set)
         finally:
-            lane.is_running = False
+            worker.is_running = False
 
     async def _skip_on(self) -> None:
-        """Now and then move the positions of idle lanes over what did not concern them, so that they do not expire.
+        """Now and then move the positions of idle workers over what did not concern them, so that they do not expire.
 
         And look whether they are still ours: somebody may have rewound them.
         """
         while goes_on():
             await asyncio.sleep(_SKIP_EVERY.total_seconds())
-            idle = [(lane, self._passed[number]) for number, lane in self._lanes.items() if not lane.is_running]
-            moves = [lane.skip_to(passed) for lane, passed in idle if passed > lane.number]
+            idle = [(worker, self._passed[number]) for number, worker in self._workers.items() if not worker.is_running]
+            moves = [worker.skip_to(passed) for worker, passed in idle if passed > worker.number]
             held = self._store.holds(self.hook.name, self._source, self._token)
             for outcome in await asyncio.gather(held, *moves, return_exceptions=True):
                 if isinstance(outcome, Exception) and not isinstance(outcome, UnavailableError):  # else: next time
@@ -222,7 +222,7 @@ class Reader:
 
     async def _rebase(self, there: Position) -> None:
         """Go on in a log that was taken back, with what is missing on record. Raises _TakenBackError."""
-        stored = {partition: lane.number for partition, lane in self._lanes.items()}
+        stored = {partition: worker.number for partition, worker in self._workers.items()}
         places = rebased(stored, self._passed, there)
         if not await self._store.rebase(self.hook.name, self._source, self._token, there.epoch, places):
             raise OvertakenError(self.hook.name)
@@ -234,16 +234,18 @@ class Reader:
 
     async def _give_up_gap(self, oldest: Position) -> None:
         """Put pruned events on record as lost to this hook, and go on behind them."""
-        for partition, lane in self._lanes.items():
+        for partition, worker in self._workers.items():
             start, number = self._passed[partition], oldest.numbers[partition]
             if number > start:
                 text = f"POSITION_EXPIRED: numbers {start + 1} to {number} were removed before the hook read them"
-                if not await self._store.bury_gap(lane.place, number, text, move_to=lane.number if lane.pending else number):
-                    raise OvertakenError(lane.place)
+                if not await self._store.bury_gap(
+                    worker.place, number, text, move_to=worker.number if worker.pending else number
+                ):
+                    raise OvertakenError(worker.place)
                 self._record(partition, text)
                 self._passed[partition] = number
-                if not lane.pending:
-                    lane.number = number
+                if not worker.pending:
+                    worker.number = number
 
     def _record(self, partition: int, error: str) -> None:
         self._gaps.labels(self.hook.name, self._source).inc()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LeaseStanding:
     """A lease as it is kept."""
 
     holder: str
@@ -33,5 +33,5 @@ class LeaseStore(Protocol):
     async def release(self, name: str, holder: str, token: int) -> None:
         """End it now; changes nothing when it is not this holder's under this token."""
 
-    async def standing(self, name: str) -> Standing | None:
+    async def standing(self, name: str) -> LeaseStanding | None:
         """Return the lease, one that has ended too; None when nobody ever took it."""

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from stylobate.database import DatabaseManager
-from stylobate.leases.port import Standing
+from stylobate.leases.port import LeaseStanding
 
 _ACQUIRE = """
 insert into lease as held (name, holder, token, expires_at) values ($1, $2, 1, clock_timestamp() + $3)
@@ -36,6 +36,6 @@ class PostgresLeaseStore:
     async def release(self, name: str, holder: str, token: int) -> None:
         await self._database.execute(_RELEASE, name, holder, token)
 
-    async def standing(self, name: str) -> Standing | None:
+    async def standing(self, name: str) -> LeaseStanding | None:
         row = await self._database.fetchrow(_STANDING, name)
-        return None if row is None else Standing(row["holder"], row["remaining"])
+        return None if row is None else LeaseStanding(row["holder"], row["remaining"])

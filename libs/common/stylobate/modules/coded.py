@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stylobate.declarations.crosscheck import Draft, check_names
+from stylobate.declarations.crosscheck import ModuleDraft, check_names
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.declarations.report import ModuleReport
 from stylobate.modules.actions import read_decorated
@@ -42,7 +42,7 @@ def with_code(
     :param on_import: is told each file of code before it is run.
     :param also_broken: whether also of the modules whose files have errors.
     """
-    found: list[tuple[Draft, type[BaseModule] | None, ModuleLoadError | None]] = []
+    found: list[tuple[ModuleDraft, type[BaseModule] | None, ModuleLoadError | None]] = []
     out = set() if also_broken else {declaration.name for declaration in declarations.broken}
     for declaration in (*declarations.modules, *declarations.broken):
         report = ModuleReport(declaration.folder, doubtful=set(declaration.doubtful))
@@ -57,7 +57,7 @@ def with_code(
                 error = failed
                 out.add(declaration.name)
         own = tuple(read_decorated(declaration, owner, report)) if owner is not None else ()
-        found.append((Draft(replace(declaration, actions=(*declaration.actions, *own)), report), owner, error))
+        found.append((ModuleDraft(replace(declaration, actions=(*declaration.actions, *own)), report), owner, error))
     check_names([draft for draft, _, _ in found])
     coded = [CodedModule(draft.declaration, owner, tuple(draft.report.findings), error) for draft, owner, error in found]
     return coded if also_broken else coded[: len(declarations.modules)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from stylobate.hooks.port import DeadLetter, Kept, Move, Place, Progress, Rebased, Standing
+from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Progress, Rebased
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
 _Key = tuple[str, str, int]
@@ -130,7 +130,7 @@ class MemoryHookStore:
             self._bury(row[0], kept.logged.number, kept.logged.event, attempts, error)
         return self._is_mine(place)
 
-    async def listing(self) -> list[Standing]:
+    async def listing(self) -> list[HookStanding]:
         """See the port."""
         found = []
         for hook, source in sorted({key[:2] for key in self._rows}):
@@ -138,7 +138,7 @@ class MemoryHookStore:
             aside = sum((place.hook, place.source) == (hook, source) for place, _, _ in self._aside.values())
             dead = sum((letter.hook, letter.source) == (hook, source) for letter in self._dead.values())
             position = Position.of([row.number for row in rows], rows[0].epoch)
-            found.append(Standing(hook, source, position, max(row.updated_at for row in rows), aside, dead))
+            found.append(HookStanding(hook, source, position, max(row.updated_at for row in rows), aside, dead))
         return found
 
     async def rewind(self, hook: str, source: str, position: Position) -> bool:

@@ -14,10 +14,10 @@ from stylobate.database import DatabaseManager
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.hooks import HooksManager
 from stylobate.hooks.hook import MAX_ATTEMPTS
-from stylobate.hooks.lane import SUBJECTS_ASIDE
 from stylobate.hooks.port import Place
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.hooks.verdict import BY_CODE, Verdict
+from stylobate.hooks.worker import SUBJECTS_ASIDE
 from stylobate.outbox import Event, partition_of
 from stylobate.testing.until import until
 

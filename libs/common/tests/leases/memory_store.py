@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from stylobate.leases.port import Standing
+from stylobate.leases.port import LeaseStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class MemoryLeaseStore:
         if row is not None and (row.holder, row.token) == (holder, token):
             self._rows[name] = _Row(holder, token, self._clock())
 
-    async def standing(self, name: str) -> Standing | None:
+    async def standing(self, name: str) -> LeaseStanding | None:
         """See the port."""
         row = self._rows.get(name)
-        return None if row is None else Standing(row.holder, row.expires_at - self._clock())
+        return None if row is None else LeaseStanding(row.holder, row.expires_at - self._clock())

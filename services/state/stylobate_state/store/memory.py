@@ -20,7 +20,7 @@ from stylobate_state.model import (
     ListQuery,
     Refused,
     StateKey,
-    StateObject,
+    StateRecord,
     Taken,
     Write,
     WriteOutcome,
@@ -29,7 +29,7 @@ from stylobate_state.model import (
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.part import Part
 
-Listed = TypeVar("Listed", StateObject, HistoryEntry)
+Listed = TypeVar("Listed", StateRecord, HistoryEntry)
 
 
 class MemoryStateStore:
@@ -48,10 +48,10 @@ class MemoryStateStore:
         self._clock = clock
         self._ledger = ledger or MemoryIdempotencyLedger()
         self._outbox = outbox or MemoryEventLog("state", clock)
-        self._objects: dict[StateKey, StateObject] = {}
+        self._objects: dict[StateKey, StateRecord] = {}
         self._history: dict[StateKey, list[HistoryEntry]] = {}
 
-    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         return {key: self._objects[key] for key in keys if key in self._objects}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
@@ -62,7 +62,7 @@ class MemoryStateStore:
         async with MemoryTransaction.begin() as transaction:
             return [await self._write_in(transaction, write, data) for write, data in zip(writes, kept, strict=True)]
 
-    async def list_states(self, query: ListQuery) -> Part[StateObject]:
+    async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         found = [
             state
             for key, state in sorted(self._objects.items())
@@ -103,7 +103,7 @@ class MemoryStateStore:
             return Refused(live.version if live is not None else 0)
         now = self._clock()
         version = present.version + 1 if present is not None else 1
-        state = StateObject(
+        state = StateRecord(
             key=write.key,
             version=version,
             status=_status(write, live),
@@ -128,13 +128,13 @@ def _part(found: Sequence[Listed], limit: int, max_bytes: int) -> Part[Listed]:
     return Part(found, has_more=False)
 
 
-def _holds(write: Write, live: StateObject | None) -> bool:
+def _holds(write: Write, live: StateRecord | None) -> bool:
     if write.expected == 0:
         return live is None
     return live is not None and live.owner == write.owner and write.expected in {None, live.version}
 
 
-def _entry(write: Write, state: StateObject) -> HistoryEntry:
+def _entry(write: Write, state: StateRecord) -> HistoryEntry:
     is_deletion = write.change is Change.DELETED
     from_status = {Change.CREATED: "", Change.TRANSITIONED: write.from_status}.get(write.change, state.status)
     return HistoryEntry(
@@ -150,7 +150,7 @@ def _entry(write: Write, state: StateObject) -> HistoryEntry:
     )
 
 
-def _status(write: Write, live: StateObject | None) -> str:
+def _status(write: Write, live: StateRecord | None) -> str:
     if write.status is not None:
         return write.status
     return live.status if live is not None else ""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stylobate.health import Health
 
-from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateObject, Write, WriteOutcome
+from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord, Write, WriteOutcome
 from stylobate_state.store.part import Part
 
 
@@ -16,7 +16,7 @@ class StateStore(Protocol):
     never see each other: the tenant is part of every key and query.
     """
 
-    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return what stands at the keys: the newest committed version, tombstones included.
 
         Keys at which nothing ever stood are missing. A key may be given twice.
@@ -34,7 +34,7 @@ class StateStore(Protocol):
         :raises DatabaseUnavailableError: not known whether it was written.
         """
 
-    async def list_states(self, query: ListQuery) -> Part[StateObject]:
+    async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         """Return living objects by key in code point order, within the bounds of the query."""
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:

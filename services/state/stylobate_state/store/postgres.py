@@ -19,7 +19,7 @@ from stylobate_state.model import (
     ListQuery,
     Refused,
     StateKey,
-    StateObject,
+    StateRecord,
     Taken,
     Write,
     WriteOutcome,
@@ -74,7 +74,7 @@ class PostgresStateStore:
         self._ledger = ledger
         self._cas = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
 
-    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateObject]:
+    async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         if not keys:
             return {}
         tenants, namespaces, names = zip(*keys, strict=True)
@@ -108,8 +108,8 @@ class PostgresStateStore:
             raise StateDataInvalidError.at("", "is not UTF-8") from error
         return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
 
-    async def list_states(self, query: ListQuery) -> Part[StateObject]:
-        async def more(count: int, left: int, last: StateObject | None) -> list[tuple[StateObject, int]]:
+    async def list_states(self, query: ListQuery) -> Part[StateRecord]:
+        async def more(count: int, left: int, last: StateRecord | None) -> list[tuple[StateRecord, int]]:
             after = query.after if last is None else last.key.key
             args = (query.tenant, query.namespace, after, query.status, count, left)
             if query.owner is None:
@@ -165,9 +165,9 @@ def _outcome(write: Write, row: asyncpg.Record) -> WriteOutcome:
     return Refused(seen if is_live else 0)
 
 
-def _state(row: asyncpg.Record) -> StateObject:
+def _state(row: asyncpg.Record) -> StateRecord:
     tenant, namespace, key, version, status, data, owner, created_at, updated_at, first_version, is_deleted, *_ = row
-    return StateObject(
+    return StateRecord(
         key=StateKey(tenant, namespace, key),
         version=version,
         status=status,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stylobate.database import DatabaseManager
-from stylobate.hooks.port import DeadLetter, Kept, Move, Place, Progress, Rebased, Standing
+from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Progress, Rebased
 from stylobate.hooks.postgres import statements as sql
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
@@ -61,9 +61,9 @@ class PostgresHookStore:
         )
         return bool(rows)
 
-    async def listing(self) -> list[Standing]:
+    async def listing(self) -> list[HookStanding]:
         return [
-            Standing(
+            HookStanding(
                 row["hook"],
                 row["source"],
                 Position.of(row["numbers"], row["epoch"]),

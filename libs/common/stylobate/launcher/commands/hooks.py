@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stylobate.hooks import Standing
+from stylobate.hooks import HookStanding
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with
@@ -59,10 +59,10 @@ def _passed(time: datetime) -> datetime:
     return moment
 
 
-async def _listing() -> list[tuple[Standing, int]]:
+async def _listing() -> list[tuple[HookStanding, int]]:
     services = services_with("hooks")  # imports them, which is not the database's time
     async with asyncio.timeout(WITHIN.total_seconds()):
-        found: list[Standing] = []
+        found: list[HookStanding] = []
         for name in services:
             async with schema_of(name) as database:
                 found += await PostgresHookStore(database).listing()

@@ -31,7 +31,7 @@ class Mover(Protocol):
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
-class Lane:
+class Worker:
     """Runs a hook's events of one partition: first the run, then the move of the position (at least once).
 
     The position is behind every event that was dealt with or stands aside. A subject whose run fails, or is long, stands
@@ -105,7 +105,7 @@ class Lane:
                 on_room()
 
     async def skip_to(self, number: int) -> None:
-        """Move the position over events that do not concern the hook; only while the lane is idle."""
+        """Move the position over events that do not concern the hook; only while the worker is idle."""
         if await self._mover.submit(Move(self.place, number)):
             self.number = max(self.number, number)
 
