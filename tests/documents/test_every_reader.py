@@ -39,7 +39,7 @@ from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
-from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+from stylobate_state.store.postgres import PostgresStateStore
 
 ADA = Principal(kind=PrincipalKind.USER, id="ada")
 OPEN = AccessRule(("public",))
@@ -81,7 +81,7 @@ class Platform:
 @pytest_asyncio.fixture
 async def platform(database_for: DatabaseFor) -> AsyncIterator[Platform]:
     """Open it."""
-    database = await database_for("state", MigrationSet.of("outbox", "stylobate.outbox"), MIGRATIONS)
+    database = await database_for("state", MigrationSet.of("outbox"), MigrationSet.of("state", "stylobate_state.store"))
     stores = (PostgresStateStore(database, PostgresIdempotencyLedger(database)), MemoryStateStore(lambda: datetime.now(UTC)))
     environments = [
         Environment(store, AccessEvaluator(Nobody()), Nobody(), lambda: None, lambda: datetime.now(UTC), new_id)

@@ -25,11 +25,14 @@ from stylobate.redis import RedisManager
 from stylobate.stopping import end
 from stylobate_state.model import Change, StateKey
 from stylobate_state.store.port import Write
-from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+from stylobate_state.store.postgres import PostgresStateStore
 
 SECONDS, EDGE, AT_MOST = 60, 10, 1.25
 KEYS = 64
-SETS = (*(MigrationSet.of(name, f"stylobate.{name}") for name in ("leases", "outbox", "audit", "hooks")), MIGRATIONS)
+SETS = (
+    *(MigrationSet.of(name, f"stylobate.{name}") for name in ("leases", "outbox", "audit", "hooks")),
+    MigrationSet.of("state", "stylobate_state.store"),
+)
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 

@@ -18,7 +18,7 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-
 
 
 class OnUnreachable(StrEnum):
-    """What holds while the ratelimit service cannot be reached."""
+    """What holds while what counts limits cannot be asked: each process counts by itself, all pass, or all are refused."""
 
     LOCAL = "local"
     OPEN = "open"

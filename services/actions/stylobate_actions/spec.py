@@ -11,11 +11,7 @@ SPEC = ServiceSpec(
     settings=ActionsSettings,
     build=Imported("stylobate_actions.main:build"),
     in_memory=Imported("stylobate_actions.main:build_in_memory"),
-    migrations=(
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("audit", "stylobate.audit"),
-        MigrationSet.of("hooks", "stylobate.hooks"),
-    ),
+    migrations=(MigrationSet.of("leases"), MigrationSet.of("audit"), MigrationSet.of("hooks")),
     grpc_port=9094,
     needs=("auth", "ratelimit", "state", "realtime"),
     calls=ServiceRights(

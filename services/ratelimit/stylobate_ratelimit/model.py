@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from stylobate.declarations.rules import WINDOW_MAXIMUM
+
 from stylobate_ratelimit.errors import LimitInvalidError
 
-WINDOW_MAXIMUM = 1000
-"""A window keeps each charge for a period; this bounds what one subject costs."""
 _LONGEST = timedelta(days=31)
 _SHORTEST = timedelta(milliseconds=1)
 _HIGHEST = 2**31 - 1
@@ -96,14 +96,3 @@ class GroupOutcome:
     """Until that level is full again."""
     retry_after_ms: Sequence[int]
     """Until a retry can pass; 0 when allowed."""
-
-
-class OnRedisDown(StrEnum):
-    """What holds while Redis does not answer."""
-
-    LOCAL = "local"
-    """Each process counts by itself."""
-    OPEN = "open"
-    """Every check passes."""
-    CLOSED = "closed"
-    """Every check is refused."""

@@ -9,9 +9,10 @@ from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter, gauge
+from stylobate.value_kinds import OnUnreachable
 
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
-from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit, OnRedisDown
+from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit
 from stylobate_ratelimit.store.port import LimitStore
 
 MAX_CHECKS = 256
@@ -40,7 +41,7 @@ class RateLimiterManager:
     """
 
     def __init__(
-        self, store: LimitStore, local: LimitStore, rules: Mapping[str, Limit], on_redis_down: OnRedisDown = OnRedisDown.LOCAL
+        self, store: LimitStore, local: LimitStore, rules: Mapping[str, Limit], on_redis_down: OnUnreachable = OnUnreachable.LOCAL
     ) -> None:
         self._store = store
         self._local = local
@@ -109,9 +110,9 @@ class RateLimiterManager:
                     self._degraded.set(1)
                     self._cause = error.metadata.get("cause", error.detail)
                     _log.warning("limits_degraded", policy=self._on_redis_down.value, error=self._cause)
-        if self._on_redis_down is OnRedisDown.LOCAL:
+        if self._on_redis_down is OnUnreachable.LOCAL:
             return Outcomes(await self._local.charge(groups), degraded=True)
-        is_open = self._on_redis_down is OnRedisDown.OPEN
+        is_open = self._on_redis_down is OnUnreachable.OPEN
         return Outcomes([_same(group, allowed=is_open) for group in groups], degraded=True)
 
 

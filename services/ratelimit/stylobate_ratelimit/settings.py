@@ -6,8 +6,9 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 from stylobate.config import Settings
 from stylobate.declarations import parse_rate_limit
+from stylobate.value_kinds import OnUnreachable
 
-from stylobate_ratelimit.model import Algorithm, Limit, OnRedisDown
+from stylobate_ratelimit.model import Algorithm, Limit
 
 
 class RateLimitSettings(Settings):
@@ -19,7 +20,7 @@ class RateLimitSettings(Settings):
     """Rule `edge.ip`: requests of one address at the edge, any number up to this at once (gcra); `300/second burst 600` too."""
     edge_user: str = "100/second"
     """Rule `edge.user`: requests of one user at the edge; as edge_ip."""
-    on_redis_down: OnRedisDown = OnRedisDown.LOCAL
+    on_redis_down: OnUnreachable = OnUnreachable.LOCAL
     """local: each process counts by itself; open: everything passes; closed: everything is refused."""
     redis_timeout: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
     """How long a batch waits for Redis before on_redis_down holds."""

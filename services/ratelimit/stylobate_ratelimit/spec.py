@@ -10,10 +10,7 @@ SPEC = ServiceSpec(
     settings=RateLimitSettings,
     build=Imported("stylobate_ratelimit.main:build"),
     in_memory=Imported("stylobate_ratelimit.main:build_in_memory"),
-    migrations=(  # empty as yet, and not opened: see docs/adr/0054
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("outbox", "stylobate.outbox"),
-        MigrationSet.of("audit", "stylobate.audit"),
-    ),
+    # empty as yet, and not opened: see docs/adr/0054
+    migrations=(MigrationSet.of("leases"), MigrationSet.of("outbox"), MigrationSet.of("audit")),
     grpc_port=9092,
 )

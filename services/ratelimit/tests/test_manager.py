@@ -7,8 +7,9 @@ import pytest
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
 from stylobate.testing import FakeClock
+from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit, OnRedisDown
+from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 
@@ -33,7 +34,7 @@ class SwitchableStore(MemoryLimitStore):
             raise RedisUnavailableError
 
 
-def manager_of(shared: SwitchableStore, on_redis_down: OnRedisDown = OnRedisDown.LOCAL) -> RateLimiterManager:
+def manager_of(shared: SwitchableStore, on_redis_down: OnUnreachable = OnUnreachable.LOCAL) -> RateLimiterManager:
     """Make a manager over the store."""
     rules = {"edge.ip": gcra(3, name="edge.ip")}
     return RateLimiterManager(shared, MemoryLimitStore(FakeClock().seconds), rules, on_redis_down)
@@ -70,7 +71,7 @@ async def test_a_process_counts_by_itself_while_the_store_is_away(shared):
     assert health.details.endswith("); rate limits are local")
 
 
-@pytest.mark.parametrize(("policy", "allowed"), [(OnRedisDown.OPEN, True), (OnRedisDown.CLOSED, False)])
+@pytest.mark.parametrize(("policy", "allowed"), [(OnUnreachable.OPEN, True), (OnUnreachable.CLOSED, False)])
 async def test_open_and_closed_do_as_they_say(shared, policy, allowed):
     """`open` lets everything pass, `closed` nothing and says when to come back."""
     shared.is_away = True

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from stylobate.config import ConfigError, Sources
-from stylobate_ratelimit.model import Algorithm, Limit, OnRedisDown
+from stylobate.value_kinds import OnUnreachable
+from stylobate_ratelimit.model import Algorithm, Limit
 from stylobate_ratelimit.settings import RateLimitSettings
 
 
@@ -23,7 +24,7 @@ def test_the_edge_rules_have_defaults():
         "edge.user": Limit("edge.user", Algorithm.GCRA, 100, second),
     }
     assert load().rules["edge.ip"].capacity == 300
-    assert load().on_redis_down is OnRedisDown.LOCAL
+    assert load().on_redis_down is OnUnreachable.LOCAL
 
 
 def test_rules_and_policy_can_be_set():
@@ -31,7 +32,7 @@ def test_rules_and_policy_can_be_set():
     settings = load(EDGE_IP="5000/second", EDGE_USER="10/minute burst 40", ON_REDIS_DOWN="closed")
     assert settings.rules["edge.ip"].limit == 5000
     assert settings.rules["edge.user"].capacity == 40
-    assert settings.on_redis_down is OnRedisDown.CLOSED
+    assert settings.on_redis_down is OnUnreachable.CLOSED
 
 
 @pytest.mark.parametrize(

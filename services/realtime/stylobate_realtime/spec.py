@@ -11,11 +11,8 @@ SPEC = ServiceSpec(
     settings=RealtimeSettings,
     build=Imported("stylobate_realtime.main:build"),
     in_memory=Imported("stylobate_realtime.main:build_in_memory"),
-    migrations=(  # empty as yet, and not opened: see docs/adr/0054
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("outbox", "stylobate.outbox"),
-        MigrationSet.of("audit", "stylobate.audit"),
-    ),
+    # empty as yet, and not opened: see docs/adr/0054
+    migrations=(MigrationSet.of("leases"), MigrationSet.of("outbox"), MigrationSet.of("audit")),
     grpc_port=9095,
     http=("/v1/realtime", "/connection/websocket"),
     http_port=8000,

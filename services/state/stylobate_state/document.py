@@ -7,11 +7,9 @@ and writes ``1e300`` out in full when it is read: how long a document is, is cou
 import re
 from typing import Any
 
-from stylobate.strict_json import MAX_DEPTH, JsonMalformedError, JsonRefusedError, loads
+from stylobate.strict_json import JsonMalformedError, JsonRefusedError, loads
 
 from stylobate_state.errors import StateDataInvalidError
-
-__all__ = ["MAX_DEPTH", "NULL", "parse_document"]
 
 NULL = b"null"
 MAX_EXPONENT = 400

@@ -12,9 +12,9 @@ SPEC = ServiceSpec(
     build=Imported("stylobate_state.main:build"),
     in_memory=Imported("stylobate_state.main:build_in_memory"),
     migrations=(
-        MigrationSet.of("leases", "stylobate.leases"),
-        MigrationSet.of("outbox", "stylobate.outbox"),
-        MigrationSet.of("idempotency", "stylobate.idempotency"),
+        MigrationSet.of("leases"),
+        MigrationSet.of("outbox"),
+        MigrationSet.of("idempotency"),
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     grpc_port=9093,

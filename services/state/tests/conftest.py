@@ -17,14 +17,14 @@ from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.port import StateStore
-from stylobate_state.store.postgres import MIGRATIONS, PostgresStateStore
+from stylobate_state.store.postgres import PostgresStateStore
 
 from .samples import NOTES, ORDERS
 
 MIGRATION_SETS = (
     MigrationSet.of("outbox", "stylobate.outbox"),
     MigrationSet.of("idempotency", "stylobate.idempotency"),
-    MIGRATIONS,
+    MigrationSet.of("state", "stylobate_state.store"),
 )
 OpenStore = Callable[[], Awaitable[StateStore]]
 """Opens the store; called again, another one on the same data, as in another process."""

@@ -5,7 +5,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stylobate_state.document import MAX_DEPTH, parse_document
+from stylobate.strict_json import MAX_DEPTH
+from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError
 
 JSON = st.recursive(

@@ -70,9 +70,9 @@ class MigrationSet:
     folder: Path
 
     @classmethod
-    def of(cls, name: str, package: str) -> Self:
-        """Return the set in the folder ``migrations`` of a package, which is not imported for it."""
-        found = find_spec(package)
+    def of(cls, name: str, package: str = "") -> Self:
+        """Return the set in the folder ``migrations`` of a package, which is not imported for it; none: ``stylobate.<name>``."""
+        found = find_spec(package or f"stylobate.{name}")
         if found is None or found.origin is None:
             raise MigrationError(f"{name}: there is no package {package}")
         return cls(name, Path(found.origin).parent / "migrations")

@@ -9,7 +9,7 @@ from stylobate.declarations.model import AccessRule, ActionDeclaration, JsonSche
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.report import FileReport, ModuleReport
 from stylobate.declarations.route import Route
-from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule, parse_duration, parse_rate_limit
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_duration, parse_rate_limit
 from stylobate.declarations.schemas import SchemaSet
 from stylobate.declarations.section import Section, did_you_mean
 
@@ -63,7 +63,7 @@ def read_action(name: str, line: int, node: Node, module: ModuleContext, file: F
         name=name,
         module=module.name,
         handler=_handler(action),
-        access=_access(action, module.report),
+        access=_access(action, module),
         summary=action.text("summary"),
         route=str(route or ""),
         rate_limit=action.parsed("rate_limit", parse_rate_limit, unit="/minute"),
@@ -88,14 +88,10 @@ def _handler(action: Section) -> str:
     return handler
 
 
-def _access(action: Section, report: ModuleReport) -> AccessRule:
-    rule = action.parsed("access", lambda text: parse_access_rule(text, words=(PUBLIC, AUTHENTICATED)), required=True)
-    if rule is None:
-        return AccessRule()
+def _access(action: Section, module: ModuleContext) -> AccessRule:
+    rule = module.rule(action, "access", (PUBLIC, AUTHENTICATED), required=True) or AccessRule()
     if len(rule.terms) > 1:
         action.error("access", "`access` of an action is one permission, `public` or `authenticated`")
-    line = action.line_of("access")
-    report.permissions += [action.report.reference(permission, line) for permission in rule.permissions]
     return rule
 
 

@@ -5,8 +5,7 @@ import re
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import ChannelDeclaration
-from stylobate.declarations.report import ModuleReport
-from stylobate.declarations.rules import AUTHENTICATED, PUBLIC, parse_access_rule
+from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
 from stylobate.declarations.section import Section
 
 FILE = "realtime.yaml"
@@ -38,8 +37,8 @@ def _channel(name: str, line: int, node: Node, module: ModuleContext) -> Channel
     return ChannelDeclaration(
         name=name,
         module=module.name,
-        subscribe=_subscribe(access, module.report),
-        publish=_publish(access, module.report),
+        subscribe=_subscribe(access, module),
+        publish=_publish(access, module),
         presence=section.flag("presence"),
         join_leave=section.flag("join_leave"),
         file=file.file,
@@ -47,26 +46,18 @@ def _channel(name: str, line: int, node: Node, module: ModuleContext) -> Channel
     )
 
 
-def _subscribe(access: Section, report: ModuleReport) -> str:
+def _subscribe(access: Section, module: ModuleContext) -> str:
     text = access.text("subscribe").strip()
     if not text.startswith(_STATE):
-        return _rule(access, "subscribe", report)
+        return str(module.rule(access, "subscribe", (PUBLIC, AUTHENTICATED)) or "")
     namespace = text.removeprefix(_STATE)
     if " " in text or not namespace:
         access.error("subscribe", "`state:<namespace>` stands alone: who may read the object may subscribe")
         return ""
-    report.namespaces.append(access.report.reference(namespace, access.line_of("subscribe")))
+    module.report.namespaces.append(access.report.reference(namespace, access.line_of("subscribe")))
     return text
 
 
-def _publish(access: Section, report: ModuleReport) -> str:
+def _publish(access: Section, module: ModuleContext) -> str:
     text = access.text("publish").strip()
-    return text if text == SUBSCRIBERS else _rule(access, "publish", report)
-
-
-def _rule(access: Section, key: str, report: ModuleReport) -> str:
-    rule = access.parsed(key, lambda text: parse_access_rule(text, words=(PUBLIC, AUTHENTICATED)))
-    if rule is None:
-        return ""
-    report.permissions += [access.report.reference(term, access.line_of(key)) for term in rule.permissions]
-    return str(rule)
+    return text if text == SUBSCRIBERS else str(module.rule(access, "publish", (PUBLIC, AUTHENTICATED)) or "")

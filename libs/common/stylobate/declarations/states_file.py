@@ -14,8 +14,7 @@ from stylobate.declarations.model import (
     NamespaceDeclaration,
     TransitionDeclaration,
 )
-from stylobate.declarations.report import ModuleReport
-from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, parse_access_rule, uncovered
+from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, uncovered
 from stylobate.declarations.section import Section, did_you_mean
 
 FILE = "states.yaml"
@@ -51,7 +50,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     section = Section(node, file, f"namespace {name}", NAMESPACE_KEYS, _NAMESPACE_LATER)
     schema_node = section.node("schema")
     schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
-    access = _namespace_access(section, module.report)
+    access = _namespace_access(section, module)
     transitions = _transitions(section, module, schema, access.write)
     initial = section.text("initial")
     _check_machine(section, initial, transitions)
@@ -71,19 +70,12 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     )
 
 
-def _namespace_access(section: Section, report: ModuleReport) -> NamespaceAccess:
+def _namespace_access(section: Section, module: ModuleContext) -> NamespaceAccess:
     access = section.section("access", ACCESS_KEYS)
-    everywhere = {key: _rule(access, key, report, TERMS) or AccessRule() for key in ACCESS_KEYS if key != "create"}
+    everywhere = {key: module.rule(access, key, TERMS) or AccessRule() for key in ACCESS_KEYS if key != "create"}
     # Nobody owns what does not exist yet.
-    create = _rule(access, "create", report, (PUBLIC, AUTHENTICATED, ACTIONS)) or AccessRule()
+    create = module.rule(access, "create", (PUBLIC, AUTHENTICATED, ACTIONS)) or AccessRule()
     return NamespaceAccess(create=create, **everywhere)
-
-
-def _rule(section: Section, key: str, report: ModuleReport, words: tuple[str, ...]) -> AccessRule | None:
-    rule = section.parsed(key, lambda text: parse_access_rule(text, words=words))
-    if rule is not None:
-        report.permissions += [section.report.reference(term, section.line_of(key)) for term in rule.permissions]
-    return rule
 
 
 def _transitions(
@@ -103,7 +95,7 @@ def _transitions(
         for status, at in [*sources, (target, transition.line_of("to"))]:
             if status and not _WORD.fullmatch(status):
                 transition.report.error(at, f"{status!r} is not a valid status name; use letters, digits, _ and -")
-        access = _rule(transition, "access", module.report, TERMS)
+        access = module.rule(transition, "access", TERMS)
         data = read_carried(transition, schema, module, FILE)
         if data is not None and access is not None and (wider := uncovered(access, write)):
             by, may = " or ".join(wider), str(write) or "nobody"

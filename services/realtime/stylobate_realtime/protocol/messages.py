@@ -151,14 +151,19 @@ class Push(Struct, gc=False, omit_defaults=True):
     unsubscribe: Unsubscribe | None = None
 
 
-class ConnectResult(Struct, gc=False, omit_defaults=True):
-    """The session is open."""
+class RefreshResult(Struct, gc=False, omit_defaults=True):
+    """The new token holds."""
 
     client: str = ""
     version: str = ""
     expires: bool = False
     ttl: int = 0
     """Seconds."""
+
+
+class ConnectResult(RefreshResult, gc=False, omit_defaults=True):
+    """The session is open."""
+
     ping: int = 0
     """Seconds between pings; absent: none."""
     pong: bool = False
@@ -173,16 +178,6 @@ class SubscribeResult(Struct, gc=False, omit_defaults=True):
     recovered: bool = False
     offset: int = 0
     positioned: bool = False
-
-
-class RefreshResult(Struct, gc=False, omit_defaults=True):
-    """The new token holds."""
-
-    client: str = ""
-    version: str = ""
-    expires: bool = False
-    ttl: int = 0
-    """Seconds."""
 
 
 class PresenceResult(Struct, gc=False):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 import asyncpg
-from stylobate.database import Connection, DatabaseManager, MigrationSet
+from stylobate.database import Connection, DatabaseManager
 from stylobate.errors import ValueRefusedError
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
@@ -26,8 +26,6 @@ from stylobate_state.model import (
     Written,
 )
 from stylobate_state.store.part import Part, gather
-
-MIGRATIONS = MigrationSet.of("state", "stylobate_state.store")
 
 _READ = """
     select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
