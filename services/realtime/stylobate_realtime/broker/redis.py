@@ -46,22 +46,18 @@ class RedisBroker:
             await broker._heard.close()
 
     def attach(self, receive: Receive) -> None:
-        """Set who gets what arrives."""
         self._receive = receive
 
     async def subscribe(self, topic: str) -> None:
-        """Return once the server has acknowledged."""
         try:
             await self._heard.add(_PREFIX + topic, self._patience)
         except RedisUnavailableError as error:
             raise RealtimeUnavailableError(retry_after=error.retry_after) from error
 
     def unsubscribe(self, topic: str) -> None:
-        """Stop hearing the topic."""
         self._heard.remove(_PREFIX + topic)
 
     async def publish(self, topic: str, broadcast: Broadcast) -> None:
-        """Return once the server has taken it."""
         try:
             await self._redis.publish(_PREFIX + topic, self._encode(broadcast))
         except RedisUnavailableError as error:

@@ -38,11 +38,9 @@ class RedisPresence:
         await asyncio.gather(*calls)
 
     async def remove(self, topic: str, client: str) -> None:
-        """Remove."""
         await self._run(self._remove, topic, [client])
 
     async def entries(self, topic: str) -> dict[str, ClientInfo]:
-        """Return who is there."""
         flat = await self._run(self._entries, topic, [])
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {client.decode(): msgspec.json.decode(info, type=ClientInfo) for client, info in pairs}
