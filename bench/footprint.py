@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench.processes import ROOT, platform
+from bench.processes import ROOT
 from bench.report import Report, Target
+from bench.servers import platform
 
 _SETTLE_S = 3.0
 _IDLE_S = 5.0

@@ -8,34 +8,20 @@ Python processes; Valkey and PostgreSQL stand in a column of their own.
 """
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import httpx
-
 from bench import wrk
-from bench.processes import HOST, LoadClient, Processes, baseline, platform, split_baseline
+from bench.processes import HOST, LoadClient, Processes
 from bench.report import Report, Target
+from bench.servers import QUICK_HASHES, SETTINGS, STORES, baseline, platform, split_baseline, users
 
 USERS = 128
 ACTIONS = 8
 _BODY = '{"items":[{"sku":"a-1","quantity":2},{"sku":"b-22","quantity":1}]}'
-_WIDE = "1000000/second"
-_STORES = ("valkey", "postgres")
-SETTINGS = {
-    "STYLOBATE_MODULES": str(Path(__file__).parent / "modules"),
-    "STYLOBATE_RATELIMIT_EDGE_IP": _WIDE,  # charged like any other limit, and never reached
-    "STYLOBATE_RATELIMIT_EDGE_USER": _WIDE,
-    "STYLOBATE_AUTH_LOGIN_IP": _WIDE,
-    "STYLOBATE_AUTH_REGISTER_IP": _WIDE,
-    "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "64",  # many accounts are made before the clock starts
-    "STYLOBATE_AUTH_ARGON2_TIME_COST": "1",
-    "STYLOBATE_AUTH_ACCESS_TOKEN_LIFETIME": "1h",
-}
 
 
 class Scene(NamedTuple):
@@ -125,8 +111,11 @@ def _plain(name: str, port: int, processes: Processes) -> Contender:
 
 @contextlib.contextmanager
 def _platform(name: str, *arguments: str) -> Iterator[Contender]:
-    with tempfile.TemporaryDirectory() as folder, platform(Path(folder), *arguments, environment=SETTINGS) as (port, processes):
-        tokens = _tokens(port)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        platform(Path(folder), *arguments, environment=SETTINGS | QUICK_HASHES) as (port, processes),
+    ):
+        tokens = [user.token for user in users(port, USERS)]
         plain = [_request("/v1/actions/bench.price", port, token) for token in tokens]
         mixed = [_request(f"/v1/actions/bench.price_{at % ACTIONS}", port, token) for at, token in enumerate(tokens)]
         yield Contender(name, port, processes, plain, mixed)
@@ -137,17 +126,6 @@ def _request(path: str, port: int, token: str = "") -> str:
     if token:
         lines.append(f"Authorization: Bearer {token}")
     return "\r\n".join([*lines, "", _BODY])
-
-
-def _tokens(port: int) -> list[str]:
-    """Return an access token of each of the users, who are new."""
-    tokens = []
-    with httpx.Client(base_url=f"http://{HOST}:{port}/v1/auth", timeout=30) as client:
-        for number in range(USERS):
-            who = {"email": f"user-{number}@example.com", "password": f"not a secret {os.urandom(6).hex()}"}
-            client.post("/register", json=who).raise_for_status()
-            tokens.append(client.post("/login", json=who).raise_for_status().json()["access_token"])
-    return tokens
 
 
 def _race(contenders: list[Contender], load: LoadClient, rounds: int, seconds: int) -> Rounds:
@@ -166,7 +144,7 @@ def _measure(contender: Contender, scene: Scene, load: LoadClient, seconds: int)
     before = contender.processes.cpu_seconds()
     result = load.run(contender.port, requests, seconds, scene.connections, is_spread=scene.is_mixed)
     used = {name: now - before[name] for name, now in contender.processes.cpu_seconds().items()}
-    stores = sum(value for name, value in used.items() if name.lower() in _STORES)
+    stores = sum(value for name, value in used.items() if name.lower() in STORES)
     count = result["answered"]
     return Round(
         rate=count / result["seconds"],

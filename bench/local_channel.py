@@ -18,7 +18,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
-from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.rpc import (
     Call,
     CallerChannel,
@@ -32,35 +31,11 @@ from stylobate.rpc import (
 )
 from stylobate.rpc.interceptors import RpcMetrics
 
+from bench.callers import TOKEN, Services, Users
 from bench.report import Report, Target
 
 TARGET_US = {"all interceptors": 14.0, "all interceptors, sampled": 55.0}
-_TOKEN = "e" * 300
 _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
-
-
-class _Users:
-    def __init__(self) -> None:
-        self._known = {_TOKEN: Principal(kind=PrincipalKind.USER, id="0192f3a0-0000-7000-8000-000000000000")}
-
-    def cached(self, token: str) -> Principal | None:
-        return self._known.get(token)
-
-    async def verify(self, token: str) -> Principal:
-        return self._known[token]
-
-
-class _Services:
-    """Keeps what was verified, as ServiceIdentity does."""
-
-    def __init__(self) -> None:
-        self._token = "s" * 300
-
-    def token(self) -> str:
-        return self._token
-
-    def verify(self, token: str, audiences: Any = ()) -> str:  # noqa: ARG002  for every service
-        return "gateway" if token == self._token else ""
 
 
 class _Modules:
@@ -85,18 +60,18 @@ async def _stub(interceptors: tuple[Any, ...], *, caller: bool = False) -> Any:
     server = LocalServer(servicers)
     await server.start()
     channel = LocalChannel(server)
-    return ModuleServiceStub(CallerChannel(channel, Outgoing(_Services())) if caller else channel)
+    return ModuleServiceStub(CallerChannel(channel, Outgoing(Services())) if caller else channel)
 
 
 async def _variants() -> dict[str, Callable[[], Awaitable[Any]]]:
     servicer, request = _Modules(), CallHookRequest(module="shop", hook="check_order", event=b"{}" * 30)
-    services = _Services()
-    pipeline = standard_interceptors(_Users(), services, metrics=RpcMetrics())
+    services = Services()
+    pipeline = standard_interceptors(Users(), services, metrics=RpcMetrics())
     bare, full, called = await _stub(()), await _stub(pipeline), await _stub(pipeline, caller=True)
 
     def metadata(flag: str) -> tuple[tuple[str, str], ...]:
         return (
-            ("authorization", f"Bearer {_TOKEN}"),
+            ("authorization", f"Bearer {TOKEN}"),
             ("stylobate-service-token", services.token()),
             ("x-request-id", "0192f3a0-0000-7000-8000-000000000001"),
             ("traceparent", _TRACE + flag),
@@ -104,7 +79,7 @@ async def _variants() -> dict[str, Callable[[], Awaitable[Any]]]:
 
     plain, sampled = metadata("0"), metadata("1")
     loop = asyncio.get_running_loop()
-    current_call.set(Call("0192f3a0-0000-7000-8000-000000000001", _TRACE + "0", f"Bearer {_TOKEN}", deadline=loop.time() + 3600))
+    current_call.set(Call("0192f3a0-0000-7000-8000-000000000001", _TRACE + "0", f"Bearer {TOKEN}", deadline=loop.time() + 3600))
     return {
         "direct await": lambda: servicer.CallHook(request, None),
         "no interceptors": lambda: bare.CallHook(request, timeout=5),

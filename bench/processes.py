@@ -1,37 +1,21 @@
 """The processes of a benchmark: started, waited for, their CPU time and memory read, stopped."""
 
 import contextlib
-import os
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 import orjson
 import psutil
-from stylobate.launcher.project import Project
-from stylobate.testing.ports import free_ports
 
 from bench import wrk
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return True
-    return False
 
 
 class Processes:
@@ -42,7 +26,7 @@ class Processes:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU time that each has used."""
-        return {name: sum(map(_cpu, family)) for name, family in self._families()}
+        return {name: sum(map(cpu_seconds, family)) for name, family in self._families()}
 
     def memory_mb(self) -> dict[str, tuple[float, float]]:
         """Return the resident and the proportional set size of each in MB."""
@@ -58,7 +42,8 @@ class Processes:
             yield name, family
 
 
-def _cpu(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time that a process has used, without its children."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
@@ -66,66 +51,6 @@ def _cpu(process: psutil.Process) -> float:
 def _sizes(process: psutil.Process) -> tuple[int, int]:
     memory = process.memory_full_info()
     return memory.rss, getattr(memory, "pss", memory.rss)
-
-
-@contextlib.contextmanager
-def baseline(application: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
-    """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port."""
-    port = free_ports(1)
-    target = f"bench.baselines.{application}:application"
-    arguments = [
-        *("--host", HOST, "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
-        *("--no-access-log", "--no-server-header", "--no-date-header", "--no-proxy-headers", "--log-level", "warning"),
-    ]
-    command = [sys.executable, "-m", "uvicorn", target, *arguments]
-    with running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
-        wait_for(lambda: not _is_free(port), child)
-        yield port, Processes({"python": psutil.Process(child.pid)})
-
-
-@contextlib.contextmanager
-def split_baseline() -> Iterator[tuple[int, Processes]]:
-    """Serve the endpoint in one process and what it asks in another; a unix socket between them."""
-    with tempfile.TemporaryDirectory() as folder:
-        address = f"unix:{folder}/orders.grpc"
-        command = [sys.executable, "-m", "bench.baselines.grpc_server", address]
-        with running(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
-            assert server.stdout is not None
-            server.stdout.readline()
-            with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
-                yield port, Processes(processes.found | {"grpc server": psutil.Process(server.pid)})
-
-
-@contextlib.contextmanager
-def platform(
-    folder: Path, *arguments: str, command: str = "up", environment: Mapping[str, str] | None = None
-) -> Iterator[tuple[int, Processes]]:
-    """Run `stylobate up`, or another command, in the folder; give its port once it answers a request with 200."""
-    port = free_ports()
-    line = [sys.executable, "-m", "stylobate.launcher", command, "--port", str(port), *arguments]
-    with (
-        (folder / "up.log").open("ab") as log,
-        running(line, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
-    ):
-        wait_for(lambda: _answers(port), up)
-        yield port, Processes(_platform_processes(folder, up.pid))
-
-
-def _platform_processes(folder: Path, supervisor: int) -> dict[str, psutil.Process]:
-    running = Project(folder).running()
-    children = running.children if running is not None else ()
-    return {"supervisor": psutil.Process(supervisor)} | {child.name: psutil.Process(child.pid) for child in children}
-
-
-def _answers(port: int) -> bool:
-    connection = HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/.well-known/jwks.json")
-        return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def wait_for(condition: Any, child: "subprocess.Popen[bytes]") -> None:

@@ -12,8 +12,9 @@ from statistics import median
 
 from stylobate.testing.ports import free_ports
 
-from bench.processes import HOST, platform, running, wait_for
+from bench.processes import HOST, running, wait_for
 from bench.report import Report, Target
+from bench.servers import platform
 
 _MODULE = """from stylobate.modules import ActionContext, BaseModule
 

@@ -1,0 +1,148 @@
+"""What is measured: the platform, its baselines and peers, and single servers that a benchmark in this process works with."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import httpx
+import psutil
+from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+from stylobate.launcher.project import Project
+from stylobate.testing.ports import free_ports
+
+from bench.processes import HOST, ROOT, Processes, running, wait_for
+
+STORES = ("valkey", "postgres")
+"""The processes whose CPU stands apart: the baselines have none."""
+_WIDE = "1000000/second"
+_MANY = "20000"
+SETTINGS = {
+    "STYLOBATE_MODULES": str(Path(__file__).parent / "modules"),
+    "STYLOBATE_RATELIMIT_EDGE_IP": _WIDE,  # charged like any other limit, and never reached
+    "STYLOBATE_RATELIMIT_EDGE_USER": _WIDE,
+    "STYLOBATE_AUTH_LOGIN_IP": _WIDE,
+    "STYLOBATE_AUTH_LOGIN_ACCOUNT": _WIDE,
+    "STYLOBATE_AUTH_REGISTER_IP": _WIDE,
+    "STYLOBATE_AUTH_ACCESS_TOKEN_LIFETIME": "1h",
+    "STYLOBATE_HTTP_CONNECTIONS": _MANY,
+    "STYLOBATE_HTTP_CONNECTIONS_PER_ADDRESS": _MANY,
+}
+"""For the platform under load from one address."""
+QUICK_HASHES = {"STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "64", "STYLOBATE_AUTH_ARGON2_TIME_COST": "1"}
+"""Many accounts are made before the clock starts."""
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def baseline(application: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
+    """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port."""
+    port = free_ports(1)
+    target = f"bench.baselines.{application}:application"
+    arguments = [
+        *("--host", HOST, "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
+        *("--no-access-log", "--no-server-header", "--no-date-header", "--no-proxy-headers", "--log-level", "warning"),
+    ]
+    command = [sys.executable, "-m", "uvicorn", target, *arguments]
+    with running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
+        wait_for(lambda: not _is_free(port), child)
+        yield port, Processes({"python": psutil.Process(child.pid)})
+
+
+@contextlib.contextmanager
+def split_baseline() -> Iterator[tuple[int, Processes]]:
+    """Serve the endpoint in one process and what it asks in another; a unix socket between them."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"unix:{folder}/orders.grpc"
+        command = [sys.executable, "-m", "bench.baselines.grpc_server", address]
+        with running(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
+                yield port, Processes(processes.found | {"grpc server": psutil.Process(server.pid)})
+
+
+@contextlib.contextmanager
+def platform(
+    folder: Path, *arguments: str, command: str = "up", environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, Processes]]:
+    """Run `stylobate up`, or another command, in the folder; give its port once it answers a request with 200."""
+    port = free_ports()
+    line = [sys.executable, "-m", "stylobate.launcher", command, "--port", str(port), *arguments]
+    with (
+        (folder / "up.log").open("ab") as log,
+        running(line, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
+    ):
+        wait_for(lambda: _answers(port), up)
+        yield port, Processes(_platform_processes(folder, up.pid))
+
+
+def _platform_processes(folder: Path, supervisor: int) -> dict[str, psutil.Process]:
+    running = Project(folder).running()
+    children = running.children if running is not None else ()
+    return {"supervisor": psutil.Process(supervisor)} | {child.name: psutil.Process(child.pid) for child in children}
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/.well-known/jwks.json")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class User(NamedTuple):
+    """Somebody who has an account."""
+
+    email: str
+    password: str
+    token: str
+    """An access token."""
+
+
+def users(port: int, count: int) -> list[User]:
+    """Make accounts and log each in."""
+    made = []
+    with httpx.Client(base_url=f"http://{HOST}:{port}/v1/auth", timeout=30) as client:
+        for number in range(count):
+            who = {"email": f"user-{number}@example.com", "password": f"not a secret {os.urandom(6).hex()}"}
+            client.post("/register", json=who).raise_for_status()
+            made.append(User(**who, token=client.post("/login", json=who).raise_for_status().json()["access_token"]))
+    return made
+
+
+_Server = TypeVar("_Server", EmbeddedPostgres, EmbeddedValkey)
+
+
+@contextlib.asynccontextmanager
+async def embedded(kind: Callable[[Path, Path], _Server]) -> AsyncIterator[_Server]:
+    """Run a server of that kind beside this process, with the options that it has by default."""
+    with tempfile.TemporaryDirectory() as name:
+        run = run_folder(Path(name))
+        server = kind(Path(name) / "data", run)
+        await server.start()
+        try:
+            await server.ready()
+            yield server
+        finally:
+            await server.stop()
+            shutil.rmtree(run, ignore_errors=True)
