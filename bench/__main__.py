@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import footprint, http_action, limit_checks, local_channel, reload
+from bench import footprint, http_action, limit_checks, local_channel, reload, state_writes
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
     "P1": lambda: http_action.one_process(rounds=5, seconds=1),
     "P2": lambda: http_action.split(rounds=5, seconds=1),
     "P3": lambda: limit_checks.measure(rounds=5, seconds=1),
+    "P4": lambda: state_writes.measure(rounds=5, seconds=1, sustained_s=60),
     "P8": lambda: local_channel.report(rounds=15, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
     "P10": lambda: reload.measure(rounds=7),

@@ -1,8 +1,8 @@
 """P3: rate-limit checks at the batch RPC, three levels each, through the batching client that the gateway uses.
 
-Client, channel with its interceptors, servicer and manager are in this process, counted together; Valkey is a process beside
-it. A caller is a user at an address of his own and has one check under way. After each round a tight limit is run into by all of them at once: what it lets
-through is counted, and one check too many or too few ends the benchmark.
+Client, channel with its interceptors, servicer and manager are in this process, counted together; Valkey is a process beside it.
+A caller is a user at an address of his own and has one check under way. After each round a tight limit is run into by all of
+them at once: what it lets through is counted, and one check too many or too few ends the benchmark.
 """
 
 import asyncio
@@ -97,15 +97,15 @@ async def _opened(valkey: EmbeddedValkey) -> AsyncIterator[_Bench]:
     async with RedisManager.open(valkey.url) as redis:
         store = RedisLimitStore(redis, timeout=settings.redis_timeout)
         local = MemoryLimitStore(most_subjects=settings.local_subjects)
-        async with RateLimiterManager.open(store, local, settings.rules, settings.on_redis_down) as manager:
-            services = Services()
-            servicers = Servicers(standard_interceptors(Users(), services, metrics=RpcMetrics()))
-            servicers.register(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), RateLimitServicer.ACCESS)
-            server = LocalServer(servicers)
-            await server.start()
-            async with LimitsClient(CallerChannel(LocalChannel(server), Outgoing(services))) as client:
-                yield _Bench(client, psutil.Process(valkey.process.pid))
-            await server.stop()
+        manager = RateLimiterManager(store, local, settings.rules, settings.on_redis_down)
+        services = Services()
+        servicers = Servicers(standard_interceptors(Users(), services, metrics=RpcMetrics()))
+        servicers.register(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), RateLimitServicer.ACCESS)
+        server = LocalServer(servicers)
+        await server.start()
+        async with LimitsClient(CallerChannel(LocalChannel(server), Outgoing(services))) as client:
+            yield _Bench(client, psutil.Process(valkey.process.pid))
+        await server.stop()
 
 
 async def _measure(rounds: int, seconds: float) -> dict[tuple[str, int], list[_Round]]:
