@@ -1,4 +1,4 @@
-"""``python -m bench [P1 P2 P8 P9 P10]``: all of them without arguments, in about five minutes."""
+"""``python -m bench [P1 P2 …]``: all of them without arguments, in under ten minutes."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import footprint, http_action, limit_checks, local_channel, reload, state_writes
+from bench import broadcast, footprint, http_action, idle_connections, limit_checks, local_channel, reload, state_writes
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -14,6 +14,8 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "P2": lambda: http_action.split(rounds=5, seconds=1),
     "P3": lambda: limit_checks.measure(rounds=5, seconds=1),
     "P4": lambda: state_writes.measure(rounds=5, seconds=1, sustained_s=60),
+    "P5": lambda: broadcast.measure(rounds=5, seconds=1),
+    "P6": idle_connections.measure,
     "P8": lambda: local_channel.report(rounds=15, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
     "P10": lambda: reload.measure(rounds=7),

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench import wrk
-from bench.processes import HOST, LoadClient, Processes
+from bench.processes import HOST, Load, Processes
 from bench.report import Report, Target
 from bench.servers import QUICK_HASHES, SETTINGS, STORES, baseline, platform, split_baseline, users
 
@@ -73,7 +73,7 @@ def one_process(rounds: int, seconds: int) -> Report:
             _plain(fastapi, *enter(baseline("plain_fastapi"))),
             enter(_platform(ours)),
         ]
-        found = _race(contenders, enter(LoadClient.open()), rounds, seconds)
+        found = _race(contenders, enter(Load.open()), rounds, seconds)
     report = _report("P1", "an action over HTTP, all in one process", found, fastapi)
     report.targets += [
         Target("CPU against bare ASGI, 32 connections", _ratio(found, "32", ours, bare), 3.0),
@@ -94,7 +94,7 @@ def split(rounds: int, seconds: int) -> Report:
             enter(_platform(whole)),
             enter(_platform(ours, "--split")),
         ]
-        found = _race(contenders, enter(LoadClient.open()), rounds, seconds)
+        found = _race(contenders, enter(Load.open()), rounds, seconds)
     report = _report("P2", "the same, a process per service", found, plain)
     report.targets += [
         Target("CPU against the bare split, 32 connections", _ratio(found, "32", ours, plain), 0.35),
@@ -128,7 +128,7 @@ def _request(path: str, port: int, token: str = "") -> str:
     return "\r\n".join([*lines, "", _BODY])
 
 
-def _race(contenders: list[Contender], load: LoadClient, rounds: int, seconds: int) -> Rounds:
+def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) -> Rounds:
     found: Rounds = {(scene.name, contender.name): [] for scene in SCENES for contender in contenders}
     for scene in SCENES:
         for number in range(-1, rounds):  # the first is for warming up: caches, connections, verified tokens
@@ -139,7 +139,7 @@ def _race(contenders: list[Contender], load: LoadClient, rounds: int, seconds: i
     return found
 
 
-def _measure(contender: Contender, scene: Scene, load: LoadClient, seconds: int) -> Round:
+def _measure(contender: Contender, scene: Scene, load: Load, seconds: int) -> Round:
     requests = contender.mixed if scene.is_mixed else contender.plain
     before = contender.processes.cpu_seconds()
     result = load.run(contender.port, requests, seconds, scene.connections, is_spread=scene.is_mixed)

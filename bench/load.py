@@ -22,9 +22,10 @@ _LENGTH = b"content-length: "
 class _Connection(asyncio.Protocol):
     """One request after the other on one connection."""
 
-    def __init__(self, requests: Sequence[bytes], until: float) -> None:
+    def __init__(self, requests: Sequence[bytes], until: float, pause_s: float) -> None:
         self._requests = cycle(requests)
         self._until = until
+        self._pause_s = pause_s
         self._buffer = b""
         self._begun = 0.0
         self._write: Any = None
@@ -36,6 +37,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport, self._write = transport, transport.write
         self._next(perf_counter())
+
+    def _resume(self) -> None:
+        if not self.transport.is_closing():
+            self._next(perf_counter())
 
     def _next(self, now: float) -> None:
         self._begun = now
@@ -53,10 +58,12 @@ class _Connection(asyncio.Protocol):
             self.seconds.append(now - self._begun)
         else:
             self.refused.append(buffer[:300].decode("latin-1"))
-        if now < self._until:
-            self._next(now)
-        else:
+        if now + self._pause_s >= self._until:
             self.transport.close()
+        elif self._pause_s:
+            asyncio.get_running_loop().call_later(self._pause_s, self._resume)
+        else:
+            self._next(now)
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
@@ -80,7 +87,7 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     begun = perf_counter()
     made = []
     for number in range(count):
-        connection = _Connection(requests[number % len(requests) :: count] or requests, begun + job["seconds"])
+        connection = _Connection(requests[number % len(requests) :: count] or requests, begun + job["seconds"], job["pause_s"])
         source = (f"127.0.{1 + number // 250}.{1 + number % 250}", 0) if job["is_spread"] else None
         await loop.create_connection(lambda made=connection: made, job["host"], job["port"], local_addr=source)
         made.append(connection)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import psutil
@@ -73,39 +73,55 @@ def running(command: list[str], **options: Any) -> Iterator["subprocess.Popen[by
             child.wait(30)
 
 
-class LoadClient:
-    """The load process."""
+class Worker:
+    """A process that takes jobs as JSON lines and answers each with one."""
 
     def __init__(self, child: "subprocess.Popen[bytes]") -> None:
         self._child = child
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls) -> Iterator["LoadClient"]:
-        """Start it; ends with the context."""
+    def open(cls, module: str) -> Iterator[Self]:
+        """Start ``bench.<module>``; it ends with the context."""
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with running([sys.executable, "-m", "bench.load"], cwd=ROOT, **pipes) as child:
+        with running([sys.executable, "-m", f"bench.{module}"], cwd=ROOT, **pipes) as child:
             yield cls(child)
 
-    def run(self, port: int, requests: list[str], seconds: int, connections: int, *, is_spread: bool = False) -> dict[str, Any]:
-        """Make load and return what came of it. Raises RuntimeError when any request was not answered with 200.
-
-        :param is_spread: each connection comes from an address of its own; else wrk makes the load, where it is installed.
-        """
-        if is_spread or not wrk.is_installed():
-            result = self._run_here(
-                {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
-                | {"is_spread": is_spread}
-            )
-        else:
-            result = wrk.run(HOST, port, requests, seconds, connections)
-        if result["refused"] or not result["answered"]:
-            raise RuntimeError(f"{result['refused']} of the requests failed, first: {result['first_refusal']}")
-        return result
-
-    def _run_here(self, job: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Hand over a job and return its answer."""
         assert self._child.stdin is not None and self._child.stdout is not None  # noqa: PT018  pipes were asked for
         self._child.stdin.write(orjson.dumps(job) + b"\n")
         self._child.stdin.flush()
         result: dict[str, Any] = orjson.loads(self._child.stdout.readline())
+        return result
+
+
+class Load:
+    """Makes load over HTTP: with wrk where it is installed, else from a process of its own."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls) -> Iterator[Self]:
+        """Start the process; it ends with the context."""
+        with Worker.open("load") as worker:
+            yield cls(worker)
+
+    def run(
+        self, port: int, requests: list[str], seconds: int, connections: int, *, is_spread: bool = False, pause_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Make load and return what came of it. Raises RuntimeError when any request was not answered with 200.
+
+        :param is_spread: each connection comes from an address of its own, which wrk cannot.
+        :param pause_s: between an answer and the next request, which wrk cannot either.
+        """
+        if is_spread or pause_s or not wrk.is_installed():
+            job = {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
+            result = self._worker.ask(job | {"is_spread": is_spread, "pause_s": pause_s})
+        else:
+            result = wrk.run(HOST, port, requests, seconds, connections)
+        if result["refused"] or not result["answered"]:
+            raise RuntimeError(f"{result['refused']} of the requests failed, first: {result['first_refusal']}")
         return result

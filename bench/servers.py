@@ -41,7 +41,8 @@ QUICK_HASHES = {"STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "64", "STYLOBATE_AUTH_ARGON2
 """Many accounts are made before the clock starts."""
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
@@ -61,7 +62,7 @@ def baseline(application: str, environment: Mapping[str, str] | None = None) -> 
     ]
     command = [sys.executable, "-m", "uvicorn", target, *arguments]
     with running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
-        wait_for(lambda: not _is_free(port), child)
+        wait_for(lambda: not is_free(port), child)
         yield port, Processes({"python": psutil.Process(child.pid)})
 
 
@@ -76,6 +77,15 @@ def split_baseline() -> Iterator[tuple[int, Processes]]:
             server.stdout.readline()
             with baseline("fastapi_grpc", {"BENCH_GRPC": address}) as (port, processes):
                 yield port, Processes(processes.found | {"grpc server": psutil.Process(server.pid)})
+
+
+@contextlib.contextmanager
+def raw_broadcast() -> Iterator[tuple[int, Processes]]:
+    """Serve bare writes to every socket."""
+    port = free_ports(1)
+    with running([sys.executable, "-m", "bench.baselines.raw_broadcast", str(port)], cwd=ROOT) as child:
+        wait_for(lambda: not is_free(port), child)
+        yield port, Processes({"python": psutil.Process(child.pid)})
 
 
 @contextlib.contextmanager

@@ -1,13 +1,18 @@
 """The module that the benchmarks call."""
 
+import asyncio
 from typing import Any
 
 from stylobate.modules import ActionContext, BaseModule
 
 
 class BenchModule(BaseModule):
-    """One action."""
+    """Actions that do next to nothing."""
 
     async def price(self, ctx: ActionContext, order: dict[str, Any]) -> dict[str, int]:  # noqa: ARG002  an action gets one
         """Return what an order costs: a thousand a piece."""
         return {"lines": len(order["items"]), "total": 1000 * sum(item["quantity"] for item in order["items"])}
+
+    async def announce(self, ctx: ActionContext, asked: dict[str, Any]) -> None:
+        """Publish the text so many times at once."""
+        await asyncio.gather(*(ctx.publish("bench:all", {"text": asked["text"]}) for _ in range(asked["count"])))
