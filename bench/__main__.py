@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import broadcast, footprint, http_action, idle_connections, limit_checks, local_channel, reload, state_writes
+from bench import broadcast, footprint, http_action, idle_connections, limit_checks, local_channel, logins, reload, state_writes
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "P4": lambda: state_writes.measure(rounds=5, seconds=1, sustained_s=60),
     "P5": lambda: broadcast.measure(rounds=5, seconds=1),
     "P6": idle_connections.measure,
+    "P7": lambda: logins.measure(rounds=4, seconds=3),
     "P8": lambda: local_channel.report(rounds=15, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
     "P10": lambda: reload.measure(rounds=7),
