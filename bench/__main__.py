@@ -10,11 +10,11 @@ from bench import broadcast, footprint, http_action, idle_connections, limit_che
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
-    "P1": lambda: http_action.one_process(rounds=5, seconds=1),
-    "P2": lambda: http_action.split(rounds=5, seconds=1),
-    "P3": lambda: limit_checks.measure(rounds=5, seconds=1),
+    "P1": lambda: http_action.one_process(rounds=4, seconds=1),
+    "P2": lambda: http_action.split(rounds=4, seconds=1),
+    "P3": lambda: limit_checks.measure(rounds=4, seconds=1),
     "P4": lambda: state_writes.measure(rounds=5, seconds=1, sustained_s=60),
-    "P5": lambda: broadcast.measure(rounds=5, seconds=1),
+    "P5": lambda: broadcast.measure(rounds=4, seconds=1),
     "P6": idle_connections.measure,
     "P7": lambda: logins.measure(rounds=4, seconds=3),
     "P8": lambda: local_channel.report(rounds=15, calls=4000),

@@ -8,20 +8,14 @@ Python processes; Valkey and PostgreSQL stand in a column of their own.
 """
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from bench import wrk
-from bench.processes import HOST, Load, Processes
+from bench.contenders import ACTIONS, PARSE, USERS, Contender, action, parse_server, plain
+from bench.processes import Load
 from bench.report import Report, Target
-from bench.servers import QUICK_HASHES, SETTINGS, STORES, baseline, platform, split_baseline, users
-
-USERS = 128
-ACTIONS = 8
-_BODY = '{"items":[{"sku":"a-1","quantity":2},{"sku":"b-22","quantity":1}]}'
+from bench.servers import STORES, baseline, split_baseline
 
 
 class Scene(NamedTuple):
@@ -34,16 +28,6 @@ class Scene(NamedTuple):
 
 
 SCENES = (Scene("1", 1), Scene("8", 8), Scene("32", 32), Scene("128", 128), Scene("32, mixed", 32, is_mixed=True))
-
-
-class Contender(NamedTuple):
-    """A server in the race."""
-
-    name: str
-    port: int
-    processes: Processes
-    plain: list[str]
-    mixed: list[str]
 
 
 class Round(NamedTuple):
@@ -69,12 +53,15 @@ def one_process(rounds: int, seconds: int) -> Report:
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         contenders = [
-            _plain(bare, *enter(baseline("bare"))),
-            _plain(fastapi, *enter(baseline("plain_fastapi"))),
-            enter(_platform(ours)),
+            plain(bare, *enter(baseline("bare"))),
+            plain(fastapi, *enter(baseline("plain_fastapi"))),
+            enter(action(ours)),
+            *enter(parse_server()),
         ]
         found = _race(contenders, enter(Load.open()), rounds, seconds)
     report = _report("P1", "an action over HTTP, all in one process", found, fastapi)
+    if ("1", PARSE) not in found:
+        report.rows.append((PARSE, "not installed", *[""] * 7))
     report.targets += [
         Target("CPU against bare ASGI, 32 connections", _ratio(found, "32", ours, bare), 3.0),
         Target("CPU against FastAPI, 32 connections", _ratio(found, "32", ours, fastapi), 0.65),
@@ -86,46 +73,22 @@ def one_process(rounds: int, seconds: int) -> Report:
 
 def split(rounds: int, seconds: int) -> Report:
     """P2."""
-    plain, whole, ours = "FastAPI and one bare grpc.aio call", "Stylobate action, one process", "Stylobate action, split"
+    base, whole, ours = "FastAPI and one bare grpc.aio call", "Stylobate action, one process", "Stylobate action, split"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         contenders = [
-            _plain(plain, *enter(split_baseline())),
-            enter(_platform(whole)),
-            enter(_platform(ours, "--split")),
+            plain(base, *enter(split_baseline())),
+            enter(action(whole)),
+            enter(action(ours, "--split")),
         ]
         found = _race(contenders, enter(Load.open()), rounds, seconds)
-    report = _report("P2", "the same, a process per service", found, plain)
+    report = _report("P2", "the same, a process per service", found, base)
     report.targets += [
-        Target("CPU against the bare split, 32 connections", _ratio(found, "32", ours, plain), 0.35),
-        Target("CPU against the bare split, one connection", _ratio(found, "1", ours, plain), 1.0),
+        Target("CPU against the bare split, 32 connections", _ratio(found, "32", ours, base), 0.35),
+        Target("CPU against the bare split, one connection", _ratio(found, "1", ours, base), 1.0),
         Target("CPU against one process, 32 connections", _ratio(found, "32", ours, whole), 1.7),
     ]
     return report
-
-
-def _plain(name: str, port: int, processes: Processes) -> Contender:
-    requests = [_request("/orders", port)]
-    return Contender(name, port, processes, requests, requests)
-
-
-@contextlib.contextmanager
-def _platform(name: str, *arguments: str) -> Iterator[Contender]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        platform(Path(folder), *arguments, environment=SETTINGS | QUICK_HASHES) as (port, processes),
-    ):
-        tokens = [user.token for user in users(port, USERS)]
-        plain = [_request("/v1/actions/bench.price", port, token) for token in tokens]
-        mixed = [_request(f"/v1/actions/bench.price_{at % ACTIONS}", port, token) for at, token in enumerate(tokens)]
-        yield Contender(name, port, processes, plain, mixed)
-
-
-def _request(path: str, port: int, token: str = "") -> str:
-    lines = [f"POST {path} HTTP/1.1", f"Host: {HOST}:{port}", "Content-Type: application/json", f"Content-Length: {len(_BODY)}"]
-    if token:
-        lines.append(f"Authorization: Bearer {token}")
-    return "\r\n".join([*lines, "", _BODY])
 
 
 def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) -> Rounds:

@@ -1,5 +1,6 @@
 """What is measured: the platform, its baselines and peers, and single servers that a benchmark in this process works with."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -156,3 +157,15 @@ async def embedded(kind: Callable[[Path, Path], _Server]) -> AsyncIterator[_Serv
         finally:
             await server.stop()
             shutil.rmtree(run, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def started(kind: Callable[[Path, Path], _Server]) -> Iterator[_Server]:
+    """Run a server of that kind beside this process; for benchmarks that have no event loop."""
+    with asyncio.Runner() as runner:
+        running_server = embedded(kind)
+        server = runner.run(running_server.__aenter__())
+        try:
+            yield server
+        finally:
+            runner.run(running_server.__aexit__(None, None, None))
