@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from google.rpc import error_details_pb2, status_pb2
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub, add_StateServiceServicer_to_server
 from stylobate.errors import TokenInvalidError
@@ -70,7 +69,8 @@ async def refused(code):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         yield details
     assert caught.value.code() is code
-    status = rpc_status.from_call(caught.value)
+    status = status_pb2.Status.FromString(caught.value.trailing_metadata()["grpc-status-details-bin"])
+    assert (status.code, status.message) == (code.value[0], caught.value.details())
     details["message"] = status.message
     for packed in status.details:
         for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
