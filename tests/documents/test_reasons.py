@@ -1,7 +1,10 @@
 """Every reason that an HTTP answer may carry is explained to clients, and every answer of an error is made in one place."""
 
 import ast
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +54,22 @@ def test_every_reason_that_the_code_names_is_on_the_page_of_errors_and_has_a_pag
     rows = re.findall(r"^\| `([A-Z_0-9]+)` \|", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE)
     assert set(NAMED) == set(rows) == set(known_reasons())
     assert len(rows) == len(set(rows))
+
+
+def test_a_gateway_knows_every_status_of_the_page() -> None:
+    """Alone in its process, without the classes of the services behind: the reason and the gRPC code are all that crosses."""
+    page = re.findall(
+        r"^\| `([A-Z_0-9]+)` \| (\d+) \| ([A-Z_]+) \|", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE
+    )
+    script = """
+import json, sys, grpc, stylobate_gateway.main
+from stylobate.errors import http_status_of
+print(json.dumps([http_status_of(reason, grpc.StatusCode[code]) for reason, _, code in json.loads(sys.argv[1])]))
+"""
+    told = subprocess.run([sys.executable, "-c", script, json.dumps(page)], capture_output=True, check=True, timeout=60).stdout
+    assert {reason: int(status) for reason, status, _ in page} == dict(
+        zip((reason for reason, _, _ in page), json.loads(told), strict=True)
+    )
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])

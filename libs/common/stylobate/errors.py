@@ -278,3 +278,13 @@ class NotFoundError(StylobateError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "NOT_FOUND"
     default_detail = "Not found."
+
+
+class IdempotencyInProgressError(StylobateError):
+    """Another call with the same idempotency key is under way."""
+
+    code = grpc.StatusCode.ABORTED
+    finer_status = 409
+    reason = "IDEMPOTENCY_IN_PROGRESS"
+    default_detail = "Another call with this idempotency key is under way."
+    cure = "Wait a moment and send the same request again with the same key."

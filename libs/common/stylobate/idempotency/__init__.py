@@ -5,7 +5,8 @@ transaction of the change, with an :class:`IdempotencyLedger`. PostgreSQL's tabl
 "stylobate.idempotency")``.
 """
 
-from stylobate.idempotency.errors import IdempotencyInProgressError, IdempotencyKeyReusedError, KeyTakenError
+from stylobate.errors import IdempotencyInProgressError
+from stylobate.idempotency.errors import IdempotencyKeyReusedError, KeyTakenError
 from stylobate.idempotency.once import Idempotency, refuse_key
 from stylobate.idempotency.port import Answer, Claim, IdempotencyLedger
 

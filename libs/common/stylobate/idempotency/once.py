@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
-from stylobate.errors import InvalidInputError, StylobateError, Violation
-from stylobate.idempotency.errors import IdempotencyInProgressError, IdempotencyKeyReusedError, KeyTakenError
+from stylobate.errors import IdempotencyInProgressError, InvalidInputError, StylobateError, Violation
+from stylobate.idempotency.errors import IdempotencyKeyReusedError, KeyTakenError
 from stylobate.idempotency.port import Claim, IdempotencyLedger
 from stylobate.identity.principal import Principal
 from stylobate.resilience import prune_forever
