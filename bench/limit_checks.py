@@ -20,7 +20,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitS
 from stylobate.clients.limits import LevelSpec, LimitsClient
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers, standard_interceptors
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate.rpc.interceptors import RpcMetrics
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
@@ -103,7 +103,7 @@ async def _opened(valkey: EmbeddedValkey) -> AsyncIterator[_Bench]:
         servicers.register(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), RateLimitServicer.ACCESS)
         server = LocalServer(servicers)
         await server.start()
-        async with LimitsClient(CallerChannel(LocalChannel(server), Outgoing(services))) as client:
+        async with LimitsClient(CallerChannel(LocalChannel(server), services.token)) as client:
             yield _Bench(client, psutil.Process(valkey.process.pid))
         await server.stop()
 

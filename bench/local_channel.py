@@ -23,7 +23,6 @@ from stylobate.rpc import (
     CallerChannel,
     LocalChannel,
     LocalServer,
-    Outgoing,
     RpcAccess,
     Servicers,
     current_call,
@@ -60,7 +59,7 @@ async def _stub(interceptors: tuple[Any, ...], *, caller: bool = False) -> Any:
     server = LocalServer(servicers)
     await server.start()
     channel = LocalChannel(server)
-    return ModuleServiceStub(CallerChannel(channel, Outgoing(Services())) if caller else channel)
+    return ModuleServiceStub(CallerChannel(channel, Services().token) if caller else channel)
 
 
 async def _variants() -> dict[str, Callable[[], Awaitable[Any]]]:

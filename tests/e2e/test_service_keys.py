@@ -9,7 +9,7 @@ from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEvents
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity
-from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.rpc import CallerChannel, open_channel
 from stylobate.services import installed_services
 from stylobate.testing.plain_http import NO_TLS
 
@@ -26,7 +26,7 @@ async def test_no_services_key_creates_an_administrator(platform, name):
     """Whoever holds the key of one service cannot use it for what only the operator does."""
     request = CreateUserRequest(email=f"{name}@example.com", password=PASSWORD, roles=["admin"])
     async with open_channel(platform.grpc["auth"]) as channel:
-        stub = AuthServiceStub(CallerChannel(channel, Outgoing(_identity(platform, name).to("auth"))))
+        stub = AuthServiceStub(CallerChannel(channel, _identity(platform, name).to("auth")))
         with pytest.raises(StylobateError) as refused:
             await stub.CreateUser(request)
     assert refused.value.reason == "SERVICE_NOT_ALLOWED"
@@ -48,7 +48,7 @@ async def test_the_operator_reads_an_event_log(platform, person):
     person().order()
     request = ReadEventsRequest(source="state", start=START_EARLIEST, types=["state.orders.*"])
     async with open_channel(platform.grpc["state"]) as channel:
-        log = EventServiceStub(CallerChannel(channel, Outgoing(_identity(platform, "cli").to("state"))))
+        log = EventServiceStub(CallerChannel(channel, _identity(platform, "cli").to("state")))
         call = log.ReadEvents(request, timeout=30)
         seen = []
         async for message in call:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.outbox import Event
-from stylobate.rpc import Call, Outgoing
-from stylobate.rpc.interceptors.caller_metadata import set_service
+from stylobate.rpc import Call
+from stylobate.rpc.caller import outgoing
+from stylobate.rpc.interceptors.identity import set_service
 from stylobate.services import installed_services
 from stylobate.testing.syntax import tree_of
 from stylobate_actions.hook_runner import HookRunner
@@ -29,7 +30,7 @@ PACKAGES = [
 
 def _received(call: Call, service: str) -> Call:
     """Return the call as the next service finds it, after its metadata went over the wire."""
-    found = Call(metadata=dict(Outgoing(None).metadata(call)))
+    found = Call(metadata=dict(outgoing(None, call)))
     set_service(found, service)
     return found
 

@@ -18,8 +18,8 @@ from stylobate.outbox import Event, EventServicer, Relay, partition_of
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
-from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers
+from stylobate.rpc.interceptors import CallInterceptor
 from stylobate.stopping import end
 from stylobate.testing.fixtures import DatabaseFor
 
@@ -107,12 +107,12 @@ async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: D
 
     async with AsyncExitStack() as stack:
         servicer = await stack.enter_async_context(EventServicer.open(redis))
-        servicers = Servicers([ErrorsInterceptor()])
+        servicers = Servicers([CallInterceptor()])
         servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
         stack.push_async_callback(server.stop)
-        channel: grpc.aio.Channel = CallerChannel(LocalChannel(server), Outgoing(None))
+        channel: grpc.aio.Channel = CallerChannel(LocalChannel(server), None)
         relay = Relay(
             PostgresEventLog(state, "state"),
             PostgresNumbering(state, "state"),

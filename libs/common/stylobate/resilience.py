@@ -113,23 +113,21 @@ class CircuitBreaker:
     def __init__(self, name: str, failures: int = 5, reset_after: timedelta = timedelta(seconds=1)) -> None:
         self.name = name
         self.reset_after = reset_after
-        self._limit = failures
-        self._failed = 0
-
-    @property
-    def is_open(self) -> bool:
+        self.failures = 0
+        """In a row."""
+        self.is_open = False
         """Whether calls are refused at the moment."""
-        return self._failed >= self._limit
+        self._limit = failures
 
     def success(self) -> None:
         """Tell that the callee answered, whatever it said."""
-        if self._failed:
-            self._failed = 0
+        self.failures, self.is_open = 0, False
 
     def failure(self) -> None:
         """Tell that the callee could not be reached."""
-        self._failed += 1
+        self.failures += 1
+        self.is_open = self.failures >= self._limit
 
     def trip(self) -> None:
         """Open at once: the callee is known not to answer."""
-        self._failed = self._limit
+        self.failures, self.is_open = self._limit, True

@@ -11,7 +11,7 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServic
 from stylobate.idempotency import refuse_key
 from stylobate.outbox.event import Event
 from stylobate.paging import page_of
-from stylobate.rpc.access import RpcAccess
+from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_actions.action_manager import ActionManager

@@ -10,7 +10,7 @@ from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.idempotency import Idempotency
 from stylobate.identity import DEFAULT_TENANT
-from stylobate.rpc.access import RpcAccess
+from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_auth.access_manager import AccessManager

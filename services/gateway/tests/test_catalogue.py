@@ -9,7 +9,7 @@ from stylobate.api.actions.v1.action_service_pb2 import Action, ListActionsReque
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer, add_ActionServiceServicer_to_server
 from stylobate.errors import UnavailableError
 from stylobate.health import Status
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
 from stylobate.testing.memory_app import NamedTokens, ServiceName, ServiceTokens
 from stylobate_gateway.catalogue import Catalogue
 
@@ -118,7 +118,7 @@ async def test_what_was_read_last_holds_while_actions_is_away() -> None:
     servicers.register(add_ActionServiceServicer_to_server, actions, dict.fromkeys(methods, RpcAccess.PUBLIC))
     server = LocalServer(servicers)
     await server.start()
-    catalogue = Catalogue(CallerChannel(LocalChannel(server), Outgoing(ServiceName("gateway"))), 0.001)
+    catalogue = Catalogue(CallerChannel(LocalChannel(server), ServiceName("gateway").token), 0.001)
     reading = asyncio.create_task(catalogue.run())
 
     async def look_again() -> None:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceServicer
-from stylobate.rpc.access import RpcAccess
+from stylobate.rpc import RpcAccess
 
 from stylobate_ratelimit.convert import from_groups, to_response
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager

@@ -22,7 +22,6 @@ from stylobate.rpc import (
     CallerChannel,
     LocalChannel,
     LocalServer,
-    Outgoing,
     RpcAccess,
     Servicers,
     call,
@@ -103,9 +102,7 @@ class Service:
     @asynccontextmanager
     async def client(self, **options: object) -> AsyncIterator[LimitsClient]:
         """Give the gateway's client."""
-        async with LimitsClient(
-            CallerChannel(self.wire, Outgoing(self.identity["gateway"].to("ratelimit"))), **options
-        ) as client:
+        async with LimitsClient(CallerChannel(self.wire, self.identity["gateway"].to("ratelimit")), **options) as client:
             yield client
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest, PublishResponse
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceServicer
 from stylobate.idempotency import refuse_key
-from stylobate.rpc.access import RpcAccess
+from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 

@@ -34,7 +34,7 @@ from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.outbox import Event, PositionExpiredError
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, call, standard_interceptors
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, call, standard_interceptors
 from stylobate_realtime.presence import PresenceEntry
 
 from .memory_broker import MemoryBus
@@ -279,15 +279,15 @@ async def open_platform() -> AsyncIterator[Platform]:
     auth_server = LocalServer(users)
     await auth_server.start()
     timings = FeedTimings(unknown_key_pause=timedelta(0))
-    async with TokenVerifier.open(LocalChannel(auth_server), timings=timings) as verifier:
-        await verifier.wait_ready()
+    async with TokenVerifier(CallerChannel(LocalChannel(auth_server), None), timings=timings) as verifier:
+        await verifier.ready.wait()
         servicers = Servicers(standard_interceptors(verifier, NoService()))
         names = (method.name for method in state_pb2.DESCRIPTOR.services_by_name["StateService"].methods)
         servicers.register(add_StateServiceServicer_to_server, orders, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
         servicers.register(add_EventServiceServicer_to_server, log, {"ReadEvents": RpcAccess.PUBLIC})
         state_server = LocalServer(servicers)
         await state_server.start()
-        channel = CallerChannel(LocalChannel(state_server), Outgoing(None))
+        channel = CallerChannel(LocalChannel(state_server), None)
         yield Platform(verifier, StateServiceStub(channel), auth, orders, log, EventServiceStub(channel))
         await state_server.stop()
         await auth_server.stop()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.clients.limits import LimitsClient, edge_limits
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers
 from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
 
 from .clients import PATIENCE_S
@@ -28,7 +28,7 @@ async def three_an_hour() -> AsyncIterator[LimitsClient]:
     servicers.register(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.PUBLIC})
     server = LocalServer(servicers)
     await server.start()
-    async with edge_limits(CallerChannel(LocalChannel(server), Outgoing(None))) as limits:
+    async with edge_limits(CallerChannel(LocalChannel(server), None)) as limits:
         yield limits
     await server.stop()
 

@@ -8,7 +8,7 @@ from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub, add_RealtimeServiceServicer_to_server
 from stylobate.errors import StylobateError
 from stylobate.identity import ServiceIdentity, generate_service_keys
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers, standard_interceptors
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.servicer import RealtimeServicer
 
@@ -35,7 +35,7 @@ async def call(stage, platform, tmp_path) -> AsyncIterator:
         servicers.register(add_RealtimeServiceServicer_to_server, RealtimeServicer(on.manager))
         server = LocalServer(servicers)
         await server.start()
-        stub = RealtimeServiceStub(CallerChannel(LocalChannel(server), Outgoing(identity and identity.to("realtime"))))
+        stub = RealtimeServiceStub(CallerChannel(LocalChannel(server), identity and identity.to("realtime")))
         try:
             await stub.Publish(PublishRequest(channel=channel, data=data, **fields))
         finally:

@@ -12,9 +12,9 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServic
 from stylobate.declarations.model import BeforeHook
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.outbox import Event
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers
 from stylobate.rpc.call import HOOK_DEPTH
-from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.rpc.interceptors import CallInterceptor
 from stylobate_state.errors import (
     StateDataInvalidError,
     StateHookFailedError,
@@ -154,12 +154,12 @@ class Modules(ModuleServiceServicer):
 async def remote(answer, wait=timedelta(milliseconds=200)):
     """Give the hooks as they are asked through a channel, and the servicer that answers."""
     modules = Modules(answer)
-    servicers = Servicers([ErrorsInterceptor()])
+    servicers = Servicers([CallInterceptor()])
     access = {"CallHook": RpcAccess.SERVICE, "ListModules": RpcAccess.PUBLIC}
     servicers.register(add_ModuleServiceServicer_to_server, modules, access)
     server = LocalServer(servicers)
     await server.start()
-    yield RemoteBeforeHooks(CallerChannel(LocalChannel(server), Outgoing(None)), wait), modules
+    yield RemoteBeforeHooks(CallerChannel(LocalChannel(server), None), wait), modules
     await server.stop()
 
 

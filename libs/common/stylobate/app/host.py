@@ -20,8 +20,7 @@ from stylobate.app.manager import AppManager
 from stylobate.app.placement import Placement
 from stylobate.app.settings import HostSettings
 from stylobate.app.shared import REDUCED_GRACE_S, Shared
-from stylobate.clients.edge import Edge
-from stylobate.clients.limits import edge_limits
+from stylobate.clients.limits import LimitsClient, edge_limits
 from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
@@ -50,7 +49,7 @@ class Host(Shared):
         self._sources = sources
         self._logs = logs
         self._listening = AsyncExitStack()
-        self._edge: Edge | None = None
+        self._edge: LimitsClient | None = None
         self._grpc: GrpcServer | None = None
         self._apps: list[AppManager] = []
         self._redis_checks: list[BoundedCheck] = []
@@ -151,7 +150,7 @@ class Host(Shared):
         others_serve = self.placement.http in self.placement.sockets  # meanwhile; or the queue is held open until we do
         if self.placement.http and not others_serve:
             await self._listen(self._http_listener())
-        await asyncio.gather(self.verifier.wait_ready(), *(app.wait_ready() for app in self._apps))
+        await asyncio.gather(self.verifier.ready.wait(), *(app.wait_ready() for app in self._apps))
         if others_serve:
             await self._listen(self._http_listener())
         self._is_started = True
@@ -191,10 +190,10 @@ class Host(Shared):
         auth = self.channel("auth", identity)
         skew_s = self.settings.clock_skew.total_seconds()
         stale = self.settings.revocation_stale
-        self.verifier = await enter(TokenVerifier.open(auth, revocation_stale=stale, skew_s=skew_s))
+        self.verifier = await enter(TokenVerifier(auth, revocation_stale=stale, skew_s=skew_s))
         self.access = await enter(Access(auth, self.verifier, trace=sampled_trace))
         if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
-            self._edge = Edge(await enter(edge_limits(self.channel("ratelimit", identity))))
+            self._edge = await enter(edge_limits(self.channel("ratelimit", identity)))
         hosted, ratio = self.placement.services, self.trace_ratio
         pipeline = standard_interceptors(
             self.verifier,
@@ -216,7 +215,7 @@ class Host(Shared):
         self._listening.push_async_callback(self._local_server.stop, REDUCED_GRACE_S)
         if not self.placement.grpc:
             return
-        await self.verifier.wait_ready()
+        await self.verifier.ready.wait()
         reflection = self.settings.is_development if self.settings.reflection is None else self.settings.reflection
         try:
             server = build_server(

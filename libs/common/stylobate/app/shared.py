@@ -14,7 +14,7 @@ from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVeri
 from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
 from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers, idempotent_methods, open_channel
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, idempotent_methods, open_channel
 
 REDUCED_GRACE_S = 1.0
 """For calls under way, when what carries them is closed."""
@@ -46,7 +46,7 @@ class Shared:
     def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
         """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""
         inner = self._local if service in self.placement.services else self._remote(service)
-        return CallerChannel(inner, Outgoing(caller.to(service)), service=service)
+        return CallerChannel(inner, caller.to(service), service=service)
 
     def redis(self, url: str) -> RedisManager:
         """Return the process's connections to one Redis."""

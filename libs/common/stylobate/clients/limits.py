@@ -9,6 +9,7 @@ its numbers; until then it lets pass.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -30,6 +31,7 @@ from stylobate.batching import Batcher
 from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.http.limits import LimitText, limit_text
+from stylobate.identity.client_address import limit_key
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
@@ -56,15 +58,12 @@ class RateLimitedError(StylobateError):
     cure = "Wait for the time in Retry-After; the headers RateLimit and RateLimit-Policy say how the limit stands."
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class LevelSpec:
     """One level of a check. Make it once and keep it: checks are grouped by the identity of their levels."""
 
-    __slots__ = ("message", "name")
-
-    def __init__(self, name: str, message: Level) -> None:
-        """Use :meth:`of_rule` or :meth:`of_policy`."""
-        self.name = name
-        self.message = message
+    name: str
+    message: Level
 
     @classmethod
     def of_rule(cls, name: str) -> Self:
@@ -82,38 +81,30 @@ class LevelSpec:
         return cls(name, Level(policy=policy))
 
 
+EDGE_IP = (LevelSpec.of_rule("edge.ip"),)
+EDGE_USER = (LevelSpec.of_rule("edge.user"),)
+EDGE_BOTH = (*EDGE_IP, *EDGE_USER)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class LimitOutcome:
     """How a check went. The numbers are those of the level that refused it, or of the tightest one."""
 
-    __slots__ = ("allowed", "degraded", "policy", "quota", "remaining", "reset", "retry_after", "window")
-
-    def __init__(
-        self,
-        *,
-        allowed: bool,
-        policy: str = "",
-        quota: int = 0,
-        window: int = 0,
-        remaining: int = 0,
-        reset: int = 0,
-        retry_after: timedelta | None = None,
-        degraded: bool = False,
-    ) -> None:
-        self.allowed = allowed
-        self.policy = policy
-        """The level's name."""
-        self.quota = quota
-        """Charges per window."""
-        self.window = window
-        """Seconds, rounded up."""
-        self.remaining = remaining
-        """Charges left now."""
-        self.reset = reset
-        """Seconds until the level is full again, rounded up."""
-        self.retry_after = retry_after
-        """For a refused check: when a retry can pass."""
-        self.degraded = degraded
-        """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
+    allowed: bool
+    policy: str = ""
+    """The level's name."""
+    quota: int = 0
+    """Charges per window."""
+    window: int = 0
+    """Seconds, rounded up."""
+    remaining: int = 0
+    """Charges left now."""
+    reset: int = 0
+    """Seconds until the level is full again, rounded up."""
+    retry_after: timedelta | None = None
+    """For a refused check: when a retry can pass."""
+    degraded: bool = False
+    """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
 
     def texts(self) -> list[LimitText]:
         """Return its entry in the header fields, see :mod:`stylobate.http.limits`; none when degraded."""
@@ -195,6 +186,16 @@ class LimitsClient:
             raise ValueError(f"{len(levels)} levels need as many subjects, not {len(subjects)}")
         kept = levels if isinstance(levels, tuple) else tuple(levels)
         return await self._batcher.submit((kept, tenant, subjects, cost, sampled_trace()))
+
+    async def charge(self, address: str, user: str = "") -> None:
+        """Charge where a call comes from, and the user whose token was verified, by the rules of the edge; empty: not that one.
+
+        :raises RateLimitedError: one calls too often; neither is charged then.
+        """
+        levels = EDGE_BOTH if address and user else EDGE_USER if user else EDGE_IP
+        outcome = await self.check(levels, tuple(filter(None, (limit_key(address), user))))
+        if not outcome.allowed:
+            raise outcome.error()
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
         groups: dict[tuple[_Levels, str], list[int]] = {}

@@ -1,10 +1,10 @@
 """Counts of this process alone: what a limit that guards something goes by while the ratelimit service cannot be asked."""
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 from time import monotonic
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
+from stylobate.bounded_dict import BoundedDict
 
 _MOST = 100_000
 """Subjects that are counted; past it those charged longest ago are forgotten, so that made-up ones cannot fill the memory."""
@@ -20,8 +20,7 @@ class LocalCounts:
 
     def __init__(self, clock: Callable[[], float] = monotonic, most: int = _MOST) -> None:
         self._clock = clock
-        self._most = most
-        self._times: dict[tuple[str, str, str], float] = {}
+        self._times: BoundedDict[tuple[str, str, str], float] = BoundedDict(most)
         """By tenant, policy and subject: the theoretical arrival time."""
 
     def __len__(self) -> int:
@@ -45,9 +44,5 @@ class LocalCounts:
                 refused, wait = place, over
         if not wait:
             for key, time in after.items():
-                self._times.pop(key, None)  # the order is by the last charge
-                self._times[key] = time
-            if len(self._times) > self._most:
-                for key in list(islice(self._times, self._most // 8)):
-                    del self._times[key]
+                self._times.put(key, time)
         return refused, wait

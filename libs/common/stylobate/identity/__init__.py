@@ -2,8 +2,7 @@
 
 from stylobate.identity.access import Access
 from stylobate.identity.client_address import ClientAddresses, client_agent, limit_key
-from stylobate.identity.permission import grants
-from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind, grants
 from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.identity.service_keys import generate_service_keys
 from stylobate.identity.service_rights import OPERATOR, OPERATOR_RIGHTS, ServiceRights

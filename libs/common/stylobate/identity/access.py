@@ -4,11 +4,9 @@ A decision is fresh for 10 s and ends at once when roles change (the access vers
 does not answer, a decision that nothing has contradicted is used for up to ten minutes.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from datetime import timedelta
-from itertools import islice
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -18,13 +16,14 @@ import grpc
 from stylobate.api.auth.v1.access_service_pb2 import AccessCheck, CheckAccessRequest
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.batching import Batcher
+from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.identity.permission import grants
-from stylobate.identity.principal import Principal
+from stylobate.identity.principal import Principal, grants
 from stylobate.identity.verifier import TokenVerifier
 from stylobate.telemetry.traceparent import trace_of
 
 _CALL_TIMEOUT_S = 2.0
+_RETRY_AFTER = timedelta(seconds=1)
 _CACHE_SIZE = 50_000
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -33,11 +32,6 @@ class _Question(NamedTuple):
     tenant: str
     subject: str
     permission: str
-
-
-class _Decision(NamedTuple):
-    allowed: bool
-    at: float
 
 
 class Access:
@@ -63,10 +57,10 @@ class Access:
         self._fresh_s = fresh.total_seconds()
         self._usable_s = usable.total_seconds()
         self._clock = clock
-        self._decisions: dict[_Question, _Decision] = {}
+        self._decisions: BoundedDict[_Question, tuple[bool, float]] = BoundedDict(_CACHE_SIZE)
         self._generation = 0
         self._trace = trace
-        self._batcher: Batcher[tuple[_Question, str], bool] = Batcher(self._ask)
+        self._batcher: Batcher[tuple[_Question, str], bool] = Batcher(self._check)
         verifier.on_change(self._forget)
 
     async def __aenter__(self) -> Self:
@@ -92,24 +86,19 @@ class Access:
         if principal.scopes and not grants(principal.scopes, permission):
             return False
         question = _Question(principal.tenant, principal.subject, permission)
-        known = self._decisions.get(question)
-        if known is not None and self._clock() - known.at < self._fresh_s:
-            return known.allowed
+        known, decided_at = self._decisions.get(question, (False, -inf))
+        if self._clock() - decided_at < self._fresh_s:
+            return known
         generation = self._generation
         try:
             allowed = await self._batcher.submit((question, self._trace()))
         except UnavailableError:
-            if known is not None and generation == self._generation and self._clock() - known.at < self._usable_s:
-                return known.allowed
+            if generation == self._generation and self._clock() - decided_at < self._usable_s:
+                return known
             raise
         if generation == self._generation:  # else roles changed while the question was under way
-            self._remember(question, allowed)
+            self._decisions.put(question, (allowed, self._clock()))
         return allowed
-
-    async def _ask(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
-        # In a context of its own: a batch serves many callers and is asked in the service's name, not in that of
-        # whichever caller's token happened to be first.
-        return await asyncio.create_task(self._check(questions), context=Context())
 
     async def _check(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
         checks = [AccessCheck(tenant=q.tenant, subject=q.subject, permission=q.permission) for q, _ in questions]
@@ -117,24 +106,12 @@ class Access:
             response = await self._stub.CheckAccess(
                 CheckAccessRequest(checks=checks), timeout=_CALL_TIMEOUT_S, metadata=trace_of(trace for _, trace in questions)
             )
-        except (grpc.aio.AioRpcError, StylobateError) as error:
-            return [_answer_of(error)] * len(questions)
+        except StylobateError as error:
+            if error.code not in _UNANSWERED:
+                return [error] * len(questions)
+            return [UnavailableError("Permissions cannot be checked at the moment.", retry_after=_RETRY_AFTER)] * len(questions)
         return list(response.allowed)
-
-    def _remember(self, question: _Question, allowed: bool) -> None:
-        if len(self._decisions) >= _CACHE_SIZE:
-            for old in list(islice(self._decisions, _CACHE_SIZE // 8)):
-                del self._decisions[old]
-        self._decisions.pop(question, None)  # the order is by age
-        self._decisions[question] = _Decision(allowed, self._clock())
 
     def _forget(self) -> None:
         self._generation += 1
         self._decisions.clear()
-
-
-def _answer_of(error: grpc.aio.AioRpcError | StylobateError) -> Exception:
-    code = error.code if isinstance(error, StylobateError) else error.code()
-    if code in _UNANSWERED:
-        return UnavailableError("Permissions cannot be checked at the moment.", retry_after=timedelta(seconds=1))
-    return error

@@ -5,8 +5,7 @@ every 5 s, which is what remains when the stream is cut.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -30,9 +29,7 @@ from stylobate.logs import get_logger
 from stylobate.resilience import Interruption, backoff
 from stylobate.stopping import end, goes_on
 
-Metadata = Sequence[tuple[str, str]]
-
-_FAULTS = (grpc.RpcError, StylobateError, OSError, ValueError, TimeoutError)
+_FAULTS = (StylobateError, OSError, ValueError, TimeoutError)
 _CALL_TIMEOUT_S = 2.0
 _KEYS, _LIST, _STREAM = "keys", "list", "stream"
 _log = get_logger("app")
@@ -55,23 +52,22 @@ class FeedTimings:
 class AuthFeed:
     """Keys, deny-list and access version, kept current while it is open.
 
-    :param on_change: called when the access version changed.
-    :param on_keys_lost: called when a key is no longer published.
+    :param channel: to auth; its calls fail with StylobateErrors.
+    :param on_change: called when the access version changed; more may be added.
+    :param on_keys_lost: the same, when a key is no longer published.
     :param clock: Unix seconds, for the expiry of entries.
     """
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        metadata: Callable[[], Metadata],
-        on_change: Callable[[], None],
-        on_keys_lost: Callable[[], None],
+        on_change: Sequence[Callable[[], None]],
+        on_keys_lost: Sequence[Callable[[], None]],
         *,
         clock: Callable[[], float],
         timings: FeedTimings,
     ) -> None:
         self._stub: Any = TokenServiceStub(channel)
-        self._metadata = metadata
         self._on_change = on_change
         self._on_keys_lost = on_keys_lost
         self._clock = clock
@@ -79,36 +75,29 @@ class AuthFeed:
         self._keys_at = -float("inf")
         self._keys_lock = asyncio.Lock()
         self._listed_at = -float("inf")
-        self._is_streaming = False
+        self.is_streaming = False
+        """Whether the stream is up."""
         self._interruptions = {what: Interruption("auth_feed_interrupted") for what in (_KEYS, _LIST, _STREAM)}
+        self._tasks: list[asyncio.Task[None]] = []
         self.keys: dict[str, Ed25519PublicKey] = {}
         self.denied = DenyList()
         self.access_version = 0
         self.ready = asyncio.Event()
         """Set once keys and deny-list were loaded."""
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator["AuthFeed"]:
+    def start(self) -> None:
         """Run the feed."""
-        tasks = [
-            asyncio.create_task(self._for_ever(_KEYS, self._keep_keys), name="verifier-keys"),
-            asyncio.create_task(self._for_ever(_LIST, self._keep_list), name="verifier-list"),
-            asyncio.create_task(self._for_ever(_STREAM, self._watch), name="verifier-stream"),
-        ]
-        try:
-            yield self
-        finally:
-            await end(tasks)
+        for what, work in ((_KEYS, self._keep_keys), (_LIST, self._keep_list), (_STREAM, self._watch)):
+            self._tasks.append(asyncio.create_task(self._for_ever(what, work), name=f"verifier-{what}"))
+
+    async def stop(self) -> None:
+        """End it."""
+        await end(self._tasks)
 
     @property
     def age_s(self) -> float:
         """Seconds since the deny-list was last known to be current; infinite before it was loaded."""
         return monotonic() - self._listed_at
-
-    @property
-    def is_streaming(self) -> bool:
-        """Whether the stream is up."""
-        return self._is_streaming
 
     async def look_for_key(self, key_id: str) -> Ed25519PublicKey | None:
         """Return the key of an id that is not known yet: ask auth, at most once in the pause of the timings."""
@@ -118,7 +107,7 @@ class AuthFeed:
                     await self._load_keys()
                 except _FAULTS as error:
                     self._keys_at = max(self._keys_at, monotonic())  # the pause holds for failures too
-                    _log.warning("keys_not_refreshed", error=_text(error))
+                    _log.warning("keys_not_refreshed", error=f"{type(error).__name__}: {error}")
         return self.keys.get(key_id)
 
     async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
@@ -129,7 +118,7 @@ class AuthFeed:
                 await work()
             except _FAULTS as error:
                 if self.ready.is_set():
-                    self._interruptions[what].note(feed=what, error=_text(error))
+                    self._interruptions[what].note(feed=what, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(next(waits))
             except Exception:  # noqa: BLE001  a defect must not end the feed that revocations come by
                 _log.exception("auth_feed_failed", feed=what)
@@ -151,7 +140,7 @@ class AuthFeed:
         await asyncio.sleep(self._timings.keys_every.total_seconds())
 
     async def _load_keys(self) -> None:
-        response = await self._stub.GetJwks(GetJwksRequest(), timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
+        response = await self._stub.GetJwks(GetJwksRequest(), timeout=_CALL_TIMEOUT_S)
         keys = parse_jwks(response.jwks)
         if not keys:
             raise ValueError("auth's key set holds no key")
@@ -159,35 +148,36 @@ class AuthFeed:
         self.keys = keys
         self._keys_at = monotonic()
         if lost:
-            self._on_keys_lost()
+            for callback in self._on_keys_lost:
+                callback()
         self._note_ready()
 
     async def _keep_list(self) -> None:
         request = ListRevocationsRequest()
-        response = await self._stub.ListRevocations(request, timeout=_CALL_TIMEOUT_S, metadata=tuple(self._metadata()))
+        response = await self._stub.ListRevocations(request, timeout=_CALL_TIMEOUT_S)
         self._take(response)
         self.denied.prune(self._clock())
         self._is_well(_LIST)
         await asyncio.sleep(self._timings.list_every.total_seconds())
 
     async def _watch(self) -> None:
-        call = self._stub.WatchRevocations(WatchRevocationsRequest(), metadata=tuple(self._metadata()))
+        call = self._stub.WatchRevocations(WatchRevocationsRequest())
         try:
             messages = aiter(call)
             while goes_on():
                 async with asyncio.timeout(self._timings.silence.total_seconds()):  # wait_for can lose a cancellation
                     message = await anext(messages)
-                self._is_streaming = True
+                self.is_streaming = True
                 self._is_well(_STREAM)
                 self._take(message)
         except StopAsyncIteration:
             pass  # the server ended it in good order: open the next one
         except _FAULTS:
-            if not self._is_streaming:
+            if not self.is_streaming:
                 raise
             # it worked until now (a restart, a connection that came of age): open the next one at once
         finally:
-            self._is_streaming = False
+            self.is_streaming = False
             call.cancel()
 
     def _take(self, message: ListRevocationsResponse | WatchRevocationsResponse) -> None:
@@ -195,15 +185,10 @@ class AuthFeed:
         self._listed_at = max(self._listed_at, monotonic() - message.age.ToNanoseconds() / 1e9)
         if message.access_version != self.access_version:
             self.access_version = message.access_version
-            self._on_change()
+            for callback in self._on_change:
+                callback()
         self._note_ready()
 
     def _note_ready(self) -> None:
         if self.keys and self._listed_at > -float("inf"):
             self.ready.set()
-
-
-def _text(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return f"{type(error).__name__}: {error}"

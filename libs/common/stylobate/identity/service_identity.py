@@ -5,7 +5,7 @@ No round trip and no third party: calls between services are proven while auth i
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -13,6 +13,7 @@ from uuid import uuid4
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import TokenInvalidError
 from stylobate.health import Health, Status
 from stylobate.identity import compact_token
@@ -37,11 +38,6 @@ class _Verified(NamedTuple):
     name: str
     audience: str
     expires_at: float
-
-
-class _Signed(NamedTuple):
-    token: str
-    renew_at: float
 
 
 class ServiceIdentity:
@@ -73,8 +69,9 @@ class ServiceIdentity:
         self._folder = folder
         self._skew_s = skew_s
         self._look_at = 0.0
-        self._signed: dict[str, _Signed] = {}
-        self._verified: dict[str, _Verified] = {}
+        self._signed: dict[str, tuple[str, float]] = {}
+        """By audience: the token, and when it is to be renewed."""
+        self._verified: BoundedDict[str, _Verified] = BoundedDict(_CACHE_SIZE)
         self._clocks: dict[str, tuple[float, float]] = {}
         """By service: by how many seconds its clock is ahead of this one, and when that was seen."""
 
@@ -89,23 +86,23 @@ class ServiceIdentity:
         private_key, public_keys = files.read()
         return cls(name, private_key, public_keys, folder=files, skew_s=skew_s)
 
-    def to(self, service: str) -> "TokenTo":
+    def to(self, service: str) -> Callable[[], str]:
         """Return what makes tokens for calls to one service."""
-        return TokenTo(self, service)
+        return partial(self.token, service)
 
     def token(self, audience: str) -> str:
         """Return a token that proves this service to another for at least half of its 5 minutes; signed anew at half-life."""
         now = self._clock()
         if now >= self._look_at:
             self._look_for_keys(now)
-        signed = self._signed.get(audience)
-        if signed is None or now >= signed.renew_at or now < signed.renew_at - _LIFETIME_S:  # the clock may be put back
+        token, renew_at = self._signed.get(audience, ("", 0.0))
+        if not renew_at - _LIFETIME_S <= now < renew_at:  # the clock may be put back
             subject = f"service:{self.name}"
             claims = {"iss": subject, "sub": subject, "aud": audience, "iat": int(now), "exp": int(now) + _LIFETIME_S}
             headers = {"typ": _TYPE, "kid": self.name}
             token = jwt.encode(claims | {"jti": uuid4().hex}, self._private_key, algorithm="EdDSA", headers=headers)
-            signed = self._signed[audience] = _Signed(token, now + _LIFETIME_S / 2)
-        return signed.token
+            self._signed[audience] = token, now + _LIFETIME_S / 2
+        return token
 
     def verify(self, token: str, audiences: Collection[str] = ()) -> str:
         """Return the name of the service that signed the token; a token seen before costs a look-up.
@@ -120,10 +117,7 @@ class ServiceIdentity:
         found = self._verified.get(token)
         if found is None or now >= found.expires_at:
             found = self._check(token, now)
-            if len(self._verified) >= _CACHE_SIZE:
-                for old in list(islice(self._verified, _CACHE_SIZE // 8)):
-                    del self._verified[old]
-            self._verified[token] = found
+            self._verified.put(token, found)
         if found.audience not in (audiences or (self.name,)):
             raise TokenInvalidError("The service token is for another service.")
         return found.name
@@ -191,15 +185,3 @@ class ServiceIdentity:
         if service not in self._clocks or now - self._clocks[service][1] > _REMEMBERED_S:
             _log.error("clocks_differ", service=service, ahead_s=round(ahead), cure="set the clocks by NTP; STYLOBATE_CLOCK_SKEW")
         self._clocks[service] = (ahead, now)
-
-
-class TokenTo:
-    """A service's tokens for calls to one other."""
-
-    def __init__(self, identity: ServiceIdentity, service: str) -> None:
-        self._identity = identity
-        self._service = service
-
-    def token(self) -> str:
-        """Return a token for the service."""
-        return self._identity.token(self._service)

@@ -1,7 +1,9 @@
 """The files of services' keys: made, read, and read again when they change."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -14,6 +16,7 @@ PublicKeys = Mapping[str, Sequence[Ed25519PublicKey]]
 """By service name; a service has several while its key is exchanged."""
 
 _PUBLIC = ".pub.pem"
+_PEM = serialization.Encoding.PEM
 _SETTING, _PRIVATE_SETTING = "STYLOBATE_IDENTITY_FOLDER", "STYLOBATE_IDENTITY_PRIVATE_KEY"
 _log = get_logger("security")
 
@@ -79,37 +82,34 @@ def generate_service_keys(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         private_file, public_file = folder / f"{name}.pem", folder / f"{name}.pub.pem"
         if not private_file.exists():
-            write_once(private_file, _private_pem(Ed25519PrivateKey.generate()))
-        public = _public_pem(_read_private(private_file).public_key())
+            made = Ed25519PrivateKey.generate()
+            write_once(private_file, made.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        key = _read_private(private_file).public_key()
+        public = key.public_bytes(_PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         if not public_file.exists() or public_file.read_bytes() != public:
             write_beside(public_file, public, 0o644).replace(public_file)
 
 
-def _private_pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _public_pem(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
 def _read_private(path: Path, setting: str = _SETTING) -> Ed25519PrivateKey:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except FileNotFoundError:
-        raise ConfigError([f"{setting}: {path}: missing; it holds this service's Ed25519 key"]) from None
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{setting}: {path}: cannot be read as a private key ({type(error).__name__})"]) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError([f"{setting}: {path}: not an Ed25519 key"])
+    if not path.exists():
+        raise ConfigError([f"{setting}: {path}: missing; it holds this service's Ed25519 key"])
+    load = partial(serialization.load_pem_private_key, password=None)
+    key: Ed25519PrivateKey = _read(path, load, Ed25519PrivateKey, setting)
     return key
 
 
 def _read_public(path: Path) -> Ed25519PublicKey:
+    key: Ed25519PublicKey = _read(path, serialization.load_pem_public_key, Ed25519PublicKey, _SETTING)
+    return key
+
+
+def _read(path: Path, load: Callable[[bytes], object], kind: Any, setting: str) -> Any:
+    """Return the key in a file. Raises ConfigError."""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError([f"{_SETTING}: {path}: cannot be read as a public key ({type(error).__name__})"]) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError([f"{_SETTING}: {path}: not an Ed25519 key"])
+        key = load(path.read_bytes())
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        half = "private" if kind is Ed25519PrivateKey else "public"
+        raise ConfigError([f"{setting}: {path}: cannot be read as a {half} key ({type(error).__name__})"]) from error
+    if not isinstance(key, kind):
+        raise ConfigError([f"{setting}: {path}: not an Ed25519 key"])
     return key

@@ -1,35 +1,30 @@
 """Verifies access tokens: signature once, then from memory, the deny-list at every look."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from itertools import islice
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 import grpc
 
-from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
+from stylobate.bounded_dict import BoundedDict
+from stylobate.errors import TokenExpiredError, TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.identity.access_token import CLOCK_SKEW_S, key_id_of, verify_access_token
-from stylobate.identity.auth_feed import AuthFeed, FeedTimings, Metadata
+from stylobate.identity.auth_feed import AuthFeed, FeedTimings
 from stylobate.identity.principal import Principal
 
 _STALE_S = 30.0
 _RETRY_AFTER = timedelta(seconds=1)
 
 
-def _no_metadata() -> Metadata:
-    return ()
-
-
 class TokenVerifier:
-    """Turns a token into a principal. Use :meth:`open`.
+    """Turns a token into a principal; an async context manager, which follows auth while it is open and does not wait for it.
 
-    :param metadata: sent with every call to auth; a caller channel adds the service token by itself.
+    :param channel: to auth, in this service's own name.
     :param revocation_stale: what holds when the deny-list could not be refreshed for 30 s: ``allow`` (degraded) or ``deny``.
-    :param cache_size: tokens kept; the oldest eighth leaves when it is full.
+    :param cache_size: tokens kept.
     :param clock: Unix seconds. :param skew_s: how far auth's clock may be ahead of it.
     """
 
@@ -37,48 +32,32 @@ class TokenVerifier:
         self,
         channel: grpc.aio.Channel,
         *,
-        metadata: Callable[[], Metadata] = _no_metadata,
         revocation_stale: Literal["allow", "deny"] = "allow",
         cache_size: int = 20_000,
         clock: Callable[[], float] = time.time,
         timings: FeedTimings | None = None,
         skew_s: float = CLOCK_SKEW_S,
     ) -> None:
-        self._feed = AuthFeed(channel, metadata, self._changed, self._keys_lost, clock=clock, timings=timings or FeedTimings())
+        self._cache: BoundedDict[str, Principal] = BoundedDict(cache_size)
+        self._callbacks: list[Callable[[], None]] = []
+        # what a key proved that is no longer published must be proven again
+        self._on_keys_lost: list[Callable[[], None]] = [self._cache.clear]
+        self._feed = AuthFeed(channel, self._callbacks, self._on_keys_lost, clock=clock, timings=timings or FeedTimings())
+        self.ready = self._feed.ready
+        """Set once the keys and the deny-list were loaded."""
         self._denied = self._feed.denied
         self._denies_when_stale = revocation_stale == "deny"
-        self._cache: dict[str, Principal] = {}
-        self._cache_size = cache_size
         self._clock = clock
         self._skew_s = skew_s
-        self._callbacks: list[Callable[[], None]] = []
-        self._on_keys_lost: list[Callable[[], None]] = []
 
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls,
-        channel: grpc.aio.Channel,
-        *,
-        metadata: Callable[[], Metadata] = _no_metadata,
-        revocation_stale: Literal["allow", "deny"] = "allow",
-        cache_size: int = 20_000,
-        clock: Callable[[], float] = time.time,
-        timings: FeedTimings | None = None,
-        skew_s: float = CLOCK_SKEW_S,
-    ) -> AsyncIterator["TokenVerifier"]:
-        """Return a verifier that follows auth until the context ends; it does not wait for auth (:meth:`wait_ready`)."""
-        verifier = cls(
-            channel,
-            metadata=metadata,
-            revocation_stale=revocation_stale,
-            cache_size=cache_size,
-            clock=clock,
-            timings=timings,
-            skew_s=skew_s,
-        )
-        async with verifier._feed.open():
-            yield verifier
+    async def __aenter__(self) -> Self:
+        """Begin to follow auth."""
+        self._feed.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Follow it no longer."""
+        await self._feed.stop()
 
     def cached(self, token: str) -> Principal | None:
         """Return the principal of a token that was verified before and still holds; None when it must be verified.
@@ -94,8 +73,8 @@ class TokenVerifier:
             return None
         if self._denied.refuses(principal):
             raise TokenRevokedError
-        if self._denies_when_stale:
-            self._refuse_when_stale()
+        if self._denies_when_stale and self._feed.age_s > _STALE_S:
+            raise UnavailableError("Whether the token was revoked cannot be told at the moment.", retry_after=_RETRY_AFTER)
         return principal
 
     async def verify(self, token: str) -> Principal:
@@ -113,31 +92,15 @@ class TokenVerifier:
             if not self._feed.keys:
                 raise UnavailableError("Tokens cannot be verified: auth has not been reached yet.", retry_after=_RETRY_AFTER)
             raise TokenInvalidError
-        principal = verify_access_token(token, key, self._clock(), self._skew_s)
-        if self._denied.refuses(principal):
-            raise TokenRevokedError
-        if self._denies_when_stale:
-            self._refuse_when_stale()
-        self._remember(token, principal)
-        return principal
+        self._cache.put(token, verify_access_token(token, key, self._clock(), self._skew_s))
+        verified = self.cached(token)
+        if verified is None:
+            raise TokenExpiredError  # just now
+        return verified
 
     def is_revoked(self, principal: Principal) -> bool:
         """Return whether the principal's session, token or subject was revoked since it was verified."""
         return self._denied.refuses(principal)
-
-    @property
-    def ready(self) -> asyncio.Event:
-        """Set once the keys and the deny-list were loaded."""
-        return self._feed.ready
-
-    async def wait_ready(self) -> None:
-        """Wait until the keys and the deny-list were loaded."""
-        await self._feed.ready.wait()
-
-    @property
-    def access_version(self) -> int:
-        """Rises when roles, their members or their permissions change."""
-        return self._feed.access_version
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back, synchronously, whenever decisions made so far no longer count."""
@@ -168,22 +131,3 @@ class TokenVerifier:
                 Status.DEGRADED, f"{unknown} revocations are of a kind that this release does not know; upgrade it", metrics
             )
         return Health(metrics=metrics | {"age_s": age})
-
-    def _refuse_when_stale(self) -> None:
-        if self._feed.age_s > _STALE_S:
-            raise UnavailableError("Whether the token was revoked cannot be told at the moment.", retry_after=_RETRY_AFTER)
-
-    def _remember(self, token: str, principal: Principal) -> None:
-        if len(self._cache) >= self._cache_size:
-            for old in list(islice(self._cache, max(1, self._cache_size // 8))):
-                del self._cache[old]
-        self._cache[token] = principal
-
-    def _keys_lost(self) -> None:
-        self._cache.clear()  # what a key proved that is no longer published must be proven again
-        for callback in self._on_keys_lost:
-            callback()
-
-    def _changed(self) -> None:
-        for callback in self._callbacks:
-            callback()

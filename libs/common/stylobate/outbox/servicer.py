@@ -23,7 +23,7 @@ from stylobate.outbox.position import Position
 from stylobate.outbox.publisher import CHANNEL
 from stylobate.outbox.watch import LogWatch
 from stylobate.redis import RedisManager
-from stylobate.rpc.access import RpcAccess
+from stylobate.rpc import RpcAccess
 from stylobate.stopping import goes_on
 
 _LIMIT = 256

@@ -1,4 +1,4 @@
-"""A channel that fails at once while its target does not answer."""
+"""Keeps calls from a target that does not answer."""
 
 import asyncio
 from time import monotonic
@@ -8,11 +8,9 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
 from stylobate.resilience import CircuitBreaker, Interruption
-from stylobate.rpc.status import RETRY_AFTER, is_silence, is_transport_failure
-from stylobate.rpc.wrapped import WrappedChannel
+from stylobate.rpc.status import carried_error
 
 _LOOK_WITHIN_S = 1.0
 _MAX_TEXT = 300
@@ -22,56 +20,46 @@ _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = get_logger("app")
 
 
-class BreakerChannel(WrappedChannel):
-    """Opens when the target cannot be reached, or accepts calls and answers none; then raises UnavailableError without trying.
+class Guard:
+    """Knows whether a target answers, by how the calls to it end and by asking its health service.
 
-    Not reached: UNAVAILABLE without details, several times in a row; with details the target said it itself, and is there.
-    Not answered: a call ran into its deadline, and the target's health service does not answer either (a method that is slow
-    does not close the way to the others). Neither counts where another call was answered meanwhile: then one of several
-    replicas is gone, which the transport leaves out by itself. While open, the health service alone is asked.
-
-    A stream is refused while the circuit is open and otherwise left out of account: its end says nothing of the target, since
-    servers end every connection that came of age.
+    The circuit opens when the target is not reached, or accepts calls and answers none. Not reached: UNAVAILABLE without
+    details, several times in a row; with details the target said it itself, and is there. Not answered: a call ran into its
+    deadline, and the target's health service does not answer either (a method that is slow does not close the way to the
+    others). Neither counts where another call was answered meanwhile: then one of several replicas is gone, which the
+    transport leaves out by itself. While it is open, the health service alone is asked.
     """
 
-    takes_note = True
-
-    def __init__(self, inner: grpc.aio.Channel, breaker: CircuitBreaker) -> None:
-        super().__init__(inner)
+    def __init__(self, target: grpc.aio.Channel, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
         self._answered_at = 0.0
-        health: Any = health_pb2_grpc.HealthStub(inner)
+        health: Any = health_pb2_grpc.HealthStub(target)
         self._check = health.Check
         self._looking: asyncio.Task[None] | None = None
         self._cause = ""
 
-    async def close(self, grace: float | None = None) -> None:
-        """Stop looking, close the channel within."""
+    def close(self) -> None:
+        """Stop looking."""
         if self._looking is not None:
             self._looking.cancel()
-        await super().close(grace)
 
-    def begin(self, timeout: float | None, metadata: Any, *, is_stream: bool) -> tuple[float | None, Any]:  # noqa: ARG002
-        """Change nothing. Raises UnavailableError while the circuit is open."""
-        if self.breaker.is_open:
-            raise UnavailableError(retry_after=RETRY_AFTER)
-        return timeout, metadata
+    def answered(self) -> None:
+        """Take note that the target answered a call, whatever it said."""
+        self._answered_at = monotonic()
+        if self.breaker.failures:
+            self.breaker.success()
 
-    def ended(self, error: grpc.aio.AioRpcError | None, begun: float) -> None:
-        """Count the outcome."""
-        is_cut = error is not None and is_transport_failure(error)
-        if error is None or not (is_cut or is_silence(error)):
-            self._answered()
+    def failed(self, error: grpc.aio.AioRpcError, begun: float) -> None:
+        """Take note of how a call ended that was begun at ``begun`` (monotonic)."""
+        if error.code() not in _UNANSWERED or carried_error(error) is not None:
+            self.answered()
         elif self._answered_at < begun:
             self._note(error)
+            is_cut = error.code() is grpc.StatusCode.UNAVAILABLE
             if is_cut:
                 self.breaker.failure()
             if not is_cut or self.breaker.is_open:
                 self._look()
-
-    def _answered(self) -> None:
-        self._answered_at = monotonic()
-        self.breaker.success()
 
     def _look(self) -> None:
         if self._looking is None or self._looking.done():
@@ -92,7 +80,7 @@ class BreakerChannel(WrappedChannel):
                 _log.warning("target_silent", target=self.breaker.name)
                 is_silent = True
             await asyncio.sleep(self.breaker.reset_after.total_seconds())
-        self._answered()
+        self.answered()
         if is_silent or unreachable is not None:
             _log.info("target_answers", target=self.breaker.name)
 

@@ -1,15 +1,13 @@
 """The call that is being served: what crosses with it and what it may use."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc
 
 from stylobate.errors import StylobateError
-from stylobate.identity.principal import ANONYMOUS, Principal
+from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal
 from stylobate.telemetry.traceparent import is_sampled
 
 AUTHORIZATION = "authorization"
@@ -20,6 +18,8 @@ TRACEPARENT = "traceparent"
 ACT_FOR = "stylobate-act-for"
 ACT_FOR_TENANT = "stylobate-act-for-tenant"
 OWN_NAME = "stylobate-own-name"
+OWN_NAME_SAID = "true"
+IN_OWN_NAME = (OWN_NAME, OWN_NAME_SAID)
 HOOK_DEPTH = "stylobate-hook-depth"
 CLIENT_ADDRESS = "stylobate-client-address"
 CLIENT_AGENT = "stylobate-client-agent"
@@ -96,6 +96,33 @@ class Call:
         """What a change that this call makes comes from."""
         return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "")
 
+    def passed_on(self) -> list[tuple[str, str | bytes]]:
+        """Return the metadata that goes with calls made for this one.
+
+        That is the caller's bearer token, or without one whom it acts for; request id, trace, hook depth, the client's
+        address and agent.
+        """
+        pairs: list[tuple[str, str | bytes]] = []
+        if self.authorization:
+            pairs.append((AUTHORIZATION, self.authorization))
+        elif self.act_for:
+            pairs.append((ACT_FOR, self.act_for))
+            if self.act_for_tenant not in {"", DEFAULT_TENANT}:
+                pairs.append((ACT_FOR_TENANT, self.act_for_tenant))
+        elif self.own_name:
+            pairs.append(IN_OWN_NAME)
+        if self.request_id:
+            pairs.append((REQUEST_ID, self.request_id))
+        if self.traceparent:
+            pairs.append((TRACEPARENT, self.traceparent))
+        if self.hook_depth:
+            pairs.append((HOOK_DEPTH, str(self.hook_depth)))
+        if self.client_address:
+            pairs.append((CLIENT_ADDRESS, self.client_address))
+            if self.client_agent:
+                pairs.append((CLIENT_AGENT, self.client_agent))
+        return pairs
+
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)
 """The call being served in this context; None outside of any."""
@@ -110,9 +137,3 @@ def sampled_trace() -> str:
 def call() -> Call:
     """Return the call being served, or an empty one outside of any (start-up, background work)."""
     return current_call.get() or Call()
-
-
-def repeated(metadata: Iterable[tuple[str, Any]]) -> frozenset[str]:
-    """Return the keys that stand in metadata more than once."""
-    counts = Counter(key for key, _ in metadata)
-    return frozenset(key for key, count in counts.items() if count > 1)

@@ -1,7 +1,6 @@
 """Channels to services in other processes."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 import grpc.aio
@@ -10,7 +9,8 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from stylobate.resilience import CircuitBreaker
-from stylobate.rpc.breaker import BreakerChannel
+from stylobate.rpc.breaker import Guard
+from stylobate.rpc.caller import GuardedChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 from stylobate.tls import TlsSettings
 
@@ -18,12 +18,12 @@ MAX_METADATA_BYTES = 64 * 1024
 """Errors travel with their details in trailing metadata; the transport's own default of 8 KiB is too small for many findings."""
 
 _ATTEMPTS = 3
-_KEEPALIVE = timedelta(seconds=6)
+_KEEPALIVE_MS = 6_000
 """More than the 5 s that servers ask for between two pings."""
-_PING_TIMEOUT = timedelta(seconds=3)
+_PING_TIMEOUT_MS = 3_000
 """After which a connection whose process no longer answers is given up. Said twice: a ping that measures the bandwidth has a
 timeout of its own, a minute by default, and holds keepalive back for as long."""
-_RECONNECT = (timedelta(milliseconds=100), timedelta(milliseconds=500))
+_RECONNECT_MS = (100, 500)
 _OUTLIERS = {
     "interval": "1s",
     "baseEjectionTime": "5s",
@@ -79,7 +79,7 @@ def open_channel(
         if tls.server_name:
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         channel = grpc.aio.secure_channel(target, tls.channel_credentials(), options=options)
-    return BreakerChannel(channel, breaker or CircuitBreaker(target))
+    return GuardedChannel(channel, Guard(channel, breaker or CircuitBreaker(target)))
 
 
 def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:
@@ -89,15 +89,15 @@ def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE)),
-        ("grpc.keepalive_timeout_ms", _milliseconds(_PING_TIMEOUT)),
-        ("grpc.http2.ping_timeout_ms", _milliseconds(_PING_TIMEOUT)),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.initial_reconnect_backoff_ms", _milliseconds(_RECONNECT[0])),
-        ("grpc.min_reconnect_backoff_ms", _milliseconds(_RECONNECT[0])),
-        ("grpc.max_reconnect_backoff_ms", _milliseconds(_RECONNECT[1])),
-        ("grpc.dns_min_time_between_resolutions_ms", _milliseconds(timedelta(seconds=2))),
+        ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MS[0]),
+        ("grpc.min_reconnect_backoff_ms", _RECONNECT_MS[0]),
+        ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS[1]),
+        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]
 
 
@@ -115,7 +115,3 @@ def service_config(idempotent: Iterable[str]) -> dict[str, Any]:
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": retry}]
     return config
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)

@@ -1,18 +1,15 @@
-"""A method as the pipeline sees it, and the contract of an interceptor."""
+"""A method as the pipeline sees it, the contract of an interceptor, and what channels are alike in."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Never, Protocol, Self, TypeAlias
 
 import grpc.aio
 
-from stylobate.rpc.access import RpcAccess
-
-if TYPE_CHECKING:
-    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-else:
-    Context = grpc.aio.ServicerContext
-
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """The largest message, either way, over every transport."""
 
@@ -25,13 +22,29 @@ A streaming method has the same form: it hands each encoded response to ``contex
 """
 
 
+Encode: TypeAlias = Callable[[Any], bytes] | None
+Decode: TypeAlias = Callable[[bytes], Any] | None
+
+
+class RpcAccess(StrEnum):
+    """Who may call a method, before the manager behind it decides more finely. Every method of a servicer says it."""
+
+    PUBLIC = "public"
+    """Anyone; credentials are not looked at (login, JWKS)."""
+    OPTIONAL = "optional"
+    """Anyone; a bearer token that is present is verified, and a bad one is refused."""
+    AUTHENTICATED = "authenticated"
+    """A verified bearer token, or a service in its own name."""
+    SERVICE = "service"
+    """A verified service token beside whatever else there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A method of a service."""
 
     full_name: str
     """``/stylobate.api.state.v1.StateService/GetState``."""
-    request_streaming: bool
     response_streaming: bool
     access: RpcAccess
     owner: str = ""
@@ -62,3 +75,54 @@ class Interceptor(Protocol):
         Whatever is known of the method is worked out here; what belongs to one call is read from the context inside
         the behaviour (``context.invocation_metadata()``).
         """
+
+
+class Edge(Protocol):
+    """What is used of :class:`stylobate.clients.limits.LimitsClient`."""
+
+    async def charge(self, address: str, user: str = "") -> None:
+        """Charge where a call comes from, and the user whose token was verified; empty: not that one. Raises RateLimitedError."""
+
+
+class ClientChannel(grpc.aio.Channel):
+    """A channel for methods with one request."""
+
+    @abstractmethod
+    def method(self, name: str, encode: Encode, decode: Decode, *, is_stream: bool) -> Any:
+        """Return what calls a method, with one response or a stream of them."""
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Encode = None,
+        response_deserializer: Decode = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return what calls the method."""
+        return self.method(method, request_serializer, response_deserializer, is_stream=False)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Encode = None,
+        response_deserializer: Decode = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        """Return what calls the method."""
+        return self.method(method, request_serializer, response_deserializer, is_stream=True)
+
+    def stream_unary(self, *_: Any, **__: Any) -> Never:
+        """Refuse: requests are not streamed."""
+        raise NotImplementedError("requests are not streamed")
+
+    def stream_stream(self, *_: Any, **__: Any) -> Never:
+        """Refuse: requests are not streamed."""
+        raise NotImplementedError("requests are not streamed")
+
+    async def __aenter__(self) -> Self:
+        """Return the channel itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Close the channel."""
+        await self.close()

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2
@@ -11,8 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from stylobate.errors import StylobateError
 from stylobate.identity.client_address import address_of_peer, limit_key
-from stylobate.rpc.interceptors.errors import abort
-from stylobate.rpc.method import Context
+from stylobate.rpc.method import Context, Edge
+from stylobate.rpc.status import abort
 
 MAX_STREAMS = 1024
 MAX_STREAMS_PER_ADDRESS = 64
@@ -29,20 +29,13 @@ class TooManyStreamsError(StylobateError):
     cure = "Close those that are not needed; one health watch for each connection is enough."
 
 
-class Charges(Protocol):
-    """What is used of :class:`stylobate.clients.edge.Edge`."""
-
-    async def charge_address(self, address: str) -> None:
-        """Charge where a call comes from. Raises RateLimitedError."""
-
-
 class OpenStreams:
     """The streams of a server that stand outside of its pipeline.
 
     :param edge: charges each as it opens; None: they are free.
     """
 
-    def __init__(self, edge: Charges | None, *, most: int = MAX_STREAMS, per_address: int = MAX_STREAMS_PER_ADDRESS) -> None:
+    def __init__(self, edge: Edge | None, *, most: int = MAX_STREAMS, per_address: int = MAX_STREAMS_PER_ADDRESS) -> None:
         self._edge = edge
         self._most = most
         self._per_address = per_address
@@ -60,7 +53,7 @@ class OpenStreams:
         key = limit_key(address)
         try:
             if self._edge is not None:
-                await self._edge.charge_address(address)
+                await self._edge.charge(address)
             if self._open[key] >= self._per_address or self.open >= self._most:
                 raise TooManyStreamsError
         except StylobateError as error:

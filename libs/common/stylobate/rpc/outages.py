@@ -6,6 +6,7 @@ from time import monotonic
 import grpc
 import grpc.aio
 
+from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 
@@ -26,8 +27,8 @@ class Outages:
     def __init__(self, event: str, clock: Callable[[], float] = monotonic) -> None:
         self._event = event
         self._clock = clock
-        self._said: dict[tuple[str, ...], float] = {}
-        self._since: dict[tuple[str, ...], int] = {}
+        self._said: BoundedDict[tuple[str, ...], tuple[float, int]] = BoundedDict(_MAX_KINDS)
+        """By kind: when it was said last, and how often it was since."""
 
     def note(self, where: str, error: StylobateError, request_id: str) -> None:
         """Take note of an error; nothing for one that is not an outage.
@@ -39,17 +40,14 @@ class Outages:
         service = error.metadata.get("service", "")
         kind = (where, error.reason, error.domain, service)
         now = self._clock()
-        times = self._since.get(kind, 0) + 1
-        if now - self._said.get(kind, -_AGAIN_S) < _AGAIN_S:
-            self._since[kind] = times
+        said_at, since = self._said.get(kind, (-_AGAIN_S, 0))
+        if now - said_at < _AGAIN_S:
+            self._said[kind] = said_at, since + 1
             return
-        if len(self._said) >= _MAX_KINDS:
-            self._said.clear()
-            self._since.clear()
-        self._said[kind], self._since[kind] = now, 0
+        self._said.put(kind, (now, 0))
         facts = {"domain": error.domain, "service": service, "cause": cause_of(error), "request_id": request_id}
         said = {name: value for name, value in facts.items() if value}
-        _log.warning(self._event, where=where, reason=error.reason, detail=error.detail, times=times, **said)
+        _log.warning(self._event, where=where, reason=error.reason, detail=error.detail, times=since + 1, **said)
 
 
 def cause_of(error: StylobateError) -> str:

@@ -1,11 +1,10 @@
 """Real gRPC servers: TCP and unix sockets, health, reflection, a clean context and a graceful end."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import Context as EmptyContext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,8 +13,8 @@ from grpc_reflection.v1alpha import reflection as reflecting
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from stylobate.rpc.channel import MAX_METADATA_BYTES
-from stylobate.rpc.method import MAX_MESSAGE_BYTES
-from stylobate.rpc.open_streams import Charges, Health, OpenStreams, Reflection
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Edge
+from stylobate.rpc.open_streams import Health, OpenStreams, Reflection
 from stylobate.rpc.servicers import Servicers
 from stylobate.tls import TlsSettings
 
@@ -31,25 +30,24 @@ _SOCKET_MODE = 0o600
 """Of unix sockets: who may speak without TLS is who runs the platform."""
 
 
-class GrpcServer(grpc.aio.Server):
+class GrpcServer:
     """A ``grpc.aio`` server that starts in a clean context and tells its health service when it ends."""
 
-    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta, streams: OpenStreams) -> None:
+    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta, health_servicer: Health) -> None:
         self._inner = inner
         self._servicers = servicers
         self._grace = grace
         self._services = ("", *servicers.services)
-        self._health = Health(streams)
+        self.health = health_servicer
         self.ports: dict[str, int] = {}
         """The port behind each address; 1 for a unix socket."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, inner)
 
     async def start(self) -> None:
         """Serve, and say NOT_SERVING until :meth:`set_serving` says otherwise.
 
         Handlers get the context of whoever starts the server, so it is started from an empty one.
         """
-        self._servicers.begin_streams()
+        self._servicers.handlers.begin_streams()
         await self.set_serving(is_serving=False)
         await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
 
@@ -57,47 +55,23 @@ class GrpcServer(grpc.aio.Server):
         """Tell clients of the health service whether to send calls here: the process's readiness, and nothing else."""
         status = health_pb2.HealthCheckResponse
         for service in self._services:
-            await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
+            await self.health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
 
     async def stop(self, grace: float | None = None) -> None:
         """Accept no more calls, wait for those under way, then end what is left, saying which.
 
         :param grace: seconds; None: what the server was built with.
         """
-        await self._health.enter_graceful_shutdown()
-        self._servicers.end_streams()
+        await self.health.enter_graceful_shutdown()
+        self._servicers.handlers.end_streams()
         grace_s = self._grace.total_seconds() if grace is None else grace
         draining = asyncio.ensure_future(self._inner.stop(grace_s + _OURS_TO_END_S))
         try:
             if not (await asyncio.wait((draining,), timeout=grace_s))[0]:
-                self._servicers.cut_off()
+                self._servicers.handlers.cut_off()
             await self._inner.stop(None)
         finally:
             draining.cancel()
-
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  grpc's signature
-        """Wait until stopped; returns whether ``timeout`` seconds passed first."""
-        return await self._inner.wait_for_termination(timeout)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Add handlers that stand outside the pipeline. Before the start only."""
-        self._inner.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
-
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: "Mapping[str, grpc.RpcMethodHandler[Any, Any]]"
-    ) -> None:
-        """Add handlers that stand outside the pipeline. Before the start only."""
-        self._inner.add_registered_method_handlers(service_name, method_handlers)
-
-    def add_insecure_port(self, address: str) -> int:
-        """Listen without encryption; returns the port. Raises RuntimeError when the address is taken."""
-        self.ports[address] = port = self._inner.add_insecure_port(address)
-        return port
-
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Listen with TLS; returns the port. Raises RuntimeError when the address is taken."""
-        self.ports[address] = port = self._inner.add_secure_port(address, server_credentials)
-        return port
 
 
 def build_server(
@@ -111,7 +85,7 @@ def build_server(
     reuse_port: bool = False,
     max_streams: int = MAX_STREAMS_PER_CONNECTION,
     max_calls: int = MAX_CALLS,
-    edge: Charges | None = None,
+    edge: Edge | None = None,
 ) -> GrpcServer:
     """Return a server for everything registered so far; ``start`` it, then find its ports in ``ports``. Needs a running loop.
 
@@ -135,19 +109,20 @@ def build_server(
         maximum_concurrent_rpcs=max_calls,
     )
     streams = OpenStreams(edge)
-    server = GrpcServer(inner, servicers, grace, streams)
+    server = GrpcServer(inner, servicers, grace, Health(streams))
+    health_pb2_grpc.add_HealthServicer_to_server(server.health, inner)
     if reflection:
         names = (*servicers.services, health.SERVICE_NAME, reflecting.SERVICE_NAME)
         add_ServerReflectionServicer_to_server(Reflection(names, streams), inner)  # type: ignore[no-untyped-call]
     credentials = None if tls is None else tls.server_credentials()
     for address in addresses:
-        if address.startswith("unix:"):
-            server.add_insecure_port(address)
-            Path(address.removeprefix("unix:")).chmod(_SOCKET_MODE)
-        elif credentials is None:
-            server.add_insecure_port(address)
+        is_file = address.startswith("unix:")
+        if credentials is None or is_file:
+            server.ports[address] = inner.add_insecure_port(address)
         else:
-            server.add_secure_port(address, credentials)
+            server.ports[address] = inner.add_secure_port(address, credentials)
+        if is_file:
+            Path(address.removeprefix("unix:")).chmod(_SOCKET_MODE)
     return server
 
 

@@ -6,11 +6,8 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.messages import reader, writer
-from stylobate.rpc.method import Behaviour, Context, Interceptor, Method
-from stylobate.rpc.streams import Streams
-from stylobate.rpc.under_way import UnderWay
+from stylobate.rpc.handlers import ByName, Handlers
+from stylobate.rpc.method import Behaviour, Interceptor, Method, RpcAccess
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
 
@@ -25,8 +22,8 @@ class Servicers:
         self._interceptors = tuple(interceptors)
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
-        self._under_way = UnderWay()
-        self._streams = Streams(self._under_way)
+        self.handlers = Handlers()
+        """The runs of those that were called."""
 
     def use(self, interceptors: Sequence[Interceptor]) -> None:
         """Set the pipeline, for one whose parts themselves call through what is served here. Before any call only."""
@@ -67,34 +64,14 @@ class Servicers:
             raise ValueError(f"{full_name} is registered already")
         if handler.request_streaming:
             raise ValueError(f"{full_name} streams its requests; only single requests are served")
-        method = Method(full_name, handler.request_streaming, handler.response_streaming, access, owner)
-        serve = self._streams.serving if handler.response_streaming else self._serving
+        method = Method(full_name, handler.response_streaming, access, owner)
+        serve = self.handlers.stream if handler.response_streaming else self.handlers.unary
         self._methods[full_name] = (method, serve(handler, full_name))
-
-    def begin_streams(self) -> None:
-        """Let streams come: what a server does when it starts."""
-        self._streams.begin()
-
-    def end_streams(self) -> None:
-        """End every open stream with UNAVAILABLE: what a server does first when it stops, since a stream has no end of its own.
-
-        Their readers come back elsewhere and go on from where they were.
-        """
-        self._streams.end()
-
-    def cut_off(self) -> None:
-        """Say which calls are still under way: a server does that when their time is up, before it ends them."""
-        self._under_way.cut_off()
 
     @property
     def services(self) -> tuple[str, ...]:
         """The full names of the services, in the order of registration."""
         return tuple(dict.fromkeys(method.service for method, _ in self._methods.values()))
-
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """Every method."""
-        return tuple(method for method, _ in self._methods.values())
 
     def behaviour(self, full_name: str) -> Behaviour | None:
         """Return the method's chain, bound at the first call; None for an unknown method. Needs a running loop."""
@@ -114,23 +91,7 @@ class Servicers:
             if behaviour is not None:
                 make = grpc.unary_stream_rpc_method_handler if method.response_streaming else grpc.unary_unary_rpc_method_handler
                 handlers[full_name] = make(behaviour)  # no (de)serializer: the chain takes and gives bytes
-        return _Handlers(handlers)
-
-    def _serving(self, handler: "Handler[Any, Any]", full_name: str) -> Behaviour:
-        serve: Any = handler.unary_unary
-        read = reader(cast("Any", handler.request_deserializer))
-        write = writer(cast("Any", handler.response_serializer))
-        under_way = self._under_way
-
-        async def behaviour(data: bytes, context: Context) -> bytes:
-            request = read(data)
-            under_way.begin(full_name, context)
-            try:
-                return write(await serve(request, context))
-            finally:
-                under_way.end(context)
-
-        return behaviour
+        return ByName(handlers)
 
 
 class _Registration:
@@ -145,14 +106,3 @@ class _Registration:
     def add_registered_method_handlers(self, service_name: str, method_handlers: "Mapping[str, Handler[Any, Any]]") -> None:
         """Take the handlers of a service."""
         self.services[service_name] = method_handlers
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    """All methods of a :class:`Servicers`, for a real server."""
-
-    def __init__(self, handlers: "Mapping[str, Handler[Any, Any]]") -> None:
-        self._handlers = handlers
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler[Any, Any] | None":
-        """Return the handler of the method; None makes the server answer UNIMPLEMENTED."""
-        return self._handlers.get(handler_call_details.method)

@@ -5,12 +5,13 @@ in the trailing metadata (``grpc-status-details-bin``). A status without details
 server; it becomes the error of the same code.
 """
 
+import asyncio
 from datetime import timedelta
+from typing import Never
 
 import grpc
 import grpc.aio
-from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo  # type: ignore[import-untyped]  # has no stubs
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # has no stubs
 
@@ -25,6 +26,7 @@ from stylobate.errors import (
     UnavailableError,
     Violation,
 )
+from stylobate.rpc.method import Context
 
 DETAILS_KEY = "grpc-status-details-bin"
 NO_RETRY = ("grpc-retry-pushback-ms", "-1")
@@ -43,12 +45,17 @@ _FULL = "Concurrent RPC limit exceeded!"  # gRPC's own words, for a call that no
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
     grpc.StatusCode.UNKNOWN: InternalError,
-    grpc.StatusCode.INTERNAL: InternalError,
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidInputError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
-    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    **{
+        kind.code: kind
+        for kind in (
+            InternalError,
+            InvalidInputError,
+            DeadlineExceededError,
+            NotFoundError,
+            PermissionDeniedError,
+            UnauthenticatedError,
+        )
+    },
 }
 
 
@@ -65,20 +72,21 @@ def to_status(error: StylobateError, *, domain: str = "") -> Status:
 
     :param domain: of the service that speaks, for an error that names none.
     """
-    metadata = {key: value[:_MAX_TEXT] for key, value in error.metadata.items()}
-    details = [ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=metadata)]
-    status = Status(code=error.code.value[0], message=error.detail[:_MAX_TEXT], details=map(_packed, details))
+    metadata = {key: _cut(value, _MAX_TEXT) for key, value in error.metadata.items()}
+    status = Status(code=error.code.value[0], message=_cut(error.detail, _MAX_TEXT))
+    status.details.add().Pack(ErrorInfo(reason=error.reason, domain=error.domain or domain, metadata=metadata))
     if error.violations:
         found = BadRequest()
         for violation in error.violations[:_MAX_VIOLATIONS]:
-            found.field_violations.add(field=violation.pointer[:_MAX_POINTER], description=violation.detail[:_MAX_TEXT])
+            pointer, detail = _cut(violation.pointer, _MAX_POINTER), _cut(violation.detail, _MAX_TEXT)
+            found.field_violations.add(field=pointer, description=detail)
             if found.ByteSize() > _MAX_VIOLATION_BYTES:
                 break
-        status.details.append(_packed(found))
+        status.details.add().Pack(found)
     if error.retry_after is not None:
         retry = RetryInfo()
         retry.retry_delay.FromTimedelta(error.retry_after)
-        status.details.append(_packed(retry))
+        status.details.add().Pack(retry)
     return status
 
 
@@ -108,7 +116,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
 
     The text of a status without details may name addresses and is left behind; it stands in the ``AioRpcError``.
     """
-    carried = _carried(error)
+    carried = carried_error(error)
     if carried is not None:
         return carried
     code = error.code()
@@ -123,17 +131,26 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
     return StylobateError.of(code=code, reason=CallFailedError.reason, detail=f"The call ended with {code.name}.")
 
 
-def is_transport_failure(error: grpc.aio.AioRpcError) -> bool:
-    """Return whether the call failed before any server of ours said so: UNAVAILABLE without details."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and _carried(error) is None
+async def abort(context: Context, error: StylobateError, domain: str) -> Never:
+    """End the call that is being served with the error and its details."""
+    status = to_status(error, domain=domain)
+    trailing = (*(context.trailing_metadata() or ()), (DETAILS_KEY, status.SerializeToString()), NO_RETRY)
+    await context.abort(error.code, status.message, trailing)
 
 
-def is_silence(error: grpc.aio.AioRpcError) -> bool:
-    """Return whether the time was up before any server of ours answered: DEADLINE_EXCEEDED without details."""
-    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and _carried(error) is None
+def code_of(context: Context, error: BaseException) -> str:
+    """Return the name of the code that the caller of a call sees which ended with an exception."""
+    code = context.code()
+    if code is not None:
+        return str(code.name)
+    if isinstance(error, asyncio.CancelledError):
+        expired = context.time_remaining() == 0
+        return (grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED).name
+    return grpc.StatusCode.UNKNOWN.name
 
 
-def _carried(error: grpc.aio.AioRpcError) -> StylobateError | None:
+def carried_error(error: grpc.aio.AioRpcError) -> StylobateError | None:
+    """Return the error that a server of ours ended the call with; None where the transport did, or a foreign server."""
     trailing = error.trailing_metadata()
     data = trailing.get(DETAILS_KEY) if trailing is not None else None
     if not isinstance(data, bytes):
@@ -145,7 +162,6 @@ def _carried(error: grpc.aio.AioRpcError) -> StylobateError | None:
     return from_status(status)
 
 
-def _packed(message: Message) -> Any:
-    packed = Any()
-    packed.Pack(message)
-    return packed
+def _cut(text: str, most: int) -> str:
+    """Return a text of bounded length; what is left out shows."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

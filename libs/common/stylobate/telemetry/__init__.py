@@ -3,7 +3,7 @@
 from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 
-from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram, metrics
+from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram
 from stylobate.telemetry.traceparent import child_of, decided, is_sampled, is_traceparent, new_traceparent, trace_of
 from stylobate.telemetry.traces import Span, Traces, configure, prepare, span
 
@@ -22,7 +22,6 @@ __all__ = [
     "histogram",
     "is_sampled",
     "is_traceparent",
-    "metrics",
     "new_traceparent",
     "prepare",
     "span",

@@ -5,7 +5,7 @@ better counted in plain numbers and handed over when scraped, by a collector of 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -28,64 +28,36 @@ class MetricsCollector:
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """Return the counter; it is shown as ``stylobate_<name>_total``."""
-        return self._once(name, (Counter, tuple(labels)), lambda: Counter(PREFIX + name, text, labels, registry=self.registry))
+        return self._metric(Counter, name, text, labels)
 
     def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         """Return the gauge."""
-        return self._once(name, (Gauge, tuple(labels)), lambda: Gauge(PREFIX + name, text, labels, registry=self.registry))
+        return self._metric(Gauge, name, text, labels)
 
     def histogram(
         self, name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS
     ) -> Histogram:
         """Return the histogram; name it with its unit, such as ``_seconds``."""
-        return self._once(
-            name,
-            (Histogram, tuple(labels)),
-            lambda: Histogram(PREFIX + name, text, labels, buckets=buckets, registry=self.registry),
-        )
+        return self._metric(Histogram, name, text, labels, buckets=buckets)
 
     def collector(self, name: str, make: Callable[[], C]) -> C:
         """Return the collector of that name, made and registered at the first call."""
+        if name not in self._made:
+            self.registry.register(self._once(name, make, make))
+        return self._once(name, make, make)
 
-        def registered() -> C:
-            made = make()
-            self.registry.register(made)
-            return made
-
-        return self._once(name, make, registered)
+    def _metric(self, kind: Callable[..., C], name: str, text: str, labels: Sequence[str], **more: Any) -> C:
+        make = partial(kind, PREFIX + name, text, labels, registry=self.registry, **more)
+        return self._once(name, (kind, tuple(labels)), make)
 
     def _once(self, name: str, shape: object, make: Callable[[], C]) -> C:
-        found = self._made.get(name)
-        if found is None:
-            found = self._made[name] = (shape, make())
-        elif found[0] != shape:
+        if name not in self._made:
+            self._made[name] = shape, make()
+        known, made = self._made[name]
+        if known != shape:
             raise ValueError(f"metric {name} is already another metric")
-        return cast("C", found[1])
+        return cast("C", made)
 
 
-@cache
-def metrics() -> MetricsCollector:
-    """Return the metrics of this process."""
-    return MetricsCollector(REGISTRY)
-
-
-def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
-    """Return this process's counter; see :meth:`MetricsCollector.counter`."""
-    return metrics().counter(name, text, labels)
-
-
-def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-    """Return this process's gauge; see :meth:`MetricsCollector.gauge`."""
-    return metrics().gauge(name, text, labels)
-
-
-def histogram(
-    name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS
-) -> Histogram:
-    """Return this process's histogram; see :meth:`MetricsCollector.histogram`."""
-    return metrics().histogram(name, text, labels, buckets)
-
-
-def collector(name: str, make: Callable[[], C]) -> C:
-    """Return this process's collector; see :meth:`MetricsCollector.collector`."""
-    return metrics().collector(name, make)
+_process = MetricsCollector(REGISTRY)  # one for a process, as its registry is
+counter, gauge, histogram, collector = _process.counter, _process.gauge, _process.histogram, _process.collector

@@ -21,9 +21,8 @@ def is_sampled(traceparent: str) -> bool:
 
 def new_traceparent(sample_ratio: float) -> str:
     """Return a new trace, sampled with the probability ``sample_ratio`` (0 to 1)."""
-    is_chosen = sample_ratio > 0 and random.random() < sample_ratio  # noqa: S311  an id for correlation, no secret
     trace = random.getrandbits(128) or 1
-    return f"00-{trace:032x}-{random.getrandbits(64) or 1:016x}-{'01' if is_chosen else '00'}"
+    return decided(f"00-{trace:032x}-{random.getrandbits(64) or 1:016x}-00", sample_ratio)
 
 
 def decided(traceparent: str, sample_ratio: float) -> str:

@@ -78,13 +78,12 @@ def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str
     :param ratio: the share of new traces that is sampled, 0 to 1; a trace that came sampled is followed in any case.
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
+    processor = None
     if endpoint:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  see prepare
 
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
-        _active = Traces(node, version, BatchSpanProcessor(exporter), ratio)
-    else:
-        _active = Traces(node, version, None, 0.0)
+        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://")))
+    _active = Traces(node, version, processor, ratio if endpoint else 0.0)
     return _active
 
 
@@ -93,31 +92,27 @@ class Span:
 
     __slots__ = ("_span", "traceparent")
 
-    def __init__(self, traceparent: str, sdk: trace.Span | None) -> None:
+    def __init__(self, traceparent: str, sdk: trace.Span = trace.INVALID_SPAN) -> None:
         self.traceparent = traceparent
         """What work under this span takes as its parent."""
-        self._span = sdk
+        self._span = sdk  # the invalid one takes everything and keeps nothing
 
     def set(self, key: str, value: Value) -> None:
         """Set an attribute; nothing when the trace is not sampled."""
-        if self._span is not None:
-            self._span.set_attribute(key, value)
+        self._span.set_attribute(key, value)
 
     def rename(self, name: str) -> None:
         """Give it the name that was not known when it began."""
-        if self._span is not None:
-            self._span.update_name(name)
+        self._span.update_name(name)
 
     def fail(self, reason: str) -> None:
         """Mark the work as failed (``error.type``)."""
-        if self._span is not None:
-            self._span.set_attribute("error.type", reason)
-            self._span.set_status(Status(StatusCode.ERROR, reason))
+        self._span.set_attribute("error.type", reason)
+        self._span.set_status(Status(StatusCode.ERROR, reason))
 
     def end(self) -> None:
         """End it, where it is not used as a context manager."""
-        if self._span is not None:
-            self._span.end()
+        self._span.end()
 
     def __enter__(self) -> Self:
         """Return the span."""
@@ -135,11 +130,9 @@ def span(service: str, name: str, traceparent: str, *, kind: SpanKind = SpanKind
 
     :param attributes: by OpenTelemetry's names, ``__`` standing for the dot.
     """
-    if not is_sampled(traceparent):
-        return Span(traceparent, None)
-    tracer = _active.tracer(service)
+    tracer = _active.tracer(service) if is_sampled(traceparent) else None
     if tracer is None:
-        return Span(traceparent, None)
+        return Span(traceparent)
     parent = SpanContext(
         trace_id=int(traceparent[3:35], 16),
         span_id=int(traceparent[36:52], 16),

@@ -11,11 +11,10 @@ import grpc.aio
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
 from stylobate.errors import TokenInvalidError
-from stylobate.identity.permission import EVERYTHING, grants
-from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.identity.principal import EVERYTHING, Principal, PrincipalKind, grants
 from stylobate.outbox.memory import MemoryEventLog
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
-from stylobate.rpc.call import Call
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
+from stylobate.rpc.call import Call, current_call
 from stylobate.services import installed_services
 from stylobate.strict_json import loads
 from stylobate.testing.memory_hooks import MemoryHooks
@@ -58,17 +57,20 @@ class ServiceName:
         return self._token
 
 
-class UserToken(Outgoing):
-    """What goes with the calls of a user outside: the token, and nothing of the call being served."""
+class UserChannel(CallerChannel):
+    """The channel of a user outside: with the token, and nothing of the call being served."""
 
-    def __init__(self, user: str) -> None:
-        super().__init__(None)
-        self._call = Call(authorization=f"Bearer {user}") if user else None
+    def __init__(self, inner: grpc.aio.Channel, user: str) -> None:
+        super().__init__(inner, None)
+        self._call = Call(authorization=f"Bearer {user}") if user else Call()
 
-    def metadata(self, call: Call | None, explicit: Any = ()) -> Any:
-        """Return the user's token."""
-        del call
-        return super().metadata(self._call, explicit)
+    def begin(self, timeout: float | None, metadata: Any, *, is_stream: bool) -> tuple[float | None, Any]:
+        """Add the user's token."""
+        served = current_call.set(self._call)
+        try:
+            return super().begin(timeout, metadata, is_stream=is_stream)
+        finally:
+            current_call.reset(served)
 
 
 class RolePermissions:
@@ -140,11 +142,11 @@ class MemoryApp:
     def channel(self, service: str) -> grpc.aio.Channel:
         """Return a channel to a service, in the name of the one being built."""
         del service  # all are behind the same server
-        return CallerChannel(LocalChannel(self._server), Outgoing(ServiceName(self._building)))
+        return CallerChannel(LocalChannel(self._server), ServiceName(self._building).token)
 
     def channel_of(self, user: str) -> grpc.aio.Channel:
         """Return the channel of a user outside; an empty name: nobody known."""
-        return CallerChannel(LocalChannel(self._server), UserToken(user))
+        return UserChannel(LocalChannel(self._server), user)
 
     async def enter(self, manager: AbstractAsyncContextManager[T], *, name: str = "") -> T:
         """Enter a manager."""

@@ -20,9 +20,9 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, EventLog, EventServicer, Outbox, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers
 from stylobate.rpc.call import NO_CAUSE, Cause
-from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.rpc.interceptors import CallInterceptor
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate.testing.until import until
 
@@ -78,7 +78,7 @@ async def running(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 
 def registered(servicer: EventServicer) -> Servicers:
     """Return the servicers of a process that serves nothing else."""
-    servicers = Servicers([ErrorsInterceptor()])
+    servicers = Servicers([CallInterceptor()])
     servicers.register(add_EventServiceServicer_to_server, servicer)
     return servicers
 
@@ -129,7 +129,7 @@ async def source(database_for: DatabaseFor, redis: RedisManager) -> AsyncIterato
         servicers = registered(servicer)
         server = LocalServer(servicers)
         await server.start()
-        channel = CallerChannel(LocalChannel(server), Outgoing(None))
+        channel = CallerChannel(LocalChannel(server), None)
         async with running(relay.run):
             yield Source(database, PostgresOutbox("state"), log, relay, servicers, server, channel)
         await server.stop()
@@ -145,7 +145,7 @@ def served() -> Callable[..., Any]:
             servicer.add(PostgresEventLog(database, "state"))
             server = LocalServer(registered(servicer))
             await server.start()
-            yield CallerChannel(LocalChannel(server), Outgoing(None))
+            yield CallerChannel(LocalChannel(server), None)
             await server.stop()
 
     return serve

@@ -13,7 +13,7 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, EventServicer
 from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers
 
 
 async def hang(event: Event) -> None:
@@ -35,7 +35,7 @@ async def main(state_url: str, actions_url: str, redis_url: str) -> None:
         servicers.register(add_EventServiceServicer_to_server, servicer)
         server = LocalServer(servicers)
         await server.start()
-        channel = CallerChannel(LocalChannel(server), Outgoing(None))
+        channel = CallerChannel(LocalChannel(server), None)
         leases = LeaseManager(PostgresLeaseStore(actions), "doomed", timedelta(seconds=1))
         hooks = HooksManager(redis, store=PostgresHookStore(actions), leases=leases, channel=lambda _: channel)
         hooks.on("state.orders.changed", hang, name="h")

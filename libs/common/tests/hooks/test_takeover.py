@@ -15,7 +15,7 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
-from stylobate.rpc import CallerChannel, Outgoing, build_server, open_channel
+from stylobate.rpc import CallerChannel, build_server, open_channel
 from stylobate.testing.databases import Databases
 from stylobate.testing.until import until
 
@@ -103,7 +103,7 @@ async def test_log_across_a_real_connection(
     async def keep(event: Event) -> None:
         heard.append(event.id)
 
-    hooks = manager(channel=CallerChannel(channel, Outgoing(None)))
+    hooks = manager(channel=CallerChannel(channel, None))
     hooks.on("state.orders.changed", keep, name="h")
     stop = await start(hooks)
     written: list[str] = []

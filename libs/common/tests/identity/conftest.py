@@ -19,6 +19,7 @@ from stylobate.api.auth.v1 import access_service_pb2, access_service_pb2_grpc, t
 from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
 from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
+from stylobate.rpc import CallerChannel
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 
@@ -187,7 +188,7 @@ class Authority:
         options.setdefault("timings", FeedTimings(list_every=timedelta(hours=1)))
         async with (
             grpc.aio.insecure_channel(self.address) as channel,
-            TokenVerifier.open(channel, clock=self.clock, **options) as verifier,
+            TokenVerifier(CallerChannel(channel, None), clock=self.clock, **options) as verifier,
         ):
             yield verifier
 
@@ -214,7 +215,7 @@ def other_key() -> Key:
 @pytest.fixture
 async def nowhere() -> AsyncIterator[grpc.aio.Channel]:
     """Return a channel to an address where nothing listens."""
-    async with grpc.aio.insecure_channel(unused_address()) as channel:
+    async with CallerChannel(grpc.aio.insecure_channel(unused_address()), None) as channel:
         yield channel
 
 

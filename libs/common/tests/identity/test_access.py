@@ -8,6 +8,7 @@ import grpc
 import pytest
 from stylobate.errors import UnavailableError
 from stylobate.identity import ANONYMOUS, Access, Principal, PrincipalKind, grants
+from stylobate.rpc import CallerChannel
 
 USER = Principal(kind=PrincipalKind.USER, id="user-1")
 SERVICE = Principal(kind=PrincipalKind.SERVICE, id="service:actions", via="actions")
@@ -30,8 +31,8 @@ def seconds() -> _Seconds:
 @pytest.fixture
 async def access(authority: Any, seconds: _Seconds) -> AsyncIterator[Access]:
     """Return an access whose verifier is loaded."""
-    async with authority.verifier() as verifier, grpc.aio.insecure_channel(authority.address) as channel:
-        await verifier.wait_ready()
+    async with authority.verifier() as verifier, CallerChannel(grpc.aio.insecure_channel(authority.address), None) as channel:
+        await verifier.ready.wait()
         await asyncio.wait_for(authority.tokens.watched.wait(), 60)
         async with Access(channel, verifier, clock=seconds) as access:
             yield access

@@ -10,7 +10,7 @@ async def test_every_new_revocation_is_told_once(authority, eventually):
     told: list[int] = []
     timings = FeedTimings(list_every=timedelta(milliseconds=20))
     async with authority.verifier(timings=timings) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         verifier.on_revocation(lambda: told.append(1))
         authority.revoke("SESSION", "session-1")
         authority.revoke("SUBJECT", "user-2", not_before=authority.clock.now)

@@ -36,7 +36,7 @@ def _holds(verifier: TokenVerifier, revocations: int) -> Callable[[], Awaitable[
 
 
 async def _ready(authority: Any, verifier: TokenVerifier, token: str) -> None:
-    await verifier.wait_ready()
+    await verifier.ready.wait()
     await asyncio.wait_for(authority.tokens.watched.wait(), 60)
     await verifier.verify(token)
 
@@ -92,7 +92,7 @@ async def test_without_a_stream_the_list_is_enough(authority: Any, eventually: E
     authority.tokens.refuses_streams = True
     token = authority.key.sign()
     async with authority.verifier(timings=FeedTimings(list_every=timedelta(milliseconds=50))) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         await verifier.verify(token)
         authority.revoke("SESSION", "session-1")
         assert await eventually(_refused(verifier, token)) < 2
@@ -133,7 +133,7 @@ async def test_entries_are_forgotten_when_no_token_can_match_them(authority: Any
     authority.revoke("SESSION", "session-1")
     timings = FeedTimings(list_every=timedelta(milliseconds=20))
     async with authority.verifier(timings=timings) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         assert (await verifier.health()).metrics["revocations"] == 1
         authority.tokens.revocations.clear()
         authority.clock.now += 700
@@ -145,7 +145,7 @@ async def test_a_new_access_version_is_announced(authority: Any) -> None:
     async with authority.verifier() as verifier:
         await _ready(authority, verifier, authority.key.sign())
         heard: asyncio.Queue[int] = asyncio.Queue()
-        verifier.on_change(lambda: heard.put_nowait(verifier.access_version))
+        verifier.on_change(lambda: heard.put_nowait(verifier._feed.access_version))
         authority.tokens.push()
         authority.tokens.access_version = 2
         authority.tokens.push()
@@ -184,7 +184,7 @@ async def test_a_login_in_the_second_of_the_end_of_everything_holds(authority: A
     """Times have fractions: a token of 0.3 s before is refused, one of 0.3 s after is not."""
     authority.revoke("SUBJECT", "user-1", not_before=NOW + 0.5)
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         await eventually(_holds(verifier, 1))
         with pytest.raises(TokenRevokedError):
             await verifier.verify(authority.key.sign(iat=NOW + 0.2))

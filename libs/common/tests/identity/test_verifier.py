@@ -25,7 +25,7 @@ async def test_a_good_token_names_its_principal(authority: Any) -> None:
     """Every claim arrives in the principal."""
     token = authority.key.sign(roles=["user", "admin"], scope="orders:read orders:create")
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         assert verifier.cached(token) is None
         principal = await verifier.verify(token)
         assert (principal.kind, principal.id, principal.tenant) == (PrincipalKind.USER, "user-1", "default")
@@ -39,7 +39,7 @@ async def test_a_cached_token_ends_with_its_time(authority: Any) -> None:
     """The cache never outlives a token."""
     token = authority.key.sign()
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         await verifier.verify(token)
         authority.clock.now += 600
         assert verifier.cached(token) is None
@@ -66,7 +66,7 @@ async def test_a_cached_token_ends_with_its_time(authority: Any) -> None:
 async def test_a_signed_token_with_wrong_claims_is_refused(authority: Any, changes: dict[str, Any]) -> None:
     """Our signature alone is not enough: kind, audience and every claim must fit."""
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         with pytest.raises(TokenInvalidError):
             await verifier.verify(authority.key.sign(**changes))
 
@@ -87,7 +87,7 @@ async def test_forged_tokens_are_refused(authority: Any, other_key: Any) -> None
         f"{head}.{changed}.{signature}",
     ]
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         for token in forged:
             with pytest.raises(TokenInvalidError):
                 await verifier.verify(token)
@@ -98,7 +98,7 @@ async def test_forged_tokens_are_refused(authority: Any, other_key: Any) -> None
 async def test_garbage_is_refused_before_any_key_is_looked_for(authority: Any, token: str) -> None:
     """Text that is not a token costs no call to auth."""
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         calls = authority.tokens.jwks_calls
         with pytest.raises(TokenInvalidError):
             await verifier.verify(token)
@@ -109,7 +109,7 @@ async def test_a_new_signing_key_is_found_when_its_first_token_comes(authority: 
     """A key that auth began to sign with is fetched on demand."""
     timings = FeedTimings(unknown_key_pause=timedelta(0))
     async with authority.verifier(timings=timings) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         authority.tokens.keys.append(other_key)
         assert (await verifier.verify(other_key.sign())).id == "user-1"
 
@@ -117,7 +117,7 @@ async def test_a_new_signing_key_is_found_when_its_first_token_comes(authority: 
 async def test_unknown_key_ids_cannot_make_the_verifier_call_auth_at_will(authority: Any, other_key: Any) -> None:
     """A flood of tokens with made-up key ids causes at most one look within the pause."""
     async with authority.verifier(timings=FeedTimings(unknown_key_pause=timedelta(hours=1))) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         calls = authority.tokens.jwks_calls
         tokens = [other_key.sign(headers={"kid": f"made-up-{number}"}) for number in range(20)]
         answers = await asyncio.gather(*(verifier.verify(token) for token in tokens), return_exceptions=True)
@@ -128,7 +128,7 @@ async def test_unknown_key_ids_cannot_make_the_verifier_call_auth_at_will(author
 async def test_a_flood_of_unknown_key_ids_shares_one_look(authority: Any, other_key: Any) -> None:
     """Tokens that arrive together wait for the same answer."""
     async with authority.verifier(timings=FeedTimings(unknown_key_pause=timedelta(milliseconds=1))) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         authority.tokens.keys.append(other_key)
         calls = authority.tokens.jwks_calls
         await asyncio.sleep(0.002)  # the pause itself
@@ -141,7 +141,7 @@ async def test_tokens_of_a_withdrawn_key_must_be_proven_again(authority: Any, ot
     """When auth no longer publishes a key, what it proved is forgotten, the cache included."""
     token = authority.key.sign()
     async with authority.verifier(timings=FeedTimings(unknown_key_pause=timedelta(0))) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         await verifier.verify(token)
         authority.tokens.keys = [other_key]
         await verifier.verify(other_key.sign())  # makes it look
@@ -153,7 +153,7 @@ async def test_tokens_of_a_withdrawn_key_must_be_proven_again(authority: Any, ot
 async def test_the_cache_is_bounded(authority: Any) -> None:
     """Past its size the oldest tokens leave; they still verify."""
     async with authority.verifier(cache_size=8) as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         tokens = [authority.key.sign(jti=f"token-{number}") for number in range(20)]
         for token in tokens:
             await verifier.verify(token)
@@ -165,7 +165,7 @@ async def test_the_cache_is_bounded(authority: Any) -> None:
 
 async def test_without_auth_nothing_verifies_and_nothing_hangs(authority: Any, nowhere: Any) -> None:
     """A verifier that never reached auth says so, and is not ready."""
-    async with TokenVerifier.open(nowhere) as verifier:
+    async with TokenVerifier(nowhere) as verifier:
         assert not verifier.ready.is_set()
         assert (await verifier.health()).status is Status.UNHEALTHY
         with pytest.raises(UnavailableError):
@@ -178,7 +178,7 @@ async def test_it_becomes_ready_when_auth_comes_later(authority: Any) -> None:
     async with authority.verifier() as verifier:
         assert not verifier.ready.is_set()
         authority.tokens.refuses_everything = False
-        await asyncio.wait_for(verifier.wait_ready(), SOON_S)
+        await asyncio.wait_for(verifier.ready.wait(), SOON_S)
         assert (await verifier.health()).status is Status.HEALTHY
 
 
@@ -186,8 +186,8 @@ async def test_a_stale_deny_list_refuses_when_told_to(authority: Any, eventually
     """With ``deny`` nothing verifies while the deny-list cannot be refreshed; with ``allow`` it does, degraded."""
     token = authority.key.sign()
     async with authority.verifier(revocation_stale="deny") as strict, authority.verifier() as lenient:
-        await strict.wait_ready()
-        await lenient.wait_ready()
+        await strict.ready.wait()
+        await lenient.ready.wait()
         await strict.verify(token)
         await lenient.verify(token)
         for verifier in (strict, lenient):
@@ -205,7 +205,7 @@ async def test_a_list_is_as_old_as_auth_says(authority: Any) -> None:
     """An auth process that lost its database answers, and its answer does not count as news."""
     authority.tokens.age_s = 45
     async with authority.verifier(revocation_stale="deny") as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         assert (await verifier.health()).status is Status.DEGRADED
         with pytest.raises(UnavailableError):
             await verifier.verify(authority.key.sign())
@@ -219,6 +219,6 @@ async def test_a_revoked_token_is_refused_even_when_never_seen(authority: Any) -
     """A process that starts after a revocation refuses the token too."""
     authority.revoke("SESSION", "session-1")
     async with authority.verifier() as verifier:
-        await verifier.wait_ready()
+        await verifier.ready.wait()
         with pytest.raises(TokenRevokedError):
             await verifier.verify(authority.key.sign())

@@ -8,19 +8,19 @@ from typing import Any
 from stylobate.api.events.v1.event_service_pb2 import LoggedEvent, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub, add_EventServiceServicer_to_server
 from stylobate.outbox import EventServicer
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, Servicers
-from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers
+from stylobate.rpc.interceptors import CallInterceptor
 
 
 @asynccontextmanager
 async def served(servicer: EventServicer) -> AsyncIterator[EventServiceStub]:
     """Give a stub that calls the servicer the way every service does."""
-    servicers = Servicers([ErrorsInterceptor()])
+    servicers = Servicers([CallInterceptor()])
     servicers.register(add_EventServiceServicer_to_server, servicer)
     server = LocalServer(servicers)
     await server.start()
     try:
-        yield EventServiceStub(CallerChannel(LocalChannel(server), Outgoing(None)))
+        yield EventServiceStub(CallerChannel(LocalChannel(server), None))
     finally:
         await server.stop()
 

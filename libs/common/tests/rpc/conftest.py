@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from stylobate.rpc import TlsSettings
 
-from .probe import Wire, wire
+from .probe import KINDS, Wire, wire
 
 
 def _named(name: str) -> x509.Name:
@@ -60,7 +60,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsSettings:
     return write_pki(tmp_path_factory.mktemp("pki"))
 
 
-@pytest.fixture(params=["local", "tcp", "mtls", "unix"])
+@pytest.fixture(params=KINDS)
 async def any_wire(request: pytest.FixtureRequest, tmp_path: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
     """Give the probe over each transport in turn."""
     async with wire(request.param, tmp_path, tls) as made:

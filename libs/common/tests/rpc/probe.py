@@ -25,6 +25,7 @@ from stylobate.errors import StylobateError, TokenInvalidError, TokenRevokedErro
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.rpc import (
     MAX_MESSAGE_BYTES,
+    GrpcServer,
     LocalChannel,
     LocalServer,
     RpcAccess,
@@ -38,6 +39,8 @@ from stylobate.rpc import (
 )
 from stylobate.rpc.interceptors import RpcMetrics
 
+KINDS = ("local", "tcp", "mtls", "unix")
+"""The wires."""
 DOORS = ("gateway", "realtime")
 """Who is believed about where a client is."""
 _MODULES = "stylobate.api.actions.v1.ModuleService"
@@ -124,7 +127,7 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         await self.fail_while_told(context)
         caller = call().principal
         seen = [Module(name=caller.tenant, description=f"{call().client_address} {call().client_agent}")]
-        return ListModulesResponse(modules=seen, next_page_token=f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}")
+        return ListModulesResponse(modules=seen, next_page_token=_shown(caller))
 
     async def CallHook(self, request: CallHookRequest, context: Any) -> CallHookResponse:
         self.requests.append(request)
@@ -162,6 +165,13 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     async def huge_findings(self, *_: Any) -> CallHookResponse:
         raise huge_error()
+
+    async def say(self, request: CallHookRequest, context: Any) -> CallHookResponse:
+        """End with the reason that the request names, or with a bare code, as a foreign server does."""
+        code, _, reason = request.event.decode().partition(" ")
+        if not reason:
+            await context.abort(grpc.StatusCode[code], SECRET_TEXT)
+        raise StylobateError.of(code=grpc.StatusCode[code], reason=reason, detail=f"About {reason}.")
 
     async def defect(self, *_: Any) -> CallHookResponse:
         raise RuntimeError(SECRET_TEXT)
@@ -227,6 +237,9 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     # streams
 
+    async def who(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
+        yield ReadEventsResponse(position=_shown(call().principal))
+
     async def three(self, *_: Any) -> AsyncIterator[ReadEventsResponse]:
         for number in range(3):
             yield ReadEventsResponse(position=str(number))
@@ -249,7 +262,7 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
         try:
             yield ReadEventsResponse(position="0")
             await self.release.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # the latter where it was still handing the message over
             self.cancelled.set()
             raise
         finally:
@@ -274,7 +287,7 @@ class Wire:
 
     probe: Probe
     channel: grpc.aio.Channel
-    server: LocalServer | grpc.aio.Server
+    server: LocalServer | GrpcServer
     users: Users
 
     @property
@@ -286,21 +299,37 @@ class Wire:
         return event_grpc.EventServiceStub(self.channel)
 
 
-def servicers(probe: Probe, users: Users, hook: RpcAccess = RpcAccess.PUBLIC) -> Servicers:
-    """Return the probe behind the whole pipeline."""
-    made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=RpcMetrics()))
-    access = {"ListModules": RpcAccess.OPTIONAL, "CallHook": hook}
+def _shown(caller: Principal) -> str:
+    return f"{caller.kind}:{caller.id}:{caller.via}:{caller.act_for}"
+
+
+def servicers(
+    probe: Probe,
+    users: Users,
+    hook: RpcAccess = RpcAccess.PUBLIC,
+    *,
+    every: RpcAccess | None = None,
+    metrics: RpcMetrics | None = None,
+) -> Servicers:
+    """Return the probe behind the whole pipeline.
+
+    :param every: the access of every method, where all are to have one.
+    """
+    made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=metrics or RpcMetrics()))
+    access = {"ListModules": every or RpcAccess.OPTIONAL, "CallHook": every or hook}
     made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
-    made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": RpcAccess.PUBLIC})
+    made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": every or RpcAccess.PUBLIC})
     return made
 
 
 @asynccontextmanager
-async def wire(kind: str, folder: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
+async def wire(
+    kind: str, folder: Path, tls: TlsSettings, *, every: RpcAccess | None = None, metrics: RpcMetrics | None = None
+) -> AsyncIterator[Wire]:
     """Serve a probe over ``local``, ``tcp``, ``mtls`` or ``unix`` and connect to it."""
     LEAK.set("of whoever started the server")
     probe, users = Probe(), Users()
-    served = servicers(probe, users)
+    served = servicers(probe, users, every=every, metrics=metrics)
     if kind == "local":
         local = LocalServer(served)
         await local.start()

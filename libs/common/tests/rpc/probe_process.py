@@ -16,7 +16,7 @@ async def main() -> None:
     server = build_server(servicers(Probe(), Users()), addresses=["127.0.0.1:0"])
     await server.start()
     print(server.ports["127.0.0.1:0"], flush=True)  # noqa: T201  what the test waits for
-    await server.wait_for_termination()
+    await asyncio.Event().wait()
 
 
 asyncio.run(main())

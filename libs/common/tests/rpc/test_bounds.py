@@ -31,7 +31,7 @@ class Tariff:
         self.free = free
         self.charged: list[str] = []
 
-    async def charge_address(self, address: str) -> None:
+    async def charge(self, address: str, user: str = "") -> None:
         """Take note of it."""
         self.charged.append(address)
         if len(self.charged) > self.free:

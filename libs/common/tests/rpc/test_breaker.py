@@ -20,7 +20,7 @@ from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.resilience import CircuitBreaker
-from stylobate.rpc import CallerChannel, Outgoing, TlsSettings, build_server, from_rpc_error, open_channel
+from stylobate.rpc import CallerChannel, TlsSettings, build_server, from_rpc_error, open_channel
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 
@@ -138,7 +138,7 @@ async def test_connections_that_come_of_age_open_no_circuit(tmp_path: Path):
     breaker = CircuitBreaker("aging")
     ended = Counter[str]()
     async with open_channel(address, breaker=breaker) as inner:
-        channel = CallerChannel(inner, Outgoing(None))
+        channel = CallerChannel(inner, None)
 
         async def read(name: str) -> None:
             while True:
@@ -174,6 +174,38 @@ async def test_a_slow_method_closes_the_way_to_no_other(tmp_path: Path):
             assert not breaker.is_open
         assert await outcome(channel) == "there"
     await server.stop(0)
+
+
+async def test_who_shares_a_target_shares_its_circuit(tmp_path: Path):
+    """What one service of a process found out of a target costs the others no try; each names whom it called."""
+    breaker = CircuitBreaker("gone", failures=3)
+    async with open_channel(f"unix:{tmp_path}/gone.sock", breaker=breaker) as inner:
+        state, actions = CallerChannel(inner, None, service="auth"), CallerChannel(inner, None)
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                await ModuleServiceStub(state).CallHook(ECHO)
+        assert breaker.is_open
+        for channel, said in ((actions, {}), (state, {"service": "auth"})):
+            with pytest.raises(UnavailableError) as refused:
+                ModuleServiceStub(channel).CallHook(ECHO)
+            assert refused.value.metadata == said
+            with pytest.raises(UnavailableError):
+                EventServiceStub(channel).ReadEvents(ReadEventsRequest(source="three"))
+
+
+async def test_a_killed_target_ends_what_is_under_way():
+    """A call and a stream of a process that dies are UNAVAILABLE at once, and say whose they were."""
+    async with replicas(1) as (replica,), open_channel(replica.address) as inner:
+        channel = CallerChannel(inner, None, service="actions")
+        messages = EventServiceStub(channel).ReadEvents(ReadEventsRequest(source="one_then_wait"))
+        assert (await messages.read()).position == "0"
+        call = ModuleServiceStub(channel).CallHook(CallHookRequest(hook="wait"), timeout=WITHIN_S)
+        assert await outcome(inner) == "there"  # so the other one has come
+        replica.process.kill()
+        for ending in (call, messages.read()):
+            with pytest.raises(UnavailableError) as gone:
+                await ending
+            assert gone.value.metadata == {"service": "actions"}
 
 
 async def test_a_frozen_target_is_given_up_and_taken_back():

@@ -9,7 +9,8 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import DeadlineExceededError, StylobateError
-from stylobate.rpc import Call, CallerChannel, Outgoing, current_call
+from stylobate.rpc import Call, CallerChannel, current_call
+from stylobate.rpc.caller import outgoing
 
 from .probe import Services, Wire
 
@@ -17,7 +18,7 @@ _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
 def _modules(wire: Wire) -> ModuleServiceStub:
-    return ModuleServiceStub(CallerChannel(wire.channel, Outgoing(Services())))
+    return ModuleServiceStub(CallerChannel(wire.channel, Services().token))
 
 
 async def _reason(awaitable) -> str:
@@ -29,19 +30,19 @@ async def _reason(awaitable) -> str:
 def test_outside_of_a_call_only_the_service_token_goes():
     """Background work goes in the service's own name and nothing else."""
     own = (("stylobate-service-token", "service:auth"), ("stylobate-own-name", "true"))
-    assert Outgoing(Services("auth")).metadata(None) == own
+    assert outgoing(Services("auth").token, None) == own
 
 
 def test_inside_of_a_call_a_service_speaks_for_itself_only_where_that_call_does():
     """An anonymous request that a service passes on carries no rights of the service."""
-    assert Outgoing(Services("auth")).metadata(Call()) == (("stylobate-service-token", "service:auth"),)
-    assert ("stylobate-own-name", "true") in Outgoing(Services("auth")).metadata(Call(own_name=True))
+    assert outgoing(Services("auth").token, Call()) == (("stylobate-service-token", "service:auth"),)
+    assert ("stylobate-own-name", "true") in outgoing(Services("auth").token, Call(own_name=True))
 
 
 def test_what_a_served_call_brought_goes_along():
     """The caller's token, request id, trace and depth are passed on unchanged; nothing else of the metadata is."""
     served = Call("r-1", _TRACE, "Bearer user:7", hook_depth=2, act_for="9", metadata={"cookie": "x"})
-    assert Outgoing(Services()).metadata(served) == (
+    assert outgoing(Services().token, served) == (
         ("stylobate-service-token", "service:gateway"),
         ("authorization", "Bearer user:7"),
         ("x-request-id", "r-1"),
@@ -52,14 +53,14 @@ def test_what_a_served_call_brought_goes_along():
 
 def test_act_for_goes_only_without_a_bearer():
     """Work in a service's own name says for whom; beside a bearer token that has no meaning."""
-    assert ("stylobate-act-for", "9") in Outgoing(None).metadata(Call(act_for="9"))
-    assert Outgoing(None).metadata(Call(act_for="9", authorization="Bearer user:7")) == (("authorization", "Bearer user:7"),)
+    assert ("stylobate-act-for", "9") in outgoing(None, Call(act_for="9"))
+    assert outgoing(None, Call(act_for="9", authorization="Bearer user:7")) == (("authorization", "Bearer user:7"),)
 
 
 def test_explicit_metadata_wins():
     """Metadata given with the call replaces what would be sent under the same key."""
     served = Call("r-1", authorization="Bearer user:7", hook_depth=1)
-    sent = Outgoing(None).metadata(served, (("stylobate-hook-depth", "2"), ("x-request-id", "r-2")))
+    sent = outgoing(None, served, (("stylobate-hook-depth", "2"), ("x-request-id", "r-2")))
     assert sent == (("authorization", "Bearer user:7"), ("stylobate-hook-depth", "2"), ("x-request-id", "r-2"))
 
 
@@ -74,7 +75,7 @@ async def test_caller_over_any_wire(any_wire: Wire):
 
 async def test_streams_over_any_wire(any_wire: Wire):
     """A stream through the caller's channel is iterated as usual, and its errors are typed."""
-    events = EventServiceStub(CallerChannel(any_wire.channel, Outgoing(Services())))
+    events = EventServiceStub(CallerChannel(any_wire.channel, Services().token))
     assert [message.position async for message in events.ReadEvents(ReadEventsRequest(source="three"))] == ["0", "1", "2"]
     failing = events.ReadEvents(ReadEventsRequest(source="two_then_error"))
     await failing.read()
@@ -127,5 +128,5 @@ async def test_the_cause_stays_at_hand(local: Wire):
 
 async def test_a_stub_costs_no_new_callables(local: Wire):
     """Stubs of the same channel share what calls a method."""
-    channel = CallerChannel(local.channel, Outgoing(None))
+    channel = CallerChannel(local.channel, None)
     assert ModuleServiceStub(channel).CallHook is ModuleServiceStub(channel).CallHook

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
-from stylobate.rpc import CallerChannel, Outgoing
+from stylobate.rpc import CallerChannel
 from stylobate.rpc.call import Call, current_call
 
 from .probe import DOORS, Services, Wire
@@ -57,7 +57,7 @@ async def test_an_address_in_another_spelling_is_none(local: Wire, text: str):
 
 async def test_a_service_passes_on_what_it_was_told(local: Wire):
     """Calls made while serving one carry its client on; work in a service's own name has none."""
-    channel = CallerChannel(local.channel, Outgoing(Services("realtime")))
+    channel = CallerChannel(local.channel, Services("realtime").token)
     wire = Wire(local.probe, channel, local.server, local.users)
     assert await _seen(wire) == ("", "")
     token = current_call.set(Call(client_address="2001:db8::7", client_agent="curl/8.5"))

@@ -9,9 +9,10 @@ import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.identity import Principal, PrincipalKind, ServiceIdentity, generate_service_keys
-from stylobate.rpc import LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, from_rpc_error
+from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
 from stylobate.rpc.call import Call, call
-from stylobate.rpc.interceptors import ErrorsInterceptor, IdentityInterceptor, ServiceCallers, TraceInterceptor
+from stylobate.rpc.caller import outgoing
+from stylobate.rpc.interceptors import CallInterceptor, IdentityInterceptor, ServiceCallers
 from stylobate.telemetry import is_sampled
 
 from .probe import Probe, Services, Users
@@ -22,11 +23,13 @@ BASIC = ("authorization", "Basic dXNlcjpwYXNz")
 SERVICE = ("stylobate-service-token", "service:state")
 BAD_SERVICE = ("stylobate-service-token", "forged")
 ACT_FOR = ("stylobate-act-for", "9")
+LONG_TENANT = ("stylobate-act-for-tenant", "t" * 129)
+DEEP = ("stylobate-hook-depth", "4")
 OWN_NAME = ("stylobate-own-name", "true")
 
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
-    servicers = Servicers([ErrorsInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge=edge)])
+    servicers = Servicers([CallInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge=edge)])
     servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access}, "actions")
     server = LocalServer(servicers)
     await server.start()
@@ -47,43 +50,49 @@ PUBLIC, OPTIONAL, AUTHENTICATED, ONLY_SERVICES = RpcAccess.PUBLIC, RpcAccess.OPT
 NOBODY = "anonymous:::"
 
 
-@pytest.mark.parametrize(
-    ("access", "metadata", "expected"),
-    [
-        (PUBLIC, (), NOBODY),
-        (PUBLIC, (BAD_USER,), NOBODY),
-        (PUBLIC, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
-        (PUBLIC, (BAD_USER, SERVICE), "anonymous::state:"),
-        (PUBLIC, (SERVICE, OWN_NAME), "anonymous::state:"),
-        (OPTIONAL, (), NOBODY),
-        (OPTIONAL, (USER,), "user:7::"),
-        (OPTIONAL, (USER, SERVICE), "user:7:state:"),
-        (OPTIONAL, (SERVICE,), "anonymous::state:"),
-        (OPTIONAL, (SERVICE, OWN_NAME), "service:service:state:state:"),
-        (OPTIONAL, (OWN_NAME,), NOBODY),
-        (OPTIONAL, (BAD_USER,), "TOKEN_INVALID"),
-        (OPTIONAL, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
-        (OPTIONAL, (USER, BAD_SERVICE), "SERVICE_TOKEN_INVALID"),
-        (OPTIONAL, (BASIC,), "TOKEN_INVALID"),
-        (OPTIONAL, (ACT_FOR,), NOBODY),
-        (AUTHENTICATED, (), "UNAUTHENTICATED"),
-        (AUTHENTICATED, (ACT_FOR,), "UNAUTHENTICATED"),
-        (AUTHENTICATED, (USER,), "user:7::"),
-        (AUTHENTICATED, (SERVICE,), "UNAUTHENTICATED"),
-        (AUTHENTICATED, (SERVICE, OWN_NAME), "service:service:state:state:"),
-        (AUTHENTICATED, (USER, SERVICE, OWN_NAME), "user:7:state:"),
-        (AUTHENTICATED, (SERVICE, ACT_FOR), "service:service:state:state:9"),
-        (AUTHENTICATED, (USER, ACT_FOR), "user:7::"),
-        (AUTHENTICATED, (USER, SERVICE, ACT_FOR), "user:7:state:"),
-        (ONLY_SERVICES, (), "UNAUTHENTICATED"),
-        (ONLY_SERVICES, (USER,), "PERMISSION_DENIED"),
-        (ONLY_SERVICES, (SERVICE,), "anonymous::state:"),
-        (ONLY_SERVICES, (SERVICE, OWN_NAME), "service:service:state:state:"),
-        (ONLY_SERVICES, (USER, SERVICE), "user:7:state:"),
-        (ONLY_SERVICES, (BAD_USER, SERVICE), "TOKEN_INVALID"),
-        (ONLY_SERVICES, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
-    ],
-)
+CALLERS = [
+    (PUBLIC, (), NOBODY),
+    (PUBLIC, (BAD_USER,), NOBODY),
+    (PUBLIC, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
+    (PUBLIC, (BAD_USER, SERVICE), "anonymous::state:"),
+    (PUBLIC, (SERVICE, OWN_NAME), "anonymous::state:"),
+    (OPTIONAL, (), NOBODY),
+    (OPTIONAL, (USER,), "user:7::"),
+    (OPTIONAL, (USER, SERVICE), "user:7:state:"),
+    (OPTIONAL, (SERVICE,), "anonymous::state:"),
+    (OPTIONAL, (SERVICE, OWN_NAME), "service:service:state:state:"),
+    (OPTIONAL, (OWN_NAME,), NOBODY),
+    (OPTIONAL, (BAD_USER,), "TOKEN_INVALID"),
+    (OPTIONAL, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
+    (OPTIONAL, (USER, BAD_SERVICE), "SERVICE_TOKEN_INVALID"),
+    (OPTIONAL, (BASIC,), "TOKEN_INVALID"),
+    (OPTIONAL, (ACT_FOR,), NOBODY),
+    (AUTHENTICATED, (), "UNAUTHENTICATED"),
+    (AUTHENTICATED, (ACT_FOR,), "UNAUTHENTICATED"),
+    (AUTHENTICATED, (USER,), "user:7::"),
+    (AUTHENTICATED, (SERVICE,), "UNAUTHENTICATED"),
+    (AUTHENTICATED, (SERVICE, OWN_NAME), "service:service:state:state:"),
+    (AUTHENTICATED, (USER, SERVICE, OWN_NAME), "user:7:state:"),
+    (AUTHENTICATED, (SERVICE, ACT_FOR), "service:service:state:state:9"),
+    (AUTHENTICATED, (USER, ACT_FOR), "user:7::"),
+    (AUTHENTICATED, (USER, SERVICE, ACT_FOR), "user:7:state:"),
+    (ONLY_SERVICES, (), "UNAUTHENTICATED"),
+    (ONLY_SERVICES, (USER,), "PERMISSION_DENIED"),
+    (ONLY_SERVICES, (SERVICE,), "anonymous::state:"),
+    (ONLY_SERVICES, (SERVICE, OWN_NAME), "service:service:state:state:"),
+    (ONLY_SERVICES, (USER, SERVICE), "user:7:state:"),
+    (ONLY_SERVICES, (BAD_USER, SERVICE), "TOKEN_INVALID"),
+    (ONLY_SERVICES, (BAD_SERVICE,), "SERVICE_TOKEN_INVALID"),
+    *((access, (SERVICE, DEEP), "HOOK_RECURSION") for access in RpcAccess),
+    *((access, (SERVICE, SERVICE), "METADATA_REPEATED") for access in RpcAccess),
+    *((access, (SERVICE, ACT_FOR, LONG_TENANT), "METADATA_TOO_LONG") for access in RpcAccess if access is not PUBLIC),
+    (PUBLIC, (SERVICE, ACT_FOR, LONG_TENANT), "anonymous::state:"),
+    (AUTHENTICATED, (USER, SERVICE, ACT_FOR, LONG_TENANT), "user:7:state:"),
+]
+"""How far a method is open, what a call brings, and whom the handler sees, or the reason of the refusal."""
+
+
+@pytest.mark.parametrize(("access", "metadata", "expected"), CALLERS)
 async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], expected: str):
     """Each method is open as far as it says; act_for and own name count beside a service's token only, never beside a bearer.
 
@@ -166,8 +175,10 @@ async def test_whom_a_service_acts_for_keeps_the_tenant():
     assert await seen(SERVICE, OWN_NAME, tenant) == "default"
     assert await seen(ACT_FOR, tenant) == "default"
     assert await seen(USER, SERVICE, ACT_FOR, tenant) == "default"
-    passed_on = Outgoing(None).metadata(Call(act_for="9", act_for_tenant="acme"))
+    passed_on = outgoing(None, Call(act_for="9", act_for_tenant="acme"))
     assert await seen(SERVICE, *passed_on) == "acme"
+    longest = "t" * 128
+    assert await seen(SERVICE, ACT_FOR, ("stylobate-act-for-tenant", longest)) == longest
 
 
 async def test_a_token_is_verified_once_and_asked_for_each_time():
@@ -215,17 +226,9 @@ class Tally:
         self._users = users
         self.charged: list[str] = []
 
-    async def charge_address(self, address: str) -> None:
-        """Note an address."""
-        self.charged.append(f"{address} after {self._users.verified}")
-
-    async def charge_user(self, user: str) -> None:
-        """Note a user."""
-        self.charged.append(user)
-
-    async def charge_both(self, address: str, user: str) -> None:
-        """Note both."""
-        self.charged.append(f"{address} and {user}")
+    async def charge(self, address: str, user: str = "") -> None:
+        """Note who is charged."""
+        self.charged.append(" and ".join(filter(None, (address, user))) if user else f"{address} after {self._users.verified}")
 
 
 @pytest.mark.parametrize("access", list(RpcAccess))
@@ -299,7 +302,7 @@ async def test_who_decides_that_a_call_is_traced(ratio, trusts, metadata, is_fol
 
             return behaviour
 
-    servicers = Servicers([TraceInterceptor(ratio, Services(), trust_clients=trusts), Last(), ErrorsInterceptor()])
+    servicers = Servicers([CallInterceptor(Services(), sample_ratio=ratio, trust_clients=trusts), Last()])
     servicers.register(add_ModuleServiceServicer_to_server, Probe(), dict.fromkeys(("ListModules", "CallHook"), OPTIONAL))
     server = LocalServer(servicers)
     await server.start()

@@ -13,7 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, build_server, from_rpc_error, open_channel
-from stylobate.rpc.interceptors import ErrorsInterceptor
+from stylobate.rpc.interceptors import CallInterceptor
 
 BAD = "a\0b"
 Fill = Callable[[Message], None]
@@ -66,7 +66,7 @@ CASES = [(name, pointer, fill) for name, method in METHODS.items() for pointer, 
 
 def _everything() -> Servicers:
     """Serve every method there is with a handler that takes anything."""
-    servicers = Servicers([ErrorsInterceptor()])
+    servicers = Servicers([CallInterceptor()])
     for name, method in METHODS.items():
         answer = message_factory.GetMessageClass(method.output_type)
 

@@ -8,7 +8,7 @@ import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.errors import DatabaseUnavailableError, DeadlineExceededError, StylobateError, UnavailableError
-from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.rpc import CallerChannel, open_channel
 from stylobate.rpc.outages import Outages
 
 from .probe import Wire
@@ -17,7 +17,7 @@ from .probe import Wire
 async def test_who_does_not_answer_is_named(tmp_path: Path):
     """Nobody there, an open circuit, no answer in time: the error names the service that was called."""
     async with open_channel(f"unix:{tmp_path}/gone.sock") as inner:
-        stub = ModuleServiceStub(CallerChannel(inner, Outgoing(None), service="auth"))
+        stub = ModuleServiceStub(CallerChannel(inner, None, service="auth"))
         for _ in range(8):  # the last ones without being tried
             with pytest.raises(UnavailableError) as caught:
                 await stub.ListModules(ListModulesRequest(), timeout=5)
@@ -27,7 +27,7 @@ async def test_who_does_not_answer_is_named(tmp_path: Path):
 
 async def test_who_is_too_slow_is_named(any_wire: Wire):
     """A deadline that passed names the service; what a service says itself stays its own words."""
-    stub = ModuleServiceStub(CallerChannel(any_wire.channel, Outgoing(None), service="state"))
+    stub = ModuleServiceStub(CallerChannel(any_wire.channel, None, service="state"))
     with pytest.raises(DeadlineExceededError) as slow:
         await stub.CallHook(CallHookRequest(hook="wait"), timeout=0.05)
     assert slow.value.metadata == {"service": "state"}

@@ -14,7 +14,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, Aut
 from stylobate.errors import StylobateError, TokenInvalidError
 from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, ServiceIdentity, ServiceRights, generate_service_keys
 from stylobate.identity.service_rights import callers_of
-from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Outgoing, RpcAccess, Servicers, standard_interceptors
+from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call, current_call
 from stylobate.services import installed_services, key_holders
 from stylobate.testing.syntax import tree_of
@@ -114,7 +114,7 @@ async def _reason(identities: dict[str, ServiceIdentity], service: str, audience
     servicers.register(add_AuthServiceServicer_to_server, _Accounts(), dict.fromkeys(methods, RpcAccess.AUTHENTICATED), "auth")
     server = LocalServer(servicers)
     await server.start()
-    channel = CallerChannel(LocalChannel(server), Outgoing(identities[service].to(audience)))
+    channel = CallerChannel(LocalChannel(server), identities[service].to(audience))
     before = current_call.set(call)
     try:
         await AuthServiceStub(channel).CreateUser(CreateUserRequest(email="root@example.com", roles=["admin"]))

@@ -18,7 +18,7 @@ async def test_a_method_without_access_is_refused():
     servicers = Servicers()
     with pytest.raises(ValueError, match="no access given for CallHook"):
         servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": RpcAccess.PUBLIC})
-    assert servicers.methods == ()
+    assert servicers.services == ()
 
 
 async def test_an_access_without_method_is_refused():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stylobate.errors import StylobateError, Violation
 from stylobate.rpc import from_rpc_error, to_status
-from stylobate.rpc.status import DETAILS_KEY, is_transport_failure
+from stylobate.rpc.status import DETAILS_KEY, carried_error
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=50)
 _CODES = st.sampled_from([code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
@@ -40,6 +40,16 @@ def test_an_error_comes_back_as_it_was(error: StylobateError):
     assert (back.violations, back.retry_after, back.domain) == (error.violations, error.retry_after, "stylobate.state")
 
 
+def test_what_is_cut_shows_that_it_is():
+    """Of a text that is too long the caller sees the beginning, and that it is not all."""
+    long = StylobateError("d" * 2_000, metadata={"sku": "m" * 2_000}, violations=[Violation("/" + "p" * 2_000, "v" * 2_000)])
+    back = from_rpc_error(_failed(long.code, to_status(long).SerializeToString()))
+    (found,) = back.violations
+    for text, whole in ((back.detail, "d"), (back.metadata["sku"], "m"), (found.pointer[1:], "p"), (found.detail, "v")):
+        assert text.strip(whole) == "…"
+        assert len(text) <= 1_000
+
+
 def test_the_first_speaker_stays_named():
     """An error that passes a second service keeps the domain of the one that raised it."""
     status = to_status(StylobateError(domain="stylobate.auth"), domain="stylobate.actions")
@@ -61,9 +71,9 @@ def test_a_status_without_details_keeps_its_code_and_hides_its_text(code: grpc.S
 def test_an_unreachable_target_may_be_tried_again():
     """UNAVAILABLE of the transport says when to try again, and counts as a failure of the transport."""
     assert from_rpc_error(_failed(grpc.StatusCode.UNAVAILABLE)).retry_after == timedelta(seconds=1)
-    assert is_transport_failure(_failed(grpc.StatusCode.UNAVAILABLE))
+    assert carried_error(_failed(grpc.StatusCode.UNAVAILABLE)) is None
     carried = to_status(StylobateError.of(code=grpc.StatusCode.UNAVAILABLE, reason="DATABASE_UNAVAILABLE", detail="x"))
-    assert not is_transport_failure(_failed(grpc.StatusCode.UNAVAILABLE, carried.SerializeToString()))
+    assert carried_error(_failed(grpc.StatusCode.UNAVAILABLE, carried.SerializeToString())) is not None
 
 
 @pytest.mark.parametrize(

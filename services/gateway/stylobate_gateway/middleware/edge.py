@@ -1,7 +1,7 @@
 """The edge: who is calling, and whether they call too often. Before it nothing costs more than a look into memory."""
 
 from stylobate.app.turns import ADMITTED
-from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.limits import EDGE_BOTH, EDGE_IP, EDGE_USER, LevelSpec, LimitsClient
 from stylobate.errors import UnauthenticatedError
 from stylobate.http.asgi import Application, Receive, Scope, Send
 from stylobate.identity import ClientAddresses, TokenVerifier, client_agent, limit_key
@@ -16,9 +16,6 @@ PUBLIC_PATHS = frozenset(
 """Where credentials are not looked at: a stale token must not keep anyone from logging in."""
 _CATALOGUE = frozenset({"/openapi.json", "/docs"})
 _PUBLIC_PREFIXES = ("/docs/", "/problems/", "/static-offline-docs/")
-_IP = (LevelSpec.of_rule("edge.ip"),)
-_USER = (LevelSpec.of_rule("edge.user"),)
-_BOTH = (*_IP, *_USER)
 
 
 def public_paths(*, is_open: bool) -> frozenset[str]:
@@ -57,15 +54,15 @@ class Edge:
             token = "" if path in self._public or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
             principal = self._verifier.cached(token) if token else None
         except UnauthenticatedError:  # malformed or revoked: a request like any other
-            await self._charge(exchange, _IP, (address,))
+            await self._charge(exchange, EDGE_IP, (address,))
             raise
         if principal is not None:
-            await self._charge(exchange, _BOTH, (address, principal.id))
+            await self._charge(exchange, EDGE_BOTH, (address, principal.id))
         else:
-            await self._charge(exchange, _IP, (address,))
+            await self._charge(exchange, EDGE_IP, (address,))
             if token:
                 principal = await self._verifier.verify(token)
-                await self._charge(exchange, _USER, (principal.id,))
+                await self._charge(exchange, EDGE_USER, (principal.id,))
         if principal is not None:
             exchange.principal = principal
             current.principal = principal
@@ -79,7 +76,7 @@ class Edge:
     async def charge_address(self, scope: Scope) -> None:
         """Charge the address alone, for what is answered before the edge. Raises RateLimitedError."""
         exchange = exchange_of(scope)
-        await self._charge(exchange, _IP, (self._identify(scope, exchange, call()),))
+        await self._charge(exchange, EDGE_IP, (self._identify(scope, exchange, call()),))
 
     def _identify(self, scope: Scope, exchange: Exchange, current: Call) -> str:
         """Note where the client is; return whom limits count."""

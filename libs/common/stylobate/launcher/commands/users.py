@@ -16,7 +16,7 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity import OPERATOR, ServiceIdentity
 from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.project import Project
-from stylobate.rpc import CallerChannel, Outgoing, open_channel
+from stylobate.rpc import CallerChannel, open_channel
 from stylobate.rpc.caller import ServiceTokenRefusedError
 from stylobate.rpc.outages import cause_of
 
@@ -59,7 +59,7 @@ async def _create(request: CreateUserRequest, target: str, settings: HostSetting
     identity = ServiceIdentity.load(OPERATOR, folder / f"{OPERATOR}.pem", folder)
     async with open_channel(target, tls=settings.tls()) as channel:
         try:
-            response = await AuthServiceStub(CallerChannel(channel, Outgoing(identity.to("auth")))).CreateUser(request)
+            response = await AuthServiceStub(CallerChannel(channel, identity.to("auth"))).CreateUser(request)
         except StylobateError as error:
             if said := await _astray(error, target):
                 raise CommandError(said) from error

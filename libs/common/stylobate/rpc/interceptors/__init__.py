@@ -1,30 +1,15 @@
-"""The pipeline that every call passes, outermost first: trace, metrics, errors, deadline, identity."""
+"""The pipeline that every call passes, outermost first: the call as such, then who calls."""
 
 from collections.abc import Collection, Mapping
 
 from stylobate.identity.service_rights import ServiceRights
-from stylobate.rpc.interceptors.deadline import DeadlineInterceptor
-from stylobate.rpc.interceptors.errors import ErrorsInterceptor
-from stylobate.rpc.interceptors.identity import Edge, IdentityInterceptor, UserTokens
-from stylobate.rpc.interceptors.metrics import MetricsInterceptor, RpcMetrics
+from stylobate.rpc.interceptors.call import CallInterceptor
+from stylobate.rpc.interceptors.identity import IdentityInterceptor, UserTokens
+from stylobate.rpc.interceptors.metrics import RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokens
-from stylobate.rpc.interceptors.trace import TraceInterceptor
-from stylobate.rpc.method import Interceptor
-from stylobate.telemetry import collector
+from stylobate.rpc.method import Edge, Interceptor
 
-__all__ = [
-    "DeadlineInterceptor",
-    "Edge",
-    "ErrorsInterceptor",
-    "IdentityInterceptor",
-    "MetricsInterceptor",
-    "RpcMetrics",
-    "ServiceCallers",
-    "ServiceTokens",
-    "TraceInterceptor",
-    "UserTokens",
-    "standard_interceptors",
-]
+__all__ = ["CallInterceptor", "IdentityInterceptor", "RpcMetrics", "ServiceCallers", "standard_interceptors"]
 
 
 def standard_interceptors(
@@ -39,21 +24,12 @@ def standard_interceptors(
     trust_traces: bool = False,
     metrics: RpcMetrics | None = None,
 ) -> tuple[Interceptor, ...]:
-    """Return the pipeline.
+    """Return the pipeline; what the arguments are for stand with its steps.
 
     :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
-    :param hosted: the services of this process. :param rights: what each service may call; None: everything.
-    :param doors: the services that clients come to, whose word on a client's address is believed.
-    :param edge: charges calls without a service token (:class:`stylobate.clients.edge.Edge`); None: they are free.
-    :param sample_ratio: the share of calls without a trace of their own that is sampled.
-    :param trust_traces: whether the traceparent of others than services decides if there are spans.
-    :param metrics: where calls are counted; None: the process's metrics.
     """
     return (
-        TraceInterceptor(sample_ratio, services, hosted=hosted, trust_clients=trust_traces),
-        MetricsInterceptor(metrics or collector("rpc_server", RpcMetrics)),
-        ErrorsInterceptor(),
-        DeadlineInterceptor(),
+        CallInterceptor(services, hosted=hosted, sample_ratio=sample_ratio, trust_clients=trust_traces, metrics=metrics),
         IdentityInterceptor(users, ServiceCallers(services, hosted, rights), doors, edge),
     )

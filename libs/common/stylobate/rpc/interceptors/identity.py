@@ -1,19 +1,55 @@
-"""Who calls: verifies the tokens that came with a call and holds each method to its access."""
+"""Who calls: verifies the tokens that came with a call and holds each method to its access.
+
+What a call's metadata say beside its tokens is believed of services, and counts for nothing from anyone else.
+"""
 
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Protocol
 
-from stylobate.errors import PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.client_address import address_of_peer
-from stylobate.identity.principal import ANONYMOUS, Principal
-from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import AUTHORIZATION, Call, current_call, repeated
-from stylobate.rpc.interceptors.caller_metadata import refuse_repeated, set_client, set_depth, set_service
-from stylobate.rpc.interceptors.service_caller import MethodCallers, ServiceCallers, ServiceTokenInvalidError
-from stylobate.rpc.method import Behaviour, Context, Method
+from stylobate.bounded_dict import BoundedDict
+from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.client_address import address_of_peer, client_address, client_agent
+from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.rpc.call import (
+    ACT_FOR,
+    ACT_FOR_TENANT,
+    AUTHORIZATION,
+    CLIENT_ADDRESS,
+    CLIENT_AGENT,
+    HOOK_DEPTH,
+    MAX_HOOK_DEPTH,
+    OWN_NAME,
+    OWN_NAME_SAID,
+    SERVICE_TOKEN,
+    USER_AGENT,
+    Call,
+    HookRecursionError,
+    current_call,
+)
+from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokenInvalidError
+from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
 
 _BEARER = "bearer "
 _MAX_KEPT = 10_000
+_ONCE = frozenset({ACT_FOR, ACT_FOR_TENANT, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, OWN_NAME, SERVICE_TOKEN})
+_DEPTHS: dict[object, int] = {str(depth): depth for depth in range(MAX_HOOK_DEPTH + 1)}
+_MAX_TENANT = 128
+
+
+class MetadataRepeatedError(InvalidInputError):
+    """A metadata key that says who calls came twice: nobody may choose which one counts."""
+
+    reason = "METADATA_REPEATED"
+    default_detail = "A metadata key that may come once came more than once."
+    cure = "Send each of `authorization` and `stylobate-…` once."
+
+
+class MetadataTooLongError(InvalidInputError):
+    """A metadata value that says who calls is too long to be kept. It is never cut: two callers could become one."""
+
+    reason = "METADATA_TOO_LONG"
+    default_detail = "A metadata value is too long."
+    cure = f"Send at most {_MAX_TENANT} characters in `{ACT_FOR_TENANT}`."
 
 
 class UserTokens(Protocol):
@@ -24,19 +60,6 @@ class UserTokens(Protocol):
 
     async def verify(self, token: str) -> Principal:
         """Return whose token it is. Raises an UnauthenticatedError, or UnavailableError while auth's keys are not known."""
-
-
-class Edge(Protocol):
-    """What is used of :class:`stylobate.clients.edge.Edge`; each raises RateLimitedError."""
-
-    async def charge_address(self, address: str) -> None:
-        """Charge where a call comes from."""
-
-    async def charge_user(self, user: str) -> None:
-        """Charge the user whose token was verified."""
-
-    async def charge_both(self, address: str, user: str) -> None:
-        """Charge a user whose token was known."""
 
 
 class IdentityInterceptor:
@@ -58,92 +81,113 @@ class IdentityInterceptor:
         self._services = services
         self._doors = frozenset(doors)
         self._edge = edge
-        self._through: dict[tuple[str, str], tuple[Principal, Principal]] = {}
+        self._through: BoundedDict[tuple[str, str], tuple[Principal, Principal]] = BoundedDict(_MAX_KEPT)
+        """By token and service: the principal, and the same with ``via``, since it comes again and again."""
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
-        access, callers = method.access, self._services.of(method)
-
-        async def public(data: bytes, context: Context) -> bytes:
-            call = _call(context)
-            service = await self._service(call, context, callers)
-            if service:
-                call.principal = ANONYMOUS.with_via(service)
-            elif self._edge is not None:
-                await self._edge.charge_address(call.client_address)
-            return await inner(data, context)
+        access, service_of, edge = method.access, self._services.of(method), self._edge
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            await self._identify(_call(context), context, access, callers)
+            call = current_call.get() or Call()
+            if call.repeated:
+                refuse_repeated(call)
+            authorization = None if access is RpcAccess.PUBLIC else call.metadata.get(AUTHORIZATION)
+            try:
+                service = service_of(call, context)
+            except ServiceTokenInvalidError:  # who only says that it is a service is charged for the look
+                if edge is not None:
+                    await edge.charge(address_of_peer(context.peer()))
+                raise
+            if not service:
+                await self._admit(call, context, authorization, access)
+            else:
+                _set_client_and_depth(call, is_door=service in self._doors)
+                if authorization:
+                    await self._set_user(call, authorization, service)
+                elif access is RpcAccess.PUBLIC:
+                    call.principal = ANONYMOUS.with_via(service)
+                else:
+                    set_service(call, service)
+            if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
+                raise UnauthenticatedError
             return await inner(data, context)
 
-        return public if access is RpcAccess.PUBLIC else behaviour
+        return behaviour
 
-    async def _identify(self, call: Call, context: Context, access: RpcAccess, callers: MethodCallers) -> None:
-        """Fill the call, or refuse it."""
-        authorization = call.metadata.get(AUTHORIZATION)
-        service = await self._service(call, context, callers)
-        if not service:
-            if self._edge is not None:
-                await self._admit(call, authorization, self._edge)
-            elif authorization:
-                await self._set_user(call, authorization, "")
-            if access is RpcAccess.SERVICE:
-                raise _refused(authorization)
-        elif authorization:
-            await self._set_user(call, authorization, service)
-        else:
-            set_service(call, service)
-        if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
-            raise UnauthenticatedError
-
-    async def _service(self, call: Call, context: Context, callers: MethodCallers) -> str:
-        """Return which service calls, or nothing; note where the client is. One that only says so is charged for the look."""
-        if call.repeated:
-            refuse_repeated(call)
-        try:
-            service = callers.verify(call, context)
-        except ServiceTokenInvalidError:
-            if self._edge is not None:
-                await self._edge.charge_address(address_of_peer(context.peer()))
-            raise
-        set_client(call, service, context, self._doors)
-        if service:
-            set_depth(call)
-        return service
-
-    async def _admit(self, call: Call, authorization: str | bytes | None, edge: Edge) -> None:
-        """Charge a caller who is not a service: guessing must never reach the check of a signature uncharged."""
+    async def _admit(self, call: Call, context: Context, authorization: str | bytes | None, access: RpcAccess) -> None:
+        """Take a caller who is not a service, and charge it: guessing must never reach the check of a signature uncharged."""
+        address = call.client_address = address_of_peer(context.peer())
+        call.client_agent = client_agent(_text(call.metadata.get(USER_AGENT)))
+        edge = self._edge
         try:
             known = self._users.cached(_bearer(authorization)) if authorization else None
         except UnauthenticatedError:  # malformed or revoked: a look like any other
-            await edge.charge_address(call.client_address)
+            if edge is not None:
+                await edge.charge(address)
             raise
-        if known is not None:
-            await edge.charge_both(call.client_address, known.id)
-        else:
-            await edge.charge_address(call.client_address)
+        if edge is not None:
+            await edge.charge(address, known.id if known is not None else "")
         if authorization:
             await self._set_user(call, authorization, "")
-            if known is None:
-                await edge.charge_user(call.principal.id)
+            if known is None and edge is not None:
+                await edge.charge("", call.principal.id)
+        if access is RpcAccess.SERVICE:
+            raise _refused(authorization)
 
     async def _set_user(self, call: Call, authorization: str | bytes, service: str) -> None:
         token = _bearer(authorization)
         principal = self._users.cached(token) or await self._users.verify(token)
+        if service:
+            kept = self._through.get((token, service))
+            if kept is None or kept[0] is not principal:
+                kept = principal, principal.with_via(service)
+                self._through.put((token, service), kept)
+            principal = kept[1]
         call.authorization = f"Bearer {token}"
-        call.principal = self._through_service(token, principal, service) if service else principal
+        call.principal = principal
 
-    def _through_service(self, token: str, principal: Principal, service: str) -> Principal:
-        """Return the principal with ``via``; kept, since the same caller comes through the same service again and again."""
-        kept = self._through.get((token, service))
-        if kept is not None and kept[0] is principal:
-            return kept[1]
-        if len(self._through) >= _MAX_KEPT:
-            self._through.clear()
-        through = principal.with_via(service)
-        self._through[token, service] = (principal, through)
-        return through
+
+def refuse_repeated(call: Call) -> None:
+    """Return when nothing that says who calls came more than once. Raises MetadataRepeatedError."""
+    if found := call.repeated & _ONCE:
+        raise MetadataRepeatedError(f"{', '.join(sorted(found))} came more than once.")
+
+
+def set_service(call: Call, name: str) -> None:
+    """Fill the principal of a service's call without a bearer token. Raises MetadataTooLongError."""
+    metadata = call.metadata
+    call.act_for = _text(metadata.get(ACT_FOR))
+    call.own_name = metadata.get(OWN_NAME) == OWN_NAME_SAID
+    tenant = DEFAULT_TENANT
+    if call.act_for:
+        tenant = call.act_for_tenant = _text(metadata.get(ACT_FOR_TENANT)) or DEFAULT_TENANT
+        if len(tenant) > _MAX_TENANT:
+            raise MetadataTooLongError(f"{ACT_FOR_TENANT} is longer than {_MAX_TENANT} characters.")
+    if call.act_for or call.own_name:
+        call.principal = Principal(PrincipalKind.SERVICE, f"service:{name}", tenant, via=name, act_for=call.act_for)
+    else:
+        call.principal = ANONYMOUS.with_via(name)
+
+
+def _set_client_and_depth(call: Call, *, is_door: bool) -> None:
+    """Note where a door says that the client is, and how deep in hooks a service's call is.
+
+    :raises HookRecursionError: it is too deep, or not one digit.
+    """
+    metadata = call.metadata
+    if is_door and CLIENT_ADDRESS in metadata:
+        call.client_address = client_address(_text(metadata[CLIENT_ADDRESS]))
+        call.client_agent = client_agent(_text(metadata.get(CLIENT_AGENT)))
+    if HOOK_DEPTH in metadata:
+        depth = _DEPTHS.get(metadata[HOOK_DEPTH])
+        if depth is None:
+            raise HookRecursionError
+        call.hook_depth = depth
+
+
+def _text(value: str | bytes | None) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _bearer(authorization: str | bytes) -> str:
@@ -151,16 +195,6 @@ def _bearer(authorization: str | bytes) -> str:
     if not isinstance(authorization, str) or authorization[:7].lower() != _BEARER:
         raise TokenInvalidError("The authorization is not a bearer token.")
     return authorization[7:]
-
-
-def _call(context: Context) -> Call:
-    """Return the call; begun here where no trace interceptor stands before."""
-    call = current_call.get()
-    if call is None:
-        pairs: Any = context.invocation_metadata() or ()
-        call = Call(metadata=dict(pairs), repeated=repeated(pairs))
-        current_call.set(call)
-    return call
 
 
 def _refused(authorization: str | bytes | None) -> StylobateError:

@@ -1,20 +1,16 @@
 """Which service calls: its token, whether it is for us, and whether that service may call the method."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from typing import Protocol
-
-import grpc
 
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
 from stylobate.identity.service_rights import ServiceRights, callers_of
 from stylobate.logs import get_logger
-from stylobate.rpc.access import RpcAccess
-from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, OWN_NAME, SERVICE_TOKEN, Call
-from stylobate.rpc.method import Context, Method
+from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, OWN_NAME, OWN_NAME_SAID, SERVICE_TOKEN, Call
+from stylobate.rpc.method import Context, Method, RpcAccess
 from stylobate.telemetry import counter
 
-OWN_NAME_SAID = "true"
 _SAY_EVERY_S = 1.0
 _log = get_logger("security")
 
@@ -29,7 +25,6 @@ class ServiceTokens(Protocol):
 class ServiceTokenInvalidError(UnauthenticatedError):
     """A service token that does not hold here."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
     reason = "SERVICE_TOKEN_INVALID"
     default_detail = "The service token is not valid here."
     cure = "Leave `stylobate-service-token` out: only services of the platform send one. Between services: see the security log."
@@ -60,26 +55,40 @@ class ServiceCallers:
         self._say_at = 0.0
         self._unsaid = 0
 
-    def of(self, method: Method) -> "MethodCallers":
-        """Return what verifies the callers of one method."""
-        own, through = (None, None) if self._rights is None else callers_of(method.full_name, self._rights)
+    def of(self, method: Method) -> Callable[[Call, Context], str]:
+        """Return what tells which service calls a method, empty where none does.
+
+        It raises ServiceTokenInvalidError for one that does not prove to be a service, ServiceNotAllowedError for one that may
+        not call the method.
+        """
+        name, audiences = method.full_name, method.audiences(self._hosted)
+        own, through = (None, None) if self._rights is None else callers_of(name, self._rights)
         if method.access is RpcAccess.PUBLIC:  # whom it is called for does not matter there
             own = through = None if own is None or through is None else own | through
-        return MethodCallers(self, method.full_name, method.audiences(self._hosted), own, through)
+        verify = self._tokens.verify
 
-    def verify(self, token: str | bytes, audiences: Collection[str], method: str, context: Context) -> str:
-        """Return which service signed the token. Raises ServiceTokenInvalidError."""
-        try:
-            if not isinstance(token, str):
-                raise TokenInvalidError
-            return self._tokens.verify(token, audiences)
-        except TokenInvalidError as error:
-            self.say(
-                "service_token_refused", ServiceTokenInvalidError.reason, method=method, peer=context.peer(), why=error.detail
-            )
-            raise ServiceTokenInvalidError from error
+        def service_of(call: Call, context: Context) -> str:
+            metadata = call.metadata
+            token = metadata.get(SERVICE_TOKEN)
+            if token is None:
+                return ""
+            try:
+                service = verify(token if isinstance(token, str) else "", audiences)
+            except TokenInvalidError as error:
+                reason = ServiceTokenInvalidError.reason
+                self._say("service_token_refused", reason, method=name, peer=context.peer(), why=error.detail)
+                raise ServiceTokenInvalidError from error
+            is_own = not metadata.get(AUTHORIZATION) and (bool(metadata.get(ACT_FOR)) or metadata.get(OWN_NAME) == OWN_NAME_SAID)
+            allowed = own if is_own else through
+            if allowed is not None and service not in allowed:
+                facts = {"service": service, "method": name, "peer": context.peer(), "in_own_name": str(is_own).lower()}
+                self._say("service_call_refused", ServiceNotAllowedError.reason, **facts)
+                raise ServiceNotAllowedError(metadata={"service": service, "method": name.lstrip("/")})
+            return service
 
-    def say(self, event: str, reason: str, **facts: str) -> None:
+        return service_of
+
+    def _say(self, event: str, reason: str, **facts: str) -> None:
         """Count a refusal and log it, a line a second at most: who sends junk must not fill the log."""
         self._refused.labels(reason).inc()
         now = monotonic()
@@ -88,39 +97,3 @@ class ServiceCallers:
             return
         _log.error(event, **facts, **({"unsaid": self._unsaid} if self._unsaid else {}))
         self._say_at, self._unsaid = now + _SAY_EVERY_S, 0
-
-
-class MethodCallers:
-    """Verifies the service that calls one method."""
-
-    def __init__(
-        self,
-        callers: ServiceCallers,
-        method: str,
-        audiences: frozenset[str],
-        own: frozenset[str] | None,
-        through: frozenset[str] | None,
-    ) -> None:
-        self._callers = callers
-        self._method = method
-        self._audiences = audiences
-        self._own = own
-        self._through = through
-
-    def verify(self, call: Call, context: Context) -> str:
-        """Return which service calls; empty: none does.
-
-        :raises ServiceTokenInvalidError: it does not prove to be one. :raises ServiceNotAllowedError: it may not.
-        """
-        metadata = call.metadata
-        token = metadata.get(SERVICE_TOKEN)
-        if token is None:
-            return ""
-        service = self._callers.verify(token, self._audiences, self._method, context)
-        is_own = not metadata.get(AUTHORIZATION) and (bool(metadata.get(ACT_FOR)) or metadata.get(OWN_NAME) == OWN_NAME_SAID)
-        allowed = self._own if is_own else self._through
-        if allowed is not None and service not in allowed:
-            facts = {"service": service, "method": self._method, "peer": context.peer(), "in_own_name": str(is_own).lower()}
-            self._callers.say("service_call_refused", ServiceNotAllowedError.reason, **facts)
-            raise ServiceNotAllowedError(metadata={"service": service, "method": self._method.lstrip("/")})
-        return service

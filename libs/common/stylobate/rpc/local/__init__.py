@@ -5,7 +5,6 @@ crosses. Deadlines, cancellation, status errors and the pipeline are those of a 
 handler that blocks the loop also blocks its caller's deadline.
 """
 
-from stylobate.rpc.local.channel import LocalChannel
-from stylobate.rpc.local.server import LocalServer
+from stylobate.rpc.local.channel import LocalChannel, LocalServer
 
 __all__ = ["LocalChannel", "LocalServer"]
