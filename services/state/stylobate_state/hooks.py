@@ -1,7 +1,7 @@
 """Before-hooks: a module's method in the actions service that may refuse a change or alter its data."""
 
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -19,20 +19,8 @@ _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _log = get_logger("app")
 
 
-class BeforeHooks(Protocol):
-    """Asks the hook of a change."""
-
-    async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
-        """Return the data to use instead, as JSON; empty: as it is.
-
-        :param hook_depth: how many hooks the change is under.
-        :raises StateHookUnavailableError: no answer in time, and the hook must agree.
-        :raises StylobateError: what the hook raised: the change is refused.
-        """
-
-
-class RemoteBeforeHooks:
-    """Asks the actions service, wherever it runs.
+class BeforeHooks:
+    """Asks the hook of a change in the actions service, wherever that runs.
 
     :param channel: to actions; passes on the caller's token.
     :param timeout: how long the hook may take.
@@ -43,7 +31,12 @@ class RemoteBeforeHooks:
         self._timeout_s = timeout.total_seconds()
 
     async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
-        """Call ``ModuleService.CallHook``; see BeforeHooks."""
+        """Return the data to use instead, as JSON; empty: as it is.
+
+        :param hook_depth: how many hooks the change is under.
+        :raises StateHookUnavailableError: no answer in time, and the hook must agree.
+        :raises StylobateError: what the hook raised: the change is refused.
+        """
         depth = ((HOOK_DEPTH, str(min(hook_depth + 1, MAX_HOOK_DEPTH))),)
         request = CallHookRequest(module=hook.module, hook=hook.method, event=event.json())
         try:

@@ -15,7 +15,7 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
-from stylobate_state.hooks import RemoteBeforeHooks
+from stylobate_state.hooks import BeforeHooks
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
@@ -39,7 +39,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     environment = Environment(
         store=PostgresStateStore(database, ledger),
         access=AccessEvaluator(app.access),
-        hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
+        hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=relay.wake,
         clock=lambda: datetime.now(UTC),
         new_id=new_id,
@@ -65,7 +65,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     environment = Environment(
         store=MemoryStateStore(app.clock, app.log, ledger),
         access=AccessEvaluator(app.access),
-        hooks=RemoteBeforeHooks(app.channel("actions"), settings.hook_timeout),
+        hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=lambda: None,
         clock=app.clock,
         new_id=new_id,

@@ -1,7 +1,8 @@
 """What a caller can ask for, and what it would make of an object: pure rules, no waiting."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from stylobate.declarations.model import AccessRule
 from stylobate.errors import Violation
@@ -25,24 +26,29 @@ class ChangeDraft:
     from_status: str = ""
 
 
-class Operation(Protocol):
+class Operation(ABC):
     """One thing that can be asked of an object."""
 
+    __slots__ = ()
     word: ClassVar[str]
     """The verb, as in "You may not <verb> orders/42"."""
-    creates: ClassVar[bool]
+    creates: ClassVar[bool] = False
     """Whether it can be done where nothing is."""
 
     @property
     def builds_on_present(self) -> bool:
         """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
+        return True
 
-    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  for those that create
         """Return who may do it to the object; None: to one that is not there."""
+        return namespace.access.write
 
-    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:
+    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  for those that need it
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
+        return ()
 
+    @abstractmethod
     def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
@@ -51,8 +57,8 @@ class Operation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """Create, or replace the data."""
+class Put(Operation):
+    """Create, or replace the data; the status stays."""
 
     word: ClassVar[str] = "write"
     creates: ClassVar[bool] = True
@@ -70,10 +76,6 @@ class Put:
         """``create`` for what is not there, else ``write``."""
         return namespace.access.create if live is None else namespace.access.write
 
-    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
-        """Nothing."""
-        return ()
-
     def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Keep the status, take the data."""
         status = namespace.machine.initial if live is None else live.status
@@ -83,22 +85,12 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(Operation):
     """Merge into the data (RFC 7396)."""
 
     word: ClassVar[str] = "write"
-    creates: ClassVar[bool] = False
-    builds_on_present: ClassVar[bool] = True
 
     patch: bytes
-
-    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
-        """``write``."""
-        return namespace.access.write
-
-    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
-        """Nothing."""
-        return ()
 
     def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
         """Keep the status, merge the data."""
@@ -108,17 +100,15 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Operation):
     """Fire an event of the machine, with a merge patch for the data or none."""
 
     word: ClassVar[str] = "fire this event of"
-    creates: ClassVar[bool] = False
-    builds_on_present: ClassVar[bool] = True
 
     event: str
     patch: bytes = b""
 
-    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as its base has it
         """Ask the event for its own rule, else ``write``."""
         return namespace.rule_for_event(self.event)
 
@@ -142,22 +132,21 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Operation):
     """Leave a tombstone."""
 
     word: ClassVar[str] = "delete"
-    creates: ClassVar[bool] = False
-    builds_on_present: ClassVar[bool] = False
 
-    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as the protocol has it
+    @property
+    def builds_on_present(self) -> bool:
+        """Of no version."""
+        return False
+
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as its base has it
         """``delete``."""
         return namespace.access.delete
 
-    def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  as the protocol has it
-        """Nothing."""
-        return ()
-
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:  # noqa: ARG002  as the protocol has it
+    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep nothing but the status it had."""
         return ChangeDraft(Change.DELETED, NULL, _present(live).status)
 

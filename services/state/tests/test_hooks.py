@@ -21,7 +21,7 @@ from stylobate_state.errors import (
     StateHookUnavailableError,
     StateVersionConflictError,
 )
-from stylobate_state.hooks import RemoteBeforeHooks
+from stylobate_state.hooks import BeforeHooks
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 
@@ -159,7 +159,7 @@ async def remote(answer, wait=timedelta(milliseconds=200)):
     servicers.register(add_ModuleServiceServicer_to_server, modules, access)
     server = LocalServer(servicers)
     await server.start()
-    yield RemoteBeforeHooks(CallerChannel(LocalChannel(server), None), wait), modules
+    yield BeforeHooks(CallerChannel(LocalChannel(server), None), wait), modules
     await server.stop()
 
 
