@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from stylobate.clients.limits import LimitsClient
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
-from stylobate.identity.principal import Principal
+from stylobate.identity import Principal, TokenVerifier
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 
@@ -23,45 +22,19 @@ _IP = "edge.ip"
 _USER = "edge.user"
 
 
-class Verifier(Protocol):
-    """Verifies access tokens; `stylobate.identity.TokenVerifier` does."""
-
-    def cached(self, token: str) -> Principal | None:
-        """Return the principal of a token verified before."""
-
-    async def verify(self, token: str) -> Principal:
-        """Return the principal of a token."""
-
-    def is_revoked(self, principal: Principal) -> bool:
-        """Return whether what the principal stands for was revoked since it was verified."""
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back when roles changed."""
-
-    def on_keys_lost(self, callback: Callable[[], None]) -> None:
-        """Call back when a key no longer counts that tokens were verified with."""
-
-    def on_revocation(self, callback: Callable[[], None]) -> None:
-        """Call back when something was revoked."""
-
-
-class Registry(Protocol):
-    """Counts the connections of this node."""
-
-    def enter(self, user: str) -> None:
-        """Count a connection of a user. Raises SessionEndedError when the user has too many."""
-
-
 class Commands:
-    """Dispatches commands. Every refusal is a CommandRefusedError, every fatal one a SessionEndedError."""
+    """Dispatches commands. Every refusal is a CommandRefusedError, every fatal one a SessionEndedError.
+
+    :param enter: counts a connection of a user; raises SessionEndedError when the user has too many.
+    """
 
     def __init__(
         self,
         *,
         settings: RealtimeSettings,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         limits: LimitsClient | None,
-        registry: Registry,
+        enter: Callable[[str], None],
         channels: ChannelCommands,
         version: str,
         clock: Callable[[], float],
@@ -70,7 +43,7 @@ class Commands:
         self._settings = settings
         self._verifier = verifier
         self._limits = limits
-        self._registry = registry
+        self._enter = enter
         self._channels = channels
         self._version = version
         self._clock = clock
@@ -123,7 +96,7 @@ class Commands:
         if session.state is not State.NEW:
             return
         self._require_unrevoked(principal)
-        self._registry.enter(principal.id)
+        self._enter(principal.id)
         client = new_id()
         expires_at = self._expires_at(principal)
         session.connected(client, principal, token, expires_at)

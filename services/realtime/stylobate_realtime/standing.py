@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError, UnavailableError
+from stylobate.identity import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
 from stylobate_realtime import codes
-from stylobate_realtime.commands import Verifier
 from stylobate_realtime.session import ClientSession
 
 _log = get_logger("app")
@@ -28,7 +28,9 @@ class Standing:
     :param doubt: has the rights of a session asked for again.
     """
 
-    def __init__(self, sessions: Collection[ClientSession], verifier: Verifier, doubt: Callable[[ClientSession], None]) -> None:
+    def __init__(
+        self, sessions: Collection[ClientSession], verifier: TokenVerifier, doubt: Callable[[ClientSession], None]
+    ) -> None:
         self._sessions = sessions
         self._verifier = verifier
         self._doubt = doubt

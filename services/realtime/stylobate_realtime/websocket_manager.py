@@ -11,6 +11,7 @@ from typing import Self
 from stylobate import telemetry
 from stylobate.clients.limits import LimitsClient
 from stylobate.health import Health
+from stylobate.identity import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
@@ -19,7 +20,7 @@ from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.channels import ChannelRules
 from stylobate_realtime.codes import SessionEndedError
-from stylobate_realtime.commands import Commands, Verifier
+from stylobate_realtime.commands import Commands
 from stylobate_realtime.departures import Departures
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.presence import Presence
@@ -46,7 +47,7 @@ class WebSocketManager:
         self,
         *,
         settings: RealtimeSettings,
-        verifier: Verifier,
+        verifier: TokenVerifier,
         limits: LimitsClient | None,
         rules: ChannelRules,
         broker: Broker,
@@ -67,7 +68,7 @@ class WebSocketManager:
             settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence, departures=self._departures
         )
         self._commands = Commands(
-            settings=settings, verifier=verifier, limits=limits, registry=self, channels=self._channels, version=version,
+            settings=settings, verifier=verifier, limits=limits, enter=self._enter, channels=self._channels, version=version,
             clock=clock, now=now,
         )  # fmt: skip
         self._wheel = TimerWheel(clock)
@@ -125,7 +126,7 @@ class WebSocketManager:
         """Carry out a command."""
         await self._commands.run(session, command)
 
-    def enter(self, user: str) -> None:
+    def _enter(self, user: str) -> None:
         """Count a connection of a user. Raises SessionEndedError when the user has too many."""
         limit = self.settings.connections_per_user
         if limit and self._users[user] >= limit:

@@ -6,12 +6,12 @@ from typing import Any
 
 from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
-from stylobate.declarations.model import AccessRule, BeforeHook, ChannelDeclaration, NamespaceAccess, NamespaceDeclaration
+from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
 from stylobate.errors import Violation
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 
 from stylobate_state.document import parse_document
-from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceUnknownError
+from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
 from stylobate_state.machine import Machine
 from stylobate_state.model import Change
 
@@ -87,37 +87,6 @@ class Namespace:
     def hook(self, change: Change, event: str) -> BeforeHook | None:
         """Return what must agree before the change: for a transition the hook of its event."""
         return self.before.get(event if change is Change.TRANSITIONED else change.value)
-
-
-class Namespaces:
-    """All declared namespaces by name."""
-
-    def __init__(
-        self,
-        declarations: Mapping[str, NamespaceDeclaration],
-        channels: Mapping[str, ChannelDeclaration],
-        *,
-        max_data_bytes: int,
-    ) -> None:
-        self._namespaces = {
-            name: Namespace.of(
-                declaration,
-                [channel.name for channel in channels.values() if channel.subscribe == f"state:{name}"],
-                max_data_bytes=max_data_bytes,
-            )
-            for name, declaration in declarations.items()
-        }
-
-    def __len__(self) -> int:
-        """Return how many are declared."""
-        return len(self._namespaces)
-
-    def get(self, name: str) -> Namespace:
-        """Return a namespace. Raises StateNamespaceUnknownError."""
-        try:
-            return self._namespaces[name]
-        except KeyError:
-            raise StateNamespaceUnknownError(name) from None
 
 
 def check_key(key: str) -> None:

@@ -16,9 +16,9 @@ from stylobate.keys import unreadable
 from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
 from stylobate.rpc.call import NO_CAUSE, Cause
 
-from stylobate_state.errors import StateNotFoundError
+from stylobate_state.errors import StateNamespaceUnknownError, StateNotFoundError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord
-from stylobate_state.namespace import Namespace, Namespaces, check_key
+from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Operation, Transition
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
@@ -42,7 +42,9 @@ class StateManager:
     DatabaseUnavailableError beside what they name.
     """
 
-    def __init__(self, namespaces: Namespaces, environment: Environment, reader: StateReader, writer: StateWriter) -> None:
+    def __init__(
+        self, namespaces: Mapping[str, Namespace], environment: Environment, reader: StateReader, writer: StateWriter
+    ) -> None:
         self._namespaces = namespaces
         self._store = environment.store
         self._access = environment.access
@@ -64,7 +66,14 @@ class StateManager:
         :param channels: of realtime, whose names may end in a key.
         :param max_data_bytes: the longest data of an object, as JSON text.
         """
-        namespaces = Namespaces(declarations, channels, max_data_bytes=max_data_bytes)
+        namespaces = {
+            name: Namespace.of(
+                declaration,
+                [channel.name for channel in channels.values() if channel.subscribe == f"state:{name}"],
+                max_data_bytes=max_data_bytes,
+            )
+            for name, declaration in declarations.items()
+        }
         async with (
             StateReader.open(environment.store) as reader,
             StateWriter.open(environment, reader) as writer,
@@ -114,7 +123,7 @@ class StateManager:
         :raises StateTransitionNotAllowedError: not from the present status.
         """
         if isinstance(operation, Transition):
-            self._namespaces.get(namespace).machine.transition(operation.event)
+            self._namespace(namespace).machine.transition(operation.event)
         bound, at = self._at(principal, namespace, key)
         return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected, claim))
 
@@ -125,7 +134,7 @@ class StateManager:
 
         :param size: 0 means 50; at most 500. A page also ends before it grows over 8 MiB.
         """
-        bound = self._namespaces.get(namespace)
+        bound = self._namespace(namespace)
         rule = bound.access.list
         owner = None
         if not await self._access.allows(rule, principal):
@@ -170,8 +179,14 @@ class StateManager:
         store = await self._store.health()
         return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
 
+    def _namespace(self, name: str) -> Namespace:
+        try:
+            return self._namespaces[name]
+        except KeyError:
+            raise StateNamespaceUnknownError(name) from None
+
     def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
-        bound = self._namespaces.get(namespace)
+        bound = self._namespace(namespace)
         check_key(key)
         return bound, StateKey(principal.tenant, namespace, key)
 

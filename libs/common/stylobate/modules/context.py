@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import structlog
 
@@ -16,13 +16,6 @@ from stylobate.modules.state import StateClient, asked
 from stylobate.rpc.call import Call
 
 
-class CallAction(Protocol):
-    """Runs another action; permission, limit and schemas hold as for any caller."""
-
-    async def __call__(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
-        """Return the output as JSON. ``depth`` counts the actions that called each other."""
-
-
 @dataclass(frozen=True, slots=True)
 class Platform:
     """What stands behind the contexts of a process; handed in by whoever runs handlers."""
@@ -30,7 +23,8 @@ class Platform:
     state: StateClient
     publish: Callable[[str, bytes], Awaitable[None]]
     """Sends JSON to a realtime channel."""
-    call: CallAction
+    call: Callable[[str, bytes, Call, int], Awaitable[bytes]]
+    """Runs another action for a caller and returns the output as JSON; the number counts the actions that called each other."""
     now: Callable[[], datetime]
     loop_time: Callable[[], float]
     """The clock of deadlines."""

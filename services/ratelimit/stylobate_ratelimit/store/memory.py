@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
 
@@ -23,15 +23,6 @@ class _Standing:
     reset_us: int
     retry_us: int
     charge: Callable[[], None]
-
-
-@dataclass(slots=True)
-class _Columns:
-    allowed: list[bool] = field(default_factory=list)
-    level: list[int] = field(default_factory=list)
-    remaining: list[int] = field(default_factory=list)
-    reset_ms: list[int] = field(default_factory=list)
-    retry_after_ms: list[int] = field(default_factory=list)
 
 
 class MemoryLimitStore:
@@ -65,7 +56,7 @@ class MemoryLimitStore:
         return len(self._expiry)
 
     def _group(self, group: CheckGroup, now: int) -> GroupOutcome:
-        columns = _Columns()
+        rows: list[tuple[bool, int, int, int, int]] = []
         width = len(group.levels)
         for index in range(len(group)):
             cost = group.costs[index] if group.costs else 1
@@ -74,8 +65,8 @@ class MemoryLimitStore:
                 self._standing(limit, f"{group.tenant}:{limit.name}:{subject}", cost, now)
                 for limit, subject in zip(group.levels, subjects, strict=True)
             ]
-            _decide(standings, columns)
-        return GroupOutcome(columns.allowed, columns.level, columns.remaining, columns.reset_ms, columns.retry_after_ms)
+            rows.append(_decide(standings))
+        return GroupOutcome(*map(list, zip(*rows, strict=True))) if rows else GroupOutcome([], [], [], [], [])
 
     def _standing(self, limit: Limit, key: str, cost: int, now: int) -> _Standing:
         if limit.algorithm is Algorithm.GCRA:
@@ -129,7 +120,8 @@ class MemoryLimitStore:
         self._logs.pop(key, None)
 
 
-def _decide(standings: list[_Standing], columns: _Columns) -> None:
+def _decide(standings: list[_Standing]) -> tuple[bool, int, int, int, int]:
+    """Charge a check, or do not; return its outcome in the order of :class:`GroupOutcome`."""
     refusing = [index for index, standing in enumerate(standings) if standing.over > 0]
     if refusing:
         level = max(refusing, key=lambda index: standings[index].retry_us)
@@ -138,8 +130,9 @@ def _decide(standings: list[_Standing], columns: _Columns) -> None:
         for standing in standings:
             standing.charge()
     chosen = standings[level]
-    columns.allowed.append(not refusing)
-    columns.level.append(level)
-    columns.remaining.append(chosen.remaining)
-    columns.reset_ms.append(min(_LONGEST_MS, -(-chosen.reset_us // 1000)))
-    columns.retry_after_ms.append(min(_LONGEST_MS, -(-chosen.retry_us // 1000)) if refusing else 0)
+    retry_us = chosen.retry_us if refusing else 0
+    return not refusing, level, chosen.remaining, _milliseconds(chosen.reset_us), _milliseconds(retry_us)
+
+
+def _milliseconds(us: int) -> int:
+    return min(_LONGEST_MS, -(-us // 1000))
