@@ -56,7 +56,7 @@ class Runner:
         answer: asyncio.Future[Any] = loop.create_future()
         task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context)
         self._running[task] = name
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._running.pop)
         timer = loop.call_at(call.deadline, self._expire, task, answer)
         try:
             return await answer
@@ -95,9 +95,6 @@ class Runner:
             name = self._running[task]
             self._stubborn.labels(name).inc()
             _log.warning("ignores_cancellation", running=name, seconds=_STUBBORN_AFTER_S)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
 
     async def _close(self) -> None:
         left = set(self._running)

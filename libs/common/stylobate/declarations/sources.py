@@ -31,7 +31,10 @@ def module_folders(modules: str) -> tuple[list[Path], list[Finding]]:
                 folders.append(folder)
             elif folder.is_dir() and any((folder / name).exists() for name in _OWN_FILES):
                 findings.append(Finding(str(folder / MODULE_FILE), 0, "missing; every module has one"))
-    return _once(folders), findings
+    once: dict[Path, Path] = {}
+    for folder in folders:
+        once.setdefault(folder.resolve(), folder)
+    return list(once.values()), findings
 
 
 def packages_of(modules: str) -> dict[Path, str]:
@@ -77,8 +80,3 @@ def _package_folders(name: str) -> list[Path]:
     except (ImportError, ValueError):
         spec = None
     return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
-
-
-def _once(folders: list[Path]) -> list[Path]:
-    seen: set[Path] = set()
-    return [folder for folder in folders if not (folder.resolve() in seen or seen.add(folder.resolve()))]  # type: ignore[func-returns-value]

@@ -65,10 +65,6 @@ def read_decorated(declaration: ModuleDeclaration, owner: type[BaseModule], repo
         if (known := handlers.get(name)) is not None:
             file.error(line, f"{name} handles {known.name}, declared in {known.file}:{known.line}; declare it there or here")
             continue
-        values = {"summary": _summary(method)} | said | {"handler": name}
+        values = {"summary": (inspect.getdoc(method) or "").partition("\n")[0].rstrip(".")} | said | {"handler": name}
         node = Node({key: Node(value, line) for key, value in values.items()}, line, dict.fromkeys(values, line))
         yield read_action(f"{declaration.name}.{name}", line, node, module, file)
-
-
-def _summary(method: Any) -> str:
-    return (inspect.getdoc(method) or "").partition("\n")[0].rstrip(".")

@@ -30,8 +30,6 @@ def decode(payload: bytes) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value, str_keys=True)
     try:
         return to_jsonable_python(value, by_alias=True, fallback=_struct)
     except ValueError as error:

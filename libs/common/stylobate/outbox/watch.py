@@ -108,8 +108,10 @@ class _Tail:
 
     async def beyond(self, position: Position, partitions: Sequence[int], timeout_s: float | None) -> list[int]:
         head = self._head
-        if head is not None and head.epoch == position.epoch and (grown := _grown(head, position, partitions)):
-            return grown
+        if head is not None and head.epoch == position.epoch:
+            grown = [partition for partition in partitions if head.numbers[partition] > position.numbers[partition]]
+            if grown:
+                return grown
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[int]] = loop.create_future()
         timer = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), _release, future)
@@ -122,10 +124,6 @@ class _Tail:
             del self._waiting[future]
             if timer is not None:
                 timer.cancel()
-
-
-def _grown(head: Position, position: Position, partitions: Sequence[int]) -> list[int]:
-    return [partition for partition in partitions if head.numbers[partition] > position.numbers[partition]]
 
 
 def _moved(head: Position, position: Position, partitions: Sequence[int]) -> list[int]:
