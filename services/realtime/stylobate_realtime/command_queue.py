@@ -1,6 +1,7 @@
 """What a client asks for, carried out in order: each command after the one before."""
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from stylobate.logs import get_logger
@@ -8,7 +9,6 @@ from stylobate.rpc.call import Call, current_call
 
 from stylobate_realtime import codes
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
-from stylobate_realtime.inbox import Inbox
 from stylobate_realtime.protocol import MalformedFrameError
 from stylobate_realtime.protocol.messages import Command, Error, Reply
 from stylobate_realtime.session_context import ClientSocket, SessionContext, State
@@ -18,9 +18,42 @@ if TYPE_CHECKING:
 
 _log = get_logger("app")
 _PONG = Command()
+_BYTES = 32_768
+_OVERHEAD = 64
+"""Bytes that a waiting message costs beside its own."""
 _ERRORS = 256
 _ERRORS_WITHIN_S = 10.0
 """A client that is refused more often within this time is closed."""
+
+
+class Inbox:
+    """The messages that wait for those before them. They wait as bytes: decoded they would be ten times as large."""
+
+    __slots__ = ("_payloads", "_size")
+
+    def __init__(self) -> None:
+        self._payloads: deque[bytes] = deque()
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        """Whether any wait."""
+        return bool(self._payloads)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read for now."""
+        return self._size > _BYTES
+
+    def push(self, payload: bytes) -> None:
+        """Add a message."""
+        self._payloads.append(payload)
+        self._size += len(payload) + _OVERHEAD
+
+    def pop(self) -> bytes:
+        """Take the next one."""
+        payload = self._payloads.popleft()
+        self._size -= len(payload) + _OVERHEAD
+        return payload
 
 
 class CommandQueue:

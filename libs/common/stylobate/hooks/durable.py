@@ -119,20 +119,20 @@ class DurableHooks:
         raise StylobateError(f"the log of {source} ended before its first message")
 
     async def _lead(self, source: str, hooks: list[Hook], lease: Lease, moves: "Batcher[Move, bool]") -> None:
-        progress = await self._store.take(source, [hook.name for hook in hooks], lease.token)
+        positions = await self._store.take(source, [hook.name for hook in hooks], lease.token)
         readers = [
             LogReader(
                 hook,
                 source,
                 token=lease.token,
-                progress=progress[hook.name],
+                position=positions[hook.name],
                 channel=self._channel(source),
                 store=self._store,
                 mover=moves,
                 patience=self._patience,
             )
             for hook in hooks
-            if hook.name in progress
+            if hook.name in positions
         ]
         if not readers:
             return  # a newer lease was here already

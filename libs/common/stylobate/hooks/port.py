@@ -21,15 +21,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far it has come there."""
-
-    number: int
-    """Every event up to this one was dealt with or stands aside."""
-    epoch: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Move:
     """Everything up to this number has been dealt with or stands aside."""
 
@@ -107,8 +98,11 @@ class HookStore(Protocol):
     async def add(self, source: str, hooks: Sequence[str], position: Position) -> None:
         """Let hooks begin at a position. Those that have one (another process was quicker) keep it."""
 
-    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Mapping[int, Progress]]:
-        """Take over the hooks of a log and return where each stands, by partition; empty when a newer lease was here already."""
+    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Position]:
+        """Take over the hooks of a log and return where each stands; empty when a newer lease was here already.
+
+        Every event up to a position was dealt with or stands aside.
+        """
 
     async def holds(self, hook: str, source: str, token: int) -> bool:
         """Return whether the hook's positions are still this token's: nobody took over, or rewound them."""

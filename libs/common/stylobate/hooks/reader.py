@@ -1,7 +1,6 @@
 """One durable hook on one log: the stream of its events, dealt out to a worker per partition."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
 from time import monotonic
 
@@ -13,7 +12,7 @@ from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.hooks.gap import rebased
 from stylobate.hooks.hook import Hook
-from stylobate.hooks.port import HookStore, Place, Progress
+from stylobate.hooks.port import HookStore, Place
 from stylobate.hooks.runs import OvertakenError, Patience, Runs
 from stylobate.hooks.worker import Mover, Worker
 from stylobate.logs import get_logger
@@ -46,7 +45,7 @@ class LogReader:
         source: str,
         *,
         token: int,
-        progress: Mapping[int, Progress],
+        position: Position,
         channel: grpc.aio.Channel,
         store: HookStore,
         mover: Mover,
@@ -64,23 +63,23 @@ class LogReader:
         self._unreadable = Interruption("hook_log_unreadable")
         self._gaps = counter("hook_gaps", "Partitions of a log in which a hook missed events.", ("hook", "source"))
         self._group = asyncio.TaskGroup()
-        self._begin({partition: found.number for partition, found in progress.items()}, progress[0].epoch)
+        self._begin(position)
 
-    def _begin(self, numbers: Mapping[int, int], epoch: str) -> None:
-        """Stand at these numbers of this epoch, with workers that hold nothing."""
-        self._epoch = epoch
+    def _begin(self, position: Position) -> None:
+        """Stand there, with workers that hold nothing."""
+        self._epoch = position.epoch
         self._group = asyncio.TaskGroup()
-        self._passed = dict(numbers)  # received, or none of ours
+        self._passed = dict(enumerate(position.numbers))  # received, or none of ours
         self._workers = {
             partition: Worker(
-                Place(self.hook.name, self._source, partition, self._token, epoch),
-                Progress(number, epoch),
+                Place(self.hook.name, self._source, partition, self._token, position.epoch),
+                number,
                 runs=self._runs,
                 store=self._store,
                 mover=self._mover,
                 spawn=self._group.create_task,
             )
-            for partition, number in sorted(numbers.items())
+            for partition, number in self._passed.items()
         }
 
     @property
@@ -229,7 +228,7 @@ class LogReader:
         for place in places:
             if place.error is not None:
                 self._record(place.partition, place.error)
-        self._begin({place.partition: place.number for place in places}, there.epoch)
+        self._begin(there.advanced({place.partition: place.number for place in places}))
         raise _TakenBackError
 
     async def _give_up_gap(self, oldest: Position) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from stylobate.hooks.aside import Aside, Run
-from stylobate.hooks.port import HookStore, Move, Place, Progress
+from stylobate.hooks.port import HookStore, Move, Place
 from stylobate.hooks.runs import Runs, text_of
 from stylobate.hooks.verdict import Verdict, verdict_on
 from stylobate.outbox import LoggedEvent
@@ -41,7 +41,7 @@ class Worker:
     def __init__(
         self,
         place: Place,
-        progress: Progress,
+        number: int,
         *,
         runs: Runs,
         store: HookStore,
@@ -49,7 +49,7 @@ class Worker:
         spawn: Spawn,
     ) -> None:
         self.place = place
-        self.number = progress.number
+        self.number = number
         """The position as stored."""
         self.is_running = False
         self.is_blocked = False

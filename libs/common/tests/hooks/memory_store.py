@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Progress, Rebased
+from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Rebased
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
 _Key = tuple[str, str, int]
@@ -42,13 +42,13 @@ class MemoryHookStore:
             for partition, number in enumerate(position.numbers):
                 self._rows.setdefault((hook, source, partition), _Row(number, position.epoch, self._clock()))
 
-    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Mapping[int, Progress]]:
+    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Position]:
         """See the port."""
-        taken: dict[str, dict[int, Progress]] = {}
+        taken: dict[str, Position] = {}
         for (hook, of, partition), row in self._rows.items():
             if of == source and hook in hooks and row.token <= token:
                 row.token = token
-                taken.setdefault(hook, {})[partition] = Progress(row.number, row.epoch)
+                taken[hook] = (taken.get(hook) or Position.origin(row.epoch)).advanced({partition: row.number})
         return taken
 
     async def holds(self, hook: str, source: str, token: int) -> bool:

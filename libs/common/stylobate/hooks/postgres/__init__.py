@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stylobate.database import DatabaseManager
-from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Progress, Rebased
+from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Rebased
 from stylobate.hooks.postgres import statements as sql
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
 
@@ -23,10 +23,11 @@ class PostgresHookStore:
             sql.ADD, source, list(hooks), list(range(PARTITIONS)), list(position.numbers), position.epoch
         )
 
-    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Mapping[int, Progress]]:
-        taken: dict[str, dict[int, Progress]] = {}
+    async def take(self, source: str, hooks: Sequence[str], token: int) -> Mapping[str, Position]:
+        taken: dict[str, Position] = {}
         for row in await self._database.fetch(sql.TAKE, source, list(hooks), token):
-            taken.setdefault(row["hook"], {})[row["partition"]] = Progress(row["number"], row["epoch"])
+            stands = taken.get(row["hook"]) or Position.origin(row["epoch"])
+            taken[row["hook"]] = stands.advanced({row["partition"]: row["number"]})
         return taken
 
     async def move(self, moves: Sequence[Move]) -> list[bool | Exception]:
