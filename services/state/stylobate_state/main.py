@@ -1,10 +1,12 @@
 """The state service, put together: the only place that names an adapter."""
 
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
+from stylobate.declarations import Declarations
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
@@ -44,15 +46,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         clock=lambda: datetime.now(UTC),
         new_id=new_id,
     )
-    manager = await app.enter(
-        StateManager.open(
-            app.declarations.namespaces,
-            environment,
-            max_data_bytes=settings.max_data_bytes,
-            channels=app.declarations.channels,
-        ),
-        name="state",
-    )
+    manager = await app.enter(_manager(app.declarations, environment, settings), name="state")
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, idempotency))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
@@ -70,12 +64,12 @@ async def build_in_memory(app: "MemoryApp") -> None:
         clock=app.clock,
         new_id=new_id,
     )
-    manager = await app.enter(
-        StateManager.open(
-            app.declarations.namespaces,
-            environment,
-            max_data_bytes=settings.max_data_bytes,
-            channels=app.declarations.channels,
-        )
-    )
+    manager = await app.enter(_manager(app.declarations, environment, settings))
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, Idempotency(ledger, app.clock)))
+
+
+def _manager(
+    declared: Declarations, environment: Environment, settings: StateSettings
+) -> AbstractAsyncContextManager[StateManager]:
+    namespaces, channels = declared.namespaces, declared.channels
+    return StateManager.open(namespaces, environment, max_data_bytes=settings.max_data_bytes, channels=channels)

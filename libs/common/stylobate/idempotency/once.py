@@ -67,20 +67,6 @@ class Idempotency:
         """
         if not request.idempotency_key:
             return to(await work(None))
-        return await self._once(request, principal, kind, work, to)
-
-    async def run(self) -> None:
-        """Remove answers that expired, forever."""
-        await prune_forever(lambda: self._ledger.prune(self._clock()))
-
-    async def _once(
-        self,
-        request: Any,
-        principal: Principal,
-        kind: type[M],
-        work: Callable[[Claim | None], Awaitable[R]],
-        to: Callable[[R], M],
-    ) -> M:
         if not _is_plain(request.idempotency_key):
             detail = f"must be at most {_LONGEST} printable characters of ASCII"
             raise InvalidInputError(violations=[Violation("/idempotency_key", detail)])
@@ -112,6 +98,10 @@ class Idempotency:
         if not hmac.compare_digest(found.request, claim.request):
             raise IdempotencyKeyReusedError
         return kind.FromString(self._opened(found.answer, content))
+
+    async def run(self) -> None:
+        """Remove answers that expired, forever."""
+        await prune_forever(lambda: self._ledger.prune(self._clock()))
 
     def _sealed(self, answer: bytes, content: bytes) -> bytes:
         if not self._secret:
