@@ -1,10 +1,10 @@
 """The ledger in PostgreSQL. A key is held by an advisory lock of the transaction, so that nobody waits for it."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from stylobate.database import Connection, DatabaseManager
+from stylobate.database.batches import columns, lock_key
 from stylobate.idempotency.errors import KeyTakenError
 from stylobate.idempotency.port import Answer, Claim
 
@@ -54,8 +54,8 @@ class PostgresIdempotencyLedger:
         return None if row is None else Answer(row["request"], row["answer"])
 
     async def claim(self, transaction: Connection, claims: Sequence[Claim]) -> list[bool]:
-        columns = [list(column) for column in zip(*((*_key(claim), claim.at, _lock(claim)) for claim in claims), strict=True)]
-        rows = await transaction.fetch(_CLAIM, *columns)
+        asked = columns((*_key(claim), claim.at, lock_key(b"idempotency", *_key(claim))) for claim in claims)
+        rows = await transaction.fetch(_CLAIM, *asked)
         seen = set[tuple[str, ...]]()
         ours = []
         for claim, row in zip(claims, rows, strict=True):
@@ -67,9 +67,8 @@ class PostgresIdempotencyLedger:
         if not results:
             return
         rows = [(*_key(claim), claim.request, claim.encode(result), claim.expires_at) for claim, result in results]
-        columns = [list(column) for column in zip(*rows, strict=True)]
         now = min(claim.at for claim, _ in results)
-        if len(await transaction.fetch(_ANSWER, *columns, now)) < len(results):
+        if len(await transaction.fetch(_ANSWER, *columns(rows), now)) < len(results):
             raise KeyTakenError
 
     async def prune(self, now: datetime) -> int:
@@ -78,9 +77,3 @@ class PostgresIdempotencyLedger:
 
 def _key(claim: Claim) -> tuple[str, str, str, str]:
     return claim.tenant, claim.caller, claim.method, claim.key
-
-
-def _lock(claim: Claim) -> int:
-    """Return the 64-bit key of a claim's lock; two claims on one would only be told to try again."""
-    text = "\0".join(_key(claim))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=b"idempotency").digest(), "big", signed=True)

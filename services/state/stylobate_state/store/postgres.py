@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import asyncpg
 from stylobate.database import Connection, DatabaseManager
+from stylobate.database.batches import columns
 from stylobate.errors import ValueRefusedError
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
@@ -132,7 +133,7 @@ class PostgresStateStore:
 
 def _columns(writes: Sequence[Write]) -> list[list[object]]:
     """Return the writes as the arrays that the statement takes, in its order."""
-    rows = [
+    return columns(
         (
             index,
             *write.key,
@@ -150,8 +151,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             write.traceparent,
         )
         for index, write in enumerate(writes)
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
+    )
 
 
 def _outcome(write: Write, row: asyncpg.Record) -> WriteOutcome:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from stylobate.database import DatabaseManager
+from stylobate.database.batches import columns
 from stylobate.hooks.port import DeadLetter, HookStanding, Kept, Move, Place, Rebased
 from stylobate.hooks.postgres import statements as sql
 from stylobate.outbox import PARTITIONS, Event, LoggedEvent, Position
@@ -31,16 +32,8 @@ class PostgresHookStore:
         return taken
 
     async def move(self, moves: Sequence[Move]) -> list[bool | Exception]:
-        places = [move.place for move in moves]
-        rows = await self._database.fetch(
-            sql.MOVE,
-            [place.hook for place in places],
-            [place.source for place in places],
-            [place.partition for place in places],
-            [move.number for move in moves],
-            [place.token for place in places],
-            [place.epoch for place in places],
-        )
+        asked = ((to.place.hook, to.place.source, to.place.partition, to.number, to.place.token, to.place.epoch) for to in moves)
+        rows = await self._database.fetch(sql.MOVE, *columns(asked))
         moved = {row["place"] for row in rows}
         return [number in moved for number in range(1, len(moves) + 1)]
 
@@ -52,15 +45,8 @@ class PostgresHookStore:
         return await self._bury(place, number, None, None, 0, error, move_to)
 
     async def rebase(self, hook: str, source: str, token: int, epoch: str, places: Sequence[Rebased]) -> bool:
-        rows = await self._database.fetch(
-            sql.REBASE,
-            *(hook, source, token, epoch),
-            [place.partition for place in places],
-            [place.number for place in places],
-            [place.lost for place in places],
-            [place.error for place in places],
-        )
-        return bool(rows)
+        asked = columns((place.partition, place.number, place.lost, place.error) for place in places)
+        return bool(await self._database.fetch(sql.REBASE, hook, source, token, epoch, *asked))
 
     async def listing(self) -> list[HookStanding]:
         return [

@@ -1,11 +1,11 @@
 """Writing events: in the transaction of the change that they tell of."""
 
-import hashlib
 from collections.abc import Sequence
 
 import asyncpg
 
 from stylobate.database import Connection
+from stylobate.database.batches import columns, lock_key
 from stylobate.outbox.errors import EventWrittenError
 from stylobate.outbox.event import Event
 
@@ -16,7 +16,7 @@ with locked as materialized (
     select pg_advisory_xact_lock(k.key) from (select key from unnest($1::bigint[]) as l (key) order by key) as k
 ), drawn as materialized (
     select nextval('outbox_event_seq_seq') as seq, e.*
-    from unnest($4::uuid[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::timestamptz[], $10::text[], $11::jsonb[],
+    from unnest($5::uuid[], $6::text[], $7::smallint[], $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::jsonb[],
                 $13::smallint[], $14::text[])
         with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, traceparent, position)
     where (select count(*) from locked) >= 0
@@ -24,7 +24,7 @@ with locked as materialized (
 )
 insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent,
                           data)
-select seq, id, tenant, partition, $2, subject, coalesce($12::bigint + position - 1, seq), type, $3, time, actor, depth,
+select seq, id, tenant, partition, $2, subject, coalesce($4::bigint + position - 1, seq), type, $3, time, actor, depth,
        traceparent, data
 from drawn order by seq
 """
@@ -46,26 +46,13 @@ class PostgresOutbox:
             raise ValueError("one version counts for one subject")
         if not events:
             return
-        keys = {self._lock_key(stream, event) for event in events} if version is None else set[int]()
-        columns = (
-            [event.id for event in events],
-            [event.tenant for event in events],
-            [event.partition for event in events],
-            [event.subject for event in events],
-            [event.type for event in events],
-            [event.time for event in events],
-            [event.actor for event in events],
-            [event.data.decode() for event in events],
-            version,
-            [event.depth for event in events],
-            [event.traceparent for event in events],
-        )
+        subjects = {(event.tenant, event.subject) for event in events} if version is None else ()
+        keys = sorted(lock_key(b"outbox", self._source, stream, *subject) for subject in subjects)
+        rows = [
+            (e.id, e.tenant, e.partition, e.subject, e.type, e.time, e.actor, e.data.decode(), e.depth, e.traceparent)
+            for e in events
+        ]
         try:
-            await transaction.execute(_APPEND, sorted(keys), stream, self._source, *columns)
+            await transaction.execute(_APPEND, keys, stream, self._source, version, *columns(rows))
         except asyncpg.UniqueViolationError as error:
             raise EventWrittenError(f"a version of {stream} {events[0].subject}, or the event, was written already") from error
-
-    def _lock_key(self, stream: str, event: Event) -> int:
-        """Return the 64-bit key of a subject's lock; two subjects on one key would only wait for each other."""
-        text = f"{self._source}\0{stream}\0{event.tenant}\0{event.subject}"
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=b"outbox").digest(), "big", signed=True)
