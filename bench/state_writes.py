@@ -19,17 +19,19 @@ import psutil
 import uvloop
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.declarations.evaluate import AccessEvaluator
-from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration, TransitionDeclaration
+from stylobate.declarations.model import AccessRule, NamespaceAccess, NamespaceDeclaration, TransitionDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
-from stylobate.outbox import Event, Relay
+from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
+from stylobate.rpc import LocalChannel, LocalServer, Servicers
 from stylobate.stopping import end
+from stylobate_state.hooks import BeforeHooks
 from stylobate_state.model import Change, StateKey, Write, Written
 from stylobate_state.operation import Put, Transition
 from stylobate_state.settings import StateSettings
@@ -73,15 +75,11 @@ class _Round(NamedTuple):
 
 
 class _Nobody:
-    """Grants no permission and answers no hook: neither is asked for."""
+    """Grants no permission: none is asked for."""
 
     async def allowed(self, principal: Principal, permission: str) -> bool:  # noqa: ARG002
         """Say no."""
         return False
-
-    async def ask(self, hook: BeforeHook, event: Event, hook_depth: int) -> bytes:
-        """Refuse: there is no hook."""
-        raise NotImplementedError
 
 
 class _Batched:
@@ -175,7 +173,7 @@ async def _opened(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIt
         environment = Environment(
             store=PostgresStateStore(database, PostgresIdempotencyLedger(database)),
             access=AccessEvaluator(_Nobody()),
-            hooks=_Nobody(),
+            hooks=BeforeHooks(LocalChannel(LocalServer(Servicers())), settings.hook_timeout),  # none is declared
             committed=relay.wake,
             clock=lambda: datetime.now(UTC),
             new_id=new_id,
