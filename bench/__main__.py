@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from bench import broadcast, footprint, http_action, idle_connections, limit_checks, local_channel, logins, reload, state_writes
+from bench import (
+    broadcast,
+    footprint,
+    http_action,
+    idle_connections,
+    limit_checks,
+    local_channel,
+    logins,
+    plot,
+    reload,
+    state_writes,
+)
 from bench.report import Report, machine
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -27,9 +38,18 @@ def main() -> None:
     """Run those named, in order."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; none: all")
-    names = [name.upper() for name in parser.parse_args().names] or list(BENCHMARKS)
+    parser.add_argument("--plot", action="store_true", help="draw what was found before; names are run first")
+    arguments = parser.parse_args()
+    names = [name.upper() for name in arguments.names]
     if unknown := sorted(set(names) - BENCHMARKS.keys()):
         parser.error(f"there is no benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
+    if names or not arguments.plot:
+        _run(names or list(BENCHMARKS))
+    if arguments.plot:
+        print("drawn:", *plot.draw())
+
+
+def _run(names: list[str]) -> None:
     console = Console(width=max(110, Console().width) if not sys.stdout.isatty() else None)
     console.print("  ".join(f"{key} {value}" for key, value in machine().items()), style="dim")
     for name in names:
