@@ -74,7 +74,7 @@ generate: .venv/dev.stamp ## code from proto/, and docs/reference from the code
 	scripts/generate.sh
 	$(BIN)/python scripts/generate_reference.py
 
-bench: .venv/dev.stamp ## side-by-side benchmarks; ARGS="P1 P8" for some
+bench: .venv/dev.stamp ## side-by-side benchmarks; ARGS="P1 P8" for some, ARGS=--plot for the page
 	$(BIN)/python -m bench $(ARGS)
 
 measure: .venv/dev.stamp ## lines, files, what stands twice, and what a request walks through; ARGS=-v names it

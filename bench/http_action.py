@@ -18,6 +18,8 @@ from bench.processes import Load
 from bench.report import Report, Target
 from bench.servers import STORES, baseline, split_baseline
 
+_LONGEST_S = 16
+
 
 class Scene(NamedTuple):
     """How the load comes."""
@@ -111,6 +113,8 @@ def _measure(contender: Contender, scene: Scene, load: Load, seconds: int) -> Ro
     stores = sum(value for name, value in used.items() if name.lower() in STORES)
     count = result["answered"]
     if not count:  # on a busy machine a round can be too short for the slowest
+        if seconds >= _LONGEST_S:
+            raise RuntimeError(f"{contender.name} answered nothing in {seconds} s")
         return _measure(contender, scene, load, seconds * 2)
     return Round(
         rate=count / result["seconds"],

@@ -34,7 +34,7 @@ from bench.report import Report, Target
 from bench.servers import embedded
 
 CALLERS = (32, 256)
-TARGETS = {("gcra", 32): 30_000, ("gcra", 256): 50_000, ("window", 32): 15_000, ("window", 256): 25_000}
+TARGETS = {("gcra", 32): 30_000.0, ("gcra", 256): 50_000.0, ("window", 32): 15_000.0, ("window", 256): 25_000.0}
 _TIGHT = 100
 """What the tight limit lets through."""
 _numbers = count()

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import orjson
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from bench.processes import ROOT
 from bench.report import RESULTS
@@ -59,6 +60,7 @@ def _by_connections(axes: Axes, rows: Rows) -> None:
     axes.set_yscale("log")
     axes.set_xticks(ticks, [str(at) for at in ticks])
     axes.set_xlabel("connections")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 

@@ -5,6 +5,7 @@ import platform
 import sysconfig
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,12 @@ class Report:
         for column in self.columns:
             table.add_column(column, justify="left" if column == self.columns[0] else "right")
         for row in self.rows:
-            table.add_row(*(_text(cell) for cell in row))
+            table.add_row(*(text(cell) for cell in row))
         console.print(table)
         for target in self.targets:
             mark = "[green]met[/green]   " if target.is_met else "[red]missed[/red]"
             sign = ">=" if target.at_least else "<="
-            console.print(f"  {mark} {target.what}: {_text(target.found)} {target.unit} (target {sign} {target.bound:g})")
+            console.print(f"  {mark} {target.what}: {text(target.found)} {target.unit} (target {sign} {text(target.bound)})")
         for note in self.notes:
             console.print(f"  [dim]{note}[/dim]")
         console.print()
@@ -81,8 +82,9 @@ class Report:
         (RESULTS / f"{self.name}.json").write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
+@cache
 def machine() -> dict[str, Any]:
-    """Return what the figures were taken on."""
+    """Return what the figures are taken on; the load is that before the first benchmark."""
     return {
         "python": f"{platform.python_version()} ({_build()})",
         "versions": {name: version(name) for name in _LIBRARIES},
@@ -109,7 +111,9 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _text(cell: object) -> str:
+def text(cell: object) -> str:
+    """Return a figure with as many digits as say something."""
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"  # noqa: PLR2004
+        whole = cell.is_integer() or abs(cell) >= 1000  # noqa: PLR2004
+        return f"{cell:,.0f}" if whole else f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"  # noqa: PLR2004
     return str(cell)

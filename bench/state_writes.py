@@ -31,6 +31,7 @@ from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.rpc import LocalChannel, LocalServer, Servicers
 from stylobate.stopping import end
+from stylobate.testing.logs import plain_logs
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.model import Change, StateKey, Write, Written
 from stylobate_state.operation import Put, Transition
@@ -208,6 +209,7 @@ async def _measure(rounds: int, seconds: float, sustained_s: int) -> tuple[dict[
 
 def measure(rounds: int, seconds: float, sustained_s: int) -> Report:
     """P4. The sustained run is one of at least 20 s."""
+    plain_logs()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found, sustained = runner.run(_measure(rounds, seconds, sustained_s))
     report = Report("P4", "durable transitions, 64 in flight", ("writes", "writes/s", "client CPU us", "PostgreSQL CPU us"))

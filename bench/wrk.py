@@ -38,7 +38,8 @@ def run(host: str, port: int, requests: list[str], seconds: int, connections: in
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "requests.lua"
         script.write_text(_SCRIPT % texts)
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), f"http://{host}:{port}"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=30s", "--latency"]
+        command += ["-s", str(script), f"http://{host}:{port}"]
         output = subprocess.run(command, check=True, capture_output=True).stdout
     result: dict[str, Any] = orjson.loads(output.strip().rpartition(b"\n")[2])
     return result | {"first_refusal": output.decode(errors="replace")}
