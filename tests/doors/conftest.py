@@ -29,6 +29,7 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
 )
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.app.memory_app import MemoryApp
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
@@ -36,7 +37,6 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.redis import RedisManager
 from stylobate.rpc import RpcAccess, call
 from stylobate.testing import FakeClock
-from stylobate.testing.memory_app import MemoryApp
 from stylobate_gateway.main import build as build_gateway
 from stylobate_gateway.settings import GatewaySettings
 from stylobate_realtime.broker.redis import RedisBroker

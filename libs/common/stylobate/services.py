@@ -46,7 +46,7 @@ class ServiceSpec:
     build: Callable[[Any, Any], Awaitable[None]]
     """``async def build(app, settings)``: the only place that names an adapter. ``app`` is an AppManager."""
     in_memory: Callable[[Any], Awaitable[None]] | None = None
-    """Builds the service over memory adapters into a :class:`stylobate.testing.memory_app.MemoryApp`, for tests of modules."""
+    """Builds the service over memory adapters into a :class:`stylobate.app.memory_app.MemoryApp`, for tests of modules."""
     migrations: tuple[MigrationSet, ...] = ()
     """The sets its database schema is made of, in order; none: the service has no database."""
     grpc_port: int = 0

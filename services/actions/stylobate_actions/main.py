@@ -37,8 +37,8 @@ from stylobate_actions.settings import ActionsSettings
 from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
-    from stylobate.testing.memory_app import MemoryApp
-    from stylobate.testing.memory_hooks import MemoryHooks
+    from stylobate.app.memory_app import MemoryApp
+    from stylobate.app.memory_hooks import MemoryHooks
 
 SERVICE = "actions"
 _SLACK = timedelta(seconds=5)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from stylobate.app.memory_app import MemoryApp
 from stylobate.config import Environment
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.redis import RedisManager
 from stylobate.testing.fixtures import DatabaseFor
-from stylobate.testing.memory_app import MemoryApp
 from stylobate.testing.modules import TestUser
 from stylobate_actions.main import build
 from stylobate_actions.settings import ActionsSettings

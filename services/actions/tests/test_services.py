@@ -10,10 +10,10 @@ from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.app.memory_app import MemoryApp
 from stylobate.errors import StylobateError
 from stylobate.outbox.event import Event
 from stylobate.rpc.call import HOOK_DEPTH
-from stylobate.testing.memory_app import MemoryApp
 from stylobate.testing.modules import ActionTester
 
 from .conftest import WriteModule

@@ -18,6 +18,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
 )
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.app.memory_app import MemoryApp
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding
@@ -26,7 +27,6 @@ from stylobate.health import HealthCheck
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc import RpcAccess
 from stylobate.testing import FakeClock
-from stylobate.testing.memory_app import MemoryApp
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import until
 from stylobate_gateway.main import build

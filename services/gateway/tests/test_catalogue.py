@@ -7,10 +7,10 @@ import jsonschema_rs
 import pytest
 from stylobate.api.actions.v1.action_service_pb2 import Action, ListActionsRequest, ListActionsResponse
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer, add_ActionServiceServicer_to_server
+from stylobate.app.memory_app import NamedTokens, ServiceName, ServiceTokens
 from stylobate.errors import UnavailableError
 from stylobate.health import Status
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
-from stylobate.testing.memory_app import NamedTokens, ServiceName, ServiceTokens
 from stylobate_gateway.catalogue import Catalogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,7 +12,7 @@ from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
 if TYPE_CHECKING:
-    from stylobate.testing.memory_app import MemoryApp
+    from stylobate.app.memory_app import MemoryApp
 
 
 async def build(app: AppManager, settings: RateLimitSettings) -> None:

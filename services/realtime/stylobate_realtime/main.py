@@ -20,7 +20,7 @@ from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.websocket_manager import WebSocketManager
 
 if TYPE_CHECKING:
-    from stylobate.testing.memory_app import MemoryApp
+    from stylobate.app.memory_app import MemoryApp
 
 
 async def build(app: AppManager, settings: RealtimeSettings) -> None:

@@ -26,7 +26,7 @@ from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.postgres import PostgresStateStore
 
 if TYPE_CHECKING:
-    from stylobate.testing.memory_app import MemoryApp
+    from stylobate.app.memory_app import MemoryApp
 
 SOURCE = "state"
 

@@ -7,25 +7,9 @@ from stylobate.launcher.log_files import LogLine
 
 _GRAVE = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _LEFT_OUT = frozenset(
-    {
-        "timestamp",
-        "event",
-        "level",
-        "logger",
-        "service",
-        "node",
-        "version",
-        "environment",
-        "trace_id",
-        "filename",
-        "lineno",
-        "exception",
-        "stack",
-        "method",
-        "path",
-        "status",
-        "ms",
-    }
+    {"timestamp", "event", "level", "logger", "service", "node", "version", "environment", "trace_id"}
+    | {"filename", "lineno", "exception", "stack"}
+    | {"method", "path", "status", "ms"}
 )
 _IDS = frozenset({"request_id", "subject", "client"})
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -79,7 +80,7 @@ class MergedAdmin:
             for family in text_string_to_metric_families(body.decode()):
                 target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
-        return generate_latest(_Collected(list(merged.values())))
+        return generate_latest(SimpleNamespace(collect=merged.values))
 
     async def log_levels(self, method: str, content: bytes, peer: str) -> Answer:
         """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
@@ -128,14 +129,3 @@ class MergedAdmin:
         asked = names or tuple(self._clients)
         answers = await asyncio.gather(*(get(self._clients[name]) for name in asked))
         return dict(zip(asked, answers, strict=True))
-
-
-class _Collected:
-    """What generate_latest asks for."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> list[Metric]:
-        """Return the families."""
-        return self._families

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from stylobate.launcher.embedded import ProcessRecord, run_folder
+from stylobate.launcher.output import CommandError
 from stylobate.services import ServiceSpec, installed_services
 
 RESTART_SIGNAL = signal.SIGUSR1
@@ -25,7 +26,7 @@ def services_here(environ: Mapping[str, str] = os.environ) -> dict[str, ServiceS
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunRecord:
     """The record that a running supervisor keeps in its run folder."""
 
     supervisor: ProcessRecord
@@ -43,7 +44,7 @@ class Running:
         return orjson.dumps(self, option=orjson.OPT_INDENT_2)
 
     @classmethod
-    def parse(cls, content: bytes) -> "Running":
+    def parse(cls, content: bytes) -> "RunRecord":
         """Read the file's content. Raises ValueError or KeyError for something else."""
         raw: dict[str, Any] = orjson.loads(content)
         return cls(
@@ -69,14 +70,28 @@ class Project:
         """The run folder (0700, short path): sockets and the record of what runs."""
         return run_folder(self.folder)
 
-    def running(self) -> Running | None:
+    def running(self) -> RunRecord | None:
         """Return the record of the last supervisor, whether or not it still runs; None when there is none."""
         try:
-            return Running.parse(self._record.read_bytes())
+            return RunRecord.parse(self._record.read_bytes())
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def save(self, running: Running) -> None:
+    def alive(self) -> RunRecord | None:
+        """Return the record of the supervisor that runs; None when there is none."""
+        running = self.running()
+        return running if running is not None and running.supervisor.is_running else None
+
+    def demand(self, else_do: str = "") -> RunRecord:
+        """Return the record of the supervisor that runs. Raises CommandError, which says what to do.
+
+        :param else_do: what may be done in place of `stylobate up`.
+        """
+        if (running := self.alive()) is None:
+            raise CommandError(f"nothing is running here; `stylobate up` first{else_do and ', or '}{else_do}")
+        return running
+
+    def save(self, running: RunRecord) -> None:
         """Keep the record; a reader never sees half of it."""
         fresh = self._record.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(running.as_json())

@@ -1,19 +1,22 @@
 """The databases of the installed services, for commands that work on them directly."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.launcher.environment import LocalServers
-from stylobate.launcher.faces import CommandError
 from stylobate.launcher.foreign import set_aside_libpq
+from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import Project, services_here
 from stylobate.services import ServiceSpec, installed_services
 
+T = TypeVar("T")
 WITHIN = timedelta(seconds=5)
 
 
@@ -28,9 +31,7 @@ def sources() -> Sources:
     servers = LocalServers(project)
     if servers.postgres is not None:
         set_aside_libpq(os.environ)
-        running = project.running()
-        if running is None or not running.supervisor.is_running:
-            raise CommandError("nothing is running here; `stylobate up` first, or set STYLOBATE_DATABASE_URL")
+        project.demand("set STYLOBATE_DATABASE_URL")
     return Sources(environ=servers.environment())
 
 
@@ -51,6 +52,25 @@ async def schema_of(name: str) -> AsyncIterator[DatabaseManager]:
         pooler=spec.settings.value("database_pooler", where),
     ) as database:
         yield database
+
+
+def in_schemas(services: Iterable[str], do: Callable[[str, DatabaseManager], Awaitable[T]]) -> list[T]:
+    """Do something in the schema of one service after the other; return what each gave.
+
+    Raises CommandError when the database does not answer in time.
+    """
+    names = tuple(services)  # imports them, which is not the database's time
+
+    async def all_of_them() -> list[T]:
+        found = []
+        async with asyncio.timeout(WITHIN.total_seconds()):
+            for name in names:
+                async with schema_of(name) as database:
+                    found.append(await do(name, database))
+        return found
+
+    with answering():
+        return asyncio.run(all_of_them())
 
 
 @contextmanager

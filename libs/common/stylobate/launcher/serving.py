@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stylobate.app import Placement
 from stylobate.app.host import Host
-from stylobate.launcher.faces import plain_errors
+from stylobate.launcher.output import plain_errors
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.logs import Logs, get_logger
 from stylobate.logs.printed import PrintedLines

@@ -14,12 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Protocol
 
-import orjson
+from stylobate.launcher.forked import Forked
 
 ANEW = (sys.executable, "-m", "stylobate.launcher")
 _WITHIN_S = 120.0
@@ -56,7 +55,8 @@ def start(
         return subprocess.Popen(  # noqa: S603  our own command
             [*ANEW, *arguments], cwd=folder, env=environ, stdin=given, stdout=output, stderr=errors, start_new_session=True
         )
-    return _Forked(arguments, folder, environ, streams)
+    request = {"arguments": arguments, "folder": folder, "environ": dict(environ)}
+    return Forked(_server(), request, [stream.fileno() for stream in streams])
 
 
 def run(
@@ -78,50 +78,6 @@ def run(
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
     return subprocess.CompletedProcess(["stylobate", *arguments], code, *texts)
-
-
-class _Forked:
-    """A command that is a child of the server's; the server tells how it ends."""
-
-    def __init__(self, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], streams: Sequence[IO[bytes]]) -> None:
-        request = orjson.dumps({"arguments": arguments, "folder": os.fspath(folder), "environ": dict(environ)})
-        self._arguments = arguments
-        self._told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            descriptors = [*(stream.fileno() for stream in streams), theirs.fileno()]
-            socket.send_fds(_server(), [request], descriptors)
-        self._code: int | None = None
-        self.pid: int = self._hear(_WITHIN_S)
-
-    def poll(self) -> int | None:
-        """Return how it ended, None while it runs."""
-        with suppress(BlockingIOError):
-            self._end(0)
-        return self._code
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end and return how it was. Raises subprocess.TimeoutExpired."""
-        try:
-            return self._end(timeout)
-        except TimeoutError:
-            raise subprocess.TimeoutExpired(list(self._arguments), timeout or 0) from None
-
-    def send_signal(self, sig: int) -> None:
-        """Send the signal unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, sig)
-
-    def _end(self, within_s: float | None) -> int:
-        if self._code is None:
-            self._code = self._hear(within_s)
-            self._told.close()
-        return self._code
-
-    def _hear(self, within_s: float | None) -> int:
-        self._told.settimeout(within_s)
-        if not (packet := self._told.recv(32)):
-            raise RuntimeError("the server of commands has ended")
-        return int(packet)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.app.memory_app import MemoryApp
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.modules.check import check_modules
@@ -19,7 +20,6 @@ from stylobate.outbox.event import Event, LoggedEvent
 from stylobate.services import installed_services
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.logs import plain_logs
-from stylobate.testing.memory_app import MemoryApp
 
 _MOST_EVENTS = 1000
 _TOKEN = 0

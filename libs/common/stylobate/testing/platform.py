@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from stylobate.launcher.embedded import ProcessRecord
-from stylobate.launcher.project import Project, Running
+from stylobate.launcher.project import Project, RunRecord
 from stylobate.services import installed_services
 from stylobate.testing import commands
 from stylobate.testing.cluster import give_cluster
@@ -258,12 +258,12 @@ class Platform:
         """Return the error to raise, with the logs' last lines."""
         return PlatformFailedError(f"{what}\n{self.log_tails()}")
 
-    def _current(self) -> Running | None:
+    def _current(self) -> RunRecord | None:
         """Return the record of the run that was started here, not of one before."""
         running = self.project.running()
         return running if running is not None and running.supervisor.pid == self._started().pid else None
 
-    def _record(self) -> Running:
+    def _record(self) -> RunRecord:
         running = self._current()
         if running is None:
             raise self.failure("there is no record of a running platform")

@@ -15,7 +15,7 @@ from stylobate import __version__
 from stylobate.launcher.commands import db
 from stylobate.launcher.commands.init import init
 from stylobate.launcher.commands.status import left_out
-from stylobate.launcher.faces import CommandError
+from stylobate.launcher.output import CommandError
 from stylobate.testing import commands
 
 

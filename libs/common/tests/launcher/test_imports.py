@@ -48,7 +48,7 @@ def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
         "del sys.modules['rich']\n"
         "from stylobate.launcher.commands import config, db, hooks, users\n"
         "from stylobate.config import ConfigError\n"
-        "from stylobate.launcher.faces import plain_errors\n"
+        "from stylobate.launcher.output import plain_errors\n"
         "with plain_errors(): raise ConfigError(['said in one line'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

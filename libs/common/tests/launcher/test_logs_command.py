@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from stylobate.launcher.commands.logs import logs
-from stylobate.launcher.faces import CommandError
 from stylobate.launcher.log_files import Tail
+from stylobate.launcher.output import CommandError
 
 
 @pytest.fixture

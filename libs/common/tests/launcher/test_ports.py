@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from stylobate.launcher.commands.serve import placement_of
-from stylobate.launcher.faces import CommandError
+from stylobate.launcher.output import CommandError
 from stylobate.launcher.ports import Ports, one_process, split, workers
 from stylobate.services import installed_services
 

@@ -11,7 +11,7 @@ from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Resolved, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
-from stylobate.launcher.faces import console
+from stylobate.launcher.output import console
 from stylobate.launcher.project import Project, services_here
 from stylobate.services import installed_services
 
@@ -26,8 +26,12 @@ _OF_THE_LAUNCHER = (
 )
 
 
+config = typer.Typer()
+
+
+@config.command()
 def explain() -> None:
-    """Show each setting, its value and its origin, modules' too; a shared one once, and again where a service has its own."""
+    """Print every setting of every service, its value (secrets masked) and where it came from."""
     from rich.table import Table  # noqa: PLC0415  `serve` needs what is below alone
 
     from stylobate.modules.settings import explained  # noqa: PLC0415  brings more along than the other command needs
@@ -38,7 +42,7 @@ def explain() -> None:
     sources, shown = _sources(), set[Resolved]()
     for name, kind in _settings().items():
         for resolved in kind.resolve(sources)[1]:
-            if resolved not in shown:
+            if resolved not in shown:  # a shared one once, and again where a service has its own
                 table.add_row(name, resolved.name, resolved.value, _origin(resolved))
             if resolved.name in HostSettings.model_fields:
                 shown.add(resolved)
@@ -48,8 +52,9 @@ def explain() -> None:
     console().print(table)
 
 
+@config.command()
 def check() -> None:
-    """Print what is wrong with any service's settings; exit 1 when something is."""
+    """Exit non-zero when a setting cannot be used or a secret is missing."""
     found = findings(_sources())
     for finding in found:
         typer.echo(f"error: {finding}")

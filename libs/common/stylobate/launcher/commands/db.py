@@ -3,28 +3,40 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Annotated
 
 import typer
 
-from stylobate.database import Migrator
+from stylobate.database import DatabaseManager, Migrator
 from stylobate.ids import new_id
-from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import services_here
-from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with, sources
+from stylobate.launcher.schemas import WITHIN, answering, in_schemas, services_with, sources
 from stylobate.outbox.postgres import PostgresNumbering
 from stylobate.services import installed_services
 
-
-def upgrade(grant_to: Sequence[str] = ()) -> None:
-    """Apply what is pending, service by service. Waits for a database that is not there yet, saying so.
-
-    :param grant_to: database users that may take the services' roles, ``USER`` (every role) or ``SERVICE=USER``.
-    """
-    asyncio.run(_upgrade(_users(grant_to)))
+db = typer.Typer()
 
 
-def status(within: timedelta = WITHIN) -> None:
-    """List what is pending; exit 1 when something is. Raises CommandError when the database does not answer in time."""
+@db.command()
+def upgrade(
+    grant_to: Annotated[
+        list[str] | None,
+        typer.Option("--grant-to", help="Let a database USER, or SERVICE=USER, take the services' roles; may be repeated."),
+    ] = None,
+) -> None:
+    """Apply pending migrations of every installed service."""
+    asyncio.run(_upgrade(_users(grant_to or ())))
+
+
+@db.command()
+def status() -> None:
+    """List pending migrations; exit 0 only when there is none."""
+    show_pending(WITHIN)
+
+
+def show_pending(within: timedelta) -> None:
+    """Do what `status` does. Raises CommandError when the database does not answer in time."""
     with answering(within):
         pending = asyncio.run(_pending(within))
     for name, files in pending.items():
@@ -32,22 +44,24 @@ def status(within: timedelta = WITHIN) -> None:
     raise typer.Exit(1 if any(pending.values()) else 0)
 
 
-def restored(services: list[str]) -> None:
-    """Begin a new epoch of the event logs. Raises CommandError for a service that keeps none."""
-    keeping = services_with("outbox")
+@db.command()
+def restored(
+    services: Annotated[list[str] | None, typer.Argument(help="Whose database was restored; none: all that keep events.")] = None,
+) -> None:
+    """Say that a database was restored to an earlier state: its event log begins a new epoch.
+
+    Only where the platform cannot see it itself: a volume's snapshot, or rows put back into the tables that are there.
+    """
+    services, keeping = services or [], services_with("outbox")
     if wrong := [name for name in services if name not in keeping]:
         raise CommandError(f"{', '.join(wrong)} keeps no log of events; these do: {', '.join(keeping)}")
-    with answering():
-        asyncio.run(_restored(services or list(keeping)))
 
+    async def begin(name: str, database: DatabaseManager) -> None:
+        epoch = new_id()
+        await PostgresNumbering(database, name).begin(epoch, "restored, said the command line")
+        console().print(f"{name}: epoch {epoch} has begun")
 
-async def _restored(services: list[str]) -> None:
-    async with asyncio.timeout(WITHIN.total_seconds()):
-        for name in services:
-            async with schema_of(name) as database:
-                epoch = new_id()
-                await PostgresNumbering(database, name).begin(epoch, "restored, said the command line")
-                console().print(f"{name}: epoch {epoch} has begun")
+    in_schemas(services or keeping, begin)
 
 
 def _users(grant_to: Sequence[str]) -> list[tuple[str, str]]:

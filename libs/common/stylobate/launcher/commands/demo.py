@@ -3,25 +3,24 @@
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.foreign import stay_on_this_machine
-from stylobate.launcher.project import Project, Running
+from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.project import Project
 
 if TYPE_CHECKING:
     from stylobate.launcher.demo import Journey
 
 
-def demo(gateway: str, realtime: str) -> None:
-    """Play the journey; exit 1 at the first step that does not hold.
-
-    :param gateway: HTTP address of a platform anywhere; empty: this project's.
-    :param realtime: its WebSocket address; empty: where the gateway is.
-    """
+def demo(
+    gateway: Annotated[str, typer.Option(help="HTTP address of a platform elsewhere.")] = "",
+    realtime: Annotated[str, typer.Option(help="Its WebSocket address; unset: /v1/realtime at the gateway.")] = "",
+) -> None:
+    """Play the journey; exit 1 at the first step that does not hold."""
     if not gateway:
         stay_on_this_machine(os.environ)
     try:
@@ -32,18 +31,11 @@ def demo(gateway: str, realtime: str) -> None:
         where = gateway
         realtime = realtime or f"ws{gateway.removeprefix('http').rstrip('/')}/v1/realtime"
     else:
-        running = _running()
+        running = Project(Path.cwd()).demand("`--gateway` for a platform elsewhere")
         where = f"{running.endpoints['gateway']} ({running.mode})"
         gateway, realtime = running.endpoints["gateway"], running.endpoints["realtime"]
     if not asyncio.run(_play(where, Journey(gateway, realtime))):
         raise typer.Exit(1)
-
-
-def _running() -> Running:
-    running = Project(Path.cwd()).running()
-    if running is None or not running.supervisor.is_running:
-        raise CommandError("nothing is running here; `stylobate up` first, or `--gateway` for a platform elsewhere")
-    return running
 
 
 async def _play(where: str, journey: "Journey") -> bool:

@@ -4,10 +4,11 @@ import asyncio
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import Project
 
 _GRACE = timedelta(seconds=10)
@@ -16,19 +17,17 @@ _GRACE = timedelta(seconds=10)
 def down() -> None:
     """Stop the supervisor and, where it was killed, what it left behind. Fine when nothing runs."""
     project = Project(Path.cwd())
-    running = project.running()
-    if running is None:
+    if project.running() is None:
         console().print("nothing is running here")
         return
     asyncio.run(_stop(project))
     console().print("stopped")
 
 
-def reset(*, yes: bool) -> None:
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove `.stylobate` after a question. Raises CommandError while the platform runs."""
     project = Project(Path.cwd())
-    running = project.running()
-    if running is not None and running.supervisor.is_running:
+    if project.alive() is not None:
         raise CommandError("the platform is running; `stylobate down` first")
     if not project.data.exists():
         console().print("there is no local data here")
@@ -41,8 +40,8 @@ def reset(*, yes: bool) -> None:
 
 
 async def _stop(project: Project) -> None:
-    running = project.running()
-    if running is None:
+    """Stop the supervisor and, where it was killed, what it left behind."""
+    if (running := project.running()) is None:
         return
     await running.supervisor.stop(_GRACE)
     for child in reversed(running.children):

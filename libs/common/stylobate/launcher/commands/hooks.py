@@ -1,47 +1,64 @@
 """`stylobate hooks`: how far durable hooks have come, and setting them back."""
 
-import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
-from stylobate.hooks import HookStanding
+import typer
+
+from stylobate.database import DatabaseManager
 from stylobate.hooks.postgres import PostgresHookStore
-from stylobate.launcher.faces import CommandError, console
-from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with
+from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.schemas import in_schemas, services_with
 from stylobate.outbox import Position
 from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.services import event_sources
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where to set a hook: exactly one of these."""
-
-    start: bool = False
-    end: bool = False
-    since: datetime | None = None
+hooks = typer.Typer()
 
 
+@hooks.command("list")
 def listing() -> None:
-    """Print every durable hook with its position."""
-    with answering():
-        rows = asyncio.run(_listing())
+    """Show how far each durable hook has come, what stands aside, and its dead letters."""
+    found = in_schemas(services_with("hooks"), lambda _, database: PostgresHookStore(database).listing())
+    rows = [row for rows in found for row in rows]
+    sources = {row.source for row in rows}
+    heads = dict(
+        zip(sources, in_schemas(sources, lambda source, database: PostgresEventLog(database, source).head()), strict=True)
+    )
     if not rows:
         console().print("no durable hook has a position yet")
-    for row, behind in rows:
+    for row in rows:
         epoch = f"  epoch {row.position.epoch}" if row.position.epoch else ""
+        behind = _behind(row.position, heads[row.source])
         counts = f"{behind} events of the log to go, {row.aside} aside, {row.dead} dead letters"
         console().print(f"{row.hook}  {row.source}  {counts}  moved {row.updated_at:%Y-%m-%d %H:%M:%S}{epoch}", highlight=False)
 
 
-def rewind(hook: str, source: str, place: Place) -> None:
-    """Set a hook to another place of its log. Raises CommandError for one that has no position there."""
-    if (place.start, place.end, place.since is not None).count(True) != 1:
+@hooks.command()
+def rewind(
+    hook: Annotated[str, typer.Argument(help="Its name, as `hooks list` shows it.")],
+    source: Annotated[str, typer.Option("--source", help="Whose log.")] = "state",
+    start: Annotated[bool, typer.Option("--start", help="To the oldest event that is kept.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="Past the newest event: what lies between is not run.")] = False,
+    since: Annotated[datetime | None, typer.Option("--since", help="Before the first event of this time.")] = None,
+) -> None:
+    """Let a durable hook go on from another place of the log; events behind it run again."""
+    if (start, end, since is not None).count(True) != 1:
         raise CommandError("say one of --start, --end and --since TIME")
-    if place.since is not None:
-        place = Place(since=_passed(place.since))
-    with answering():
-        asyncio.run(_rewind(hook, source, place))
+    moment = _passed(since) if since is not None else None
+    if source not in event_sources():
+        raise CommandError(f"{source} keeps no log of events")
+
+    async def place(source: str, database: DatabaseManager) -> Position:
+        log = PostgresEventLog(database, source)
+        if moment is not None:
+            return await log.before(moment)
+        return await (log.oldest() if start else log.head())
+
+    (position,) = in_schemas([source], place)
+    services = services_with("hooks")
+    if not any(in_schemas(services, lambda _, database: PostgresHookStore(database).rewind(hook, source, position))):
+        raise CommandError(f"no durable hook {hook} has a position in the log of {source}; `stylobate hooks list` names them")
     console().print(f"{hook} goes on in the log of {source} from there within ten seconds")
 
 
@@ -59,36 +76,5 @@ def _passed(time: datetime) -> datetime:
     return moment
 
 
-async def _listing() -> list[tuple[HookStanding, int]]:
-    services = services_with("hooks")  # imports them, which is not the database's time
-    async with asyncio.timeout(WITHIN.total_seconds()):
-        found: list[HookStanding] = []
-        for name in services:
-            async with schema_of(name) as database:
-                found += await PostgresHookStore(database).listing()
-        heads = {source: await _place_in(source, Place(end=True)) for source in {row.source for row in found}}
-        return [(row, _behind(row.position, heads[row.source])) for row in found]
-
-
 def _behind(position: Position, head: Position) -> int:
     return sum(max(0, end - number) for number, end in zip(position.numbers, head.numbers, strict=True))
-
-
-async def _rewind(hook: str, source: str, place: Place) -> None:
-    if source not in event_sources():
-        raise CommandError(f"{source} keeps no log of events")
-    async with asyncio.timeout(WITHIN.total_seconds()):
-        position = await _place_in(source, place)
-        for name in services_with("hooks"):
-            async with schema_of(name) as database:
-                if await PostgresHookStore(database).rewind(hook, source, position):
-                    return
-        raise CommandError(f"no durable hook {hook} has a position in the log of {source}; `stylobate hooks list` names them")
-
-
-async def _place_in(source: str, place: Place) -> Position:
-    async with schema_of(source) as database:
-        log = PostgresEventLog(database, source)
-        if place.since is not None:
-            return await log.before(place.since)
-        return await (log.oldest() if place.start else log.head())

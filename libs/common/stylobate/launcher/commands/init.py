@@ -4,11 +4,13 @@ import os
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Annotated
 
 import orjson
+import typer
 
 from stylobate.declarations.editor import FOLDER, editor_schemas
-from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.output import CommandError, console
 
 _HARMLESS = (".git", ".venv", "venv", ".idea", ".vscode", ".DS_Store")
 """What a folder may hold before a project is made in it: version control, a virtual environment, an editor's settings."""
@@ -29,7 +31,7 @@ A Stylobate project. `modules/shop` is an example to change: an online shop's or
 """
 
 
-def init(folder: Path) -> None:
+def init(folder: Annotated[Path, typer.Argument(help="An empty folder.")] = Path()) -> None:
     """Make a project with the shop as its example. Raises CommandError when the folder holds anything of a project already."""
     target = Path(os.path.realpath(folder))  # leaves links in a circle to whoever opens them; Path.resolve has no OSError for it
     if target.exists() and not target.is_dir():

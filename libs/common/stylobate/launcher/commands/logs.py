@@ -4,24 +4,26 @@ import asyncio
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from stylobate.launcher.faces import CommandError, console
 from stylobate.launcher.log_files import LogFiles, LogLine
 from stylobate.launcher.log_text import readable
+from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import Project
 
 _PAUSE_S = 0.1
 _WORTH_SHOWING = ("warning", "error", "critical")
 
 
-def logs(*, follow: bool, lines: int, as_json: bool) -> None:
-    """Print the last lines of all log files by time, then what comes when following. Ctrl-C ends it.
-
-    :param as_json: the platform's own lines as they are written, one object a line, for other programs.
-    """
+def logs(
+    follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = 40,
+    as_json: Annotated[bool, typer.Option("--json", help="As they are written, one object a line.")] = False,
+) -> None:
+    """Print the last lines of all log files by time, then what comes when following. Ctrl-C ends it."""
     folder = Project(Path.cwd()).logs
     if not folder.is_dir():
         raise CommandError("there are no logs here yet; `stylobate up` writes them")

@@ -3,17 +3,23 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
-from stylobate.launcher.faces import console
+from stylobate.launcher.commands.new_module import new
+from stylobate.launcher.output import console
+
+modules = typer.Typer()
+modules.command()(new)
 
 
+@modules.command("list")
 def listing() -> None:
-    """Show the modules with what they declare, in their files and in their code."""
+    """List the modules of this project."""
     from stylobate.declarations.sources import packages_of  # noqa: PLC0415
     from stylobate.modules.coded import with_code  # noqa: PLC0415  imports the modules' code
 
@@ -33,15 +39,15 @@ def listing() -> None:
     console().print(table)
 
 
-def check(*, starts: bool = True) -> None:
-    """Print every finding; exit 1 when one is an error.
-
-    :param starts: whether the modules are also started once, as the platform would, in a process of their own.
-    """
+@modules.command()
+def check(
+    start: Annotated[bool, typer.Option(help="Initialize each module once too, in a process of its own.")] = True,
+) -> None:
+    """Print every finding about the modules with file and line; exit non-zero when there is an error."""
     from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
     from stylobate.modules.rehearsal import rehearse  # noqa: PLC0415
 
-    findings = rehearse(_folders(), _start_within()) if starts else check_modules(_folders())
+    findings = rehearse(_folders(), _start_within()) if start else check_modules(_folders())
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding}")
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]

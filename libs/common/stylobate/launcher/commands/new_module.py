@@ -5,18 +5,23 @@ import os
 import re
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Annotated
 
-from stylobate.launcher.faces import CommandError, console
+import typer
+
+from stylobate.launcher.output import CommandError, console
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _EXAMPLE = "example"
 
 
-def new(name: str, *, in_python: bool) -> None:
-    """Make a module that keeps items, with its test. Raises CommandError when the name is not valid or the folder exists.
-
-    :param in_python: whether the actions are declared by `@action` in its code; else in actions.yaml.
-    """
+def new(
+    name: Annotated[str, typer.Argument(help="Its name: lower case letters, digits and _.")],
+    yaml: Annotated[
+        bool, typer.Option("--yaml/--python", help="Where its actions are declared: actions.yaml, or its code.")
+    ] = False,
+) -> None:
+    """Make a small module that works, with a test, in the folder of modules."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise CommandError(f"{name!r} is not a valid module name: lower case letters, digits and _, beginning with a letter")
     folders = os.environ.get("STYLOBATE_MODULES", "modules")
@@ -26,7 +31,7 @@ def new(name: str, *, in_python: bool) -> None:
     if target.exists():
         raise CommandError(f"{target} exists already")
     with as_file(files("stylobate.launcher") / "templates") as templates:
-        template = templates / ("python" if in_python else "yaml")
+        template = templates / ("yaml" if yaml else "python")
         for source in sorted(template.rglob("*.*")):
             if source.suffix in {".py", ".yaml"}:
                 file = target / source.relative_to(template).as_posix().replace(_EXAMPLE, name)

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from stylobate.launcher.commands.status import ask
-from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import RESTART_SIGNAL, Project
 
 _PAUSE_S = 0.1
@@ -14,17 +14,14 @@ _SERVERS = ("valkey", "postgres")
 def restart() -> None:
     """Ask the supervisor and wait until every service process is another one and ready. Raises CommandError."""
     project = Project(Path.cwd())
-    running = project.running()
-    if running is None or not running.supervisor.is_running:
-        raise CommandError("nothing is running here; `stylobate up` starts it")
+    running = project.demand()
     if running.mode == "one process":
         raise CommandError("it runs in one process, which cannot replace itself; `stylobate up --workers 2` can be restarted")
     before = {child.pid for child in running.children if child.name not in _SERVERS}
     running.supervisor.send_signal(RESTART_SIGNAL)
     while True:
         time.sleep(_PAUSE_S)
-        now = project.running()
-        if now is None or not now.supervisor.is_running:
+        if (now := project.alive()) is None:
             raise CommandError("the platform was stopped meanwhile")
         pids = {child.pid for child in now.children}
         if len(pids) == len(running.children) and not before & pids and ask(now)["ready"]:

@@ -4,17 +4,22 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
 
 from stylobate.app import Placement
 from stylobate.launcher.commands.config import unknown
-from stylobate.launcher.faces import CommandError, warn
+from stylobate.launcher.output import CommandError, warn
 from stylobate.launcher.serving import serve as run
 from stylobate.services import installed_services
 
 _LAST_PORT = 65_535
 
 
-def serve(names: list[str]) -> None:
+def serve(
+    names: Annotated[list[str], typer.Argument(help="Services to host in this process.", envvar="STYLOBATE_SERVICES")],
+) -> None:
     """Host the services on the container's ports (8080 HTTP, 9090 gRPC, 8081 admin) until SIGTERM."""
     installed = installed_services()
     for name in names:

@@ -3,35 +3,35 @@
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from stylobate.launcher.faces import addresses, console
-from stylobate.launcher.project import Project, Running
+from stylobate.launcher.output import addresses, console
+from stylobate.launcher.project import Project, RunRecord
 
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
-def status(*, as_json: bool) -> None:
+def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Ask the admin listener and show what it says; exit 1 unless every service is ready and every module runs."""
-    running = Project(Path.cwd()).running()
+    running = Project(Path.cwd()).alive()
     answer = ask(running)
     if as_json:
         console().print_json(data=answer)
-    elif running is None or not answer["running"]:
+    elif running is None:
         console().print("nothing is running here; `stylobate up` starts it")
     else:
         _show(running, answer)
     raise typer.Exit(0 if answer["ready"] and not left_out(answer) else 1)
 
 
-def ask(running: Running | None) -> dict[str, Any]:
-    """Return ``{running, ready, mode, endpoints, …}`` with the admin listener's answer."""
-    if running is None or not running.supervisor.is_running:
+def ask(running: RunRecord | None) -> dict[str, Any]:
+    """Return ``{running, ready, mode, endpoints, …}`` with the admin listener's answer; None: nothing runs."""
+    if running is None:
         return {"running": False, "ready": False}
     base = {"running": True, "pid": running.supervisor.pid, "mode": running.mode, "endpoints": running.endpoints}
     base["children"] = [{"name": child.name, "pid": child.pid} for child in running.children]
@@ -53,7 +53,7 @@ def _get(address: str) -> dict[str, Any]:
     return said
 
 
-def _show(running: Running, answer: dict[str, Any]) -> None:
+def _show(running: RunRecord, answer: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "process", "status", "details"):
         table.add_column(heading)

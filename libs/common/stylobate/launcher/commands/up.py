@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
 
 from stylobate.app.listening import bind
@@ -17,17 +18,17 @@ from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.commands.config import findings, unknown
 from stylobate.launcher.commands.logs import show_work
-from stylobate.launcher.commands.status import complaints_of
+from stylobate.launcher.commands.status import ask, complaints_of
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.environment import LocalServers
-from stylobate.launcher.faces import CommandError, addresses, console, warn
 from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
+from stylobate.launcher.output import CommandError, addresses, console, warn
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
-from stylobate.launcher.project import RESTART_SIGNAL, Project, Running
+from stylobate.launcher.project import RESTART_SIGNAL, Project, RunRecord
+from stylobate.launcher.reload import Change, changes
 from stylobate.launcher.supervisor import Supervisor
-from stylobate.launcher.watching import Change, changes
 from stylobate.logs import Logs
 from stylobate.services import installed_services, key_holders
 
@@ -35,13 +36,32 @@ _LONG_S = 10.0
 """After which it is not an ordinary start any more."""
 
 
-def up(*, split: bool, workers: int, detach: bool, port: int, watch: bool = False) -> None:
+Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Identical processes on the same ports.")]
+Port = Annotated[int, typer.Option("--port", help="First of a row of ports to use instead of 8080, 9090, 8081.")]
+
+
+def up(
+    split: Split = False,
+    workers: Workers = 1,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `stylobate down` stops it.")] = False,
+    port: Port = 0,
+) -> None:
     """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
+    _run(is_split=split, count=workers, port=port, detach=detach)
+
+
+def dev(split: Split = False, workers: Workers = 1, port: Port = 0) -> None:
+    """Run it in processes of its own, which are replaced when a file is saved."""
+    _run(is_split=split, count=workers, port=port, watch=True)
+
+
+def _run(*, is_split: bool, count: int, port: int, detach: bool = False, watch: bool = False) -> None:
     project = Project(Path.cwd())
     _refuse_second(project)
     _refuse_missing_modules(project)
     asyncio.run(_stop_leftovers(project))  # before the ports are looked at: they hold them
-    layout = _layout(project, is_split=split, count=workers, port=port, watch=watch)
+    layout = _layout(project, is_split=is_split, count=count, port=port, watch=watch)
     if detach:
         _detached(project)
         return
@@ -64,8 +84,7 @@ def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: b
 
 
 def _refuse_second(project: Project) -> None:
-    running = project.running()
-    if running is not None and running.supervisor.is_running:
+    if (running := project.alive()) is not None:
         raise CommandError(f"this project is running already at {running.endpoints['gateway']} (pid {running.supervisor.pid})")
 
 
@@ -188,7 +207,7 @@ class _Up:
 
     def _save(self) -> None:
         self._project.save(
-            Running(
+            RunRecord(
                 supervisor=ProcessRecord.of_this("supervisor"),
                 mode=self._layout.mode,
                 endpoints=self._layout.endpoints,
@@ -250,11 +269,11 @@ def _detached(project: Project) -> None:
 
 
 def _wait_until_ready(project: Project, child: "subprocess.Popen[bytes]", output: Path) -> None:
-    """Pass on what the child prints until its record says that it is ready, which it writes after that."""
+    """Pass on what the child prints until its record says that it has been ready, and its admin port that it is."""
     shown = 0
     while True:
         running = project.running()
-        is_ready = running is not None and running.supervisor.pid == child.pid and running.is_ready
+        is_ready = running is not None and running.supervisor.pid == child.pid and running.is_ready and ask(running)["ready"]
         text = output.read_text(encoding="utf-8", errors="replace")
         sys.stdout.write(text[shown:])
         sys.stdout.flush()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import grpc
 import typer
@@ -14,7 +15,7 @@ from stylobate.app import HostSettings
 from stylobate.config import Sources
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity import OPERATOR, ServiceIdentity
-from stylobate.launcher.faces import CommandError, console
+from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import Project
 from stylobate.rpc import CallerChannel, open_channel
 from stylobate.rpc.caller import ServiceTokenRefusedError
@@ -26,19 +27,28 @@ _REFUSED = "Failed to connect"
 _ANSWER_S = 2.0
 
 
-def create(email: str, *, admin: bool, roles: list[str], name: str, password_stdin: bool) -> None:
-    """Create the account through this project's platform, or the one at STYLOBATE_AUTH_ADDRESS, and print its id."""
+users = typer.Typer()
+
+
+@users.command()
+def create(
+    email: str,
+    admin: Annotated[bool, typer.Option("--admin", help="Give the role `admin`.")] = False,
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role beside `user`; may be repeated.")] = None,
+    name: Annotated[str, typer.Option("--name", help="What others may see.")] = "",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+) -> None:
+    """Create an account on the running platform, whatever the registration setting says."""
     target, settings = _auth()
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else _asked()
-    held = [*roles, "admin"] if admin else roles
+    password = (
+        sys.stdin.readline().rstrip("\n")
+        if password_stdin
+        else typer.prompt("password", hide_input=True, confirmation_prompt=True)
+    )
+    held = [*(role or ()), *(["admin"] if admin else [])]
     request = CreateUserRequest(email=email, password=password, display_name=name, roles=held)
     user = asyncio.run(_create(request, target, settings))
     console().print(f"created {user.email} ({user.id}) with the roles {', '.join(user.roles)}")
-
-
-def _asked() -> str:
-    password: str = typer.prompt("password", hide_input=True, confirmation_prompt=True)
-    return password
 
 
 def _auth() -> tuple[str, HostSettings]:
@@ -46,9 +56,7 @@ def _auth() -> tuple[str, HostSettings]:
     if address := os.environ.get("STYLOBATE_AUTH_ADDRESS"):
         return address, HostSettings.load(Sources.of_process())
     project = Project(Path.cwd())
-    running = project.running()
-    if running is None or not running.supervisor.is_running:
-        raise CommandError("nothing is running here; `stylobate up` first, or STYLOBATE_AUTH_ADDRESS for a platform elsewhere")
+    running = project.demand("set STYLOBATE_AUTH_ADDRESS for a platform elsewhere")
     local = Sources({"STYLOBATE_IDENTITY_FOLDER": str(project.identity)}, ())
     return running.endpoints.get("grpc auth") or running.endpoints["grpc"], HostSettings.load(local)
 

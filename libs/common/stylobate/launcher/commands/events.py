@@ -1,15 +1,15 @@
 """`stylobate events dead`: what hooks gave up, to look at, to run again or to forget."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import orjson
+import typer
 
 from stylobate.hooks.port import HookStore
 from stylobate.hooks.postgres import PostgresHookStore
-from stylobate.launcher.faces import CommandError, console
-from stylobate.launcher.schemas import WITHIN, answering, schema_of, services_with
+from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.schemas import in_schemas, services_with
 
 T = TypeVar("T")
 
@@ -17,8 +17,19 @@ _MOST = 10_000
 """Letters that are run again at once."""
 
 
-def listing(hook: str, most: int) -> None:
-    """Print dead letters, the newest first."""
+events = typer.Typer()
+dead = typer.Typer(no_args_is_help=True, help="Events that hooks gave up.")
+events.add_typer(dead, name="dead")
+
+_IDS = typer.Argument(help="Their ids, as `list` shows them.")
+
+
+@dead.command("list")
+def listing(
+    hook: Annotated[str, typer.Option(help="Only those of this hook, as `hooks list` names it.")] = "",
+    most: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+) -> None:
+    """Print what hooks gave up, the newest first."""
     letters = _run(lambda store: store.dead_letters(hook=hook, most=most))
     if not letters:
         console().print("no dead letters" + (f" of {hook}" if hook else ""))
@@ -28,28 +39,26 @@ def listing(hook: str, most: int) -> None:
         console().print(line, highlight=False, markup=False)
 
 
-def show(letter_id: int) -> None:
-    """Print one dead letter whole, as JSON. Raises CommandError when there is no such letter."""
-    letters = _run(lambda store: store.dead_letters(ids=[letter_id]))
+@dead.command()
+def show(letter: Annotated[int, typer.Argument(help="Its id, as `list` shows it.")]) -> None:
+    """Print one whole, with its event, as JSON."""
+    letters = _run(lambda store: store.dead_letters(ids=[letter]))
     if not letters:
-        raise _missing([letter_id])
-    (letter,) = letters
-    told = {
-        "id": letter.id,
-        "hook": letter.hook,
-        "source": letter.source,
-        "partition": letter.partition,
-        "number": letter.number,
-        "attempts": letter.attempts,
-        "time": letter.time,
-        "error": letter.error,
-        "event": orjson.Fragment(letter.event.json()) if letter.event else None,
-    }
+        raise _missing([letter])
+    (found,) = letters
+    names = ("id", "hook", "source", "partition", "number", "attempts", "time", "error")
+    event = orjson.Fragment(found.event.json()) if found.event else None
+    told = {name: getattr(found, name) for name in names} | {"event": event}
     console().print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode(), highlight=False, markup=False, soft_wrap=True)
 
 
-def redrive(ids: Sequence[int], hook: str) -> None:
-    """Let hooks run on these events again, or on all that one hook gave up. Raises CommandError for one that cannot be."""
+@dead.command()
+def redrive(
+    letters: Annotated[list[int] | None, _IDS] = None,
+    hook: Annotated[str, typer.Option(help="All that this hook gave up.")] = "",
+) -> None:
+    """Let the hooks run on them again, behind what else of the same subject waits."""
+    ids = letters or []
     if bool(ids) == bool(hook):
         raise CommandError("say which: ids, as `events dead list` shows them, or --hook NAME for all of a hook")
 
@@ -63,11 +72,12 @@ def redrive(ids: Sequence[int], hook: str) -> None:
         raise CommandError(f"not run again: {_named(left)}; no such letter, a gap, or its hook is not there any more")
 
 
-def drop(ids: Sequence[int]) -> None:
-    """Forget dead letters. Raises CommandError for ids that are not there; the others are forgotten."""
-    done = _run(lambda store: store.drop(ids))
+@dead.command()
+def drop(letters: Annotated[list[int], _IDS]) -> None:
+    """Forget them."""
+    done = _run(lambda store: store.drop(letters))
     console().print(f"{len(done)} forgotten")
-    if left := sorted(set(ids) - set(done)):
+    if left := sorted(set(letters) - set(done)):
         raise _missing(left)
 
 
@@ -81,14 +91,5 @@ def _named(ids: Sequence[int]) -> str:
 
 def _run(ask: Callable[[HookStore], Awaitable[list[T]]]) -> list[T]:
     """Return what the stores of all services answer together."""
-
-    async def asked() -> list[T]:
-        services, found = services_with("hooks"), list[T]()  # imports them, which is not the database's time
-        async with asyncio.timeout(WITHIN.total_seconds()):
-            for name in services:
-                async with schema_of(name) as database:
-                    found += await ask(PostgresHookStore(database))
-        return found
-
-    with answering():
-        return asyncio.run(asked())
+    answers = in_schemas(services_with("hooks"), lambda _, database: ask(PostgresHookStore(database)))
+    return [found for answer in answers for found in answer]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from stylobate.launcher.watching import changes, watched_folders
+from stylobate.launcher.reload import changes, watched_folders
 
 
 async def test_what_needs_a_restart_is_told(tmp_path) -> None:

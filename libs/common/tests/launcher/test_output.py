@@ -10,7 +10,7 @@ import stylobate
 from stylobate.app.listening import PortInUseError
 from stylobate.config import ConfigError
 from stylobate.errors import InvalidInputError, Violation
-from stylobate.launcher.faces import CommandError, plain_errors
+from stylobate.launcher.output import CommandError, plain_errors
 
 
 @pytest.mark.parametrize(
