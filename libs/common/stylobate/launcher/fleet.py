@@ -1,7 +1,6 @@
 """The service processes of a platform: forked from one server, on listening sockets that outlive them, one admin port for all."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -19,34 +18,32 @@ from stylobate.launcher.supervisor import Supervisor
 
 
 class Fleet:
-    """What :meth:`open` gives. Nothing runs before :meth:`start`."""
+    """Listens for the processes that are to come and begins, in a fork, to import what they run. Raises ListenError.
 
-    def __init__(self, layout: Layout, supervisor: Supervisor, server: ForkServer, sockets: Mapping[str, socket.socket]) -> None:
+    Nothing is served before :meth:`start`. Made before there is an event loop, which would not survive the fork.
+    """
+
+    def __init__(self, layout: Layout, environment: Mapping[str, str], logs: Path) -> None:
         self._layout = layout
-        self._supervisor = supervisor
-        self._server = server
-        self._sockets = {address: bound.fileno() for address, bound in sockets.items()}
+        addresses = dict.fromkeys(placement.http for placement in layout.placements if placement.http)
+        self._bound = {address: bind(address) for address in addresses}
+        self._sockets = {address: bound.fileno() for address, bound in self._bound.items()}
+        self._server = ForkServer(environment, logs, list(self._sockets.values()))
+        self._server.start(by_fork=True)
         self._admin = MergedAdmin({p.node: p.admin.removeprefix("unix:") for p in layout.placements})
+        self._supervisor: Supervisor
 
-    @classmethod
     @asynccontextmanager
-    async def open(
-        cls, layout: Layout, environment: Mapping[str, str], logs: Path, supervisor: Supervisor
-    ) -> AsyncIterator["Fleet"]:
-        """Listen for the processes that are to come and begin to import what they run. Raises ListenError.
-
-        On leaving the admin port is closed and the processes are ended.
-        """
+    async def kept(self, supervisor: Supervisor) -> AsyncIterator[None]:
+        """Let the supervisor keep the processes running. On leaving they are ended, and nobody listens any more."""
+        self._supervisor = supervisor
         async with AsyncExitStack() as stack:
-            addresses = dict.fromkeys(placement.http for placement in layout.placements if placement.http)
-            sockets = {address: stack.enter_context(bind(address)) for address in addresses}
-            server = ForkServer(environment, logs, [bound.fileno() for bound in sockets.values()])
-            stack.push_async_callback(server.stop)
-            server.start()
+            for bound in self._bound.values():
+                stack.enter_context(bound)
+            stack.push_async_callback(self._server.stop)
             stack.push_async_callback(supervisor.stop_services)
-            fleet = cls(layout, supervisor, server, sockets)
-            stack.push_async_callback(fleet._admin.close)
-            yield fleet
+            stack.push_async_callback(self._admin.close)
+            yield
 
     @asynccontextmanager
     async def start(self) -> AsyncIterator[None]:

@@ -5,11 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import orjson
 import psutil
@@ -18,6 +18,23 @@ from stylobate.app.placement import Placement
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError
 
 _ANSWER_WITHIN_S = 120.0
+
+
+def run_child(work: Callable[[], int]) -> NoReturn:
+    """Do a forked child's work and end it with the code that the work returns, or raises, as the interpreter would do it."""
+    code = 1
+    try:
+        os.setsid()
+        code = work()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001  whatever it is, it ends here
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
 
 class Forked:
@@ -88,9 +105,10 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._process: ChildProcess | None = None
 
-    def start(self) -> socket.socket:
+    def start(self, *, by_fork: bool = False) -> socket.socket:
         """Let it begin to import; the first fork waits for that. Return what it takes requests from.
 
+        :param by_fork: whether it goes on from what this process has imported, which must have no loop and no threads yet.
         :raises EmbeddedServerError: when it cannot be executed.
         """
         if self._control is not None:
@@ -103,9 +121,24 @@ class ForkServer:
                 log=self._logs / "forkserver.out",
                 environ=self._environ,
                 inherit=(theirs.fileno(), *self._inherit),
+                spawn=partial(self._fork_off, theirs.fileno()) if by_fork else None,
             )
             self._process.start()
         return self._control
+
+    def _fork_off(self, control: int, output: BinaryIO) -> "_Fork":
+        """Be the server in a fork, to its end."""
+        parent = os.getpid()
+        if pid := os.fork():
+            return _Fork(pid)
+
+        def serve() -> int:
+            from stylobate.launcher.forkserver import become_server  # noqa: PLC0415  only the fork needs what it imports
+
+            become_server(control, output.fileno(), {control, *self._inherit}, self._environ, parent)
+            return 0
+
+        run_child(serve)
 
     async def stop(self) -> None:
         """End the server; its children are ended with it. May be called twice."""
@@ -137,3 +170,23 @@ class ForkServer:
         except OSError as error:
             said = self._process.last_words() if self._process is not None else ""
             raise EmbeddedServerError(f"{placement.node} could not be started: {said or error}") from error
+
+
+class _Fork:
+    """A fork of this process; what of `subprocess.Popen` is needed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it runs."""
+        if self._code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._code
+
+    def send_signal(self, sig: int) -> None:
+        """Send the signal unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)

@@ -16,7 +16,9 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,6 +26,7 @@ from pydantic import TypeAdapter
 
 from stylobate.app import HostSettings, Placement
 from stylobate.config import ConfigError, Sources
+from stylobate.launcher.forked import run_child
 from stylobate.launcher.serving import serve
 from stylobate.services import installed_services
 from stylobate.telemetry import prepare
@@ -45,6 +48,22 @@ def main(descriptor: int) -> None:
         if HostSettings.value("trace_endpoint", Sources.of_process()):
             prepare()
     serve_forks(descriptor, lambda request, descriptors: _become_child(request, *descriptors, parent=parent))
+
+
+def become_server(descriptor: int, output: int, keep: set[int], environ: Mapping[str, str], parent: int) -> None:
+    """Be what `python -m` makes of this file, in a fork of the supervisor's process.
+
+    :param keep: the descriptors that stay open; what else its parent has open is none of its business, locks least of all.
+    """
+    _take_output(output)
+    for each in sorted(int(path.name) for path in Path("/dev/fd").iterdir()):
+        if each not in {0, 1, 2, *keep}:
+            with contextlib.suppress(OSError):  # what listed them
+                os.close(each)
+    os.environ.clear()
+    os.environ.update(environ)
+    _die_with(parent, "forkserver")
+    main(descriptor)
 
 
 def serve_forks(descriptor: int, become: Become) -> None:
@@ -72,7 +91,7 @@ def serve_forks(descriptor: int, become: Become) -> None:
                     os.close(ours)
                 for each in (control, report, *running.values()):
                     each.close()
-                os._exit(_begin(become, orjson.loads(packet), descriptors))
+                run_child(partial(_begin, become, orjson.loads(packet), descriptors))
             for given in descriptors:
                 os.close(given)
             running[pid] = report
@@ -80,21 +99,9 @@ def serve_forks(descriptor: int, become: Become) -> None:
 
 
 def _begin(become: Become, request: dict[str, Any], descriptors: list[int]) -> int:
-    """Be the child in a session of its own, to its end; return its exit code."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        return become(request, descriptors)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001  as the interpreter does it at its end, which a forked child never reaches
-        sys.excepthook(*sys.exc_info())
-        return 1
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return become(request, descriptors)
 
 
 def _tell_ends(running: dict[int, socket.socket]) -> None:
@@ -109,15 +116,19 @@ def _tell_ends(running: dict[int, socket.socket]) -> None:
 
 def _become_child(request: dict[str, Any], output: int, *, parent: int) -> int:
     """Run the placement; return its exit code."""
+    _take_output(output)
+    os.environ.update(request["environ"])
+    placement = TypeAdapter(Placement).validate_python(request["placement"])
+    _die_with(parent, placement.node)
+    return serve(placement)
+
+
+def _take_output(output: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what modules print is shown at once
-    os.environ.update(request["environ"])
-    placement = TypeAdapter(Placement).validate_python(request["placement"])
-    _die_with(parent, placement.node)
-    return serve(placement)
 
 
 def _die_with(parent: int, name: str) -> None:

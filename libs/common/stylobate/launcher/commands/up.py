@@ -148,26 +148,24 @@ class _Up:
         for line in unknown(os.environ):
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fleet = None if self._in_process else Fleet(self._layout, self._environment, self._project.logs)  # forks: no thread yet
         self._logs = start_logs(settings, "platform", "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, key_holders())
         try:
-            run_to_end(lambda: until_stopped(self._work))
+            run_to_end(lambda: until_stopped(lambda: self._work(fleet)))
         finally:
             self._project.forget()
             self._logs.close()
         self._console.print("stopped")
 
-    async def _work(self) -> None:
+    async def _work(self, fleet: Fleet | None) -> None:
         async with Supervisor.open(self._save) as supervisor:
             self._supervisor = supervisor
-            if self._in_process:
+            if fleet is None:
                 _, host = await asyncio.gather(self._start_servers(), asyncio.to_thread(_import_services))
                 await host(self._layout.placements[0], self._logs, self._ready)
                 return
-            async with (
-                Fleet.open(self._layout, self._environment, self._project.logs, supervisor) as fleet,
-                asyncio.TaskGroup() as group,
-            ):
+            async with fleet.kept(supervisor), asyncio.TaskGroup() as group:
                 asked, saved = asyncio.Event(), asyncio.Queue[Change]()
                 asyncio.get_running_loop().add_signal_handler(RESTART_SIGNAL, asked.set)
                 if self._watch:  # from now on: what is saved while everything starts counts too
