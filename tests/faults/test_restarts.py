@@ -1,10 +1,13 @@
 """Workers are replaced while clients connect."""
 
+import asyncio
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -14,12 +17,14 @@ from stylobate.testing.platform import Platform, wait_until
 from tests.conftest import SHOP
 
 WITHIN = timedelta(seconds=60)
+PER_SECOND = 50
 
 
-@pytest.fixture
-def workers(tmp_path):
-    """Give a platform of two workers."""
-    with Platform.run(tmp_path, "--workers", "2", modules=[SHOP]) as platform:
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Give a platform of two workers, which the last test stops."""
+    unheld = {"STYLOBATE_RATELIMIT_EDGE_IP": "6000/second"}  # all come from one address here
+    with Platform.run(tmp_path_factory.mktemp("workers"), "--workers", "2", modules=[SHOP], environ=unheld) as platform:
         yield platform
 
 
@@ -55,17 +60,45 @@ def test_no_connection_is_lost_when_a_worker_ends(workers):
     assert len({found[-12:] for found in ids}) == len(ids)  # the random part: processes forked from one must not share it
 
 
-def test_restart_replaces_every_worker_and_loses_nobody(workers):
-    """`stylobate restart` comes back when all are others; meanwhile somebody serves at any time."""
-    done, before = Event(), service_pids(workers)
-    with ThreadPoolExecutor() as pool:
-        asking = [pool.submit(connect_again_and_again, workers.gateway, done) for _ in range(3)]
-        said = workers.command("restart")
-        done.set()
-        for one in asking:
-            one.result()
-    assert (said.returncode, said.stdout.strip()) == (0, "restarted"), said.stderr
-    assert not before & service_pids(workers)
+async def answered(address: str) -> str:
+    """Ask over a new connection; return the answer's first line, or what became of it."""
+    where = urlsplit(address)
+    try:
+        async with asyncio.timeout(WITHIN.total_seconds()):
+            reader, writer = await asyncio.open_connection(where.hostname, where.port)
+            try:
+                writer.write(b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                return (await reader.read()).partition(b"\r\n")[0].decode()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+async def test_three_restarts_lose_nobody(workers):
+    """`stylobate restart` comes back when all are others; of 50 new connections a second meanwhile each is answered."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    async def arrive() -> list[asyncio.Task[str]]:
+        began, tasks = loop.time(), []
+        while not done.is_set():  # at their own pace, however long the answers take
+            tasks.append(asyncio.create_task(answered(workers.gateway)))
+            await asyncio.sleep(began + len(tasks) / PER_SECOND - loop.time())
+        return tasks
+
+    arriving, took = asyncio.create_task(arrive()), []
+    for _ in range(3):
+        before, began = service_pids(workers), loop.time()
+        said = await asyncio.to_thread(workers.command, "restart")
+        took.append(round(loop.time() - began, 1))
+        assert (said.returncode, said.stdout.strip()) == (0, "restarted"), said.stderr
+        assert not before & service_pids(workers)
+    done.set()
+    tasks = await arriving
+    outcomes = Counter(await asyncio.gather(*tasks))
+    print(f"{len(tasks)} connections in restarts of {took} s: {dict(outcomes)}")  # noqa: T201  the figure
+    assert outcomes == {"HTTP/1.1 200 OK": len(tasks)}
+    assert len(tasks) > 3 * PER_SECOND / 10
 
 
 def test_a_terminal_that_is_closed_stops_it_like_ctrl_c(workers):
