@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from stylobate.testing.platform import wait_until
+from stylobate.testing.until import wait_until
 
 MODULE = Path(__file__).parent / "modules" / "witness"
 

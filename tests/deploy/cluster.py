@@ -15,8 +15,8 @@ from stylobate.identity import generate_service_keys
 from stylobate.services import installed_services, key_holders
 from stylobate.testing import commands
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
 from tests.deploy.authority import Authority

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import asyncpg
-from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 from tests.deploy.authority import Authority
 

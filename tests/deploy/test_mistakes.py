@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import certifi
 import pytest
 from stylobate.services import installed_services
-from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 from tests.deploy.cluster import READY_WITHIN, Cluster
 from tests.deploy.production import servers

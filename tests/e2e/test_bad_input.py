@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from stylobate.testing.platform import wait_until
+from stylobate.testing.until import wait_until
 
 from tests.people import PASSWORD, Person, logged_out
 

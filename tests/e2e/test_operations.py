@@ -15,7 +15,7 @@ from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub
 from stylobate.services import installed_services
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import wait_until
+from stylobate.testing.until import wait_until
 
 from tests.people import PASSWORD, Person
 

@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
 from tests.people import Person

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.people import Person
 

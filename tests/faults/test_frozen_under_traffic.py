@@ -12,7 +12,8 @@ from typing import Self
 import httpx
 import psutil
 import pytest
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
 from tests.faults.conftest import CheckNothingLost

@@ -6,7 +6,8 @@ from time import monotonic
 import pytest
 from stylobate.launcher.demo import Journey, StepFailedError
 from stylobate.services import installed_services
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.faults.traffic import Traffic, play
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from stylobate.testing.platform import Platform, wait_until
+from stylobate.testing.platform import Platform
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
 from tests.faults.traffic import play

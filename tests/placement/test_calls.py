@@ -7,7 +7,7 @@ import httpx
 import pytest
 from stylobate.launcher.demo import Journey
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import wait_until
+from stylobate.testing.until import wait_until
 
 from tests.people import Person
 

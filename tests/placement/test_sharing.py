@@ -18,7 +18,7 @@ from stylobate.api.state.v1.state_service_pb2 import ListStatesRequest
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.launcher.demo.listener import Listener
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import wait_until
+from stylobate.testing.until import wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 

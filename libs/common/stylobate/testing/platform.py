@@ -4,11 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Self
 
 import httpx
@@ -22,9 +22,9 @@ from stylobate.testing.cluster import give_cluster
 from stylobate.testing.commands import Command
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 _PORT_TRIES = 5
-_LOOK_AGAIN_S = 0.05
 _START_WITHIN = timedelta(seconds=180)
 _SETTLED_WITHIN = timedelta(seconds=5)
 _STOP_WITHIN = timedelta(seconds=60)
@@ -273,13 +273,3 @@ class Platform:
         if self._up is None:
             raise RuntimeError("the platform was not started")
         return self._up
-
-
-def wait_until(condition: Callable[[], bool], within: timedelta) -> bool:
-    """Ask until it holds; return whether it did in time. For what only another process can bring about."""
-    deadline = monotonic() + within.total_seconds()
-    while not condition():
-        if monotonic() > deadline:
-            return False
-        sleep(_LOOK_AGAIN_S)
-    return True

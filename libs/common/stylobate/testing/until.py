@@ -1,12 +1,16 @@
-"""The one way in which tests wait for what they cannot be told of."""
+"""How tests wait for what they cannot be told of: in a coroutine, and in a thread for what other processes bring about."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from inspect import isawaitable
+from time import monotonic, sleep
 from typing import Any
 
 PATIENCE_S = 60.0
 _PAUSE_S = 0.005
+_PAUSE_OF_A_THREAD_S = 0.05
+"""Asking another process takes its time too."""
 
 
 async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *, within_s: float = PATIENCE_S) -> Any:
@@ -29,3 +33,13 @@ async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *,
         if not patience.expired():
             raise
         raise AssertionError(f"not within {within_s} s; the last answer was {answer!r}"[:1000]) from None
+
+
+def wait_until(ask: Callable[[], object], within: timedelta) -> bool:
+    """Ask until the answer is true; return whether it was in time."""
+    deadline = monotonic() + within.total_seconds()
+    while not ask():
+        if monotonic() > deadline:
+            return False
+        sleep(_PAUSE_OF_A_THREAD_S)
+    return True

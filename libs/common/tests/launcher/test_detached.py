@@ -17,8 +17,8 @@ from stylobate.api.auth.v1.token_service_pb2 import WatchRevocationsRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.identity import ServiceIdentity
 from stylobate.launcher.project import Project
-from stylobate.testing.platform import wait_until
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import wait_until
 
 UPGRADE = (
     b"GET /v1/realtime HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
