@@ -16,7 +16,7 @@ from time import monotonic_ns
 from rich.console import Console
 from rich.table import Table
 from stylobate.launcher.demo.browser import Browser
-from stylobate.launcher.demo.listener import Listener
+from stylobate.launcher.demo.subscriber import Subscriber
 from stylobate.testing.platform import Platform
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +87,7 @@ class Walks:
         """Pay orders of which each has a listener; a push ends with its arrival."""
         for _ in range(_TIMES):
             order = str((await browser.action("shop.place_order", _ORDER)).body["id"])
-            listener = Listener(f"{gateway.replace('http', 'ws', 1)}/v1/realtime", browser.token)
+            listener = Subscriber(f"{gateway.replace('http', 'ws', 1)}/v1/realtime", browser.token)
             await listener.subscribe(f"orders:{order}")
             await asyncio.sleep(_PAUSE_S)
             begun = monotonic_ns()

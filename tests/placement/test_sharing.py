@@ -16,7 +16,7 @@ from stylobate.api.auth.v1.auth_service_pb2 import GetMeRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.state.v1.state_service_pb2 import ListStatesRequest
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.launcher.demo.listener import Listener
+from stylobate.launcher.demo.subscriber import Subscriber
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import wait_until
 from websockets.exceptions import ConnectionClosed
@@ -115,11 +115,11 @@ async def test_push_reaches_sockets_of_every_process(platform, person, has_worke
     """Each subscriber gets each event once and in order, also one whose socket is in another process than the hook."""
     ada = person()
     order = ada.order()
-    listeners: list[Listener] = []
+    listeners: list[Subscriber] = []
     try:
         while len(listeners) < 2 or (has_workers and sum(map(bool, _sockets_by_process(platform).values())) < 2):
             assert len(listeners) < TRIES, "every socket fell to the same process"
-            listeners.append(Listener(platform.realtime, ada.token))
+            listeners.append(Subscriber(platform.realtime, ada.token))
             assert await listeners[-1].subscribe(f"orders:{order}") == 0
         for event in ("pay", "cancel"):
             answer = await asyncio.to_thread(ada.act, f"shop.{event}_order", {"order_id": order})

@@ -22,6 +22,7 @@ from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers
 from stylobate.rpc.interceptors import CallInterceptor
 from stylobate.stopping import end
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.until import until
 
 READERS, BURSTS = 30, 1000
 HOOK_SECONDS = 30
@@ -130,8 +131,8 @@ async def test_a_hook_that_fails_for_one_subject_delays_no_other(database_for: D
         await stack.enter_async_context(running(asyncio.create_task(relay.run())))
         await stack.enter_async_context(running(asyncio.create_task(hooks.run())))
         await hooks.ready()
-        until, turn, expected = monotonic() + HOOK_SECONDS, 0, 0
-        while monotonic() < until:
+        ends_at, turn, expected = monotonic() + HOOK_SECONDS, 0, 0
+        while monotonic() < ends_at:
             turn += 1
             subjects = (bad, neighbours[turn % len(neighbours)], strangers[turn % len(strangers)])
             events = [Event.new("state.a.b", subject, {}) for subject in subjects]

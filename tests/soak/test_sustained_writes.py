@@ -23,14 +23,13 @@ from stylobate.outbox import Position, Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.redis import RedisManager
 from stylobate.stopping import end
-from stylobate_state.model import Change, StateKey
-from stylobate_state.store.port import Write
+from stylobate_state.model import Change, StateKey, Write
 from stylobate_state.store.postgres import PostgresStateStore
 
 SECONDS, EDGE, AT_MOST = 60, 10, 1.25
 KEYS = 64
 SETS = (
-    *(MigrationSet.of(name, f"stylobate.{name}") for name in ("leases", "outbox", "audit", "hooks")),
+    *(MigrationSet.of(name, f"stylobate.{name}") for name in ("leases", "outbox", "audit", "hooks", "idempotency")),
     MigrationSet.of("state", "stylobate_state.store"),
 )
 

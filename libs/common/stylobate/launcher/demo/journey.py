@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from stylobate.launcher.demo.browser import Answer, Browser
-from stylobate.launcher.demo.listener import Listener
+from stylobate.launcher.demo.subscriber import Subscriber
 
 ORDERS_PER_MINUTE = 30
 _PERMISSION_DENIED = 103
@@ -51,7 +51,7 @@ class Journey:
         self.acknowledged = Acknowledged()
         self._ada: Browser
         self._eve: Browser
-        self._socket: Listener
+        self._socket: Subscriber
 
     async def play(self) -> AsyncIterator[tuple[str, str]]:
         """Play every step; yield (title, what was seen). Raises StepFailedError at the first that does not hold."""
@@ -113,7 +113,7 @@ class Journey:
         return f"order {self._order}: {answer.body['status']}, {answer.body['total']} cents"
 
     async def _subscribe(self) -> str:
-        self._socket = Listener(self._realtime, self._ada.token)
+        self._socket = Subscriber(self._realtime, self._ada.token)
         self._stack.push_async_callback(self._socket.close)
         code = await self._socket.subscribe(f"orders:{self._order}")
         if code:
@@ -146,7 +146,7 @@ class Journey:
         return str(answer)
 
     async def _listen_as_eve(self) -> str:
-        socket = Listener(self._realtime, self._eve.token)
+        socket = Subscriber(self._realtime, self._eve.token)
         self._stack.push_async_callback(socket.close)
         code = await socket.subscribe(f"orders:{self._order}")
         if code != _PERMISSION_DENIED:

@@ -32,7 +32,7 @@ class _Events(SubscriptionEventHandler):  # type: ignore[misc]  # the SDK has no
         self.pushes.put_nowait(ctx.pub.data)
 
 
-class Listener:
+class Subscriber:
     """A connection with at most one subscription."""
 
     def __init__(self, address: str, token: str) -> None:
