@@ -165,7 +165,7 @@ def test_a_database_that_does_not_answer_is_one_line(project, monkeypatch) -> No
         db.status()
     monkeypatch.setenv("STYLOBATE_DATABASE_URL", "postgresql://stylobate@127.0.0.1:1/x")
     with pytest.raises(CommandError, match=r"the database does not answer within 0.2 s"):
-        db.status(timedelta(milliseconds=200))
+        db.show_pending(timedelta(milliseconds=200))
 
 
 def test_migrations_are_applied(project, databases, monkeypatch, capsys) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 from stylobate.launcher.embedded import ProcessRecord
-from stylobate.launcher.project import Project, Running
+from stylobate.launcher.project import Project, RunRecord
 
 
 def test_the_record_comes_back_as_it_was_kept(project) -> None:
     """What a supervisor saves is what another process reads; forgetting it is fine twice."""
-    running = Running(ProcessRecord.of_this("supervisor"), "split", {"gateway": "http://x"}, (ProcessRecord("a", 1, 2.5),))
+    running = RunRecord(ProcessRecord.of_this("supervisor"), "split", {"gateway": "http://x"}, (ProcessRecord("a", 1, 2.5),))
     project.save(running)
     assert Project(project.folder).running() == running
     assert running.supervisor.is_running
