@@ -40,7 +40,7 @@ async def wait_for_dependency(
     """
     started = monotonic()
     said = -_SAY_AGAIN_S
-    for wait in backoff():
+    for wait in backoff(initial=0.05, factor=1.5):
         check_cancelled()
         try:
             result = await attempt()
@@ -107,7 +107,8 @@ class Interruption:
 class CircuitBreaker:
     """Closed, open after ``failures`` in a row or by :meth:`trip`, closed again by the first answer.
 
-    Whoever opens it looks every ``reset_after`` whether the callee is back: a caller's own request is never spent on that.
+    Whoever opens it looks whether the callee is back, soon at first and then every ``reset_after``: a caller's own request is
+    never spent on that.
     """
 
     def __init__(self, name: str, failures: int = 5, reset_after: timedelta = timedelta(seconds=1)) -> None:

@@ -47,6 +47,8 @@ class FeedTimings:
     """A stream that says nothing for so long is opened again."""
     retry_initial: timedelta = timedelta(milliseconds=50)
     retry_maximum: timedelta = timedelta(seconds=2)
+    retry_at_start: timedelta = timedelta(milliseconds=200)
+    """At most, before there are keys: nothing is served until then."""
 
 
 class AuthFeed:
@@ -131,7 +133,8 @@ class AuthFeed:
             _log.info("auth_feed_resumed", feed=what)
 
     def _waits(self) -> Any:
-        return backoff(self._timings.retry_initial.total_seconds(), maximum=self._timings.retry_maximum.total_seconds())
+        maximum = self._timings.retry_maximum if self.ready.is_set() else self._timings.retry_at_start
+        return backoff(self._timings.retry_initial.total_seconds(), maximum=maximum.total_seconds())
 
     async def _keep_keys(self) -> None:
         async with self._keys_lock:

@@ -9,7 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stylobate.logs import get_logger
-from stylobate.resilience import CircuitBreaker, Interruption
+from stylobate.resilience import CircuitBreaker, Interruption, backoff
 from stylobate.rpc.status import carried_error
 
 _LOOK_WITHIN_S = 1.0
@@ -67,11 +67,14 @@ class Guard:
 
     async def _until_answered(self) -> None:
         """Ask the target whether it is there; while it is not, keep the circuit open."""
-        is_silent = False
+        is_silent, pauses = (
+            False,
+            backoff(initial=0.05, maximum=self.breaker.reset_after.total_seconds()),
+        )  # soon, where it is starting
         unreachable = Interruption("target_unreachable") if self.breaker.is_open else None
         if unreachable is not None:  # a moment ago
             unreachable.note(target=self.breaker.name, cause=self._cause)
-            await asyncio.sleep(self.breaker.reset_after.total_seconds())
+            await asyncio.sleep(next(pauses))
         while not await self._is_there():
             self.breaker.trip()
             if unreachable is not None:
@@ -79,7 +82,7 @@ class Guard:
             elif not is_silent:
                 _log.warning("target_silent", target=self.breaker.name)
                 is_silent = True
-            await asyncio.sleep(self.breaker.reset_after.total_seconds())
+            await asyncio.sleep(next(pauses))
         self.answered()
         if is_silent or unreachable is not None:
             _log.info("target_answers", target=self.breaker.name)
