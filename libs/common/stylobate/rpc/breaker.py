@@ -67,10 +67,8 @@ class Guard:
 
     async def _until_answered(self) -> None:
         """Ask the target whether it is there; while it is not, keep the circuit open."""
-        is_silent, pauses = (
-            False,
-            backoff(initial=0.05, maximum=self.breaker.reset_after.total_seconds()),
-        )  # soon, where it is starting
+        is_silent = False
+        pauses = backoff(initial=0.05, maximum=self.breaker.reset_after.total_seconds())  # soon at first: it may be starting
         unreachable = Interruption("target_unreachable") if self.breaker.is_open else None
         if unreachable is not None:  # a moment ago
             unreachable.note(target=self.breaker.name, cause=self._cause)
