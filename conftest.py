@@ -1,5 +1,6 @@
 """Real servers and small test tools for every test of the repository."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,17 @@ pytest_plugins = ["stylobate.testing.fixtures"]
 
 settings.register_profile("stylobate", deadline=None)  # how long an example takes says something of the machine only
 settings.load_profile("stylobate")
+
+
+def pytest_configure() -> None:
+    """Keep the collector from looking again and again at what is imported and collected, which stays; see below."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let it look at what comes from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -39,7 +39,7 @@ class Cluster:
     def __init__(self, folder: Path, settings: Mapping[str, str], authority: Authority, *, is_anew: bool = True) -> None:
         """Prepare the settings; nothing runs yet.
 
-        :param is_anew: whether everything is executed as an operator does; see ``stylobate.testing.commands``.
+        :param is_anew: whether services are executed as an operator does; see ``stylobate.testing.commands``.
         """
         self._is_anew = is_anew
         self.folder = folder
@@ -113,10 +113,11 @@ class Cluster:
         except httpx.TransportError:
             return False
 
-    def command(self, *arguments: str, stdin: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, *arguments: str, stdin: str = "", is_anew: bool = False, **environ: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a command of an operator with the same settings."""
-        how = {"stdin": stdin, "within_s": 120, "is_anew": self._is_anew}
-        return commands.run(*arguments, folder=self.folder, environ=self.environ | environ, **how)
+        return commands.run(*arguments, folder=self.folder, environ=self.environ | environ, stdin=stdin, is_anew=is_anew)
 
     def logs(self) -> str:
         """Return what every process wrote last."""

@@ -23,7 +23,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("production")
     with servers(folder) as (authority, settings):
         made = Cluster(folder / "cluster", settings, authority)
-        upgraded = made.command("db", "upgrade")
+        upgraded = made.command("db", "upgrade", is_anew=True)
         assert upgraded.returncode == 0, upgraded.stderr
         with made.run():
             yield made
@@ -38,7 +38,8 @@ def test_the_demo_passes(cluster: Cluster) -> None:
 
 def test_the_first_administrator_is_made_over_tls(cluster: Cluster) -> None:
     """`users create` reaches auth by its address, with the operator's key and the platform's certificates."""
-    made = cluster.command("users", "create", "root@example.com", "--admin", "--password-stdin", stdin="correct horse battery\n")
+    arguments = ("users", "create", "root@example.com", "--admin", "--password-stdin")
+    made = cluster.command(*arguments, stdin="correct horse battery\n", is_anew=True)
     assert made.returncode == 0, made.stderr
     assert "with the roles" in made.stdout
 

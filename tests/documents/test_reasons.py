@@ -40,9 +40,6 @@ def reasons_in(source: str) -> Iterator[str]:
         yield from (value.value for value in given if isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
-NAMED = {found: path for path in SOURCES for found in reasons_in(path.read_text()) if REASON.fullmatch(found)}
-
-
 def test_the_collector_sees_each_way_of_naming_a_reason() -> None:
     """A class, an error made by hand, a document made by hand."""
     source = 'class A:\n    reason = "OF_A_CLASS"\nof(reason="BY_HAND")\n{"code": "IN_A_DOCUMENT"}'
@@ -52,7 +49,8 @@ def test_the_collector_sees_each_way_of_naming_a_reason() -> None:
 def test_every_reason_that_the_code_names_is_on_the_page_of_errors_and_has_a_page_of_its_own() -> None:
     """And the other way round: nothing is explained that no code names."""
     rows = re.findall(r"^\| `([A-Z_0-9]+)` \|", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE)
-    assert set(NAMED) == set(rows) == set(known_reasons())
+    named = {found for path in SOURCES for found in reasons_in(path.read_text()) if REASON.fullmatch(found)}
+    assert named == set(rows) == set(known_reasons())
     assert len(rows) == len(set(rows))
 
 
