@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from stylobate.launcher.embedded.folders import run_folder
 from stylobate.launcher.foreign import set_aside, set_aside_libpq, stay_on_this_machine
+from stylobate.testing import commands
 from stylobate.testing.platform import Platform
 
 FOREIGN = {
@@ -83,37 +85,35 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path, command, kind) -> No
     """Somebody else's folder, or one with a file where a folder should be: no traceback."""
     place = tmp_path / "project"
     (place / "modules").mkdir(parents=True)
-    as_other: list[str] = []
     if kind == "read-only":
         place.chmod(0o555)
+        as_other: list[str] = []
         if os.getuid() == 0:  # root writes anywhere
             as_other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
             for parent in place.parents:
                 if parent.is_relative_to(Path("/tmp")) and parent != Path("/tmp"):
                     parent.chmod(0o755)
+        done = _said(*command.split(), cwd=place, before=as_other)
     else:
         (place / ".stylobate").write_text("in the way")
-    done = subprocess.run(
-        [*as_other, sys.executable, "-m", "stylobate.launcher", *command.split()],
-        cwd=place,
-        env={name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+        done = commands.run(*command.split(), folder=place, environ=_own_environ())
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     if command == "up":
         assert done.returncode == 2
         assert done.stderr.startswith("error: "), done.stderr
 
 
-def _said(*command: str, cwd: Path, **streams: Any) -> subprocess.CompletedProcess[str]:
+def _own_environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+
+
+def _said(
+    *command: str, cwd: Path, before: Sequence[str] = (), stdout: Any = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     """Run a command there; return what it said."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
-    arguments = [sys.executable, "-m", "stylobate.launcher", *command]
-    streams = {"stdout": subprocess.PIPE} | streams
-    return subprocess.run(arguments, cwd=cwd, env=environ, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **streams)
+    arguments = [*before, *commands.ANEW, *command]
+    streams = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.run(arguments, cwd=cwd, env=_own_environ(), timeout=60, check=False, **streams)
 
 
 def _is_one_line(done: subprocess.CompletedProcess[str]) -> bool:
@@ -136,7 +136,7 @@ def test_a_place_where_nothing_can_be_made_is_one_line(tmp_path, place) -> None:
     """Names that are too long, links in a circle, a file on the way, a file system that takes nothing."""
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").touch()
-    done = _said("init", place, cwd=tmp_path)
+    done = commands.run("init", place, folder=tmp_path, environ=_own_environ())
     assert _is_one_line(done), done.stderr
 
 
