@@ -10,6 +10,7 @@ from threading import Event
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
@@ -100,6 +101,17 @@ async def test_three_restarts_lose_nobody(workers):
     print(f"{len(tasks)} connections in restarts of {took} s: {dict(outcomes)}")  # noqa: T201  the figure
     assert outcomes == {"HTTP/1.1 200 OK": len(tasks)}
     assert len(tasks) > 3 * PER_SECOND / 10
+
+
+def test_a_killed_fork_server_is_begun_again(workers):
+    """Its workers end with it; another one, which is no fork of the supervisor any more, starts others."""
+    before = service_pids(workers)
+    (server,) = {psutil.Process(pid).ppid() for pid in before}
+    assert server != workers.pid
+    os.kill(server, signal.SIGKILL)
+    assert wait_until(lambda: len(now := service_pids(workers)) == len(before) and not before & now, WITHIN)
+    workers.wait_healthy(WITHIN)
+    assert len({psutil.Process(pid).ppid() for pid in service_pids(workers)} - {server}) == 1
 
 
 def test_a_terminal_that_is_closed_stops_it_like_ctrl_c(workers):

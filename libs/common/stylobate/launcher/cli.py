@@ -10,7 +10,7 @@ from typer import Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-_COMMANDS = {
+COMMANDS = {
     "init": "Make a project with an example module in an empty folder.",
     "up": "Run the whole platform here, with a real Valkey and PostgreSQL.",
     "dev": "Run the platform and restart it when a file of a module or service is saved.",
@@ -60,7 +60,7 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are not JSON; what they tell comes as errors of calls
     if ignored := set_aside(os.environ):
         warn(f"ignored from the environment: {', '.join(ignored)}")
-    commands = [_Late(name, help=does) for name, does in _COMMANDS.items()]
+    commands = [_Late(name, help=does) for name, does in COMMANDS.items()]
     group = TyperGroup(name="stylobate", commands=commands, no_args_is_help=True, help="The application base for Python teams.")
     with plain_errors():
         group()

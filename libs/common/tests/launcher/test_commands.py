@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 import typer
 from stylobate import __version__
+from stylobate.launcher.cli import COMMANDS
 from stylobate.launcher.commands import db
 from stylobate.launcher.commands.init import init
 from stylobate.launcher.commands.status import left_out
@@ -77,6 +78,16 @@ def test_init_never_writes_where_something_is(project) -> None:
         with pytest.raises(CommandError, match="is not"):
             init(place)
     assert [path.name for path in project.folder.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there(stylobate, name) -> None:
+    """Help names it, and it explains itself in the same words."""
+    does = COMMANDS[name].split()[:5]
+    for arguments in (("--help",), (name, "--help")):
+        done = stylobate(*arguments, COLUMNS="200")
+        assert done.returncode == 0, done.stderr
+        assert " ".join(does) in done.stdout
 
 
 def test_version_is_quick(project) -> None:

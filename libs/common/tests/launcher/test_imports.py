@@ -42,10 +42,13 @@ def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
         "import sys\n"
         "absent = dict.fromkeys(('httpx', 'psutil', 'watchfiles', 'rich'))\n"
         "sys.modules.update(absent)\n"
-        "import stylobate.launcher.cli, stylobate.launcher.commands.serve, stylobate.launcher.serving\n"
+        "import stylobate.launcher.cli as cli, stylobate.launcher.commands.serve, stylobate.launcher.serving\n"
         "from stylobate.services import installed_services\n"
         "for spec in installed_services().values(): spec.load()\n"
         "del sys.modules['rich']\n"
+        "sys.argv = ['stylobate', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
         "from stylobate.launcher.commands import config, db, hooks, users\n"
         "from stylobate.config import ConfigError\n"
         "from stylobate.launcher.output import plain_errors\n"
@@ -53,3 +56,4 @@ def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: said in one line\n")
+    assert "Host only these services" in done.stdout
