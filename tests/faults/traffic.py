@@ -18,7 +18,7 @@ UNHELD = {f"STYLOBATE_AUTH_{name}_IP": "6000/minute burst 6000" for name in ("LO
 """All come from one address here, and who was refused comes again at once."""
 _ORDERS_EACH = 12
 _PAUSE_S = 0.05
-"""Between two orders of a customer: load, not a flood."""
+"""Between two orders of a customer, two steps of a journey: load, not a flood."""
 
 
 @dataclass
@@ -91,6 +91,7 @@ class Traffic:
                 async for _ in steps:
                     if self._is_over.is_set():
                         return
+                    await asyncio.sleep(_PAUSE_S)
         except StepFailedError as error:
             self.acknowledged.failures[f"demo: {error.step}"] += 1
             raise

@@ -10,7 +10,7 @@ from typing import Any
 PATIENCE_S = 60.0
 _PAUSE_S = 0.005
 _PAUSE_OF_A_THREAD_S = 0.05
-"""Asking another process takes its time too."""
+"""At least, and as long as the asking took: other processes answer it on the same cores."""
 
 
 async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *, within_s: float = PATIENCE_S) -> Any:
@@ -38,8 +38,10 @@ async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *,
 def wait_until(ask: Callable[[], object], within: timedelta) -> bool:
     """Ask until the answer is true; return whether it was in time."""
     deadline = monotonic() + within.total_seconds()
-    while not ask():
+    while True:
+        began = monotonic()
+        if ask():
+            return True
         if monotonic() > deadline:
             return False
-        sleep(_PAUSE_OF_A_THREAD_S)
-    return True
+        sleep(max(_PAUSE_OF_A_THREAD_S, monotonic() - began))
