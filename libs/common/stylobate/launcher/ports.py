@@ -1,7 +1,7 @@
 """Which addresses `up` uses: the ports that services name, and sockets in the run folder between the processes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -77,27 +77,21 @@ class Layout:
 
 def one_process(ports: Ports, data: Path) -> Layout:
     """Host every service in the launcher's own process."""
-    http, grpc, admin = map(ports.at, ports.shared)
-    placement = Placement(services=tuple(ports.specs), grpc=(grpc,), http=http, admin=admin, node="platform", data=data)
+    placement = replace(_everything(ports, data), admin=ports.at(ports.shared[2]))
     return Layout((placement,), _endpoints(ports), "one process")
 
 
 def workers(ports: Ports, data: Path, run: Path, count: int) -> Layout:
     """Run N identical processes on the same ports."""
-    http, grpc, _ = map(ports.at, ports.shared)
-    placements = tuple(
-        Placement(
-            services=tuple(ports.specs),
-            grpc=(grpc,),
-            http=http,
-            admin=f"unix:{run}/platform-{number}.admin",
-            reuse_port=True,
-            node=f"platform-{number}",
-            data=data,
-        )
-        for number in range(count)
-    )
+    nodes = [f"platform-{number}" for number in range(count)]
+    one = replace(_everything(ports, data), reuse_port=True)
+    placements = tuple(replace(one, node=node, admin=f"unix:{run}/{node}.admin") for node in nodes)
     return Layout(placements, _endpoints(ports), f"{count} workers" if count > 1 else "one process under a supervisor")
+
+
+def _everything(ports: Ports, data: Path) -> Placement:
+    http, grpc, _ = map(ports.at, ports.shared)
+    return Placement(services=tuple(ports.specs), grpc=(grpc,), http=http, node="platform", data=data)
 
 
 def split(ports: Ports, data: Path, run: Path, count: int) -> Layout:
@@ -129,10 +123,5 @@ def _endpoints(ports: Ports, *, is_split: bool = False) -> dict[str, str]:
     found = {"gateway": f"http://{http}", "docs": f"http://{http}/docs"}
     if sockets:
         found["realtime"] = f"ws://{ports.at(ports.http[sockets]) if is_split else http}{_REALTIME}"
-    if not is_split:
-        return found | {"grpc": grpc, "admin": f"http://{admin}"}
-    return (
-        found
-        | {"admin": f"http://{admin}"}
-        | {f"grpc {name}": ports.at(n) for name, n in ports.grpc.items() if name != ports.root}
-    )
+    targets = {f"grpc {name}": ports.at(port) for name, port in ports.grpc.items() if name != ports.root}
+    return found | ({} if is_split else {"grpc": grpc}) | {"admin": f"http://{admin}"} | (targets if is_split else {})
