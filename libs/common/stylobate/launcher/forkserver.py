@@ -60,6 +60,9 @@ def become_server(descriptor: int, output: int, keep: set[int], environ: Mapping
         if each not in {0, 1, 2, *keep}:
             with contextlib.suppress(OSError):  # what listed them
                 os.close(each)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.environ.clear()
     os.environ.update(environ)
     _die_with(parent, "forkserver")
