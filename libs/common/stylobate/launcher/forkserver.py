@@ -53,7 +53,7 @@ def main(descriptor: int) -> None:
 def become_server(descriptor: int, output: int, keep: set[int], environ: Mapping[str, str], parent: int) -> None:
     """Be what `python -m` makes of this file, in a fork of the supervisor's process.
 
-    :param keep: the descriptors that stay open; what else its parent has open is none of its business, locks least of all.
+    :param keep: the descriptors that stay open; the others are the parent's, and its locks would be held here as well.
     """
     _take_output(output)
     for each in sorted(int(path.name) for path in Path("/dev/fd").iterdir()):
