@@ -29,6 +29,8 @@ class Acknowledged:
     """(order, event) of creations (empty event) and transitions."""
     failures: Counter[str] = field(default_factory=Counter)
     """What else was answered, by code or kind of error; to look at, not to judge."""
+    steps: int = 0
+    """How many steps of journeys held; to look at as well."""
 
     def __len__(self) -> int:
         """Return how much was acknowledged so far."""
@@ -91,6 +93,7 @@ class Traffic:
                 async for _ in steps:
                     if self._is_over.is_set():
                         return
+                    self.acknowledged.steps += 1
                     await asyncio.sleep(_PAUSE_S)
         except StepFailedError as error:
             self.acknowledged.failures[f"demo: {error.step}"] += 1
