@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.logs import get_logger
+from stylobate.modules.actions import read_written
 from stylobate.modules.coded import with_code
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.loaded import LoadedModule
@@ -46,7 +48,7 @@ class ActionDiscoveryManager:
 
 def _undeclared(declarations: Declarations) -> list[ModuleFailure]:
     """Return the modules that the loader left out."""
-    broken = {declaration.name: declaration for declaration in declarations.broken}
+    broken = {one.name: replace(one, actions=(*one.actions, *read_written(one))) for one in declarations.broken}
     return [_failure(name, findings, broken.get(name)) for name, findings in declarations.left_out.items()]
 
 

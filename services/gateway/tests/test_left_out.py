@@ -41,6 +41,46 @@ class Things(BaseModule):
     async def make(self, ctx: Any, input: Part) -> str:
         return input.part
 """
+WRITTEN = """
+from typing import Any
+from pydantic import BaseModel
+from stylobate.modules import BaseModule, action
+
+class Thing(BaseModel):
+    thing_id: int
+
+class Part(Thing):
+    part: str
+
+class Things(BaseModule):
+    async def initialize(self) -> None:
+        pass
+
+    @action(route="GET /things", access="public")
+    async def all(self, ctx: Any) -> str:
+        return "all"
+
+    @action(route="GET /things/{thing_id}", access="authenticated")
+    async def one(self, ctx: Any, input: Thing) -> int:
+        return input.thing_id
+
+    @action(route="POST /things/{thing_id}/parts", access="authenticated", timeout=None)
+    async def make(self, ctx: Any, input: Part) -> str:
+        return input.part
+
+    @action(route="PUT /things/{thing_id}", access="authenticated")
+    async def put(self, ctx: Any, input: Part) -> str:
+        return input.part
+
+    @action(route="DELETE /things/{thing_id}", access="authenticated")
+    async def drop(self, ctx: Any, input: Thing) -> int:
+        return input.thing_id
+
+    @action(access="public")
+    async def quiet(self, ctx: Any) -> str:
+        return "all"
+"""
+"""The same, declared in code alone."""
 CAUSES = {
     "code": ("module.py", "class Things", "raise RuntimeError('no')\nclass Things"),
     "handler": ("module.py", "def make", "def another"),
@@ -79,13 +119,20 @@ def change(file: Path, right: str, wrong: str) -> None:
     file.write_text(text.replace(right, wrong))
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+CASES = [(cause, False) for cause in CAUSES] + [(cause, True) for cause in CAUSES if cause not in {"handler", "action"}]
+
+
+@pytest.mark.parametrize(("cause", "is_written"), CASES)
 async def test_what_a_module_declares_is_answered_alike_whichever_way_it_is_called(
-    run_gateway: Any, is_problem: Any, tmp_path: Path, cause: str
+    run_gateway: Any, is_problem: Any, tmp_path: Path, cause: str, is_written: bool
 ) -> None:
-    """503 ACTION_UNAVAILABLE by name and by route, for anybody, whatever comes with it."""
+    """503 ACTION_UNAVAILABLE by name and by route, for anybody, whatever comes with it; in files or in code alike."""
     file, right, wrong = CAUSES[cause]
-    change(write(tmp_path, "things") / file, right, wrong)
+    module = write(tmp_path, "things")
+    if is_written:
+        (module / "actions.yaml").unlink()
+        (module / "module.py").write_text(WRITTEN)
+    change(module / file, right, wrong)
     async with run_gateway(modules=tmp_path) as gateway:
         assert list(gateway.app.left_out or gateway.app.declarations.left_out) == ["things"]
         for method, path, name in ROUTES:
@@ -104,6 +151,16 @@ async def test_what_a_module_declares_is_answered_alike_whichever_way_it_is_call
         is_problem(await gateway.http.get("/nothing/7"), 404, "ROUTE_NOT_FOUND")
         document = (await gateway.http.get("/openapi.json")).json()
         assert not [path for path in document["paths"] if "things" in path]
+
+
+async def test_code_that_is_not_python_tells_nothing_of_its_routes(run_gateway: Any, is_problem: Any, tmp_path: Path) -> None:
+    """Its actions are known by the name of the module, its routes by nothing: 404, as for any path that nobody declares."""
+    module = write(tmp_path, "things")
+    (module / "actions.yaml").unlink()
+    (module / "module.py").write_text(WRITTEN + "    def\n")
+    async with run_gateway(modules=tmp_path) as gateway:
+        is_problem(await gateway.http.post("/v1/actions/things.all"), 503, "ACTION_UNAVAILABLE")
+        is_problem(await gateway.http.get("/things"), 404, "ROUTE_NOT_FOUND")
 
 
 async def test_a_route_belongs_to_the_module_that_runs(run_gateway: Any, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """``action``: declares a method of a module as an action, as ``actions.yaml`` does."""
 
+import ast
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from stylobate.declarations.actions_file import read_action
@@ -54,7 +56,6 @@ def read_decorated(declaration: ModuleDeclaration, owner: type[BaseModule], repo
     :param declaration: what the module's files say.
     """
     file = report.of(FILE)
-    module = ModuleContext(declaration.name, SchemaSet(declaration.name, Node({}, 0), file), report)
     handlers = {known.handler: known for known in declaration.actions}
     for name in dir(owner):
         method = getattr(owner, name, None)
@@ -65,6 +66,35 @@ def read_decorated(declaration: ModuleDeclaration, owner: type[BaseModule], repo
         if (known := handlers.get(name)) is not None:
             file.error(line, f"{name} handles {known.name}, declared in {known.file}:{known.line}; declare it there or here")
             continue
-        values = {"summary": (inspect.getdoc(method) or "").partition("\n")[0].rstrip(".")} | said | {"handler": name}
-        node = Node({key: Node(value, line) for key, value in values.items()}, line, dict.fromkeys(values, line))
-        yield read_action(f"{declaration.name}.{name}", line, node, module, file)
+        summary = (inspect.getdoc(method) or "").partition("\n")[0].rstrip(".")
+        yield _declared(declaration.name, name, {"summary": summary} | said, line, report)
+
+
+def read_written(declaration: ModuleDeclaration) -> Iterator[ActionDeclaration]:
+    """Yield the actions of code that does not import, as far as it can be read: so their routes are known to be out of order.
+
+    A decorator is read where all that it says is written out. Code that is not Python tells nothing.
+    """
+    report = ModuleReport(declaration.folder)  # nobody hears of it: why the module is left out is told
+    handlers = {known.handler for known in declaration.actions}
+    try:
+        written = ast.parse((declaration.folder / FILE).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return
+    for owner in (node for node in written.body if isinstance(node, ast.ClassDef)):
+        for method in (node for node in owner.body if isinstance(node, ast.AsyncFunctionDef)):
+            for mark in method.decorator_list:
+                is_action = isinstance(mark, ast.Call) and ast.unparse(mark.func).rpartition(".")[2] == action.__name__
+                if isinstance(mark, ast.Call) and is_action and method.name not in handlers:
+                    with suppress(ValueError):
+                        read = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in mark.keywords}
+                        said = {key: value for key, value in read.items() if value is not None}
+                        yield _declared(declaration.name, method.name, said, mark.lineno, report)
+
+
+def _declared(module: str, handler: str, said: dict[str, str], line: int, report: ModuleReport) -> ActionDeclaration:
+    file = report.of(FILE)
+    values = said | {"handler": handler}
+    node = Node({key: Node(value, line) for key, value in values.items()}, line, dict.fromkeys(values, line))
+    context = ModuleContext(module, SchemaSet(module, Node({}, 0), file), report)
+    return read_action(f"{module}.{handler}", line, node, context, file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from stylobate.declarations.crosscheck import ModuleDraft, check_names
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.declarations.report import ModuleReport
-from stylobate.modules.actions import read_decorated
+from stylobate.modules.actions import read_decorated, read_written
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.importing import module_class
@@ -56,7 +56,7 @@ def with_code(
             except ModuleLoadError as failed:
                 error = failed
                 out.add(declaration.name)
-        own = tuple(read_decorated(declaration, owner, report)) if owner is not None else ()
+        own = tuple(read_decorated(declaration, owner, report) if owner is not None else read_written(declaration))
         found.append((ModuleDraft(replace(declaration, actions=(*declaration.actions, *own)), report), owner, error))
     check_names([draft for draft, _, _ in found])
     coded = [CodedModule(draft.declaration, owner, tuple(draft.report.findings), error) for draft, owner, error in found]
