@@ -1,0 +1,237 @@
+"""Every operation of the document is held to the same refusals, so a new route is covered by itself; none changes anything."""
+
+import http.client
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.platform import Platform, wait_until
+
+from tests.people import PASSWORD, Person
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+VALUES = {"namespace": "box", "key": "door", "event": "close"}
+"""Of parameters of paths; others are ``door``. In this namespace whoever has an account may do everything."""
+CLOSED = "kept"
+"""A namespace in which nobody may do anything over HTTP."""
+HELD = {"orders:create"}
+"""Permissions of every user."""
+JSON = {"content-type": "application/json"}
+WITHIN = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Door:
+    """One operation of the document."""
+
+    method: str
+    path: str
+    """With values in the place of parameters."""
+    template: str
+    operation: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Return how it stands in the document."""
+        return f"{self.method} {self.template}"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types of bodies that it takes; none: it takes none."""
+        return list(self.operation.get("requestBody", {}).get("content", ()))
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people, or for whatever follows a link: queries are passed over."""
+        return self.operation["tags"] == ["standards"]
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether nobody gets in without one; of objects the namespace decides, and the one used here does."""
+        return self.operation.get("security") != []
+
+    @property
+    def looks_at_tokens(self) -> bool:
+        """Whether a wrong token matters: with a stale one everybody must be able to log in."""
+        return self.needs_token or self.operation["tags"][0] not in {"accounts", "standards"}
+
+
+@dataclass
+class Doors:
+    """All operations, and what is asked at them."""
+
+    platform: Platform
+    http: httpx.Client
+    user: dict[str, str]
+    """The header of somebody with an account and no further rights."""
+    doors: list[Door]
+    access: dict[str, str]
+    """Of actions, by the operation's id."""
+
+    def hold(self, doors: list[Door], ask: Callable[[Door], httpx.Response], status: int, *codes: str) -> None:
+        """Ask at each door and hold the answer against RFC 9457 and against what the document says."""
+        assert doors
+        wrong = []
+        for door in doors:
+            answer = ask(door)
+            found = answer.json() if answer.headers.get("content-type") == "application/problem+json" else {}
+            is_right = (answer.status_code, found.get("status")) == (status, status) and found["code"] in codes
+            is_told = found.get("request_id") == answer.headers["x-request-id"] and str(status) in door.operation["responses"]
+            if not (is_right and is_told):
+                wrong.append(f"{door}: {answer.status_code} {answer.text[:300]}")
+        assert not wrong, "\n".join([f"not {status} {' or '.join(codes)}, or not in the document:", *wrong])
+
+    def ask(self, door: Door, path: str = "", **request: Any) -> httpx.Response:
+        """Send a request with a body that is JSON, if the operation takes one, and nothing else."""
+        headers = ({"content-type": door.kinds[0]} if door.kinds else {}) | request.pop("headers", {})
+        content = request.pop("content", b"{}" if door.kinds else b"")
+        return self.http.request(door.method, path or door.path, headers=headers, content=content, **request)
+
+    def announce(self, door: Door, size: int) -> httpx.Response:
+        """Send the head of a request with so long a body, and nothing of that: it is answered by the announcement."""
+        connection = http.client.HTTPConnection(urlsplit(self.platform.gateway).netloc, timeout=60)
+        try:
+            connection.putrequest(door.method, door.path)
+            for name, value in (self.user | JSON | {"content-length": str(size)}).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            answer = connection.getresponse()
+            return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+        finally:
+            connection.close()
+
+    def changes(self) -> dict[str, float]:
+        """Return how many events each service has written so far, one for each change of anything."""
+        shown = httpx.get(f"{self.platform.endpoints['admin']}/metrics", verify=NO_TLS, timeout=60).text
+        samples = [one for family in text_string_to_metric_families(shown) for one in family.samples]
+        return {s.labels["source"]: s.value for s in samples if s.name == "stylobate_outbox_events_numbered_total"}
+
+
+def door(template: str, method: str, operation: dict[str, Any]) -> Door:
+    """Return the door with values for the parameters of its path."""
+    path = template
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", quote(VALUES.get(parameter["name"], "door")))
+    return Door(method.upper(), path, template, operation)
+
+
+@pytest.fixture(scope="module")
+def every(platform: Platform, tokens: dict[str, str]) -> Iterator[Doors]:
+    """Give every door."""
+    with httpx.Client(base_url=platform.gateway, timeout=60, verify=NO_TLS) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        found = [door(path, method, one) for path, item in paths.items() for method, one in item.items()]
+        access = {one["name"]: one["access"] for one in client.get("/v1/actions?page_size=500").json()["items"]}
+        access |= {f"{name}.route": rule for name, rule in access.items()}
+        yield Doors(platform, client, {"authorization": f"Bearer {tokens['user']}"}, found, access)
+
+
+@pytest.fixture(autouse=True)
+def nothing_changes(every: Doors, tokens: dict[str, str]) -> Iterator[None]:
+    """Prove that a test has changed nothing: behind it a change of each service is the next event there is."""
+    admin = {"authorization": f"Bearer {tokens['admin']}"}
+
+    def change() -> dict[str, float]:
+        before = every.changes()
+        with Person(every.platform.gateway) as person:
+            made = person.http.post("/v1/auth/register", json={"email": person.email, "password": PASSWORD})
+            assert made.status_code == 201, made.text
+        assert every.http.put("/v1/state/box/sentinel", json={"data": {}}, headers=admin).status_code == 200
+        assert wait_until(lambda: every.changes().keys() >= {"auth", "state"}, WITHIN)
+        assert wait_until(lambda: all(every.changes()[name] > before.get(name, 0) for name in ("auth", "state")), WITHIN)
+        return every.changes()
+
+    before = change()
+    yield
+    after = change()
+    assert {name: after[name] - before[name] for name in after} == {"auth": 1, "state": 1}
+
+
+def test_without_a_token(every: Doors) -> None:
+    """Whoever may not ask at all is told so, whatever the request looks like."""
+    needing = [one for one in every.doors if one.needs_token]
+    every.hold(needing, every.ask, 401, "UNAUTHENTICATED")
+    every.hold(needing, lambda one: every.ask(one, content=b"{", params={"nonsense": "1"}), 401, "UNAUTHENTICATED")
+
+
+def test_with_a_wrong_token(every: Doors) -> None:
+    """A credential that does not hold is never taken for none at all."""
+    looking = [one for one in every.doors if one.looks_at_tokens]
+    for wrong in ("Bearer nonsense", "Bearer", "Basic YTpi", f"Bearer {every.user['authorization'][7:-4]}AAAA"):
+        every.hold(looking, lambda one, wrong=wrong: every.ask(one, headers={"authorization": wrong}), 401, "TOKEN_INVALID")
+
+
+def test_without_the_right(every: Doors) -> None:
+    """A token is not a permission."""
+    actions = [one for one in every.doors if every.access.get(one.operation["operationId"], "") not in {"", *HELD, "public"}]
+    missing = [one for one in actions if every.access[one.operation["operationId"]] != "authenticated"]
+    every.hold(missing, lambda one: every.ask(one, headers=every.user), 403, "PERMISSION_DENIED")
+    objects = [one for one in every.doors if one.operation["tags"] == ["state"]]
+
+    def ask(one: Door) -> httpx.Response:
+        body = {"content": b'{"data": {}}'} if one.method == "PUT" else {}
+        return every.ask(one, one.path.replace(VALUES["namespace"], CLOSED, 1), headers=every.user, **body)
+
+    every.hold([one for one in objects if "{key}" not in one.template or one.method == "PUT"], ask, 403, "PERMISSION_DENIED")
+    # of what is there or not nobody hears who may not read it
+    others = [one for one in objects if "{key}" in one.template and one.method != "PUT"]
+    every.hold(others, ask, 404, "STATE_NOT_FOUND", "STATE_EVENT_UNKNOWN")
+
+
+def test_a_body_that_is_not_json(every: Doors) -> None:
+    """It is refused as such, and never reaches what it was for."""
+    taking = [one for one in every.doors if one.kinds]
+    for body in (b"{", b'{"a": "\xff"}', b"{'a': 1}"):
+        every.hold(taking, lambda one, body=body: every.ask(one, headers=every.user, content=body), 400, "MALFORMED_JSON")
+
+
+def test_a_body_that_is_too_large(every: Doors) -> None:
+    """What is announced is refused before anything of it is read, also where no body is taken."""
+    every.hold(every.doors, lambda one: every.announce(one, 2 * 1024 * 1024), 413, "PAYLOAD_TOO_LARGE")
+
+
+def test_a_body_of_another_type(every: Doors) -> None:
+    """A body must say that it is JSON, and must be sent as it is."""
+    taking = [one for one in every.doors if one.kinds]
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        headers = every.user | {"content-type": kind}
+        every.hold(taking, lambda one, headers=headers: every.ask(one, headers=headers), 415, "UNSUPPORTED_MEDIA_TYPE")
+    coded = every.user | {"content-encoding": "gzip"}
+    every.hold(taking, lambda one: every.ask(one, headers=coded), 415, "CONTENT_CODING_UNSUPPORTED")
+
+
+def test_another_method(every: Doors) -> None:
+    """A resource names the methods that it knows."""
+    known: dict[str, set[str]] = {}
+    for one in every.doors:
+        known.setdefault(one.path, set()).add(one.method)
+    for method in (*METHODS, "OPTIONS", "PURGE"):
+        for one in {one.path: one for one in every.doors if method not in known[one.path]}.values():
+            other = Door(method, one.path, one.template, one.operation | {"requestBody": {}})
+            every.hold([other], lambda one: every.ask(one, headers=every.user), 405, "METHOD_NOT_ALLOWED")
+            allowed = set(every.ask(other, headers=every.user).headers["allow"].split(", "))
+            assert allowed - {"HEAD"} == known[one.path], str(other)
+
+
+def test_a_query_nobody_knows(every: Doors) -> None:
+    """A parameter that would be passed over is refused, and named."""
+    strict = [one for one in every.doors if not one.is_page]
+
+    def ask(one: Door) -> httpx.Response:
+        answer = every.ask(one, headers=every.user, params={"nonsense": "1"})
+        assert "/nonsense" in [entry["pointer"] for entry in answer.json().get("errors", ())], f"{one}: {answer.text}"
+        return answer
+
+    every.hold(strict, ask, 422, "INVALID_INPUT", "ACTION_INPUT_INVALID")
+
+
+def test_a_promise_that_is_not_kept(every: Doors) -> None:
+    """A request that relies on Idempotency-Key is refused everywhere."""
+    headers = every.user | {"idempotency-key": "1"}
+    every.hold(every.doors, lambda one: every.ask(one, headers=headers), 400, "IDEMPOTENCY_KEY_UNSUPPORTED")
