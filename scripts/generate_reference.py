@@ -68,11 +68,13 @@ def reasons() -> str:
 
 
 def _area(module: str) -> str:
-    """Return whose reason it is: a service's name, ``actions`` for what modules raise, else ``common``."""
+    """Return whose reason it is: a service's name, also for its client's, ``actions`` for what modules raise, else ``common``."""
     package, _, rest = module.partition(".")
     if package != "stylobate":
         return package.removeprefix("stylobate_")
-    part = rest.partition(".")[0]
+    part, _, further = rest.partition(".")
+    if part == "clients" and further in installed_services():
+        return further
     return "actions" if part == "modules" else part if part in {"outbox", "hooks"} else "common"
 
 

@@ -26,8 +26,7 @@ from stylobate.outbox import Event, Position
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.strict_json import loads
 from stylobate.testing.fixtures import DatabaseFor
-from stylobate_realtime.channels import ChannelRules
-from stylobate_realtime.payload import checked_payload
+from stylobate_realtime.channels import ChannelRules, checked_payload
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.messages import Publication, Push, Reply
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec

@@ -96,5 +96,5 @@ def test_one_place_writes_the_fields_of_limits() -> None:
         for node in ast.walk(tree_of(path.read_text()))
         if isinstance(node, ast.Constant)
     ]
-    assert {name for name, value in constants if value in ('";q=', '";r=', ";w=", ";t=")} == {"limits.py"}
+    assert {name for name, value in constants if value in ('";q=', '";r=', ";w=", ";t=")} == {"asgi.py"}
     assert {name for name, value in constants if value == b"retry-after"} == {"problem.py"}

@@ -119,7 +119,7 @@ class _App(MemoryApp):
     def check(self, name: str, check: Any) -> None:
         """Forget it: nobody asks."""
 
-    def http(self, application: Any) -> None:
+    def http(self, application: Any, *, proxies: Any = ()) -> None:
         self.application = application
 
 

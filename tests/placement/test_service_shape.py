@@ -16,9 +16,7 @@ from stylobate.testing.syntax import tree_of
 AMBIENT = {"call", "current_call", "sampled_trace"}
 DOORS = {
     "actions/runner.py",  # begins what a module's code runs in
-    "gateway/dispatch.py",
-    "gateway/middleware/context.py",
-    "gateway/middleware/edge.py",
+    "gateway/door.py",
     "realtime/command_queue.py",
 }
 """Where a call begins or a gateway passes it on. Everything else gets what it needs of a call as arguments."""

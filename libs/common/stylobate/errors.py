@@ -31,9 +31,6 @@ _HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DATA_LOSS: 500,
 }
 
-_FINER_STATUS = {"STATE_STATUS_NOT_WRITABLE": 409}
-"""As :attr:`StylobateError.finer_status`, for classes that the process which answers over HTTP need not have imported."""
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -138,7 +135,7 @@ def _is_ours(kind: type) -> bool:
 def http_status_of(reason: str, code: grpc.StatusCode) -> int:
     """Return the HTTP status for a reason and a gRPC code."""
     kind = StylobateError.registry.get(reason)
-    return (kind.finer_status if kind is not None else 0) or _FINER_STATUS.get(reason) or _HTTP_STATUS[code]
+    return (kind.finer_status if kind is not None else 0) or _HTTP_STATUS[code]
 
 
 def title_of(reason: str) -> str:

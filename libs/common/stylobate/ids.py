@@ -4,7 +4,7 @@ import re
 
 import uuid_utils
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")
 
 
 def new_id() -> str:
@@ -12,6 +12,6 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def request_id(given: bytes) -> str:
-    """Return the id that a client gave its request in ``X-Request-Id``; a new one where it gave none, or one of another form."""
-    return given.decode("ascii") if _REQUEST_ID.fullmatch(given) else new_id()
+def request_id_of(given: str) -> str:
+    """Return the id that a client gave its request (``x-request-id``); a new one where it gave none, or one of another form."""
+    return given if _REQUEST_ID.fullmatch(given) else new_id()

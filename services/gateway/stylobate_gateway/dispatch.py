@@ -6,23 +6,15 @@ from collections.abc import Collection
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.clients.limits import carried_limit
 from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
-from stylobate.http.asgi import Application, Receive, Scope, Send, answer, read_body
+from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, answer, limit_text, read_body
 from stylobate.http.errors import MethodNotAllowedError
-from stylobate.http.limits import LimitText, limit_text
-from stylobate.rpc.call import call
 
 from stylobate_gateway.action_input import action_input, check_query
-from stylobate_gateway.called_action import BODY, CalledAction, Found
-from stylobate_gateway.catalogue import Catalogue
-from stylobate_gateway.errors import (
-    BodyNotAllowedError,
-    ContentCodingUnsupportedError,
-    RouteNotFoundError,
-)
-from stylobate_gateway.exchange import Exchange, exchange_of
+from stylobate_gateway.catalogue import BODY, CalledAction, Catalogue, Found
+from stylobate_gateway.errors import BodyNotAllowedError, ContentCodingUnsupportedError, RouteNotFoundError
+from stylobate_gateway.exchange import Exchange
 
 PREFIX = "/v1/actions/"
 _JSON = "application/json"
@@ -41,56 +33,53 @@ class ActionDispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        exchange = exchange_of(scope)
+        exchange: Exchange = scope["stylobate"]
+        catalogue = self._catalogue
         path = exchange.path
         if b"%" in exchange.instance and (path.endswith("\n") or b"%2f" in exchange.instance.lower()):
             # Starlette's routes end with `$`, which passes over a line feed; a slash that was sent encoded separates nothing
             raise RouteNotFoundError
-        check_query(scope["query_string"])
+        if query := scope["query_string"]:
+            check_query(query)
         method = "GET" if exchange.method == "HEAD" else exchange.method  # what answers GET answers HEAD (RFC 9110 §9.3.2)
         if path.startswith(PREFIX):
             name = path[len(PREFIX) :]
             if method == "POST":
-                action = self._catalogue.called.get(name) or CalledAction(name)  # its service says whether it exists
-                await self._run(Found(action, BODY), scope, receive, send)
+                action = catalogue.called.get(name)
+                exchange.route = PREFIX + ("{name}" if action is None else name)
+                # whether one exists that is not in the catalogue, its service says
+                await self._run(Found(action or CalledAction(name), BODY), exchange, scope, receive, send)
                 return
-            if method != "GET" and (name in self._catalogue.called or not self._catalogue.is_read):
+            if method != "GET" and (name in catalogue.called or not catalogue.is_read):
                 raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
-        elif (found := self._catalogue.routes.find(method, path, exchange.instance)) is not None:
-            await self._run(found, scope, receive, send)
+        elif isinstance(found := catalogue.routes.find(method, path, exchange.instance), Found):
+            exchange.route = PREFIX + found.action.name
+            await self._run(found, exchange, scope, receive, send)
             return
-        elif methods := self._catalogue.routes.methods(exchange.instance):
-            raise MethodNotAllowedError(metadata={"allow": allow(methods)})
+        elif found:
+            raise MethodNotAllowedError(metadata={"allow": allow(found)})
         if exchange.method == "HEAD":  # the server leaves the body out
             scope = {**scope, "method": "GET"}
         await self._inner(scope, receive, send)
 
-    async def _run(self, found: Found, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, found: Found, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         action, shape, values = found
-        exchange = exchange_of(scope)
-        exchange.route = f"{PREFIX}{action.name if action.name in self._catalogue.called else '{name}'}"
+        call, query = exchange.call, scope["query_string"]
         body = await read_body(receive)
-        query: bytes = scope["query_string"]
         if action.is_running and (body or query or shape.is_object):
             try:
                 _check_body(shape, exchange, body)
                 body = action_input(shape, values, query, body)
             except StylobateError:
-                if exchange.principal.is_anonymous and not action.is_public:
+                if call.principal.is_anonymous and not action.is_public:
                     raise UnauthenticatedError from None  # who may not ask at all is not told how
                 raise
         if action.timeout_s is not None:
-            current = call()
-            current.deadline = max(current.deadline, self._loop.time() + action.timeout_s)
-        try:
-            executing = self._execute(
-                ExecuteActionRequest(action=action.name, input=body, content_type=_JSON), timeout=action.timeout_s
-            )
-            del body  # it is under way, encoded
-            response = await executing
-        except StylobateError as error:
-            exchange.limits = [*carried_limit(error), *exchange.limits]
-            raise
+            call.deadline = max(call.deadline, self._loop.time() + action.timeout_s)
+        request = ExecuteActionRequest(action=action.name, input=body, content_type=_JSON)
+        executing = self._execute(request, timeout=action.timeout_s)
+        del body, request  # it is under way, encoded
+        response = await executing
         if response.HasField("rate_limit"):
             exchange.limits.insert(0, _limit_text(response.rate_limit))
         await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
@@ -102,12 +91,14 @@ def allow(methods: Collection[str]) -> str:
 
 
 def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
-    """Raise what a body is answered with that is not taken, or of another type."""
-    if body and not shape.has_body:
+    """Refuse a body that is not taken, or of another type."""
+    if not body:
+        return
+    if not shape.has_body:
         raise BodyNotAllowedError
-    if body and exchange.media_type != _JSON:
+    if exchange.media_type != _JSON:
         raise UnsupportedMediaTypeError
-    if body and exchange.content_coding and exchange.is_coded:
+    if exchange.is_coded:
         raise ContentCodingUnsupportedError
 
 

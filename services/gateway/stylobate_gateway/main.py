@@ -8,16 +8,12 @@ from stylobate.config import ConfigError
 from stylobate.http.asgi import Application
 from stylobate.identity import ClientAddresses
 
-from stylobate_gateway.app import build_application
+from stylobate_gateway.admission import Admission
+from stylobate_gateway.api import Api
 from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.cors import Cors
 from stylobate_gateway.dispatch import ActionDispatcher
-from stylobate_gateway.middleware.body_limit import BodyLimit, WholeBody
-from stylobate_gateway.middleware.context import RequestContext
-from stylobate_gateway.middleware.cors import Cors
-from stylobate_gateway.middleware.edge import Edge, public_paths
-from stylobate_gateway.middleware.own_host import OwnHost
-from stylobate_gateway.middleware.preflights import ChargedPreflights
-from stylobate_gateway.middleware.refusals import Refusals
+from stylobate_gateway.door import Door
 from stylobate_gateway.settings import GatewaySettings
 
 _REQUEST_TIMEOUT_S = 30.0
@@ -25,7 +21,7 @@ _LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 async def build(app: AppManager, settings: GatewaySettings) -> None:
-    """Put the layers in front of each other, outermost last."""
+    """Put what a request passes in front of each other, innermost first."""
     channels = {name: app.channel(name) for name in ("auth", "state", "actions")}
     catalogue = Catalogue(channels["actions"], settings.catalogue_seconds)
     app.task("catalogue", catalogue.run)
@@ -35,21 +31,22 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         addresses = ClientAddresses(settings.trusted_proxies)
     except ValueError as error:
         raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
-
+    is_development, is_open = settings.is_development, settings.open_catalogue
     loop = asyncio.get_running_loop()
-    inner: Application = build_application(
-        channels, catalogue, version=app.version, with_home=settings.is_development, is_open=settings.open_catalogue
-    )
+    inner: Application = Api(channels, catalogue, version=app.version, with_home=is_development, is_open=is_open)
     inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
-    inner = WholeBody(inner, settings.max_body_bytes)
-    public = public_paths(is_open=settings.open_catalogue)
-    inner = edge = Edge(inner, app.verifier, limits, addresses, public=public)
-    inner = BodyLimit(inner, settings.max_body_bytes)
-    if settings.is_development:
-        inner = OwnHost(inner, settings.hosts)
-    inner = Refusals(inner)
-    if settings.is_development or settings.cors_origins:
-        inner = Cors(inner, settings.cors_origins, _LOCALHOST if settings.is_development else None)
-        inner = ChargedPreflights(inner, edge)
+    admission = Admission(
+        inner,
+        verifier=app.verifier,
+        limits=limits,
+        addresses=addresses,
+        max_body=settings.max_body_bytes,
+        hosts=settings.hosts if is_development else None,
+        is_open=is_open,
+    )
+    cors = None
+    if is_development or settings.cors_origins:
+        cors = Cors(settings.cors_origins, _LOCALHOST if is_development else None, admission.charge_address)
     ratio, trusts = app.trace_ratio, app.trusts_traces
-    app.http(RequestContext(inner, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=ratio, trusts_traces=trusts, loop=loop))
+    door = Door(admission, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=ratio, trusts_traces=trusts, loop=loop, cors=cors)
+    app.http(door, proxies=settings.trusted_proxies)

@@ -81,7 +81,7 @@ class _GatewayApp(MemoryApp):
     def check(self, name: str, check: HealthCheck) -> None:
         self.checks[name] = check
 
-    def http(self, application: Any) -> None:
+    def http(self, application: Any, *, proxies: Any = ()) -> None:
         self.application = application
 
     def leave_out(self, module: str, findings: Sequence[Finding]) -> None:

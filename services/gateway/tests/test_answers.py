@@ -12,9 +12,8 @@ from stylobate.errors import StylobateError
 from stylobate.http.asgi import Receive, Scope, Send
 from stylobate.http.problem import problem_headers
 from stylobate.testing.plain_http import NO_TLS
-from stylobate_gateway.called_action import CalledAction
-from stylobate_gateway.middleware.context import RequestContext
-from stylobate_gateway.middleware.refusals import Refusals
+from stylobate_gateway.catalogue import CalledAction
+from stylobate_gateway.door import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = {"origin": "http://localhost:3000"}
@@ -64,7 +63,7 @@ async def test_half_an_answer_is_never_taken_for_the_whole() -> None:
         raise RuntimeError("the other half")
 
     bound = bind("127.0.0.1:0")
-    application = RequestContext(Refusals(broken), timeout_s=1, trace_ratio=0, loop=asyncio.get_running_loop())
+    application = Door(broken, timeout_s=1, trace_ratio=0, loop=asyncio.get_running_loop())
     listener = HttpListener(application, bound, grace_s=1)
     await listener.start()
     try:

@@ -11,7 +11,7 @@ from stylobate.app.memory_app import NamedTokens, ServiceName, ServiceTokens
 from stylobate.errors import UnavailableError
 from stylobate.health import Status
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
-from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.catalogue import Catalogue, Found
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -129,7 +129,7 @@ async def test_what_was_read_last_holds_while_actions_is_away() -> None:
 
     def routes() -> dict[str, str]:
         found = {path: catalogue.routes.find("POST", path, path.encode()) for path in ("/one", "/two")}
-        return {path: match.action.name for path, match in found.items() if match is not None}
+        return {path: match.action.name for path, match in found.items() if isinstance(match, Found)}
 
     await look_again()
     assert routes() == {"/one": "a.one"}

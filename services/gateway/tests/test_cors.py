@@ -1,12 +1,14 @@
 """Which requests the CORS layer answers, and what it says."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 from stylobate.http.asgi import Receive, Scope, Send, answer
+from stylobate_gateway.cors import Cors
+from stylobate_gateway.door import Door
 from stylobate_gateway.exchange import Exchange
-from stylobate_gateway.middleware.cors import Cors
 
 PAGE = "https://shop.example"
 
@@ -15,16 +17,16 @@ async def _hello(_scope: Scope, _receive: Receive, send: Send) -> None:
     await answer(send, 200, [], b"hello")
 
 
+async def _free(_exchange: Exchange, _scope: Scope) -> None:
+    """Charge nobody."""
+
+
 @pytest.fixture
 async def client() -> Any:
-    """Return a client of the layer with one origin allowed."""
-    layer = Cors(_hello, [PAGE], None)
-
-    async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["stylobate"] = Exchange(scope)
-        await layer(scope, receive, send)
-
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(outermost), base_url="http://gateway") as made:
+    """Return a client of a door with one origin allowed."""
+    cors = Cors([PAGE], None, _free)
+    door = Door(_hello, timeout_s=1, trace_ratio=0, loop=asyncio.get_running_loop(), cors=cors)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://gateway") as made:
         yield made
 
 

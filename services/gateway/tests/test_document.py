@@ -5,8 +5,8 @@ import pytest_asyncio
 from stylobate_gateway.document.components import Components
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-EVERYWHERE = {"400", "405", "429", "500", "503", "504"}
-WITH_BODY = {"413", "415", "422"}
+EVERYWHERE = {"400", "405", "413", "429", "500", "503", "504"}
+WITH_BODY = {"415", "422"}
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -14,7 +14,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServi
 from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient
 from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
-from stylobate.http.limits import limit_headers
+from stylobate.http.asgi import limit_headers
 from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.identity.principal import Principal
 from stylobate.rpc import (

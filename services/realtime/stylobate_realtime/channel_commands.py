@@ -6,12 +6,11 @@ from stylobate.errors import StylobateError
 
 from stylobate_realtime import codes
 from stylobate_realtime.broker import Broadcast, Broker
-from stylobate_realtime.channels import ChannelRules
+from stylobate_realtime.channels import ChannelRules, PayloadInvalidError, checked_payload
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
 from stylobate_realtime.departures import Departures, announce
 from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError, RealtimeUnavailableError
 from stylobate_realtime.hub import Hub
-from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 from stylobate_realtime.presence import Presence, PresenceEntry
 from stylobate_realtime.protocol.messages import (
     ChannelRequest,

@@ -1,4 +1,4 @@
-"""Channels: their names, the namespace that declares them, and who may do what in them."""
+"""Channels: their names, the namespace that declares them, who may do what in them, and what may be published."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from stylobate.declarations.rules import AUTHENTICATED, PUBLIC
 from stylobate.errors import InvalidInputError, StylobateError, Violation
 from stylobate.identity.principal import Principal
 from stylobate.keys import from_channel, in_channel
+from stylobate.strict_json import JsonMalformedError, JsonRefusedError, loads
 
 from stylobate_realtime.errors import ChannelInvalidError, ChannelUnknownError
-from stylobate_realtime.payload import PayloadInvalidError, checked_payload
 
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 _STATE = "state:"
@@ -26,6 +26,10 @@ _REFUSALS = frozenset({
     grpc.StatusCode.INVALID_ARGUMENT,
 })  # fmt: skip
 """What the state service says when the answer is no, whatever the reason: whether an object exists is not told."""
+
+
+class PayloadInvalidError(Exception):
+    """Empty, too long, or not JSON: subscribers that speak JSON could not receive it."""
 
 
 class ChannelRules:
@@ -113,3 +117,19 @@ class ChannelRules:
                 return False
             raise
         return bool(response.states)
+
+
+def checked_payload(data: bytes, limit: int) -> bytes:
+    """Return the payload when it can be published. Raises PayloadInvalidError with a sentence for a person.
+
+    :param limit: bytes.
+    """
+    if len(data) > limit:
+        raise PayloadInvalidError(f"A publication's payload is at most {limit} bytes.")
+    try:
+        loads(data)
+    except JsonMalformedError:
+        raise PayloadInvalidError("A publication's payload is one JSON value.") from None
+    except JsonRefusedError as error:
+        raise PayloadInvalidError(f"A publication's payload is not carried: {error}.") from None
+    return data

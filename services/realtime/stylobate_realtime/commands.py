@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from stylobate.clients.limits import LimitsClient
+from stylobate.clients.limits import LimitsClient, RateLimitedError
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
 from stylobate.identity import Principal, TokenVerifier
 from stylobate.ids import new_id
@@ -18,8 +18,6 @@ from stylobate_realtime.session_context import State
 from stylobate_realtime.settings import RealtimeSettings
 
 _security = get_logger("security")
-_IP = "edge.ip"
-_USER = "edge.user"
 
 
 class Commands:
@@ -57,7 +55,7 @@ class Commands:
         if session.state is not State.CONNECTED:
             raise SessionEndedError(codes.MALFORMED)
         if command.unsubscribe is None:  # refusing one would make the client connect anew
-            await self._charge((_IP, _USER), (session.limit_key, session.principal.id))
+            await self._charge(session.address, session.principal.id)
         if session.state is not State.CONNECTED:
             return  # it ended meanwhile
         channels = self._channels
@@ -121,16 +119,16 @@ class Commands:
             except StylobateError:
                 raise CommandRefusedError(codes.INTERNAL) from None
         if known is not None:
-            await self._charge((_IP, _USER), (session.limit_key, known.id))
+            await self._charge(session.address, known.id)
             return known
-        await self._charge((_IP,), (session.limit_key,))
+        await self._charge(session.address)
         if not token:
             raise SessionEndedError(codes.NO_TOKEN)
         try:
             principal = await self._verify(token)
         except TokenExpiredError:
             raise CommandRefusedError(codes.TOKEN_EXPIRED) from None
-        await self._charge((_USER,), (principal.id,))
+        await self._charge(user=principal.id)
         return principal
 
     async def _refresh(self, session: ClientSession, command_id: int, token: str) -> None:
@@ -167,15 +165,15 @@ class Commands:
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None  # temporary: the client tries again
 
-    async def _charge(self, levels: tuple[str, ...], subjects: tuple[str, ...]) -> None:
+    async def _charge(self, address: str = "", user: str = "") -> None:
         if self._limits is None:
             return
         try:
-            outcome = await self._limits.check(levels, subjects)
+            await self._limits.charge(address, user)
+        except RateLimitedError:
+            raise CommandRefusedError(codes.TOO_MANY_REQUESTS) from None
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None
-        if not outcome.allowed:
-            raise CommandRefusedError(codes.TOO_MANY_REQUESTS)
 
     def _expires_at(self, principal: Principal) -> float:
         return self._clock() + principal.expires_at - self._now()

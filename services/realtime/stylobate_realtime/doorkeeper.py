@@ -3,13 +3,11 @@
 from stylobate.clients.limits import LimitsClient
 from stylobate.http.errors import HostRefusedError
 from stylobate.http.own_host import is_local_host
-from stylobate.identity import limit_key
 
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.wire.handshake import UpgradeRequest
 
 PATHS = ("/v1/realtime", "/connection/websocket")
-_IP = ("edge.ip",)
 
 
 class Doorkeeper:
@@ -29,8 +27,5 @@ class Doorkeeper:
 
     async def charge(self, address: str) -> None:
         """Charge the client's address by the rule that HTTP requests are charged by; when nobody can say, nobody is let in."""
-        if self._limits is None:
-            return
-        outcome = await self._limits.check(_IP, (limit_key(address),))
-        if not outcome.allowed:
-            raise outcome.error()
+        if self._limits is not None:
+            await self._limits.charge(address)

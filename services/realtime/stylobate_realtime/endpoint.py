@@ -14,10 +14,10 @@ from typing import Any, ClassVar, cast
 
 from stylobate.clients.limits import carried_limit
 from stylobate.errors import StylobateError
-from stylobate.http.limits import limit_headers
+from stylobate.http.asgi import limit_headers
 from stylobate.http.problem import closing_answer
 from stylobate.identity import ClientAddresses, client_agent
-from stylobate.ids import new_id, request_id
+from stylobate.ids import new_id, request_id_of
 from stylobate.logs import get_logger
 
 from stylobate_realtime.codes import INTERNAL_SERVER_ERROR, SHUTDOWN, TOO_MANY_PINGS, Disconnect
@@ -26,7 +26,6 @@ from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.protocol.protobuf_codec import ProtobufCodec
 from stylobate_realtime.session import ClientSession
-from stylobate_realtime.unsent import CALM, Unsent
 from stylobate_realtime.websocket_manager import WebSocketManager
 from stylobate_realtime.wire.framing import (
     PROTOCOL_ERROR,
@@ -38,6 +37,7 @@ from stylobate_realtime.wire.framing import (
     frame,
 )
 from stylobate_realtime.wire.handshake import UpgradeRequest
+from stylobate_realtime.write_queue import CALM, Unsent
 
 _HEAD_END = b"\r\n\r\n"
 _SEND_BUFFER = 131_072
@@ -245,7 +245,7 @@ class RealtimeProtocol(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._has_sent_close = self._is_deaf = True
-        asked, path = (request_id(request.header("x-request-id").encode("latin-1")), request.path) if request else (new_id(), "")
+        asked, path = (request_id_of(request.header("x-request-id")), request.path) if request else (new_id(), "")
         _security.info("realtime_upgrade_refused", code=error.reason, request_id=asked)
         headers = [(b"date", formatdate(usegmt=True).encode()), *limit_headers(carried_limit(error))]
         self._transport.write(closing_answer(error, headers, request_id=asked, instance=path))

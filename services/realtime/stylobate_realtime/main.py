@@ -49,7 +49,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
         deletions = DeletionFeed(events, manager.deleted, manager.standing.change)
         app.task("realtime-deletions", deletions.run)
         app.check("deletions", deletions.health)
-    app.websocket(protocol_class(manager))
+    app.websocket(protocol_class(manager), proxies=settings.trusted_proxies)
     app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager))
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import Any
 
-from stylobate.identity import ANONYMOUS, Principal, limit_key
+from stylobate.identity import ANONYMOUS, Principal
 
 from stylobate_realtime import codes
 from stylobate_realtime.codes import Disconnect
@@ -24,7 +24,7 @@ class ClientSession:
 
     __slots__ = (
         "_connection", "_context", "_expires_at", "_frames", "_is_dirty", "_own", "_ping_at", "_pong_by", "_presence_at",
-        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "limit_key", "principal", "renewal",
+        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "principal", "renewal",
         "state", "subscriptions", "token",
     )  # fmt: skip
 
@@ -44,8 +44,6 @@ class ClientSession:
         """Where the client is."""
         self.agent = agent
         """Its user agent."""
-        self.limit_key = limit_key(address)
-        """What its limits are counted on."""
         self.client = ""
         """This connection's id, once connected."""
         self.principal: Principal = ANONYMOUS

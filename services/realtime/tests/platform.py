@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -28,6 +27,7 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
     StateServiceStub,
     add_StateServiceServicer_to_server,
 )
+from stylobate.clients.limits import RateLimitedError
 from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
@@ -201,13 +201,16 @@ class Limits:
         self.gate.set()
         self.waiting = 0
 
-    async def check(self, levels: Any, subjects: Any) -> Any:
+    async def charge(self, address: str, user: str = "") -> list[Any]:
         """Charge."""
         self.waiting += 1
         await self.gate.wait()
         self.waiting -= 1
-        self.charged.append((tuple(levels), tuple(subjects)))
-        return SimpleNamespace(allowed=self.refused.isdisjoint(subjects))
+        subjects = {name: subject for name, subject in (("edge.ip", address), ("edge.user", user)) if subject}
+        self.charged.append((tuple(subjects), tuple(subjects.values())))
+        if not self.refused.isdisjoint(subjects.values()):
+            raise RateLimitedError
+        return []
 
 
 class NoService:

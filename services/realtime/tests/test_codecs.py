@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stylobate_realtime import codes
-from stylobate_realtime.payload import PayloadInvalidError, checked_payload
+from stylobate_realtime.channels import PayloadInvalidError, checked_payload
 from stylobate_realtime.protocol import MalformedFrameError
 from stylobate_realtime.protocol import messages as m
 from stylobate_realtime.protocol.json_codec import JsonCodec

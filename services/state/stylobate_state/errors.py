@@ -17,32 +17,6 @@ class StateNamespaceUnknownError(NotFoundError):
         super().__init__(f"There is no state namespace {namespace!r}.", metadata={"namespace": namespace})
 
 
-class StateNotFoundError(NotFoundError):
-    """The object does not exist, or no longer."""
-
-    reason = "STATE_NOT_FOUND"
-    cure = "Check namespace and key; an object that was deleted keeps its history only."
-
-    def __init__(self, namespace: str, key: str) -> None:
-        super().__init__(f"There is no {namespace}/{key}.", metadata={"namespace": namespace, "key": key})
-
-
-class StateVersionConflictError(StylobateError):
-    """The object does not stand at the version that the caller expects (0: does not exist)."""
-
-    code = grpc.StatusCode.ABORTED
-    reason = "STATE_VERSION_CONFLICT"
-    cure = "Read the object again, decide anew on what it says now, and write with its present version."
-
-    def __init__(self, namespace: str, key: str, *, expected: int, actual: int) -> None:
-        is_at = f"is at version {actual}" if actual else "does not exist"
-        should = f"version {expected} was expected" if expected else "it was expected not to exist"
-        super().__init__(
-            f"{namespace}/{key} {is_at}; {should}.",
-            metadata={"expected": str(expected), "actual": str(actual)},
-        )
-
-
 class StateContendedError(UnavailableError):
     """A change without an expected version lost to others every time it was tried; nothing was written."""
 
@@ -106,7 +80,7 @@ class StateDataInvalidError(StylobateError):
 class StateStatusNotWritableError(StylobateError):
     """A status was written that is not the present one: only transitions change it."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "STATE_STATUS_NOT_WRITABLE"
     cure = "Leave `status` out, or fire the event that leads to it."
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from stylobate.clients.state import StateNotFoundError
 from stylobate.declarations.evaluate import refusal
 from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
 from stylobate.errors import InvalidInputError, Violation
@@ -16,7 +17,7 @@ from stylobate.keys import unreadable
 from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
 from stylobate.rpc.call import NO_CAUSE, Cause
 
-from stylobate_state.errors import StateNamespaceUnknownError, StateNotFoundError
+from stylobate_state.errors import StateNamespaceUnknownError
 from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Operation, Transition

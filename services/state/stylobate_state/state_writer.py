@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from stylobate.batching import Batcher
+from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.idempotency import Claim, KeyTakenError
@@ -20,8 +21,6 @@ from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
     StateHookFailedError,
-    StateNotFoundError,
-    StateVersionConflictError,
     for_each,
 )
 from stylobate_state.hooks import BeforeHooks

@@ -1,9 +1,9 @@
 """Who may do what: every term of a rule, and what the refused and the absent tell."""
 
 import pytest
+from stylobate.clients.state import StateNotFoundError
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
 from stylobate.identity import Principal, PrincipalKind
-from stylobate_state.errors import StateNotFoundError
 from stylobate_state.operation import Delete, Patch, Put, Transition
 
 from .samples import ADA, ANONYMOUS, BOB, HANDLER

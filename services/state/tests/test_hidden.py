@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from stylobate.clients.state import StateNotFoundError
 from stylobate.declarations.model import AccessRule, ChannelDeclaration, NamespaceAccess
 from stylobate.errors import StylobateError
-from stylobate_state.errors import StateKeyInvalidError, StateNotFoundError
+from stylobate_state.errors import StateKeyInvalidError
 from stylobate_state.model import StateKey
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager

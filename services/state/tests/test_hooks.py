@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from stylobate.api.actions.v1 import module_service_pb2 as pb
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer, add_ModuleServiceServicer_to_server
+from stylobate.clients.state import StateVersionConflictError
 from stylobate.declarations.model import BeforeHook
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.outbox import Event
@@ -19,7 +20,6 @@ from stylobate_state.errors import (
     StateDataInvalidError,
     StateHookFailedError,
     StateHookUnavailableError,
-    StateVersionConflictError,
 )
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.operation import Delete, Patch, Put, Transition

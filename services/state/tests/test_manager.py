@@ -4,16 +4,15 @@ import json
 from datetime import timedelta
 
 import pytest
+from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.errors import InvalidInputError
 from stylobate_state.errors import (
     StateDataInvalidError,
     StateEventUnknownError,
     StateKeyInvalidError,
     StateNamespaceUnknownError,
-    StateNotFoundError,
     StateStatusNotWritableError,
     StateTransitionNotAllowedError,
-    StateVersionConflictError,
 )
 from stylobate_state.model import Change
 from stylobate_state.operation import Delete, Patch, Put, Transition

@@ -143,13 +143,13 @@ async def test_an_illegal_transition_carries_the_allowed(stub):
 
 
 async def test_invalid_data_carries_every_finding(stub):
-    """INVALID_ARGUMENT with a field violation per finding; a status likewise."""
+    """INVALID_ARGUMENT with a field violation per finding; a status that is not the present one is FAILED_PRECONDITION."""
     request = pb.PutStateRequest(namespace="orders", key="1", data=b'{"total": "x"}')
     async with refused(grpc.StatusCode.INVALID_ARGUMENT) as details:
         await stub.PutState(request, metadata=HANDLER)
     assert details["ErrorInfo"].reason == "STATE_DATA_INVALID"
     assert [violation.field for violation in details["BadRequest"].field_violations] == ["/total"]
-    async with refused(grpc.StatusCode.INVALID_ARGUMENT) as details:
+    async with refused(grpc.StatusCode.FAILED_PRECONDITION) as details:
         await stub.PutState(pb.PutStateRequest(namespace="orders", key="1", data=TOTAL, status="paid"), metadata=HANDLER)
     assert details["ErrorInfo"].reason == "STATE_STATUS_NOT_WRITABLE"
 

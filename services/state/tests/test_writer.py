@@ -7,13 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.model import AccessRule, NamespaceAccess
 from stylobate.errors import DatabaseUnavailableError
 from stylobate_state.errors import (
     StateContendedError,
-    StateNotFoundError,
     StateTransitionNotAllowedError,
-    StateVersionConflictError,
 )
 from stylobate_state.model import HistoryQuery, StateKey
 from stylobate_state.operation import Delete, Patch, Put, Transition

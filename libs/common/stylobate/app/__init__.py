@@ -3,7 +3,6 @@
 What hosts services stands in :mod:`stylobate.app.host` and :mod:`stylobate.app.manager`; commands need what is here only.
 """
 
-from stylobate.app.placement import Placement
-from stylobate.app.settings import HostSettings
+from stylobate.app.settings import HostSettings, Placement
 
 __all__ = ["HostSettings", "Placement"]

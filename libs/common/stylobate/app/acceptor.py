@@ -39,14 +39,14 @@ class Acceptor:
         self,
         listening: socket.socket,
         connections: Connections,
-        protocol: Callable[[str], asyncio.Protocol],
+        protocol: Callable[[], asyncio.Protocol],
         default_headers: Callable[[], list[Header]],
         *,
         reserve: int = 0,
     ) -> None:
         """Begin to accept. Raises OSError or ValueError for a socket that does not listen.
 
-        :param protocol: makes what speaks on a connection from the peer's address, empty over a unix socket.
+        :param protocol: makes what speaks on a connection.
         :param default_headers: of every answer.
         :param reserve: file descriptors kept back for connections of this listener.
         """
@@ -92,7 +92,7 @@ class Acceptor:
                     continue
                 self._failed(error)
                 return
-            self._begin(accepted, peer[0] if isinstance(peer, tuple) else "")
+            self._begin(accepted, self._connections.address_of(peer[0] if isinstance(peer, tuple) else ""))
 
     def _begin(self, accepted: socket.socket, address: str) -> None:
         refusal = self._connections.enter(address)
@@ -105,7 +105,7 @@ class Acceptor:
         task.add_done_callback(self._beginning.discard)
 
     async def _connect(self, accepted: socket.socket, address: str) -> None:
-        protocol = self._protocol(address)
+        protocol = self._protocol()
         self._connections.bring(protocol, address)
         try:
             await self._loop.connect_accepted_socket(lambda: protocol, accepted)

@@ -6,16 +6,16 @@ kept to within a second.
 
 import asyncio
 from collections import Counter
-from functools import lru_cache
-from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
 from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.http_refusal import FULL, FULL_ADDRESS, UNREADABLE
+from stylobate.app.http_rules import FULL, FULL_ADDRESS, UNREADABLE
 from stylobate.app.strangers import Strangers
 from stylobate.app.turns import ReadingTurns, RequestTurns
 from stylobate.errors import StylobateError
+from stylobate.identity import ClientAddresses, limit_key
+from stylobate.identity.client_address import LOCAL
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter, gauge
 
@@ -57,9 +57,10 @@ class Connections(set[Any]):
         self._loop = loop or asyncio.get_running_loop()
         self.reading = ReadingTurns(self._loop)
         self.beginning = RequestTurns(bounds.beginning)
-        self._proxies = tuple(ip_network(network, strict=False) for network in bounds.trusted_proxies)
+        self._peers = ClientAddresses(bounds.trusted_proxies)
         self._speaking: set[Connection] = set()
-        self._addresses: dict[Any, str] = {}
+        self._peer_of: dict[Any, str] = {}
+        """By connection that speaks, the address of its peer."""
         self._left_at_work: dict[Any, str] = {}
         self._count = 0
         self._by_address: Counter[str] = Counter()
@@ -67,23 +68,26 @@ class Connections(set[Any]):
         self._strikes_since = 0.0
         self._refused: Counter[str] = Counter()
         self._next_line = 0.0
-        self._is_proxy = lru_cache(maxsize=1024)(self._find_proxy)
-        self.strangers = Strangers(bounds.strangers, self._is_proxy)
+        self.strangers = Strangers(bounds.strangers)
         self._open = gauge("http_connections", "Open connections of the HTTP listeners, WebSockets among them.")
         self._refusals = counter("http_connections_refused", "Connections turned away, by the bound.", ("bound",))
         self._cut = counter("http_connections_cut", "Connections ended by the server, by the cause.", ("cause",))
 
     # who comes and goes
 
+    def address_of(self, peer: str) -> str:
+        """Return the address of a peer, as :mod:`stylobate.identity.client_address` writes it."""
+        return self._peers.of(peer)
+
     def enter(self, address: str) -> StylobateError | None:
         """Count a connection that was accepted, or say why it must go. Who entered leaves, see :meth:`leave`.
 
-        :param address: of the peer; empty over a unix socket.
+        :param address: see :meth:`address_of`.
         """
-        key = counted(address)
+        key = limit_key(address)
         if self._count >= self.most:
             return self._turned_away("process", FULL, key)
-        if self._by_address[key] >= self.bounds.connections_per_address and address and not self._is_proxy(address):
+        if self._by_address[key] >= self.bounds.connections_per_address and self._is_bounded(address):
             return self._turned_away("address", FULL_ADDRESS, key)
         if self._strikes and self._strikes[key] > _MOST_STRIKES:
             return self._turned_away("unreadable", UNREADABLE, key)
@@ -94,7 +98,7 @@ class Connections(set[Any]):
 
     def leave(self, address: str) -> None:
         """Forget a connection that entered."""
-        key = counted(address)
+        key = limit_key(address)
         self._count -= 1
         self._open.dec()
         self._by_address[key] -= 1
@@ -103,21 +107,22 @@ class Connections(set[Any]):
 
     def bring(self, connection: Any, address: str) -> None:
         """Take in the connection that speaks for who entered."""
-        self._addresses[connection] = address
+        self._peer_of[connection] = address
         self._speaking.add(connection)
-        self.strangers.add(counted(address), address, connection)
+        if self._is_bounded(address):
+            self.strangers.add(limit_key(address), connection)
 
     def hand_over(self, old: Any, new: Any) -> None:
         """Let another protocol speak on the same connection from now on."""
         self._forget(old)
         super().discard(old)
-        self._addresses[new] = self._addresses.pop(old)
+        self._peer_of[new] = self._peer_of.pop(old)
 
     def discard(self, connection: Any) -> None:
         """Forget a connection that was lost, whoever spoke on it. It counts until what was asked on it has ended."""
         super().discard(connection)
         self._forget(connection)
-        address = self._addresses.pop(connection, None)
+        address = self._peer_of.pop(connection, None)
         if address is None:
             return
         if getattr(connection, "is_working", False):  # a WebSocket's protocol does not say
@@ -156,20 +161,24 @@ class Connections(set[Any]):
         """Count a connection that is ended."""
         self._cut.labels(cause).inc()
 
-    def is_patient_with(self, address: str) -> bool:
-        """Count an unreadable request of the address; return False when it has sent too many to be answered.
+    def is_patient_with(self, connection: Any) -> bool:
+        """Count an unreadable request of the connection's address; False when it has sent too many to be answered.
 
         Its further connections are turned away then, until it is forgotten. A proxy's are its clients'.
         """
-        if not address or self._is_proxy(address):
+        if not self._is_bounded(self._peer_of.get(connection, LOCAL)):
             return True
-        key = counted(address)
+        key = self.whose(connection)
         self._strikes[key] += 1
         return self._strikes[key] <= _MOST_STRIKES
 
     def whose(self, connection: Any) -> str:
         """Return whom a connection is counted for."""
-        return counted(self._addresses.get(connection, ""))
+        return limit_key(self._peer_of.get(connection, LOCAL))
+
+    def _is_bounded(self, address: str) -> bool:
+        """Return whether what one address may do holds for it: not for a proxy, which brings many clients, nor a unix socket."""
+        return address != LOCAL and not self._peers.trusts(address)
 
     def _turned_away(self, bound: str, refusal: StylobateError, key: str) -> StylobateError:
         self._refusals.labels(bound).inc()
@@ -177,21 +186,3 @@ class Connections(set[Any]):
         if not self._by_address[key]:
             del self._by_address[key]
         return refusal
-
-    def _find_proxy(self, address: str) -> bool:
-        try:
-            found = ip_address(address)
-        except ValueError:
-            return False
-        found = getattr(found, "ipv4_mapped", None) or found
-        return any(found in network for network in self._proxies)
-
-
-@lru_cache(maxsize=4096)
-def counted(address: str) -> str:
-    """Return whom a bound counts: of IPv6 the /64, since one customer has at least that many addresses."""
-    if ":" not in address:
-        return address
-    found = ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    return str(mapped or IPv6Network((int(found) >> 64 << 64, 64)))

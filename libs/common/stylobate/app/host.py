@@ -12,19 +12,17 @@ from stylobate import __version__
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
-from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
-from stylobate.app.placement import Placement
-from stylobate.app.settings import HostSettings
+from stylobate.app.settings import HostSettings, Placement
 from stylobate.app.shared import REDUCED_GRACE_S, Shared
 from stylobate.clients.limits import LimitsClient, edge_limits
 from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
-from stylobate.health import Health, Status, worst
+from stylobate.health import BoundedCheck, Health, Status, worst
 from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import Logs, get_logger
 from stylobate.outbox import EventServicer
@@ -258,7 +256,7 @@ class Host(Shared):
         return self.settings.drain_grace.total_seconds()
 
     def _bounds(self) -> HttpBounds:
-        """Return what the HTTP port grants; the proxies that a service hosted here trusts bring many clients each."""
+        """Return what the HTTP port grants."""
         settings = self.settings
         return HttpBounds(
             connections=settings.http_connections,
@@ -269,7 +267,7 @@ class Host(Shared):
             keep_alive_s=settings.http_keep_alive.total_seconds(),
             held_bytes=settings.http_held_bytes,
             unsent_bytes=settings.http_unsent_bytes,
-            trusted_proxies=tuple(network for app in self._apps for network in getattr(app.settings, "trusted_proxies", ())),
+            trusted_proxies=tuple(self.mounts.proxies),
         )
 
     async def _stop(self) -> None:

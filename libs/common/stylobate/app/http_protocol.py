@@ -10,13 +10,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from stylobate.app import http_refusal as refusals
+from stylobate.app import http_rules as rules
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import SLOWEST
 from stylobate.app.http_reading import HttpReading
 from stylobate.app.joined_writes import JoinedWrites
 from stylobate.app.turns import ADMITTED, Turn
-from stylobate.app.write_progress import WriteProgress
 from stylobate.errors import StylobateError
 from stylobate.http.problem import closing_answer, problem_application
 from stylobate.ids import new_id
@@ -41,15 +40,15 @@ class HttpProtocol(HttpReading):
         self._running = 0
         self._is_known = False
         """Whether a request was admitted on it."""
-        self._writing: WriteProgress
+        self._writing: JoinedWrites
 
     # what the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Put the joining transport in front of the server's."""
         joined: Any = JoinedWrites(transport, self.loop, self._lingers_on)
+        self._writing = joined
         super().connection_made(joined)
-        self._writing = WriteProgress(joined, self._register.bounds.write_s)
         if self._is_over:  # ended before the loop told us of it
             joined.abort()
         elif self._register.is_draining:  # accepted just before
@@ -62,8 +61,7 @@ class HttpProtocol(HttpReading):
             self._answered.disconnected = True
             self._answered.message_event.set()
             self._answered = None
-        joined: Any = self.transport
-        joined.forget()
+        self._writing.forget()
         self.pipeline.clear()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps the connection
@@ -158,7 +156,7 @@ class HttpProtocol(HttpReading):
         if self._is_lingering:
             if now - self._since > _LINGER_S:
                 self.transport.abort()
-        elif self._writing.is_stuck(now):
+        elif self._writing.is_stuck(now, self._register.bounds.write_s):
             self.end("write")
         elif self.flow.read_paused:  # it is we who do not read
             self._since = now
@@ -173,7 +171,7 @@ class HttpProtocol(HttpReading):
         bounds, waited = self._register.bounds, now - self._since
         if self._head:
             if waited > bounds.head_s:
-                self.refuse(refusals.HEAD_LATE)
+                self.refuse(rules.HEAD_LATE)
         elif self.cycle is None:
             if waited > bounds.head_s:
                 self.end("head")
@@ -187,7 +185,7 @@ class HttpProtocol(HttpReading):
         if self.cycle.response_complete:
             self.end("body")
         elif self._moved < SLOWEST * body_s:
-            self.refuse(refusals.BODY_LATE)
+            self.refuse(rules.BODY_LATE)
         else:
             self._since, self._moved = now, 0
 
@@ -196,7 +194,7 @@ class HttpProtocol(HttpReading):
         if sending:
             self.end("unsent")
         else:
-            self.refuse(refusals.OVERLOADED)
+            self.refuse(rules.OVERLOADED)
 
     # answering
 
@@ -232,8 +230,7 @@ class HttpProtocol(HttpReading):
             return
         self._is_over = True
         self._register.received.release(self)
-        address = self.client[0] if self.client else ""
-        if not self._register.is_patient_with(address):
+        if not self._register.is_patient_with(self):
             self.end("impatience")
             return
         is_owed = self.cycle is not None and not self.cycle.response_complete
@@ -251,7 +248,9 @@ class HttpProtocol(HttpReading):
             self.pipeline.appendleft((self._cycle(keep_alive=False), application))
             return
         request_id = new_id()
-        _log.warning("request_unreadable", request_id=request_id, code=refusal.reason, client=address)
+        _log.warning(
+            "request_unreadable", request_id=request_id, code=refusal.reason, client=self.client[0] if self.client else ""
+        )
         self.transport.write(closing_answer(refusal, self.server_state.default_headers, request_id=request_id))
         self._linger()
 

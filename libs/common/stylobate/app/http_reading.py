@@ -10,19 +10,10 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from stylobate.app import http_refusal as refusals
-from stylobate.app.chunk_meter import ChunkMeter
+from stylobate.app import http_rules as rules
 from stylobate.app.connections import Connections
 from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES
-from stylobate.app.request_head import (
-    WATCHED,
-    HeadRefusedError,
-    decoded,
-    framing_refusal,
-    has_token,
-    readable,
-    without_upgrade,
-)
+from stylobate.app.http_rules import WATCHED
 from stylobate.errors import StylobateError
 
 _LONG = 2 * 1024
@@ -60,11 +51,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._websocket_at: Any = self.ws_protocol_class
         self._make_websocket: Any = None
         self._watched: list[tuple[bytes, bytes]] = []
-        self._chunks: ChunkMeter | None = None
-
-    @abstractmethod
-    def check(self, now: float) -> None:
-        """End the connection when a deadline of it has passed."""
+        self._chunks: rules.ChunkMeter | None = None
 
     @abstractmethod
     def give_way(self, *, sending: bool) -> None:
@@ -96,7 +83,7 @@ class HttpReading(HttpToolsProtocol, ABC):
     def on_message_begin(self) -> None:
         """Begin a request, unless too many wait before it."""
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise HeadRefusedError(refusals.PIPELINE)
+            raise rules.RequestRefusedError(rules.PIPELINE)
         self._watched = []
         self._chunks = None
         self._upgrade = ""
@@ -106,7 +93,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         """Take a piece of the target."""
         self.url += url
         if len(self.url) > MAX_TARGET_BYTES:
-            raise HeadRefusedError(refusals.TARGET_TOO_LONG)
+            raise rules.RequestRefusedError(rules.TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a field of the head; drop one that comes behind the body."""
@@ -120,28 +107,28 @@ class HttpReading(HttpToolsProtocol, ABC):
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
         if len(self.headers) >= MAX_FIELDS:
-            raise HeadRefusedError(refusals.TOO_MANY_FIELDS)
+            raise rules.RequestRefusedError(rules.TOO_MANY_FIELDS)
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Let the request begin, or wait for its turn."""
         parser = self.parser
         version = parser.get_http_version()
-        if refusal := framing_refusal(self._watched, version):
-            raise HeadRefusedError(refusal)
+        if refusal := rules.framing_refusal(self._watched, version):
+            raise rules.RequestRefusedError(refusal)
         method = parser.get_method()
         if parser.should_upgrade() and self._is_left_aside(method, version):
             return
         url = httptools.parse_url(self.url)
         scope: Any = self.scope
         scope["method"] = method.decode("ascii")
-        scope["path"] = decoded(url.path)
+        scope["path"] = rules.decoded(url.path)
         scope["raw_path"] = url.path
-        scope["query_string"] = readable(url.query) if url.query else b""
+        scope["query_string"] = rules.readable(url.query) if url.query else b""
         if version != "1.1":
             scope["http_version"] = version
         if any(name == b"transfer-encoding" for name, _ in self._watched):
-            self._chunks = ChunkMeter()
+            self._chunks = rules.ChunkMeter()
         self._is_in_body = True
         self._head = self._body = 0
         before, self.cycle = self.cycle, self._cycle(keep_alive=version == "1.1" and parser.should_keep_alive())
@@ -167,7 +154,7 @@ class HttpReading(HttpToolsProtocol, ABC):
         if self._upgrade:
             return
         if not self._register.received.settle(self):
-            raise HeadRefusedError(refusals.OVERLOADED)
+            raise rules.RequestRefusedError(rules.OVERLOADED)
         self._is_in_body = False
         self._has_completed = True
         self._head = 0
@@ -214,7 +201,7 @@ class HttpReading(HttpToolsProtocol, ABC):
             self._since = now
         self._head += size
         if self._head > MAX_HEAD_BYTES:
-            self.refuse(refusals.HEAD_TOO_LARGE)
+            self.refuse(rules.HEAD_TOO_LARGE)
         else:
             self._register.received.hold(self, self._head + _HEAD_COST, self._head, now)
 
@@ -247,12 +234,12 @@ class HttpReading(HttpToolsProtocol, ABC):
     def _is_left_aside(self, method: bytes, version: str) -> bool:
         """Return whether the request waits for the end of its head: the parser takes whatever follows for another protocol."""
         if method == b"CONNECT":
-            raise HeadRefusedError(refusals.CONNECT)
+            raise rules.RequestRefusedError(rules.CONNECT)
         is_owed = self.cycle is not None and not self.cycle.response_complete
-        wants = version == "1.1" and not is_owed and has_token(self.headers, b"upgrade", b"websocket")
+        wants = version == "1.1" and not is_owed and rules.has_token(self.headers, b"upgrade", b"websocket")
         if wants and (make := self._websocket_at(self.url)) is not None:
             if any(name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers):
-                raise HeadRefusedError(refusals.UPGRADE_WITH_BODY)
+                raise rules.RequestRefusedError(rules.UPGRADE_WITH_BODY)
             self._upgrade, self._make_websocket = "websocket", make
         else:
             self._upgrade = "ignored"
@@ -266,7 +253,7 @@ class HttpReading(HttpToolsProtocol, ABC):
             return
         version = self.parser.get_http_version().encode()
         lines = [method + b" " + self.url + b" HTTP/" + version]
-        lines += [name + b": " + value for name, value in without_upgrade(self.headers)]
+        lines += [name + b": " + value for name, value in rules.without_upgrade(self.headers)]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(b"\r\n".join([*lines, b"", b""]))
@@ -292,4 +279,4 @@ class HttpReading(HttpToolsProtocol, ABC):
 def _refusal_of(error: httptools.HttpParserError) -> StylobateError:
     """Return why the parser stopped. A cause kept by its own frame would keep the data until the collector comes."""
     cause = error.__context__
-    return cause.refusal if isinstance(cause, HeadRefusedError) else refusals.MALFORMED
+    return cause.refusal if isinstance(cause, rules.RequestRefusedError) else rules.MALFORMED

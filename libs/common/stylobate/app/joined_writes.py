@@ -1,4 +1,4 @@
-"""A transport whose writes of one turn of the loop leave together.
+"""A transport whose writes of one turn of the loop leave together, and which knows whether the client takes them.
 
 uvicorn writes the head and the body of an answer apart, and uvloop passes every write to the system at once. What is written
 in one turn is joined here: one system call, one packet and one wake-up of the peer fewer per request.
@@ -7,6 +7,8 @@ in one turn is joined here: one system call, one packet and one wake-up of the p
 import asyncio
 from collections.abc import Callable
 from typing import Any
+
+from stylobate.app.http_bounds import SLOWEST
 
 _MOST_HELD = 64 * 1024
 
@@ -18,7 +20,10 @@ class JoinedWrites:
     full.
     """
 
-    __slots__ = ("_held", "_is_held", "_is_paused", "_is_unfinished", "_loop", "_size", "transport", "written")
+    __slots__ = (
+        "_held", "_is_held", "_is_paused", "_is_unfinished", "_loop", "_mark", "_since", "_size", "_written", "is_closing",
+        "transport",
+    )  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_unfinished: Callable[[], bool] = lambda: False
@@ -28,9 +33,14 @@ class JoinedWrites:
         :param is_unfinished: asked at the close whether the peer is still sending, and sees to the end itself then.
         """
         self.transport = transport
+        self.is_closing = transport.is_closing  # asked several times for each request
         self._is_unfinished = is_unfinished
-        self.written = 0
+        self._written = 0
         """Bytes passed on to the transport so far."""
+        self._since = -1.0
+        """When the wait began for what is not taken; negative: all is."""
+        self._mark = 0
+        """What had been taken then."""
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
@@ -48,7 +58,7 @@ class JoinedWrites:
         size = len(data)
         if size > _MOST_HELD:
             self.flush()
-            self.written += size
+            self._written += size
             self.transport.write(data)
             return
         self._held.append(data)
@@ -59,7 +69,7 @@ class JoinedWrites:
     def flush(self) -> None:
         """Write what is held."""
         if self._held:
-            self.written += self._size
+            self._written += self._size
             self.transport.write(b"".join(self._held))
             self._held.clear()
             self._size = 0
@@ -100,3 +110,28 @@ class JoinedWrites:
         """End the writing side after what is held."""
         self.flush()
         self.transport.write_eof()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process, of what was passed on."""
+        size: int = self.get_write_buffer_size()
+        return size
+
+    @property
+    def taken(self) -> int:
+        """Bytes that have left this process so far."""
+        return self._written - self.unsent
+
+    def is_stuck(self, now: float, limit_s: float) -> bool:
+        """Return whether too little was taken over the whole deadline. Asked now and then; it costs nothing in between."""
+        if not self.unsent:
+            self._since = -1.0
+            return False
+        taken = self.taken
+        if self._since < 0:
+            self._since, self._mark = now, taken
+        elif now - self._since > limit_s:
+            if taken - self._mark < SLOWEST * limit_s:
+                return True
+            self._since, self._mark = now, taken
+        return False

@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         connections = state.connections = Connections(self._bounds, most=_most_connections(self._bounds), loop=loop)
 
-        def protocol(_address: str) -> HttpProtocol:
+        def protocol() -> HttpProtocol:
             return HttpProtocol(self.config, state, {}, loop, connections)
 
         acceptor = Acceptor(self._listening, connections, protocol, lambda: state.default_headers, reserve=self._reserve)

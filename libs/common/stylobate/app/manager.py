@@ -1,21 +1,20 @@
 """The manager of managers: what one hosted service is built from, kept and closed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc.aio
 
 from stylobate import __version__
-from stylobate.app.bounded_check import BoundedCheck
 from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.shared import Shared
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.config import Settings
 from stylobate.database import DatabaseManager, Limits, Migrator
 from stylobate.declarations.model import Declarations, Finding
-from stylobate.health import Health, HealthCheck, Status
+from stylobate.health import BoundedCheck, Health, HealthCheck, Status
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.outbox import EventLog
@@ -157,13 +156,16 @@ class AppManager:
         """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``."""
         return self._shared.event_log(log)
 
-    def http(self, application: Application) -> None:
-        """Serve an ASGI application on the process's HTTP port, under the prefixes of the service's spec."""
-        self._shared.mounts.add(self.spec.http, application)
+    def http(self, application: Application, *, proxies: Iterable[str] = ()) -> None:
+        """Serve an ASGI application on the process's HTTP port, under the prefixes of the service's spec.
 
-    def websocket(self, upgrade: Upgrade) -> None:
+        :param proxies: networks (CIDR) of the proxies that it trusts: the port's bounds per address are not for them.
+        """
+        self._shared.mounts.add(self.spec.http, application, proxies)
+
+    def websocket(self, upgrade: Upgrade, *, proxies: Iterable[str] = ()) -> None:
         """Serve WebSocket upgrades there."""
-        self._shared.mounts.add_websocket(self.spec.http, upgrade)
+        self._shared.mounts.add_websocket(self.spec.http, upgrade, proxies)
 
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""

@@ -20,14 +20,18 @@ class Mounts:
     def __init__(self) -> None:
         self._applications: dict[str, Application] = {}
         self._upgrades: dict[str, Upgrade] = {}
+        self.proxies: set[str] = set()
+        """Networks (CIDR) of the proxies that one of them trusts."""
 
-    def add(self, prefixes: Iterable[str], application: Application) -> None:
+    def add(self, prefixes: Iterable[str], application: Application, proxies: Iterable[str] = ()) -> None:
         """Serve an ASGI application; it sees whole paths."""
         _add(self._applications, prefixes, application)
+        self.proxies |= set(proxies)
 
-    def add_websocket(self, prefixes: Iterable[str], upgrade: Upgrade) -> None:
+    def add_websocket(self, prefixes: Iterable[str], upgrade: Upgrade, proxies: Iterable[str] = ()) -> None:
         """Serve WebSocket upgrades."""
         _add(self._upgrades, prefixes, upgrade)
+        self.proxies |= set(proxies)
 
     @property
     def application(self) -> Application:

@@ -6,8 +6,7 @@ from contextlib import AsyncExitStack
 import grpc.aio
 
 from stylobate.app.mounts import Mounts
-from stylobate.app.placement import Placement
-from stylobate.app.settings import HostSettings
+from stylobate.app.settings import HostSettings, Placement
 from stylobate.config import ConfigError
 from stylobate.declarations.model import Declarations
 from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier

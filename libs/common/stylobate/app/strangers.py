@@ -1,6 +1,5 @@
 """Connections of strangers: none of their requests was ever charged to anybody."""
 
-from collections.abc import Callable
 from heapq import heapify, heappop, heapreplace
 from typing import Protocol
 
@@ -21,20 +20,14 @@ class Strangers:
     Who sends a request as soon as it is connected is a stranger for a moment only, and no crowd of others takes its place.
     """
 
-    def __init__(self, most: int, is_proxy: Callable[[str], bool]) -> None:
-        """Begin with nobody.
-
-        :param is_proxy: tells an address that brings many clients; those are not counted.
-        """
+    def __init__(self, most: int) -> None:
+        """Begin with nobody."""
         self._most = most
-        self._is_proxy = is_proxy
         self._count = 0
         self._by_owner: dict[str, dict[Stranger, None]] = {}
 
-    def add(self, owner: str, address: str, stranger: Stranger) -> None:
+    def add(self, owner: str, stranger: Stranger) -> None:
         """Count a connection that was just accepted."""
-        if not address or self._is_proxy(address):
-            return
         self._by_owner.setdefault(owner, {})[stranger] = None
         self._count += 1
         if self._count > self._most:

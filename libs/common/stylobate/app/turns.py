@@ -6,15 +6,44 @@ are in the application and not admitted yet, that is not charged on the limits o
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from stylobate.app.fair_queue import FairQueue
-
+T = TypeVar("T")
 ADMITTED = "stylobate.admitted"
 """The key of an ASGI scope under which stands what to call when the request is charged: others may begin then."""
 _READS_AT_ONCE = 4
 """Connections that may read in one round of the loop, of those that sent more than a short request."""
+
+
+class FairQueue(Generic[T]):
+    """A queue in which nobody waits behind all that one other has brought: one thing of each owner in turn, the first first."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._lines: dict[str, deque[T]] = {}
+        """By owner, in the order of their turns."""
+
+    def __bool__(self) -> bool:
+        """Return whether anything waits."""
+        return bool(self._lines)
+
+    def put(self, owner: str, thing: T) -> None:
+        """Add the thing behind those of its owner."""
+        line = self._lines.get(owner)
+        if line is None:
+            line = self._lines[owner] = deque()
+        line.append(thing)
+
+    def pop(self) -> T:
+        """Return the first thing of the owner whose turn it is. Raises StopIteration when nothing waits."""
+        owner = next(iter(self._lines))
+        line = self._lines.pop(owner)
+        thing = line.popleft()
+        if line:
+            self._lines[owner] = line
+        return thing
 
 
 class Reader(Protocol):

@@ -30,7 +30,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServi
 from stylobate.batching import Batcher
 from stylobate.clients.local_counts import LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.http.limits import LimitText, limit_text
+from stylobate.http.asgi import LimitText, limit_text
 from stylobate.identity.client_address import limit_key
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
@@ -107,7 +107,7 @@ class LimitOutcome:
     """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
 
     def texts(self) -> list[LimitText]:
-        """Return its entry in the header fields, see :mod:`stylobate.http.limits`; none when degraded."""
+        """Return its entry in the header fields, see :mod:`stylobate.http.asgi`; none when degraded."""
         if self.degraded or not self.policy:
             return []
         return [limit_text(self.policy, self.quota, self.window, self.remaining, self.reset)]
@@ -187,15 +187,17 @@ class LimitsClient:
         kept = levels if isinstance(levels, tuple) else tuple(levels)
         return await self._batcher.submit((kept, tenant, subjects, cost, sampled_trace()))
 
-    async def charge(self, address: str, user: str = "") -> None:
+    async def charge(self, address: str, user: str = "") -> list[LimitText]:
         """Charge where a call comes from, and the user whose token was verified, by the rules of the edge; empty: not that one.
 
+        Returns how the limits stand.
         :raises RateLimitedError: one calls too often; neither is charged then.
         """
         levels = EDGE_BOTH if address and user else EDGE_USER if user else EDGE_IP
         outcome = await self.check(levels, tuple(filter(None, (limit_key(address), user))))
         if not outcome.allowed:
             raise outcome.error()
+        return outcome.texts()
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
         groups: dict[tuple[_Levels, str], list[int]] = {}

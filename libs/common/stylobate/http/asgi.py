@@ -1,6 +1,6 @@
-"""The shapes of ASGI; bodies read and answers written straight to it."""
+"""The shapes of ASGI; bodies read and answers written straight to it; the fields of every answer that tell how limits stand."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from stylobate.errors import CancelledCallError
@@ -12,6 +12,8 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 Headers = list[Header]
+LimitText = tuple[str, str]
+"""One limit's entry in ``RateLimit-Policy``, and its entry in ``RateLimit``."""
 
 
 async def read_body(receive: Receive, limit: int | None = None) -> bytes:
@@ -35,3 +37,19 @@ async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def limit_text(policy: str, quota: int | str, window: int | str, remaining: int | str, reset: int | str) -> LimitText:
+    """Return the entries of a limit; ``window`` and ``reset`` (until it is full again) in whole seconds.
+
+    Source: draft-ietf-httpapi-ratelimit-headers, structured fields of RFC 9651.
+    """
+    return f'"{policy}";q={quota};w={window}', f'"{policy}";r={remaining};t={reset}'
+
+
+def limit_headers(limits: Sequence[LimitText]) -> Headers:
+    """Return both fields for these limits, the first one first; none where there are none."""
+    if not limits:
+        return []
+    policies, standings = zip(*limits, strict=True)
+    return [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(standings).encode())]

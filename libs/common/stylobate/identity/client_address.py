@@ -67,6 +67,11 @@ class ClientAddresses:
                 believed = hop
         return str(believed)
 
+    def trusts(self, address: str) -> bool:
+        """Return whether the address, in any spelling, is a trusted proxy's."""
+        found = _parsed(address) if self._trusted else None
+        return found is not None and self._trusts(found)
+
     def _trusts(self, address: _Address) -> bool:
         return any(address in network for network in self._trusted)
 

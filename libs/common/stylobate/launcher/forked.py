@@ -14,7 +14,7 @@ from typing import BinaryIO, NoReturn
 import orjson
 import psutil
 
-from stylobate.app.placement import Placement
+from stylobate.app.settings import Placement
 from stylobate.launcher.embedded import ChildProcess, EmbeddedServerError
 
 _ANSWER_WITHIN_S = 120.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from stylobate.app.placement import Placement
+from stylobate.app.settings import Placement
 from stylobate.services import ServiceSpec, installed_services
 
 _GRPC, _ADMIN = 9090, 8081

@@ -80,7 +80,7 @@ class Interceptor(Protocol):
 class Edge(Protocol):
     """What is used of :class:`stylobate.clients.limits.LimitsClient`."""
 
-    async def charge(self, address: str, user: str = "") -> None:
+    async def charge(self, address: str, user: str = "") -> object:
         """Charge where a call comes from, and the user whose token was verified; empty: not that one. Raises RateLimitedError."""
 
 

@@ -4,9 +4,8 @@ import asyncio
 import signal
 from pathlib import Path
 
-from stylobate.app.bounded_check import BoundedCheck
 from stylobate.database import DatabaseManager
-from stylobate.health import Health, Status
+from stylobate.health import BoundedCheck, Health, Status
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.testing.until import until
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from stylobate.app.http_protocol import JoinedWrites
+from stylobate.app.joined_writes import JoinedWrites
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from stylobate.app.fair_queue import FairQueue
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
-from stylobate.app.turns import ADMITTED, ReadingTurns
+from stylobate.app.turns import ADMITTED, FairQueue, ReadingTurns
 from stylobate.testing.until import until
 
 GREEDY, MODEST = "127.0.0.2", "127.0.0.3"

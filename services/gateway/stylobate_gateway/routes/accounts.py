@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
-from stylobate_gateway.document.problems import refuses
-from stylobate_gateway.routes.media_type import JsonRoute
+from stylobate_gateway.document.answers import refuses
+from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
 
 _NO_TOKEN: dict[str, Any] = {"security": []}
@@ -18,7 +18,7 @@ _OPEN = {"is_public": True, "has_body": True}
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
     """Return the area's routes over the channel to auth."""
-    router = APIRouter(prefix="/v1/auth", tags=["accounts"], route_class=JsonRoute)
+    router = area("/v1/auth", "accounts")
     stub = AuthServiceStub(channel)
 
     @router.post("/register", status_code=201, responses=refuses("Accounts", 403, 409, **_OPEN), openapi_extra=_NO_TOKEN)
@@ -39,13 +39,13 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         response = await stub.RefreshSession(auth.RefreshSessionRequest(refresh_token=body.refresh_token))
         return _session(response.tokens, response.user)
 
-    @router.post("/logout", status_code=204, responses=refuses("Accounts"))
+    @router.post("/logout", status_code=204, responses=refuses("Accounts", 422))
     async def logout() -> Response:
         """End the session: its tokens are refused everywhere within a second."""
         await stub.LogoutSession(auth.LogoutSessionRequest())
         return Response(status_code=204)
 
-    @router.get("/me", responses=refuses("Accounts"))
+    @router.get("/me", responses=refuses("Accounts", 422))
     async def me() -> User:
         """Return the account of the token."""
         return _user((await stub.GetMe(auth.GetMeRequest())).user)

@@ -10,8 +10,8 @@ from stylobate.api.actions.v1 import module_service_pb2 as modules
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 
-from stylobate_gateway.document.problems import refuses
-from stylobate_gateway.routes.caller import NEEDS_TOKEN
+from stylobate_gateway.document.answers import refuses
+from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.catalogue import ActionList, ModuleList
 from stylobate_gateway.schemas.common import PageSize, PageToken
 
@@ -21,8 +21,7 @@ def routes(channel: grpc.aio.Channel, *, is_open: bool) -> APIRouter:
 
     :param is_open: whether the catalogue of actions is shown to everyone, or needs a token.
     """
-    router = APIRouter(prefix="/v1", tags=["actions"])
-    needed = [] if is_open else [NEEDS_TOKEN]
+    router = area("/v1", "actions")
     security: dict[str, Any] = {"security": []} if is_open else {}
     action_stub, module_stub = ActionServiceStub(channel), ModuleServiceStub(channel)
 
@@ -30,7 +29,6 @@ def routes(channel: grpc.aio.Channel, *, is_open: bool) -> APIRouter:
         "/actions",
         responses={200: {"description": "A page", "model": ActionList}, **refuses("Actions", 422)},
         openapi_extra=security,
-        dependencies=needed,
     )
     async def list_actions(page_size: PageSize = 50, page_token: PageToken = "") -> Response:
         """List the actions with their JSON Schemas."""
@@ -39,7 +37,7 @@ def routes(channel: grpc.aio.Channel, *, is_open: bool) -> APIRouter:
             {"items": [_action(found) for found in response.actions], "next_page_token": response.next_page_token or None}
         )
 
-    @router.get("/actions/{name}", include_in_schema=False, dependencies=needed)  # there every name has a path of its own
+    @router.get("/actions/{name}", include_in_schema=False, openapi_extra=security)  # there every name has a path of its own
     async def get_action(name: str) -> Response:
         """Return one action."""
         return _json(_action((await action_stub.GetAction(actions.GetActionRequest(name=name))).action))

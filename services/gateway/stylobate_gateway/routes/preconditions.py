@@ -8,15 +8,16 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
-import grpc
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from stylobate.api.state.v1.state_service_pb2 import State
+from stylobate.clients.state import StateVersionConflictError
 from stylobate.errors import StylobateError
 
 from stylobate_gateway.errors import InvalidHeaderError
 
 T = TypeVar("T")
 _TAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
-_CONFLICT = "STATE_VERSION_CONFLICT"
 _TRIES = 5
 FORM = {"pattern": r'^(\*|(W/)?"[1-9][0-9]{0,17}"( *, *(W/)?"[1-9][0-9]{0,17}")*)$'}
 """JSON Schema of both headers."""
@@ -34,33 +35,35 @@ class Condition(NamedTuple):
 
 
 class Preconditions(NamedTuple):
-    """What a request insists on."""
+    """What a request insists on of the object that its path names."""
 
+    namespace: str
+    key: str
     match: Condition | None
     none_match: Condition | None
 
     @classmethod
-    def of(cls, headers: Headers) -> "Preconditions":
+    def of(cls, request: Request) -> "Preconditions":
         """Read both headers. Raises InvalidHeaderError."""
-        return cls(_condition(headers, "If-Match"), _condition(headers, "If-None-Match"))
-
-    def check(self, version: int) -> None:
-        """Raise the conflict unless what must match does. 0 stands for no object."""
-        if self.match is not None and not self.match.names(version):
-            raise _conflict(version)
+        headers, place = request.headers, request.path_params
+        return cls(place["namespace"], place["key"], _condition(headers, "If-Match"), _condition(headers, "If-None-Match"))
 
     def is_unchanged(self, version: int) -> bool:
-        """Whether a reader has this version already."""
+        """Whether a reader has this version (0: no object) already. Raises the conflict where it is not one that must match."""
+        if self.match is not None and not self.match.names(version):
+            raise self._conflict(version)
         return self.none_match is not None and self.none_match.names(version)
 
-    async def guard(self, change: Callable[[int | None], Awaitable[T]], version: Callable[[], Awaitable[int]]) -> T:
+    async def guard(
+        self, change: Callable[[int | None], Awaitable[T]], present: Callable[[str, str], Awaitable[State | None]]
+    ) -> T:
         """Make a change under these conditions.
 
         :param change: takes the version that the object must have, 0: it must not exist, None: any.
-        :param version: the present one, 0 for none.
+        :param present: returns the object as it is; None: there is none, and the change may make it.
         :raises StylobateError: 412 ``STATE_VERSION_CONFLICT``, or what the change is refused with.
         """
-        match, none_match = self
+        match, none_match = self.match, self.none_match
         if match is None and none_match is None:
             return await change(None)
         if match is None and none_match is not None and none_match.is_any:
@@ -68,16 +71,19 @@ class Preconditions(NamedTuple):
         if match is not None and none_match is None and len(match.versions) == 1:
             return await change(next(iter(match.versions)))
         for _ in range(_TRIES):
-            present = await version()
-            self.check(present)
-            if self.is_unchanged(present):
-                raise _conflict(present)
+            found = await present(self.namespace, self.key)
+            version = found.version if found is not None else 0
+            if self.is_unchanged(version):
+                raise self._conflict(version)
             try:
-                return await change(present)
+                return await change(version)
             except StylobateError as error:  # somebody was faster: the new version may do as well
-                if error.reason != _CONFLICT:
+                if error.reason != StateVersionConflictError.reason:
                     raise
-        raise _conflict(present)
+        raise self._conflict(version)
+
+    def _conflict(self, version: int) -> StateVersionConflictError:
+        return StateVersionConflictError(self.namespace, self.key, actual=version)
 
 
 def _condition(headers: Headers, name: str) -> Condition | None:
@@ -91,10 +97,3 @@ def _condition(headers: Headers, name: str) -> Condition | None:
     if not found or None in found:
         raise InvalidHeaderError(f'{name} must be `*`, or have the form `"<version>"`, as ETag gave it; several with commas.')
     return Condition(is_any=False, versions=frozenset(int(match[1]) for match in found if match))
-
-
-def _conflict(version: int) -> StylobateError:
-    is_at = f"is at version {version}" if version else "does not exist"
-    detail = f"The object {is_at}, which the request rules out."
-    code, metadata = grpc.StatusCode.ABORTED, {"actual": str(version)}
-    return StylobateError.of(code=code, reason=_CONFLICT, detail=detail, metadata=metadata, domain="stylobate.state")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import parse_qs, urlsplit
 
-from stylobate.app.http_refusal import HOST
-from stylobate.app.request_head import is_host
+from stylobate.app.http_rules import HOST, is_host
 from stylobate.errors import NotFoundError
 from stylobate.http.errors import MalformedRequestError, MethodNotAllowedError, UpgradeRequiredError
 

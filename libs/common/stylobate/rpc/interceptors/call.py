@@ -12,7 +12,7 @@ import grpc.aio
 from opentelemetry.trace import SpanKind
 
 from stylobate.errors import InternalError, StylobateError, TokenInvalidError
-from stylobate.ids import new_id
+from stylobate.ids import request_id_of
 from stylobate.logs import get_logger
 from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, current_call
 from stylobate.rpc.handlers import StreamEndedError
@@ -23,7 +23,6 @@ from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
 
-_MAX_REQUEST_ID = 128
 """Characters, printable ASCII, of a caller's request id that is taken."""
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span a failure; the others are the caller's affair (OpenTelemetry's conventions for gRPC)."""
@@ -123,9 +122,7 @@ class CallInterceptor:
         """Return the call, from here on the current one."""
         pairs: Any = context.invocation_metadata() or ()
         metadata: dict[str, Any] = dict(pairs)
-        request_id, traceparent = metadata.get(REQUEST_ID), metadata.get(TRACEPARENT)
-        if not request_id or len(request_id) > _MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
-            request_id = new_id()
+        request_id, traceparent = request_id_of(metadata.get(REQUEST_ID, "")), metadata.get(TRACEPARENT)
         if traceparent is None or not is_traceparent(traceparent):
             traceparent = new_traceparent(0.0 if SERVICE_TOKEN in metadata else self._ratio)
         elif (is_sampled(traceparent) or SERVICE_TOKEN not in metadata) and not self._decides(metadata, audiences):

@@ -168,7 +168,7 @@ class PutStateRequest(_message.Message):
     expected_version: _builtins.int
     """The version it must have: 0 means that it must not exist; absent means any. Else ABORTED `STATE_VERSION_CONFLICT`."""
     status: _builtins.str
-    """Must equal the present status (on create the initial one) when given: INVALID_ARGUMENT `STATE_STATUS_NOT_WRITABLE`."""
+    """Must equal the present status (on create the initial one) when given: FAILED_PRECONDITION `STATE_STATUS_NOT_WRITABLE`."""
     idempotency_key: _builtins.str
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
     first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.

@@ -1,4 +1,4 @@
-"""Which problems an operation may answer with, and the codes that go with each status."""
+"""What an operation may answer with: problems with the codes that go with each status, and the headers of every answer."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,9 +7,9 @@ from stylobate.http.problem import MEDIA_TYPE
 
 from stylobate_gateway.reasons import known_reasons
 
-_ALWAYS = (400, 405, 408, 429, 431, 500, 503, 504)
+_ALWAYS = (400, 405, 408, 413, 429, 431, 500, 503, 504)
 """What stands before every operation: the listener, the edge, parts that are down, time that runs out."""
-_BODY = (413, 415, 422)
+_BODY = (415, 422)
 _AREAS = {
     "Site": (),
     "Accounts": ("auth",),
@@ -37,6 +37,38 @@ _TITLES = {
     504: "It took too long",
 }
 _REFERENCE = "#/components/schemas/"
+_TEXT = {"type": "string"}
+HEADERS: dict[str, Any] = {
+    "X-Request-Id": {
+        "description": "Names the request in the log; the client's own where it sent one.",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    },
+    "RateLimit-Policy": {
+        "description": 'Quota and window (seconds) of each limit that counts the request: `"edge.user";q=100;w=1`. Absent '
+        "while the limiter is degraded.",
+        "schema": _TEXT,
+    },
+    "RateLimit": {
+        "description": 'What is left of each, and when it is full again (seconds): `"edge.user";r=99;t=1`.',
+        "schema": _TEXT,
+    },
+    "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
+    "ETag": {
+        "description": 'The object\'s version: `"3"`. Good for If-Match and If-None-Match.',
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+    },
+    "Allow": {"description": "The methods of the resource.", "required": True, "schema": _TEXT},
+    "WWW-Authenticate": {
+        "description": "The challenge (RFC 6750); with `error` where a token was refused.",
+        "required": True,
+        "schema": _TEXT,
+    },
+}
+_ON_EVERY = ("X-Request-Id", "RateLimit-Policy", "RateLimit")
+_OF_STATUS = {"304": ("ETag",), "401": ("WWW-Authenticate",), "405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
+OBJECT = "#/components/schemas/StateObject"
 
 
 Responses = dict[int | str, dict[str, Any]]
@@ -90,3 +122,10 @@ def _schema(base: Mapping[str, Any], status: int, codes: list[str], *, is_open: 
     }
     properties = base["properties"] | {"status": {"type": "integer", "const": status}, "code": code}
     return {**base, "description": f"{_TITLES[status]} (RFC 9457).", "properties": properties}
+
+
+def headers_of(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    """Return the headers of a response by its status and content."""
+    is_object = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref") == OBJECT
+    names = (*_ON_EVERY, *_OF_STATUS.get(status, ()), *(("ETag",) if is_object else ()))
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,120 @@
+"""What answers where no action does: the platform's own routes, over FastAPI's router; what it refuses becomes errors of ours."""
+
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import grpc.aio
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from stylobate.api.state.v1 import state_service_pb2 as state
+from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
+from stylobate.errors import InvalidInputError, MalformedJsonError, StylobateError, UnavailableError, Violation
+from stylobate.http.asgi import Receive, Scope, Send
+from stylobate.http.errors import MethodNotAllowedError
+from stylobate.json_pointer import pointer
+
+from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.dispatch import allow
+from stylobate_gateway.document.openapi import OpenApi
+from stylobate_gateway.errors import RouteNotFoundError
+from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.routes import accounts, actions, pages
+from stylobate_gateway.routes import state as objects
+
+_STATE = "/v1/state/"
+_OF_FORM = frozenset({400, 415, 422})
+_NEVER = 2**63 - 1
+"""A version that no object reaches: a change that expects it is judged and never made."""
+
+
+class Api:
+    """ASGI. Raises StylobateError for what is not answered.
+
+    :param channels: to ``auth``, ``state`` and ``actions``.
+    :param is_open: whether what there is to call is shown to everyone.
+    """
+
+    def __init__(
+        self, channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool, is_open: bool
+    ) -> None:
+        self._catalogue = catalogue
+        self._state = StateServiceStub(channels["state"])
+        # a path either exists or does not: nobody is sent elsewhere with a token in hand
+        router = APIRouter(redirect_slashes=False)
+        document = OpenApi(router.routes, catalogue, version, is_open=is_open)
+        for area in (
+            accounts.routes(channels["auth"]),
+            objects.routes(channels["state"]),
+            actions.routes(channels["actions"], is_open=is_open),
+            pages.routes(channels["auth"], catalogue, document.rendered, with_home=with_home, is_open=is_open),
+        ):
+            router.routes += area.routes
+        self._routes = [route for route in router.routes if isinstance(route, Route)]
+        self._inner = AsyncExitStackMiddleware(router)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scope["app"] = self  # the router raises its refusals for who has one, instead of answering them in plain text
+        try:
+            await self._inner(scope, receive, send)
+        except (StylobateError, RequestValidationError, HTTPException) as error:
+            refused = error if isinstance(error, StylobateError) else self._refusal_of(error, scope)
+            await self._tell_nobody_first(refused, scope)
+            if refused is error:
+                raise
+            raise refused from None
+
+    def _refusal_of(self, error: RequestValidationError | HTTPException, scope: Scope) -> StylobateError:
+        """Return what is answered to what the router refuses by itself."""
+        if isinstance(error, RequestValidationError):
+            return InvalidInputError(violations=[Violation(pointer([*one["loc"][1:]]), one["msg"]) for one in error.errors()])
+        match error.status_code:
+            case 400:  # a body that could not be read
+                return MalformedJsonError()
+            case 404 if self._catalogue.is_read or scope["path"].startswith("/v1/"):
+                return RouteNotFoundError()
+            case 404:  # before the catalogue was read nobody knows the routes of actions
+                return UnavailableError("The actions of this platform are not known yet.", retry_after=timedelta(seconds=1))
+            case 405:  # the router names the methods of one route alone, and others may have the path (RFC 9110 §15.5.6)
+                fitting = [route.methods or set() for route in self._routes if route.path_regex.match(scope["path"])]
+                return MethodNotAllowedError(metadata={"allow": allow(set().union(*fitting))})
+            case _:
+                raise error
+
+    async def _tell_nobody_first(self, refused: StylobateError, scope: Scope) -> None:
+        """Who may not ask at all is told so, before anything is said about the form of the request. Raises StylobateError: 401.
+
+        Whether a token is needed for an object depends on its namespace, and the state service knows: it is asked for the same,
+        in a form that changes nothing. That costs a call only for what is refused anyway.
+        """
+        exchange: Exchange = scope["stylobate"]
+        is_of_form = not refused.domain and refused.http_status in _OF_FORM
+        if not is_of_form or not exchange.call.principal.is_anonymous or not exchange.path.startswith(_STATE):
+            return
+        namespace, key, _, event, *_ = [*exchange.path.removeprefix(_STATE).split("/"), "", "", ""]
+        try:
+            await self._ask(exchange.method, namespace, key, event)
+        except StylobateError as error:
+            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+                raise
+
+    def _ask(self, method: str, namespace: str, key: str, event: str) -> Awaitable[Any]:
+        named: Any = {"namespace": namespace, "key": key, "expected_version": _NEVER}
+        match method:
+            case "PUT":
+                return self._state.PutState(state.PutStateRequest(data=b"null", **named))
+            case "PATCH":
+                return self._state.PatchState(state.PatchStateRequest(patch=b"null", **named))
+            case "DELETE":
+                return self._state.DeleteState(state.DeleteStateRequest(**named))
+            case "POST":
+                return self._state.TransitionState(state.TransitionStateRequest(event=event, **named))
+            case _ if key:
+                return self._state.GetState(state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)]))
+            case _:
+                return self._state.ListStates(state.ListStatesRequest(namespace=namespace, page_size=1))

@@ -1,1 +1,0 @@
-"""Pages for people: the home page in development, problems, and the API to try."""

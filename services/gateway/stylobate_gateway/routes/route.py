@@ -1,0 +1,89 @@
+"""How a route of the API is held to what it declares: who may ask, which query it knows, which bodies it takes."""
+
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from stylobate import strict_json
+from stylobate.errors import InvalidInputError, MalformedJsonError, UnauthenticatedError, UnsupportedMediaTypeError, Violation
+from stylobate.json_pointer import pointer
+
+from stylobate_gateway.action_input import query_pairs
+from stylobate_gateway.errors import ContentCodingUnsupportedError
+from stylobate_gateway.exchange import Exchange
+
+_JSON = ("application/json",)
+
+
+class ApiRoute(APIRoute):
+    """Reads once, when it is made, what its operation in the document says; refuses what does not fit before its code runs.
+
+    A token is needed unless ``security`` is given in ``openapi_extra``. The bodies taken are those of its ``requestBody``, else
+    JSON for POST; what else comes with a body is not read. Queries hold known names only, each once.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler."""
+        handle = super().get_route_handler()
+        described = self.openapi_extra or {}
+        needs_token = "security" not in described
+        body = described.get("requestBody", {})
+        taken = tuple(body.get("content", _JSON if "POST" in (self.methods or ()) else ()))
+        needs_body = body.get("required", False)
+        flat = get_flat_params(self.dependant)
+        known = frozenset(field.alias for field in flat if isinstance(field.field_info, params.Query))
+
+        async def checked(request: Request) -> Response:
+            if needs_token:
+                refuse_nobody(request)
+            if query := request.scope["query_string"]:
+                _check_query(query, known)
+            if taken:
+                content = await request.body()
+                if content:
+                    value = _read(content, request, taken)
+                    request._json = value  # noqa: SLF001  where json() keeps what it has read: FastAPI does not read it again
+                elif needs_body:
+                    raise MalformedJsonError("The body is missing.")
+            return await handle(request)
+
+        return checked
+
+
+def area(prefix: str, tag: str) -> APIRouter:
+    """Return the router of an area of the API."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute, generate_unique_id_function=lambda route: route.name)
+
+
+def refuse_nobody(request: Request) -> None:
+    """Raise UnauthenticatedError where nobody knows who asks."""
+    if request.scope["stylobate"].call.principal.is_anonymous:
+        raise UnauthenticatedError
+
+
+def _check_query(query: bytes, known: Collection[str]) -> None:
+    seen: set[str] = set()
+    found: list[Violation] = []
+    for name, _ in query_pairs(query):
+        if name not in known or name in seen:
+            found.append(Violation(pointer([name]), "stands twice" if name in seen else "is not known here"))
+        seen.add(name)
+    if found:
+        raise InvalidInputError(violations=found)
+
+
+def _read(body: bytes, request: Request, taken: Collection[str]) -> Any:
+    """Return the value of a body by the platform's rules of JSON. Raises InvalidInputError: 400, 415, 422."""
+    exchange: Exchange = request.scope["stylobate"]
+    if exchange.media_type not in taken:
+        raise UnsupportedMediaTypeError(f"The body must be {' or '.join(taken)}.")
+    if exchange.is_coded:
+        raise ContentCodingUnsupportedError
+    try:
+        return strict_json.loads(body)
+    except strict_json.JsonMalformedError as error:
+        raise MalformedJsonError(f"The body is not valid JSON: {error}") from None
+    except strict_json.JsonRefusedError as error:
+        raise InvalidInputError(violations=[error.violation]) from None
