@@ -11,12 +11,13 @@ from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
+from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.account_input import MAX_PASSWORD, check_account, email_key
 from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, RegistrationClosedError
 from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
-from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Origin, Tokens
+from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Tokens, place_of, share_of
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore
@@ -57,7 +58,7 @@ class AccountManager:
         self._clock = clock
         self._new_id = new_id
 
-    async def register(self, draft: AccountDraft, origin: Origin, claim: Claim | None = None) -> Account:
+    async def register(self, draft: AccountDraft, caller: Call, claim: Claim | None = None) -> Account:
         """Make an account for whoever asks; roles are not theirs to choose.
 
         :raises RegistrationClosedError: not here. :raises AuthInvalidInputError: with every finding.
@@ -66,10 +67,10 @@ class AccountManager:
         """
         if not self._is_open:
             raise RegistrationClosedError
-        await self._limits.charge_place(REGISTER, origin.place)
-        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), origin, claim)
+        await self._limits.charge_place(REGISTER, place_of(caller))
+        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), caller, claim)
 
-    async def create(self, principal: Principal, draft: AccountDraft, origin: Origin, claim: Claim | None = None) -> Account:
+    async def create(self, principal: Principal, draft: AccountDraft, caller: Call, claim: Claim | None = None) -> Account:
         """Make an account with roles, for a service or for who holds ``users:create`` and what the roles permit.
 
         Raises as :meth:`register`, and PermissionDeniedError.
@@ -79,33 +80,34 @@ class AccountManager:
         if unknown:
             raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in unknown])
         await self._access.require_roles(principal, set(draft.roles) - {USER})
-        return await self._make(principal.tenant, draft, origin, claim)
+        return await self._make(principal.tenant, draft, caller, claim)
 
-    async def login(self, email: str, password: str, origin: Origin, claim: Claim | None = None) -> tuple[Account, Tokens]:
+    async def login(self, email: str, password: str, caller: Call, claim: Claim | None = None) -> tuple[Account, Tokens]:
         """Open a session. An address that nobody has costs as much as a wrong password.
 
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
         :raises RateLimitedError: too many from this address, or at this account.
         """
-        await self._limits.charge_place(LOGIN, origin.place)
+        place = place_of(caller)
+        await self._limits.charge_place(LOGIN, place)
         key = email_key(email) if len(password) <= MAX_PASSWORD else None
         found = None
         if key is not None:
-            found = await self._store.credentials(DEFAULT_TENANT, key, origin.place, self._clock())
+            found = await self._store.credentials(DEFAULT_TENANT, key, place, self._clock())
             is_known = found is not None and found.is_known_place
-            await self._limits.charge_account(DEFAULT_TENANT, key, origin.place, is_known=is_known)
+            await self._limits.charge_account(DEFAULT_TENANT, key, place, is_known=is_known)
         stored = found.password_hash if found else None
-        is_right = await self._hasher.verify(stored, password[:MAX_PASSWORD], share=origin.share, deadline=origin.deadline)
+        is_right = await self._hasher.verify(stored, password[:MAX_PASSWORD], share=share_of(caller), deadline=caller.deadline)
         if found is None or not is_right:
-            await self._refuse(found, origin)
+            await self._refuse(found, caller)
             raise InvalidCredentialsError
         account, old_hash = found.account, found.password_hash
-        new_hash = await self._hash(password, origin) if self._hasher.is_outdated(old_hash) else ""
+        new_hash = await self._hash(password, caller) if self._hasher.is_outdated(old_hash) else ""
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
-            session, tokens = await self._sessions.open(transaction, account, origin)
-            if origin.place:
-                await transaction.remember_place(account.tenant, account.id, origin.place, self._clock() + self._place_lifetime)
+            session, tokens = await self._sessions.open(transaction, account, caller)
+            if place:
+                await transaction.remember_place(account.tenant, account.id, place, self._clock() + self._place_lifetime)
             if new_hash:
                 await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
             await transaction.answer(claim, (account, tokens))
@@ -122,9 +124,9 @@ class AccountManager:
             raise TokenRevokedError
         return account
 
-    async def _make(self, tenant: str, draft: AccountDraft, origin: Origin, claim: Claim | None) -> Account:
+    async def _make(self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None) -> Account:
         checked = check_account(draft, allow_test_domains=self._allow_test_domains)
-        password_hash = await self._hash(draft.password, origin)
+        password_hash = await self._hash(draft.password, caller)
         account = Account(
             tenant=tenant,
             id=self._new_id(),
@@ -137,47 +139,47 @@ class AccountManager:
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             await transaction.add_account(NewAccount(account, checked.email_key, password_hash))
-            await transaction.emit(_registered(account, origin))
-            await transaction.record(_record("auth.register", account, origin))
+            await transaction.emit(_registered(account, caller))
+            await transaction.record(_record("auth.register", account, caller))
             await transaction.answer(claim, account)
         return account
 
-    async def _hash(self, password: str, origin: Origin) -> str:
-        return await self._hasher.hash(password, share=origin.share, deadline=origin.deadline)
+    async def _hash(self, password: str, caller: Call) -> str:
+        return await self._hasher.hash(password, share=share_of(caller), deadline=caller.deadline)
 
-    async def _refuse(self, found: Credentials | None, origin: Origin) -> None:
+    async def _refuse(self, found: Credentials | None, caller: Call) -> None:
         """Note a failed login. What was typed as the address is not kept: it may be the password."""
         target = f"user:{found.account.id}" if found else ""
-        _log.warning("login_refused", target=target, request_id=origin.request_id)
+        _log.warning("login_refused", target=target, request_id=caller.request_id)
         await self._store.note(
             AuditRecord(
                 action="auth.login",
                 outcome=Outcome.DENIED,
-                via=origin.via,
+                via=caller.principal.via,
                 target=target,
-                detail={"address": origin.address},
+                detail={"address": caller.client_address},
                 reason=InvalidCredentialsError.reason,
-                request_id=origin.request_id,
+                request_id=caller.request_id,
             )
         )
 
 
-def _registered(account: Account, origin: Origin) -> Event:
+def _registered(account: Account, caller: Call) -> Event:
     """Return the event. It names the account and not the person: events outlive accounts."""
     data = {"user_id": account.id, "roles": list(account.roles)}
-    actor = origin.actor or account.id
+    actor = caller.principal.id or account.id
     return Event.new(
-        "auth.user.registered", account.id, data, source="auth", tenant=account.tenant, actor=actor, cause=origin.cause
+        "auth.user.registered", account.id, data, source="auth", tenant=account.tenant, actor=actor, cause=caller.cause
     )
 
 
-def _record(action: str, account: Account, origin: Origin) -> AuditRecord:
+def _record(action: str, account: Account, caller: Call) -> AuditRecord:
     return AuditRecord(
         action=action,
-        actor=origin.actor or account.id,
+        actor=caller.principal.id or account.id,
         tenant=account.tenant,
-        via=origin.via,
+        via=caller.principal.via,
         target=f"user:{account.id}",
-        request_id=origin.request_id,
-        detail={"roles": list(account.roles), "address": origin.address},
+        request_id=caller.request_id,
+        detail={"roles": list(account.roles), "address": caller.client_address},
     )

@@ -9,9 +9,8 @@ from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
 from stylobate.identity import DEFAULT_TENANT
-from stylobate.rpc.call import Call
 
-from stylobate_auth.model import Account, AccountDraft, Origin, Question, Revocation, Tokens
+from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
 
 
@@ -76,18 +75,6 @@ def from_register(request: auth.RegisterUserRequest) -> AccountDraft:
 def from_create(request: auth.CreateUserRequest) -> AccountDraft:
     """Return the account that is asked for."""
     return AccountDraft(request.email, request.password, request.display_name, tuple(request.roles))
-
-
-def from_call(call: Call) -> Origin:
-    """Return where a call came from."""
-    return Origin(
-        actor=call.principal.id,
-        via=call.principal.via,
-        request_id=call.request_id,
-        address=call.client_address,
-        deadline=call.deadline,
-        cause=call.cause,
-    )
 
 
 def to_timestamp(time: datetime) -> Timestamp:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from stylobate.identity import DEFAULT_TENANT, limit_key
-from stylobate.rpc.call import NO_CAUSE, Cause
+from stylobate.rpc.call import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +153,11 @@ class Tokens:
     """Of the access token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a request came from, and how long it may take."""
+def place_of(caller: Call) -> str:
+    """Return what limits count of the client's address; empty where a service calls that knows of none."""
+    return limit_key(caller.client_address)
 
-    actor: str = ""
-    """The principal's id; empty for an unknown caller."""
-    via: str = ""
-    request_id: str = ""
-    address: str = ""
-    """The client's; empty where a service calls that knows of none."""
-    deadline: float = 0.0
-    """On the loop's clock; 0: none."""
-    cause: Cause = NO_CAUSE
-    """What it changes comes from."""
 
-    @property
-    def place(self) -> str:
-        """What limits count of the address; empty without one."""
-        return limit_key(self.address)
-
-    @property
-    def share(self) -> str:
-        """Whose share of the hashing queue it takes."""
-        return self.place or f"service:{self.via}"
+def share_of(caller: Call) -> str:
+    """Return whose share of the hashing queue a call takes."""
+    return place_of(caller) or f"service:{caller.principal.via}"

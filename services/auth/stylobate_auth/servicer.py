@@ -16,7 +16,6 @@ from stylobate.rpc.call import call
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.convert import (
-    from_call,
     from_checks,
     from_create,
     from_register,
@@ -56,7 +55,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.RegisterUserResponse,
-            lambda claim: self._accounts.register(from_register(request), from_call(caller), claim),
+            lambda claim: self._accounts.register(from_register(request), caller, claim),
             lambda account: auth.RegisterUserResponse(user=to_user(account)),
         )
 
@@ -66,7 +65,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.CreateUserResponse,
-            lambda claim: self._accounts.create(caller.principal, from_create(request), from_call(caller), claim),
+            lambda claim: self._accounts.create(caller.principal, from_create(request), caller, claim),
             lambda account: auth.CreateUserResponse(user=to_user(account)),
         )
 
@@ -76,7 +75,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.LoginUserResponse,
-            lambda claim: self._accounts.login(request.email, request.password, from_call(caller), claim),
+            lambda claim: self._accounts.login(request.email, request.password, caller, claim),
             lambda result: auth.LoginUserResponse(tokens=to_tokens(result[1], self._tokens.lifetime), user=to_user(result[0])),
         )
 
@@ -86,7 +85,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.RefreshSessionResponse,
-            lambda claim: self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, from_call(caller), claim),
+            lambda claim: self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, caller, claim),
             lambda result: auth.RefreshSessionResponse(
                 tokens=to_tokens(result[1], self._tokens.lifetime), user=to_user(result[0])
             ),
@@ -98,7 +97,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.LogoutSessionResponse,
-            lambda claim: self._sessions.logout(caller.principal, from_call(caller), claim),
+            lambda claim: self._sessions.logout(caller.principal, caller, claim),
             lambda _: auth.LogoutSessionResponse(),
         )
 

@@ -13,11 +13,12 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
+from stylobate.rpc.call import Call
 
 from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.login_limits import REFRESH, LoginLimits
-from stylobate_auth.model import Account, Origin, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens
+from stylobate_auth.model import Account, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens, place_of
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 
@@ -59,7 +60,7 @@ class SessionManager:
         self._clock = clock
         self._new_id = new_id
 
-    async def open(self, transaction: AuthTransaction, account: Account, origin: Origin) -> tuple[Session, Tokens]:
+    async def open(self, transaction: AuthTransaction, account: Account, caller: Call) -> tuple[Session, Tokens]:
         """Open a session in the caller's transaction; :meth:`opened` follows the commit."""
         now = self._clock()
         secret, token = self._refresh_token(now)
@@ -72,22 +73,22 @@ class SessionManager:
             token_expires_at=now + self._tokens.lifetime,
         )
         await transaction.open_session(session, token)
-        await transaction.emit(_event("auth.session.opened", session, origin))
-        await transaction.record(_record("auth.login", session, origin))
+        await transaction.emit(_event("auth.session.opened", session, caller))
+        await transaction.record(_record("auth.login", session, caller))
         return session, self._answer(account, session, secret, now)
 
     async def opened(self, session: Session) -> None:
         """Keep a copy of a session whose transaction was committed."""
         await self._copies.put(session)
 
-    async def refresh(self, tenant: str, secret: str, origin: Origin, claim: Claim | None = None) -> tuple[Account, Tokens]:
+    async def refresh(self, tenant: str, secret: str, caller: Call, claim: Claim | None = None) -> tuple[Account, Tokens]:
         """Exchange a refresh token for new tokens.
 
         :raises RefreshInvalidError: unknown, expired, or its session is over.
         :raises RefreshReusedError: it was used before; its session is over now.
         :raises RateLimitedError: too many from this address.
         """
-        await self._limits.charge_place(REFRESH, origin.place)
+        await self._limits.charge_place(REFRESH, place_of(caller))
         if not secret or len(secret) > _MAX_TOKEN:
             raise RefreshInvalidError
         now = self._clock()
@@ -107,11 +108,11 @@ class SessionManager:
                 token_expires_at = max(session.token_expires_at, now + self._tokens.lifetime)
                 session = replace(session, expires_at=new_token.expires_at, token_expires_at=token_expires_at)
                 await transaction.rotate_refresh(session, token, new_token)
-                await transaction.record(_record("auth.refresh", session, origin))
+                await transaction.record(_record("auth.refresh", session, caller))
                 tokens = self._answer(account, session, new_secret, now)
                 await transaction.answer(claim, (account, tokens))
             else:
-                await self._end(transaction, tenant, session.id, SessionEnd.REFRESH_REUSED, now=now, origin=origin)
+                await self._end(transaction, tenant, session.id, SessionEnd.REFRESH_REUSED, now=now, caller=caller)
         if token.used_at is not None:
             _log.warning(
                 "refresh_token_reused", session=session.id, account=session.account_id, used_at=token.used_at.isoformat()
@@ -121,14 +122,14 @@ class SessionManager:
         await self._copies.put(session)
         return account, tokens
 
-    async def logout(self, principal: Principal, origin: Origin, claim: Claim | None = None) -> None:
+    async def logout(self, principal: Principal, caller: Call, claim: Claim | None = None) -> None:
         """End the session of the principal's token. One that is over already stays so."""
         if principal.kind is not PrincipalKind.USER:
             raise UnauthenticatedError("This ends the session of an access token.")
         now = self._clock()
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
-            session = await self._end(transaction, principal.tenant, principal.session, SessionEnd.LOGOUT, now=now, origin=origin)
+            session = await self._end(transaction, principal.tenant, principal.session, SessionEnd.LOGOUT, now=now, caller=caller)
             await transaction.answer(claim, None)
         if session is not None:
             await self._ended(session, SessionEnd.LOGOUT, now)
@@ -148,18 +149,18 @@ class SessionManager:
         return session
 
     async def _end(
-        self, transaction: AuthTransaction, tenant: str, session_id: str, end: SessionEnd, *, now: datetime, origin: Origin
+        self, transaction: AuthTransaction, tenant: str, session_id: str, end: SessionEnd, *, now: datetime, caller: Call
     ) -> Session | None:
         """End a session with all that belongs to it; None when it was over already."""
         session = await transaction.end_session(tenant, session_id, end, now)
         if session is None:
             return None
         await transaction.revoke(_revocation(session))
-        await transaction.emit(_event("auth.session.ended", session, origin, reason=end.value))
+        await transaction.emit(_event("auth.session.ended", session, caller, reason=end.value))
         if end is SessionEnd.LOGOUT:
-            await transaction.record(_record("auth.logout", session, origin))
+            await transaction.record(_record("auth.logout", session, caller))
         else:
-            record = _record("auth.refresh", session, origin)
+            record = _record("auth.refresh", session, caller)
             await transaction.record(replace(record, outcome=Outcome.DENIED, reason=RefreshReusedError.reason))
         return session
 
@@ -184,19 +185,19 @@ def _revocation(session: Session) -> Revocation:
     return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + _CLOCKS_DIFFER)
 
 
-def _event(type: str, session: Session, origin: Origin, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
+def _event(type: str, session: Session, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
     data = {"user_id": session.account_id, "session_id": session.id, **more}
     who = session.account_id
-    return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=who, cause=origin.cause)
+    return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=who, cause=caller.cause)
 
 
-def _record(action: str, session: Session, origin: Origin) -> AuditRecord:
+def _record(action: str, session: Session, caller: Call) -> AuditRecord:
     return AuditRecord(
         action=action,
         actor=session.account_id,
         tenant=session.tenant,
-        via=origin.via,
+        via=caller.principal.via,
         target=f"session:{session.id}",
-        request_id=origin.request_id,
-        detail={"address": origin.address},
+        request_id=caller.request_id,
+        detail={"address": caller.client_address},
     )

@@ -8,13 +8,14 @@ from typing import Any
 import jwt
 import pytest
 from stylobate.errors import UnavailableError
-from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
+from stylobate.rpc.call import Call
 from stylobate.testing import FakeClock
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
-from stylobate_auth.model import Account, AccountDraft, Origin, Tokens
+from stylobate_auth.model import Account, AccountDraft, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
@@ -40,7 +41,7 @@ class Auth:
     access: AccessManager
     sessions: SessionManager
     accounts: AccountManager
-    origin = Origin(via="gateway", request_id="request-1")
+    origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
     async def register(self, email: str = "ada@example.com", **more: Any) -> Account:

@@ -21,7 +21,7 @@ HOME, OFFICE = "198.51.100.1", "198.51.100.2"
 async def _try(auth: Any, address: str, password: str = "guess", email: str = "ada@example.com") -> str:
     """Log in from the address; return the reason of the refusal, or "in"."""
     try:
-        await auth.accounts.login(email, password, replace(auth.origin, address=address))
+        await auth.accounts.login(email, password, replace(auth.origin, client_address=address))
     except (InvalidCredentialsError, RateLimitedError) as error:
         return error.reason
     return "in"
@@ -95,7 +95,7 @@ async def test_an_account_that_is_not_there_looks_the_same(auth: Any) -> None:
         told: list[Any] = []
         for number in range(60):
             try:
-                await auth.accounts.login(email, "guess", replace(auth.origin, address=f"203.0.113.{number % 20}"))
+                await auth.accounts.login(email, "guess", replace(auth.origin, client_address=f"203.0.113.{number % 20}"))
             except RateLimitedError as error:
                 told.append((number, error.detail, error.metadata, error.retry_after))
             except InvalidCredentialsError:
@@ -133,7 +133,7 @@ async def test_an_address_is_charged_before_anything_costs(clock: Any, hasher: A
 
     async def refused(address: str) -> bool:
         with pytest.raises(StylobateError) as raised:
-            await call(auth, replace(auth.origin, address=address))
+            await call(auth, replace(auth.origin, client_address=address))
         error = raised.value
         if isinstance(error, RateLimitedError):
             assert (error.metadata["policy"], error.metadata["quota"]) == (rule, "3")
