@@ -3,12 +3,15 @@
 import os
 import signal
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 from stylobate.testing import commands
+from stylobate.testing.until import wait_until
 
+WITHIN = timedelta(seconds=30)
 ANEW = pytest.mark.parametrize("is_anew", [False, True], ids=["forked", "anew"])
 
 
@@ -48,5 +51,5 @@ def test_its_life_is_seen(project, is_anew) -> None:
     assert os.getsid(command.pid) == command.pid != os.getsid(0)
     command.send_signal(signal.SIGKILL)
     assert command.wait(30) == command.poll() == -signal.SIGKILL
-    assert not psutil.pid_exists(command.pid)
+    assert wait_until(lambda: not psutil.pid_exists(command.pid), WITHIN)  # told first, taken from the system's table then
     command.send_signal(signal.SIGKILL)  # nothing any more
