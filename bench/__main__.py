@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,9 +22,12 @@ from bench import (
 )
 from bench.report import Report, machine
 
-BENCHMARKS: dict[str, Callable[[], Report]] = {
-    "P1": lambda: http_action.one_process(rounds=4, seconds=1),
-    "P2": lambda: http_action.split(rounds=4, seconds=1),
+AGAINST: dict[str, Callable[[Path | None], Report]] = {
+    "P1": lambda checkout: http_action.one_process(4, 1, checkout),
+    "P2": lambda checkout: http_action.split(4, 1, checkout),
+}
+"""Those that can run the platform of another checkout beside."""
+ALONE: dict[str, Callable[[], Report]] = {
     "P3": lambda: limit_checks.measure(rounds=4, seconds=1),
     "P4": lambda: state_writes.measure(rounds=5, seconds=1, sustained_s=60),
     "P5": lambda: broadcast.measure(rounds=4, seconds=1),
@@ -33,33 +37,36 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "P9": lambda: footprint.measure(first=2, later=3),
     "P10": lambda: reload.measure(rounds=7),
 }
+BENCHMARKS = (*AGAINST, *ALONE)
 
 
 def main() -> None:
     """Run those named, in order."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; none: all")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="P1 and P2: what runs beside; it has a .venv of its own")
     parser.add_argument(
         "--plot", action="store_true", help="draw what was found and enter it into its page; runs only what is named"
     )
     arguments = parser.parse_args()
     names = [name.upper() for name in arguments.names]
-    if unknown := sorted(set(names) - BENCHMARKS.keys()):
+    if unknown := sorted(set(names) - set(BENCHMARKS)):
         parser.error(f"there is no benchmark {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
     if names or not arguments.plot:
-        _run(names or list(BENCHMARKS))
+        _run(names or list(BENCHMARKS), arguments.against)
     if arguments.plot:
         print("drawn:", *plot.draw())
         print("entered into the page:", *page.enter())
 
 
-def _run(names: list[str]) -> None:
+def _run(names: list[str], against: Path | None) -> None:
     console = Console(width=max(150, Console().width) if not sys.stdout.isatty() else None)
     console.print("  ".join(f"{key} {value}" for key, value in machine().items()), style="dim")
     for name in names:
-        report = BENCHMARKS[name]()
+        report = AGAINST[name](against) if name in AGAINST else ALONE[name]()
         report.show(console)
-        report.save()
+        if against is None:  # what the page shows is of this checkout alone
+            report.save()
 
 
 if __name__ == "__main__":

@@ -42,11 +42,11 @@ def plain(name: str, port: int, processes: Processes) -> Contender:
 
 
 @contextlib.contextmanager
-def action(name: str, *arguments: str) -> Iterator[Contender]:
-    """Run the platform with these options of `up`."""
+def action(name: str, *arguments: str, checkout: Path | None = None) -> Iterator[Contender]:
+    """Run the platform, of this checkout or of another, with these options of `up`."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        platform(Path(folder), *arguments, environment=SETTINGS | QUICK_HASHES) as (port, processes),
+        platform(Path(folder), *arguments, environment=SETTINGS | QUICK_HASHES, checkout=checkout) as (port, processes),
     ):
         known = [{"Authorization": f"Bearer {user.token}"} for user in users(port, USERS)]
         one = [_request("/v1/actions/bench.price", port, **who) for who in known]

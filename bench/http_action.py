@@ -9,6 +9,7 @@ at 128 connections flatters the quickest by some hundredths.
 """
 
 import contextlib
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -50,8 +51,8 @@ Rounds = dict[tuple[str, str], list[Round]]
 """Of each scene and contender."""
 
 
-def one_process(rounds: int, seconds: int) -> Report:
-    """P1."""
+def one_process(rounds: int, seconds: int, against: Path | None = None) -> Report:
+    """P1; beside the platform of another checkout, where one is named."""
     bare, fastapi, ours = "bare ASGI echo", "FastAPI, pydantic body", "Stylobate action"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
@@ -59,11 +60,12 @@ def one_process(rounds: int, seconds: int) -> Report:
             plain(bare, *enter(baseline("bare"))),
             plain(fastapi, *enter(baseline("plain_fastapi"))),
             enter(action(ours)),
-            *enter(parse_server()),
+            *([enter(action(f"{ours}, {against}", checkout=against))] if against is not None else []),
+            *(enter(parse_server()) if against is None else ()),
         ]
         found = _race(contenders, enter(Load.open()), rounds, seconds)
     report = _report("P1", "an action over HTTP, all in one process", found, fastapi)
-    if ("1", PARSE) not in found:
+    if against is None and ("1", PARSE) not in found:
         report.rows.append((PARSE, "not installed", *[""] * 7))
     report.targets += [
         Target("CPU against bare ASGI, 32 connections", _ratio(found, "32", ours, bare), 3.0),
@@ -74,8 +76,8 @@ def one_process(rounds: int, seconds: int) -> Report:
     return report
 
 
-def split(rounds: int, seconds: int) -> Report:
-    """P2."""
+def split(rounds: int, seconds: int, against: Path | None = None) -> Report:
+    """P2; as P1."""
     base, whole, ours = "FastAPI and one bare grpc.aio call", "Stylobate action, one process", "Stylobate action, split"
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
@@ -83,6 +85,7 @@ def split(rounds: int, seconds: int) -> Report:
             plain(base, *enter(split_baseline())),
             enter(action(whole)),
             enter(action(ours, "--split")),
+            *([enter(action(f"{ours}, {against}", "--split", checkout=against))] if against is not None else []),
         ]
         found = _race(contenders, enter(Load.open()), rounds, seconds)
     report = _report("P2", "the same, a process per service", found, base)

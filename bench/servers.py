@@ -91,11 +91,19 @@ def raw_broadcast() -> Iterator[tuple[int, Processes]]:
 
 @contextlib.contextmanager
 def platform(
-    folder: Path, *arguments: str, command: str = "up", environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    command: str = "up",
+    environment: Mapping[str, str] | None = None,
+    checkout: Path | None = None,
 ) -> Iterator[tuple[int, Processes]]:
-    """Run `stylobate up`, or another command, in the folder; give its port once it answers a request with 200."""
+    """Run `stylobate up`, or another command, in the folder; give its port once it answers a request with 200.
+
+    :param checkout: of what runs, with its ``.venv``; None: this one.
+    """
     port = free_ports()
-    line = [sys.executable, "-m", "stylobate.launcher", command, "--port", str(port), *arguments]
+    python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
+    line = [python, "-m", "stylobate.launcher", command, "--port", str(port), *arguments]
     with (
         (folder / "up.log").open("ab") as log,
         running(line, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
