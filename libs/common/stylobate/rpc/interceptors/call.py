@@ -23,7 +23,6 @@ from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
 
-"""Characters, printable ASCII, of a caller's request id that is taken."""
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span a failure; the others are the caller's affair (OpenTelemetry's conventions for gRPC)."""
 _log = get_logger("app")
