@@ -12,10 +12,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import uvloop
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.rpc import (
@@ -29,6 +26,7 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
+from stylobate.telemetry import configure
 
 from bench.callers import TOKEN, Services, Users
 from bench.report import Report, Target
@@ -109,9 +107,7 @@ async def measure(rounds: int, calls: int) -> dict[str, list[tuple[float, float]
 
 def report(rounds: int, calls: int) -> Report:
     """P8."""
-    provider = TracerProvider(sampler=ALWAYS_ON)
-    provider.add_span_processor(BatchSpanProcessor(_Discard()))
-    trace.set_tracer_provider(provider)
+    configure("bench", exporter=_Discard())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         figures = runner.run(measure(rounds, calls))
     found = Report("P8", "a call inside one process, us", ("variant", "clock", "CPU", "lowest"), raw=dict(figures))

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 
@@ -70,20 +70,23 @@ def prepare() -> None:
     import opentelemetry.exporter.otlp.proto.grpc.trace_exporter  # noqa: F401, PLC0415  takes long, and most send no traces
 
 
-def configure(node: str, endpoint: str = "", ratio: float = 0.0, *, version: str = "") -> Traces:
+def configure(
+    node: str, endpoint: str = "", ratio: float = 0.0, *, version: str = "", exporter: SpanExporter | None = None
+) -> Traces:
     """Set up the traces of this process.
 
     :param node: the name of this process (``service.instance.id``).
     :param endpoint: an OTLP collector for gRPC, ``http://host:4317`` or ``https://…``; empty: no spans are made.
     :param ratio: the share of new traces that is sampled, 0 to 1; a trace that came sampled is followed in any case.
+    :param exporter: what takes the spans where no collector does.
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
-    processor = None
     if endpoint:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  see prepare
 
-        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://")))
-    _active = Traces(node, version, processor, ratio if endpoint else 0.0)
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+    processor = BatchSpanProcessor(exporter) if exporter is not None else None
+    _active = Traces(node, version, processor, ratio if processor is not None else 0.0)
     return _active
 
 
