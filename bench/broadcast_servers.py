@@ -54,7 +54,7 @@ class Broadcaster:
         self._ask(self._opening | {"do": "open", "count": count})
 
     def publish(self, count: int) -> None:
-        """Let the server publish so many messages at once; 0: let it collect its garbage."""
+        """Let the server publish this many messages at once; 0: let it collect its garbage."""
         self._client.post(self._path, json={"count": count, "text": TEXT}).raise_for_status()
 
     def wait(self, deliveries: int) -> None:

@@ -1,7 +1,7 @@
 """The receiving side of a broadcast: many WebSockets in a process of its own, which counts what comes and looks at nothing else.
 
 ``python -m bench.sockets`` takes jobs as JSON lines on standard input and answers each with a JSON line. ``open`` connects, sends
-each socket's messages and waits until the server has answered them; ``await`` waits for so many deliveries. A delivery is
+each socket's messages and waits until the server has answered them; ``await`` waits for that many deliveries. A delivery is
 known by one ``~``, which stands in every publication once and cannot be torn apart.
 """
 

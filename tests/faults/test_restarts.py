@@ -104,7 +104,7 @@ async def test_three_restarts_lose_nobody(workers):
 
 
 def test_a_killed_fork_server_is_begun_again(workers):
-    """Its workers end with it; another one, which is no fork of the supervisor any more, starts others."""
+    """Its workers end with it; a new one, executed by the supervisor instead of forked, starts others."""
     before = service_pids(workers)
     (server,) = {psutil.Process(pid).ppid() for pid in before}
     assert server != workers.pid

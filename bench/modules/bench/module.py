@@ -14,5 +14,5 @@ class BenchModule(BaseModule):
         return {"lines": len(order["items"]), "total": 1000 * sum(item["quantity"] for item in order["items"])}
 
     async def announce(self, ctx: ActionContext, asked: dict[str, Any]) -> None:
-        """Publish the text so many times at once."""
+        """Publish the text this many times at once."""
         await asyncio.gather(*(ctx.publish("bench:all", {"text": asked["text"]}) for _ in range(asked["count"])))
