@@ -23,7 +23,7 @@ Callback = Callable[[str, bytes], None]
 
 
 class RedisSubscription:
-    """Calls back for every message on its channels, in the order of their publication.
+    """Calls a function for each message on its channels, in the order in which they were published.
 
     A message is delivered at most once: what is published while the connection is lost is not delivered; ``on_reconnect``
     is called when it is back, to look elsewhere for what was missed.
