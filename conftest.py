@@ -1,6 +1,8 @@
 """Real servers and small test tools for every test of the repository."""
 
 import gc
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,34 @@ settings.register_profile("stylobate", deadline=None)  # how long an example tak
 settings.load_profile("stylobate")
 
 
+class _Lost(logging.Handler):
+    """Keeps what asyncio says of tasks and futures whose exception nobody saw."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it; other errors of asyncio's are not ours to count, such as those of grpc's poller behind a closed loop."""
+        if "never retrieved" in (text := logging.Formatter().format(record)):
+            self.told.append(text)
+
+
+_lost = _Lost()
+
+
 def pytest_configure() -> None:
     """Keep the collector from looking again and again at what is imported and collected, which stays; see below."""
     gc.disable()
+    logging.getLogger("asyncio").addHandler(_lost)
+
+
+_WAITING = "libs/common/tests/http/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait most, beside those that work most; short ones fill the gaps at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_WAITING))
 
 
 def pytest_collection_finish() -> None:
@@ -40,3 +67,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return str(file.parent if is_package else file)
 
     return Together(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_fails_unseen() -> Iterator[None]:
+    """Fail where a task failed and nobody asked. It falls due when the task is collected, so perhaps in a later test."""
+    yield
+    if _lost.told:
+        told = "\n\n".join(_lost.told)
+        _lost.told.clear()
+        pytest.fail(told, pytrace=False)

@@ -1,4 +1,4 @@
-"""``python -m bench [P1 P2 …]``: all of them without arguments, in under ten minutes."""
+"""``python -m bench [P1 P2 …]``: all of them without arguments, in some seventeen minutes."""
 
 import argparse
 import sys
@@ -13,12 +13,18 @@ from bench import (
     http_action,
     idle_connections,
     limit_checks,
+    limits_cost,
     local_channel,
     logins,
+    outage,
+    overload,
     page,
     plot,
     reload,
+    state_queries,
     state_writes,
+    timers,
+    watchers,
 )
 from bench.report import Report, machine
 
@@ -36,6 +42,12 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P8": lambda: local_channel.report(rounds=15, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
     "P10": lambda: reload.measure(rounds=7),
+    "P11": lambda: overload.measure(rounds=3, seconds=4),
+    "P12": lambda: limits_cost.measure(rounds=3, seconds=2),
+    "P13": lambda: outage.measure(rounds=3),
+    "P14": lambda: watchers.measure(counts=(40, 400), rounds=3, seconds=5),
+    "P15": lambda: state_queries.measure(counts=(10_000, 100_000, 1_000_000), queries=2_000),
+    "P16": timers.measure,
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

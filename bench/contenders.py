@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -42,14 +42,24 @@ def plain(name: str, port: int, processes: Processes) -> Contender:
 
 
 @contextlib.contextmanager
-def action(name: str, *arguments: str, checkout: Path | None = None) -> Iterator[Contender]:
-    """Run the platform, of this checkout or of another, with these options of `up`."""
+def action(
+    name: str,
+    *arguments: str,
+    checkout: Path | None = None,
+    called: str = "price",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Contender]:
+    """Run the platform, of this checkout or of another, with these options of `up`.
+
+    :param called: which action is called. :param environment: settings beside those of every benchmark.
+    """
+    settings = {**SETTINGS, **QUICK_HASHES, **(environment or {})}
     with (
         tempfile.TemporaryDirectory() as folder,
-        platform(Path(folder), *arguments, environment=SETTINGS | QUICK_HASHES, checkout=checkout) as (port, processes),
+        platform(Path(folder), *arguments, environment=settings, checkout=checkout) as (port, processes),
     ):
         known = [{"Authorization": f"Bearer {user.token}"} for user in users(port, USERS)]
-        one = [_request("/v1/actions/bench.price", port, **who) for who in known]
+        one = [_request(f"/v1/actions/bench.{called}", port, **who) for who in known]
         mixed = [_request(f"/v1/actions/bench.price_{at % ACTIONS}", port, **who) for at, who in enumerate(known)]
         yield Contender(name, port, processes, one, mixed)
 

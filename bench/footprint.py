@@ -10,8 +10,8 @@ from bench.processes import ROOT
 from bench.report import Report, Target
 from bench.servers import platform
 
-_SETTLE_S = 3.0
-_IDLE_S = 5.0
+_SETTLE_S = 12.0
+_IDLE_S = 10.0
 
 
 def measure(first: int, later: int) -> Report:

@@ -102,13 +102,14 @@ def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) ->
     for scene in SCENES:
         for number in range(-1, rounds):  # the first is for warming up: caches, connections, verified tokens
             for contender in contenders if number % 2 == 0 else reversed(contenders):
-                one = _measure(contender, scene, load, seconds)
+                one = measured(contender, scene, load, seconds)
                 if number >= 0:
                     found[scene.name, contender.name].append(one)
     return found
 
 
-def _measure(contender: Contender, scene: Scene, load: Load, seconds: int) -> Round:
+def measured(contender: Contender, scene: Scene, load: Load, seconds: int) -> Round:
+    """Return one round of a contender."""
     requests = contender.mixed if scene.is_mixed else contender.plain
     before = contender.processes.cpu_seconds()
     result = load.run(contender.port, requests, seconds, scene.connections, is_spread=scene.is_mixed)
@@ -118,7 +119,7 @@ def _measure(contender: Contender, scene: Scene, load: Load, seconds: int) -> Ro
     if not count:  # on a busy machine a round can be too short for the slowest
         if seconds >= _LONGEST_S:
             raise RuntimeError(f"{contender.name} answered nothing in {seconds} s")
-        return _measure(contender, scene, load, seconds * 2)
+        return measured(contender, scene, load, seconds * 2)
     return Round(
         rate=count / result["seconds"],
         cpu_us=(sum(used.values()) - stores) / count * 1e6,

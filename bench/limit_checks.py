@@ -8,7 +8,7 @@ them at once: what it lets through is counted, and one check too many or too few
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from statistics import median
 from time import perf_counter, process_time
@@ -17,16 +17,22 @@ from typing import NamedTuple
 import psutil
 import uvloop
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
+from stylobate.app.memory_app import RolePermissions
 from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.declarations import Declarations
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate.rpc.interceptors import RpcMetrics
+from stylobate_ratelimit.ban_list import BanList
+from stylobate_ratelimit.ban_manager import BanManager
+from stylobate_ratelimit.convert import from_level
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.usage_manager import UsageManager
 
 from bench.callers import Services, Users
 from bench.processes import cpu_seconds
@@ -98,9 +104,17 @@ async def _opened(valkey: EmbeddedValkey) -> AsyncIterator[_Bench]:
         store = RedisLimitStore(redis, timeout=settings.redis_timeout)
         local = MemoryLimitStore(most_subjects=settings.local_subjects)
         manager = RateLimiterManager(store, local, settings.rules, settings.on_redis_down)
+        bans = BanList(clock=lambda: datetime.now(UTC))
+        access = RolePermissions(Declarations())
+        servicer = RateLimitServicer(
+            manager,
+            BanManager(access, bans),
+            bans,
+            UsageManager(access, manager, list, lambda spec: from_level(spec.message, manager.rule), lambda: bans.store),
+        )
         services = Services()
         servicers = Servicers(standard_interceptors(Users(), services, metrics=RpcMetrics()))
-        servicers.register(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager), RateLimitServicer.ACCESS)
+        servicers.register(add_RateLimitServiceServicer_to_server, servicer, RateLimitServicer.ACCESS)
         server = LocalServer(servicers)
         await server.start()
         async with LimitsClient(CallerChannel(LocalChannel(server), services.token)) as client:

@@ -1,6 +1,7 @@
 """Draws what the benchmarks found, from ``results/*.json`` into ``docs/reference/img``: SVG, for light and for dark pages."""
 
 from collections.abc import Callable, Mapping
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +20,8 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 """Told apart by those who see colours differently too (Okabe and Ito); the first is ours."""
 _MARKERS = ("o", "s", "^", "D")
 _OURS = "Stylobate"
-Rows = list[dict[str, Any]]
+Document = dict[str, Any]
+"""What :meth:`bench.report.Report.save` wrote."""
 Series = Mapping[str, list[tuple[str, float]]]
 """By server: what it was measured at, and the figure."""
 
@@ -32,11 +34,11 @@ def draw() -> list[str]:
         file = RESULTS / f"{name}.json"
         if not file.exists():
             continue
-        rows: Rows = orjson.loads(file.read_bytes())["rows"]
+        document: Document = orjson.loads(file.read_bytes())
         for theme in _INK:
             figure = Figure(figsize=(7.2, 3.6), layout="constrained")
             axes = figure.add_subplot()
-            paint(axes, rows)
+            paint(axes, document)
             axes.set_ylabel(what)
             _dress(axes, theme)
             target = IMAGES / f"{name.lower()}-{theme}.svg"
@@ -46,9 +48,9 @@ def draw() -> list[str]:
     return made
 
 
-def _by_connections(axes: Axes, rows: Rows) -> None:
+def _by_connections(axes: Axes, document: Document) -> None:
     """Draw a line for each server, over the number of connections."""
-    found = _series(rows, "connections", "CPU us/req")
+    found = _series(document, "connections", "CPU us/req")
     points = {name: [(int(at), value) for at, value in some if at.isdecimal()] for name, some in found.items()}
     for place, (name, some) in enumerate(points.items()):
         x, y = zip(*some, strict=True)
@@ -64,9 +66,9 @@ def _by_connections(axes: Axes, rows: Rows) -> None:
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _by_burst(axes: Axes, rows: Rows) -> None:
+def _by_burst(axes: Axes, document: Document) -> None:
     """Draw a group of bars for each way to publish."""
-    found = _series(rows, "publications", "CPU us/delivery")
+    found = _series(document, "publications", "CPU us/delivery")
     words = [at for at, _ in next(iter(found.values()))]
     width = 0.8 / len(found)
     for place, (name, some) in enumerate(found.items()):
@@ -76,10 +78,40 @@ def _by_burst(axes: Axes, rows: Rows) -> None:
     axes.set_xticks(range(len(words)), [f"publications {word}" for word in words])
 
 
-def _series(rows: Rows, at: str, what: str) -> Series:
+def _by_load(axes: Axes, document: Document) -> None:
+    """Draw what became of the requests at each load, and over it how long the slowest hundredth of those that passed took."""
+    rows = document["rows"]
+    words = [row["load"] for row in rows]
+    below = [0.0] * len(rows)
+    for place, name in enumerate(("passed/s", "refused/s", "failed/s")):
+        heights = [float(row[name]) for row in rows]
+        bars = axes.bar(words, heights, 0.6, bottom=below, color=_COLOURS[place], label=name.removesuffix("/s"))
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    axes.bar_label(bars, [f"p99 {row['p99 ms']:,.0f} ms" for row in rows], padding=2)
+    axes.set_xlabel("load, of what the process can do")
+
+
+def _by_time(axes: Axes, document: Document) -> None:
+    """Draw how long answers took before, while and after Valkey was away."""
+    rounds = document["rounds"]
+    at = [one["s"] for one in rounds["timeline"]]
+    for place, name in enumerate(("p50 ms", "slowest ms")):
+        axes.plot(
+            at, [one[name] for one in rounds["timeline"]], color=_COLOURS[place], linewidth=1.8, label=name.removesuffix(" ms")
+        )
+    axes.axvspan(
+        0, median(rounds["alone_s"]), color=_COLOURS[3], alpha=0.3, linewidth=0, label="limits counted by the process alone"
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("seconds from the kill")
+
+
+def _series(document: Document, at: str, what: str) -> Series:
     """Return the figures by server, ours first; what was not installed has none."""
     found: dict[str, list[tuple[str, float]]] = {}
-    for row in rows:
+    for row in document["rows"]:
         if isinstance(row[what], int | float):
             found.setdefault(row["server"], []).append((row[at], float(row[what])))
     return dict(sorted(found.items(), key=lambda item: not item[0].startswith(_OURS)))
@@ -99,8 +131,10 @@ def _dress(axes: Axes, theme: str) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, labelcolor=ink, borderaxespad=0)
 
 
-_PLOTS: dict[str, tuple[Callable[[Axes, Rows], None], str]] = {
+_PLOTS: dict[str, tuple[Callable[[Axes, Document], None], str]] = {
     "P1": (_by_connections, "CPU per request, µs"),
     "P2": (_by_connections, "CPU per request, µs"),
     "P5": (_by_burst, "CPU per delivery, µs"),
+    "P11": (_by_load, "requests per second"),
+    "P13": (_by_time, "time of an answer, ms"),
 }

@@ -25,7 +25,11 @@ _SECTIONS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         "What handlers and hooks get first; they differ in whose name they run.",
         (ActionContext, HookContext),
     ),
-    ("`ctx.state`", "", (modules.StateClient, modules.StateObject, modules.StateChange)),
+    (
+        "`ctx.state`",
+        "",
+        (modules.StateClient, modules.Transaction, modules.StateObject, modules.StateChange, modules.WatchEvent),
+    ),
     ("A module", "", (modules.BaseModule, modules.Health, modules.action, modules.on)),
     ("An event", "What a hook gets after `ctx`.", (modules.Event,)),
     ("Refusals", "", (modules.RefusedError, modules.StylobateError, modules.Violation)),
@@ -111,7 +115,7 @@ def _annotated(statements: list[ast.stmt]) -> Iterator[tuple[str, str, str]]:
             name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
             if name and not name.startswith("_") and name not in _HIDDEN and (text or isinstance(target, ast.Name)):
                 default = f" = {ast.unparse(statement.value)}" if statement.value and isinstance(target, ast.Name) else ""
-                yield name, ast.unparse(statement.annotation) + default, text
+                yield name, ast.unparse(statement.annotation).strip("'") + default, text
         elif isinstance(statement, ast.Assign) and text and isinstance(statement.targets[0], ast.Attribute):
             yield statement.targets[0].attr, "", text
 

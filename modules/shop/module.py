@@ -6,11 +6,12 @@ code is what declarations cannot say: what an order costs, and who hears of it.
 
 from typing import Any
 
-from stylobate.ids import new_id
 from stylobate.modules import ActionContext, BaseModule, Event, HookContext, StateObject, on
 
 ORDERS = "orders"
 """The namespace of the orders, and of the channels that tell of them."""
+MOST = 100
+"""Orders in one answer."""
 Json = dict[str, Any]
 """An object whose members actions.yaml names."""
 
@@ -21,7 +22,7 @@ class ShopModule(BaseModule):
     async def place_order(self, ctx: ActionContext, wanted: Json) -> Json:
         """Price the order and keep it; it belongs to the caller from then on."""
         data = {"items": wanted["items"], "total": self.price(wanted["items"])}
-        return _order(await ctx.state.put(ORDERS, new_id(), data, expected_version=0))
+        return _order(await ctx.state.put(ORDERS, ctx.new_id(), data, expected_version=0))
 
     async def pay_order(self, ctx: ActionContext, order: Json) -> Json:
         """Mark the order as paid. An example: no money moves."""
@@ -31,9 +32,27 @@ class ShopModule(BaseModule):
         """Mark the order as shipped."""
         return _order(await ctx.state.transition(ORDERS, order["order_id"], "ship"))
 
+    async def orders_to_ship(self, ctx: ActionContext) -> list[Json]:
+        """Find what is paid by the index of states.yaml, and answer the first hundred."""
+        found: list[Json] = []
+        async for order in ctx.state.list(ORDERS, filter={"status": "paid"}, sort="-total"):
+            found.append(_order(order))
+            if len(found) == MOST:
+                break
+        return found
+
     async def cancel_order(self, ctx: ActionContext, order: Json) -> Json:
         """Cancel the order."""
         return _order(await ctx.state.transition(ORDERS, order["order_id"], "cancel"))
+
+    async def replace_order(self, ctx: ActionContext, wanted: Json) -> Json:
+        """Cancel the order and place another one in its stead: both happen, or neither."""
+        data = {"items": wanted["items"], "total": self.price(wanted["items"])}
+        async with ctx.state.transaction() as change:
+            change.transition(ORDERS, wanted["order_id"], "cancel")
+            change.put(ORDERS, ctx.new_id(), data, expected_version=0)
+        _, placed = change.results
+        return _order(placed)
 
     @on("state.orders.*")
     async def push(self, ctx: HookContext, event: Event) -> None:

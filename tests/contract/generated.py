@@ -2,11 +2,13 @@
 
 import re
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import schemathesis
 from stylobate import strict_json
 from stylobate.keys import PATTERN, key_fault
+from stylobate_gateway.idempotency import FORM, NAME
 
 
 @schemathesis.hook
@@ -29,10 +31,13 @@ def filter_path_parameters(context: Any, path_parameters: Any) -> bool:
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Put in what cannot be made up, where the form is right: a page token, and a status that the namespace has."""
-    known = {"page_token": ("[A-Za-z0-9_=-]{0,2048}", ""), "status": (".{0,128}", "open")}
+    known = {"page_token": ("[A-Za-z0-9_=-]{0,4096}", ""), "status": (".{0,128}", "open")}
     for name, (form, value) in known.items():
         if isinstance(given := (case.query or {}).get(name), str) and re.fullmatch(form, given, re.DOTALL):
             case.query[name] = value
+    key = (case.headers or {}).get(NAME)
+    if isinstance(key, str) and re.fullmatch(FORM["pattern"], key):
+        case.headers[NAME] = str(uuid4())  # each request is one of its own; that a key may come once others test
 
 
 @schemathesis.hook

@@ -9,15 +9,19 @@ import pytest
 
 HERE = Path(__file__).parent
 WHO = ["nobody", "user", "admin"]
+BRIEFLY = "examples,fuzzing"
+"""What is sent by nobody, who is refused nearly everywhere; the rest of it in the long run, and all of what a user sends."""
 
 
 def run(platform, token: str, folder: Path, *options: str) -> None:
     """Send what is made up, with every check on; fail with the report."""
+    # a ban that is made up meets whoever tests, and a watch has no end; that check leaves a token out which is put back in
+    apart = ["--exclude-path-regex", "^/v1/bans/|/watch$", "--exclude-checks", "missing_required_header"]
     session = ["--exclude-path", "/v1/auth/logout", "-H", f"Authorization: Bearer {token}"] if token else []
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),
         *(f"{platform.gateway}/openapi.json", "--checks", "all", "--no-color", "--suppress-health-check", "all"),
-        *("--continue-on-failure", "--request-timeout", "30", *session, *options),
+        *("--continue-on-failure", "--request-timeout", "30", *apart, *session, *options),
     ]
     known = {"SCHEMATHESIS_HOOKS": "tests.contract.generated", "PYTHONPATH": str(HERE.parents[1])}
     done = subprocess.run(command, cwd=folder, env=os.environ | known, capture_output=True, text=True, timeout=1500, check=False)
@@ -25,10 +29,11 @@ def run(platform, token: str, folder: Path, *options: str) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("who", ["nobody", "admin"])
 def test_answers_are_what_the_document_promises(platform, tokens, tmp_path, who):
     """A few requests for each operation, the same each time."""
-    run(platform, tokens[who], tmp_path, "--seed", "1", "--max-examples", "3", "--phases", "examples,coverage,fuzzing")
+    phases = "examples,coverage,fuzzing" if who == "admin" else BRIEFLY
+    run(platform, tokens[who], tmp_path, "--seed", "1", "--max-examples", "1", "--phases", phases)
 
 
 @pytest.mark.soak

@@ -35,6 +35,7 @@ from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
 from stylobate_state.model import StateRecord
 from stylobate_state.operation import Patch, Put
 from stylobate_state.settings import StateSettings
+from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
@@ -181,7 +182,7 @@ async def everything(manager: StateManager) -> AsyncIterator[StateRecord]:
     """Go through the whole list."""
     token = ""
     while True:
-        page = await manager.list_states(ADA, "free", size=500, token=token)
+        page = await manager.list_states(ADA, "free", ListRequest(size=500, token=token))
         for state in page.items:
             yield state
         token = page.next_token

@@ -16,12 +16,13 @@ import pytest
 import pytest_asyncio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionResponse
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer, add_ActionServiceServicer_to_server
-from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsResponse, GroupOutcome, Policy
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsResponse, GroupOutcome, Policy, WatchBansResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
     RateLimitServiceServicer,
     add_RateLimitServiceServicer_to_server,
 )
-from stylobate.api.state.v1.state_service_pb2 import GetStateResponse, State
+from stylobate.api.state.v1.state_service_pb2 import DESCRIPTOR as STATE
+from stylobate.api.state.v1.state_service_pb2 import GetStateResponse, State, WatchStatesResponse
 from stylobate.api.state.v1.state_service_pb2_grpc import (
     StateServiceServicer,
     StateServiceStub,
@@ -30,6 +31,7 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.app.memory_app import MemoryApp
+from stylobate.clients.edge import Edge
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
@@ -70,10 +72,20 @@ class _Notes(RateLimitServiceServicer, ActionServiceServicer, StateServiceServic
     async def CheckLimits(self, request: Any, context: Any) -> Any:  # noqa: N802  the RPC's name
         self.counted += [group.subjects[0] for group in request.groups if group.levels[0].rule == "edge.ip"]
         full = [
-            GroupOutcome(allowed=[True], level=[0], remaining=[1], reset_ms=[0], retry_after_ms=[0], policies=[Policy(limit=1)])
-            for _ in request.groups
+            GroupOutcome(
+                allowed=[True],
+                level=[0],
+                remaining=[1],
+                reset_ms=[0],
+                retry_after_ms=[0],
+                policies=[Policy(limit=1)] * len(group.levels),
+            )
+            for group in request.groups
         ]
         return CheckLimitsResponse(outcomes=full)
+
+    async def WatchBans(self, request: Any, context: Any) -> Any:  # noqa: N802
+        yield WatchBansResponse()
 
     async def ExecuteAction(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.told.append((call().client_address, call().client_agent))
@@ -82,6 +94,9 @@ class _Notes(RateLimitServiceServicer, ActionServiceServicer, StateServiceServic
     async def GetState(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.told.append((call().client_address, call().client_agent))
         return GetStateResponse(states=[State(namespace="orders", key="1")])
+
+    async def WatchStates(self, request: Any, context: Any) -> Any:  # noqa: N802
+        yield WatchStatesResponse()
 
 
 class _Tokens:
@@ -119,8 +134,8 @@ class _App(MemoryApp):
     def check(self, name: str, check: Any) -> None:
         """Forget it: nobody asks."""
 
-    def http(self, application: Any, *, proxies: Any = ()) -> None:
-        self.application = application
+    def http(self, application: Any, *, proxies: Any = (), express: Any = None, turned_away: Any = None) -> None:
+        self.application, self.express = application, express
 
 
 class Doors:
@@ -180,10 +195,11 @@ class Doors:
 async def _doors(redis_url: str, address: str, trusted: Sequence[str]) -> AsyncIterator[Doors]:
     notes = _Notes()
     async with _App(Declarations(), FakeClock(), {}) as app:
-        app.servicer(add_RateLimitServiceServicer_to_server, notes, {"CheckLimits": RpcAccess.SERVICE})
+        names = ("CheckLimits", "PutBan", "DeleteBan", "GetBan", "ListBans", "WatchBans", "ListRules", "GetUsage", "ResetUsage")
+        app.servicer(add_RateLimitServiceServicer_to_server, notes, dict.fromkeys(names, RpcAccess.SERVICE))
         names = ("ExecuteAction", "ListActions", "GetAction")
         app.servicer(add_ActionServiceServicer_to_server, notes, dict.fromkeys(names, RpcAccess.OPTIONAL))
-        names = ("GetState", "PutState", "PatchState", "DeleteState", "TransitionState", "ListStates", "ListHistory")
+        names = [method.name for method in STATE.services_by_name["StateService"].methods]
         app.servicer(add_StateServiceServicer_to_server, notes, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
         await app.build("gateway", lambda app: build_gateway(app, GatewaySettings(trusted_proxies=tuple(trusted))))
         app._building = "realtime"
@@ -191,7 +207,7 @@ async def _doors(redis_url: str, address: str, trusted: Sequence[str]) -> AsyncI
         manager = WebSocketManager(
             settings=RealtimeSettings(trusted_proxies=tuple(trusted)),
             verifier=app.verifier,
-            limits=await app.enter(LimitsClient(app.channel("ratelimit"))),
+            edge=Edge(await app.enter(LimitsClient(app.channel("ratelimit"))), app.bans, app.limit_rules),
             rules=ChannelRules(
                 {"orders": ChannelDeclaration("orders", "test", "state:orders")},
                 app.access,
@@ -205,7 +221,9 @@ async def _doors(redis_url: str, address: str, trusted: Sequence[str]) -> AsyncI
             bound = bind(address)
             name = bound.getsockname()
             where = f"unix:{name}" if isinstance(name, str) else f"{address.rpartition(':')[0]}:{name[1]}"
-            listener = HttpListener(app.application, bound, websocket_at=lambda _target: protocol_class(opened), grace_s=1)
+            listener = HttpListener(
+                app.application, bound, websocket_at=lambda _target: protocol_class(opened), grace_s=1, express=app.express
+            )
             await listener.start()
             try:
                 yield Doors(notes, where)

@@ -150,7 +150,7 @@ def test_wrong_method_is_405_with_allow(somebody, method, path, allow):
     """The answer lists every method that the resource knows."""
     answer = somebody.http.request(method, path)
     assert_problem(answer, 405, "METHOD_NOT_ALLOWED")
-    assert {name.strip() for name in answer.headers["allow"].split(",")} == allow
+    assert {name.strip() for name in answer.headers["allow"].split(",")} == allow | {"OPTIONS"}
 
 
 @pytest.mark.parametrize(
@@ -236,14 +236,6 @@ def test_other_media_types_are_415(somebody):
     for path in ("/v1/actions/shop.place_order", "/orders"):
         answer = somebody.http.post(path, content=b"items=1", headers={"content-type": "application/x-www-form-urlencoded"})
         assert_problem(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
-
-
-def test_idempotency_key_is_refused(somebody):
-    """A promise that is not carried out yet is refused, so that no client relies on it."""
-    before = len(somebody.http.get("/v1/state/orders").json()["items"])
-    answer = somebody.http.post("/v1/actions/shop.place_order", json=ORDER, headers={"idempotency-key": "1"})
-    assert_problem(answer, 400, "IDEMPOTENCY_KEY_UNSUPPORTED")
-    assert len(somebody.http.get("/v1/state/orders").json()["items"]) == before
 
 
 @pytest.mark.parametrize("header", [{"if-match": "1"}, {"if-match": '*, "1"'}, {"if-match": '"one"'}])

@@ -43,7 +43,10 @@ def save(platform: Platform, file: Path, text: str) -> str:
 
 
 def test_what_is_broken_is_shown_where_it_is(developed) -> None:
-    """A save that breaks a module is told with file and line, never as all well; mending it is all well again."""
+    """A save that breaks a module is told with file and line, never as all well; mending it is all well again.
+
+    The document of the API follows what was saved.
+    """
     platform, module = developed
     for file, broken in (("module.py", "\ndef broken(:\n"), ("states.yaml", "\n  : : [\n"), ("actions.yaml", "\nnonsense: 1\n")):
         path, good = module / file, (module / file).read_text(encoding="utf-8")
@@ -52,6 +55,15 @@ def test_what_is_broken_is_shown_where_it_is(developed) -> None:
         assert "without what is broken" in said
         assert "ready again" not in said
         assert "ready again" in save(platform, path, good)
+    actions = module / "actions.yaml"
+    save(platform, actions, actions.read_text(encoding="utf-8").replace("summary: Place an order", "summary: Ask for goods"))
+    assert wait_until(lambda: _summary(platform) == "Ask for goods", WITHIN), _summary(platform)
+
+
+def _summary(platform: Platform) -> str:
+    """Return what the document says of the action that places an order."""
+    document = httpx.get(f"{platform.gateway}/openapi.json", timeout=30, verify=NO_TLS).json()
+    return str(document["paths"]["/v1/actions/shop.place_order"]["post"].get("summary"))
 
 
 def test_requests_and_failures_are_seen_as_they_happen(developed) -> None:

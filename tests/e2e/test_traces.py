@@ -1,20 +1,27 @@
 """One request, one trace: from the client's header through every service that has a part in it, to the push that it causes."""
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Iterator
 from concurrent import futures
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import grpc
+import httpx
 import pytest
+from centrifuge import Client, PublicationContext, SubscriptionEventHandler
+from centrifuge.types import Publication
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import wait_until
 
@@ -105,6 +112,64 @@ def test_one_request_is_one_tree(ada, collector):
     by_name = {span.name: span for _, span in spans(trace)}
     publish = by_name["stylobate.api.realtime.v1.RealtimeService/Publish"]
     assert next(span.name for _, span in spans(trace) if span.span_id == publish.parent_span_id).startswith("hook ")
+
+
+async def test_the_push_carries_the_trace(platform, ada, collector):
+    """What a subscriber is pushed names the trace of the request that caused it, and the span that published it."""
+    order = ada.order()
+    header, trace, _ = _header()
+    pushed: asyncio.Queue[Publication] = asyncio.Queue()
+
+    class Events(SubscriptionEventHandler):
+        async def on_publication(self, ctx: PublicationContext) -> None:
+            pushed.put_nowait(ctx.pub)
+
+    socket = Client(platform.realtime, token=ada.token)
+    await socket.connect()
+    subscription = socket.new_subscription(f"orders:{order}", events=Events())
+    await subscription.subscribe()
+    await subscription.ready(timeout=30)
+    paying = partial(ada.http.post, "/v1/actions/shop.pay_order", json={"order_id": order}, headers={"traceparent": header})
+    assert (await asyncio.to_thread(paying)).status_code == 200
+    async with asyncio.timeout(30):
+        while not (told := (await pushed.get()).tags.get("traceparent", "")).startswith(
+            f"00-{trace}-"
+        ):  # else of the order's begin
+            pass
+    await socket.disconnect()
+    wanted = {
+        ("gateway", "POST /v1/actions/shop.pay_order"),
+        ("actions", "stylobate.api.actions.v1.ActionService/ExecuteAction"),
+        ("state", "stylobate.api.state.v1.StateService/TransitionState"),
+        ("realtime", "stylobate.api.realtime.v1.RealtimeService/Publish"),
+    }
+    spans = collector[0].spans
+    assert await asyncio.to_thread(wait_until, lambda: wanted <= {(service, span.name) for service, span in spans(trace)}, WITHIN)
+    published = {span.span_id.hex() for service, span in spans(trace) if service == "realtime"}
+    assert told[36:52] in published
+
+
+def test_metrics_name_a_trace(platform, ada):
+    """In OpenMetrics, buckets of the histogram of requests have a trace that can be looked at; the text format has none."""
+    header, trace, _ = _header()
+    assert ada.http.get("/v1/auth/me", headers={"traceparent": header}).status_code == 200
+    asked = {"accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"}
+
+    def metrics(**headers: str) -> httpx.Response:
+        return httpx.get(f"{platform.endpoints['admin']}/metrics", headers=headers, timeout=30, verify=NO_TLS)
+
+    found = metrics(**asked)
+    assert found.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    exemplars = {
+        sample.exemplar.labels["trace_id"]
+        for family in text_string_to_metric_families(found.text)
+        for sample in family.samples
+        if sample.exemplar and sample.labels.get("route") == "/v1/auth/me"
+    }
+    assert trace in exemplars
+    plain = metrics()
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert trace not in plain.text
 
 
 def test_what_a_client_did_wrong_is_no_error(ada, collector):

@@ -104,6 +104,16 @@ ATTACKS: Mapping[str, Attack] = {
     "bodies of an action that stop": _many(
         500, _HEAD.replace(_LOGIN, _ACTION) + b"content-length: 1000000\r\n\r\n" + b" " * 900_000
     ),
+    "small bodies of an action that stop": _many(
+        500, _HEAD.replace(_LOGIN, _ACTION) + b"content-length: 16000\r\n\r\n" + b" " * 15_000
+    ),
+    "small bodies of an action in drips": _many(
+        500, _HEAD.replace(_LOGIN, _ACTION) + b"content-length: 10000\r\n\r\n", b" ", every_s=0.2
+    ),
+    "actions far ahead of their answers": _many(50, (_HEAD.replace(_LOGIN, _ACTION) + b"content-length: 2\r\n\r\n{}") * 5000),
+    "answers of actions nobody reads": _many(
+        200, (_HEAD.replace(_LOGIN, _ACTION) + b"content-length: 2\r\n\r\n{}") * 15, reads=False
+    ),
     "large bodies": _many(500, _whole(_ACTION, b'{"a": "' + b"b" * 900_000 + b'"}')),
     "bodies of many values": _many(100, _whole(_ACTION, b"[" + b"{}," * 300_000 + b"{}]")),
     "deep bodies": _many(100, _whole(_ACTION, b"[" * 400_000 + b"]" * 400_000)),

@@ -12,14 +12,20 @@ from .attacks import ATTACKS, attacking
 from .honest import Answers, honest_client, operator
 
 MOST_GROWTH = 64 * 1024 * 1024
-_FOR_S = 2.0
+_FOR_S = 1.0
 _HONEST_ANSWERS = 10
 _SHORTLY = frozenset(
     {
         *("trailers without end", "fields without end", "heads that stop at 60 KiB", "chunk extensions without end"),
         *("bodies that stop before the end", "bodies of many values", "bodies in drips", "connections cut off", "long queries"),
         *("connections that say nothing", "answers nobody reads", "requests far ahead of their answers", "other protocols"),
-        *("sockets nobody connects", "fragments without end", "half frames"),
+        *(
+            "actions far ahead of their answers",
+            "small bodies of an action in drips",
+            "sockets nobody connects",
+            "fragments without end",
+            "half frames",
+        ),
     }
 )
 """One or two of each kind; `make soak` runs all."""

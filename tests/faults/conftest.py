@@ -8,11 +8,14 @@ from time import sleep
 import pytest
 from stylobate.testing.platform import Platform
 
-from tests.conftest import SHOP
+from tests.conftest import ROOT, SHOP
 from tests.faults.traffic import UNHELD, Acknowledged
 from tests.people import PASSWORD, Person
 from tests.witness import MODULE, Witness
 
+CHAIN = ROOT / "tests" / "modules" / "chain"
+BRISK = {"STYLOBATE_STATE_WATCH_QUIET": "1s"}
+"""Who watches looks at every sign of life whether it is over."""
 _HOOK_WITHIN = timedelta(seconds=60)
 """A lease that a killed process held must run out first, and what piled up be worked off."""
 
@@ -22,7 +25,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Give a running platform with a process per service."""
     folder = tmp_path_factory.mktemp("faults")
     witness = Witness(folder / "witnessed.jsonl")
-    with Platform.run(folder, "--split", modules=[SHOP, MODULE], environ=witness.environ | UNHELD) as running:
+    with Platform.run(folder, "--split", modules=[SHOP, MODULE, CHAIN], environ=witness.environ | UNHELD | BRISK) as running:
         yield running
 
 

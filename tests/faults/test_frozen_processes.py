@@ -81,6 +81,12 @@ def test_what_needs_a_frozen_part_is_refused_at_once(platform, ada, victim, path
         assert wait_until(is_refused_at_once, NOTICED_WITHIN)
         assert ada.http.get(other).status_code == 200
     assert wait_until(lambda: ada.http.get(path).status_code not in {503, 504}, BACK_WITHIN), platform.log_tails()
+    basket = {"items": [{"sku": "tea", "quantity": 1}]}  # which others than the gateway have to find it again for
+    with Person(platform.gateway) as bea:  # whom nobody knows yet
+        bea.register()
+        assert wait_until(
+            lambda: all(bea.act("shop.place_order", basket).status_code not in {503, 504} for _ in range(3)), BACK_WITHIN
+        )
 
 
 def test_the_log_says_what_does_not_answer(platform, ada):

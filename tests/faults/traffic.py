@@ -55,6 +55,10 @@ class Traffic:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Let everyone finish what they are at."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Do that before the block is left."""
         self._is_over.set()
         for thread in self._threads:
             thread.join()

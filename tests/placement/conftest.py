@@ -1,4 +1,7 @@
-"""The same cases in every placement: one platform each, started when its turn comes."""
+"""The same cases in every placement: one platform each, started when its turn comes.
+
+The ones in between are for the long run: all services in one process, and several processes of each, hold what theirs do.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +14,8 @@ from tests.witness import MODULE, Witness
 
 PLACEMENTS = {
     "one process": (),
-    "two workers": ("--workers", "2"),
-    "split": pytest.param(("--split",), marks=pytest.mark.soak),  # as below but for what several of a kind do to each other
+    "two workers": pytest.param(("--workers", "2"), marks=pytest.mark.soak),
+    "split": pytest.param(("--split",), marks=pytest.mark.soak),
     "split, two workers each": ("--split", "--workers", "2"),
 }
 _PROBE = Path(__file__).parent / "modules" / "probe"

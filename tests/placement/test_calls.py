@@ -8,6 +8,7 @@ import pytest
 from stylobate.launcher.demo import Journey
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import wait_until
+from stylobate_gateway.reasons import known_reasons
 
 from tests.people import Person
 
@@ -20,6 +21,15 @@ async def test_journey_holds(platform):
     seen = {title: what async for title, what in journey.play()}
     assert len(seen) == 14
     assert "not judged" not in seen["limit order 31 within a minute"]
+
+
+def test_a_handler_that_runs_out_of_time_leaves_nothing_half_done(person):
+    """Between two changes of a transaction its time is up: neither happened; a transaction that ends is there whole."""
+    ada = person()
+    late = ada.act("probe.half", "late")
+    assert (late.status_code, late.json()["code"]) == (504, "ACTION_TIMEOUT"), late.text
+    assert ada.act("probe.both", "whole").json() == [1, 1]
+    assert [item["key"] for item in ada.http.get("/v1/state/pairs").json()["items"]] == ["whole-left", "whole-right"]
 
 
 def _paid_twice(ada: Person) -> httpx.Response:
@@ -97,12 +107,23 @@ ERRORS: list[tuple[str, Callable[[Person], httpx.Response], int, dict]] = [
 
 @pytest.mark.parametrize(("provoke", "status", "wanted"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS])
 def test_errors_keep_every_detail(person, provoke, status, wanted):
-    """Code, sentence, metadata and pointers reach the client unchanged through every border on the way."""
-    answer = provoke(person())
+    """Code, sentence, metadata and pointers reach the client unchanged through every border on the way; its type is a page."""
+    ada = person()
+    answer = provoke(ada)
     problem = answer.json()
+    page = ada.http.get(problem["type"])
+    assert (page.status_code, f"<code>{problem['code']}</code>" in page.text) == (200, True)
     problem["pointers"] = sorted(entry["pointer"] for entry in problem.get("errors", []))
     assert (answer.status_code, {key: problem.get(key) for key in wanted}) == (status, wanted)
     assert "Traceback" not in answer.text
+
+
+def test_every_reason_has_a_page(person):
+    """Of every service, whichever process it runs in, and of every module."""
+    ada = person()
+    for reason in (*known_reasons(), "PROBE_CLOSED", "NOTE_REFUSED"):
+        page = ada.http.get(f"/problems/{reason.lower().replace('_', '-')}")
+        assert (page.status_code, f"<code>{reason}</code>" in page.text) == (200, True), reason
 
 
 def test_action_is_cut_off_at_its_timeout(person):

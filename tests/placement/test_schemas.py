@@ -38,4 +38,4 @@ async def test_a_service_with_an_audit_trail_can_record(name: str, database_for:
 def test_every_service_but_the_gateway_keeps_a_log_or_runs_modules():
     """What changes in a service is an event and stands in its audit; the actions service has the events of the others' logs."""
     assert {name for name, spec in SPECS.items() if spec.has_event_log} == set(SPECS) - {"gateway", "actions"}
-    assert {name for name, spec in SPECS.items() if spec.events} == {"auth", "state"}
+    assert {name for name, spec in SPECS.items() if spec.events} == {"auth", "ratelimit", "state"}

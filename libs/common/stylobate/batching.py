@@ -13,7 +13,8 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_Entry = tuple[T, asyncio.Future[R]]
+_Entry = tuple[T, asyncio.Future[R], Sequence[Hashable]]
+"""An item, its answer to be, and its keys."""
 
 
 class Batcher(Generic[T, R]):
@@ -23,7 +24,8 @@ class Batcher(Generic[T, R]):
         batch be retried one by one.
     :param max_size: items in a batch.
     :param in_flight: batches under way at once.
-    :param key: for writes: two items of one key are never under way together; the later waits, others overtake it.
+    :param keys: for writes: two items with a key in common are never under way together; the later waits, others overtake it.
+        An item counts towards ``max_size`` once for each of its keys.
     """
 
     def __init__(
@@ -32,13 +34,14 @@ class Batcher(Generic[T, R]):
         *,
         max_size: int = 256,
         in_flight: int = 2,
-        key: Callable[[T], Hashable] | None = None,
+        keys: Callable[[T], Sequence[Hashable]] | None = None,
     ) -> None:
         self._flush = flush
         self._max_size = max_size
         self._in_flight = in_flight
         self._waiting: deque[_Entry[T, R]] = deque()
-        self._lines: _Lines[T, R] | None = None if key is None else _Lines(key)
+        self._keys = keys
+        self._lines: _Lines[T, R] | None = None if keys is None else _Lines()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._closed = False
@@ -62,10 +65,10 @@ class Batcher(Generic[T, R]):
         if self._closed:
             raise RuntimeError("the batcher is closed")
         future: asyncio.Future[R] = self._loop.create_future()
-        if self._lines is None:
-            self._waiting.append((item, future))
+        if self._lines is None or self._keys is None:
+            self._waiting.append((item, future, ()))
         else:
-            self._lines.put((item, future))
+            self._lines.put((item, future, self._keys(item)))
         if not self._scheduled and len(self._tasks) < self._in_flight:
             self._scheduled = True
             self._loop.call_soon(self._send)
@@ -104,11 +107,11 @@ class Batcher(Generic[T, R]):
 
     async def _deliver(self, batch: list[_Entry[T, R]]) -> None:
         try:
-            answers: Sequence[R | Exception] = await self._flush([item for item, _ in batch])
+            answers: Sequence[R | Exception] = await self._flush([item for item, _, _ in batch])
             if len(answers) != len(batch):
                 raise RuntimeError(f"a flush of {len(batch)} items gave {len(answers)} answers")
         except asyncio.CancelledError:
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001  it is the answer
@@ -118,57 +121,70 @@ class Batcher(Generic[T, R]):
             for entry in batch:
                 await self._deliver([entry])
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future, _), answer in zip(batch, answers, strict=True):
             _settle(future, answer)
 
 
 class _Lines(Generic[T, R]):
-    """What waits, in a line for each key: taking a batch costs what the batch holds, however long a line has grown."""
+    """What waits and what is under way, in a line for each key. An item may go once it is the first in all of its lines.
 
-    def __init__(self, key: Callable[[T], Hashable]) -> None:
-        self._key = key
+    Items join all of their lines at once, so of two that share keys the earlier is before the later in each, and none wait for
+    each other in a circle. Taking a batch costs what the batch holds, however long a line has grown.
+    """
+
+    def __init__(self) -> None:
         self._lines: dict[Hashable, deque[_Entry[T, R]]] = {}
-        self._free: deque[Hashable] = deque()
-        """Keys of lines whose first may go, in the order in which they came to be so."""
-        self._busy: set[Hashable] = set()
+        self._behind: dict[asyncio.Future[R], int] = {}
+        """In how many lines an entry is not the first yet; only entries that must wait stand here."""
+        self._free: deque[_Entry[T, R]] = deque()
+        """Entries that may go, in the order in which they came to be so."""
         self.waiting = 0
 
     def put(self, entry: _Entry[T, R]) -> None:
-        """Queue an entry behind those of its key."""
-        key = self._key(entry[0])
-        line = self._lines.get(key)
-        if line is None:
-            self._lines[key] = deque((entry,))
-            if key not in self._busy:
-                self._free.append(key)
+        """Queue an entry behind those of its keys."""
+        behind = 0
+        for key in entry[2]:
+            line = self._lines.get(key)
+            if line is None:
+                self._lines[key] = deque((entry,))
+            else:
+                line.append(entry)
+                behind += 1
+        if behind:
+            self._behind[entry[1]] = behind
         else:
-            line.append(entry)
+            self._free.append(entry)
         self.waiting += 1
 
     def take(self, most: int) -> list[_Entry[T, R]]:
-        """Take the first of each line that may go; of a line whose callers all went away nothing."""
+        """Take entries that may go, and whose callers did not go away, until they have as many keys."""
         batch: list[_Entry[T, R]] = []
-        while self._free and len(batch) < most:
-            key = self._free.popleft()
-            line = self._lines[key]
-            while line:
-                entry = line.popleft()
-                self.waiting -= 1
-                if not entry[1].cancelled():
-                    self._busy.add(key)
-                    batch.append(entry)
-                    break
-            if not line:
-                del self._lines[key]
+        while self._free and most > 0:
+            entry = self._free.popleft()
+            self.waiting -= 1
+            if entry[1].cancelled():
+                self.done((entry,))
+            else:
+                batch.append(entry)
+                most -= len(entry[2])
         return batch
 
-    def done(self, batch: list[_Entry[T, R]]) -> None:
-        """Let the next of each key in the batch go."""
-        for item, _ in batch:
-            key = self._key(item)
-            self._busy.discard(key)
-            if key in self._lines:
-                self._free.append(key)
+    def done(self, batch: Sequence[_Entry[T, R]]) -> None:
+        """Take entries that may go out of their lines, and let those behind them step forward."""
+        for entry in batch:
+            for key in entry[2]:
+                line = self._lines[key]
+                line.popleft()
+                if line:
+                    self._step(line[0])
+                else:
+                    del self._lines[key]
+
+    def _step(self, entry: _Entry[T, R]) -> None:
+        self._behind[entry[1]] -= 1
+        if not self._behind[entry[1]]:
+            del self._behind[entry[1]]
+            self._free.append(entry)
 
 
 def _settle(future: "asyncio.Future[R]", answer: R | Exception) -> None:

@@ -39,6 +39,8 @@ async def end(tasks: Iterable[asyncio.Task[Any]], *, within: timedelta = _WITHIN
     until = loop.time() + within.total_seconds()
     everything = tuple(tasks)
     left = {task for task in everything if not task.done()}
+    for task in everything:
+        task.add_done_callback(_look_at)
     while left:
         for task in left:
             task.cancel()
@@ -46,7 +48,10 @@ async def end(tasks: Iterable[asyncio.Task[Any]], *, within: timedelta = _WITHIN
         if left and loop.time() >= until:
             _log.error("task_left_running", tasks=sorted(task.get_name() for task in left), seconds=within.total_seconds())
             break
-    for task in everything:
-        if task.done() and not task.cancelled():
-            task.exception()  # looked at: the loop need not complain of it
     return not left
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """See what a task ended with, so that the loop need not complain of it, even where who ended it is cancelled itself."""
+    if not task.cancelled():
+        task.exception()

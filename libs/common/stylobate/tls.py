@@ -51,6 +51,32 @@ class TlsSettings:
             require_client_auth=self.authority is not None,
         )
 
+    def server_context(self) -> ssl.SSLContext:
+        """Return the same for a server that is not gRPC's own. Raises OSError, ValueError."""
+        if self.certificate is None:
+            raise ValueError("a server needs a certificate and its private key")
+        context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        if self.authority is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return the same for a client that is not gRPC's own. Raises OSError."""
+        context = self._context(ssl.PROTOCOL_TLS_CLIENT)
+        if self.authority is None:
+            context.load_default_certs()
+        return context
+
+    def _context(self, protocol: int) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        if self.authority is not None:
+            context.load_verify_locations(self.authority)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.private_key, password="")
+        return context
+
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises OSError."""
         return grpc.ssl_channel_credentials(_read(self.authority), _read(self.private_key), _read(self.certificate))

@@ -75,7 +75,7 @@ async def test_a_key_stands_once_among_batches_under_way() -> None:
     """A second item of a key waits for the first, in order, while other keys overtake it."""
     recorder = Recorder()
     recorder.gate.clear()
-    async with Batcher(recorder.flush, key=lambda item: item % 10) as batcher:
+    async with Batcher(recorder.flush, keys=lambda item: (item % 10,)) as batcher:
         futures = [batcher.submit(item) for item in (1, 11, 2, 21)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -83,6 +83,27 @@ async def test_a_key_stands_once_among_batches_under_way() -> None:
         recorder.gate.set()
         assert await asyncio.gather(*futures) == [2, 22, 4, 42]
     assert recorder.batches == [[1, 2], [11], [21]]
+
+
+async def test_an_item_of_several_keys_waits_for_each_and_is_overtaken_by_others() -> None:
+    """It goes when it is the first in all of its lines; what came behind it at one of its keys waits for it."""
+    batches: list[list[str]] = []
+    gate = asyncio.Event()
+
+    async def flush(items: list[str]) -> list[str]:
+        batches.append(items)
+        await gate.wait()
+        return items
+
+    async with Batcher[str, str](flush, keys=list, max_size=4) as batcher:
+        answers = [batcher.submit(item) for item in ("a", "b", "bca", "c", "d", "efg", "dhi", "j")]
+        answers[3].cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert batches == [["a", "b", "d", "efg"], ["j"]]  # one more key than four: what is begun is taken whole
+        gate.set()
+        await asyncio.gather(*answers, return_exceptions=True)
+    assert batches[2:] == [["bca"], ["dhi"]] or batches[2:] == [["bca", "dhi"]]
 
 
 async def test_closing_finishes_what_waits_and_refuses_more() -> None:
@@ -138,7 +159,7 @@ async def test_a_long_line_of_one_key_costs_no_more_for_each_item() -> None:
         async def flush(items: list[Counted]) -> list[str]:
             return [str(item) for item in items]
 
-        async with Batcher[Counted, str](flush, key=lambda item: item) as batcher:
+        async with Batcher[Counted, str](flush, keys=lambda item: (item,)) as batcher:
             answers = [batcher.submit(Counted("hot")) for _ in range(count)]
             await asyncio.gather(*answers)
         return Counted.looked_up / count

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import structlog
-from stylobate.logs import Logs, configure, get_logger, log_access
+from stylobate.logs import Logs, configure, get_logger, log_request
+from stylobate.logs.access import RequestLine
 from stylobate.logs.printed import PrintedLines
 from stylobate.testing.logs import kept_logging
 
@@ -167,27 +168,40 @@ def test_files_are_rotated(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "log.2"]
 
 
-def test_an_access_line_is_written_like_any_record(records: Records) -> None:
-    """The quick way keeps time, logger and service, and neither tokens nor forged lines get through it."""
-    log_access("request", {"path": "/a\n", "token": "hush", "note": "Bearer abc.def", "status": 200})
-    (record,) = records()
-    assert record.pop("timestamp").endswith("Z")
-    assert record == {
-        "path": "/a\\x0a",
-        "token": "[redacted]",
-        "note": "Bearer [redacted]",
-        "status": 200,
-        "event": "request",
-        "level": "info",
-        "logger": "access",
-        "service": "test",
-    }
+LINE = RequestLine(1_800_000_000.25, "r-1", "GET", "/a", 200, 0.0125, "ann", "192.0.2.1", "ab" * 16, "")
+UNUSUAL = {
+    "plain": {},
+    "an error": {"status": 403, "code": "PERMISSION_DENIED"},
+    "not ASCII": {"path": "/gr\u00f6\u00dfe/\u4e2d"},
+    "a forged line": {"path": '/a\n{"event": "request"}'},
+    "quotes": {"path": '/a"b\\c'},
+    "a token in the path": {"path": "/eyJhbGci.eyJzdWIi.c2ln"},
+    "a token as an id": {"request_id": "eyJhbGci.eyJzdWIi.c2ln"},
+    "words like a header": {"path": "/Bearer abc.def"},
+    "a URL with a password": {"path": "/http://ann:hush@x/"},
+    "invisible": {"path": "/a\u202eb"},
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_access_line_is_written_like_any_record(records: Records, name: str) -> None:
+    """The quick way writes what the long way does: time, logger, service, and neither tokens nor forged lines."""
+    line = LINE._replace(**UNUSUAL[name])
+    log_request(line)
+    logging.getLogger("stylobate.access").setLevel("INFO")
+    get_logger("access").info("request", **line.facts())
+    quick, plain = records()
+    assert quick.pop("timestamp") == "2027-01-15T08:00:00.250000Z"
+    for key in ("timestamp", "filename", "lineno"):
+        plain.pop(key, None)
+    assert quick == plain
+    assert not {"hush", "abc.def"} & set(str(quick).replace("@", " ").replace(":", " ").split())
 
 
 def test_a_quieted_access_log_stays_quiet(logs: Logs, records: Records) -> None:
     """The level holds for the quick way too."""
     logs.set_level("warning", "access")
-    log_access("request", {})
+    log_request(LINE)
     assert records() == []
 
 

@@ -1,6 +1,7 @@
 """Background work ends when it is told to, also when a cancellation was lost on the way."""
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import pytest
@@ -87,3 +88,24 @@ async def test_a_timeout_is_no_wish_to_end() -> None:
             await asyncio.Event().wait()
     assert goes_on()
     check_cancelled()
+
+
+async def test_what_fails_while_its_end_is_interrupted_is_seen() -> None:
+    """Who ends tasks is cancelled while they fail: nobody asks for their exceptions, and the loop need not complain of them."""
+    began, told = asyncio.Event(), []
+
+    async def fail() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    ending = asyncio.create_task(end([asyncio.create_task(fail())]))
+    await began.wait()
+    ending.cancel()
+    await asyncio.wait([ending])
+    del ending
+    gc.collect()
+    assert told == []

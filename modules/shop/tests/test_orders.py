@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from stylobate.errors import StylobateError
 from stylobate.testing import FakeClock
-from stylobate.testing.modules import ActionTester
+from stylobate.testing.modules import ActionTester, TestUser
 
 SHOP = Path(__file__).parents[1]
 TEA = {"items": [{"sku": "tea", "quantity": 2}]}
@@ -50,6 +50,42 @@ async def test_an_order_is_paid_shipped_and_then_beyond_cancelling(shop: ActionT
     assert (refused.value.reason, refused.value.metadata["allowed"]) == ("STATE_TRANSITION_NOT_ALLOWED", "")
 
 
+async def test_a_paid_order_can_be_cancelled_for_an_hour() -> None:
+    """The guard of the event looks at the clock; its refusal names it, and the order stays paid."""
+    clock = FakeClock()
+    async with ActionTester.open(SHOP, clock=clock) as shop:
+        alice = shop.user("alice")
+        early, late = [(await alice.call("shop.place_order", TEA))["id"] for _ in range(2)]
+        for order_id in (early, late):
+            await alice.call("shop.pay_order", {"order_id": order_id})
+        clock.advance(timedelta(minutes=59))
+        assert (await alice.call("shop.cancel_order", {"order_id": early}))["status"] == "cancelled"
+        clock.advance(timedelta(minutes=1))
+        with pytest.raises(StylobateError) as refused:
+            await alice.call("shop.cancel_order", {"order_id": late})
+        assert (refused.value.reason, refused.value.metadata["event"]) == ("STATE_GUARD_REFUSED", "cancel")
+
+
+async def test_an_order_that_nobody_pays_is_cancelled_after_a_while(shop: ActionTester) -> None:
+    """The timer shows when; it fires in the customer's name, and watchers hear of it. Paid in time, nothing happens."""
+    alice = shop.user("alice")
+    unpaid, paid = [(await alice.call("shop.place_order", TEA))["id"] for _ in range(2)]
+    await alice.call("shop.pay_order", {"order_id": paid})
+    waiting, settled = [await alice.state.get("orders", order_id) for order_id in (unpaid, paid)]
+    assert waiting is not None
+    assert settled is not None
+    assert [(timer.event, timer.at - waiting.created_at) for timer in waiting.timers] == [("cancel", timedelta(minutes=15))]
+    assert settled.timers == ()
+    await shop.advance(timedelta(minutes=14))
+    assert [event.subject for event in await shop.advance(timedelta(minutes=1))] == [unpaid]
+    cancelled, settled = [await alice.state.get("orders", order_id) for order_id in (unpaid, paid)]
+    assert cancelled is not None
+    assert settled is not None
+    assert (cancelled.status, cancelled.timers, settled.status) == ("cancelled", (), "paid")
+    assert [change.actor async for change in alice.state.history("orders", unpaid)] == ["alice", "alice"]
+    assert shop.published[-1][1]["event"] == "cancel"
+
+
 async def test_an_order_that_is_not_paid_is_not_shipped(shop: ActionTester) -> None:
     """Skipping a step is refused and the steps that are open are named."""
     order_id = (await shop.user("alice").call("shop.place_order", TEA))["id"]
@@ -70,6 +106,27 @@ async def test_nobody_moves_the_order_of_another(shop: ActionTester) -> None:
     assert (await admin.call("shop.cancel_order", {"order_id": order_id}))["status"] == "cancelled"
 
 
+async def test_an_order_is_replaced_whole_or_not_at_all(shop: ActionTester) -> None:
+    """One transaction cancels the old order and places the new one; where the first cannot be, the second is not either."""
+    alice, clerk = shop.user("alice"), shop.user("clerk", "staff")
+    old = (await alice.call("shop.place_order", TEA))["id"]
+    new = await alice.call("shop.replace_order", {"order_id": old, "items": [{"sku": "cake", "quantity": 3}]})
+    assert (new["status"], new["total"]) == ("pending", 3000)
+    assert await _orders(alice) == {old: "cancelled", new["id"]: "pending"}
+    await alice.call("shop.pay_order", {"order_id": new["id"]})
+    await clerk.call("shop.ship_order", {"order_id": new["id"]})
+    for user, reason in ((alice, "STATE_TRANSITION_NOT_ALLOWED"), (shop.user("bob"), "STATE_NOT_FOUND")):
+        with pytest.raises(StylobateError) as refused:
+            await user.call("shop.replace_order", {"order_id": new["id"], **TEA})
+        assert (refused.value.reason, refused.value.metadata["index"]) == (reason, "0")
+    assert await _orders(clerk) == {old: "cancelled", new["id"]: "shipped"}
+
+
+async def _orders(user: TestUser) -> dict[str, str]:
+    """Return the orders that the user may list, with their statuses."""
+    return {order.key: order.status async for order in user.state.list("orders")}
+
+
 @pytest.mark.parametrize("data", [{"total": 1}, {"items": []}, {"note": "soon"}, {"total": None}])
 async def test_paying_does_not_set_the_price(shop: ActionTester, data: Any) -> None:
     """Straight at the state service, data sent along with the event is refused with its field, and the order is not paid."""
@@ -82,6 +139,33 @@ async def test_paying_does_not_set_the_price(shop: ActionTester, data: Any) -> N
     kept = await alice.state.get("orders", order_id)
     assert kept is not None
     assert (kept.status, kept.data["total"]) == ("pending", 2000)
+
+
+async def test_the_staff_finds_what_is_to_be_shipped(shop: ActionTester) -> None:
+    """Paid orders of everybody, the most expensive first, by the index on status and total; of others nothing."""
+    alice, bob, clerk = shop.user("alice"), shop.user("bob"), shop.user("clerk", "staff")
+    placed = []
+    for who, quantity in ((alice, 2), (bob, 5), (alice, 3), (bob, 1)):
+        order = await who.call("shop.place_order", {"items": [{"sku": "tea", "quantity": quantity}]})
+        placed.append((who, order["id"]))
+    for who, order_id in placed[:3]:
+        await who.call("shop.pay_order", {"order_id": order_id})
+    assert [order["total"] for order in await clerk.call("shop.orders_to_ship")] == [5000, 3000, 2000]
+    await clerk.call("shop.ship_order", {"order_id": placed[1][1]})
+    assert [order["total"] for order in await clerk.call("shop.orders_to_ship")] == [3000, 2000]
+
+
+async def test_customers_find_their_own_orders_only(shop: ActionTester) -> None:
+    """The index leads to one's own orders where one may list no others, and counts no others."""
+    alice, bob = shop.user("alice"), shop.user("bob")
+    for who, quantity in ((alice, 2), (bob, 5), (alice, 3)):
+        await who.call("shop.place_order", {"items": [{"sku": "tea", "quantity": quantity}]})
+    dear = {"status": "pending", "total": {"gte": 2500}}
+    assert [order.data["total"] async for order in alice.state.list("orders", filter=dear)] == [3000]
+    assert await bob.state.count("orders", filter={"status": "pending"}) == 1
+    with pytest.raises(StylobateError) as refused:
+        await alice.state.count("orders", filter={"total": 3000})
+    assert refused.value.reason == "STATE_QUERY_NOT_INDEXED"
 
 
 async def test_an_unknown_order_is_not_found(shop: ActionTester) -> None:

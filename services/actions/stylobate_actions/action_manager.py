@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from stylobate.clients.limits import LIMIT
+from stylobate.clients.limit_outcome import LIMIT
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ActionDeclaration
-from stylobate.errors import CancelledCallError, MalformedJsonError, StylobateError, UnsupportedMediaTypeError
-from stylobate.identity import limit_key
+from stylobate.errors import CancelledCallError, MalformedJsonError, StylobateError
 from stylobate.logs import get_logger
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.containment import told
@@ -18,20 +17,18 @@ from stylobate.modules.context import ActionContext, Platform
 from stylobate.modules.errors import ActionFailedError, ActionInputInvalidError
 from stylobate.modules.payload import JSON, decode
 from stylobate.rpc.call import Call
-from stylobate.telemetry import histogram
 
+from stylobate_actions.action_request import ActionEntry, ActionRequest
 from stylobate_actions.audit import ActionTrail
 from stylobate_actions.blame import is_defect, placed
 from stylobate_actions.errors import ActionNotFoundError, ActionRecursionError, ActionTimeoutError, ActionUnavailableError
 from stylobate_actions.limits import ActionLimits
 from stylobate_actions.model import ActionReply
 from stylobate_actions.runner import OverdueError, Runner
+from stylobate_actions.runs import HeldRun, Runs
 
 MAX_DEPTH = 8
 """How many actions may call each other."""
-_ANONYMOUS = "anonymous"
-_OK = "OK"
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _log = get_logger("app")
 
 
@@ -49,15 +46,17 @@ class ActionManager:
         runner: Runner,
         audit: ActionTrail | None,
         loop: asyncio.AbstractEventLoop,
+        runs: Runs | None = None,
         tells_defects: bool = False,
     ) -> None:
         """Take the actions that run, and the names of modules that do not.
 
         :param left_out: actions of those modules, as far as they are known.
         :param limits: None: limits of actions are not counted. :param audit: None: calls are not written down.
+        :param runs: None: no call may have an idempotency key.
         :param tells_defects: whether the answer to a call that failed says what was raised; for development.
         """
-        self._entries: dict[str, _Entry] = {action.name: _Entry(action) for action in actions}
+        self._entries: dict[str, ActionEntry] = {action.name: ActionEntry(action) for action in actions}
         self._unavailable = frozenset(unavailable)
         self.left_out = {action.name: action for action in left_out if action.name not in self._entries}
         """Actions that are declared and do not run, by name."""
@@ -66,6 +65,7 @@ class ActionManager:
         self._runner = runner
         self._audit = audit
         self._loop = loop
+        self._runs = runs
         self._tells_defects = tells_defects
         self._platform: Platform | None = None
 
@@ -82,19 +82,33 @@ class ActionManager:
         """Return the action of exactly this name. Raises ActionNotFoundError or ActionUnavailableError."""
         return self._entry(name).action
 
-    async def execute(self, name: str, payload: bytes, caller: Call, *, content_type: str = JSON, depth: int = 0) -> ActionReply:
+    async def execute(
+        self,
+        name: str,
+        payload: bytes,
+        caller: Call,
+        *,
+        content_type: str = JSON,
+        depth: int = 0,
+        charged: str = "",
+        key: str = "",
+        step: str = "",
+    ) -> ActionReply:
         """Run the action for the caller.
 
         :param payload: the input as JSON; nothing stands for ``null``.
+        :param charged: the limit, as declared, that was charged on the way here; another one than the action has is charged.
         :param depth: how many actions called each other before this one.
-        :raises StylobateError: ACTION_NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, RATE_LIMITED,
-            UNSUPPORTED_MEDIA_TYPE, MALFORMED_JSON, ACTION_INPUT_INVALID, ACTION_TIMEOUT, ACTION_FAILED,
-            ACTION_RECURSION, or the typed error that the handler let through, unchanged.
+        :param key: an idempotency key of the caller's; empty: none.
+        :param step: the key that the run of another action made for this call of it, in place of one.
+        :raises StylobateError: ACTION_NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED, RATE_LIMITED, IDEMPOTENCY_KEY_REFUSED,
+            IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, UNSUPPORTED_MEDIA_TYPE, MALFORMED_JSON, ACTION_INPUT_INVALID,
+            ACTION_TIMEOUT, ACTION_FAILED, ACTION_RECURSION, or the typed error that the handler let through, unchanged.
         """
         entry = self._entry(name)
         started = self._loop.time()
         try:
-            reply = await self._execute(_Request(entry, payload, content_type, caller, depth, started))
+            reply = await self._execute(ActionRequest(entry, payload, content_type, caller, depth, started, charged, key, step))
         except StylobateError as error:
             await self._ended(entry, started, caller, error)
             raise
@@ -104,20 +118,20 @@ class ActionManager:
         await self._ended(entry, started, caller, None)
         return reply
 
-    async def call(self, action: str, payload: bytes, caller: Call, depth: int) -> bytes:
+    async def call(self, action: str, payload: bytes, caller: Call, depth: int, step: str) -> bytes:
         """Run an action for another one (``ctx.call``)."""
         try:
-            return (await self.execute(action, payload, caller, depth=depth)).output
+            return (await self.execute(action, payload, caller, depth=depth, step=step)).output
         except (ActionNotFoundError, ActionInputInvalidError, ActionRecursionError) as error:
             error.sent = error.sent or {"action": action, "data": decode(payload)}
             raise
 
-    async def _ended(self, entry: "_Entry", started: float, caller: Call, error: StylobateError | None) -> None:
+    async def _ended(self, entry: ActionEntry, started: float, caller: Call, error: StylobateError | None) -> None:
         entry.observe(self._loop.time() - started, error.reason if error is not None else "")
         if self._audit is not None:
             await self._audit.note(entry.action.name, caller, error)
 
-    def _entry(self, name: str) -> "_Entry":
+    def _entry(self, name: str) -> ActionEntry:
         entry = self._entries.get(name)
         if entry is not None:
             return entry
@@ -125,26 +139,38 @@ class ActionManager:
             raise ActionUnavailableError(metadata={"action": name}, retry_after=timedelta(seconds=30))
         raise ActionNotFoundError
 
-    async def _execute(self, request: "_Request") -> ActionReply:
+    async def _execute(self, request: ActionRequest) -> ActionReply:
         entry, caller = request.entry, request.caller
         action, principal = entry.action, caller.principal
         await self._access.require(action.declaration.access, principal, f"call {action.name}")
-        limit = action.declaration.rate_limit
-        standing = None
-        if limit is not None and self._limits is not None:
-            standing = await self._limits.charge(action.name, limit, principal.tenant, _charged(caller))
+        limit, standing = action.declaration.rate_limit, None
+        if self._limits is not None and self._limits.text(action.name, limit) != request.charged:
+            standing = await self._limits.charge(action.name, limit, principal, caller.client_address)
         try:
-            return ActionReply(await self._parsed_and_run(request), standing)
+            if not (request.key or request.step) or not request.may_be_kept():
+                return ActionReply(await self._parsed_and_run(request), standing)
+            output, is_replayed = await self._once(request)
+            return ActionReply(output, standing, is_replayed)
         except StylobateError as error:
             error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
             if standing is not None:
                 error.metadata |= standing.metadata(LIMIT)
             raise
 
-    async def _parsed_and_run(self, request: "_Request") -> bytes:
+    async def _once(self, request: ActionRequest) -> tuple[bytes, bool]:
+        """Return the output and whether it is that of an earlier call with the request's key."""
+        if self._runs is None:
+            raise AssertionError("calls with a key need a ledger")
+        key, content = request.run()
+        async with self._runs.begun(key, content, request.started + request.entry.timeout_s) as found:
+            if isinstance(found, bytes):
+                return found, True
+            return await self._parsed_and_run(request._replace(started=self._loop.time()), found), False
+
+    async def _parsed_and_run(self, request: ActionRequest, run: HeldRun | None = None) -> bytes:
         action = request.entry.action
         if request.content_type != JSON:
-            _check_content_type(request.content_type)
+            request.check_content_type()
         try:
             value = action.parse(request.payload)
         except (ActionInputInvalidError, MalformedJsonError):
@@ -155,15 +181,20 @@ class ActionManager:
             raise self._failed(request, error) from error
         if request.depth > MAX_DEPTH:
             raise ActionRecursionError(metadata={"action": action.name, "depth": str(request.depth)})
-        return await self._run(request, value)
+        return await self._run(request, value, run)
 
-    async def _run(self, request: "_Request", value: Any) -> bytes:
+    async def _run(self, request: ActionRequest, value: Any, run: HeldRun | None) -> bytes:
         if self._platform is None:
             raise AssertionError("connect() comes before the first action")
         action = request.entry.action
-        call = _bounded(request.caller, request.started + request.entry.timeout_s)
-        context = ActionContext(self._platform, action.module, action.name, call, request.depth)
+        call = request.bounded()
+        steps = run.steps if run is not None else None
+        context = ActionContext(self._platform, action.module, action.name, call, depth=request.depth, steps=steps)
         try:
+            if run is not None and self._runs is not None:
+                handler = partial(_kept, action, context, value)
+                kept: bytes = await self._runner.run(action.name, call, self._runs.carry, run, handler)
+                return kept
             output = await self._runner.run(action.name, call, action.run, context, value)
         except OverdueError:
             raise ActionTimeoutError(metadata={"action": action.name}) from None
@@ -177,7 +208,7 @@ class ActionManager:
         except BaseException as error:  # the module's own types write the output too
             raise self._failed(request, error) from error
 
-    def _failed(self, request: "_Request", error: BaseException) -> ActionFailedError:
+    def _failed(self, request: ActionRequest, error: BaseException) -> ActionFailedError:
         """Log the module's defect and return what its caller may know of it."""
         action, text = request.entry.action, told(error)
         if isinstance(error, StylobateError):
@@ -193,48 +224,6 @@ class ActionManager:
         return ActionFailedError(metadata={"action": action.name} | ({"exception": text} if self._tells_defects else {}))
 
 
-class _Entry:
-    """An action with what a call of it needs, looked up once."""
-
-    def __init__(self, action: BoundAction) -> None:
-        self.action = action
-        self.timeout_s = action.declaration.timeout.total_seconds()
-        self._seconds = histogram(
-            "actions_seconds", "Time of action calls by outcome, in seconds.", ("action", "outcome"), buckets=_BUCKETS
-        )
-        self._children = {"": self._seconds.labels(action.name, _OK)}
-
-    def observe(self, seconds: float, reason: str) -> None:
-        """Count a call. Reasons are those of error classes, so they are few."""
-        child = self._children.get(reason)
-        if child is None:
-            child = self._children[reason] = self._seconds.labels(self.action.name, reason)
-        child.observe(seconds)
-
-
-class _Request(NamedTuple):
-    entry: _Entry
-    payload: bytes
-    content_type: str
-    caller: Call
-    depth: int
-    started: float
-
-
-def _charged(caller: Call) -> str:
-    """Return whom a limit counts: a caller by name; one without by where they are, or one of them would use it up for all."""
-    if caller.principal.subject:
-        return caller.principal.subject
-    return f"{_ANONYMOUS}@{limit_key(caller.client_address)}" if caller.client_address else _ANONYMOUS
-
-
-def _check_content_type(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() not in {JSON, ""}:
-        raise UnsupportedMediaTypeError("Actions take application/json.", metadata={"content_type": content_type[:100]})
-
-
-def _bounded(caller: Call, deadline: float) -> Call:
-    """Return the call with the nearer of both deadlines."""
-    if 0 < caller.deadline <= deadline:
-        return caller
-    return replace(caller, deadline=deadline)
+async def _kept(action: BoundAction, context: ActionContext, value: Any) -> bytes:
+    """Return the output as it is kept."""
+    return action.encode(await action.run(context, value))

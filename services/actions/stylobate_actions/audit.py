@@ -1,8 +1,9 @@
 """What is written down about calls of actions."""
 
+from time import time
 from typing import Any
 
-from stylobate.audit import AuditRecord, AuditTrail, Outcome
+from stylobate.audit import AuditFact, AuditTrail, Outcome
 from stylobate.errors import StylobateError
 from stylobate.rpc.call import Call
 
@@ -13,22 +14,16 @@ class ActionTrail:
     """Notes action calls in the audit trail; written in batches, within a second."""
 
     def __init__(self, trail: AuditTrail[Any]) -> None:
-        self._note = trail.note
+        self._trail = trail
 
     async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
         """Note a call: who, through which service, which action, how it ended. Inputs and outputs are not kept."""
         principal = caller.principal
-        outcome = Outcome.SUCCESS
+        outcome, reason = Outcome.SUCCESS, ""
         if error is not None:
-            outcome = Outcome.DENIED if error.reason in _DENIED else Outcome.FAILURE
-        await self._note(
-            AuditRecord(
-                action=action,
-                outcome=outcome,
-                actor=principal.subject,
-                tenant=principal.tenant,
-                via=principal.via,
-                reason="" if error is None else error.reason,
-                request_id=caller.request_id,
-            )
-        )
+            reason = error.reason
+            outcome = Outcome.DENIED if reason in _DENIED else Outcome.FAILURE
+        subject, tenant, via = principal.subject, principal.tenant, principal.via
+        fact = AuditFact(action, outcome, subject, tenant, via, reason, caller.request_id, time())
+        if not self._trail.leave(fact):
+            await self._trail.note(fact)

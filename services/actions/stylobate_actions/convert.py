@@ -7,8 +7,8 @@ import orjson
 from google.protobuf.duration_pb2 import Duration
 from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
-from stylobate.clients.limits import LimitOutcome
-from stylobate.declarations.model import ActionDeclaration, JsonSchema
+from stylobate.clients.limit_outcome import LimitOutcome
+from stylobate.declarations.model import ActionDeclaration, JsonSchema, ModuleDeclaration
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
 from stylobate.modules.refusals import refusals_of
@@ -19,7 +19,7 @@ from stylobate_actions.model import ActionReply, ModuleStatus
 def to_reply(reply: ActionReply) -> actions_pb.ExecuteActionResponse:
     """Return the message of a reply."""
     limit = _to_rate_limit(reply.limit) if reply.limit is not None else None
-    return actions_pb.ExecuteActionResponse(output=reply.output, content_type=JSON, rate_limit=limit)
+    return actions_pb.ExecuteActionResponse(output=reply.output, content_type=JSON, rate_limit=limit, replayed=reply.is_replayed)
 
 
 def to_action(action: BoundAction) -> actions_pb.Action:
@@ -35,13 +35,19 @@ def to_action(action: BoundAction) -> actions_pb.Action:
         timeout=_to_duration(declaration.timeout),
         input_schema=_to_schema(action.input_schema),
         output_schema=_to_schema(action.output_schema),
-        refusals=_to_refusals(declaration.file),
+        refusals=_to_refusals(Path(declaration.file).parent) if declaration.file else (),
+        refuses_keys=not declaration.takes_keys,
     )
 
 
 def to_left_out(action: ActionDeclaration) -> actions_pb.Action:
     """Return what is told of an action whose module does not run."""
     return actions_pb.Action(name=action.name, module=action.module, route=action.route)
+
+
+def to_module_refusals(module: ModuleDeclaration) -> actions_pb.ModuleRefusals:
+    """Return the reasons of a module."""
+    return actions_pb.ModuleRefusals(module=module.name, refusals=_to_refusals(module.folder))
 
 
 def to_module(status: ModuleStatus) -> modules_pb.Module:
@@ -67,10 +73,9 @@ def _to_rate_limit(standing: LimitOutcome) -> actions_pb.RateLimit:
     )
 
 
-def _to_refusals(file: str) -> list[actions_pb.Refusal]:
-    """Return the reasons of the module whose declaration file it is."""
-    found = refusals_of(Path(file).parent) if file else {}
-    return [actions_pb.Refusal(reason=reason, detail=detail) for reason, detail in found.items()]
+def _to_refusals(folder: Path) -> list[actions_pb.Refusal]:
+    """Return the reasons of the module in the folder."""
+    return [actions_pb.Refusal(reason=reason, detail=detail) for reason, detail in refusals_of(folder).items()]
 
 
 def _to_duration(value: timedelta) -> Duration:

@@ -1,6 +1,8 @@
 """Running hooks of modules: on events, and before changes of state."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from stylobate.outbox.event import Event
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
 from stylobate.telemetry import SpanKind, histogram, span
 
+from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.blame import is_defect
 from stylobate_actions.errors import (
     HookFailedError,
@@ -60,10 +63,23 @@ class HookRunner:
         :raises StylobateError: what the hook let through, HOOK_TIMEOUT or HOOK_FAILED; whoever delivers the event decides
             whether it comes again.
         """
+        with self._caused(hook.name, event) as call:
+            await self._run(module, hook.name, hook.method, event, call)
+
+    async def effect(self, actions: ActionManager, name: str, action: str, event: Event) -> None:
+        """Call an action with what an event tells, in its name and with its id as idempotency key.
+
+        :raises StylobateError: what the action raises.
+        """
+        with self._caused(name, event) as call:
+            await actions.execute(action, event.data, call, key=event.id)
+
+    @contextmanager
+    def _caused(self, name: str, event: Event) -> Iterator[Call]:
+        """Give the call of what an event brings about, within its trace."""
         deadline = self._loop.time() + self._timeout_s
-        with span(self._service, f"hook {hook.name}", event.traceparent, kind=SpanKind.CONSUMER, **_told_of(event)) as opened:
-            caller = Call(request_id=event.id, traceparent=opened.traceparent)
-            await self._run(module, hook.name, hook.method, event, self._call(event, caller, deadline))
+        with span(self._service, f"hook {name}", event.traceparent, kind=SpanKind.CONSUMER, **_told_of(event)) as opened:
+            yield self._call(event, Call(request_id=event.id, traceparent=opened.traceparent), deadline)
 
     async def before(self, module_name: str, method_name: str, event: Event, caller: Call) -> bytes:
         """Run a before-hook and return the data to use instead as JSON, empty to leave it as it is.

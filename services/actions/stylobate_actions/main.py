@@ -20,6 +20,8 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager, Patience
 from stylobate.hooks.postgres import PostgresHookStore
+from stylobate.idempotency import LIFETIME
+from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
@@ -28,12 +30,16 @@ from stylobate.modules.state import StateClient
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.audit import ActionTrail
+from stylobate_actions.effects import effects_of
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.limits import ActionLimits
 from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.runner import Runner
+from stylobate_actions.runs import HOLD, Runs
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
 from stylobate_actions.settings import ActionsSettings
+from stylobate_actions.store.memory import MemoryRunLedger
+from stylobate_actions.store.postgres import PostgresRunLedger
 from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -52,6 +58,7 @@ class _Adapters:
     limits: ActionLimits | None
     audit: ActionTrail | None
     hooks: "HooksManager | MemoryHooks"
+    runs: Runs
     environ: Mapping[str, str]
     packages: Mapping[Path, str]
     clock: Callable[[], datetime]
@@ -70,10 +77,12 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
     )
     adapters = _Adapters(
         limits=ActionLimits(
-            await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable))
+            await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable)),
+            app.limit_rules,
         ),
         audit=ActionTrail(await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name), name="audit")),
         hooks=hooks,
+        runs=Runs(PostgresRunLedger(database, HOLD, LIFETIME), asyncio.get_running_loop(), new_id),
         environ=os.environ,
         packages=packages_of(settings.modules),
         clock=lambda: datetime.now(UTC),
@@ -82,13 +91,17 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
     await _assemble(app, settings, adapters)
     app.check("hooks", hooks.health)
     app.task("hooks", hooks.run)
+    app.task("runs", adapters.runs.run)
+    app.task("runs_pruned", adapters.runs.prune)
     app.ready_when(hooks.ready)  # until then a hook could miss what happens
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same path of actions and hooks."""
-    limits = ActionLimits(await app.enter(LimitsClient(app.channel("ratelimit")))) if app.counts_limits else None
-    adapters = _Adapters(limits, None, app.hooks, app.environ, {}, app.clock)
+    client = await app.enter(LimitsClient(app.channel("ratelimit"))) if app.counts_limits else None
+    limits = ActionLimits(client, app.limit_rules) if client is not None else None
+    runs = Runs(MemoryRunLedger(app.clock, HOLD, LIFETIME), asyncio.get_running_loop(), new_id)
+    adapters = _Adapters(limits, None, app.hooks, runs, app.environ, {}, app.clock)
     await _assemble(app, ActionsSettings(), adapters)
 
 
@@ -109,6 +122,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         runner=runner,
         audit=adapters.audit,
         loop=loop,
+        runs=adapters.runs,
         tells_defects=adapters.tells_defects,
     )
     platform = Platform(
@@ -138,5 +152,12 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
                 delivery=hook.subscription.delivery,
                 timeout=settings.hook_timeout + _SLACK,
             )
-    app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions))
+        for effect in effects_of(module.declaration):
+            adapters.hooks.on(
+                effect.pattern,
+                effect.callback(partial(runs.effect, actions)),
+                name=effect.name,
+                timeout=settings.hook_timeout + _SLACK,
+            )
+    app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
     app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stylobate.clients.limits import LimitOutcome
+from stylobate.clients.limit_outcome import LimitOutcome
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.health import Status
 from stylobate.modules.loaded import LoadedModule
@@ -16,6 +16,8 @@ class ActionReply(NamedTuple):
     """JSON."""
     limit: LimitOutcome | None = None
     """How the action's own limit stands; None when it declares none or the limiter could not be asked."""
+    is_replayed: bool = False
+    """Whether this is the answer of an earlier call with the same idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)

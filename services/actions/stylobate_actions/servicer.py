@@ -8,17 +8,20 @@ from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
-from stylobate.idempotency import refuse_key
+from stylobate.modules.binding import BoundAction
 from stylobate.outbox.event import Event
 from stylobate.paging import page_of
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
+from stylobate.rpc.method import Prompt
 
 from stylobate_actions.action_manager import ActionManager
-from stylobate_actions.convert import to_action, to_left_out, to_module, to_reply
+from stylobate_actions.convert import to_action, to_left_out, to_module, to_module_refusals, to_reply
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
 
+_GATEWAY = "gateway"
+"""Whose word counts on what a call was charged."""
 Context = grpc.aio.ServicerContext[Any, Any]
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
@@ -32,21 +35,44 @@ class ActionServicer(ActionServiceServicer):
         "GetAction": RpcAccess.OPTIONAL,
     }
 
-    def __init__(self, manager: ActionManager) -> None:
+    PROMPT: ClassVar[Mapping[str, Prompt]] = {
+        "ExecuteAction": lambda request: not request.idempotency_key,  # module code has a task of its own, see the runner
+    }
+
+    def __init__(self, manager: ActionManager, modules: ModuleManager) -> None:
         self._manager = manager
+        self._modules = modules
+        self._messages: dict[str, tuple[BoundAction, actions_pb.Action]] = {}
 
     async def ExecuteAction(self, request: actions_pb.ExecuteActionRequest, context: Context) -> actions_pb.ExecuteActionResponse:
-        refuse_key(request)
-        reply = await self._manager.execute(request.action, request.input, call(), content_type=request.content_type)
+        caller = call()
+        reply = await self._manager.execute(
+            request.action,
+            request.input,
+            caller,
+            content_type=request.content_type,
+            charged=request.charged_limit if caller.principal.via == _GATEWAY else "",
+            key=request.idempotency_key,
+        )
         return to_reply(reply)
 
     async def ListActions(self, request: actions_pb.ListActionsRequest, context: Context) -> actions_pb.ListActionsResponse:
         actions = self._manager.actions
         names, token = page_of(list(actions), "actions", request.page_size, request.page_token)
-        left_out = () if request.page_token else map(to_left_out, self._manager.left_out.values())
-        return actions_pb.ListActionsResponse(
-            actions=[to_action(actions[name]) for name in names], next_page_token=token, left_out=left_out
-        )
+        page = actions_pb.ListActionsResponse(actions=[self._message(actions[name]) for name in names], next_page_token=token)
+        if not request.page_token:
+            page.left_out.extend(map(to_left_out, self._manager.left_out.values()))
+            modules = self._modules.running.values()
+            page.refusals.extend(to_module_refusals(module.declaration) for module in modules if not module.actions)
+        return page
+
+    def _message(self, action: BoundAction) -> actions_pb.Action:
+        """Return an action's message, made once: gateways read the catalogue again and again."""
+        made, message = self._messages.get(action.name, (None, None))
+        if message is None or made is not action:
+            message = to_action(action)
+            self._messages[action.name] = action, message
+        return message
 
     async def GetAction(self, request: actions_pb.GetActionRequest, context: Context) -> actions_pb.GetActionResponse:
         return actions_pb.GetActionResponse(action=to_action(self._manager.get(request.name)))

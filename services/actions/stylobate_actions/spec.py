@@ -11,7 +11,12 @@ SPEC = ServiceSpec(
     settings=ActionsSettings,
     build=Imported("stylobate_actions.main:build"),
     in_memory=Imported("stylobate_actions.main:build_in_memory"),
-    migrations=(MigrationSet.of("leases"), MigrationSet.of("audit"), MigrationSet.of("hooks")),
+    migrations=(
+        MigrationSet.of("leases"),
+        MigrationSet.of("audit"),
+        MigrationSet.of("hooks"),
+        MigrationSet.of("actions", "stylobate_actions.store"),
+    ),
     grpc_port=9094,
     needs=("auth", "ratelimit", "state", "realtime"),
     calls=ServiceRights(

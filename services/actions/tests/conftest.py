@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from stylobate.clients.limits import LimitOutcome, RateLimitedError
+from stylobate.clients.action_limits import counted
+from stylobate.clients.limit_outcome import AppliedLimit, LimitOutcome, RateLimitedError
 from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import RateLimit
 from stylobate.errors import StylobateError
@@ -35,13 +36,18 @@ class Ports:
         self.asked.append(f"permission {permission}")
         return not principal.is_anonymous and permission in self.permissions
 
-    async def charge(self, action: str, limit: RateLimit, tenant: str, subject: str) -> LimitOutcome:
+    def text(self, action: str, limit: RateLimit | None) -> str:
+        """Name the limit."""
+        return limit.text if limit is not None else ""
+
+    async def charge(self, action: str, limit: RateLimit, principal: Principal, address: str) -> LimitOutcome:
         """Count down from `limit_left`."""
+        tenant, subject = principal.tenant, counted(principal, address)
         self.asked.append(f"limit {action} {tenant} {subject}")
         if self.limit_left <= 0:
             raise RateLimitedError
         self.limit_left -= 1
-        return LimitOutcome(allowed=True, policy=action, quota=limit.limit, window=60, remaining=self.limit_left, reset=1)
+        return LimitOutcome(True, (AppliedLimit(action, limit.limit, 60),), 0, self.limit_left, 1000)
 
     async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
         """Remember."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord, Outcome
+from stylobate.clients.bans import BannedError
 from stylobate.errors import TokenRevokedError, UnauthenticatedError, Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
@@ -87,6 +88,7 @@ class AccountManager:
 
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
         :raises RateLimitedError: too many from this address, or at this account.
+        :raises BannedError: the account or its tenant is banned; told to nobody who does not know the password.
         """
         place = place_of(caller)
         await self._limits.charge_place(LOGIN, place)
@@ -99,18 +101,22 @@ class AccountManager:
         stored = found.password_hash if found else None
         is_right = await self._hasher.verify(stored, password[:MAX_PASSWORD], share=share_of(caller), deadline=caller.deadline)
         if found is None or not is_right:
-            await self._refuse(found, caller)
+            await self._refuse(found, caller, InvalidCredentialsError.reason)
             raise InvalidCredentialsError
         account, old_hash = found.account, found.password_hash
         new_hash = await self._hash(password, caller) if self._hasher.is_outdated(old_hash) else ""
-        async with self._store.transaction() as transaction:
-            await transaction.claim(claim)
-            session, tokens = await self._sessions.open(transaction, account, caller)
-            if place:
-                await transaction.remember_place(account.tenant, account.id, place, self._clock() + self._place_lifetime)
-            if new_hash:
-                await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
-            await transaction.answer(claim, (account, tokens))
+        try:
+            async with self._store.transaction() as transaction:
+                await transaction.claim(claim)
+                session, tokens = await self._sessions.open(transaction, account, caller)
+                if place:
+                    await transaction.remember_place(account.tenant, account.id, place, self._clock() + self._place_lifetime)
+                if new_hash:
+                    await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
+                await transaction.answer(claim, (account, tokens))
+        except BannedError:
+            await self._refuse(found, caller, BannedError.reason)
+            raise
         await self._sessions.opened(session)
         return account, tokens
 
@@ -147,10 +153,10 @@ class AccountManager:
     async def _hash(self, password: str, caller: Call) -> str:
         return await self._hasher.hash(password, share=share_of(caller), deadline=caller.deadline)
 
-    async def _refuse(self, found: Credentials | None, caller: Call) -> None:
+    async def _refuse(self, found: Credentials | None, caller: Call, reason: str) -> None:
         """Note a failed login. What was typed as the address is not kept: it may be the password."""
         target = f"user:{found.account.id}" if found else ""
-        _log.warning("login_refused", target=target, request_id=caller.request_id)
+        _log.warning("login_refused", target=target, reason=reason, request_id=caller.request_id)
         await self._store.note(
             AuditRecord(
                 action="auth.login",
@@ -158,7 +164,7 @@ class AccountManager:
                 via=caller.principal.via,
                 target=target,
                 detail={"address": caller.client_address},
-                reason=InvalidCredentialsError.reason,
+                reason=reason,
                 request_id=caller.request_id,
             )
         )

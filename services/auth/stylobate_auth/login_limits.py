@@ -21,8 +21,10 @@ from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 
-from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient, RateLimitedError
-from stylobate.clients.local_counts import LocalCounts
+from stylobate.clients.limit_outcome import AppliedLimit, RateLimitedError
+from stylobate.clients.limit_rules import LimitRules
+from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.declarations.model import RateLimit
 from stylobate.declarations.rules import parse_rate_limit
 from stylobate.errors import StylobateError
@@ -44,32 +46,48 @@ class LoginLimits:
     """Charges the rules.
 
     :param key: makes subjects out of addresses of accounts: what is counted is named in Redis, and must not tell whose it is.
-    :param clock: seconds, monotonic: for counts of this process.
+    :param clock: seconds, monotonic: for counts of this process. :param rules: what files say in place of the settings.
     """
 
-    def __init__(self, limits: LimitsClient, settings: AuthSettings, key: bytes, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        limits: LimitsClient,
+        settings: AuthSettings,
+        key: bytes,
+        clock: Callable[[], float] = monotonic,
+        rules: LimitRules | None = None,
+    ) -> None:
         self._limits = limits
         self._key = key
         self._local = LocalCounts(clock)
+        self._rules = rules or LimitRules()
         texts = {LOGIN: settings.login_ip, REGISTER: settings.register_ip, REFRESH: settings.refresh_ip}
         self._by_place: dict[str, _Charge] = {name: (_level(name, _limit(text)),) for name, text in texts.items()}
-        account = _limit(settings.login_account)
+        self._of_settings = _limit(settings.login_account)
+        self._use()
+        self._rules.on_change.append(self._use)
+        self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
+
+    def _use(self) -> None:
+        """Take the limit of accounts that holds by now."""
+        said = next((rule.limit for rule in self._rules.plan.rules if rule.name == _ACCOUNT), None)
+        account = said or self._of_settings
         again = replace(account, period=2 * account.period, burst=_AGAIN_AT_ONCE)
         self._known: _Charge = (_level("login.place", account),)
         self._first: _Charge = (_level("login.first", _FIRST),)
         self._new: _Charge = (_level(_ACCOUNT, account),)
         self._again: _Charge = (_level("login.again", again), *self._new)
-        self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
 
     async def charge_place(self, rule: str, place: str) -> None:
         """Charge where a call comes from; a place that is not known (an older gateway's) is not charged.
 
         :param rule: ``login.ip``, ``register.ip`` or ``refresh.ip``.
-        :raises RateLimitedError: too many.
+        :raises RateLimitedError: too many. :raises BannedError: the place is banned.
         """
         if not place:
             return
-        charge = self._by_place[rule]
+        said = self._rules.plan.of_auth(rule)
+        charge = self._by_place[rule] if said is None else (said,)
         wait_s = await self._wait(charge, (place,))
         if wait_s:
             raise self._error(charge[0], wait_s)
@@ -97,6 +115,8 @@ class LoginLimits:
             outcome = await self._limits.check(charge, subjects)
         except StylobateError:
             return self._count(charge, subjects)
+        if outcome.is_banned:
+            raise outcome.error()
         if not outcome.allowed:
             return max(0.001, outcome.retry_after.total_seconds()) if outcome.retry_after else 1.0
         # what nobody counted, or not with the other processes, is counted here at least
@@ -104,19 +124,16 @@ class LoginLimits:
 
     def _count(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
         """Charge by this process's own counts; return as :meth:`_wait`."""
-        return self._local.charge(DEFAULT_TENANT, [level.message.policy for level in charge], subjects, 1)[1]
+        levels = [
+            Counted(DEFAULT_TENANT, level.message.policy, subject)
+            for level, subject in zip(charge, subjects, strict=True)
+            if not level.message.policy.shadow
+        ]
+        return self._local.charge(levels, 1)[1]
 
     def _error(self, level: LevelSpec, wait_s: float) -> RateLimitedError:
         self._refused.labels(level.name).inc()
-        policy, seconds = level.message.policy, math.ceil(wait_s)
-        return LimitOutcome(
-            allowed=False,
-            policy=policy.name,
-            quota=policy.limit,
-            window=math.ceil(policy.period.ToTimedelta().total_seconds()),
-            reset=seconds,
-            retry_after=timedelta(seconds=seconds),
-        ).error()
+        return AppliedLimit.of(level.message.policy).reached(timedelta(seconds=math.ceil(wait_s)))
 
 
 def _limit(text: str) -> RateLimit:

@@ -61,12 +61,19 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     )
     # what nobody can count is counted here: see LoginLimits
     client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
-    limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest())
+    limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(store, app.declarations.roles)
     copies = RedisSessionCopies(app.redis, _now)
     sessions = SessionManager(
-        store, copies, tokens, revocations, limits, refresh_lifetime=settings.refresh_token_lifetime, clock=_now
+        store,
+        copies,
+        tokens,
+        revocations,
+        limits,
+        bans=app.bans,
+        refresh_lifetime=settings.refresh_token_lifetime,
+        clock=_now,
     )
     accounts = AccountManager(
         store,

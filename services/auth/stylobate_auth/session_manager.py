@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord, Outcome
+from stylobate.clients.bans import BanList
 from stylobate.errors import TokenRevokedError, UnauthenticatedError
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
@@ -47,6 +48,7 @@ class SessionManager:
         revocations: RevocationManager,
         limits: LoginLimits,
         *,
+        bans: BanList,
         refresh_lifetime: timedelta,
         clock: Callable[[], datetime],
         new_id: Callable[[], str] = new_id,
@@ -56,12 +58,14 @@ class SessionManager:
         self._tokens = tokens
         self._revocations = revocations
         self._limits = limits
+        self._bans = bans
         self._refresh_lifetime = refresh_lifetime
         self._clock = clock
         self._new_id = new_id
 
     async def open(self, transaction: AuthTransaction, account: Account, caller: Call) -> tuple[Session, Tokens]:
-        """Open a session in the caller's transaction; :meth:`opened` follows the commit."""
+        """Open a session in the caller's transaction; :meth:`opened` follows the commit. Raises BannedError."""
+        self._bans.refuse("", Principal(PrincipalKind.USER, account.id, account.tenant))
         now = self._clock()
         secret, token = self._refresh_token(now)
         session = Session(
@@ -87,6 +91,7 @@ class SessionManager:
         :raises RefreshInvalidError: unknown, expired, or its session is over.
         :raises RefreshReusedError: it was used before; its session is over now.
         :raises RateLimitedError: too many from this address.
+        :raises BannedError: the account, its tenant or the session is banned; the token holds on.
         """
         await self._limits.charge_place(REFRESH, place_of(caller))
         if not secret or len(secret) > _MAX_TOKEN:
@@ -105,6 +110,7 @@ class SessionManager:
             if account is None:
                 raise RefreshInvalidError
             if token.used_at is None:
+                self._bans.refuse("", Principal(PrincipalKind.USER, account.id, tenant, session=session.id))
                 token_expires_at = max(session.token_expires_at, now + self._tokens.lifetime)
                 session = replace(session, expires_at=new_token.expires_at, token_expires_at=token_expires_at)
                 await transaction.rotate_refresh(session, token, new_token)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jwt
 import pytest
+from stylobate.clients.bans import BanList
 from stylobate.errors import UnavailableError
 from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
 from stylobate.rpc.call import Call
@@ -39,6 +40,7 @@ class Auth:
     revocations: RevocationManager
     limits: LoginLimits
     access: AccessManager
+    bans: BanList
     sessions: SessionManager
     accounts: AccountManager
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
@@ -80,7 +82,9 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
     revocations = RevocationManager(store, clock=clock)
     access = AccessManager(store, DECLARED)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
-    sessions = SessionManager(store, copies, tokens, revocations, limits, refresh_lifetime=timedelta(days=30), clock=clock)
+    bans = BanList(lambda: clock().timestamp())
+    lifetime = timedelta(days=30)
+    sessions = SessionManager(store, copies, tokens, revocations, limits, bans=bans, refresh_lifetime=lifetime, clock=clock)
     accounts = AccountManager(
         store,
         hasher,
@@ -92,7 +96,7 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
         allow_test_domains=False,
         clock=clock,
     )
-    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, sessions, accounts)
+    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Ban, BanSubject, WatchBansResponse
 from stylobate.audit import Outcome
+from stylobate.clients.bans import BannedError
 from stylobate.errors import PermissionDeniedError, TokenRevokedError, UnauthenticatedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate_auth.errors import AuthInvalidInputError, EmailTakenError, InvalidCredentialsError, RegistrationClosedError
@@ -232,3 +234,37 @@ async def test_unknown_sessions_are_refused(auth: Any) -> None:
     gone = Principal(kind=PrincipalKind.USER, id="0197", session="nothing")
     with pytest.raises(TokenRevokedError):
         await auth.accounts.me(gone)
+
+
+@pytest.mark.parametrize("level", ["user", "tenant"])
+async def test_who_is_banned_is_told_so_and_gets_no_tokens(auth: Any, level: str) -> None:
+    """With the right password only: nobody else learns of it. It is written down, and over when the ban is."""
+    account = await auth.register()
+    ban = Ban(level=level, tenant="default", subject=account.id if level == "user" else "default")
+    ban.until.FromSeconds(1)
+    ban.remaining.FromSeconds(60)
+    auth.bans.take(WatchBansResponse(bans=[ban]))
+    with pytest.raises(InvalidCredentialsError):
+        await auth.login(password="a wrong one")
+    with pytest.raises(BannedError) as caught:
+        await auth.login()
+    assert (caught.value.metadata, caught.value.retry_after) == ({"level": level}, timedelta(seconds=60))
+    assert auth.store.records[-1].reason == "BANNED"
+    assert (auth.store.records[-1].outcome, auth.store.records[-1].target) == (Outcome.DENIED, f"user:{account.id}")
+    assert [event.type for event in auth.store.events] == ["auth.user.registered"]
+    auth.clock.advance(timedelta(seconds=60))
+    assert (await auth.login()).access_token
+
+
+@pytest.mark.parametrize("level", ["user", "session", "tenant"])
+async def test_a_refresh_token_waits_for_the_end_of_the_ban(auth: Any, level: str) -> None:
+    """It is refused, not used up: whoever comes again after the ban goes on where they were."""
+    account = await auth.register()
+    tokens = await auth.login()
+    subject = {"user": account.id, "session": auth.principal(tokens).session, "tenant": "default"}[level]
+    auth.bans.take(WatchBansResponse(bans=[Ban(level=level, tenant="default", subject=subject)]))
+    for _ in range(2):
+        with pytest.raises(BannedError):
+            await auth.sessions.refresh("default", tokens.refresh_token, auth.origin)
+    auth.bans.take(WatchBansResponse(lifted=[BanSubject(level=level, tenant="default", subject=subject)]))
+    assert (await auth.sessions.refresh("default", tokens.refresh_token, auth.origin))[0] == account

@@ -31,6 +31,8 @@ class Service:
     async def twice(self, request: Any, principal: Principal = ANONYMOUS) -> Any:
         """Make the call two times and return the one answer."""
         first, again = await self.call(request, principal), await self.call(request, principal)
+        assert (first.replayed, again.replayed) == (False, True)
+        again.replayed = False
         assert first.SerializeToString(deterministic=True) == again.SerializeToString(deterministic=True)
         return first
 

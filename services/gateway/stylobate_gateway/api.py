@@ -1,6 +1,6 @@
 """What answers where no action does: the platform's own routes, over FastAPI's router; what it refuses becomes errors of ours."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -13,44 +13,59 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
+from stylobate.declarations.model import NamespaceDeclaration
 from stylobate.errors import InvalidInputError, MalformedJsonError, StylobateError, UnavailableError, Violation
 from stylobate.http.asgi import Receive, Scope, Send
 from stylobate.http.errors import MethodNotAllowedError
 from stylobate.json_pointer import pointer
 
 from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.charges import Charges
 from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.exchange import Exchange
-from stylobate_gateway.routes import accounts, actions, pages
+from stylobate_gateway.routes import accounts, actions, bans, limits, pages, transactions
 from stylobate_gateway.routes import state as objects
+from stylobate_gateway.routes.preconditions import NEVER
+from stylobate_gateway.watches import StateWatches
 
 _STATE = "/v1/state/"
 _OF_FORM = frozenset({400, 415, 422})
-_NEVER = 2**63 - 1
-"""A version that no object reaches: a change that expects it is judged and never made."""
 
 
 class Api:
     """ASGI. Raises StylobateError for what is not answered.
 
-    :param channels: to ``auth``, ``state`` and ``actions``.
+    :param channels: to ``auth``, ``state``, ``actions`` and ``ratelimit``.
     :param is_open: whether what there is to call is shown to everyone.
+    :param namespaces: of state objects, for the document.
     """
 
     def __init__(
-        self, channels: dict[str, grpc.aio.Channel], catalogue: Catalogue, *, version: str, with_home: bool, is_open: bool
+        self,
+        channels: dict[str, grpc.aio.Channel],
+        catalogue: Catalogue,
+        charges: Charges,
+        watches: StateWatches,
+        *,
+        version: str,
+        with_home: bool,
+        is_open: bool,
+        namespaces: Iterable[NamespaceDeclaration] = (),
     ) -> None:
         self._catalogue = catalogue
         self._state = StateServiceStub(channels["state"])
         # a path either exists or does not: nobody is sent elsewhere with a token in hand
         router = APIRouter(redirect_slashes=False)
-        document = OpenApi(router.routes, catalogue, version, is_open=is_open)
+        document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces)
         for area in (
             accounts.routes(channels["auth"]),
-            objects.routes(channels["state"]),
+            transactions.routes(channels["state"]),
+            objects.routes(channels["state"], watches),
             actions.routes(channels["actions"], is_open=is_open),
+            limits.routes(channels["ratelimit"], charges),
+            bans.routes(channels["ratelimit"]),
             pages.routes(channels["auth"], catalogue, document.rendered, with_home=with_home, is_open=is_open),
         ):
             router.routes += area.routes
@@ -104,7 +119,7 @@ class Api:
                 raise
 
     def _ask(self, method: str, namespace: str, key: str, event: str) -> Awaitable[Any]:
-        named: Any = {"namespace": namespace, "key": key, "expected_version": _NEVER}
+        named: Any = {"namespace": namespace, "key": key, "expected_version": NEVER}
         match method:
             case "PUT":
                 return self._state.PutState(state.PutStateRequest(data=b"null", **named))
@@ -113,8 +128,9 @@ class Api:
             case "DELETE":
                 return self._state.DeleteState(state.DeleteStateRequest(**named))
             case "POST":
-                return self._state.TransitionState(state.TransitionStateRequest(event=event, **named))
-            case _ if key:
+                fire = state.TransitionStateRequest(event=event, **named)
+                return self._state.TransitionState(fire) if key else self._state.TransactStates(state.TransactStatesRequest())
+            case _ if key and (key, event) != ("watch", ""):
                 return self._state.GetState(state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)]))
             case _:
                 return self._state.ListStates(state.ListStatesRequest(namespace=namespace, page_size=1))

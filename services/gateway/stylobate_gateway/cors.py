@@ -1,22 +1,26 @@
 """Calls from pages of other origins (the Fetch standard's CORS protocol), by Starlette's rules."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from stylobate.http.asgi import Receive, Scope, Send, answer
+from stylobate.http.asgi import Headers as FieldList
+from stylobate.http.asgi import Message, Receive, Scope, Send, answer
 from stylobate.http.problem import problem_application
 
 from stylobate_gateway.errors import CorsRefusedError
 from stylobate_gateway.exchange import Exchange
 
 _ALLOWED = [
-    "Authorization", "Baggage", "Content-Type", "If-Match", "If-None-Match", "Traceparent", "Tracestate", "X-Request-Id",
+    "Authorization", "Baggage", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-Id", "Traceparent",
+    "Tracestate", "X-Request-Id",
 ]  # fmt: skip
 Charge = Callable[[Exchange, Scope], Awaitable[None]]
-_EXPOSED = ["Allow", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "X-Request-Id"]
+_EXPOSED = [
+    "Allow", "ETag", "Idempotency-Replayed", "Retry-After", "RateLimit", "RateLimit-Policy", "Server-Timing", "WWW-Authenticate",
+    "X-Request-Id",
+]  # fmt: skip
 
 
 class Cors:
@@ -45,7 +49,38 @@ class Cors:
 
     def sending(self, scope: Scope, send: Send) -> Send:
         """Return what sends an answer with the header fields that tell a browser who may read it."""
-        return partial(self._rules.send, send=send, request_headers=Headers(scope=scope))
+        asked = Headers(scope=scope)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._tell(message, asked)
+            await send(message)
+
+        return sending
+
+    def turned_away(self, scope: Scope) -> tuple[bool, FieldList]:
+        """Return the fields of an answer that the application has no part in, and whether they are all that was asked for.
+
+        A page is not told why its preflight was refused, so it gets its answer even when there is time for nothing else.
+        """
+        asked = Headers(scope=scope)
+        if scope["method"] == "OPTIONS" and "origin" in asked and "access-control-request-method" in asked:
+            found = self._rules.preflight_response(asked)
+            if found.status_code == HTTPStatus.OK:
+                return True, _without_body(found.raw_headers)
+        message: Message = {"headers": []}
+        self._tell(message, asked)
+        return False, message["headers"]
+
+    def _tell(self, message: Message, asked: Headers) -> None:
+        """Put the fields into the beginning of an answer that tell a browser who may read it, as Starlette's layer does."""
+        rules, fields, origin = self._rules, MutableHeaders(scope=message), asked.get("origin")
+        if origin is not None:
+            fields.update(rules.simple_headers)
+        if origin is not None and not rules.allow_all_origins and rules.is_allowed_origin(origin):
+            rules.allow_explicit_origin(fields, origin)
+        else:
+            fields.add_vary_header("Origin")
 
     async def preflight(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer a preflight; what a page may not send is a problem like any other."""
@@ -57,5 +92,8 @@ class Cors:
             await answer(send, HTTPStatus.OK, [h for h in found.raw_headers if h[0] != b"content-length"], bytes(found.body))
             return
         refused = CorsRefusedError(f"{bytes(found.body).decode()} for pages of {headers['origin'][:200]!r}.")
-        kept = [(name, value) for name, value in found.raw_headers if name not in {b"content-length", b"content-type"}]
-        await exchange.refuse(send, refused, kept)
+        await exchange.refuse(send, refused, _without_body(found.raw_headers))
+
+
+def _without_body(fields: FieldList) -> FieldList:
+    return [field for field in fields if field[0] not in {b"content-length", b"content-type"}]

@@ -1,10 +1,11 @@
 """Action calls, taken in front of FastAPI's stack: find the action by its path, pass its input on, answer with its output."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
+from functools import partial
 
 import grpc.aio
-from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, RateLimit
+from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, ExecuteActionResponse, RateLimit
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
@@ -12,12 +13,11 @@ from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, an
 from stylobate.http.errors import MethodNotAllowedError
 
 from stylobate_gateway.action_input import action_input, check_query
-from stylobate_gateway.catalogue import BODY, CalledAction, Catalogue, Found
+from stylobate_gateway.called_actions import ESCAPE, Found, is_strange
+from stylobate_gateway.catalogue import PREFIX, Catalogue
 from stylobate_gateway.errors import BodyNotAllowedError, ContentCodingUnsupportedError, RouteNotFoundError
-from stylobate_gateway.exchange import Exchange
-
-PREFIX = "/v1/actions/"
-_JSON = "application/json"
+from stylobate_gateway.exchange import JSON, Exchange
+from stylobate_gateway.idempotency import answered, has_key, key_of
 
 
 class ActionDispatcher:
@@ -34,60 +34,69 @@ class ActionDispatcher:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         exchange: Exchange = scope["stylobate"]
-        catalogue = self._catalogue
         path = exchange.path
-        if b"%" in exchange.instance and (path.endswith("\n") or b"%2f" in exchange.instance.lower()):
-            # Starlette's routes end with `$`, which passes over a line feed; a slash that was sent encoded separates nothing
+        # looked up again: the catalogue may have been read for the first time while the request was charged
+        found = exchange.found or self._catalogue.find(exchange.method, path, exchange.instance)
+        if ESCAPE in exchange.instance and is_strange(path, exchange.instance):
             raise RouteNotFoundError
         if query := scope["query_string"]:
             check_query(query)
-        method = "GET" if exchange.method == "HEAD" else exchange.method  # what answers GET answers HEAD (RFC 9110 §9.3.2)
-        if path.startswith(PREFIX):
-            name = path[len(PREFIX) :]
-            if method == "POST":
-                action = catalogue.called.get(name)
-                exchange.route = PREFIX + ("{name}" if action is None else name)
-                # whether one exists that is not in the catalogue, its service says
-                await self._run(Found(action or CalledAction(name), BODY), exchange, scope, receive, send)
-                return
-            if method != "GET" and (name in catalogue.called or not catalogue.is_read):
-                raise MethodNotAllowedError(metadata={"allow": "GET, HEAD, POST"})
-        elif isinstance(found := catalogue.routes.find(method, path, exchange.instance), Found):
-            exchange.route = PREFIX + found.action.name
-            await self._run(found, exchange, scope, receive, send)
+        if isinstance(found, Found):
+            response = await self.execute(found, exchange, query, read_body(receive))
+            await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
             return
+        if path.startswith(PREFIX):
+            catalogue, is_read = self._catalogue, exchange.method in {"GET", "HEAD"}
+            if not is_read and (path[len(PREFIX) :] in catalogue.called or not catalogue.is_read):
+                raise MethodNotAllowedError(metadata={"allow": allow(("GET", "POST"))})
         elif found:
             raise MethodNotAllowedError(metadata={"allow": allow(found)})
-        if exchange.method == "HEAD":  # the server leaves the body out
-            scope = {**scope, "method": "GET"}
-        await self._inner(scope, receive, send)
+        if exchange.method != "HEAD":
+            await self._inner(scope, receive, send)
+            return
+        as_get = {**scope, "method": "GET"}  # the server leaves the body out
+        try:
+            await self._inner(as_get, receive, send)
+        finally:
+            scope["route"] = as_get.get("route")
 
-    async def _run(self, found: Found, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def execute(self, found: Found, exchange: Exchange, query: bytes, reading: Awaitable[bytes]) -> ExecuteActionResponse:
+        """Call the action. Raises StylobateError.
+
+        :param reading: gives the body.
+        """
         action, shape, values = found
-        call, query = exchange.call, scope["query_string"]
-        body = await read_body(receive)
-        if action.is_running and (body or query or shape.is_object):
+        exchange.route = PREFIX + (action.name if action.name in self._catalogue.called else "{name}")
+        call, body = exchange.call, await reading
+        is_keyed = has_key(exchange)
+        if is_keyed or (action.is_running and (body or query or shape.is_object)):
             try:
-                _check_body(shape, exchange, body)
-                body = action_input(shape, values, query, body)
+                if is_keyed:
+                    key_of(exchange)
+                if action.is_running:
+                    _check_body(shape, exchange, body)
+                    body = action_input(shape, values, query, body)
             except StylobateError:
                 if call.principal.is_anonymous and not action.is_public:
                     raise UnauthenticatedError from None  # who may not ask at all is not told how
                 raise
         if action.timeout_s is not None:
             call.deadline = max(call.deadline, self._loop.time() + action.timeout_s)
-        request = ExecuteActionRequest(action=action.name, input=body, content_type=_JSON)
-        executing = self._execute(request, timeout=action.timeout_s)
-        del body, request  # it is under way, encoded
-        response = await executing
-        if response.HasField("rate_limit"):
-            exchange.limits.insert(0, _limit_text(response.rate_limit))
-        await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
+        request = ExecuteActionRequest(action=action.name, input=body, content_type=JSON, charged_limit=exchange.charged_limit)
+        if is_keyed:  # its service waits, as long as the action may run
+            response = await answered(exchange, partial(self._execute, timeout=action.timeout_s), request, pauses_s=())
+        else:
+            executing = self._execute(request, timeout=action.timeout_s)
+            del body, request  # it is under way, encoded
+            response = await executing
+        if response.HasField("rate_limit"):  # charged there: not at the door, or on what it was before
+            exchange.limits = [_limit_text(response.rate_limit), *exchange.limits[bool(exchange.charged_limit) :]]
+        return response
 
 
 def allow(methods: Collection[str]) -> str:
-    """Return the header ``Allow`` for what a resource declares: where there is GET there is HEAD."""
-    return ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+    """Return the header ``Allow`` for what a resource declares: where there is GET there is HEAD, and OPTIONS everywhere."""
+    return ", ".join(sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())}))
 
 
 def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
@@ -96,7 +105,7 @@ def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
         return
     if not shape.has_body:
         raise BodyNotAllowedError
-    if exchange.media_type != _JSON:
+    if exchange.media_type != JSON:
         raise UnsupportedMediaTypeError
     if exchange.is_coded:
         raise ContentCodingUnsupportedError

@@ -1,17 +1,21 @@
 """The door, through which every request comes and every answer goes: request id, trace, metrics, access log, problems."""
 
 import asyncio
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from stylobate.errors import CancelledCallError, InternalError, StylobateError
-from stylobate.http.asgi import Application, Message, Receive, Scope, Send, limit_headers
-from stylobate.logs import get_logger, log_access
+from stylobate.http.asgi import Application, Header, Headers, Message, Receive, Scope, Send
+from stylobate.http.errors import MethodNotAllowedError
+from stylobate.logs import get_logger, log_request
+from stylobate.logs.access import RequestLine
 from stylobate.rpc.call import current_call
 from stylobate.rpc.outages import Outages
-from stylobate.telemetry import Span, SpanKind, counter, decided, histogram, is_sampled, is_traceparent, new_traceparent, span
+from stylobate.telemetry import Span, SpanKind, counts, decided, is_sampled, is_traceparent, new_traceparent, span, spreads
+from stylobate.telemetry.tallies import Count, Spread
 
+from stylobate_gateway.compression import Compression
 from stylobate_gateway.cors import Cors
 from stylobate_gateway.exchange import Exchange
 
@@ -36,13 +40,17 @@ class Door:
         trace_ratio: float,
         loop: asyncio.AbstractEventLoop,
         trusts_traces: bool = False,
+        tells_time: bool = False,
         cors: Cors | None = None,
+        compression: Compression | None = None,
     ) -> None:
         """Stand in front of everything else.
 
         :param trace_ratio: the share of requests that is sampled.
         :param trusts_traces: whether a request's ``traceparent`` decides instead.
+        :param tells_time: whether answers say how long they took (W3C Server Timing).
         :param cors: what pages of other origins may do; None: none may do anything.
+        :param compression: compresses answers; None: they go out as they are.
         """
         self._inner = inner
         self._trusts_traces = trusts_traces
@@ -50,45 +58,41 @@ class Door:
         self._trace_ratio = trace_ratio
         self._loop = loop
         self._cors = cors
-        self._requests = counter("http_requests_total", "Requests by method and status.", ("method", "status"))
-        self._seconds = histogram("http_request_seconds", "Time from the first byte of a request to the end of its answer.")
-        self._children: dict[tuple[str, int], Any] = {}
+        self.compression = compression
+        self._tells_time = tells_time
+        labels = ("method", "route")
+        self._requests = counts("http_requests", "Requests by method, route and status.", (*labels, "status"))
+        self._seconds = spreads("http_request_seconds", "Time from the first byte of a request to the end of its answer.", labels)
+        self._counted: dict[tuple[str, str, int], tuple[Count, Spread]] = {}
         self._outages = Outages("request_unavailable")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        exchange = scope["stylobate"] = Exchange(scope)
-        exchange.call.deadline = self._loop.time() + self._timeout_s
-        opened = self._trace(exchange)
-        current_call.set(exchange.call)
+        exchange = scope["stylobate"] = Exchange(scope["method"], scope["path"], scope["raw_path"], scope["headers"])
+        opened = self.open(exchange)
         inner, cors = self._inner, self._cors
         if cors is not None and (exchange.method != "POST" or b"origin" in exchange.headers):
             if exchange.method == "OPTIONS" and cors.is_preflight(exchange):
                 inner = cors.preflight
             else:
                 send = cors.sending(scope, send)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                headers = list(message["headers"])
-                headers.append((b"x-request-id", exchange.request_id.encode()))
-                headers += limit_headers(exchange.limits)
-                message["headers"] = headers
-            await send(message)
-
+        sending = answering(exchange, send, self.compression)
         try:
-            await inner(scope, receive, send_with_id)
-        except Exception as error:
-            refused = exchange.error = _refusal_of(error, exchange)
-            if exchange.status:
-                raise
-            _let_go(error)
-            await exchange.refuse(send_with_id, refused)
+            await inner(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001  it is answered
+            await self.refuse(exchange, sending, error)
         finally:
-            self._finish(exchange)
-            if opened is not None:
-                _end(opened, exchange, scope)
+            if not exchange.route:
+                exchange.route = getattr(scope.get("route"), "path_format", "")
+            self.close(exchange, opened)
+
+    def open(self, exchange: Exchange) -> Span | None:
+        """Let a request begin: from here on it is the current call, and its deadline runs. Return its span, if it has one."""
+        exchange.call.deadline = self._loop.time() + self._timeout_s
+        exchange.tells_time = self._tells_time
+        opened = self._trace(exchange)
+        current_call.set(exchange.call)
+        return opened
 
     def _trace(self, exchange: Exchange) -> Span | None:
         """Give the call its trace: the client's, or a new one. Return the span where it is sampled."""
@@ -110,39 +114,102 @@ class Door:
         exchange.call.traceparent = opened.traceparent
         return opened
 
-    def _finish(self, exchange: Exchange) -> None:
+    def turned_away(self, scope: Scope) -> tuple[bool, Headers]:
+        """Count a request that was refused in our place; see :class:`stylobate.app.request_turns.TurnedAway`."""
+        method, cors = scope["method"], self._cors
+        is_enough, told = False, list[Header]()
+        # one that was to be answered without ASGI has no fields here: no page sent it
+        if cors is not None and (method != "POST" or any(name == b"origin" for name, _ in scope.get("headers", ()))):
+            is_enough, told = cors.turned_away(scope)
+        key = method, "", 204 if is_enough else 503
+        (self._counted.get(key) or self._counts(key))[0].count += 1
+        return is_enough, told
+
+    async def refuse(self, exchange: Exchange, send: Send, error: Exception) -> None:
+        """Answer with an error; it is raised again where an answer has begun."""
+        refused = exchange.error = _refusal_of(error, exchange)
+        if exchange.status:
+            raise error
+        _let_go(error)
+        if exchange.method == "OPTIONS" and isinstance(refused, MethodNotAllowedError):
+            exchange.error = None
+            await _tell_methods(send, refused)
+            return
+        await exchange.refuse(send, refused)
+
+    def close(self, exchange: Exchange, opened: Span | None) -> None:
+        """Count a request that is answered, and write down how it went."""
         seconds = perf_counter() - exchange.started
-        key = (exchange.method if exchange.method in _METHODS else "other", exchange.status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._requests.labels(*key)
-        child.inc()
-        self._seconds.observe(seconds)
-        call, error = exchange.call, exchange.error
-        facts = {
-            "request_id": exchange.request_id,
-            "method": exchange.method,
-            "path": exchange.path,
-            "status": exchange.status,
-            "ms": round(seconds * 1000, 2),
-            "subject": call.principal.id,
-            "client": call.client_address,
-            "trace_id": call.traceparent[3:35],  # W3C Trace Context §3.2.2
-        }
+        method, status, call, error = exchange.method, exchange.status, exchange.call, exchange.error
+        key = (method, exchange.route, status)
+        count, spread = self._counted.get(key) or self._counts(key)
+        count.count += 1
+        spread.observe(seconds)
+        if opened is not None:
+            spread.exemplify(seconds, opened.traceparent)
+            _end(opened, exchange)
+        code = ""
         if error is not None:
-            facts["code"] = error.reason
+            code = error.reason
             self._outages.note("http", error, exchange.request_id)
-        if exchange.status in _SECURITY:
-            _security_log.warning("request_refused", **facts)
-        log_access("request", facts)
+        trace, subject = call.traceparent[3:35], call.principal.id  # W3C Trace Context §3.2.2
+        line = RequestLine(
+            time(), exchange.request_id, method, exchange.path, status, seconds, subject, call.client_address, trace, code
+        )
+        if status in _SECURITY:
+            _security_log.warning("request_refused", **line.facts())
+        log_request(line)
+
+    def _counts(self, key: tuple[str, str, int]) -> tuple[Count, Spread]:
+        """Return what counts requests of this method, route and status. What clients may call as they like is one label."""
+        method, route, status = key
+        known = (method if method in _METHODS else "other", route or "none")
+        found = self._requests.of(*known, str(status)), self._seconds.of(*known)
+        if method in _METHODS:
+            self._counted[key] = found
+        return found
 
 
-def _end(opened: Span, exchange: Exchange, scope: Scope) -> None:
+def answering(exchange: Exchange, send: Send, compression: Compression | None = None) -> Send:
+    """Return what sends an answer with the header fields that every one has, compressed where that is wanted."""
+    held: Message | None = None
+
+    async def sending(message: Message) -> None:
+        nonlocal held
+        if message["type"] == "http.response.start":
+            is_concerned = compression is not None and compression.concerns(message["headers"])
+            held = message if is_concerned else None
+            if not is_concerned:
+                await begin(message)
+        elif held is None:
+            await send(message)
+        else:
+            start, held = held, None
+            if compression is not None and not message.get("more_body"):  # what comes in pieces goes out as it is
+                accepted = exchange.headers.get(b"accept-encoding", b"")
+                start["headers"], message["body"] = await compression.pack(accepted, start["headers"], message["body"])
+            await begin(start)
+            await send(message)
+
+    async def begin(message: Message) -> None:
+        exchange.status = message["status"]
+        message["headers"] = [*message["headers"], *exchange.fields()]
+        await send(message)
+
+    return sending
+
+
+async def _tell_methods(send: Send, refused: MethodNotAllowedError) -> None:
+    """Answer what may be asked of a resource (RFC 9110 §9.3.7): what another method is told with its refusal."""
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", refused.metadata["allow"].encode())]})
+    await send({"type": "http.response.body"})
+
+
+def _end(opened: Span, exchange: Exchange) -> None:
     """End a request's span, by OpenTelemetry's conventions for HTTP servers: what the client did wrong is not an error here."""
-    route = exchange.route or getattr(scope.get("route"), "path", "")
-    if route:
-        opened.rename(f"{exchange.method} {route}")
-        opened.set("http.route", route)
+    if exchange.route:
+        opened.rename(f"{exchange.method} {exchange.route}")
+        opened.set("http.route", exchange.route)
     if exchange.status:
         opened.set("http.response.status_code", exchange.status)
     if exchange.status >= _SERVER_ERROR or not exchange.status:

@@ -1,6 +1,8 @@
 """What the gateway itself refuses."""
 
-from stylobate.errors import InvalidInputError, NotFoundError
+from datetime import timedelta
+
+from stylobate.errors import InvalidInputError, NotFoundError, UnavailableError
 
 
 class InvalidHeaderError(InvalidInputError):
@@ -48,10 +50,12 @@ class RouteNotFoundError(NotFoundError):
     cure = "/openapi.json lists every path."
 
 
-class IdempotencyKeyUnsupportedError(InvalidInputError):
-    """A promise that is not carried out yet is refused, never read over."""
+class WatchesFullError(UnavailableError):
+    """The process has as many watches of state open as it may have, or stops."""
 
-    finer_status = 400
-    reason = "IDEMPOTENCY_KEY_UNSUPPORTED"
-    default_detail = "Idempotency-Key is not carried out yet; a request that relies on it is refused."
-    cure = "Leave the header out, and do not repeat a mutation blindly: read first, or use If-Match."
+    reason = "WATCHES_FULL"
+    default_detail = "No more watches can be opened at the moment."
+    cure = "Try again after the time in Retry-After; an operator raises STYLOBATE_GATEWAY_WATCHES or adds a process."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=timedelta(seconds=1))

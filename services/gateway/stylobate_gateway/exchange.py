@@ -1,40 +1,77 @@
 """One HTTP request on its way: what its headers say, who it is, what was charged, how it ended."""
 
+from collections.abc import Iterable
 from time import perf_counter
 
-from stylobate.clients.limits import carried_limit
+from stylobate.clients.limit_outcome import carried_limit
 from stylobate.errors import StylobateError, TokenInvalidError
-from stylobate.http.asgi import Headers, LimitText, Scope, Send
-from stylobate.http.problem import send_problem
+from stylobate.http.asgi import Header, Headers, LimitText, Send, limit_headers
+from stylobate.http.problem import NO_SNIFFING, send_problem
 from stylobate.ids import request_id_of
 from stylobate.rpc.call import Call
 
+from stylobate_gateway.called_actions import Found
+
 _READ = frozenset({
-    b"access-control-request-method", b"authorization", b"content-encoding", b"content-length", b"content-type", b"host",
-    b"idempotency-key", b"origin", b"traceparent", b"transfer-encoding", b"user-agent", b"x-forwarded-for", b"x-request-id",
+    b"accept-encoding", b"access-control-request-method", b"authorization", b"content-encoding", b"content-length",
+    b"content-type", b"host", b"idempotency-key", b"origin", b"traceparent", b"transfer-encoding", b"user-agent",
+    b"x-forwarded-for", b"x-request-id",
 })  # fmt: skip
 """The header fields that the gateway looks at; routes see the others too."""
+JSON = "application/json"
+_JSON = JSON.encode()
+_REPLAYED = (b"idempotency-replayed", b"true")
 
 
 class Exchange:
-    """Made once from the scope, kept in ``scope["stylobate"]``."""
+    """Made once for a request; ASGI applications find it in ``scope["stylobate"]``.
 
-    __slots__ = ("call", "error", "headers", "instance", "limits", "method", "path", "request_id", "route", "started", "status")
+    :param instance: the path as it was sent, percent-encoded: a URI reference.
+    :param fields: the header fields, names in lower case.
+    """
 
-    def __init__(self, scope: Scope) -> None:
+    __slots__ = (
+        "call",
+        "charged_limit",
+        "error",
+        "found",
+        "headers",
+        "instance",
+        "is_replayed",
+        "limits",
+        "method",
+        "path",
+        "request_id",
+        "route",
+        "sent",
+        "started",
+        "status",
+        "tells_time",
+    )
+
+    def __init__(self, method: str, path: str, instance: bytes, fields: Iterable[Header]) -> None:
         self.started = perf_counter()
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.instance: bytes = scope["raw_path"]
-        """The path as it was sent, percent-encoded: a URI reference."""
+        self.method = method
+        self.path = path
+        self.instance = instance
         self.route = ""
         """The declared path that took the request, with its parameters' names; empty before one did."""
+        self.found: Found | set[str] = set()
+        """The action that it is for, else the methods that actions take at its path; once it is admitted."""
+        self.charged_limit = ""
+        """The action's own limit, as declared, that it was charged on."""
         self.limits: list[LimitText] = []
         """How the limits stand that it was charged on, the narrowest first."""
         self.status = 0
+        self.tells_time = False
+        """Whether the answer says how long it took."""
+        self.is_replayed = False
+        """Whether the answer is that of an earlier request with the same ``Idempotency-Key``."""
         self.error: StylobateError | None = None
+        self.sent = fields
+        """All header fields."""
         headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
+        for name, value in fields:
             if name in _READ:
                 # several lines make a list (RFC 9110 §5.3), so two tokens are none: nobody may choose which one counts
                 headers[name] = headers[name] + b", " + value if name in headers else value
@@ -53,7 +90,8 @@ class Exchange:
     @property
     def media_type(self) -> str:
         """The content type without its parameters, in lower case."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        found = self.headers.get(b"content-type", b"")
+        return JSON if found == _JSON else found.partition(b";")[0].strip().lower().decode("latin-1")
 
     @property
     def is_coded(self) -> bool:
@@ -71,6 +109,15 @@ class Exchange:
         if scheme.lower() != "bearer" or not token.strip():
             raise TokenInvalidError("Authorization must have the form `Bearer <access token>`.")
         return token.strip()
+
+    def fields(self) -> Headers:
+        """Return the header fields that every answer has."""
+        fields = [(b"x-request-id", self.request_id.encode()), NO_SNIFFING, *limit_headers(self.limits)]
+        if self.is_replayed:
+            fields.append(_REPLAYED)
+        if self.tells_time:
+            fields.append((b"server-timing", b"total;dur=%.1f" % ((perf_counter() - self.started) * 1000)))
+        return fields
 
     async def refuse(self, send: Send, error: StylobateError, headers: Headers | None = None) -> None:
         """Answer with the error, and with these header fields beside its own; how a limit stands that it speaks of goes first."""

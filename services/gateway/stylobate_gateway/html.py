@@ -1,7 +1,7 @@
 """Pages for people: the home page in development, what a problem means, and the API to try."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 
@@ -9,10 +9,11 @@ from fastapi.responses import HTMLResponse
 from stylobate.api.actions.v1.action_service_pb2 import Action
 from stylobate.errors import title_of
 
+from stylobate_gateway.catalogue import Rule
 from stylobate_gateway.reasons import known_reasons
 
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+HEADERS = {"referrer-policy": "no-referrer"}
 """Of every page, beside a policy of what it may load. Nobody may put one into a frame."""
 _PLAIN = f"{_NOTHING}; style-src 'unsafe-inline'"
 _DOCS = f"{_NOTHING}; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
@@ -45,10 +46,10 @@ def home_page(actions: Sequence[Action]) -> HTMLResponse:
     )
 
 
-def problem_page(name: str, actions: Iterable[Action]) -> HTMLResponse | None:
+def problem_page(name: str, rules: Mapping[str, Rule]) -> HTMLResponse | None:
     """Return the page by the last segment of the problem's type; None for what no part of the platform answers with.
 
-    :param actions: whose modules have reasons of their own.
+    :param rules: of modules, by their reasons.
     """
     if not _PROBLEM.fullmatch(name):
         return None
@@ -56,10 +57,9 @@ def problem_page(name: str, actions: Iterable[Action]) -> HTMLResponse | None:
     known = known_reasons().get(reason)
     if known is not None:
         return _problem(reason, known.meaning, known.cure)
-    for action in actions:
-        for refusal in action.refusals:
-            if refusal.reason == reason:
-                return _problem(reason, refusal.detail, f"A rule of the module {action.module}; the problem's detail says more.")
+    rule = rules.get(reason)
+    if rule is not None:
+        return _problem(reason, rule.detail, f"A rule of the module {rule.module}; the problem's detail says more.")
     return None
 
 

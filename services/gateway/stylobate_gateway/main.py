@@ -3,42 +3,63 @@
 import asyncio
 
 from stylobate.app.manager import AppManager
+from stylobate.clients.edge import Edge
 from stylobate.clients.limits import edge_limits
 from stylobate.config import ConfigError
-from stylobate.http.asgi import Application
 from stylobate.identity import ClientAddresses
 
 from stylobate_gateway.admission import Admission
 from stylobate_gateway.api import Api
 from stylobate_gateway.catalogue import Catalogue
+from stylobate_gateway.charges import Charges
+from stylobate_gateway.compression import Compression
 from stylobate_gateway.cors import Cors
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
+from stylobate_gateway.express import Express
 from stylobate_gateway.settings import GatewaySettings
+from stylobate_gateway.watches import StateWatches
 
 _REQUEST_TIMEOUT_S = 30.0
+_DEVELOPMENT_S = 0.5
+"""Between looks at the catalogue, where nothing else is set: a module that was saved is in the document within a second."""
 _LOCALHOST = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 async def build(app: AppManager, settings: GatewaySettings) -> None:
     """Put what a request passes in front of each other, innermost first."""
-    channels = {name: app.channel(name) for name in ("auth", "state", "actions")}
-    catalogue = Catalogue(channels["actions"], settings.catalogue_seconds)
+    channels = {name: app.channel(name) for name in ("auth", "state", "actions", "ratelimit")}
+    seconds = settings.catalogue_seconds
+    if settings.is_development and seconds == GatewaySettings.model_fields["catalogue_seconds"].default:
+        seconds = _DEVELOPMENT_S
+    catalogue = Catalogue(channels["actions"], seconds)
     app.task("catalogue", catalogue.run)
     app.check("catalogue", catalogue.health)
-    limits = await app.enter(edge_limits(app.channel("ratelimit"))) if settings.edge_limits else None
+    limits = await app.enter(edge_limits(app.channel("ratelimit"), app.limits_unreachable)) if settings.edge_limits else None
     try:
         addresses = ClientAddresses(settings.trusted_proxies)
     except ValueError as error:
         raise ConfigError([f"STYLOBATE_GATEWAY_TRUSTED_PROXIES: {error}"]) from None
     is_development, is_open = settings.is_development, settings.open_catalogue
     loop = asyncio.get_running_loop()
-    inner: Application = Api(channels, catalogue, version=app.version, with_home=is_development, is_open=is_open)
-    inner = ActionDispatcher(inner, channels["actions"], catalogue, loop)
+    charges = Charges(Edge(limits, app.bans, app.limit_rules), catalogue)
+    watches = StateWatches(channels["state"], app.stopping, settings.watches)
+    inner = Api(
+        channels,
+        catalogue,
+        charges,
+        watches,
+        version=app.version,
+        with_home=is_development,
+        is_open=is_open,
+        namespaces=app.declarations.namespaces.values(),
+    )
+    dispatcher = ActionDispatcher(inner, channels["actions"], catalogue, loop)
     admission = Admission(
-        inner,
+        dispatcher,
         verifier=app.verifier,
-        limits=limits,
+        charges=charges,
+        catalogue=catalogue,
         addresses=addresses,
         max_body=settings.max_body_bytes,
         hosts=settings.hosts if is_development else None,
@@ -48,5 +69,15 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     if is_development or settings.cors_origins:
         cors = Cors(settings.cors_origins, _LOCALHOST if is_development else None, admission.charge_address)
     ratio, trusts = app.trace_ratio, app.trusts_traces
-    door = Door(admission, timeout_s=_REQUEST_TIMEOUT_S, trace_ratio=ratio, trusts_traces=trusts, loop=loop, cors=cors)
-    app.http(door, proxies=settings.trusted_proxies)
+    door = Door(
+        admission,
+        timeout_s=_REQUEST_TIMEOUT_S,
+        trace_ratio=ratio,
+        trusts_traces=trusts,
+        tells_time=is_development,
+        loop=loop,
+        cors=cors,
+        compression=Compression(settings.compress_bytes) if settings.compress_bytes else None,
+    )
+    express = Express(door, admission, dispatcher) if settings.express else None
+    app.http(door, proxies=settings.trusted_proxies, express=express, turned_away=door.turned_away)

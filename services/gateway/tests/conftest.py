@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,18 @@ import pytest
 import pytest_asyncio
 import uvloop
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
-    RateLimitServiceServicer,
     add_RateLimitServiceServicer_to_server,
 )
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
-from stylobate.app.memory_app import MemoryApp
+from stylobate.app.memory_app import MemoryApp, ServiceName
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import HealthCheck
-from stylobate.identity import Principal, PrincipalKind
-from stylobate.rpc import RpcAccess
+from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.rpc import CallerChannel, LocalChannel
 from stylobate.testing import FakeClock
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import until
@@ -42,7 +42,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 class _Tokens:
-    """_Tokens that are names of users: ``ada``, known at once; ``new-ada`` only after verification; ``gone`` revoked."""
+    """_Tokens that are names of users: ``ada``, known at once; ``new-ada`` only after verification; ``gone`` revoked.
+
+    ``ada.acme`` is the one of another tenant.
+    """
 
     def __init__(self) -> None:
         self.verified: list[str] = []
@@ -50,7 +53,8 @@ class _Tokens:
     def cached(self, token: str) -> Principal | None:
         if token == "gone":
             raise TokenRevokedError
-        return Principal(PrincipalKind.USER, token) if token.isalpha() else None
+        name, _, tenant = token.partition(".")
+        return Principal(PrincipalKind.USER, name, tenant or DEFAULT_TENANT) if name.isalpha() else None
 
     async def verify(self, token: str) -> Principal:
         self.verified.append(token)
@@ -70,6 +74,8 @@ class _GatewayApp(MemoryApp):
         super().__init__(load_declarations(modules), FakeClock(), {})
         self.verifier = _Tokens()
         self.application: Any = None
+        self.express: Any = None
+        self.turned_away: Any = None
         self.checks: dict[str, HealthCheck] = {}
         self.left_out: dict[str, Sequence[Finding]] = {}
         self._tasks = SupervisedTasks("gateway")
@@ -81,25 +87,50 @@ class _GatewayApp(MemoryApp):
     def check(self, name: str, check: HealthCheck) -> None:
         self.checks[name] = check
 
-    def http(self, application: Any, *, proxies: Any = ()) -> None:
-        self.application = application
+    def http(self, application: Any, *, proxies: Any = (), express: Any = None, turned_away: Any = None) -> None:
+        self.application, self.express, self.turned_away = application, express, turned_away
+
+    def channel_as(self, service: str) -> CallerChannel:
+        """Return a channel in the name of a service; empty: of nobody."""
+        return CallerChannel(LocalChannel(self._server), ServiceName(service).token if service else None)
 
     def leave_out(self, module: str, findings: Sequence[Finding]) -> None:
         """Run without it, as the platform does."""
         self.left_out[module] = findings
 
 
-class _Away(RateLimitServiceServicer):
+class _Away(RateLimitServicer):
     """A ratelimit service that cannot be reached."""
+
+    def __init__(self) -> None: ...
 
     async def CheckLimits(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise UnavailableError
 
 
+Asked = list[tuple[tuple[str, ...], tuple[str, ...]]]
+"""Groups of checks: their levels, and the subjects."""
+
+
+class _Counting(RateLimitServicer):
+    """The ratelimit service, which says what it was asked."""
+
+    def __init__(self, manager: RateLimiterManager, asked: Asked) -> None:
+        super().__init__(manager, None, None, None)
+        self._asked = asked
+
+    async def CheckLimits(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for group in request.groups:
+            self._asked.append((tuple(level.rule or level.policy.name for level in group.levels), tuple(group.subjects)))
+        return await super().CheckLimits(request, context)
+
+
 class Gateway:
     """A running gateway."""
 
-    def __init__(self, app: _GatewayApp, port: int, http: httpx.AsyncClient) -> None:
+    def __init__(self, app: _GatewayApp, port: int, http: httpx.AsyncClient, asked: Asked) -> None:
+        self.asked = asked
+        """What the ratelimit service was asked."""
         self.app = app
         self.port = port
         self.http = http
@@ -123,41 +154,56 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """Run a gateway in front of these services; limits are counted where a rule is given as ``edge_ip``."""
     rules = {name: settings.pop(name) for name in ("edge_ip", "edge_user") if name in settings}
+    asked: Asked = []
     async with _GatewayApp(str(modules)) as app:
+        app.counts_limits = bool(rules)
         for name in services:
             (point,) = entry_points(group="stylobate.services", name=name)
             await app.build(name, point.load().in_memory)
         if is_limiter_away:
-            app.servicer(add_RateLimitServiceServicer_to_server, _Away(), {"CheckLimits": RpcAccess.SERVICE})
+            app.servicer(add_RateLimitServiceServicer_to_server, _Away())
         if rules:
             manager = RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), RateLimitSettings(**rules).rules)
-            servicer = RateLimitServicer(manager)
-            app.servicer(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.SERVICE})
+            servicer = _Counting(manager, asked)
+            app.servicer(add_RateLimitServiceServicer_to_server, servicer, RateLimitServicer.ACCESS)
         chosen = GatewaySettings(**{"edge_limits": bool(rules) or is_limiter_away, "catalogue_seconds": 0.05, **settings})
         await app.build("gateway", lambda app: build(app, chosen))
         bound = bind("127.0.0.1:0")
         port = bound.getsockname()[1]
-        listener = HttpListener(app.application, bound, grace_s=1)
+        listener = HttpListener(app.application, bound, grace_s=1, express=app.express)
         await listener.start()
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
                 await until(app.checks["catalogue"], lambda found: not ("actions" in services and found.details))
-                yield Gateway(app, port, client)
+                yield Gateway(app, port, client, asked)
         finally:
             await listener.stop()
 
 
+_CALLS = frozenset(
+    {"test_answers", "test_charges", "test_edge", "test_express", "test_forms", "test_hostile_requests", "test_leftovers"}
+)
+"""Tests of what is answered without ASGI where it may be: of calls of actions by name with a little JSON."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of such calls both ways, which are to be alike; the others once, as the platform runs."""
+    if "is_express" in metafunc.fixturenames:
+        lanes = {"express": True, "asgi": False} if metafunc.module.__name__.rpartition(".")[2] in _CALLS else {"express": True}
+        metafunc.parametrize("is_express", lanes.values(), ids=lanes, scope="module")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway(is_express) -> AsyncIterator[Gateway]:
     """Give a gateway as in development; one for all tests of a file, without limits."""
-    async with running() as found:
+    async with running(express=is_express) as found:
         yield found
 
 
 @pytest.fixture
-def run_gateway() -> Any:
+def run_gateway(is_express) -> Any:
     """Give the context manager that runs a gateway with settings of the test's own."""
-    return running
+    return partial(running, express=is_express)
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the gateway answers on its own: problems, methods, media types, pages of other origins, the pages of problems."""
 
 import asyncio
+import re
 
 import grpc
 import httpx
@@ -11,8 +12,9 @@ from stylobate.app.listening import bind
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import Receive, Scope, Send
 from stylobate.http.problem import problem_headers
+from stylobate.telemetry import REGISTRY
 from stylobate.testing.plain_http import NO_TLS
-from stylobate_gateway.catalogue import CalledAction
+from stylobate_gateway.called_actions import CalledAction
 from stylobate_gateway.door import Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +37,7 @@ async def test_a_page_of_another_origin_can_read_refusals(gateway, method, path,
 
 async def test_a_defect_says_nothing_of_itself(gateway, is_problem) -> None:
     """The text of an exception nobody foresaw stays inside."""
-    answer = await gateway.http.post("/v1/actions/notes.fail")
+    answer = await gateway.http.post("/v1/actions/notes.fail", json={})
     is_problem(answer, 500, "ACTION_FAILED")
     assert "passwd" not in answer.text
 
@@ -91,13 +93,53 @@ async def test_head_of_nothing_has_no_body_either(gateway) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allow"),
-    [("/echo", "POST"), ("/count", "GET, HEAD"), ("/v1/actions/notes.echo", "GET, HEAD, POST"), ("/v1/actions", "GET, HEAD")],
+    [
+        ("/echo", "OPTIONS, POST"),
+        ("/count", "GET, HEAD, OPTIONS"),
+        ("/v1/actions/notes.echo", "GET, HEAD, OPTIONS, POST"),
+        ("/v1/actions", "GET, HEAD, OPTIONS"),
+        ("/v1/state/notes/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+    ],
 )
 async def test_the_methods_of_a_resource_are_named(gateway, is_problem, path, allow) -> None:
-    """A 405 lists what would work, HEAD with GET."""
-    answer = await gateway.http.patch(path)
+    """A 405 lists what would work, HEAD with GET; OPTIONS asks for it, and is no refusal."""
+    answer = await gateway.http.request("PURGE", path)
     is_problem(answer, 405, "METHOD_NOT_ALLOWED")
     assert answer.headers["allow"] == allow
+    told = await gateway.http.options(path)
+    assert (told.status_code, told.headers["allow"], told.content) == (204, allow, b"")
+    assert not {"content-length", "content-type"} & told.headers.keys()
+    is_problem(await gateway.http.options("/nowhere"), 404, "ROUTE_NOT_FOUND")
+
+
+async def test_a_request_is_counted_by_its_route(gateway) -> None:
+    """Time and number stand under the declared path, HEAD's too; what nobody declares has one label for all."""
+
+    def count(method: str, route: str, status: int) -> float:
+        labels = {"method": method, "route": route}
+        seconds = REGISTRY.get_sample_value("stylobate_http_request_seconds_count", labels) or 0
+        number = REGISTRY.get_sample_value("stylobate_http_requests_total", labels | {"status": str(status)}) or 0
+        assert seconds >= number
+        return number
+
+    asked = [
+        ("GET", "/v1/state/notes/none", "/v1/state/{namespace}/{key}", 404),
+        ("HEAD", "/v1/state/notes/none", "/v1/state/{namespace}/{key}", 404),
+        ("GET", "/count", "/v1/actions/notes.count", 200),
+        ("GET", "/nobody/declares/this", "none", 404),
+        ("POST", "/v1/actions/notes.none", "/v1/actions/{name}", 404),
+    ]
+    for method, path, route, status in asked:
+        before = count(method, route, status)
+        assert (await gateway.http.request(method, path)).status_code == status
+        assert count(method, route, status) == before + 1, path
+
+
+async def test_in_development_an_answer_says_how_long_it_took(gateway, run_gateway) -> None:
+    """Only there: it tells strangers more than they need."""
+    assert re.fullmatch(r"total;dur=\d+\.\d", (await gateway.http.get("/count")).headers["server-timing"])
+    async with run_gateway(environment="production") as other:
+        assert "server-timing" not in (await other.http.get("/count")).headers
 
 
 @pytest.mark.parametrize("path", ["/v1/actions/", "/echo/", "/v1/auth/me/", "/v1/state/notes/", "/docs/"])
@@ -139,10 +181,10 @@ async def test_no_body_needs_no_type(gateway) -> None:
 
 async def test_refused_tokens_say_why(gateway, is_problem) -> None:
     """401 carries the challenge of RFC 6750, with the error where a token was given."""
-    nobody = await gateway.http.post("/v1/actions/notes.whoami")
+    nobody = await gateway.http.post("/v1/actions/notes.whoami", json={})
     is_problem(nobody, 401, "UNAUTHENTICATED")
     assert nobody.headers["www-authenticate"] == 'Bearer realm="stylobate"'
-    revoked = await gateway.http.post("/v1/actions/notes.whoami", headers={"authorization": "Bearer gone"})
+    revoked = await gateway.http.post("/v1/actions/notes.whoami", json={}, headers={"authorization": "Bearer gone"})
     is_problem(revoked, 401, "TOKEN_REVOKED")
     assert 'error="invalid_token"' in revoked.headers["www-authenticate"]
 

@@ -11,7 +11,8 @@ from stylobate.app.memory_app import NamedTokens, ServiceName, ServiceTokens
 from stylobate.errors import UnavailableError
 from stylobate.health import Status
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
-from stylobate_gateway.catalogue import Catalogue, Found
+from stylobate_gateway.called_actions import Found
+from stylobate_gateway.catalogue import Catalogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}

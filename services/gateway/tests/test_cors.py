@@ -5,7 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from stylobate.app.http_bounds import HttpBounds
+from stylobate.app.listeners import HttpListener
+from stylobate.app.listening import bind
 from stylobate.http.asgi import Receive, Scope, Send, answer
+from stylobate.telemetry import REGISTRY
+from stylobate.testing.plain_http import NO_TLS
 from stylobate_gateway.cors import Cors
 from stylobate_gateway.door import Door
 from stylobate_gateway.exchange import Exchange
@@ -90,3 +95,55 @@ async def test_a_preflight_is_refused_as_a_problem(client: httpx.AsyncClient, wr
     assert (found.status_code, found.headers["content-type"]) == (400, "application/problem+json")
     assert (found.json()["code"], found.json()["instance"]) == ("CORS_REFUSED", "/x")
     assert found.headers.get_list("content-length") == [str(len(found.content))]
+
+
+async def test_a_page_may_read_that_the_process_has_too_much_to_do() -> None:
+    """A refusal that no application has seen names the origin, a preflight is answered, and operators count both."""
+    begun, door_opens = asyncio.Event(), asyncio.Event()
+
+    async def hold(scope: Scope, _receive: Receive, send: Send) -> None:
+        begun.set()
+        await door_opens.wait()
+        await answer(send, 200, [], b"hello")
+
+    door = Door(hold, timeout_s=60, trace_ratio=0, loop=asyncio.get_running_loop(), cors=Cors([PAGE], None, _free))
+    bound = bind("127.0.0.1:0")
+    listener = HttpListener(door, bound, grace_s=1, bounds=HttpBounds(requests=1), turned_away=door.turned_away)
+    await listener.start()
+    before = {status: _counted(status) for status in ("204", "503")}
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", verify=NO_TLS, timeout=30) as client:
+            held = asyncio.create_task(client.get("/held"))
+            await begun.wait()
+            page, asks = {"origin": PAGE}, {"access-control-request-method": "POST"}
+            read, sent, preflight, evil, curl = await asyncio.gather(
+                client.get("/", headers=page),
+                client.post("/", headers=page),
+                client.options("/", headers=page | asks),
+                client.options("/", headers={"origin": "https://evil.example"} | asks),
+                client.post("/"),
+            )
+            door_opens.set()
+            assert (await held).status_code == 200
+    finally:
+        await listener.stop()
+    for refused in (read, sent, evil, curl):
+        assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "OVERLOADED", "1")
+    for told in (read, sent, preflight):
+        assert told.headers["access-control-allow-origin"] == PAGE
+        assert "origin" in told.headers["vary"].lower()
+    assert "Retry-After" in read.headers["access-control-expose-headers"]
+    assert (preflight.status_code, preflight.content, "content-length" in preflight.headers) == (204, b"", False)
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert preflight.headers["x-request-id"]
+    assert "access-control-allow-origin" not in evil.headers
+    assert "vary" not in curl.headers
+    assert {status: _counted(status) - before[status] for status in before} == {"204": 1, "503": 4}
+
+
+def _counted(status: str) -> float:
+    """Return how many requests have ended with the status."""
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    return sum(
+        found.value for found in samples if found.name == "stylobate_http_requests_total" and found.labels["status"] == status
+    )

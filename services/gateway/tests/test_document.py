@@ -111,7 +111,7 @@ async def test_a_route_is_described_as_it_is_called(document) -> None:
     assert parameters["rooms"]["schema"]["type"] == "array"
     assert parameters["kind"]["schema"]["$ref"] == "#/components/schemas/slots.Kind"
     booked = document["paths"]["/slots/{slot_id}/bookings"]["post"]
-    assert [(p["name"], p["in"]) for p in booked["parameters"]] == [("slot_id", "path")]
+    assert [(p["name"], p["in"]) for p in booked["parameters"]] == [("slot_id", "path"), ("Idempotency-Key", "header")]
     body = booked["requestBody"]["content"]["application/json"]["schema"]
     assert (set(body["properties"]), body["required"]) == ({"patient"}, ["patient"])
 

@@ -29,6 +29,19 @@ async def test_every_reason_has_a_page(gateway) -> None:
     assert "Say it &lt;more&gt; quietly." in (await gateway.http.get("/problems/note-loud")).text
 
 
+async def test_a_module_without_actions_has_pages_too(gateway, is_problem) -> None:
+    """What its before-hook refuses leads to a page, and stands in the document."""
+    answer = await gateway.http.put("/v1/state/papers/one", json={"data": {}}, headers=ADA)
+    assert answer.status_code == 409
+    page = await gateway.http.get(answer.json()["type"])
+    assert (page.status_code, "A paper needs a &lt;stamp&gt;." in page.text, "the module policy" in page.text) == (
+        200,
+        True,
+        True,
+    )
+    assert "PAPER_UNSTAMPED" in (await gateway.http.get("/openapi.json")).text
+
+
 @pytest.mark.parametrize("name", ["anything", "ROUTE-NOT-FOUND", "route_not_found", "%3Cscript%3E", "-", "a" * 3000])
 async def test_what_nobody_answers_with_has_none(gateway, is_problem, name) -> None:
     """Neither has another spelling of what somebody does."""

@@ -150,7 +150,7 @@ async def test_a_name_stands_before_a_parameter(gateway, is_problem) -> None:
     assert (await gateway.http.delete("/slots/next", headers=ADA)).json() == {"slot_id": "next"}
     answer = await gateway.http.patch("/slots/next")
     is_problem(answer, 405, "METHOD_NOT_ALLOWED")
-    assert answer.headers["allow"] == "DELETE, GET, HEAD"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

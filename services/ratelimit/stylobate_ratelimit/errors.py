@@ -17,3 +17,19 @@ class LimitRuleUnknownError(StylobateError):
     code = grpc.StatusCode.NOT_FOUND
     reason = "LIMIT_RULE_UNKNOWN"
     cure = "Known rules are those of the ratelimit service's settings, such as `edge.ip`; bring any other limit along."
+
+
+class BanInvalidError(InvalidInputError):
+    """A ban that cannot be: of a level that nobody is banned on, of no address, for too long."""
+
+    reason = "BAN_INVALID"
+    cure = "The detail says what to change."
+
+
+class BanNotFoundError(StylobateError):
+    """No ban of that subject is in force."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "BAN_NOT_FOUND"
+    default_detail = "Nobody by that name is banned."
+    cure = "`GET /v1/bans` lists the bans in force. An address is named as limits count it, of IPv6 its /64."

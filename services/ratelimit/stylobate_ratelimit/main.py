@@ -1,33 +1,123 @@
 """The ratelimit service: what it is built from."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
+from stylobate.audit import AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.config import ConfigError
+from stylobate.declarations import parse_rate_limit
+from stylobate.declarations.model import LimitRule
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.logs import get_logger
+from stylobate.outbox import Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
+from stylobate.resilience import prune_forever
 
+from stylobate_ratelimit.ban_list import BanList
+from stylobate_ratelimit.ban_manager import BanManager
+from stylobate_ratelimit.convert import from_level
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
 from stylobate_ratelimit.store.memory import MemoryLimitStore
+from stylobate_ratelimit.store.memory_bans import MemoryBanStore
+from stylobate_ratelimit.store.port import BanStore
+from stylobate_ratelimit.store.postgres import PostgresBanStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.usage_manager import UsageManager
+
+_TRY_AGAIN_S = 10.0
+_log = get_logger("app")
 
 if TYPE_CHECKING:
     from stylobate.app.memory_app import MemoryApp
 
 
 async def build(app: AppManager, settings: RateLimitSettings) -> None:
-    """Count in Redis; in this process while Redis is down."""
+    """Count in Redis; in this process while Redis is down. Bans come with the database, whenever it can be had."""
     shared = RedisLimitStore(app.redis, timeout=settings.redis_timeout)
     local = MemoryLimitStore(most_subjects=settings.local_subjects)
-    manager = RateLimiterManager(shared, local, settings.rules, settings.on_redis_down)
+    followed = BanList(clock=_now)
+    bans = BanManager(app.access, followed)
+    manager = RateLimiterManager(shared, local, settings.rules, settings.on_redis_down, bans)
+    opened: list[BanStore] = []
+
+    async def keep_bans() -> None:
+        while not opened:
+            try:
+                opened.append(await _open(app, settings))
+            except ConfigError as error:  # limits are counted all the same, so it is said, and the health says it
+                _log.error("bans_without_database", error=str(error))
+                await asyncio.sleep(_TRY_AGAIN_S)
+        await followed.run(opened[0])
+
     app.check("limits", manager.health)
+    app.check("bans", followed.health)
     app.task("watch-redis", manager.watch)
-    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))
+    app.task("bans", keep_bans)
+    app.task("automatic-bans", lambda: bans.run(manager.quiet, manager.forgive))
+    usage = _usage(app, settings, manager, followed)
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
+
+
+async def _open(app: AppManager, settings: RateLimitSettings) -> PostgresBanStore:
+    """Open the database and what else lives in it. Limits do not wait for it."""
+    database = await app.database()
+    audit = await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name))
+    log = PostgresEventLog(database, app.name)
+    relay = Relay(
+        log,
+        PostgresNumbering(database, app.name),
+        LeaseManager(PostgresLeaseStore(database), app.node),
+        app.redis,
+        retention=settings.event_retention,
+        on_numbered=app.event_log(log),
+    )
+    store = PostgresBanStore(database, PostgresOutbox(app.name), audit, PostgresIdempotencyLedger(database), relay.wake)
+    app.task("relay", relay.run)
+    app.task("prune", lambda: prune_forever(store.prune))
+    app.task("idempotency", store.idempotency.run)
+    app.check("relay", relay.health)
+    return store
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
-    """Build the service for tests of modules: the same limits, counted here, by the test's clock."""
+    """Build the service for tests of modules: the same limits and bans, kept here, by the test's clock."""
     settings = RateLimitSettings()
     store = MemoryLimitStore(lambda: app.clock().timestamp(), most_subjects=settings.local_subjects)
-    manager = RateLimiterManager(store, store, settings.rules)
-    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager))
+    followed = BanList(clock=app.clock)
+    followed.use(MemoryBanStore(app.clock))
+    bans = BanManager(app.access, followed)
+    manager = RateLimiterManager(store, store, settings.rules, bans=bans)
+    usage = _usage(app, settings, manager, followed)
+    app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
+
+
+def _usage(
+    app: "AppManager | MemoryApp", settings: RateLimitSettings, manager: RateLimiterManager, bans: BanList
+) -> UsageManager:
+    """Return what tells of usage: also of the limits of actions, as far as files declare them, and of the settings' rules."""
+    texts = {"edge.ip": settings.edge_ip, "edge.user": settings.edge_user}
+    edge = [LimitRule(name, parse_rate_limit(text, plain="gcra"), (name.removeprefix("edge."),)) for name, text in texts.items()]
+    own = [
+        LimitRule(action.name, action.rate_limit, ("caller",), file=action.file, line=action.line)
+        for action in app.declarations.actions.values()
+        if action.rate_limit is not None
+    ]
+
+    def rules() -> list[LimitRule]:
+        found = app.limit_rules.plan.rules
+        names = {rule.name for rule in found}
+        return [*found, *own, *(rule for rule in edge if rule.name not in names)]
+
+    return UsageManager(app.access, manager, rules, lambda spec: from_level(spec.message, manager.rule), lambda: bans.store)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,18 +1,24 @@
 """Limits and checks as plain data, in columns: n checks of k levels are a handful of lists, not n objects."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
+from stylobate.declarations.limits_check import MAX_LEVELS
+from stylobate.declarations.model import BanRule
 from stylobate.declarations.rules import WINDOW_MAXIMUM
+from stylobate.value_kinds import OnUnreachable
 
+from stylobate_ratelimit.ban import LEVELS
 from stylobate_ratelimit.errors import LimitInvalidError
 
 _LONGEST = timedelta(days=31)
 _SHORTEST = timedelta(milliseconds=1)
 _HIGHEST = 2**31 - 1
+MOST_REFUSALS = 1000
+"""That are remembered of a subject."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -37,6 +43,15 @@ class Limit:
     period: timedelta
     burst: int = 0
     """For GCRA: charges at once; 0 means ``limit``."""
+    cost: int = 1
+    """What the cost of a check is multiplied by here."""
+    is_shadow: bool = False
+    """Whether it counts and never refuses."""
+    counts: str = ""
+    """The level that its subjects are banned on; empty: they cannot be banned."""
+    ban: BanRule | None = None
+    on_redis_down: OnUnreachable | None = None
+    """None: what the setting says."""
     period_us: int = field(init=False)
     """The period in microseconds."""
     interval_us: int = field(init=False)
@@ -56,10 +71,24 @@ class Limit:
             raise LimitInvalidError(f"The limit {self.name} must be between 1 and {most} a period ({self.algorithm}).")
         if not 0 <= self.burst <= _HIGHEST:
             raise LimitInvalidError(f"The burst of {self.name} must be at most {_HIGHEST}.")
+        if not 1 <= self.cost <= self.capacity:
+            raise LimitInvalidError(f"The cost of {self.name} must be between 1 and {self.capacity}, what it takes at once.")
+        if self.counts and self.counts not in LEVELS:
+            raise LimitInvalidError(f"{self.name} counts {self.counts!r}, which cannot be banned.")
+        if self.ban is not None:
+            self._check_ban(self.ban)
         interval_us = -(-period_us // self.limit)
         object.__setattr__(self, "period_us", period_us)
         object.__setattr__(self, "interval_us", interval_us)
         object.__setattr__(self, "tolerance_us", self.capacity * interval_us)
+
+    def _check_ban(self, ban: BanRule) -> None:
+        if not self.counts:
+            raise LimitInvalidError(f"{self.name} counts nobody who could be banned.")
+        if not 1 <= ban.after <= MOST_REFUSALS:
+            raise LimitInvalidError(f"{self.name} must ban after 1 to {MOST_REFUSALS} refusals.")
+        if not all(_SHORTEST <= time <= _LONGEST for time in (ban.within, ban.first, ban.ceiling)):
+            raise LimitInvalidError(f"The times of the bans of {self.name} must be between a millisecond and 31 days.")
 
     @property
     def capacity(self) -> int:
@@ -67,12 +96,38 @@ class Limit:
         return (self.burst or self.limit) if self.algorithm is Algorithm.GCRA else self.limit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelSet:
+    """The levels that checks share. Made once and kept: stores keep by its identity what they derive from it.
+
+    :raises LimitInvalidError: levels that make no sense together.
+    """
+
+    limits: tuple[Limit, ...]
+    tenants: tuple[str, ...]
+    """Of each level's subjects."""
+
+    def __post_init__(self) -> None:
+        """Check."""
+        width = len(self.limits)
+        if not 1 <= width <= MAX_LEVELS:
+            raise LimitInvalidError(f"A check has 1 to {MAX_LEVELS} levels, not {width}.")
+        if width > 1 and len({limit.name for limit in self.limits}) < width:
+            raise LimitInvalidError("A check names a limit twice.")
+        for tenant in self.tenants:
+            if not tenant or ":" in tenant:
+                raise LimitInvalidError(f"{tenant!r} is not a tenant.")
+
+    def __len__(self) -> int:
+        """Return k."""
+        return len(self.limits)
+
+
+@dataclass(slots=True)
 class CheckGroup:
     """n checks that share their k levels."""
 
-    tenant: str
-    levels: tuple[Limit, ...]
+    levels: LevelSet
     subjects: Sequence[str]
     """n*k: those of check i stand at i*k to i*k+k-1."""
     costs: Sequence[int] = ()
@@ -82,8 +137,23 @@ class CheckGroup:
         """Return n."""
         return len(self.subjects) // len(self.levels)
 
+    def without(self, checks: Collection[int]) -> "CheckGroup":
+        """Return the group without these checks."""
+        if not checks:
+            return self
+        width = len(self.levels)
+        kept = [at for at in range(len(self)) if at not in checks]
+        subjects = [subject for at in kept for subject in self.subjects[at * width : (at + 1) * width]]
+        return CheckGroup(self.levels, subjects, [self.costs[at] for at in kept] if self.costs else ())
 
-@dataclass(frozen=True, slots=True)
+    def of_levels(self, kept: Sequence[int]) -> "CheckGroup":
+        """Return the same checks on these levels only."""
+        levels, width = self.levels, len(self.levels)
+        part = LevelSet(tuple(levels.limits[at] for at in kept), tuple(levels.tenants[at] for at in kept))
+        return CheckGroup(part, [self.subjects[check * width + at] for check in range(len(self)) for at in kept], self.costs)
+
+
+@dataclass(slots=True)
 class GroupOutcome:
     """Outcomes of a group, in columns of n."""
 
@@ -96,3 +166,40 @@ class GroupOutcome:
     """Until that level is full again."""
     retry_after_ms: Sequence[int]
     """Until a retry can pass; 0 when allowed."""
+    flags: Sequence[int] = ()
+    """For the operators, of level i: bit 2i, the shadow would have refused; bit 2i+1, its subject is to be banned."""
+    banned: Sequence[bool] = ()
+    """Whether it was refused because a subject is banned; none where that is so of no check."""
+    standings: Sequence[int] = ()
+    """Of checks of several levels n*k pairs: what is left at each level, and the milliseconds until it is full again."""
+
+    def with_banned(self, group: CheckGroup, banned: Mapping[int, tuple[int, int]]) -> "GroupOutcome":
+        """Return the outcomes of the whole group, of which these checks were left out.
+
+        :param banned: by check the level whose subject is banned, and the milliseconds left of the ban.
+        """
+        if not banned:
+            return self
+        columns = (self.allowed, self.level, self.remaining, self.reset_ms, self.retry_after_ms)
+        rows = iter(zip(*columns, strict=True))
+        flags, width = iter(self.flags), 2 * len(group.levels)
+        standings: list[int] = []
+        whole: list[tuple[bool, int, int, int, int]] = []
+        for check in range(len(group)):
+            if check in banned:
+                level, left_ms = banned[check]
+                whole.append((False, level, 0, left_ms, left_ms))
+                standings += [0] * width
+            else:
+                start = 2 * len(group.levels) * (check - sum(1 for other in banned if other < check))
+                standings += self.standings[start : start + width]
+                whole.append(next(rows))
+        outcome = GroupOutcome(*map(list, zip(*whole, strict=True)))
+        outcome.flags = [0 if check in banned else next(flags, 0) for check in range(len(group))]
+        outcome.banned = [check in banned for check in range(len(group))]
+        outcome.standings = standings if len(group.levels) > 1 else []
+        return outcome
+
+    def of_levels(self, kept: Sequence[int]) -> "GroupOutcome":
+        """Return outcomes whose levels are counted among those of which only these were charged."""
+        return replace(self, level=[kept[level] for level in self.level], flags=(), standings=())

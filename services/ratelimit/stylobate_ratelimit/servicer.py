@@ -1,24 +1,110 @@
 """The gRPC face of the ratelimit service."""
+# ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar
 
-from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
+from stylobate.api.ratelimit.v1 import ratelimit_service_pb2 as pb
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceServicer
 from stylobate.rpc import RpcAccess
+from stylobate.rpc.call import call
+from stylobate.rpc.method import Prompt
 
-from stylobate_ratelimit.convert import from_groups, to_response
+from stylobate_ratelimit.ban_convert import from_put, from_subject, to_ban, to_change
+from stylobate_ratelimit.ban_list import BanList
+from stylobate_ratelimit.ban_manager import BanManager
+from stylobate_ratelimit.convert import Levels, from_group, to_outcome_in, to_rule, to_usage
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
+from stylobate_ratelimit.usage_manager import UsageManager
 
 
 class RateLimitServicer(RateLimitServiceServicer):
-    """Checks limits for other services."""
+    """Checks limits and tells of bans for other services, changes bans for operators."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"CheckLimits": RpcAccess.SERVICE}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "CheckLimits": RpcAccess.SERVICE,
+        "ListRules": RpcAccess.AUTHENTICATED,
+        "GetUsage": RpcAccess.AUTHENTICATED,
+        "ResetUsage": RpcAccess.AUTHENTICATED,
+        "PutBan": RpcAccess.AUTHENTICATED,
+        "DeleteBan": RpcAccess.AUTHENTICATED,
+        "GetBan": RpcAccess.AUTHENTICATED,
+        "ListBans": RpcAccess.AUTHENTICATED,
+        "WatchBans": RpcAccess.SERVICE,
+    }
 
-    def __init__(self, manager: RateLimiterManager) -> None:
+    PROMPT: ClassVar[Mapping[str, Prompt]] = {"CheckLimits": lambda _: True}
+
+    def __init__(self, manager: RateLimiterManager, bans: BanManager, ban_list: BanList, usage: UsageManager) -> None:
         self._manager = manager
+        self._levels = Levels(manager.rule)
+        self._bans = bans
+        self._list = ban_list
+        self._usage = usage
 
-    async def CheckLimits(self, request: CheckLimitsRequest, context: Any) -> CheckLimitsResponse:  # noqa: ARG002, N802  as generated
-        groups = from_groups(request, self._manager.rule)
-        return to_response(groups, await self._manager.check(groups))
+    async def CheckLimits(self, request: pb.CheckLimitsRequest, context: Any) -> pb.CheckLimitsResponse:
+        groups = request.groups
+        read = [self._levels.of(group) for group in groups]
+        found = await self._manager.check(list(map(from_group, groups, read)))
+        response = pb.CheckLimitsResponse(degraded=found.degraded)
+        for group, levels, outcome in zip(groups, read, found.groups, strict=True):
+            to_outcome_in(response, group, levels, outcome)
+        return response
+
+    async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
+        return pb.ListRulesResponse(rules=[to_rule(*found) for found in await self._usage.rules(call().principal)])
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
+        principal = call().principal
+        tenant = request.tenant or principal.tenant
+        return to_usage(await self._usage.usage(request.rule, request.subject, tenant, principal))
+
+    async def ResetUsage(self, request: pb.ResetUsageRequest, context: Any) -> pb.ResetUsageResponse:
+        principal = call().principal
+        tenant = request.tenant or principal.tenant
+        if not request.idempotency_key:  # then it takes no database
+            await self._usage.reset(request.rule, request.subject, tenant, principal)
+            return pb.ResetUsageResponse()
+        return await self._bans.idempotency.once(
+            request,
+            principal,
+            pb.ResetUsageResponse,
+            lambda claim: self._usage.reset(request.rule, request.subject, tenant, principal, claim),
+            lambda _: pb.ResetUsageResponse(),
+        )
+
+    async def PutBan(self, request: pb.PutBanRequest, context: Any) -> pb.PutBanResponse:
+        caller = call()
+        ban = from_put(request, caller.principal)
+        return await self._bans.idempotency.once(
+            request,
+            caller.principal,
+            pb.PutBanResponse,
+            lambda claim: self._bans.put(ban, caller.principal, caller, claim),
+            lambda begun: pb.PutBanResponse(ban=to_ban(begun)),
+        )
+
+    async def DeleteBan(self, request: pb.DeleteBanRequest, context: Any) -> pb.DeleteBanResponse:
+        caller = call()
+        subject = from_subject(request.subject, caller.principal)
+        return await self._bans.idempotency.once(
+            request,
+            caller.principal,
+            pb.DeleteBanResponse,
+            lambda claim: self._bans.lift(subject, caller.principal, caller, claim),
+            lambda _: pb.DeleteBanResponse(),
+        )
+
+    async def GetBan(self, request: pb.GetBanRequest, context: Any) -> pb.GetBanResponse:
+        principal = call().principal
+        return pb.GetBanResponse(ban=to_ban(await self._bans.get(from_subject(request.subject, principal), principal)))
+
+    async def ListBans(self, request: pb.ListBansRequest, context: Any) -> pb.ListBansResponse:
+        bans, token = await self._bans.list(call().principal, request.level, request.page_size, request.page_token)
+        return pb.ListBansResponse(bans=map(to_ban, bans), next_page_token=token)
+
+    async def WatchBans(self, request: pb.WatchBansRequest, context: Any) -> AsyncIterator[pb.WatchBansResponse]:
+        async with aclosing(self._list.watch()) as changes:
+            async for change in changes:
+                yield to_change(change)

@@ -26,6 +26,8 @@ class RateLimitSettings(Settings):
     """How long a batch waits for Redis before on_redis_down holds."""
     local_subjects: int = Field(default=100_000, ge=1)
     """Subjects a process counts by itself while Redis is down; past it the oldest are forgotten."""
+    event_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta(hours=1))
+    """How long published events are kept for readers that were away."""
 
     @field_validator("edge_ip", "edge_user")
     @classmethod

@@ -10,7 +10,14 @@ SPEC = ServiceSpec(
     settings=RateLimitSettings,
     build=Imported("stylobate_ratelimit.main:build"),
     in_memory=Imported("stylobate_ratelimit.main:build_in_memory"),
-    # empty as yet, and not opened: see docs/adr/0054
-    migrations=(MigrationSet.of("leases"), MigrationSet.of("outbox"), MigrationSet.of("audit")),
+    # opened by a task: limits are counted without it, see docs/adr/0054
+    migrations=(
+        MigrationSet.of("leases"),
+        MigrationSet.of("outbox"),
+        MigrationSet.of("idempotency"),
+        MigrationSet.of("audit"),
+        MigrationSet.of("ratelimit", "stylobate_ratelimit.store"),
+    ),
     grpc_port=9092,
+    events=("ratelimit.ban.lifted", "ratelimit.ban.started"),
 )

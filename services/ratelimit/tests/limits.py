@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
 from stylobate_ratelimit.store.port import LimitStore
 
 MINUTE = timedelta(minutes=1)
@@ -19,9 +19,14 @@ def gcra(limit: int, period: timedelta = MINUTE, burst: int = 0, name: str = "ed
     return Limit(name, Algorithm.GCRA, limit, period, burst)
 
 
+def level_set(*limits: Limit, tenant: str = "default") -> LevelSet:
+    """Return levels of one tenant."""
+    return LevelSet(limits, (tenant,) * len(limits))
+
+
 def checks(levels: Limit | tuple[Limit, ...], *subjects: str, costs: Sequence[int] = (), tenant: str = "default") -> CheckGroup:
     """Return a group; subjects check by check."""
-    return CheckGroup(tenant, levels if isinstance(levels, tuple) else (levels,), subjects, costs)
+    return CheckGroup(level_set(*levels if isinstance(levels, tuple) else (levels,), tenant=tenant), subjects, costs)
 
 
 async def charge(store: LimitStore, group: CheckGroup) -> GroupOutcome:

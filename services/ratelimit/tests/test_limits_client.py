@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
-from stylobate.clients.limits import LevelSpec, LimitOutcome, LimitsClient
-from stylobate.clients.local_counts import LocalCounts
+from stylobate.clients.limit_outcome import LimitOutcome, carried_limit
+from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
 from stylobate.http.asgi import limit_headers
 from stylobate.identity import ServiceIdentity, generate_service_keys
@@ -22,7 +23,6 @@ from stylobate.rpc import (
     CallerChannel,
     LocalChannel,
     LocalServer,
-    RpcAccess,
     Servicers,
     call,
     current_call,
@@ -33,6 +33,7 @@ from stylobate.services import key_holders
 from stylobate.testing import FakeClock
 from stylobate.testing.until import until
 from stylobate.value_kinds import OnUnreachable
+from stylobate_ratelimit.model import Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.store.memory import MemoryLimitStore
@@ -58,8 +59,12 @@ class NoUsers:
 class RecordingServicer(RateLimitServicer):
     """Keeps what it was asked, and in which call."""
 
-    def __init__(self, manager: RateLimiterManager) -> None:
-        super().__init__(manager)
+    def __init__(self, manager: RateLimiterManager, rules: dict[str, Limit]) -> None:
+        super().__init__(manager, None, None, None)
+        self.rules = rules
+        self.forget = self._levels.forget
+        self.told: list[int] = []
+        """How many policies each answer told."""
         self.requests: list[CheckLimitsRequest] = []
         self.calls: list[Call] = []
         self.may_answer = asyncio.Event()
@@ -70,7 +75,9 @@ class RecordingServicer(RateLimitServicer):
         await self.may_answer.wait()
         self.requests.append(request)
         self.calls.append(call())
-        return await super().CheckLimits(request, context)
+        answer = await super().CheckLimits(request, context)
+        self.told.append(sum(len(outcome.policies) for outcome in answer.outcomes))
+        return answer
 
 
 class Service:
@@ -81,9 +88,9 @@ class Service:
         self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
         rules = {"edge.ip": gcra(3, name="edge.ip")}
         store = MemoryLimitStore(FakeClock().seconds)
-        self.servicer = RecordingServicer(RateLimiterManager(store, store, rules, on_redis_down="local"))
+        self.servicer = RecordingServicer(RateLimiterManager(store, store, rules, on_redis_down="local"), rules)
         servicers = Servicers(standard_interceptors(NoUsers(), self.identity["ratelimit"], metrics=RpcMetrics()))
-        servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, {"CheckLimits": RpcAccess.SERVICE})
+        servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, RateLimitServicer.ACCESS)
         self.server = LocalServer(servicers)
         self.wire = LocalChannel(self.server)
 
@@ -148,6 +155,42 @@ async def test_a_refused_check_has_its_error(limits):
         "remaining": "0",
         "reset": "60",
     }
+
+
+async def test_of_several_levels_each_limit_brought_is_told_and_the_tightest_rule(service, limits):
+    """The innermost first. A refusal tells of the level that refused by itself, so the others stand beside it as they are."""
+    service.servicer.rules["edge.user"] = gcra(2, name="edge.user")
+    three = (IP, LevelSpec.of_rule("edge.user"), ORDERS)
+    outcome = await limits.check(three, ("1.2.3.4", "anna", "anna"))
+    assert limit_headers(outcome.texts()) == [
+        (b"ratelimit-policy", b'"shop.place_order";q=2;w=60, "edge.user";q=2;w=60'),
+        (b"ratelimit", b'"shop.place_order";r=1;t=60, "edge.user";r=1;t=30'),
+    ]
+    await limits.check((ORDERS,), ("anna",))
+    refused = await limits.check(three, ("1.2.3.4", "anna", "anna"))
+    assert limit_headers([*carried_limit(refused.error()), *refused.texts()])[1] == (
+        b"ratelimit", b'"shop.place_order";r=0;t=60, "edge.user";r=1;t=30',
+    )  # fmt: skip
+
+
+async def test_numbers_are_told_once_and_again_when_they_change(service, limits):
+    """An answer repeats no policies that its caller knows; a rule that has other numbers by now is told anew."""
+    told = service.servicer.told
+    assert [(await limits.check((IP,), ("10.0.0.1",))).quota for _ in range(2)] == [3, 3]
+    assert told == [1, 0]
+    service.servicer.rules["edge.ip"] = gcra(5, name="edge.ip")
+    service.servicer.forget()
+    assert [(await limits.check((IP,), ("10.0.0.1",))).quota for _ in range(2)] == [5, 5]
+    assert told == [1, 0, 1, 0]
+
+
+async def test_a_level_may_count_in_a_tenant_of_its_own(limits):
+    """What a user may do is counted within a tenant, where a user comes from is not: one check does both."""
+    acme = LevelSpec.of_policy("shop.place_order", 2, timedelta(minutes=1), tenant="acme")
+    outcomes = [await limits.check((IP, level), ("10.0.0.1", "anna")) for level in (acme, acme, ORDERS, ORDERS)]
+    assert [(outcome.allowed, outcome.policy) for outcome in outcomes] == [
+        (True, "shop.place_order"), (True, "shop.place_order"), (True, "edge.ip"), (False, "edge.ip"),
+    ]  # fmt: skip
 
 
 async def test_a_rule_by_name_brings_its_numbers(limits):
@@ -256,7 +299,7 @@ async def test_made_up_subjects_cannot_fill_the_memory():
     """Past the maximum those charged longest ago are forgotten."""
     counts = LocalCounts(lambda: 0.0, most=1_000)
     for number in range(5_000):
-        counts.charge("default", [ORDERS.message.policy], [str(number)], 1)
+        counts.charge([Counted("default", ORDERS.message.policy, str(number))], 1)
     assert len(counts) <= 1_000
 
 

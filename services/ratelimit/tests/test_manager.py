@@ -13,7 +13,7 @@ from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 
-from .limits import MINUTE, checks, gcra, window
+from .limits import MINUTE, checks, gcra, level_set, window
 
 
 class SwitchableStore(MemoryLimitStore):
@@ -93,12 +93,7 @@ def test_a_rule_is_known_by_its_name(shared):
 @pytest.mark.parametrize(
     ("group", "detail"),
     [
-        (CheckGroup("default", (), ["anna"]), "1 to 8 levels, not 0"),
-        (CheckGroup("default", tuple(window(1, name=f"l{i}") for i in range(9)), []), "1 to 8 levels, not 9"),
-        (checks((window(1), window(2)), "a", "b"), "names a limit twice"),
         (checks((window(1), gcra(2)), "a"), "not a whole number of checks"),
-        (checks(window(1), "anna", tenant=""), "'' is not a tenant"),
-        (checks(window(1), "anna", tenant="a:b"), "'a:b' is not a tenant"),
         (checks(window(1), "anna", ""), "1 to 512 characters"),
         (checks(window(1), "a" * 513), "1 to 512 characters"),
         (checks(window(1), "a", "b", costs=[1]), "1 costs for 2 checks"),
@@ -113,6 +108,22 @@ async def test_a_batch_that_makes_no_sense_is_refused_whole(shared, group, detai
     with pytest.raises(LimitInvalidError, match=detail):
         await manager.check([checks(window(1), "zoe"), group])
     assert shared.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "tenant", "detail"),
+    [
+        ((), "default", "1 to 16 levels, not 0"),
+        (tuple(window(1, name=f"l{i}") for i in range(17)), "default", "1 to 16 levels, not 17"),
+        ((window(1), window(2)), "default", "names a limit twice"),
+        ((window(1),), "", "'' is not a tenant"),
+        ((window(1),), "a:b", "'a:b' is not a tenant"),
+    ],
+)
+def test_levels_that_make_no_sense_together_are_refused(limits, tenant, detail):
+    """No level, too many, one twice, a tenant that could reach another's keys."""
+    with pytest.raises(LimitInvalidError, match=detail):
+        level_set(*limits, tenant=tenant)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from stylobate_ratelimit.model import CheckGroup, Limit
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
-from .limits import MINUTE, charge, checks, gcra, window
+from .limits import MINUTE, charge, checks, gcra, level_set, window
 
 SHORT = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=30)
@@ -23,17 +23,17 @@ PROCESS = """
 import asyncio, sys
 from datetime import timedelta
 from stylobate.redis import RedisManager
-from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
+from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
 async def main():
-    limit = Limit("shared", Algorithm(sys.argv[2]), 400, timedelta(minutes=10))
+    levels = LevelSet((Limit("shared", Algorithm(sys.argv[2]), 400, timedelta(minutes=10)),), ("default",))
     async with RedisManager.open(sys.argv[1]) as redis:
         store = RedisLimitStore(redis, timedelta(seconds=20))
         async def attempts():
             passed = 0
             for _ in range(10):
-                (outcome,) = await store.charge([CheckGroup("default", (limit,), ["anna"] * 5)])
+                (outcome,) = await store.charge([CheckGroup(levels, ["anna"] * 5)])
                 passed += sum(outcome.allowed)
             return passed
         print(sum(await asyncio.gather(*(attempts() for _ in range(20)))))
@@ -170,7 +170,7 @@ def _made_up(random: Random, tenant: str, limits: dict[str, Limit]) -> CheckGrou
     subjects = [random.choice(["x", "y", "z"]) for _ in range(count * len(levels))]
     most = min(limit.capacity for limit in levels)
     costs = [random.randint(0, most) for _ in range(count)] if random.random() < 0.5 else []
-    return CheckGroup(tenant, levels, subjects, costs)
+    return CheckGroup(level_set(*levels, tenant=tenant), subjects, costs)
 
 
 async def test_refusals_do_not_write(valkey):

@@ -1,10 +1,13 @@
 """What every store of limits promises."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from stylobate.declarations.model import BanRule
+from stylobate_ratelimit.model import Limit
 
 from .limits import MINUTE, charge, checks, gcra, window
 
@@ -96,6 +99,19 @@ async def test_levels_are_charged_all_or_none(store):
     assert list(outcome.level) == [0, 0]
 
 
+async def test_each_of_several_levels_says_how_it_stands(store):
+    """What is left at it and until when, after the charge; where another level refuses, as it was."""
+    levels = (gcra(4, name="ip"), window(2, name="user"), gcra(1, name="tenant"))
+    outcome = await charge(store, checks(levels, *["1.2.3.4", "anna", "acme"] * 2, costs=[1, 1]))
+    full_in = 60_000 // 4
+    assert list(outcome.allowed) == [True, False]
+    assert list(outcome.standings) == [3, full_in, 1, 60_000, 0, 60_000] * 2
+    outcome = await charge(store, checks(levels, "1.2.3.4", "ben", "globex", costs=[0]))
+    assert list(outcome.standings) == [3, outcome.standings[1], 2, 0, 1, 0]
+    assert 0 < outcome.standings[1] <= full_in
+    assert list((await charge(store, checks(levels[0], "1.2.3.4"))).standings) == []
+
+
 async def test_of_two_levels_that_refuse_the_longer_wait_is_told(store):
     """A retry after the time named must not run into the other level."""
     levels = (gcra(1, MINUTE, name="short"), window(1, timedelta(hours=1), name="long"))
@@ -171,3 +187,72 @@ async def test_an_empty_batch_is_answered(store):
     assert await store.charge([]) == []
     (outcome,) = await store.charge([checks(window(1))])
     assert list(outcome.allowed) == []
+
+
+def _banning(limit: Limit, after: int = 3, within: timedelta = MINUTE) -> Limit:
+    return replace(limit, counts="user", ban=BanRule(after, within, MINUTE, MINUTE))
+
+
+@pytest.mark.parametrize("limit", [window(2), gcra(2)], ids=["window", "gcra"])
+async def test_a_shadow_never_refuses_and_tells_what_it_would_have_refused(store, limit):
+    """It is charged where it has room, and neither its refusals nor its numbers are the caller's."""
+    levels = (replace(limit, name="strict", is_shadow=True), gcra(5, name="wide"))
+    outcome = await charge(store, checks(levels, *["anna", "anna"] * 6))
+    assert list(outcome.allowed) == [True] * 5 + [False]
+    assert list(outcome.level) == [1] * 6
+    assert list(outcome.remaining) == [4, 3, 2, 1, 0, 0]
+    assert list(outcome.flags) == [0, 0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("limit", [window(2), gcra(2)], ids=["window", "gcra"])
+async def test_a_shadow_alone_lets_all_pass(store, limit):
+    """With nothing else that could refuse."""
+    outcome = await charge(store, checks(replace(limit, is_shadow=True), *["anna"] * 4))
+    assert (list(outcome.allowed), list(outcome.flags)) == ([True] * 4, [0, 0, 1, 1])
+
+
+async def test_what_is_refused_costs_a_shadow_nothing(store):
+    """All or none holds for shadows too."""
+    levels = (gcra(1, name="strict"), replace(window(3), is_shadow=True))
+    await charge(store, checks(levels, *["anna", "anna"] * 5))
+    outcome = await charge(store, checks(window(3), "anna"))
+    assert list(outcome.remaining) == [1]
+
+
+@pytest.mark.parametrize("limit", [window(10), gcra(10)], ids=["window", "gcra"])
+async def test_a_level_multiplies_the_cost(store, limit):
+    """At one level a check costs three, at the other one."""
+    levels = (replace(limit, name="dear", cost=3), gcra(10, name="cheap"))
+    outcome = await charge(store, checks(levels, *["anna", "anna"] * 4))
+    assert list(outcome.allowed) == [True, True, True, False]
+    assert [outcome.standings[4 * check] for check in range(4)] == [7, 4, 1, 1]
+    assert list((await charge(store, checks(gcra(10, name="cheap"), "anna"))).remaining) == [6]
+
+
+@pytest.mark.parametrize("limit", [window(2), gcra(2)], ids=["window", "gcra"])
+async def test_refusals_lead_to_a_ban(store, limit):
+    """The third refusal within the time says so, and each one after it, until the ban is there; then none counts."""
+    banning = _banning(limit)
+    outcome = await charge(store, checks(banning, *["anna"] * 6, *["ben"] * 4))
+    assert list(outcome.flags) == [0, 0, 0, 0, 2, 2, 0, 0, 0, 0]
+    await store.quiet("default", limit.name, "anna", MINUTE)
+    outcome = await charge(store, checks(banning, *["anna"] * 4, "ben"))
+    assert (list(outcome.allowed), list(outcome.flags)) == ([False] * 5, [0, 0, 0, 0, 2])
+    await store.forgive("default", limit.name, "anna")
+    outcome = await charge(store, checks(banning, *["anna"] * 3))
+    assert list(outcome.flags) == [0, 0, 2]
+
+
+async def test_only_the_level_that_refuses_counts_a_refusal(store):
+    """Whoever shares an address with one who is refused by name is not counted on."""
+    levels = (replace(gcra(9, name="ip"), counts="ip", ban=BanRule(1, MINUTE, MINUTE, MINUTE)), _banning(gcra(1, name="user"), 2))
+    outcome = await charge(store, checks(levels, *["192.0.2.7", "anna"] * 4, "192.0.2.7", "ben"))
+    assert (list(outcome.allowed), list(outcome.flags)) == ([True, False, False, False, True], [0, 0, 8, 8, 0])
+
+
+async def test_refusals_that_are_long_ago_count_no_more(under_test):
+    """They are counted within a time that slides."""
+    store, banning = under_test.store, _banning(window(1, MINUTE), 3, SHORT)
+    assert list((await charge(store, checks(banning, *["anna"] * 3))).flags) == [0, 0, 0]
+    await under_test.pass_time(SHORT * 1.5)
+    assert list((await charge(store, checks(banning, *["anna"] * 3))).flags) == [0, 0, 2]

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 
-from stylobate.clients.limits import LimitsClient, RateLimitedError
+from stylobate.clients.bans import BannedError
+from stylobate.clients.edge import Edge
+from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
-from stylobate.identity import Principal, TokenVerifier
+from stylobate.identity import ANONYMOUS, Principal, TokenVerifier
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 
@@ -31,7 +33,7 @@ class Commands:
         *,
         settings: RealtimeSettings,
         verifier: TokenVerifier,
-        limits: LimitsClient | None,
+        edge: Edge,
         enter: Callable[[str], None],
         channels: ChannelCommands,
         version: str,
@@ -40,7 +42,7 @@ class Commands:
     ) -> None:
         self._settings = settings
         self._verifier = verifier
-        self._limits = limits
+        self._edge = edge
         self._enter = enter
         self._channels = channels
         self._version = version
@@ -55,7 +57,7 @@ class Commands:
         if session.state is not State.CONNECTED:
             raise SessionEndedError(codes.MALFORMED)
         if command.unsubscribe is None:  # refusing one would make the client connect anew
-            await self._charge(session.address, session.principal.id)
+            await self._charge(session.address, session.principal, channel=_channel_of(command))
         if session.state is not State.CONNECTED:
             return  # it ended meanwhile
         channels = self._channels
@@ -119,7 +121,7 @@ class Commands:
             except StylobateError:
                 raise CommandRefusedError(codes.INTERNAL) from None
         if known is not None:
-            await self._charge(session.address, known.id)
+            await self._charge(session.address, known)
             return known
         await self._charge(session.address)
         if not token:
@@ -128,7 +130,7 @@ class Commands:
             principal = await self._verify(token)
         except TokenExpiredError:
             raise CommandRefusedError(codes.TOKEN_EXPIRED) from None
-        await self._charge(user=principal.id)
+        await self._charge(session.address, principal, is_address_charged=True)
         return principal
 
     async def _refresh(self, session: ClientSession, command_id: int, token: str) -> None:
@@ -165,11 +167,13 @@ class Commands:
         except StylobateError:
             raise CommandRefusedError(codes.INTERNAL) from None  # temporary: the client tries again
 
-    async def _charge(self, address: str = "", user: str = "") -> None:
-        if self._limits is None:
-            return
+    async def _charge(
+        self, address: str, principal: Principal = ANONYMOUS, *, channel: str = "", is_address_charged: bool = False
+    ) -> None:
         try:
-            await self._limits.charge(address, user)
+            await self._edge.charge(address, principal, channel=channel, is_address_charged=is_address_charged)
+        except BannedError:
+            raise SessionEndedError(codes.BANNED) from None
         except RateLimitedError:
             raise CommandRefusedError(codes.TOO_MANY_REQUESTS) from None
         except StylobateError:
@@ -177,3 +181,9 @@ class Commands:
 
     def _expires_at(self, principal: Principal) -> float:
         return self._clock() + principal.expires_at - self._now()
+
+
+def _channel_of(command: Command) -> str:
+    """Return the channel that a command is about; empty: none."""
+    about = command.subscribe or command.publish or command.presence or command.presence_stats
+    return (about.channel or "") if about is not None else ""

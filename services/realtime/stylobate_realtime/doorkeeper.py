@@ -1,6 +1,6 @@
 """Who may open a socket: what is checked and charged before the upgrade is answered."""
 
-from stylobate.clients.limits import LimitsClient
+from stylobate.clients.edge import Edge
 from stylobate.http.errors import HostRefusedError
 from stylobate.http.own_host import is_local_host
 
@@ -13,9 +13,9 @@ PATHS = ("/v1/realtime", "/connection/websocket")
 class Doorkeeper:
     """Refuses upgrades. Raises StylobateError."""
 
-    def __init__(self, settings: RealtimeSettings, limits: LimitsClient | None) -> None:
+    def __init__(self, settings: RealtimeSettings, edge: Edge) -> None:
         self._settings = settings
-        self._limits = limits
+        self._edge = edge
 
     def check(self, request: UpgradeRequest) -> None:
         """Return when it may be charged. In development a page under a stranger's name (DNS rebinding) opens nothing."""
@@ -26,6 +26,8 @@ class Doorkeeper:
         request.check_origin(self._settings.allowed_origins, loopback=is_development)
 
     async def charge(self, address: str) -> None:
-        """Charge the client's address by the rule that HTTP requests are charged by; when nobody can say, nobody is let in."""
-        if self._limits is not None:
-            await self._limits.charge(address)
+        """Charge the client's address, unless it is banned, by the rule that HTTP requests are charged by.
+
+        When nobody can say, nobody is let in.
+        """
+        await self._edge.charge(address)

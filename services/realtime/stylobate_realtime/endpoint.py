@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, ClassVar, cast
 
-from stylobate.clients.limits import carried_limit
+from stylobate.clients.limit_outcome import carried_limit
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import limit_headers
-from stylobate.http.problem import closing_answer
+from stylobate.http.problem import whole_answer
 from stylobate.identity import ClientAddresses, client_agent
 from stylobate.ids import new_id, request_id_of
 from stylobate.logs import get_logger
@@ -248,7 +248,7 @@ class RealtimeProtocol(asyncio.Protocol):
         asked, path = (request_id_of(request.header("x-request-id")), request.path) if request else (new_id(), "")
         _security.info("realtime_upgrade_refused", code=error.reason, request_id=asked)
         headers = [(b"date", formatdate(usegmt=True).encode()), *limit_headers(carried_limit(error))]
-        self._transport.write(closing_answer(error, headers, request_id=asked, instance=path))
+        self._transport.write(whole_answer(error, headers, request_id=asked, instance=path))
         self._transport.close()
 
     def _take(self, opcode: int, payload: bytes) -> None:
@@ -303,7 +303,7 @@ def protocol_class(manager: WebSocketManager) -> type[RealtimeProtocol]:
         JsonCodec(),
         ProtobufCodec(),
         ClientAddresses(settings.trusted_proxies),
-        Doorkeeper(settings, manager.limits),
+        Doorkeeper(settings, manager.edge),
         Unsent(settings.unsent_bytes),
     )
     return type("BoundRealtimeProtocol", (RealtimeProtocol,), {"__slots__": (), "endpoint": endpoint})

@@ -1,4 +1,8 @@
-"""Topics to sessions on this node: a broadcast is encoded once per encoding and the same bytes go to every socket."""
+"""Topics to sessions on this node: a broadcast is encoded once per encoding and the same bytes go to every socket.
+
+Publications of one topic that come in within a turn of the loop are joined before they are shared, so that a burst costs each
+socket as much as one of them.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,6 +17,7 @@ from stylobate_realtime.protocol.messages import Membership, Publication, Push, 
 from stylobate_realtime.session import ClientSession
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
+from stylobate_realtime.write_queue import JOINED, WriteQueue
 
 _log = get_logger("app")
 
@@ -35,9 +40,15 @@ class Hub:
     :param waiting_limit: bytes that may come in for one subscribe before it is answered.
     """
 
-    def __init__(self, broker: Broker, waiting_limit: int) -> None:
+    def __init__(self, broker: Broker, writes: WriteQueue, waiting_limit: int) -> None:
         self._broker = broker
+        self._writes = writes
         self._waiting_limit = waiting_limit
+        self._held: _Topic | None = None
+        """Whose publications are held, to be joined."""
+        self._frames: dict[Codec, list[bytes]] = {}
+        """They, encoded."""
+        self._held_bytes = 0
         self._topics: dict[str, _Topic] = {}
         broker.attach(self.deliver)
 
@@ -73,6 +84,7 @@ class Hub:
 
     def join(self, session: ClientSession, subscription: Subscription) -> None:
         """Let broadcasts flow to the session, those that came in since it is held first. Called right behind the reply."""
+        self._writes.settle()  # what is held is not for it
         topic = self._topics[subscription.topic]
         topic.arriving.pop(session, None)
         topic.members.setdefault(session.codec, {})[session] = subscription
@@ -83,6 +95,7 @@ class Hub:
 
     def leave(self, session: ClientSession, subscription: Subscription) -> None:
         """Stop the flow at once and forget a subscribe under way; the topic is still held."""
+        self._writes.settle()
         topic = self._topics.get(subscription.topic)
         subscription.waiting = None
         if topic is None:
@@ -132,19 +145,41 @@ class Hub:
             return  # it was under way when the last member left
         reply = Reply(push=_push(topic.channel, broadcast))
         is_publication = broadcast.kind == "publication"
+        if topic is not self._held or not is_publication:
+            self._writes.settle()
         for codec, members in topic.members.items():
             if not members:
                 continue
             encoded = _frame(codec, reply)
             if is_publication:
-                for session in members:
-                    session.send(encoded)
+                self._hold(topic, codec, encoded)
             else:
                 for session, subscription in members.items():
                     if subscription.wants_membership:
                         session.send(encoded)
         if topic.arriving:
             self._keep(topic.arriving, reply, is_publication=is_publication)
+
+    def _hold(self, topic: _Topic, codec: Codec, encoded: bytes) -> None:
+        self._held_bytes += len(encoded)
+        if self._held_bytes > JOINED:
+            self._writes.settle()
+            self._held_bytes = len(encoded)
+        if self._held is None:
+            self._held = topic
+            self._writes.hold(self)
+        self._frames.setdefault(codec, []).append(encoded)
+
+    def flush(self) -> None:
+        """Queue the publications that are held for the members of their topic."""
+        topic, self._held = self._held, None
+        found, self._frames, self._held_bytes = self._frames, {}, 0
+        if topic is None:
+            return
+        for codec, frames in found.items():
+            encoded = frames[0] if len(frames) == 1 else b"".join(frames)
+            for session in topic.members[codec]:
+                session.send(encoded)
 
     def _keep(self, arriving: dict[ClientSession, Subscription], reply: Reply, *, is_publication: bool) -> None:
         """Keep a broadcast for who will be a member; what is too much for one ends its subscribe, it is not shortened."""

@@ -1,13 +1,16 @@
 """How the realtime service is put together."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import add_RealtimeServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.app.manager import AppManager
+from stylobate.clients.edge import Edge
 from stylobate.clients.limits import edge_limits
 from stylobate.config import Sources
+from stylobate.idempotency import Idempotency
 
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 async def build(app: AppManager, settings: RealtimeSettings) -> None:
     """Build the service."""
-    limits = await app.enter(edge_limits(app.channel("ratelimit")))
+    limits = await app.enter(edge_limits(app.channel("ratelimit"), app.limits_unreachable))
     broker = await app.enter(RedisBroker.open(app.redis, settings.broker_timeout), name="broker")
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     rules = ChannelRules(app.declarations.channels, app.access, state)
@@ -33,7 +36,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
         WebSocketManager(
             settings=settings,
             verifier=app.verifier,
-            limits=limits,
+            edge=Edge(limits, app.bans, app.limit_rules),
             rules=rules,
             broker=broker,
             presence=RedisPresence(app.redis, settings.presence_ttl),
@@ -50,7 +53,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
         app.task("realtime-deletions", deletions.run)
         app.check("deletions", deletions.health)
     app.websocket(protocol_class(manager), proxies=settings.trusted_proxies)
-    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager))
+    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager, Idempotency(broker, _now)))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
@@ -58,5 +61,9 @@ async def build_in_memory(app: "MemoryApp") -> None:
     settings = RealtimeSettings.load(Sources(environ={}, folders=()))
     state: StateServiceStub = StateServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
     rules = ChannelRules(app.declarations.channels, app.access, state)
-    servicer = RealtimeServicer(KeptPublications(rules, settings.publication_bytes, app.published))
-    app.servicer(add_RealtimeServiceServicer_to_server, servicer)
+    kept = KeptPublications(rules, settings.publication_bytes, app.published)
+    app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(kept, Idempotency(kept, app.clock)))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

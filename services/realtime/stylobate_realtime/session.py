@@ -14,16 +14,14 @@ from stylobate_realtime.protocol.messages import ClientInfo, Reply
 from stylobate_realtime.session_context import ClientSocket, SessionContext, State
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
-
-_JOINED = 16_384
-"""Frames that are not longer together leave as one write. Longer ones are not copied: a publication is shared by many."""
+from stylobate_realtime.write_queue import JOINED
 
 
 class ClientSession:
     """See the module. Not bound to WebSocket: whole frames come in by :meth:`receive`."""
 
     __slots__ = (
-        "_connection", "_context", "_expires_at", "_frames", "_is_dirty", "_own", "_ping_at", "_pong_by", "_presence_at",
+        "_connection", "_context", "_expires_at", "_frames", "_own", "_ping_at", "_pong_by", "_presence_at",
         "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "principal", "renewal",
         "state", "subscriptions", "token",
     )  # fmt: skip
@@ -35,7 +33,6 @@ class ClientSession:
         self._queue = CommandQueue(self, context, connection)
         self._own = 0
         """Bytes of what is queued that nobody else is sent."""
-        self._is_dirty = False
         self._ping_at = self._pong_by = self._expires_at = self._presence_at = 0.0
         self._stale_at = context.clock() + context.settings.stale_after.total_seconds()
         self.due = 0
@@ -91,34 +88,30 @@ class ClientSession:
     @property
     def has_much_to_send(self) -> bool:
         """Whether answers should leave before more are made."""
-        return self._own > _JOINED
+        return self._own > JOINED
 
     # what the client gets
 
     def reply(self, reply: Reply) -> None:
-        """Queue a reply of this session's own."""
+        """Queue a reply of this session's own, behind what is held for many."""
+        self._context.writes.settle()
         encoded = frame(Opcode.TEXT if self.codec.is_text else Opcode.BINARY, self.codec.encode(reply))
         self._own += len(encoded)
         self.send(encoded)
 
     def send(self, encoded: bytes) -> None:
         """Queue a whole frame, which others may be sent too; what is queued within a loop turn leaves together, in order."""
-        self._frames.append(encoded)
-        if not self._is_dirty:
-            self._is_dirty = True
+        if not self._frames:
             self._context.writes.add(self)
+        self._frames.append(encoded)
 
     def flush(self) -> None:
         """Write what is queued."""
-        self._is_dirty = False
-        frames = self._frames
-        if not frames:
+        frames, own = self._frames, self._own
+        if not frames or self.state is State.CLOSED:
             return
-        own, self._own = self._own, 0
-        self._frames = []
-        if self.state is State.CLOSED:
-            return
-        if len(frames) > 1 and sum(map(len, frames)) <= _JOINED:
+        self._frames, self._own = [], 0
+        if len(frames) > 1 and sum(map(len, frames)) <= JOINED:
             frames = [b"".join(frames)]
         for data in frames:
             if not self._connection.write(data, own):
@@ -165,6 +158,7 @@ class ClientSession:
         if self._ping_at and now >= self._ping_at:
             self._ping_at = now + settings.ping_interval.total_seconds()
             self._pong_by = now + settings.pong_timeout.total_seconds()
+            self._context.writes.settle()
             self.send(_PINGS[self.codec.is_text])
         if self._presence_at and now >= self._presence_at:
             self._presence_at = now + settings.presence_refresh.total_seconds()
@@ -207,6 +201,7 @@ class ClientSession:
             self.lost(disconnect.code)
             self._connection.abort()
             return
+        self._context.writes.settle()
         self.flush()
         if self.lost(disconnect.code):  # else the flush found it slow
             self._connection.close(disconnect)

@@ -1,9 +1,10 @@
-"""Whether connected sessions still may be what they are: revocations, withdrawn keys, changed roles."""
+"""Whether connected sessions still may be what they are: revocations, bans, withdrawn keys, changed roles."""
 
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
+from stylobate.clients.bans import BanList
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError, UnavailableError
 from stylobate.identity import TokenVerifier
 from stylobate.logs import get_logger
@@ -29,16 +30,22 @@ class Standing:
     """
 
     def __init__(
-        self, sessions: Collection[ClientSession], verifier: TokenVerifier, doubt: Callable[[ClientSession], None]
+        self,
+        sessions: Collection[ClientSession],
+        verifier: TokenVerifier,
+        bans: BanList,
+        doubt: Callable[[ClientSession], None],
     ) -> None:
         self._sessions = sessions
         self._verifier = verifier
+        self._bans = bans
         self._doubt = doubt
         self._revoked = asyncio.Event()
         self._has_lost_keys = False
         self._changed = asyncio.Event()
         verifier.on_revocation(self._revoked.set)
         verifier.on_keys_lost(self._lose_keys)
+        bans.on_added.append(self._revoked.set)
         verifier.on_change(self.change)
 
     def change(self) -> None:
@@ -46,7 +53,7 @@ class Standing:
         self._changed.set()
 
     async def run_revocations(self) -> None:
-        """Whenever tokens may have been revoked, close the sessions whose token no longer holds. Forever."""
+        """Whenever somebody may have been revoked or banned, close the sessions that no longer may be. Forever."""
         while goes_on():
             await self._revoked.wait()
             self._revoked.clear()
@@ -72,10 +79,13 @@ class Standing:
             await asyncio.sleep(_REST_S)
 
     async def close_revoked(self) -> None:
-        """Close every session whose token, session or subject was revoked, also one that outlives its token."""
+        """Close every session whose token, session or subject was revoked, also one that outlives its token, or banned."""
+        has_bans = len(self._bans) > 0
         for number, session in enumerate(tuple(self._sessions), 1):
             if session.client and self._verifier.is_revoked(session.principal):
                 session.end(codes.INVALID_TOKEN)
+            elif has_bans and self._bans.find(session.address, session.principal) is not None:
+                session.end(codes.BANNED)
             if not number % _SLICE:
                 await asyncio.sleep(0)
 

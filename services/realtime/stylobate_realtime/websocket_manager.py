@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from stylobate import telemetry
-from stylobate.clients.limits import LimitsClient
+from stylobate.clients.edge import Edge
 from stylobate.health import Health
+from stylobate.idempotency import Claim
 from stylobate.identity import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
@@ -48,7 +49,7 @@ class WebSocketManager:
         *,
         settings: RealtimeSettings,
         verifier: TokenVerifier,
-        limits: LimitsClient | None,
+        edge: Edge,
         rules: ChannelRules,
         broker: Broker,
         presence: Presence,
@@ -58,28 +59,29 @@ class WebSocketManager:
         chance: random.Random | None = None,
     ) -> None:
         self.settings = settings
-        self.limits = limits
+        self.edge = edge
         self._rules = rules
         self._broker = broker
         self._loop = asyncio.get_running_loop()
-        self._hub = Hub(broker, settings.queue_bytes)
+        writes = WriteQueue(self._loop)
+        self._hub = Hub(broker, writes, settings.queue_bytes)
         self._departures = Departures(self._hub, broker, presence)
         self._channels = ChannelCommands(
             settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence, departures=self._departures
         )
         self._commands = Commands(
-            settings=settings, verifier=verifier, limits=limits, enter=self._enter, channels=self._channels, version=version,
-            clock=clock, now=now,
+            settings=settings, verifier=verifier, edge=edge, enter=self._enter, channels=self._channels,
+            version=version, clock=clock, now=now,
         )  # fmt: skip
         self._wheel = TimerWheel(clock)
         self._chance = chance or random.Random()  # noqa: S311  spreads deadlines, hides nothing
         self._context = SessionContext(
-            settings=settings, handler=self, writes=WriteQueue(self._loop), wheel=self._wheel, loop=self._loop, clock=clock,
+            settings=settings, handler=self, writes=writes, wheel=self._wheel, loop=self._loop, clock=clock,
             random=self._chance,
         )  # fmt: skip
         self._sessions: set[ClientSession] = set()
         self._users: Counter[str] = Counter()
-        self.standing = Standing(self._sessions, verifier, self._channels.doubt)
+        self.standing = Standing(self._sessions, verifier, edge.bans, self._channels.doubt)
         self._connections = telemetry.gauge("realtime_connections", "Open connections of the realtime endpoint.")
         self._closes = telemetry.counter("realtime_closes", "Ended connections; code 0: by the client.", ("code",))
         self._publications = telemetry.counter("realtime_publications", "Publications taken from services.")
@@ -155,15 +157,17 @@ class WebSocketManager:
 
     # what services ask
 
-    async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str]) -> None:
+    async def publish(self, tenant: str, channel: str, data: bytes, tags: Mapping[str, str], claim: Claim | None = None) -> None:
         """Publish to a channel in nobody's name.
 
-        :param data: one JSON value.
+        :param data: one JSON value. :param claim: publishes once for its idempotency key.
+        :raises KeyTakenError: it was published.
         :raises ChannelInvalidError, ChannelUnknownError, InvalidInputError: it cannot be published.
         :raises RealtimeUnavailableError: the broker did not take it.
         """
         payload = self._rules.publication(channel, data, self.settings.publication_bytes)
-        await self._broker.publish(topic_of(tenant, channel), Broadcast("publication", payload, tags=dict(tags) or None))
+        broadcast = Broadcast("publication", payload, tags=dict(tags) or None)
+        await self._broker.publish(topic_of(tenant, channel), broadcast, claim)
         self._publications.inc()
 
     async def health(self) -> Health:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from stylobate import telemetry
 
+JOINED = 16_384
+"""Bytes of frames that leave as one write. Longer ones are not copied: a publication is shared by many."""
 CALM = 65_536
 """Bytes that may wait for a client without it being behind."""
 _BATCH = 500
@@ -20,10 +22,11 @@ class Flushed(Protocol):
 
 
 class WriteQueue:
-    """The connections with something to write."""
+    """The connections with something to write, and what is yet to be queued for many of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._ahead: Flushed | None = None
         self._dirty: deque[Flushed] = deque()
         self._is_scheduled = False
 
@@ -31,12 +34,28 @@ class WriteQueue:
         """Have it flushed at the end of this turn. Called once per connection until it was flushed."""
         self._dirty.append(flushed)
         if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._schedule()
+
+    def hold(self, ahead: Flushed) -> None:
+        """Have it flushed before the connections are, and by :meth:`settle`. Called once until then."""
+        self._ahead = ahead
+        if not self._is_scheduled:
+            self._schedule()
+
+    def settle(self) -> None:
+        """Queue what is held. Whoever queues something of a connection's own calls it first, so that all stays in order."""
+        if (ahead := self._ahead) is not None:
+            self._ahead = None
+            ahead.flush()
+
+    def _schedule(self) -> None:
+        self._is_scheduled = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         dirty = self._dirty
         try:
+            self.settle()
             for _ in range(min(len(dirty), _BATCH)):
                 dirty.popleft().flush()
         finally:  # one connection's defect must not silence the others

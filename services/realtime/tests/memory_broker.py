@@ -1,7 +1,9 @@
 """A broker within one process, for tests: what publishes on a bus reaches every broker of that bus."""
 
 import asyncio
+from datetime import datetime
 
+from stylobate.idempotency import Answer, Claim, KeyTakenError
 from stylobate_realtime.broker import Broadcast, Receive
 
 
@@ -10,6 +12,8 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self.brokers: list[MemoryBroker] = []
+        self.answers: dict[tuple[str, ...], Answer] = {}
+        """To idempotency keys."""
 
 
 class MemoryBroker:
@@ -33,8 +37,21 @@ class MemoryBroker:
         """Stop hearing the topic."""
         self._topics.discard(topic)
 
-    async def publish(self, topic: str, broadcast: Broadcast) -> None:
+    async def find(self, claim: Claim) -> Answer | None:
+        """Return what the bus keeps at the claim's key."""
+        return self._bus.answers.get((claim.tenant, claim.caller, claim.method, claim.key))
+
+    async def prune(self, now: datetime) -> int:
+        """Keep everything: a test is over soon."""
+        del now
+        return 0
+
+    async def publish(self, topic: str, broadcast: Broadcast, claim: Claim | None = None) -> None:
         """Hand the broadcast to every node of the bus, in a later turn of the loop as a network would."""
+        if claim is not None:
+            answer = Answer(claim.request, claim.encode(None))
+            if self._bus.answers.setdefault((claim.tenant, claim.caller, claim.method, claim.key), answer) is not answer:
+                raise KeyTakenError
         loop = asyncio.get_running_loop()
         for broker in self._bus.brokers:
             loop.call_soon(broker.hear, topic, broadcast)

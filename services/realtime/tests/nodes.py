@@ -58,7 +58,7 @@ async def serve_node(
     manager = WebSocketManager(
         settings=settings,
         verifier=platform.verifier,
-        limits=platform.limits,
+        edge=platform.edge,
         rules=ChannelRules(platform.channels, platform.permissions, platform.state),
         broker=broker,
         presence=presence,
@@ -96,12 +96,13 @@ class Stage:
 
     def __init__(self, platform: Platform, broker: Broker, settings: RealtimeSettings) -> None:
         self.platform = platform
+        self.broker = broker
         self.clock = 1000.0
         self.codec = JsonCodec()
         self.manager = WebSocketManager(
             settings=settings,
             verifier=platform.verifier,
-            limits=platform.limits,
+            edge=platform.edge,
             rules=ChannelRules(platform.channels, platform.permissions, platform.state),
             broker=broker,
             presence=platform.presence,

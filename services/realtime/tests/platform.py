@@ -27,7 +27,10 @@ from stylobate.api.state.v1.state_service_pb2_grpc import (
     StateServiceStub,
     add_StateServiceServicer_to_server,
 )
-from stylobate.clients.limits import RateLimitedError
+from stylobate.clients.bans import BanList
+from stylobate.clients.edge import Edge
+from stylobate.clients.limit_outcome import LimitOutcome
+from stylobate.clients.limit_rules import LimitRules
 from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
@@ -134,6 +137,11 @@ class State(StateServiceServicer):
             states.append(state_pb2.State(namespace=key.namespace, key=key.key, owner=owner))
         return state_pb2.GetStateResponse(states=states)
 
+    async def WatchStates(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Tell of nothing."""
+        for _ in ():
+            yield
+
 
 class Log(EventServiceServicer):
     """State's log of deletions. A position is the number of events before it."""
@@ -201,16 +209,13 @@ class Limits:
         self.gate.set()
         self.waiting = 0
 
-    async def charge(self, address: str, user: str = "") -> list[Any]:
+    async def check(self, levels: Any, subjects: tuple[str, ...]) -> LimitOutcome:
         """Charge."""
         self.waiting += 1
         await self.gate.wait()
         self.waiting -= 1
-        subjects = {name: subject for name, subject in (("edge.ip", address), ("edge.user", user)) if subject}
-        self.charged.append((tuple(subjects), tuple(subjects.values())))
-        if not self.refused.isdisjoint(subjects.values()):
-            raise RateLimitedError
-        return []
+        self.charged.append((tuple(level.name for level in levels), subjects))
+        return LimitOutcome(self.refused.isdisjoint(subjects))
 
 
 class NoService:
@@ -259,9 +264,15 @@ class Platform:
     channels: Mapping[str, ChannelDeclaration] = field(default_factory=lambda: dict(CHANNELS))
     permissions: Permissions = field(default_factory=Permissions)
     limits: Limits = field(default_factory=Limits)
+    bans: BanList = field(default_factory=BanList)
     bus: MemoryBus = field(default_factory=MemoryBus)
 
     presence: WatchedPresence = field(default_factory=WatchedPresence)
+
+    @property
+    def edge(self) -> Edge:
+        """What a door asks."""
+        return Edge(self.limits, self.bans, LimitRules())
 
     @staticmethod
     def principal(user: str, *, session: str = "s1", jti: str = "") -> Principal:

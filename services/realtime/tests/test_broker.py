@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.health import Status
+from stylobate.idempotency import Answer, Claim, KeyTakenError
+from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
+from stylobate.testing.until import until
 from stylobate_realtime.broker import Broadcast, Broker
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.errors import RealtimeUnavailableError
@@ -140,3 +144,44 @@ async def test_redis_that_goes_away_pauses_and_comes_back(tmp_path):
             while ("default:chat:2", _said("new")) not in end.heard:
                 await end.wait(len(end.heard) + 1)
     await server.stop()
+
+
+async def test_a_key_is_published_once_whoever_sends_it(ends):
+    """Of any number at a time, by both nodes, one is carried; the others learn what it was answered."""
+    here, there = ends
+    now = datetime.now(UTC)
+    keys = [Claim("default", "ops/", "Publish", new_id(), b"r" * 32, now, now + timedelta(hours=1), lambda _: b"a") for _ in "12"]
+    await there.broker.subscribe("default:chat:1")
+    assert await here.broker.find(keys[0]) is None
+
+    async def publish(number: int) -> bool:
+        try:
+            await ends[number % 2].broker.publish("default:chat:1", _said(str(number)), keys[number % 3 // 2])
+        except KeyTakenError:
+            return False
+        return True
+
+    passed = await asyncio.gather(*map(publish, range(30)))
+    assert sum(passed) == 2
+    await here.broker.publish("default:chat:1", _said("end"))
+    heard = await there.wait(3)
+    assert [broadcast.data for _, broadcast in heard[:2]] == [f'"{n}"'.encode() for n, has in enumerate(passed) if has]
+    assert heard[2] == ("default:chat:1", _said("end"))
+    for node in ends:
+        assert [await node.broker.find(key) for key in keys] == [Answer(b"r" * 32, b"a")] * 2
+    assert await here.broker.find(replace(keys[0], tenant="acme")) is None
+
+
+async def test_an_answer_is_gone_when_its_time_is_over(redis_url):
+    """Then the key may be used again."""
+    async with AsyncExitStack() as stack:
+        end = await _redis_end(stack, redis_url)
+        now = datetime.now(UTC)
+        claim = Claim("default", "ops/", "Publish", new_id(), b"r" * 32, now, now + timedelta(milliseconds=30), lambda _: b"")
+        await end.broker.publish("default:chat:1", _said("once"), claim)
+
+        async def is_gone() -> bool:
+            return await end.broker.find(claim) is None
+
+        await until(is_gone)
+        await end.broker.publish("default:chat:1", _said("twice"), claim)

@@ -24,8 +24,10 @@ async def three_an_hour() -> AsyncIterator[LimitsClient]:
     """Give a client of a real limiter that grants an address three requests."""
     rules = RateLimitSettings(edge_ip="3/hour").rules
     servicers = Servicers()
-    servicer = RateLimitServicer(RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), rules))
-    servicers.register(add_RateLimitServiceServicer_to_server, servicer, {"CheckLimits": RpcAccess.PUBLIC})
+    servicer = RateLimitServicer(RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), rules), None, None, None)
+    servicers.register(
+        add_RateLimitServiceServicer_to_server, servicer, dict.fromkeys(RateLimitServicer.ACCESS, RpcAccess.PUBLIC)
+    )
     server = LocalServer(servicers)
     await server.start()
     async with edge_limits(CallerChannel(LocalChannel(server), None)) as limits:

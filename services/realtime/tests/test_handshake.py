@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stylobate.errors import StylobateError
 from stylobate.http.errors import MalformedRequestError
-from stylobate.http.problem import closing_answer
+from stylobate.http.problem import whole_answer
 from stylobate_realtime.wire.handshake import UpgradeRequest
 
 PATHS = ("/v1/realtime",)
@@ -72,7 +72,7 @@ def test_wrong_requests_are_refused(changed, status):
     """Another path, method, version or key gets a problem with the right status."""
     with pytest.raises(StylobateError) as refused:
         changed.check(PATHS)
-    answer = closing_answer(refused.value, [], request_id="r").decode()
+    answer = whole_answer(refused.value, [], request_id="r").decode()
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert "content-type: application/problem+json" in answer
 
@@ -154,7 +154,7 @@ def test_any_request_is_answered_or_refused(headers, query, method):
         asked.check_origin((), loopback=True)
         answer = asked.response()
     except StylobateError as refusal:
-        answer = closing_answer(refusal, [], request_id="r")
+        answer = whole_answer(refusal, [], request_id="r")
         assert answer.startswith(b"HTTP/1.1 4")
     head = answer.partition(b"\r\n\r\n")[0]
     assert head.count(b"\n") == head.count(b"\r\n") < 9

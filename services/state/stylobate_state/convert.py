@@ -1,9 +1,39 @@
 """Between the messages of ``stylobate.api.state.v1`` and the model."""
 
-from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
-from stylobate.api.state.v1.state_service_pb2 import State
+from collections.abc import Iterable
 
+from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
+from stylobate.api.state.v1.state_service_pb2 import (
+    ListStatesRequest,
+    OperationResult,
+    State,
+    StateChange,
+    StateOperation,
+    WatchGap,
+    WatchSnapshot,
+    WatchStatesResponse,
+)
+from stylobate.errors import InvalidInputError, Violation
+
+from stylobate_state.filters import Filter
 from stylobate_state.model import HistoryEntry, StateRecord
+from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
+from stylobate_state.state_lister import ListRequest
+from stylobate_state.state_manager import Asked
+from stylobate_state.transaction import named
+from stylobate_state.watch.told import GONE, Changed, Gap, Snapshot, Told
+
+
+def from_list(request: ListStatesRequest) -> ListRequest:
+    """Return what is to be listed."""
+    return ListRequest(
+        status=request.status,
+        filters=[Filter(item.field, item.operator, tuple(item.values)) for item in request.filters],
+        sort=request.sort,
+        size=request.page_size,
+        token=request.page_token,
+        count_up_to=request.count_up_to,
+    )
 
 
 def to_state(state: StateRecord) -> State:
@@ -18,7 +48,39 @@ def to_state(state: StateRecord) -> State:
     )
     message.created_at.FromDatetime(state.created_at)
     message.updated_at.FromDatetime(state.updated_at)
+    for timer in state.timers:
+        if timer.at is not None:
+            message.timers.add(event=timer.event).at.FromDatetime(timer.at)
     return message
+
+
+def to_result(state: StateRecord) -> OperationResult:
+    """Return the message for what an operation of a transaction made."""
+    return OperationResult(state=to_state(state), is_deleted=state.is_deleted)
+
+
+def to_operations(messages: Iterable[StateOperation]) -> list[Asked]:
+    """Return what the operations of a transaction ask for. Raises InvalidInputError where one does not say."""
+    asked = []
+    for index, one in enumerate(messages):
+        with named(index):
+            expected = one.expected_version if one.HasField("expected_version") else None
+            asked.append(Asked(one.namespace, one.key, _to_operation(one), expected))
+    return asked
+
+
+def _to_operation(message: StateOperation) -> Operation:
+    match message.WhichOneof("operation"):
+        case "put":
+            return Put(message.put.data, message.put.status if message.put.HasField("status") else None)
+        case "patch":
+            return Patch(message.patch.patch)
+        case "delete":
+            return Delete()
+        case "transition":
+            return Transition(message.transition.event, message.transition.patch)
+        case _:
+            raise InvalidInputError(violations=[Violation("/operation", "is not said")])
 
 
 def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
@@ -35,3 +97,21 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
     )
     message.time.FromDatetime(entry.time)
     return message
+
+
+def to_watched(told: Told) -> WatchStatesResponse:
+    """Return the message for what a watch tells."""
+    position, what = told
+    match what:
+        case Snapshot(states, part, is_complete):
+            snapshot = WatchSnapshot(states=map(to_state, states), part=part, complete=is_complete)
+            return WatchStatesResponse(position=position, snapshot=snapshot)
+        case Changed(key, version, entry):
+            told_entry = HistoryEntryMessage(version=version, change=GONE) if entry is None else to_history_entry(entry)
+            return WatchStatesResponse(
+                position=position, change=StateChange(namespace=key.namespace, key=key.key, entry=told_entry)
+            )
+        case Gap(reason):
+            return WatchStatesResponse(position=position, gap=WatchGap(reason=reason))
+        case None:
+            return WatchStatesResponse(position=position)

@@ -1,7 +1,8 @@
 """The state service, put together: the only place that names an adapter."""
 
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
@@ -18,12 +19,19 @@ from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
 from stylobate_state.hooks import BeforeHooks
+from stylobate_state.index import all_indexes
+from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.memory_timers import MemoryTimerStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_timers import PostgresTimerStore
+from stylobate_state.timer_runner import TimerRunner
+from stylobate_state.watch.feed import Feed
+from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
 if TYPE_CHECKING:
     from stylobate.app.memory_app import MemoryApp
@@ -37,9 +45,12 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     ledger = PostgresIdempotencyLedger(database)
     idempotency = Idempotency(ledger, lambda: datetime.now(UTC))
     log, leases = PostgresEventLog(database, SOURCE), LeaseManager(PostgresLeaseStore(database), app.node)
-    relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=app.event_log(log))
+    feed = Feed(log)
+    grown = app.event_log(log, feed.wake)
+    relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=grown, on_events=feed.offer)
+    store = PostgresStateStore(database, ledger)
     environment = Environment(
-        store=PostgresStateStore(database, ledger),
+        store=store,
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         committed=relay.wake,
@@ -47,25 +58,49 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         new_id=new_id,
     )
     manager = await app.enter(_manager(app.declarations, environment, settings), name="state")
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, idempotency))
+    watching = WatchEnvironment(log, feed, environment.store, environment.access, app.bans, app.verifier.is_revoked)
+    watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings), name="watches")
+    app.verifier.on_revocation(watches.doubt)
+    app.verifier.on_change(watches.doubt)
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency))
+    app.task("watches", feed.run)
     app.check("relay", relay.health)
     app.task("relay", relay.run)
+    keeper = await app.enter(IndexKeeper.open(store, all_indexes(app.declarations.namespaces)), name="indexes")
+    app.task("indexes", keeper.declare)
+    app.task("index_builder", partial(leases.run, LEASE, keeper.build))
+    timers = TimerRunner(PostgresTimerStore(database), manager.namespaces, manager)
+    app.check("timers", partial(timers.health, leases))
+    app.task("timers", partial(timers.run, leases))
     app.task("idempotency", idempotency.run)
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
     """Build the service for tests of modules: the same rules over a store in memory."""
-    settings, ledger = StateSettings(), MemoryIdempotencyLedger()
+    settings, ledger, feed = StateSettings(), MemoryIdempotencyLedger(), Feed(app.log)
+    store = MemoryStateStore(app.clock, app.log, ledger)
+    await store.declare(all_indexes(app.declarations.namespaces))
     environment = Environment(
-        store=MemoryStateStore(app.clock, app.log, ledger),
+        store=store,
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
-        committed=lambda: None,
+        committed=app.committed,
         clock=app.clock,
         new_id=new_id,
     )
     manager = await app.enter(_manager(app.declarations, environment, settings))
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, Idempotency(ledger, app.clock)))
+    watching = WatchEnvironment(app.log, feed, environment.store, environment.access, app.bans, lambda _principal: False)
+    watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings))
+    app.on_events.append(feed.offer)
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock)))
+    timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
+
+    async def fire() -> timedelta | None:
+        while (due := await timers.fire_due()).timers:
+            pass
+        return due.next_in
+
+    app.fire_due = fire
 
 
 def _manager(

@@ -1,11 +1,14 @@
 """What the state service speaks of: objects, changes to them, what became of a change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
 from stylobate.idempotency import Claim
+
+from stylobate_state.index import Index
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of the data in one answer: half of the longest message between services."""
@@ -17,6 +20,26 @@ class StateKey(NamedTuple):
     tenant: str
     namespace: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerStart:
+    """A timer that begins with a status."""
+
+    event: str
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer of an object."""
+
+    event: str
+    """What it fires."""
+    at: datetime | None
+    """When; None: it was spent without effect."""
+    since: int
+    """The version that set it; with the event it names the timer."""
 
 
 class Change(StrEnum):
@@ -46,6 +69,8 @@ class StateRecord:
     first_version: int = 1
     """The version that created it: above 1 when the key was deleted before."""
     is_deleted: bool = False
+    timers: tuple[Timer, ...] = ()
+    """Those of its status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +99,12 @@ class Write:
     """How many hooks the change lies under."""
     traceparent: str = ""
     """The trace that it belongs to, where that is sampled."""
+    group: int = 0
+    """Above 0: one of several writes, next to each other in their batch, that happen together or not at all."""
     claim: Claim | None = None
-    """An idempotency key to take; its answer is kept with the write."""
+    """An idempotency key to take; its answer is kept with the write. Of a group the first has it, for all."""
+    timers: tuple[TimerStart, ...] = ()
+    """Those that begin with it; not for UPDATED. Any other change ends those that were there."""
 
     def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""
@@ -89,6 +118,7 @@ class Write:
             updated_at=written.updated_at,
             first_version=written.first_version,
             is_deleted=self.change is Change.DELETED,
+            timers=written.timers,
         )
 
 
@@ -104,6 +134,7 @@ class Written:
     first_version: int
     data: bytes
     """As it is read from now on: the store may order members, drop repeated ones and write numbers its own way."""
+    timers: tuple[Timer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +146,50 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """A write that would have been made, but not so another one of its group; nothing happened."""
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A write whose idempotency key another call holds, or has an answer for; nothing happened."""
 
 
-WriteOutcome = Written | Refused | Taken
+@dataclass(frozen=True, slots=True)
+class NotUnique:
+    """A write whose values another object has in a unique index; nothing happened."""
+
+    index: Index
+    holder: StateKey
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A write whose values an index cannot hold; nothing happened."""
+
+    index: Index
+
+
+WriteOutcome = Written | Refused | Withheld | Taken | NotUnique | TooLong
+
+
+def grouped(writes: Sequence[Write]) -> list[Sequence[Write]]:
+    """Return what of a batch happens together: its groups, and each other write by itself."""
+    groups: list[Sequence[Write]] = []
+    start = 0
+    for end in range(1, len(writes) + 1):
+        if end == len(writes) or not writes[start].group or writes[end].group != writes[start].group:
+            groups.append(writes[start:end])
+            start = end
+    return groups
+
+
+def result_of(group: Sequence[Write], outcomes: Sequence[WriteOutcome]) -> StateRecord | list[StateRecord] | None:
+    """Return what a claim's answer is made of: the object; of a group all of them; None where nothing was written."""
+    states = [write.as_written(found) for write, found in zip(group, outcomes, strict=True) if isinstance(found, Written)]
+    if len(states) < len(group):
+        return None
+    return states if group[0].group else states[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +223,58 @@ class ListQuery:
     """Only this status; empty: all."""
     owner: str | None = None
     """Only this owner's; None: everyone's."""
+
+
+class ByteRange(NamedTuple):
+    """A part of an index: all entries from the first bytes on, below the others."""
+
+    low: bytes
+    high: bytes
+    cut: int
+    """How many bytes at their beginning do not count for the order of what is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """A page of living objects, in the order of an index; those that are equal in it by key."""
+
+    tenant: str
+    index: Index
+    ranges: Sequence[ByteRange]
+    limit: int
+    is_descending: bool = False
+    after: tuple[bytes, str] | None = None
+    """Only entries behind this one: its bytes behind the cut, and its key."""
+    owner: str | None = None
+    """Only this owner's; None: everyone's."""
+    max_bytes: int = MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """An object as it was found by an index."""
+
+    state: StateRecord
+    place: bytes
+    """What to go on behind: the bytes of its entry behind the cut."""
+
+    @property
+    def data(self) -> bytes:
+        """Its data."""
+        return self.state.data
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStanding:
+    """How far an index is."""
+
+    index: Index
+    is_ready: bool
+    """Whether every object is in it and, where it is unique, no two are equal."""
+    entered: int = 0
+    """Objects looked at so far by its building."""
+    problem: str = ""
+    """Why it cannot be made ready until somebody changes the data; a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """A declared namespace, bound for use: compiled schema, machine, access rules, before-hooks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
+from stylobate.declarations.guard import Guard
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
-from stylobate.errors import Violation
+from stylobate.errors import InvalidInputError, Violation
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
+from stylobate_state.index import Index, indexes_of
 from stylobate_state.machine import Machine
-from stylobate_state.model import Change
+from stylobate_state.model import Change, TimerStart
 
 _NO_DATA = CompiledSchema({"type": "object", "properties": {}, "additionalProperties": False})
 
@@ -29,10 +31,15 @@ class Namespace:
     schema: CompiledSchema | None
     carried: Mapping[str, CompiledSchema]
     """By event: what a patch may hold when it comes from who does not hold ``write``; nothing for events that are not here."""
+    guards: Mapping[str, Guard]
+    """By event: what must hold beside the status."""
+    timers: Mapping[str, tuple[TimerStart, ...]]
+    """By the status that they begin with."""
     statuses: tuple[str, ...]
     channels: tuple[str, ...]
     """Namespaces of realtime channels, each of whose names ends in a key of this one."""
     max_data_bytes: int
+    indexes: tuple[Index, ...] = ()
 
     @classmethod
     def of(cls, declaration: NamespaceDeclaration, channels: Sequence[str], *, max_data_bytes: int) -> "Namespace":
@@ -48,10 +55,21 @@ class Namespace:
                 for event, transition in declaration.transitions.items()
                 if transition.data is not None
             },
+            guards={event: Guard(item.guard) for event, item in declaration.transitions.items() if item.guard},
+            timers={
+                status: tuple(TimerStart(item.event, item.after) for item in declaration.timers if item.status == status)
+                for status in {item.status for item in declaration.timers}
+            },
             statuses=declaration.statuses,
             channels=tuple(channels),
             max_data_bytes=max_data_bytes,
+            indexes=indexes_of(declaration),
         )
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What can be filtered and sorted by, each with its kind."""
+        return {field.name: field.kind for index in self.indexes for field in index.fields}
 
     def parse(self, data: bytes) -> Any:
         """Return the value of a JSON text that came in, whatever the schema says. Raises StateDataInvalidError."""
@@ -69,9 +87,20 @@ class Namespace:
         said = f"is not carried by the event {event!r}; its `data` in states.yaml says what is, all else takes the right to write"
         return tuple(Violation(item.pointer, said) if item.detail == UNKNOWN_MEMBER else item for item in violations)
 
+    def check_status(self, status: str) -> None:
+        """Raise InvalidInputError for a status that no object has here; an empty one asks for none."""
+        if status and status not in self.statuses:
+            known = f"which has: {', '.join(self.statuses)}" if self.statuses else "which has none"
+            raise InvalidInputError(violations=[Violation("/status", f"is not a status of {self.name}, {known}")])
+
     def rule_for_event(self, event: str) -> AccessRule:
         """Return who may fire the event: its own rule, else ``write``. Raises StateEventUnknownError."""
         return self.machine.transition(event).access or self.access.write
+
+    def rules_of_changes(self) -> Iterator[AccessRule]:
+        """Yield every rule that lets somebody change an object."""
+        yield from (self.access.create, self.access.write, self.access.delete)
+        yield from (event.access for event in self.machine.transitions.values() if event.access is not None)
 
     def check_new_key(self, key: str) -> None:
         """Raise StateKeyInvalidError for a key that no new object may have here.

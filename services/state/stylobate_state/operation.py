@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from stylobate.declarations.model import AccessRule
+from stylobate.declarations.rules import PUBLIC
 from stylobate.errors import Violation
 
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateStatusNotWritableError
+from stylobate_state.guards import Asking, require_guard
 from stylobate_state.merge import is_object, merge_patch
 from stylobate_state.model import Change, StateRecord
 from stylobate_state.namespace import Namespace
@@ -24,6 +26,10 @@ class ChangeDraft:
     """The status after it."""
     event: str = ""
     from_status: str = ""
+
+
+class TimerGoneError(Exception):
+    """The object does not wait for the timer any more. Never leaves the service."""
 
 
 class Operation(ABC):
@@ -49,8 +55,10 @@ class Operation(ABC):
         return ()
 
     @abstractmethod
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
+
+        :param asking: who asks for it, and when: what guards may look at.
 
         :raises StylobateError: the rules refuse it.
         """
@@ -76,7 +84,7 @@ class Put(Operation):
         """``create`` for what is not there, else ``write``."""
         return namespace.access.create if live is None else namespace.access.write
 
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep the status, take the data."""
         status = namespace.machine.initial if live is None else live.status
         if self.status is not None and self.status != status:
@@ -92,7 +100,7 @@ class Patch(Operation):
 
     patch: bytes
 
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep the status, merge the data."""
         present = _present(live)
         namespace.parse(self.patch)
@@ -120,15 +128,37 @@ class Transition(Operation):
             return (Violation("", "would replace data that is not an object, which needs the right to write"),)
         return namespace.beyond_carried(self.event, self.patch)
 
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:
-        """Enter the status that the event leads to."""
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
+        """Enter the status that the event leads to, if its guard agrees."""
         present = _present(live)
         status = namespace.machine.fire(present.status, self.event)
         data = present.data
+        patch = namespace.parse(self.patch) if self.patch else {}
+        if (guard := namespace.guards.get(self.event)) is not None:
+            require_guard(guard, present, self.event, patch, asking)
         if self.patch:
-            namespace.parse(self.patch)
             data = merge_patch(data, self.patch)
         return ChangeDraft(Change.TRANSITIONED, data, status, self.event, present.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Fire(Transition):
+    """Fire the event of a timer, for the object that waits for it; whatever access the event has."""
+
+    since: int = 0
+    """The version that set the timer."""
+
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as its base has it
+        """Let the service itself through: nobody else can ask for this."""
+        return AccessRule((PUBLIC,))
+
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
+        """Do as the event does. Raises TimerGoneError where the object does not wait for it, or nothing declares it any more."""
+        present = _present(live)
+        waits = any(timer.event == self.event and timer.since == self.since and timer.at for timer in present.timers)
+        if not waits or all(start.event != self.event for start in namespace.timers.get(present.status, ())):
+            raise TimerGoneError
+        return Transition.draft(self, namespace, live, asking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +176,7 @@ class Delete(Operation):
         """``delete``."""
         return namespace.access.delete
 
-    def draft(self, namespace: Namespace, live: StateRecord | None) -> ChangeDraft:  # noqa: ARG002  as its base has it
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep nothing but the status it had."""
         return ChangeDraft(Change.DELETED, NULL, _present(live).status)
 

@@ -1,7 +1,8 @@
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 """``StateService`` on the wire: convert in, ask the manager, convert out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
 import grpc.aio
@@ -12,10 +13,11 @@ from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
-from stylobate_state.convert import to_history_entry, to_state
+from stylobate_state.convert import from_list, to_history_entry, to_operations, to_result, to_state, to_watched
 from stylobate_state.model import StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
+from stylobate_state.watch.watch_manager import WatchManager
 
 _Context = grpc.aio.ServicerContext[object, object]
 _Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest
@@ -26,12 +28,17 @@ class StateServicer(StateServiceServicer):
     """Serves a StateManager. A token that is there is verified before; who it stands for decides."""
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
-        ("GetState", "PutState", "PatchState", "DeleteState", "TransitionState", "ListStates", "ListHistory"), RpcAccess.OPTIONAL
-    )
+        (
+            "GetState", "PutState", "PatchState", "DeleteState", "TransitionState", "TransactStates", "ListStates", "ListHistory",
+            "WatchStates",
+        ),
+        RpcAccess.OPTIONAL,
+    )  # fmt: skip
     """Open to anyone at this border: each namespace says who may do what, ``public`` included."""
 
-    def __init__(self, manager: StateManager, idempotency: Idempotency) -> None:
+    def __init__(self, manager: StateManager, watches: WatchManager, idempotency: Idempotency) -> None:
         self._manager = manager
+        self._watches = watches
         self._once = idempotency.once
 
     async def GetState(self, request: pb.GetStateRequest, context: _Context) -> pb.GetStateResponse:
@@ -52,17 +59,42 @@ class StateServicer(StateServiceServicer):
         fired = Transition(request.event, request.patch)
         return await self._change(request, fired, pb.TransitionStateResponse, _with_state)
 
-    async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
-        page = await self._manager.list_states(
-            call().principal, request.namespace, status=request.status, size=request.page_size, token=request.page_token
+    async def TransactStates(self, request: pb.TransactStatesRequest, context: _Context) -> pb.TransactStatesResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            pb.TransactStatesResponse,
+            lambda claim: self._manager.transact(
+                caller.principal, to_operations(request.operations), cause=caller.cause, claim=claim
+            ),
+            lambda states: pb.TransactStatesResponse(results=map(to_result, states)),
+            target="\0".join(f"{one.namespace}/{one.key}" for one in request.operations),
         )
-        return pb.ListStatesResponse(states=map(to_state, page.items), next_page_token=page.next_token)
+
+    async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
+        page = await self._manager.list_states(call().principal, request.namespace, from_list(request))
+        return pb.ListStatesResponse(states=map(to_state, page.items), next_page_token=page.next_token, count=page.count)
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: _Context) -> pb.ListHistoryResponse:
         page = await self._manager.list_history(
             call().principal, request.namespace, request.key, size=request.page_size, token=request.page_token
         )
         return pb.ListHistoryResponse(entries=map(to_history_entry, page.items), next_page_token=page.next_token)
+
+    async def WatchStates(self, request: pb.WatchStatesRequest, context: _Context) -> AsyncIterator[pb.WatchStatesResponse]:
+        caller = call()
+        telling = self._watches.watch(
+            caller.principal,
+            caller.client_address,
+            request.namespace,
+            request.key,
+            status=request.status,
+            position=request.position,
+        )
+        async with aclosing(telling):
+            async for told in telling:
+                yield to_watched(told)
 
     async def _change(
         self, request: _Change, operation: Operation, kind: type[M], answer: Callable[[StateRecord], dict[str, Any]]
@@ -77,6 +109,8 @@ class StateServicer(StateServiceServicer):
                 caller.principal, request.namespace, request.key, operation, expected=expected, cause=caller.cause, claim=claim
             ),
             lambda state: kind(**answer(state)),
+            target=f"{request.namespace}/{request.key}",
+            apart=("expected_version",),  # whoever comes again may have seen what the first call made
         )
 
 

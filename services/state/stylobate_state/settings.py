@@ -15,3 +15,9 @@ class StateSettings(Settings):
     """The longest data of an object, as JSON text: an object, not a file."""
     hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
     """How long a before-hook may take."""
+    watches: int = Field(default=4096, ge=1)
+    """Watches that may be open in one process: 503 ``STATE_WATCHES_FULL`` beyond it."""
+    watches_per_caller: int = Field(default=64, ge=1)
+    """Of them by one user, or by one address where nobody is known: 429 ``STATE_TOO_MANY_WATCHES`` beyond it."""
+    watch_quiet: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    """How long a watch goes without a sign of life."""

@@ -2,38 +2,39 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import NamedTuple
 
 from stylobate.clients.state import StateNotFoundError
-from stylobate.declarations.evaluate import refusal
 from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
-from stylobate.errors import InvalidInputError, Violation
+from stylobate.errors import InvalidInputError, UnauthenticatedError, Violation
 from stylobate.health import Health
 from stylobate.idempotency import Claim
-from stylobate.identity import Principal
-from stylobate.keys import unreadable
+from stylobate.identity import Principal, PrincipalKind
 from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
 from stylobate.rpc.call import NO_CAUSE, Cause
 
 from stylobate_state.errors import StateNamespaceUnknownError
-from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord
+from stylobate_state.model import HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
-from stylobate_state.operation import Operation, Transition
+from stylobate_state.operation import Fire, Operation, Transition
+from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
+from stylobate_state.transaction import TransactionWriter, check_count, named
 
-T = TypeVar("T")
+
+class Asked(NamedTuple):
+    """An operation on an object."""
+
+    namespace: str
+    key: str
+    operation: Operation
+    expected: int | None = None
+    """The version it must have; 0: it must not exist; None: any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a listing."""
-
-    items: Sequence[T]
-    next_token: str
-    """Empty on the last page."""
+_ITSELF = "service:state"
 
 
 class StateManager:
@@ -46,11 +47,13 @@ class StateManager:
     def __init__(
         self, namespaces: Mapping[str, Namespace], environment: Environment, reader: StateReader, writer: StateWriter
     ) -> None:
-        self._namespaces = namespaces
+        self.namespaces = namespaces
         self._store = environment.store
         self._access = environment.access
         self._reader = reader
         self._writer = writer
+        self._lister = StateLister(environment.store, environment.access)
+        self._transactions = TransactionWriter(writer, reader)
 
     @classmethod
     @asynccontextmanager
@@ -123,35 +126,41 @@ class StateManager:
         :raises StateEventUnknownError: the namespace declares no such event.
         :raises StateTransitionNotAllowedError: not from the present status.
         """
-        if isinstance(operation, Transition):
-            self._namespace(namespace).machine.transition(operation.event)
-        bound, at = self._at(principal, namespace, key)
-        return await self._writer.change(ChangeRequest(principal, cause, bound, at, operation, expected, claim))
+        asked = Asked(namespace, key, operation, expected)
+        return await self._writer.change(self._request(principal, asked, cause, claim))
 
-    async def list_states(
-        self, principal: Principal, namespace: str, *, status: str = "", size: int = 0, token: str = ""
-    ) -> Page[StateRecord]:
-        """Return the living objects that the principal may list, by key; the filter is part of the query.
+    async def transact(
+        self, principal: Principal, operations: Sequence[Asked], *, cause: Cause = NO_CAUSE, claim: Claim | None = None
+    ) -> list[StateRecord]:
+        """Do all that is asked, or nothing, and return the objects as they stand then.
 
-        :param size: 0 means 50; at most 500. A page also ends before it grows over 8 MiB.
+        Raises what :meth:`change` raises for the first operation that is refused, with its ``index`` in the metadata;
+        InvalidInputError for none, more than 50, or two of one object. Where no namespace lets an anonymous caller change
+        anything, such a one hears of that first.
         """
-        bound = self._namespace(namespace)
-        rule = bound.access.list
-        owner = None
-        if not await self._access.allows(rule, principal):
-            if "owner" not in rule.terms or principal.is_anonymous:
-                raise refusal(rule, principal, f"list {namespace}")
-            owner = principal.subject
-        about = ("states", namespace, status)
-        if status and status not in bound.statuses:
-            raise InvalidInputError(violations=[Violation("/status", _no_status(bound))])
-        limit = page_size(size)
-        after = page_position(about, token)
-        if after and unreadable(after):
-            raise no_token()
-        query = ListQuery(principal.tenant, namespace, limit, after=after, status=status, owner=owner)
-        found = await self._store.list_states(query)
-        return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "")
+        if principal.is_anonymous and not await self._may_change(principal):
+            raise UnauthenticatedError
+        check_count(operations)
+        requests = []
+        for index, asked in enumerate(operations):
+            with named(index):
+                requests.append(self._request(principal, asked, cause, claim if index == 0 else None))
+        return await self._transactions.change(requests)
+
+    async def fire(self, key: StateKey, owner: str, operation: Fire) -> StateRecord:
+        """Carry out a timer as the service, in the name of the object's owner."""
+        principal = Principal(PrincipalKind.SERVICE, _ITSELF, tenant=key.tenant, via="state", act_for=owner)
+        request = ChangeRequest(principal, NO_CAUSE, self._namespace(key.namespace), key, operation, expected=None)
+        return await self._writer.change(request)
+
+    async def list_states(self, principal: Principal, namespace: str, request: ListRequest = EVERYTHING) -> Page[StateRecord]:
+        """Return the living objects that the principal may list; the filters are part of the query.
+
+        :raises InvalidInputError: a filter, sort, size or token that says nothing here; with its place.
+        :raises StateQueryNotIndexedError: no index answers it.
+        :raises StateIndexNotReadyError: the index that would is not built yet.
+        """
+        return await self._lister.list_states(principal, self._namespace(namespace), request)
 
     async def list_history(
         self, principal: Principal, namespace: str, key: str, *, size: int = 0, token: str = ""
@@ -178,11 +187,27 @@ class StateManager:
     async def health(self) -> Health:
         """Say how the store is, and how many namespaces are declared."""
         store = await self._store.health()
-        return Health(store.status, store.details, {"namespaces": len(self._namespaces)}, {"store": store})
+        return Health(store.status, store.details, {"namespaces": len(self.namespaces)}, {"store": store})
+
+    async def _may_change(self, principal: Principal) -> bool:
+        """Return whether there is a namespace in which the principal could change something that is nobody's."""
+        rules = {rule for namespace in self.namespaces.values() for rule in namespace.rules_of_changes()}
+        for rule in rules:
+            if await self._access.allows(rule, principal):
+                return True
+        return False
+
+    def _request(self, principal: Principal, asked: Asked, cause: Cause, claim: Claim | None) -> ChangeRequest:
+        if isinstance(asked.operation, Transition):
+            self._namespace(asked.namespace).machine.transition(asked.operation.event)
+        bound, at = self._at(principal, asked.namespace, asked.key)
+        request = ChangeRequest(principal, cause, bound, at, asked.operation, asked.expected, claim)
+        request.check()
+        return request
 
     def _namespace(self, name: str) -> Namespace:
         try:
-            return self._namespaces[name]
+            return self.namespaces[name]
         except KeyError:
             raise StateNamespaceUnknownError(name) from None
 
@@ -190,12 +215,6 @@ class StateManager:
         bound = self._namespace(namespace)
         check_key(key)
         return bound, StateKey(principal.tenant, namespace, key)
-
-
-def _no_status(namespace: Namespace) -> str:
-    if not namespace.statuses:
-        return f"is not a status of {namespace.name}, which has none"
-    return f"is not a status of {namespace.name}, which has: {', '.join(namespace.statuses)}"
 
 
 def _version(position: str) -> int | None:

@@ -1,5 +1,6 @@
 """The read path: strong reads from the store, single keys batched with whatever else is asked at the time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -38,6 +39,10 @@ class StateReader:
     async def one(self, key: StateKey) -> StateRecord | None:
         """Return what stands at the key, or None when nothing ever did."""
         return await self._reads.submit(key)
+
+    async def each(self, keys: Sequence[StateKey]) -> list[StateRecord | None]:
+        """Return what stands at each key, together with what else is asked at the time."""
+        return await asyncio.gather(*map(self._reads.submit, keys))
 
     async def many(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return what stands at the keys. Several are read apart, a few at a time, so that what is too much is never read whole.

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, islice
 
 from stylobate.batching import Batcher
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
-from stylobate.errors import InvalidInputError, UnavailableError, Violation
+from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
 from stylobate.idempotency import Claim, KeyTakenError
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
@@ -21,11 +22,14 @@ from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
     StateHookFailedError,
+    StateNotUniqueError,
     for_each,
+    too_long,
 )
+from stylobate_state.guards import Asking
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import KeyLocks
-from stylobate_state.model import Change, Refused, StateKey, StateRecord, Taken, Write, WriteOutcome, Written
+from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import ChangeDraft, Operation
 from stylobate_state.state_reader import StateReader
@@ -66,11 +70,34 @@ class ChangeRequest:
     claim: Claim | None = None
     """The idempotency key that it came with."""
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it is tried again from what was read when others are faster."""
+        return self.expected is None and (self.operation.builds_on_present or bool(self.namespace.before))
+
+    def check(self) -> None:
+        """Raise InvalidInputError for a version that none can have."""
+        if self.expected is not None and self.expected < 0:
+            raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What an operation makes of what was read."""
+
+    draft: ChangeDraft
+    live: StateRecord | None
+    """What was read."""
+
+
+Group = Sequence[Write]
+"""What happens together: one write, or all of a transaction."""
+
 
 class StateWriter:
     """Carries out operations. Two batches of writes are in flight at most; a key stands in one of them at a time."""
 
-    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Write, WriteOutcome]) -> None:
+    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Group, list[WriteOutcome]]) -> None:
         self._environment = environment
         self._access = environment.access
         self._reader = reader
@@ -83,57 +110,84 @@ class StateWriter:
         """Make it usable; on leaving, the writes that were begun are finished."""
         store, committed = environment.store, environment.committed
 
-        async def flush(writes: list[Write]) -> Sequence[WriteOutcome | Exception]:
+        async def flush(groups: list[Group]) -> Sequence[list[WriteOutcome] | Exception]:
             try:
-                outcomes = await store.write(writes)
+                outcomes = await store.write(list(chain.from_iterable(groups)))
             except UnavailableError as error:
-                return for_each(error, len(writes))  # not one by one: it may have been written
+                return for_each(error, len(groups))  # not one by one: it may have been written
             if any(isinstance(outcome, Written) for outcome in outcomes):
                 committed()
-            return outcomes
+            found = iter(outcomes)
+            return [list(islice(found, len(group))) for group in groups]
 
-        async with Batcher[Write, WriteOutcome](flush, in_flight=2, key=lambda write: write.key) as batcher:
+        async with Batcher[Group, list[WriteOutcome]](flush, in_flight=2, keys=_keys) as batcher:
             yield cls(environment, reader, batcher)
 
     async def change(self, request: ChangeRequest) -> StateRecord:
         """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
-        expected = request.expected
-        if expected is not None and expected < 0:
-            raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
-        if expected is not None:
+        if request.expected is not None:
             changed = await self._try(request)
             if changed is None:
-                raise await self._conflict(request.key, expected)
+                raise await self.conflict(request)
             return changed
         async with AsyncExitStack() as stack:
-            if request.operation.builds_on_present or request.namespace.before:
-                await stack.enter_async_context(self._locks.hold(request.key))
+            await self.take_turns(stack, (request,))
             for attempt in range(MAX_TRIES):
-                if attempt:
-                    pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
-                    await self._environment.pause(pause_s)
+                await self.pause_before(attempt)
                 changed = await self._try(request)
                 if changed is not None:
                     return changed
         raise StateContendedError(request.key.namespace, request.key.key)
 
+    async def pause_before(self, attempt: int) -> None:
+        """Wait before each try but the first, longer each time."""
+        if attempt:
+            pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
+            await self._environment.pause(pause_s)
+
+    async def take_turns(self, stack: AsyncExitStack, requests: Sequence[ChangeRequest]) -> None:
+        """Hold the keys of what would spoil, or be spoiled by, its neighbours in this process; in one order."""
+        for key in sorted(request.key for request in requests if request.takes_turns):
+            await stack.enter_async_context(self._locks.hold(key))
+
     async def _try(self, request: ChangeRequest) -> StateRecord | None:
         """Read, decide, compare and set. Returns None when another was faster."""
+        seen = await self._reader.one(request.key)
+        write = await self.consult(request, await self.decide(request, seen))
+        (outcome,) = await self.submit((write,))
+        if isinstance(outcome, (NotUnique, TooLong)):
+            raise await self.beyond_index(request, outcome)
+        return write.as_written(outcome) if isinstance(outcome, Written) else None
+
+    async def submit(self, group: Group) -> list[WriteOutcome]:
+        """Write with what else is written at the time. Raises KeyTakenError."""
+        outcomes = await self._writes.submit(group)
+        if isinstance(outcomes[0], Taken):
+            raise KeyTakenError
+        return outcomes
+
+    async def decide(self, request: ChangeRequest, seen: StateRecord | None) -> Decided:
+        """Return what the operation makes of what was read, when the caller may do it and the rules allow it."""
         namespace, key, operation, expected = request.namespace, request.key, request.operation, request.expected
-        seen = await self._reader.one(key)
         live = seen if seen is not None and not seen.is_deleted else None
         await self._authorize(request, live)
         present = live.version if live is not None else 0
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
-        draft = operation.draft(namespace, live)
+        draft = operation.draft(namespace, live, Asking(request.principal, self._environment.clock()))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
             namespace.check(draft.data)
-        hook_agreed, draft = await self._consult(request, draft, present)
-        is_exact = expected is not None or operation.builds_on_present or hook_agreed or live is None
+        return Decided(draft, live)
+
+    async def consult(self, request: ChangeRequest, decided: Decided) -> Write:
+        """Ask the before-hook, if there is one, and return what is to be written."""
+        live = decided.live
+        present = live.version if live is not None else 0
+        hook_agreed, draft = await self._consult(request, decided.draft, present)
+        is_exact = request.expected is not None or request.operation.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change in {Change.UPDATED, Change.DELETED}
-        write = Write(
-            key=key,
+        return Write(
+            key=request.key,
             change=draft.change,
             expected=present if is_exact else None,
             owner=live.owner if live is not None else request.principal.subject,
@@ -146,11 +200,8 @@ class StateWriter:
             depth=request.cause.event_depth(),
             traceparent=request.cause.traceparent,
             claim=request.claim,
+            timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
         )
-        outcome = await self._writes.submit(write)
-        if isinstance(outcome, Taken):
-            raise KeyTakenError
-        return None if isinstance(outcome, Refused) else write.as_written(outcome)
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
@@ -201,8 +252,23 @@ class StateWriter:
             draft = replace(draft, data=data)
         return True, draft
 
-    async def _conflict(self, key: StateKey, expected: int) -> StateVersionConflictError:
+    async def beyond_index(self, request: ChangeRequest, outcome: NotUnique | TooLong) -> StylobateError:
+        """Return the error for what an index refuses; who has a value is said to those only who may read that object."""
+        if isinstance(outcome, TooLong):
+            return too_long(outcome.index)
+        holder = await self._reader.one(outcome.holder)
+        is_known = holder is not None and not holder.is_deleted
+        if holder is not None and is_known:
+            is_known = await self._access.allows(request.namespace.access.read, request.principal, holder.owner)
+        return StateNotUniqueError(outcome.index, outcome.holder.key if is_known else "")
+
+    async def conflict(self, request: ChangeRequest) -> StateVersionConflictError:
         """Return the error for a write that lost between its read and its compare-and-set."""
+        key = request.key
         seen = await self._reader.one(key)
         actual = seen.version if seen is not None and not seen.is_deleted else 0
-        return StateVersionConflictError(key.namespace, key.key, expected=expected, actual=actual)
+        return StateVersionConflictError(key.namespace, key.key, expected=request.expected, actual=actual)
+
+
+def _keys(group: Group) -> list[StateKey]:
+    return [write.key for write in group]

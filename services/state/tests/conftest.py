@@ -5,19 +5,24 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
+from stylobate.clients.bans import BanList
 from stylobate.database import MigrationSet
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import BeforeHook
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
 from stylobate.outbox import Event
+from stylobate.outbox.memory import MemoryEventLog
 from stylobate.testing import FakeClock, sequence_ids
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.watch.feed import Feed
+from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
 from .samples import NOTES, ORDERS
 
@@ -108,9 +113,15 @@ def commits() -> list[None]:
 
 
 @pytest.fixture
-def memory(clock: FakeClock) -> MemoryStateStore:
+def log(clock: FakeClock) -> MemoryEventLog:
+    """Give the log that the store behind the manager writes to."""
+    return MemoryEventLog("state", clock)
+
+
+@pytest.fixture
+def memory(clock: FakeClock, log: MemoryEventLog) -> MemoryStateStore:
     """Give the store behind the manager."""
-    return MemoryStateStore(clock)
+    return MemoryStateStore(clock, log)
 
 
 @pytest.fixture
@@ -136,3 +147,13 @@ async def manager(environment: Environment) -> AsyncIterator[StateManager]:
     declarations = {"orders": ORDERS, "notes": NOTES}
     async with StateManager.open(declarations, environment, max_data_bytes=10_000) as manager:
         yield manager
+
+
+@pytest_asyncio.fixture
+async def watches(manager: StateManager, environment: Environment, log: MemoryEventLog) -> AsyncIterator[WatchManager]:
+    """Give the watches of the same namespaces."""
+    watching = WatchEnvironment(
+        log, Feed(log), environment.store, environment.access, BanList(), lambda _principal: False, lambda: 0.0
+    )
+    async with WatchManager.open(manager.namespaces, watching, StateSettings()) as found:
+        yield found

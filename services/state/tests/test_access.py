@@ -5,6 +5,7 @@ from stylobate.clients.state import StateNotFoundError
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate_state.operation import Delete, Patch, Put, Transition
+from stylobate_state.state_lister import ListRequest
 
 from .samples import ADA, ANONYMOUS, BOB, HANDLER
 
@@ -87,8 +88,8 @@ async def test_lists_show_ones_own_or_everything(manager, grants):
         await manager.change(
             HANDLER if number % 2 else BOB.with_via("actions"), "orders", f"{number}", Put(b'{"total": 1}'), expected=0
         )
-    first = await manager.list_states(ADA, "orders", size=2)
-    second = await manager.list_states(ADA, "orders", size=2, token=first.next_token)
+    first = await manager.list_states(ADA, "orders", ListRequest(size=2))
+    second = await manager.list_states(ADA, "orders", ListRequest(size=2, token=first.next_token))
     assert [state.key.key for state in (*first.items, *second.items)] == ["1", "3", "5"]
     assert second.next_token == ""
     grants.by_subject["ada"] = {"orders:read"}
@@ -103,8 +104,10 @@ async def test_a_token_gives_no_right(manager):
         await manager.change(
             HANDLER if number % 2 else BOB.with_via("actions"), "orders", f"{number}", Put(b'{"total": 1}'), expected=0
         )
-    of_ada = await manager.list_states(ADA, "orders", size=1)
-    assert [state.key.key for state in (await manager.list_states(BOB, "orders", token=of_ada.next_token)).items] == ["2"]
+    of_ada = await manager.list_states(ADA, "orders", ListRequest(size=1))
+    assert [
+        state.key.key for state in (await manager.list_states(BOB, "orders", ListRequest(token=of_ada.next_token))).items
+    ] == ["2"]
 
 
 async def test_a_new_owner_does_not_see_the_last_ones_history(manager, grants):

@@ -30,7 +30,7 @@ async def processes(open_store):
                     raised.append(error)
                     raise
 
-            made.append((store, await stack.enter_async_context(Batcher(flush, key=lambda one: one.key))))
+            made.append((store, await stack.enter_async_context(Batcher(flush, keys=lambda one: (one.key,)))))
         yield made, raised
 
 

@@ -9,6 +9,7 @@ from stylobate.errors import StylobateError
 from stylobate_state.errors import StateKeyInvalidError
 from stylobate_state.model import StateKey
 from stylobate_state.operation import Delete, Patch, Put, Transition
+from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import StateManager
 
 from .samples import ADA, ANONYMOUS, BOB, HANDLER, NOTES, ORDERS, write
@@ -139,9 +140,9 @@ async def test_a_key_fits_into_the_name_of_its_channel(environment):
 async def test_a_status_that_the_namespace_does_not_have_is_refused(manager, status):
     """An empty list would say that there are none of it; the error names those that there are."""
     with pytest.raises(StylobateError) as refused:
-        await manager.list_states(ADA, "orders", status=status)
+        await manager.list_states(ADA, "orders", ListRequest(status=status))
     assert [violation.pointer for violation in refused.value.violations] == ["/status"]
     assert "cancelled, paid, pending, shipped" in refused.value.violations[0].detail
     with pytest.raises(StylobateError) as refused:
-        await manager.list_states(ADA, "notes", status=status)
+        await manager.list_states(ADA, "notes", ListRequest(status=status))
     assert "has none" in refused.value.violations[0].detail

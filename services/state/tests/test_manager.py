@@ -16,6 +16,7 @@ from stylobate_state.errors import (
 )
 from stylobate_state.model import Change
 from stylobate_state.operation import Delete, Patch, Put, Transition
+from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import StateManager
 
 from .samples import ADA, HANDLER, NOTES
@@ -228,14 +229,14 @@ async def test_pages_end_exactly(manager):
         await manager.change(ADA, "notes", f"{number}", Put(b"1"), expected=None)
     seen, token = [], ""
     while True:
-        page = await manager.list_states(ADA, "notes", size=3, token=token)
+        page = await manager.list_states(ADA, "notes", ListRequest(size=3, token=token))
         seen += [state.key.key for state in page.items]
         token = page.next_token
         if not token:
             break
     assert seen == [f"{number}" for number in range(6)]
-    assert len((await manager.list_states(ADA, "notes", size=6)).items) == 6
-    assert (await manager.list_states(ADA, "notes", size=6)).next_token == ""
+    assert len((await manager.list_states(ADA, "notes", ListRequest(size=6))).items) == 6
+    assert (await manager.list_states(ADA, "notes", ListRequest(size=6))).next_token == ""
 
 
 async def test_lists_filter_by_status(manager):
@@ -243,10 +244,10 @@ async def test_lists_filter_by_status(manager):
     for number in range(4):
         await place(manager, f"{number}")
     await manager.change(ADA, "orders", "2", Transition("pay"), expected=None)
-    assert [state.key.key for state in (await manager.list_states(ADA, "orders", status="paid")).items] == ["2"]
-    page = await manager.list_states(ADA, "orders", status="pending", size=1)
+    assert [state.key.key for state in (await manager.list_states(ADA, "orders", ListRequest(status="paid"))).items] == ["2"]
+    page = await manager.list_states(ADA, "orders", ListRequest(status="pending", size=1))
     with pytest.raises(InvalidInputError):
-        await manager.list_states(ADA, "orders", status="paid", token=page.next_token)
+        await manager.list_states(ADA, "orders", ListRequest(status="paid", token=page.next_token))
 
 
 @pytest.mark.parametrize("token", ["x", "%%%", "bnVsbA", "WzFd", "W10", "ä", "eyJhIjoxfQ"])
@@ -254,11 +255,11 @@ async def test_tokens_that_are_none(manager, token):
     """A token that we never gave is the caller's mistake, not ours."""
     await place(manager)
     with pytest.raises(InvalidInputError):
-        await manager.list_states(ADA, "orders", token=token)
+        await manager.list_states(ADA, "orders", ListRequest(token=token))
     with pytest.raises(InvalidInputError):
         await manager.list_history(ADA, "orders", "1", token=token)
     with pytest.raises(InvalidInputError):
-        await manager.list_states(ADA, "orders", size=-1)
+        await manager.list_states(ADA, "orders", ListRequest(size=-1))
 
 
 async def test_the_relay_is_woken_after_commits_only(manager, commits):

@@ -9,6 +9,7 @@ from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.model import HistoryQuery, ListQuery, StateKey
 from stylobate_state.operation import Put
+from stylobate_state.state_lister import ListRequest
 from stylobate_state.store.part import CHUNK
 from stylobate_state.store.postgres import PostgresStateStore
 
@@ -119,7 +120,7 @@ OF_LIST, OF_HISTORY = ("states", "orders", ""), ("history", "orders", "1")
 async def test_a_made_up_place_in_a_list_is_no_token(manager, position):
     """What can be no key is refused before it reaches the store."""
     with pytest.raises(InvalidInputError) as refused:
-        await manager.list_states(ADA, "orders", token=token(*OF_LIST, position))
+        await manager.list_states(ADA, "orders", ListRequest(token=token(*OF_LIST, position)))
     assert [violation.pointer for violation in refused.value.violations] == ["/page_token"]
 
 
@@ -138,5 +139,5 @@ async def test_a_made_up_place_in_a_history_is_no_token(manager, position):
 async def test_what_is_no_token_of_this_list_is_refused(manager, made_up):
     """Whatever it is: no failure, no page of something else."""
     with pytest.raises(InvalidInputError) as refused:
-        await manager.list_states(ADA, "orders", token=made_up)
+        await manager.list_states(ADA, "orders", ListRequest(token=made_up))
     assert [violation.pointer for violation in refused.value.violations] == ["/page_token"]

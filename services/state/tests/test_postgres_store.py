@@ -1,23 +1,27 @@
 """What only PostgreSQL shows: the event rows, how updates are stored, and a server that is gone."""
 
+import asyncio
 import json
-from datetime import timedelta
+import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
+from stylobate.idempotency import Claim
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import partition_of
 from stylobate.testing.until import until
-from stylobate_state.model import Change, StateKey
+from stylobate_state.model import Change, StateKey, Written
 from stylobate_state.store.postgres import PostgresStateStore
 
 from .conftest import MIGRATION_SETS
 from .samples import deletion, write
 
 KEY = StateKey("default", "orders", "42")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def test_each_change_leaves_its_event_in_the_declared_shape(database_for):
@@ -51,6 +55,14 @@ async def test_each_change_leaves_its_event_in_the_declared_shape(database_for):
     assert (await store.read([KEY]))[KEY].updated_at == rows[-1]["time"]
 
 
+async def test_the_first_write_with_a_key_needs_no_second_connection(database_for):
+    """The process does not know the indexes yet: a pool whose every connection is in such a transaction still goes on."""
+    database = await database_for("state", *MIGRATION_SETS, pool_size=1)
+    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
+    claim = Claim("default", "ada", "put", "k", b"hash", NOW, NOW + timedelta(hours=1), lambda _: b"{}")
+    assert [type(outcome) for outcome in await store.write([write(KEY, 0, claim=claim)])] == [Written]
+
+
 async def test_changes_stay_in_their_page(database_for):
     """A transition touches no indexed column, so that PostgreSQL needs no new index entry for it (HOT)."""
     database = await database_for("state", *MIGRATION_SETS, pool_size=1)
@@ -61,6 +73,33 @@ async def test_changes_stay_in_their_page(database_for):
     await database.execute("select pg_stat_force_next_flush()")
     row = await database.fetchrow("select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'state'")
     assert tuple(row) == (10, 10)
+
+
+async def test_groups_and_batches_in_opposite_orders_meet_no_deadlock(database_for):
+    """Over several processes, with creations among them: the server never has to break a circle of locks."""
+    databases = [await database_for("state", *MIGRATION_SETS, pool_size=1) for _ in range(6)]
+    stores = [PostgresStateStore(database, PostgresIdempotencyLedger(database)) for database in databases]
+    keys = [StateKey("default", "orders", f"k{number:02}") for number in range(60)]
+    present = set(keys[::2])
+    await stores[0].write([write(key, 0) for key in present])
+
+    async def work(number: int) -> None:
+        dice = random.Random(number)
+        for turn in range(4):
+            chosen = dice.sample(keys, 30)
+            chosen.sort(reverse=bool(number % 2))
+            # the first two thirds in groups of five, the others alone
+            groups = [turn * 100 + place // 5 + 1 if place < 20 else 0 for place in range(30)]
+            batch = [write(key, None if key in present else 0, group=group) for key, group in zip(chosen, groups, strict=True)]
+            outcomes = await stores[number].write(batch)
+            for start in range(0, 20, 5):
+                assert len({isinstance(outcome, Written) for outcome in outcomes[start : start + 5]}) == 1
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(work, range(6)))
+    for database in databases:
+        await database.execute("select pg_stat_force_next_flush()")
+    assert await databases[0].fetchval("select deadlocks from pg_stat_database where datname = current_database()") == 0
 
 
 async def test_a_server_that_is_gone(tmp_path):

@@ -49,12 +49,12 @@ HANDLER = by("ada", "actions")
 
 
 @pytest.fixture
-async def stub(manager):
+async def stub(manager, watches):
     """Give the stub over the local channel and the whole pipeline."""
     servicers = Servicers(standard_interceptors(Users(), Services()))
     servicers.register(
         add_StateServiceServicer_to_server,
-        StateServicer(manager, Idempotency(MemoryIdempotencyLedger(), lambda: datetime.now(UTC))),
+        StateServicer(manager, watches, Idempotency(MemoryIdempotencyLedger(), lambda: datetime.now(UTC))),
     )
     server = LocalServer(servicers)
     await server.start()

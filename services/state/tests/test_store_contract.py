@@ -207,6 +207,15 @@ async def test_lists_are_filtered_sorted_and_paged(store):
     assert await keys(status="new", owner="ada", after="c") == ["other", "ä"]
 
 
+async def test_who_created_an_earlier_object_of_a_key(store):
+    """The newest creation below the version counts; there may be none."""
+    await store.write([write(A, 0, owner="ada", actor="ada")])
+    await store.write([write(A, 1, owner="ada", actor="eve")])
+    await store.write([deletion(A, owner="ada", actor="eve")])
+    await store.write([write(A, 0, owner="bob", actor="bob")])
+    assert [await store.creator(A, before=version) for version in (1, 2, 3, 4, 5)] == [None, "ada", "ada", "ada", "bob"]
+
+
 async def test_the_store_says_how_it_is(store):
     """Health answers without raising."""
     assert (await store.health()).status == "healthy"

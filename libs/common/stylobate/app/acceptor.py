@@ -14,13 +14,15 @@ from contextlib import suppress
 from stylobate.app.connections import Connections
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import Header
-from stylobate.http.problem import closing_answer
+from stylobate.http.problem import whole_answer
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter
 
 _AT_ONCE = 8
-"""Connections accepted before the loop gets its turn."""
+"""Connections accepted before the loop gets its turn; more where that took long, or who connects would wait for seconds."""
+_TURN_S = 0.005
+_MOST_TURNS = 8
 _AGAIN_S = 0.1
 _LOG_AGAIN_S = 10.0
 _UNSENT_BYTES = 64 * 1024
@@ -65,7 +67,7 @@ class Acceptor:
         self._reserve = _Reserve(reserve)
         self._beginning: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._next_line = 0.0
+        self._next_line = self._accepted_at = 0.0
         self._failures = counter("http_accept_failures", "Connections that could not be accepted yet.")
         self._loop.add_reader(listening, self._accept)
 
@@ -80,7 +82,10 @@ class Acceptor:
         """Return: nothing is left to wait for."""
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        now = self._loop.time()
+        turns = min(_MOST_TURNS, 1 + int((now - self._accepted_at) / _TURN_S))
+        self._accepted_at = now
+        for _ in range(_AT_ONCE * turns):
             try:
                 accepted, peer = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -122,7 +127,7 @@ class Acceptor:
             accepted.setblocking(False)
             with suppress(BlockingIOError):
                 accepted.recv(_UNREAD_BYTES)
-            accepted.send(closing_answer(refusal, self._default_headers(), request_id=new_id()))
+            accepted.send(whole_answer(refusal, self._default_headers(), request_id=new_id()))
             accepted.shutdown(socket.SHUT_WR)
 
     def _failed(self, error: OSError) -> None:

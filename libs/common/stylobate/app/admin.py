@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from stylobate.app.admin_listener import PATHS, Answer, json_answer
@@ -36,7 +36,7 @@ class AdminApplication:
         self._logs = logs
         self._levels = TypeAdapter(dict[Concern, _Level])
 
-    async def __call__(self, method: str, path: str, body: bytes, peer: str) -> Answer:
+    async def __call__(self, method: str, path: str, body: bytes, peer: str, accept: str = "") -> Answer:
         """Answer one request."""
         match method, path:
             case "GET", "/healthz":
@@ -46,7 +46,8 @@ class AdminApplication:
             case "GET", "/status":
                 return json_answer(200, await self._process.status())
             case "GET", "/metrics":
-                return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
+                encode, kind = choose_encoder(accept)  # exemplars are in OpenMetrics alone
+                return 200, kind, encode(REGISTRY)
             case "GET", "/log-levels":
                 return json_answer(200, self._shown_levels())
             case "PUT", "/log-levels":

@@ -15,13 +15,14 @@ from stylobate.http.problem import problem_application
 from stylobate.logs import get_logger
 
 _MOST_BODY = 4096
-_BOUNDS = HttpBounds(connections=64, connections_per_address=64, held_bytes=1024 * 1024)
+_BOUNDS = HttpBounds(connections=64, connections_per_address=64, held_bytes=1024 * 1024, requests=64)
 _RESERVE = 8
 """Descriptors that stay free for operators when clients have used up all others."""
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
-Application = Callable[[str, str, bytes, str], Awaitable[Answer]]
-"""Answers a method and path, with the body and :func:`peer_of` of the request. Raises StylobateError, answered as a problem."""
+Application = Callable[[str, str, bytes, str, str], Awaitable[Answer]]
+"""Answers a method and path, with the body, :func:`peer_of` and ``Accept`` of the request. Raises StylobateError, answered as a
+problem."""
 PATHS = "healthz, readyz, status, metrics, log-levels"
 _log = get_logger("security")
 
@@ -55,7 +56,7 @@ class _Door:
             await answer(send, status, [(b"content-type", kind.encode())], body)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        host = _field(scope, b"host")
         peer = peer_of(scope)
         if scope["client"] is not None and not is_own_host(host, self._hosts):
             _log.warning("admin_host_refused", host=host[:256], peer=peer)
@@ -63,7 +64,12 @@ class _Door:
         body = await read_body(receive, _MOST_BODY)
         if len(body) > _MOST_BODY:
             raise PayloadTooLargeError(f"A body here may have {_MOST_BODY} bytes.")
-        return await self._inner(scope["method"], scope["path"], body, peer)
+        return await self._inner(scope["method"], scope["path"], body, peer, _field(scope, b"accept"))
+
+
+def _field(scope: Scope, wanted: bytes) -> str:
+    """Return a header field, the first of its name; empty where there is none."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
 def json_answer(status: int, value: object) -> Answer:
@@ -75,4 +81,4 @@ def peer_of(scope: Scope) -> str:
     """Return who asks, for a log: ``127.0.0.1:40000``; over a unix socket whom the asker asks for, else ``local``."""
     if scope["client"] is not None:
         return ":".join(map(str, scope["client"]))
-    return next((value.decode("latin-1")[:256] for name, value in scope["headers"] if name == b"x-forwarded-for"), "local")
+    return _field(scope, b"x-forwarded-for")[:256] or "local"

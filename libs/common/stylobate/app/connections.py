@@ -11,9 +11,11 @@ from typing import Any, Protocol
 from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_rules import FULL, FULL_ADDRESS, UNREADABLE
+from stylobate.app.request_turns import RequestTurns, TurnedAway
 from stylobate.app.strangers import Strangers
-from stylobate.app.turns import ReadingTurns, RequestTurns
+from stylobate.app.turns import ReadingTurns
 from stylobate.errors import StylobateError
+from stylobate.http.asgi import Headers, Scope
 from stylobate.identity import ClientAddresses, limit_key
 from stylobate.identity.client_address import LOCAL
 from stylobate.logs import get_logger
@@ -23,6 +25,10 @@ _MOST_STRIKES = 100
 _STRIKES_FOR_S = 10.0
 _LOG_AGAIN_S = 10.0
 _log = get_logger("security")
+
+
+def _tells_nothing(_scope: Scope) -> tuple[bool, Headers]:
+    return False, []
 
 
 class Connection(Holder, Protocol):
@@ -42,13 +48,21 @@ class Connection(Holder, Protocol):
 class Connections(set[Any]):
     """uvicorn's set of open connections, WebSockets among them, with bounds. See the module."""
 
-    def __init__(self, bounds: HttpBounds, *, most: int | None = None, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        bounds: HttpBounds,
+        *,
+        most: int | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
         """Begin empty.
 
         :param most: connections that the file descriptors of the process allow, where these are fewer than the bounds'.
         """
         super().__init__()
         self.bounds = bounds
+        self.turned_away = turned_away or _tells_nothing
         self.most = bounds.connections if most is None else min(most, bounds.connections)
         self.received = Budget(bounds.held_bytes, self.whose, sending=False)
         self.unsent = Budget(bounds.unsent_bytes, self.whose, sending=True)
@@ -56,7 +70,7 @@ class Connections(set[Any]):
         """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
         self.reading = ReadingTurns(self._loop)
-        self.beginning = RequestTurns(bounds.beginning)
+        self.requests = RequestTurns(self._loop, bounds.beginning, bounds.requests)
         self._peers = ClientAddresses(bounds.trusted_proxies)
         self._speaking: set[Connection] = set()
         self._peer_of: dict[Any, str] = {}

@@ -18,8 +18,11 @@ from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
 from stylobate.app.settings import HostSettings, Placement
 from stylobate.app.shared import REDUCED_GRACE_S, Shared
-from stylobate.clients.limits import LimitsClient, edge_limits
-from stylobate.config import Sources
+from stylobate.clients.bans import BanFeed
+from stylobate.clients.edge import Edge
+from stylobate.clients.limit_rules import LimitRules, errors_of
+from stylobate.clients.limits import edge_limits
+from stylobate.config import ConfigError, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.health import BoundedCheck, Health, Status, worst
@@ -47,7 +50,7 @@ class Host(Shared):
         self._sources = sources
         self._logs = logs
         self._listening = AsyncExitStack()
-        self._edge: LimitsClient | None = None
+        self._edge: Edge | None = None
         self._grpc: GrpcServer | None = None
         self._apps: list[AppManager] = []
         self._redis_checks: list[BoundedCheck] = []
@@ -91,7 +94,10 @@ class Host(Shared):
         identity = await self._identity_health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
         redis = await asyncio.gather(*(check.ask() for check in self._redis_checks))
-        parts = [*services.values(), identity, *redis] + ([Health(Status.DEGRADED)] if findings or self.left_out else [])
+        bans, rules = await self.bans.health(), await self.limit_rules.health()
+        parts = [*services.values(), identity, bans, rules, *redis] + (
+            [Health(Status.DEGRADED)] if findings or self.left_out else []
+        )
         return {
             "node": self.placement.node,
             "version": __version__,
@@ -100,6 +106,8 @@ class Host(Shared):
             "status": worst(part.status for part in parts),
             "services": {name: health.as_dict() for name, health in services.items()},
             "identity": identity.as_dict(),
+            "bans": bans.as_dict(),
+            "limits": rules.as_dict(),
             "redis": [health.as_dict() for health in redis],
             "declarations": {"digest": self.declarations.digest, "findings": findings},
             "modules": {"left_out": self.left_out, "strict": self._is_strict},
@@ -134,6 +142,7 @@ class Host(Shared):
         for finding in self.declarations.findings:
             _log.warning("declaration_finding", finding=str(finding))
         self._note_left_out()
+        self._read_limits()
         for name in self.placement.services:
             specs[name].load()
         self._apps = [self._manager(specs[name]) for name in self.placement.services]
@@ -170,6 +179,13 @@ class Host(Shared):
                 if finding.severity is Severity.ERROR and finding not in known:
                     self.left_out[finding.file] = [str(finding)]
 
+    def _read_limits(self) -> None:
+        """Read the rules of limits. Raises ConfigError for mistakes of the platform's own file, alone or with the modules'."""
+        file = self.settings.limits_file
+        self.limit_rules = LimitRules(self.declarations, Path(file) if file else None)
+        if wrong := errors_of(self.limit_rules.findings):
+            raise ConfigError([f"STYLOBATE_LIMITS_FILE: {finding}" for finding in wrong])
+
     def _manager(self, spec: ServiceSpec) -> AppManager:
         settings = spec.settings.load(self._sources)
         folder = Path(settings.identity_folder)
@@ -181,6 +197,7 @@ class Host(Shared):
         """Open what the services of this process share. Nothing here waits for a server."""
         enter = self._opened.enter_async_context
         identity = self._apps[0].identity
+        await enter(self.limit_rules)
         for url in {app.settings.redis_url for app in self._apps}:
             self._redis[url] = await enter(RedisManager.open(url))
             self._redis_checks.append(BoundedCheck(self._redis[url].health))
@@ -190,8 +207,11 @@ class Host(Shared):
         stale = self.settings.revocation_stale
         self.verifier = await enter(TokenVerifier(auth, revocation_stale=stale, skew_s=skew_s))
         self.access = await enter(Access(auth, self.verifier, trace=sampled_trace))
-        if self.settings.grpc_limits and ("ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses):
-            self._edge = await enter(edge_limits(self.channel("ratelimit", identity)))
+        if "ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses:
+            limiter = self.channel("ratelimit", identity)
+            self.bans = await enter(BanFeed(limiter))
+            limits = edge_limits(limiter, self.settings.limits_unreachable) if self.settings.grpc_limits else None
+            self._edge = Edge(limits and await enter(limits), self.bans, self.limit_rules)
         hosted, ratio = self.placement.services, self.trace_ratio
         pipeline = standard_interceptors(
             self.verifier,
@@ -227,10 +247,11 @@ class Host(Shared):
                 max_streams=self.settings.grpc_streams,
                 max_calls=self.settings.grpc_calls,
                 edge=self._edge,
+                mux_port=self.settings.grpc_mux_port if self.settings.grpc_mux else None,
             )
+            await server.start()
         except RuntimeError as error:
             raise ListenError(f"cannot listen on {', '.join(self.placement.grpc)}: {error}") from error
-        await server.start()
         self._grpc = server
         self._listening.push_async_callback(server.stop, self.settings.drain_grace.total_seconds())
 
@@ -243,6 +264,8 @@ class Host(Shared):
             self.mounts.application,
             self._bound(self.placement.http),
             websocket_at=self.mounts.websocket_at,
+            express=self.mounts.express,
+            turned_away=self.mounts.turned_away,
             grace_s=self._grace_s,
             bounds=self._bounds(),
         )
@@ -267,6 +290,7 @@ class Host(Shared):
             keep_alive_s=settings.http_keep_alive.total_seconds(),
             held_bytes=settings.http_held_bytes,
             unsent_bytes=settings.http_unsent_bytes,
+            requests=settings.http_concurrency,
             trusted_proxies=tuple(self.mounts.proxies),
         )
 
@@ -280,6 +304,7 @@ class Host(Shared):
             for app in self._apps:
                 parts.push_async_callback(app.close)
             parts.push_async_callback(self._listening.aclose)
+            parts.callback(self.stopping.set)
             if self._is_started:
                 self._is_draining = True
                 _log.info("draining", wait=str(self.settings.drain_wait), grace=str(self.settings.drain_grace))

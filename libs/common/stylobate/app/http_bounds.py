@@ -40,5 +40,7 @@ class HttpBounds:
     """Of answers that clients have not taken yet, on all connections together."""
     beginning: int = 64
     """Requests in the application that it has not admitted yet; others wait, one of each address in turn."""
+    requests: int | None = None
+    """Worked on at a time; None: as many as keep the event loop in time. See :class:`RequestTurns`."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) of proxies: they bring many clients, so the bound per address is not for them."""

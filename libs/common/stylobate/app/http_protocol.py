@@ -5,41 +5,42 @@ answers that are still owed on the connection.
 """
 
 import asyncio
-from functools import partial
 from typing import Any
-
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from stylobate.app import http_rules as rules
 from stylobate.app.connections import Connections
+from stylobate.app.express import Express
 from stylobate.app.http_bounds import SLOWEST
-from stylobate.app.http_reading import HttpReading
+from stylobate.app.http_working import HttpWorking
 from stylobate.app.joined_writes import JoinedWrites
-from stylobate.app.turns import ADMITTED, Turn
 from stylobate.errors import StylobateError
-from stylobate.http.problem import closing_answer, problem_application
+from stylobate.http.asgi import ENDLESS
+from stylobate.http.problem import problem_application, whole_answer
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 
 _LINGER_S = 2.0
-_FIRST_REQUEST_S = 0.5
-"""How long a listener that stops waits for the first request of who has just connected."""
+_FIRST_REQUEST_S = 2.0
+"""How long a listener that stops waits for the first request of who has connected: it has accepted, so nobody else can answer."""
 _log = get_logger("security")
 
 
-class HttpProtocol(HttpReading):
+class HttpProtocol(HttpWorking):
     """One connection. :class:`Connections` looks at it once a second and when all connections hold too much together."""
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], loop: Any, connections: Connections) -> None:
-        super().__init__(config, server_state, app_state, loop, connections)
+    def __init__(  # noqa: PLR0917  uvicorn's
+        self,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        loop: Any,
+        connections: Connections,
+        express: Express | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, loop, connections, express)
         self._is_lingering = False
         self._has_ended = False
         """Whether the client has said that nothing more comes."""
-        self._answered: RequestResponseCycle | None = None
-        """What the application is busy with; :attr:`cycle` is what was read last."""
-        self._running = 0
-        self._is_known = False
-        """Whether a request was admitted on it."""
         self._writing: JoinedWrites
 
     # what the transport calls
@@ -66,7 +67,7 @@ class HttpProtocol(HttpReading):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn never keeps the connection
         """Send the answers that are owed to a client that has said all it wants; else close."""
-        is_owed = self.cycle is not None and not self.cycle.response_complete
+        is_owed = self.cycle is not None and not self.cycle.response_complete and ENDLESS not in self.cycle.scope
         if not is_owed or self._is_in_body or self._head or (self._is_over and not self._has_ended):
             return None
         self.cycle.keep_alive = False
@@ -96,56 +97,6 @@ class HttpProtocol(HttpReading):
     def _close_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
-
-    # the application's part
-
-    @property
-    def is_working(self) -> bool:
-        """Return whether the application is busy with what was asked, or a request waits for its turn."""
-        return self._running > 0
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Let the request begin, at once or when its turn comes."""
-        turn = self._register.beginning.take()
-        if turn is None:
-            self._running += 1  # what waits is kept, so it counts
-            self._register.beginning.wait(self._register.whose(self), partial(self._begin_late, cycle, app))
-        elif not self._begin(cycle, app, turn):
-            turn.give_back()
-
-    def _begin(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
-        """Run the application, which may say when it has admitted the request; False when nobody waits for the answer."""
-        if self.transport.is_closing():
-            return False
-        scope: Any = cycle.scope
-        scope[ADMITTED] = turn.give_back if self._is_known else partial(self._become_known, turn)
-        self._answered = cycle
-        self._running += 1
-        task = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(task)
-        task.add_done_callback(partial(self._end_work, scope, turn))
-        return True
-
-    def _begin_late(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
-        """Do the same for a request that has waited for its turn."""
-        self._running -= 1
-        has_begun = self._begin(cycle, app, turn)
-        if not self._running:
-            self._register.has_ended_work(self)
-        return has_begun
-
-    def _become_known(self, turn: Turn) -> None:
-        self._is_known = True
-        self._register.strangers.remove(self._register.whose(self), self)
-        turn.give_back()
-
-    def _end_work(self, scope: dict[str, Any], turn: Turn, task: "asyncio.Task[None]") -> None:
-        self.tasks.discard(task)
-        scope.pop(ADMITTED, None)  # it leads back to us: only the collector would part what holds each other
-        turn.give_back()
-        self._running -= 1
-        if not self._running:
-            self._register.has_ended_work(self)
 
     # what the register calls
 
@@ -251,7 +202,7 @@ class HttpProtocol(HttpReading):
         _log.warning(
             "request_unreadable", request_id=request_id, code=refusal.reason, client=self.client[0] if self.client else ""
         )
-        self.transport.write(closing_answer(refusal, self.server_state.default_headers, request_id=request_id))
+        self.transport.write(whole_answer(refusal, self.server_state.default_headers, request_id=request_id))
         self._linger()
 
     def _lingers_on(self) -> bool:

@@ -1,19 +1,18 @@
-"""Reading requests: uvicorn's parser callbacks, held to what RFC 9112 demands of a server and to bounds in size.
-
-Only an upgrade to WebSocket is taken up; any other is ignored (RFC 9110 section 7.8), and the request read as what else it is.
-"""
+"""Reading requests: uvicorn's parser callbacks, held to what RFC 9112 demands of a server and to bounds in size."""
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from stylobate.app import http_rules as rules
 from stylobate.app.connections import Connections
+from stylobate.app.express import Express, begun
 from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED, MAX_TARGET_BYTES
 from stylobate.app.http_rules import WATCHED
+from stylobate.app.http_upgrading import HttpUpgrading
 from stylobate.errors import StylobateError
 
 _LONG = 2 * 1024
@@ -28,12 +27,20 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 """Of a body that nobody reads, since its answer is out already."""
 
 
-class HttpReading(HttpToolsProtocol, ABC):
+class HttpReading(HttpUpgrading):
     """The reading half of a connection; :class:`~stylobate.app.http_protocol.HttpProtocol` is the whole."""
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], loop: Any, connections: Connections) -> None:
-        super().__init__(config, server_state, app_state, loop)
-        self._register = connections
+    def __init__(  # noqa: PLR0917  uvicorn's
+        self,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        loop: Any,
+        connections: Connections,
+        express: Express | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, loop, connections)
+        self._express: Any = express
         self._since = loop.time()
         """When the wait began that a deadline is for."""
         self._head = 0
@@ -45,11 +52,6 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._is_in_body = False
         self._has_completed = False
         """Whether a request ended in the slice that is parsed: what else is in it is not counted."""
-        self._is_over = False
-        """Whether nothing is read any more but to be thrown away."""
-        self._upgrade = ""
-        self._websocket_at: Any = self.ws_protocol_class
-        self._make_websocket: Any = None
         self._watched: list[tuple[bytes, bytes]] = []
         self._chunks: rules.ChunkMeter | None = None
 
@@ -87,7 +89,10 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._watched = []
         self._chunks = None
         self._upgrade = ""
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.scope = {}  # type: ignore[typeddict-item]  # see _scope_of
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
@@ -119,24 +124,51 @@ class HttpReading(HttpToolsProtocol, ABC):
         method = parser.get_method()
         if parser.should_upgrade() and self._is_left_aside(method, version):
             return
-        url = httptools.parse_url(self.url)
-        scope: Any = self.scope
-        scope["method"] = method.decode("ascii")
-        scope["path"] = rules.decoded(url.path)
-        scope["raw_path"] = url.path
-        scope["query_string"] = rules.readable(url.query) if url.query else b""
-        if version != "1.1":
-            scope["http_version"] = version
         if any(name == b"transfer-encoding" for name, _ in self._watched):
             self._chunks = rules.ChunkMeter()
+        before, app = self.cycle, self.app
+        keep_alive = version == "1.1" and parser.should_keep_alive()
+        if method == b"POST" and (taken := self._taken(version)) is not None:
+            self.cycle, app = begun(self._express, taken, self, keep_alive=keep_alive)
+            self.scope = self.cycle.scope
+        else:
+            self.scope = self._scope_of(method, version)
+            self.cycle = self._cycle(keep_alive=keep_alive)
         self._is_in_body = True
         self._head = self._body = 0
-        before, self.cycle = self.cycle, self._cycle(keep_alive=version == "1.1" and parser.should_keep_alive())
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start_asgi_task(self.cycle, app)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((self.cycle, app))
+
+    def _taken(self, version: str) -> Any:
+        """Return the request as who answers some without ASGI takes it; None for all others."""
+        express = self._express
+        if express is None or not self.url.startswith(express.prefix) or version != "1.1":
+            return None
+        if self._chunks is not None or self.expect_100_continue or self._register.is_draining:
+            return None
+        return express.take(self.url, self.headers)
+
+    def _scope_of(self, method: bytes, version: str) -> Any:
+        """Return what ASGI tells an application of a request. Raises RequestRefusedError for a path or query that is none."""
+        url = httptools.parse_url(self.url)
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": method.decode("ascii"),
+            "root_path": self.root_path,
+            "path": rules.decoded(url.path),
+            "raw_path": url.path,
+            "query_string": rules.readable(url.query) if url.query else b"",
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
 
     def on_chunk_header(self) -> None:
         """Note the head of a chunk."""
@@ -228,52 +260,6 @@ class HttpReading(HttpToolsProtocol, ABC):
         self._body += size
         if self._body > _LINGER_BYTES:
             self.transport.abort()
-
-    # upgrades
-
-    def _is_left_aside(self, method: bytes, version: str) -> bool:
-        """Return whether the request waits for the end of its head: the parser takes whatever follows for another protocol."""
-        if method == b"CONNECT":
-            raise rules.RequestRefusedError(rules.CONNECT)
-        is_owed = self.cycle is not None and not self.cycle.response_complete
-        wants = version == "1.1" and not is_owed and rules.has_token(self.headers, b"upgrade", b"websocket")
-        if wants and (make := self._websocket_at(self.url)) is not None:
-            if any(name == b"transfer-encoding" or (name == b"content-length" and int(value)) for name, value in self.headers):
-                raise rules.RequestRefusedError(rules.UPGRADE_WITH_BODY)
-            self._upgrade, self._make_websocket = "websocket", make
-        else:
-            self._upgrade = "ignored"
-        return True
-
-    def _go_on(self, rest: Any) -> None:
-        """Go on behind the head of a request that offered another protocol."""
-        method = self.parser.get_method()
-        if self._upgrade == "websocket":
-            self._become_websocket(method, bytes(rest))
-            return
-        version = self.parser.get_http_version().encode()
-        lines = [method + b" " + self.url + b" HTTP/" + version]
-        lines += [name + b": " + value for name, value in rules.without_upgrade(self.headers)]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"\r\n".join([*lines, b"", b""]))
-        if rest:
-            self._feed(rest)
-
-    def _become_websocket(self, method: bytes, rest: bytes) -> None:
-        """Give the bare transport to the WebSocket protocol."""
-        joined: Any = self.transport
-        joined.flush()
-        transport = joined.transport
-        head = [method, b" ", self.url, b" HTTP/1.1\r\n"]
-        for name, value in self.headers:
-            head += [name, b": ", value, b"\r\n"]
-        protocol = self._make_websocket(config=self.config, server_state=self.server_state, app_state=self.app_state)
-        self._register.hand_over(self, protocol)
-        self._is_over = True
-        protocol.connection_made(transport)
-        transport.set_protocol(protocol)
-        protocol.data_received(b"".join([*head, b"\r\n", rest]))
 
 
 def _refusal_of(error: httptools.HttpParserError) -> StylobateError:

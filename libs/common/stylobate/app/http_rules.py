@@ -48,6 +48,7 @@ FULL = errors.TooManyConnectionsError(retry_after=_SOON)
 FULL_ADDRESS = errors.TooManyConnectionsError("Too many connections of this address are open.", retry_after=_SOON)
 UNREADABLE = errors.TooManyUnreadableRequestsError(retry_after=timedelta(seconds=10))
 OVERLOADED = errors.OverloadedError(retry_after=_SOON)
+TOO_MUCH = errors.OverloadedError("More is asked than can be done in time.", retry_after=_SOON)
 
 
 class RequestRefusedError(Exception):
@@ -91,7 +92,7 @@ def is_host(value: bytes) -> bool:
 
 def decoded(path: bytes) -> str:
     """Return the path that was sent, decoded. Raises RequestRefusedError for what would make two spellings one."""
-    if b"%" not in path:
+    if ord("%") not in path:
         try:
             return path.decode("ascii")
         except UnicodeDecodeError:

@@ -66,6 +66,14 @@ class JoinedWrites:
         if self._size > _MOST_HELD:
             self.flush()
 
+    def write_whole(self, data: bytes) -> None:
+        """Write what nothing more belongs to: at once, unless something is held before it."""
+        if self._held:
+            self.write(data)
+        else:
+            self._written += len(data)
+            self.transport.write(data)
+
     def flush(self) -> None:
         """Write what is held."""
         if self._held:

@@ -12,14 +12,15 @@ import uvicorn
 
 from stylobate.app.acceptor import Acceptor
 from stylobate.app.connections import Connections
+from stylobate.app.express import Express
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_protocol import HttpProtocol
 from stylobate.app.listening import BACKLOG
+from stylobate.app.request_turns import TurnedAway
 from stylobate.logs import get_logger
 
 _log = get_logger("app")
-_TICKS_PER_S = 10
-"""Of uvicorn's main loop."""
+_SWEEP_S = 1.0
 _SPARE_DESCRIPTORS = 256
 """Kept back from connections, for what the process opens later: pools, calls, logs, the admin listener."""
 _FEWEST = 16
@@ -29,11 +30,23 @@ _FEWEST = 16
 class _Server(uvicorn.Server):
     """uvicorn's server, with an acceptor and a register of connections of our own."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, bounds: HttpBounds, *, reserve: int) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        bounds: HttpBounds,
+        *,
+        reserve: int,
+        express: Express | None,
+        turned_away: TurnedAway | None,
+    ) -> None:
         super().__init__(config)
+        self._express = express
+        self._turned_away = turned_away
         self._listening = listening
         self._bounds = bounds
         self._reserve = reserve
+        self._leaving = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,10 +58,12 @@ class _Server(uvicorn.Server):
             self.config.load()
         state: Any = self.server_state
         loop = asyncio.get_running_loop()
-        connections = state.connections = Connections(self._bounds, most=_most_connections(self._bounds), loop=loop)
+        connections = state.connections = Connections(
+            self._bounds, most=_most_connections(self._bounds), loop=loop, turned_away=self._turned_away
+        )
 
         def protocol() -> HttpProtocol:
-            return HttpProtocol(self.config, state, {}, loop, connections)
+            return HttpProtocol(self.config, state, {}, loop, connections, self._express)
 
         acceptor = Acceptor(self._listening, connections, protocol, lambda: state.default_headers, reserve=self._reserve)
         self.servers: list[Any] = [acceptor]
@@ -59,13 +74,21 @@ class _Server(uvicorn.Server):
         connections: Any = self.server_state.connections
         connections.is_draining = True
         await super().shutdown(sockets)
+        connections.requests.close()
 
-    async def on_tick(self, counter: int) -> bool:
-        """Look at the connections once a second."""
-        if counter % _TICKS_PER_S == 0:
-            connections: Any = self.server_state.connections
+    def leave(self) -> None:
+        """End the main loop."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """Look at the connections once a second. uvicorn's own wakes ten times as often, to see whether it is to end."""
+        connections: Any = self.server_state.connections
+        while not await self.on_tick(0):
             connections.sweep()
-        return await super().on_tick(counter)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._leaving.wait()
 
 
 def _most_connections(bounds: HttpBounds) -> int:
@@ -91,6 +114,8 @@ class HttpListener:
         grace_s: float = 10.0,
         bounds: HttpBounds | None = None,
         reserve: int = 0,
+        express: Express | None = None,
+        turned_away: TurnedAway | None = None,
     ) -> None:
         """Prepare; nothing is accepted yet.
 
@@ -98,6 +123,8 @@ class HttpListener:
         :param grace_s: what requests under way are given when the listener stops.
         :param bounds: what is granted to whoever connects; None: the defaults.
         :param reserve: file descriptors kept back for connections of this listener.
+        :param express: answers some requests in the application's place.
+        :param turned_away: is told of requests that are refused before the application sees them.
         """
         self._socket = bound
         self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
@@ -114,7 +141,9 @@ class HttpListener:
             backlog=BACKLOG,
             timeout_graceful_shutdown=max(1, round(grace_s)),
         )
-        self._server = _Server(self._config, bound, bounds or HttpBounds(), reserve=reserve)
+        self._server = _Server(
+            self._config, bound, bounds or HttpBounds(), reserve=reserve, express=express, turned_away=turned_away
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -132,7 +161,7 @@ class HttpListener:
 
     async def stop(self) -> None:
         """Stop accepting, let requests under way finish, close. May be called twice."""
-        self._server.should_exit = True
+        self._server.leave()
         try:
             if self._task is not None:
                 await self._task

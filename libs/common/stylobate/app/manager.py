@@ -8,9 +8,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import grpc.aio
 
 from stylobate import __version__
+from stylobate.app.express import Express
 from stylobate.app.mounts import Application, Upgrade
+from stylobate.app.request_turns import TurnedAway
 from stylobate.app.shared import Shared
 from stylobate.app.tasks import SupervisedTasks
+from stylobate.clients.bans import BanList
+from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import Settings
 from stylobate.database import DatabaseManager, Limits, Migrator
 from stylobate.declarations.model import Declarations, Finding
@@ -22,6 +26,7 @@ from stylobate.redis import RedisManager
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc import RpcAccess
 from stylobate.services import ServiceSpec
+from stylobate.value_kinds import OnUnreachable
 
 T = TypeVar("T")
 _log = get_logger("app")
@@ -62,6 +67,11 @@ class AppManager:
         return self._shared.placement.node
 
     @property
+    def stopping(self) -> asyncio.Event:
+        """Set before the listeners of this process stop: what is open without end is to be ended then."""
+        return self._shared.stopping
+
+    @property
     def trace_ratio(self) -> float:
         """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
         return self._shared.trace_ratio
@@ -85,6 +95,21 @@ class AppManager:
     def access(self) -> Access:
         """Decides permissions; one per process."""
         return self._shared.access
+
+    @property
+    def bans(self) -> BanList:
+        """Who is banned, pushed into this process."""
+        return self._shared.bans
+
+    @property
+    def limit_rules(self) -> LimitRules:
+        """The rules of limits that hold, kept current."""
+        return self._shared.limit_rules
+
+    @property
+    def limits_unreachable(self) -> OnUnreachable:
+        """What holds at a door while limits cannot be asked."""
+        return self._shared.settings.limits_unreachable
 
     @property
     def redis(self) -> RedisManager:
@@ -152,16 +177,28 @@ class AppManager:
         """Serve a generated service. Its ``ACCESS``, or ``access``, names every method."""
         self._shared.servicers.register(add, servicer, access, self.name)
 
-    def event_log(self, log: EventLog) -> Callable[[], None]:
-        """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``."""
-        return self._shared.event_log(log)
+    def event_log(self, log: EventLog, heard: Callable[[], None] | None = None) -> Callable[[], None]:
+        """Serve this service's outbox to readers (``EventService``). What is returned wakes them: a relay's ``on_numbered``.
 
-    def http(self, application: Application, *, proxies: Iterable[str] = ()) -> None:
+        :param heard: is called when another process may have made it grow.
+        """
+        return self._shared.event_log(log, heard)
+
+    def http(
+        self,
+        application: Application,
+        *,
+        proxies: Iterable[str] = (),
+        express: Express | None = None,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
         """Serve an ASGI application on the process's HTTP port, under the prefixes of the service's spec.
 
         :param proxies: networks (CIDR) of the proxies that it trusts: the port's bounds per address are not for them.
+        :param express: answers some of its requests in its place.
+        :param turned_away: is told of requests refused in its place.
         """
-        self._shared.mounts.add(self.spec.http, application, proxies)
+        self._shared.mounts.add(self.spec.http, application, proxies, express, turned_away)
 
     def websocket(self, upgrade: Upgrade, *, proxies: Iterable[str] = ()) -> None:
         """Serve WebSocket upgrades there."""
@@ -236,7 +273,8 @@ class AppManager:
             return Health(Status.UNHEALTHY, f"behind on migrations: {', '.join(self._pending)}; run `stylobate db upgrade`")
         if not self._is_built:
             return Health(Status.UNHEALTHY, "starting")
-        answers = await asyncio.gather(*(check.ask() for check in self._checks.values()))
-        parts = dict(zip(self._checks, answers, strict=True))
+        checks = tuple(self._checks.items())  # one may be added meanwhile
+        answers = await asyncio.gather(*(check.ask() for _, check in checks))
+        parts = {name: answer for (name, _), answer in zip(checks, answers, strict=True)}
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)

@@ -1,23 +1,29 @@
 """What services are built into for tests of modules: the platform's own pipeline and channels, over memory adapters."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc.aio
 
 from stylobate.app.memory_hooks import MemoryHooks
+from stylobate.clients.bans import BanList
+from stylobate.clients.limit_rules import LimitRules
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
 from stylobate.errors import TokenInvalidError
 from stylobate.identity.principal import EVERYTHING, Principal, PrincipalKind, grants
+from stylobate.outbox.event import LoggedEvent
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call, current_call
 from stylobate.services import installed_services
 from stylobate.strict_json import loads
+from stylobate.value_kinds import OnUnreachable
 
 T = TypeVar("T")
 _SERVICE = "service:"
@@ -106,17 +112,27 @@ class MemoryApp:
     counts_limits = False
     """Whether actions ask the ratelimit service, which must then be built too."""
 
+    limits_unreachable = OnUnreachable.OPEN
+
     def __init__(self, declarations: Declarations, clock: Callable[[], datetime], environ: Mapping[str, str]) -> None:
         self.declarations = declarations
         self.clock = clock
         self.environ = environ
         self.access = RolePermissions(declarations)
+        self.bans = BanList()
+        self.stopping = asyncio.Event()
+        self.limit_rules = LimitRules(declarations)
         self.hooks = MemoryHooks()
         self.log = MemoryEventLog("state", clock)
-        """What happened; its numbers are given as it is delivered to hooks."""
+        """What happened."""
+        self.on_events: list[Callable[[Sequence[LoggedEvent]], None]] = []
+        """Get the events that were numbered, as from a relay."""
+        self._undelivered: deque[LoggedEvent] = deque()
         self.publications: list[tuple[str, Any]] = []
         """What was published, in order: channel and payload."""
         doors = [spec.name for spec in installed_services().values() if spec.http]
+        self.fire_due: Callable[[], Awaitable[timedelta | None]] | None = None
+        """Fires what the clock has made due, and returns how long it is until the next."""
         self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens(), doors=doors))
         self._server = LocalServer(self._servicers)
         self._stack = AsyncExitStack()
@@ -131,6 +147,17 @@ class MemoryApp:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close everything."""
         await self._stack.aclose()
+
+    def committed(self) -> None:
+        """Give what was written its numbers: who watches hears of it at once, hooks when the test says so."""
+        numbered = self.log.number_now()
+        self._undelivered += numbered
+        for told in self.on_events:
+            told(numbered)
+
+    def undelivered(self) -> LoggedEvent | None:
+        """Return the next event for the hooks; None: there is none."""
+        return self._undelivered.popleft() if self._undelivered else None
 
     async def build(self, name: str, build: Callable[[Any], Any]) -> None:
         """Build a service into this."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from stylobate.app.express import Express
+from stylobate.app.request_turns import TurnedAway
 from stylobate.errors import NotFoundError
 from stylobate.http.problem import problem_application
 
@@ -20,13 +22,29 @@ class Mounts:
     def __init__(self) -> None:
         self._applications: dict[str, Application] = {}
         self._upgrades: dict[str, Upgrade] = {}
+        self._express: Express | None = None
+        self.turned_away: TurnedAway | None = None
+        """Is told of requests that are refused before an application sees them."""
         self.proxies: set[str] = set()
         """Networks (CIDR) of the proxies that one of them trusts."""
 
-    def add(self, prefixes: Iterable[str], application: Application, proxies: Iterable[str] = ()) -> None:
-        """Serve an ASGI application; it sees whole paths."""
+    def add(
+        self,
+        prefixes: Iterable[str],
+        application: Application,
+        proxies: Iterable[str] = (),
+        express: Express | None = None,
+        turned_away: TurnedAway | None = None,
+    ) -> None:
+        """Serve an ASGI application; it sees whole paths.
+
+        :param express: answers some of its requests in its place; one application of a process has that.
+        :param turned_away: is told of requests refused in its place; one application of a process has that.
+        """
         _add(self._applications, prefixes, application)
         self.proxies |= set(proxies)
+        self._express = express or self._express
+        self.turned_away = turned_away or self.turned_away
 
     def add_websocket(self, prefixes: Iterable[str], upgrade: Upgrade, proxies: Iterable[str] = ()) -> None:
         """Serve WebSocket upgrades."""
@@ -44,6 +62,12 @@ class Mounts:
             await (_at(mounted, scope["path"]) or _nothing_here)(scope, receive, send)
 
         return dispatch
+
+    @property
+    def express(self) -> Express | None:
+        """What answers some requests without ASGI; None also where another application is mounted among their paths."""
+        found = self._express
+        return None if found is None or any(place.encode().startswith(found.prefix) for place in self._applications) else found
 
     def websocket_at(self, url: bytes) -> Upgrade | None:
         """Return what makes the WebSocket of a request target; None: an upgrade is not taken up there."""

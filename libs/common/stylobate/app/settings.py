@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from stylobate.config import ConfigError, Settings
 from stylobate.logs import parse_levels
 from stylobate.tls import TlsSettings
-from stylobate.value_kinds import HostName, HttpUrl, Share
+from stylobate.value_kinds import HostName, HttpUrl, OnUnreachable, Share
 
 
 class HostSettings(Settings):
@@ -33,10 +33,19 @@ class HostSettings(Settings):
     """How long what is in flight may take to finish."""
     grpc_limits: bool = True
     """Whether gRPC calls without a service's token are charged on ``edge.ip`` and ``edge.user``, as HTTP requests are."""
+    limits_file: str = ""
+    """The platform's own rules of limits, in the form of a module's `limits.yaml`; empty: `edge.ip` and `edge.user` alone."""
+    limits_unreachable: OnUnreachable = OnUnreachable.OPEN
+    """What holds at the doors while the ratelimit service cannot be asked. open: everything passes; local: each process counts by
+    itself; closed: everything is refused. Actions have `STYLOBATE_ACTIONS_LIMITS_ON_UNREACHABLE`."""
     grpc_streams: int = Field(1024, gt=0)
     """Calls that a gRPC connection may have under way, streams among them; further ones wait at the caller."""
     grpc_calls: int = Field(8192, gt=0)
     """Calls that the gRPC port may have under way, also those whose request has not come yet; more are refused at once."""
+    grpc_mux: bool = True
+    """Whether calls between two processes share a stream, which costs a tenth of the CPU; else each is a gRPC call of its own."""
+    grpc_mux_port: int = Field(0, ge=0, le=65_535)
+    """Where this process takes such streams, beside its gRPC port, which tells its clients; 0: any free port."""
     max_connection_age: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(seconds=1))
     """After which gRPC clients have to connect anew, and so find new replicas; at least 1 s."""
     clock_skew: timedelta = Field(default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(minutes=2))
@@ -72,6 +81,11 @@ class HostSettings(Settings):
     """Memory for all requests that are still arriving; above it, connections of the address that holds most get 503 first."""
     http_unsent_bytes: int = Field(16_777_216, ge=1_048_576)
     """Memory for all answers that clients do not take; above it, connections of the address that holds most are cut off first."""
+    http_concurrency: int | None = Field(None, gt=0)
+    """Requests that are worked on at a time; others wait up to a second, then they are answered with 503.
+
+    None: as many as keep the event loop in time.
+    """
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
 

@@ -1,5 +1,6 @@
 """What the services of a process share: declarations, verifier, permissions, servers, connections."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
@@ -7,6 +8,8 @@ import grpc.aio
 
 from stylobate.app.mounts import Mounts
 from stylobate.app.settings import HostSettings, Placement
+from stylobate.clients.bans import BanList
+from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import ConfigError
 from stylobate.declarations.model import Declarations
 from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier
@@ -32,6 +35,11 @@ class Shared:
         self.mounts = Mounts()
         self.verifier: TokenVerifier
         self.access: Access
+        self.bans = BanList()
+        """Who is banned; nobody where no ratelimit service is known."""
+        self.limit_rules = LimitRules()
+        self.stopping = asyncio.Event()
+        """Set when balancers know that this process stops, before its listeners do: what is open without end is ended then."""
         self.trace_ratio = 0.0
         """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
         self._opened = AsyncExitStack()
@@ -54,9 +62,9 @@ class Shared:
         except KeyError:
             raise ConfigError([f"STYLOBATE_REDIS_URL: {url} was not opened at start"]) from None
 
-    def event_log(self, log: EventLog) -> Callable[[], None]:
+    def event_log(self, log: EventLog, heard: Callable[[], None] | None = None) -> Callable[[], None]:
         """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
-        return self._events.add(log)
+        return self._events.add(log, heard)
 
     def _remote(self, service: str) -> grpc.aio.Channel:
         """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""
@@ -64,10 +72,10 @@ class Shared:
             address = self.placement.addresses.get(service)
             if not address:
                 raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: missing; {service} is not hosted here"])
-            called = {
-                name.partition("/")[0] for held in self._rights.values() for name in held.own | held.through
-            } | EVERY_SERVICE
+            held = [EVERY_SERVICE, *(rights.own | rights.through for rights in self._rights.values())]
+            called = {name.partition("/")[0] for names in held for name in names}
             idempotent = idempotent_methods(name for short in called for name in (short, PACKAGE + short))
-            channel = self._channels[service] = open_channel(address, tls=self.settings.tls(), idempotent=idempotent)
+            tls, mux = self.settings.tls(), self.settings.grpc_mux
+            channel = self._channels[service] = open_channel(address, tls=tls, idempotent=idempotent, mux=mux)
             self._opened.push_async_callback(channel.close, REDUCED_GRACE_S)
         return self._channels[service]

@@ -1,8 +1,8 @@
 """Whose turn it is, when more wants to be done than a moment has room for: one of each address, round and round.
 
 What strangers send costs the loop before anything is known of them, and whatever it does for one of them all others wait for.
-So a long request is read piece by piece, a few connections in each round of the loop. And the number of requests is bounded that
-are in the application and not admitted yet, that is not charged on the limits of whoever sent them.
+So a long request is read piece by piece, a few connections in each round of the loop. When requests begin, see
+:mod:`stylobate.app.request_turns`.
 """
 
 import asyncio
@@ -11,8 +11,6 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-ADMITTED = "stylobate.admitted"
-"""The key of an ASGI scope under which stands what to call when the request is charged: others may begin then."""
 _READS_AT_ONCE = 4
 """Connections that may read in one round of the loop, of those that sent more than a short request."""
 
@@ -24,10 +22,11 @@ class FairQueue(Generic[T]):
         """Begin empty."""
         self._lines: dict[str, deque[T]] = {}
         """By owner, in the order of their turns."""
+        self._count = 0
 
-    def __bool__(self) -> bool:
-        """Return whether anything waits."""
-        return bool(self._lines)
+    def __len__(self) -> int:
+        """Return how many things wait."""
+        return self._count
 
     def put(self, owner: str, thing: T) -> None:
         """Add the thing behind those of its owner."""
@@ -35,15 +34,32 @@ class FairQueue(Generic[T]):
         if line is None:
             line = self._lines[owner] = deque()
         line.append(thing)
+        self._count += 1
+
+    def before(self, owner: str) -> int:
+        """Return how many things at most have their turn before one that the owner would bring now."""
+        return min(self._count, (len(self._lines.get(owner, ())) + 1) * len(self._lines))
 
     def pop(self) -> T:
         """Return the first thing of the owner whose turn it is. Raises StopIteration when nothing waits."""
         owner = next(iter(self._lines))
         line = self._lines.pop(owner)
         thing = line.popleft()
+        self._count -= 1
         if line:
             self._lines[owner] = line
         return thing
+
+    def shed(self, is_stale: Callable[[T], bool]) -> list[T]:
+        """Take out and return what is stale; behind what is not nothing is looked at."""
+        found = []
+        for owner, line in tuple(self._lines.items()):
+            while line and is_stale(line[0]):
+                found.append(line.popleft())
+            if not line:
+                del self._lines[owner]
+        self._count -= len(found)
+        return found
 
 
 class Reader(Protocol):
@@ -77,48 +93,3 @@ class ReadingTurns:
             if not self._waiting:
                 return
         self._loop.call_soon(self._grant)
-
-
-class Turn:
-    """The right of one request to be in the application before it is admitted."""
-
-    __slots__ = ("_turns",)
-
-    def __init__(self, turns: "RequestTurns") -> None:
-        self._turns: RequestTurns | None = turns
-
-    def give_back(self) -> None:
-        """Let another request begin; only the first call counts."""
-        turns, self._turns = self._turns, None
-        if turns is not None:
-            turns.pass_on()
-
-
-class RequestTurns:
-    """Bounds the requests that are in the application and not admitted yet; the others wait."""
-
-    def __init__(self, most: int) -> None:
-        """Begin with nobody inside."""
-        self._free = most
-        self._waiting = FairQueue[Callable[[Turn], bool]]()
-
-    def take(self) -> Turn | None:
-        """Return a turn when there is one to be had at once."""
-        if not self._free:
-            return None
-        self._free -= 1
-        return Turn(self)
-
-    def wait(self, whose: str, begin: Callable[[Turn], bool]) -> None:
-        """Call with a turn when it comes.
-
-        :param begin: returns False when it has no use for the turn any more, since the client is gone.
-        """
-        self._waiting.put(whose, begin)
-
-    def pass_on(self) -> None:
-        """Give a turn that came back to the next who has a use for it."""
-        while self._waiting:
-            if self._waiting.pop()(Turn(self)):
-                return
-        self._free += 1

@@ -4,7 +4,7 @@ PostgreSQL's table comes with ``MigrationSet.of("audit", "stylobate.audit")``.
 """
 
 from stylobate.audit.port import AuditStore
-from stylobate.audit.record import AuditRecord, Outcome
+from stylobate.audit.record import AuditFact, AuditRecord, Outcome
 from stylobate.audit.trail import AuditTrail
 
-__all__ = ["AuditRecord", "AuditStore", "AuditTrail", "Outcome"]
+__all__ = ["AuditFact", "AuditRecord", "AuditStore", "AuditTrail", "Outcome"]

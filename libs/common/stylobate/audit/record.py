@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
@@ -23,9 +23,12 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuditRecord:
-    """Who did what to what, and how it ended. Never holds tokens, passwords or payloads."""
+    """Who did what to what, and how it ended. Never holds tokens, passwords or payloads.
+
+    Not frozen: that would make one three times as dear, and there is one for each call of an action.
+    """
 
     action: str
     """What was done, such as ``auth.login`` or the name of an action."""
@@ -44,6 +47,25 @@ class AuditRecord:
     """More, as JSON can hold it."""
     id: str = field(default_factory=new_id)
     time: datetime = field(default_factory=_now)
+
+
+class AuditFact(NamedTuple):
+    """What a record is made of, at the price of a tuple: of what happens all the time, and is written a moment later."""
+
+    action: str
+    outcome: Outcome
+    actor: str
+    tenant: str
+    via: str
+    reason: str
+    request_id: str
+    at: float
+    """Unix seconds."""
+
+    def record(self) -> AuditRecord:
+        """Return the record. It has an id of its own each time."""
+        action, outcome, actor, tenant, via, reason, request_id, at = self
+        return AuditRecord(action, outcome, actor, tenant, via, "", reason, request_id, time=datetime.fromtimestamp(at, UTC))
 
 
 def made_storable(record: AuditRecord) -> AuditRecord:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Generic, Self, TypeVar
 
 from stylobate.audit.port import AuditStore
-from stylobate.audit.record import AuditRecord, made_storable
+from stylobate.audit.record import AuditFact, AuditRecord, made_storable
 from stylobate.errors import UnavailableError, ValueRefusedError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
@@ -38,7 +38,7 @@ class AuditTrail(Generic[T_contra]):
         self._service = service
         self._bound = bound
         self._within_s = within.total_seconds()
-        self._waiting: deque[AuditRecord] = deque()
+        self._waiting: deque[AuditRecord | AuditFact] = deque()
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self._room = asyncio.Event()
@@ -74,15 +74,25 @@ class AuditTrail(Generic[T_contra]):
         """Write a record with the caller's transaction: it is kept if and only if the change is."""
         await self._store.insert([made_storable(record)], transaction)  # what the database refused would undo the caller's change
 
-    async def note(self, record: AuditRecord) -> None:
+    async def note(self, record: AuditRecord | AuditFact) -> None:
         """Leave a record to be written within a second. Waits only when the bound is reached."""
-        if len(self._waiting) >= self._bound and not await self._has_room():
-            self._drop(1)
-            return
+        if not self.leave(record):
+            if await self._has_room():
+                self.leave(record)
+            else:
+                self._drop(1)
+
+    def leave(self, record: AuditRecord | AuditFact) -> bool:
+        """Do the same where nothing need be waited for, else return False."""
+        waiting = len(self._waiting) + 1
+        if waiting > self._bound:
+            return False
         self._waiting.append(record)
-        self._some.set()
-        if len(self._waiting) >= _BATCH:
+        if waiting == 1:
+            self._some.set()
+        elif waiting >= _BATCH:
             self._full.set()
+        return True
 
     async def health(self) -> Health:
         """Tell whether records are written; degraded while they only gather."""
@@ -123,7 +133,9 @@ class AuditTrail(Generic[T_contra]):
     async def _flush(self) -> None:
         """Write everything that waits. What cannot be written now stays, first in the queue."""
         while self._waiting:
-            batch = list(islice(self._waiting, _BATCH))
+            batch = [one if isinstance(one, AuditRecord) else one.record() for one in islice(self._waiting, _BATCH)]
+            for place, record in enumerate(batch):  # with its id: should it be sent again, it is the same record
+                self._waiting[place] = record
             await self._write(batch)
             for _ in batch:
                 self._waiting.popleft()

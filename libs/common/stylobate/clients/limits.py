@@ -7,12 +7,12 @@ in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name 
 its numbers; until then it lets pass.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import grpc
 import grpc.aio
@@ -28,34 +28,25 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 )
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
-from stylobate.clients.local_counts import LocalCounts
+from stylobate.bounded_dict import BoundedDict
+from stylobate.clients.limit_outcome import AppliedLimit, LimitOutcome
+from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.http.asgi import LimitText, limit_text
-from stylobate.identity.client_address import limit_key
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
 from stylobate.telemetry import counter, trace_of
 from stylobate.value_kinds import OnUnreachable
 
-LIMIT = "limit."
-"""What the keys begin with, in the metadata of an error, that say how a limit stands."""
-_NUMBERS = ("policy", "quota", "window", "remaining", "reset")
 MAX_CHECKS = 256
 """Checks in one call; more would hold the Redis server too long."""
 _ALGORITHMS = {"window": ALGORITHM_WINDOW, "gcra": ALGORITHM_GCRA}
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _TIMEOUT = timedelta(seconds=1)
+_IN_FLIGHT = 2
+"""Calls under way, to a service of this process: while one waits for Redis the next is made up. More make the batches small."""
+_MOST_KNOWN = 4096
 _log = get_logger("app")
-
-
-class RateLimitedError(StylobateError):
-    """A limit is reached; nothing was charged. Metadata: policy, quota, window, remaining, reset (seconds)."""
-
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    reason = "RATE_LIMITED"
-    default_detail = "Too many requests."
-    cure = "Wait for the time in Retry-After; the headers RateLimit and RateLimit-Policy say how the limit stands."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,14 +62,17 @@ class LevelSpec:
         return cls(name, Level(rule=name))
 
     @classmethod
-    def of_policy(cls, name: str, limit: int, period: timedelta, *, algorithm: str = "window", burst: int = 0) -> Self:
+    def of_policy(
+        cls, name: str, limit: int, period: timedelta, *, algorithm: str = "window", burst: int = 0, tenant: str = ""
+    ) -> Self:
         """Return a limit that the caller brings; the name is its key and stands in headers: ``shop.place_order``.
 
         :param algorithm: ``window`` (exact, at most 1,000 a period) or ``gcra`` (``burst`` at once, 0 meaning ``limit``).
+        :param tenant: of its subjects; empty: that of the check.
         """
         policy = Policy(name=name, algorithm=_ALGORITHMS[algorithm], limit=limit, burst=burst)
         policy.period.FromTimedelta(period)
-        return cls(name, Level(policy=policy))
+        return cls(name, Level(policy=policy, tenant=tenant))
 
 
 EDGE_IP = (LevelSpec.of_rule("edge.ip"),)
@@ -86,59 +80,26 @@ EDGE_USER = (LevelSpec.of_rule("edge.user"),)
 EDGE_BOTH = (*EDGE_IP, *EDGE_USER)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class LimitOutcome:
-    """How a check went. The numbers are those of the level that refused it, or of the tightest one."""
-
-    allowed: bool
-    policy: str = ""
-    """The level's name."""
-    quota: int = 0
-    """Charges per window."""
-    window: int = 0
-    """Seconds, rounded up."""
-    remaining: int = 0
-    """Charges left now."""
-    reset: int = 0
-    """Seconds until the level is full again, rounded up."""
-    retry_after: timedelta | None = None
-    """For a refused check: when a retry can pass."""
-    degraded: bool = False
-    """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
-
-    def texts(self) -> list[LimitText]:
-        """Return its entry in the header fields, see :mod:`stylobate.http.asgi`; none when degraded."""
-        if self.degraded or not self.policy:
-            return []
-        return [limit_text(self.policy, self.quota, self.window, self.remaining, self.reset)]
-
-    def metadata(self, prefix: str = "") -> dict[str, str]:
-        """Return the numbers as metadata of an error; see :func:`carried_limit`."""
-        return {f"{prefix}{name}": str(getattr(self, name)) for name in _NUMBERS}
-
-    def error(self) -> RateLimitedError:
-        """Return the error for a refused check."""
-        return RateLimitedError(
-            f"The limit {self.policy} of {self.quota} per {self.window} s is reached.",
-            metadata=self.metadata(),
-            retry_after=self.retry_after,
-        )
-
-
-def carried_limit(error: StylobateError) -> list[LimitText]:
-    """Return how the limit stands that an error speaks of; none where it speaks of none.
-
-    Of RATE_LIMITED it is the metadata. Of others, which the call was charged for all the same, it is taken out of the metadata.
-    """
-    carried = {key.removeprefix(LIMIT): value for key, value in error.metadata.items() if key.startswith(LIMIT)}
-    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
-    if error.reason == RateLimitedError.reason:
-        carried = error.metadata
-    return [limit_text(*(carried[name] for name in _NUMBERS))] if carried.keys() >= set(_NUMBERS) else []
-
-
+_NOBODY = LimitOutcome(allowed=True, degraded=True)
+"""Where nobody decided."""
 _Levels = tuple[LevelSpec | str, ...]
-_Check = tuple[_Levels, str, Sequence[str], int, str]
+_Key = tuple[_Levels, str]
+"""Levels and tenant: checks that share them are one group."""
+
+
+class _Check(NamedTuple):
+    key: _Key
+    subjects: Sequence[str]
+    cost: int
+    trace: str
+
+
+class _Told(NamedTuple):
+    """What the service said of the levels of a group."""
+
+    head: bytes
+    """Of a group, with the digest of its policies."""
+    limits: tuple[AppliedLimit, ...]
 
 
 class LimitsClient:
@@ -155,10 +116,12 @@ class LimitsClient:
         self._on_unreachable = on_unreachable
         self._timeout_s = timeout.total_seconds()
         self._counts = LocalCounts()
-        self._told: dict[str, Policy] = {}
-        """The numbers of rules, as the service last told them."""
-        # one call under way: two make smaller batches, and across processes each call costs both ends a millisecond of CPU
-        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS, in_flight=1)
+        self._told: BoundedDict[_Key, _Told] = BoundedDict(_MOST_KNOWN)
+        self._rules: dict[str, Policy] = {}
+        """By name, as the service last told them."""
+        # across processes a call costs both ends more than a larger batch does: 2 and 4 were no better, by streams too
+        in_flight = _IN_FLIGHT if getattr(channel, "is_local", False) else 1
+        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS, in_flight=in_flight)
         self._unreachable = counter("limits_unreachable", "Rate-limit checks that nobody could decide.")
         self._is_reachable = True
 
@@ -185,27 +148,18 @@ class LimitsClient:
         if len(levels) != len(subjects):
             raise ValueError(f"{len(levels)} levels need as many subjects, not {len(subjects)}")
         kept = levels if isinstance(levels, tuple) else tuple(levels)
-        return await self._batcher.submit((kept, tenant, subjects, cost, sampled_trace()))
-
-    async def charge(self, address: str, user: str = "") -> list[LimitText]:
-        """Charge where a call comes from, and the user whose token was verified, by the rules of the edge; empty: not that one.
-
-        Returns how the limits stand.
-        :raises RateLimitedError: one calls too often; neither is charged then.
-        """
-        levels = EDGE_BOTH if address and user else EDGE_USER if user else EDGE_IP
-        outcome = await self.check(levels, tuple(filter(None, (limit_key(address), user))))
-        if not outcome.allowed:
-            raise outcome.error()
-        return outcome.texts()
+        return await self._batcher.submit(_Check((kept, tenant), subjects, cost, sampled_trace()))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
-        groups: dict[tuple[_Levels, str], list[int]] = {}
-        for index, (levels, tenant, *_) in enumerate(checks):
-            groups.setdefault((levels, tenant), []).append(index)
-        request = CheckLimitsRequest(groups=[_group(key, [checks[index] for index in found]) for key, found in groups.items()])
+        groups: dict[_Key, list[int]] = {}
+        for index, check in enumerate(checks):
+            groups.setdefault(check.key, []).append(index)
+        told = [self._told.get(key) for key in groups]
+        request = CheckLimitsRequest()
+        for (key, found), known in zip(groups.items(), told, strict=True):
+            _add(request, _head(key) if known is None else known.head, [checks[index] for index in found])
         try:
-            trace = trace_of(check[4] for check in checks)
+            trace = trace_of(check.trace for check in checks)
             response = await self._stub.CheckLimits(request, timeout=self._timeout_s, metadata=trace)
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
@@ -214,11 +168,21 @@ class LimitsClient:
         if not self._is_reachable:
             self._is_reachable = True
             _log.info("limits_reachable")
-        outcomes: list[LimitOutcome | None] = [None] * len(checks)
-        for found, outcome in zip(groups.values(), response.outcomes, strict=True):
-            self._told.update((policy.name, policy) for policy in outcome.policies)
-            _spread(outcome, found, outcomes, degraded=response.degraded)
-        return [outcome for outcome in outcomes if outcome is not None]
+        is_degraded = response.degraded
+        outcomes: list[LimitOutcome] = [_NOBODY] * len(checks)
+        for (key, found), known, outcome in zip(groups.items(), told, response.outcomes, strict=True):
+            limits = known.limits if known is not None and not outcome.policies else self._hear(key, outcome)
+            for index, one in zip(found, _outcomes(outcome, limits, degraded=is_degraded), strict=True):
+                outcomes[index] = one
+        return outcomes
+
+    def _hear(self, key: _Key, outcome: GroupOutcome) -> tuple[AppliedLimit, ...]:
+        """Keep what is told of the levels of a group."""
+        is_rule = [not isinstance(level, LevelSpec) or level.message.HasField("rule") for level in key[0]]
+        self._rules.update((policy.name, policy) for policy, rule in zip(outcome.policies, is_rule, strict=True) if rule)
+        limits = tuple(AppliedLimit.of(policy, is_rule=rule) for policy, rule in zip(outcome.policies, is_rule, strict=True))
+        self._told.put(key, _Told(_head(key, outcome.policies_digest), limits))
+        return limits
 
     def _undecided(self, checks: list[_Check], error: StylobateError) -> Sequence[LimitOutcome | Exception]:
         self._unreachable.inc(len(checks))
@@ -229,73 +193,64 @@ class LimitsClient:
             wait = timedelta(seconds=1)
             return [UnavailableError("Rate limits cannot be checked at the moment.", retry_after=wait) for _ in checks]
         if self._on_unreachable is OnUnreachable.LOCAL:
-            return [self._count(*check[:4]) for check in checks]
-        return [LimitOutcome(allowed=True, degraded=True) for _ in checks]
+            return [self._count(check) for check in checks]
+        return [_NOBODY] * len(checks)
 
-    def _count(self, levels: _Levels, tenant: str, subjects: Sequence[str], cost: int) -> LimitOutcome:
+    def _count(self, check: _Check) -> LimitOutcome:
         """Decide a check by this process's own counts."""
+        levels, tenant = check.key
         known = [
-            (policy, subject)
-            for level, subject in zip(levels, subjects, strict=True)
-            if (policy := self._policy_of(level)) is not None
+            found
+            for level, subject in zip(levels, check.subjects, strict=True)
+            if (found := self._counted(level, tenant, subject)) is not None
         ]
-        place, wait_s = self._counts.charge(tenant, [policy for policy, _ in known], [subject for _, subject in known], cost)
+        place, wait_s = self._counts.charge(known, check.cost)
         if not wait_s:
             return LimitOutcome(allowed=True, degraded=True)
-        policy = known[place][0]
-        return LimitOutcome(
-            allowed=False,
-            policy=policy.name,
-            quota=policy.limit,
-            window=_seconds(policy),
-            reset=math.ceil(wait_s),
-            retry_after=timedelta(seconds=wait_s),
-            degraded=True,
-        )
+        wait_ms = ceil(wait_s * 1000)
+        return LimitOutcome(False, (AppliedLimit.of(known[place].policy),), 0, 0, wait_ms, wait_ms, degraded=True)
 
-    def _policy_of(self, level: LevelSpec | str) -> Policy | None:
-        """Return a level's numbers; None for a rule that the service has not told of yet."""
-        if isinstance(level, LevelSpec) and level.message.HasField("policy"):
-            return level.message.policy
-        return self._told.get(level.name if isinstance(level, LevelSpec) else level)
+    def _counted(self, level: LevelSpec | str, tenant: str, subject: str) -> Counted | None:
+        """Return what is counted of a level; None for a rule that the service has not told of yet."""
+        if isinstance(level, str):
+            policy = self._rules.get(level)
+        elif level.message.HasField("policy"):
+            policy, tenant = level.message.policy, level.message.tenant or tenant
+        else:
+            policy = self._rules.get(level.name)
+        return None if policy is None or policy.shadow else Counted(tenant, policy, subject)
 
 
-def edge_limits(channel: grpc.aio.Channel) -> LimitsClient:
-    """Return a client for the rules of the edge: they keep load away and guard nothing, so while nobody counts all pass."""
-    return LimitsClient(channel, on_unreachable=OnUnreachable.OPEN)
+def edge_limits(channel: grpc.aio.Channel, on_unreachable: OnUnreachable = OnUnreachable.OPEN) -> LimitsClient:
+    """Return a client for the doors. Most of their rules keep load away and guard nothing, so all pass while nobody counts."""
+    return LimitsClient(channel, on_unreachable=on_unreachable)
 
 
-def _seconds(policy: Policy) -> int:
-    """Return a policy's period in whole seconds, rounded up."""
-    return math.ceil(policy.period.seconds + policy.period.nanos / 1e9)
+def _head(key: _Key, digest: int = 0) -> bytes:
+    """Return an encoded group without checks: read into a message it costs a tenth of being put together.
 
-
-def _group(key: tuple[_Levels, str], checks: list[_Check]) -> Group:
+    :param digest: of its policies, where they are known.
+    """
     levels, tenant = key
-    costs = [check[3] for check in checks]
-    return Group(
-        levels=[level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels],
-        subjects=[subject for check in checks for subject in check[2]],
-        costs=costs if any(cost != 1 for cost in costs) else (),
-        tenant=tenant,
-    )
+    messages = [level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels]
+    return Group(levels=messages, tenant=tenant, known_policies=digest).SerializeToString()
 
 
-def _spread(outcome: GroupOutcome, places: list[int], outcomes: list[LimitOutcome | None], *, degraded: bool) -> None:
-    """Put each check's outcome at its place."""
-    policies = [(policy.name, policy.limit, _seconds(policy)) for policy in outcome.policies]
-    columns = zip(
-        places, outcome.allowed, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, strict=True
-    )
-    for place, allowed, level, remaining, reset_ms, retry_ms in columns:
-        name, quota, window = policies[level]
-        outcomes[place] = LimitOutcome(
-            allowed=allowed,
-            policy=name,
-            quota=quota,
-            window=window,
-            remaining=remaining,
-            reset=-(-reset_ms // 1000),
-            retry_after=timedelta(milliseconds=retry_ms) if not allowed else None,
-            degraded=degraded,
-        )
+def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None:
+    group = request.groups.add()
+    group.MergeFromString(head)
+    group.subjects.extend([subject for check in checks for subject in check.subjects])
+    if any(check.cost != 1 for check in checks):
+        group.costs.extend([check.cost for check in checks])
+
+
+def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], *, degraded: bool) -> Iterator[LimitOutcome]:
+    """Yield each check's outcome."""
+    width = 2 * len(limits)
+    standings: list[int] = outcome.standings[:]  # a list: to look into a message costs more each time
+    banned = outcome.banned[:]
+    columns = (outcome.allowed, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms)
+    for at, (allowed, level, remaining, reset_ms, retry_ms) in enumerate(zip(*[column[:] for column in columns], strict=True)):
+        standing = standings[at * width : (at + 1) * width]
+        is_banned = bool(banned) and banned[at]
+        yield LimitOutcome(allowed, limits, level, remaining, reset_ms, retry_ms, degraded, is_banned, standing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
 from stylobate.bounded_dict import BoundedDict
@@ -10,6 +11,14 @@ _MOST = 100_000
 """Subjects that are counted; past it those charged longest ago are forgotten, so that made-up ones cannot fill the memory."""
 _DUST_S = 1e-9
 """What sums of floats are off by."""
+
+
+class Counted(NamedTuple):
+    """A level of a check: whose charges are counted, and how many there may be."""
+
+    tenant: str
+    policy: Policy
+    subject: str
 
 
 class LocalCounts:
@@ -27,19 +36,25 @@ class LocalCounts:
         """Return how many subjects are counted."""
         return len(self._times)
 
-    def charge(self, tenant: str, policies: Sequence[Policy], subjects: Sequence[str], cost: int) -> tuple[int, float]:
-        """Charge every policy, or none when one refuses.
+    def charge(self, levels: Sequence[Counted], cost: int) -> tuple[int, float]:
+        """Charge every level, or none when one refuses.
 
-        Returns the place of the policy that refused and the seconds until a retry can pass; 0 seconds when it was charged.
+        Returns the place of the level that refused and the seconds until a retry can pass; 0 seconds when it was charged.
         """
         now = self._clock()
         after: dict[tuple[str, str, str], float] = {}
         refused, wait = 0, 0.0
-        for place, (policy, subject) in enumerate(zip(policies, subjects, strict=True)):
+        for place, (tenant, policy, subject) in enumerate(levels):
             interval = (policy.period.seconds + policy.period.nanos / 1e9) / policy.limit
             key = (tenant, policy.name, subject)
-            after[key] = max(self._times.get(key, now), now) + cost * interval
-            over = after[key] - now - (policy.burst or policy.limit) * interval
+            tolerance = (policy.burst or policy.limit) * interval
+            # further ahead than this limit lets anyone be: another limit of that name, before its rule was changed
+            before = max(self._times.get(key, now), now)
+            if before > now + tolerance:
+                before = now + tolerance
+                self._times.put(key, before)  # or whoever is refused would wait until all of it has passed
+            after[key] = before + cost * (policy.cost or 1) * interval
+            over = after[key] - now - tolerance
             if over > max(wait, _DUST_S):
                 refused, wait = place, over
         if not wait:

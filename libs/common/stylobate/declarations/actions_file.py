@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
+from stylobate.declarations.limits_file import RESERVED, read_action_limit
 from stylobate.declarations.model import AccessRule, ActionDeclaration, JsonSchema
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.report import FileReport, ModuleReport
@@ -16,9 +17,9 @@ from stylobate.declarations.section import Section, did_you_mean
 FILE = "actions.yaml"
 KEYS = ("actions", "schemas")
 _LATER = ("schedules", "queues")
-ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "input", "output")
+ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "idempotent", "input", "output")
 _ACTION_LATER = (
-    "audit", "before", "after", "do", "grpc", "guard", "http", "idempotent", "isolation", "mode", "priority", "retry", "schedule",
+    "audit", "before", "after", "do", "grpc", "guard", "http", "isolation", "mode", "priority", "retry", "schedule",
 )  # fmt: skip
 _ACTION = re.compile(r"[a-z][a-z0-9_]*")
 _HANDLER = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
@@ -51,6 +52,8 @@ def read_action(name: str, line: int, node: Node, module: ModuleContext, file: F
     prefix, _, rest = name.partition(".")
     if prefix != module.name or not _ACTION.fullmatch(rest):
         file.error(line, f"{name!r} must be `{module.name}.<name>` in lower case letters, digits and _")
+    elif name in RESERVED:
+        file.error(line, f"{name!r} is a name that the platform itself counts by; choose another one")
     action = Section(node, file, f"action {name}", ACTION_KEYS, _ACTION_LATER)
     route = action.parsed("route", Route.parse)
     taken = _schema(action, "input", module.schemas)
@@ -59,6 +62,9 @@ def read_action(name: str, line: int, node: Node, module: ModuleContext, file: F
             RouteInput.of(route, taken)
         except ValueError as error:
             action.error("route", f"{route}: {error}")
+    limit = action.node("rate_limit")
+    is_rule = limit is not None and isinstance(limit.value, dict)
+    rule = read_action_limit(limit, name, file, action.line_of("rate_limit")) if limit is not None and is_rule else None
     return ActionDeclaration(
         name=name,
         module=module.name,
@@ -66,8 +72,10 @@ def read_action(name: str, line: int, node: Node, module: ModuleContext, file: F
         access=_access(action, module),
         summary=action.text("summary"),
         route=str(route or ""),
-        rate_limit=action.parsed("rate_limit", parse_rate_limit, unit="/minute"),
+        rate_limit=None if rule else action.parsed("rate_limit", parse_rate_limit, unit="/minute"),
+        limit_rule=rule,
         timeout=action.parsed("timeout", parse_duration, unit="s") or _DEFAULT_TIMEOUT,
+        takes_keys=action.flag("idempotent", default=True),
         input=taken,
         output=_schema(action, "output", module.schemas),
         file=file.file,

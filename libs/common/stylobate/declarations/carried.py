@@ -25,9 +25,9 @@ def read_carried(transition: Section, namespace: JsonSchema | None, module: Modu
     else:
         lines = dict(transition.texts(_KEY))
         schema = {"type": "object", "properties": dict.fromkeys(lines, True), "additionalProperties": False} if lines else None
-    known = _members(namespace)
+    known = closed_members(namespace)
     for name, line in lines.items():
-        if known is not None and name not in known and not _is_open(namespace):
+        if known is not None and name not in known:
             message = f"`{_KEY}` of {transition.where}: the schema of the data has no `{name}`{did_you_mean(name, known)}"
             transition.report.error(line, message)
     return schema
@@ -51,6 +51,7 @@ def _members(schema: JsonSchema | None) -> dict[str, Any] | None:
     return members if isinstance(members, dict) else None
 
 
-def _is_open(schema: JsonSchema | None) -> bool:
-    """Whether objects of the schema may have members that it does not name."""
-    return resolved(schema, schema or {}).get("additionalProperties", True) is not False
+def closed_members(schema: JsonSchema | None) -> dict[str, Any] | None:
+    """Return the members that objects of the schema can have; None where they may have any."""
+    is_open = resolved(schema, schema or {}).get("additionalProperties", True) is not False
+    return None if is_open else _members(schema)

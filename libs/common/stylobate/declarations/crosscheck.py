@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from stylobate.declarations.limits_check import check_rules
 from stylobate.declarations.model import Finding, ModuleDeclaration
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.route import Route
@@ -26,6 +27,7 @@ def check_names(drafts: list[ModuleDraft]) -> None:
     """Report names that two modules introduce (at the later one) and names that none introduces."""
     _check_duplicates(drafts)
     _check_routes(drafts)
+    _check_limits(drafts)
     # what cannot be read may declare anything: its absence is a finding already, and who uses it is not to blame
     knows_permissions = not any("permissions" in draft.report.doubtful for draft in drafts)
     knows_namespaces = not any("namespaces" in draft.report.doubtful for draft in drafts)
@@ -91,6 +93,18 @@ def _check_routes(drafts: list[ModuleDraft]) -> None:
                     draft.report.findings.append(Finding(action.file, action.line, message))
                     break
             earlier.append((route, f"{action.file}:{action.line}"))
+
+
+def _check_limits(drafts: list[ModuleDraft]) -> None:
+    """Report rules of limits that do not go together, each at the later one."""
+    checked: list[ModuleDraft] = []
+    for draft in drafts:
+        with_it = [known.declaration for known in (*checked, draft)]
+        rules = [rule for declaration in with_it for rule in declaration.limits]
+        found = check_rules(rules, [action for declaration in with_it for action in declaration.actions])
+        draft.report.findings += found
+        if not draft.report.has_errors:
+            checked.append(draft)
 
 
 def _is_declared(permission: str, declared: Collection[str]) -> bool:

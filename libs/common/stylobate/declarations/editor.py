@@ -7,7 +7,7 @@ names of keys, kinds of values, the small languages by their form.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stylobate.declarations import actions_file, module_file, realtime_file, states_file
+from stylobate.declarations import actions_file, indexes, limits_file, module_file, realtime_file, states_file, timers
 from stylobate.declarations.schemas import DIALECT
 
 FOLDER = ".schemas"
@@ -18,6 +18,11 @@ _TEXTS = {"type": "array", "items": _TEXT, "uniqueItems": True}
 _SCHEMA = {"$ref": DIALECT}
 _ACCESS = {"type": "string", "description": "terms joined by `or`: a permission, owner, actions, authenticated, public"}
 _METHOD = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]*$", "description": "a method of the module's class"}
+_RATE = {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day)( gcra| burst [0-9]+)?$", "description": "30/minute"}
+_DURATION = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"}
+_COUNT = {"type": "integer", "minimum": 1}
+_GUARD = {"type": "string", "minLength": 1, "description": "a condition in CEL: data.total > 0"}
+_ACTIONS = {"anyOf": [_TEXT, _TEXTS], "description": "actions of the module"}
 _STATUS = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]*$"}
 
 
@@ -27,6 +32,9 @@ def editor_schemas() -> dict[str, dict[str, Any]]:
         module_file.FILE: _file(_mapping(module_file.KEYS, _MODULE, required=("name",))),
         actions_file.FILE: _file(_mapping(actions_file.KEYS, {"actions": _each(_action()), "schemas": _each(_SCHEMA)})),
         states_file.FILE: _file(_mapping(states_file.KEYS, {"namespaces": _each(_namespace())})),
+        limits_file.FILE: _file(
+            _mapping(limits_file.PLATFORM_KEYS, {"limits": _each(_limit(limits_file.RULE_KEYS)), "bans": _ban()})
+        ),
         realtime_file.FILE: _file(_mapping(realtime_file.KEYS, {"namespaces": _each(_channels())})),
     }
 
@@ -48,12 +56,39 @@ def _action() -> dict[str, Any]:
         "handler": _METHOD,
         "route": {"type": "string", "pattern": "^(GET|POST|PUT|PATCH|DELETE) /", "description": "POST /orders/{order_id}/pay"},
         "access": {"type": "string", "description": "one permission, authenticated or public"},
-        "rate_limit": {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day)( gcra| burst [0-9]+)?$"},
-        "timeout": {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h)$"},
+        "rate_limit": {"anyOf": [_RATE, _limit(limits_file.OF_ACTION_KEYS)]},
+        "timeout": _DURATION,
+        "idempotent": _FLAG,
         "input": _SCHEMA,
         "output": _SCHEMA,
     }
     return _mapping(actions_file.ACTION_KEYS, shapes, required=("handler", "access"))
+
+
+def _limit(keys: tuple[str, ...]) -> dict[str, Any]:
+    per = {"anyOf": [{"enum": [*limits_file.PER]}, {"type": "string", "pattern": "^header:[a-z][a-z0-9-]*$"}]}
+    patterns = {"anyOf": [_TEXT, _TEXTS]}
+    match = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict.fromkeys(limits_file.MATCH_KEYS, patterns),
+        "patternProperties": {"^header:[a-z][a-z0-9-]*$": patterns},
+    }
+    shapes = {
+        "limit": _RATE,
+        "per": {"anyOf": [per, {"type": "array", "items": per, "minItems": 1, "uniqueItems": True}]},
+        "match": match,
+        "cost": _COUNT,
+        "shadow": _FLAG,
+        "on_redis_down": {"enum": [*limits_file.ON_DOWN]},
+        "ban": _ban(),
+        "overrides": _each(_RATE),
+    }
+    return _mapping(keys, shapes, required=("limit",))
+
+
+def _ban() -> dict[str, Any]:
+    return _mapping(limits_file.BAN_KEYS, {"after": _COUNT, **dict.fromkeys(("within", "for", "ceiling"), _DURATION)})
 
 
 def _namespace() -> dict[str, Any]:
@@ -70,13 +105,27 @@ def _namespace() -> dict[str, Any]:
         "transitions": _each(
             _mapping(
                 states_file.TRANSITION_KEYS,
-                {"from": sources, "to": _STATUS, "access": _ACCESS, "data": carried},
+                {"from": sources, "to": _STATUS, "access": _ACCESS, "data": carried, "guard": _GUARD, "do": _ACTIONS},
                 required=("from", "to"),
             )
         ),
+        "timers": {
+            "type": "array",
+            "items": _mapping(timers.KEYS, {"in": _STATUS, "after": _DURATION, "event": _STATUS}, required=timers.KEYS),
+        },
+        "on_enter": _each(_ACTIONS),
+        "on_exit": _each(_ACTIONS),
         "before": _each({"anyOf": [_METHOD, hook]}),
+        "indexes": {"type": "array", "items": _index()},
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)
+
+
+def _index() -> dict[str, Any]:
+    fields = {"type": "array", "items": _TEXT, "uniqueItems": True, "minItems": 1, "maxItems": indexes.MAX_FIELDS}
+    statuses = {"anyOf": [_STATUS, {"type": "array", "items": _STATUS, "uniqueItems": True, "minItems": 1}]}
+    where = _mapping(indexes.WHERE_KEYS, {"status": statuses}, required=("status",))
+    return _mapping(indexes.INDEX_KEYS, {"fields": fields, "unique": _FLAG, "where": where}, required=("fields",))
 
 
 def _channels() -> dict[str, Any]:

@@ -4,10 +4,12 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from stylobate.declarations import limits_file
 from stylobate.declarations.actions_file import read_actions, read_schemas
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.crosscheck import ModuleDraft, check_names, in_dependency_order
 from stylobate.declarations.document import Node, parse_document
+from stylobate.declarations.limits_file import read_limits
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.module_file import read_module_file, settings_schema
 from stylobate.declarations.realtime_file import read_channels
@@ -16,8 +18,8 @@ from stylobate.declarations.section import did_you_mean
 from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.declarations.states_file import read_namespaces
 
-_FILES = ("module.yaml", "actions.yaml", "states.yaml", "realtime.yaml")
-_LATER = ("limits.yaml", "external.yaml", "hooks.yaml", "migrations")
+_FILES = ("module.yaml", "actions.yaml", "states.yaml", "realtime.yaml", "limits.yaml")
+_LATER = ("external.yaml", "hooks.yaml", "migrations")
 _INTRODUCES = {"module.yaml": "permissions", "states.yaml": "namespaces"}
 _YAML = (".yaml", ".yml")
 
@@ -66,7 +68,7 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
     content = read_module_file(documents["module.yaml"] or Node({"name": Node(folder.name, 0)}, 0, {"name": 0}), report)
     name = content.name or folder.name
     absent = Node({}, 0)
-    actions, states, channels = (documents.get(file, absent) for file in _FILES[1:])
+    actions, states, channels, limits = (documents.get(file, absent) for file in _FILES[1:])
     module = ModuleContext(name, read_schemas(actions, name, report), report)
     declaration = ModuleDeclaration(
         name=name,
@@ -81,6 +83,7 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
         actions=read_actions(actions, module) if actions else (),
         namespaces=read_namespaces(states, module) if states else (),
         channels=read_channels(channels, module) if channels else (),
+        limits=read_limits(limits, report.of(limits_file.FILE), name) if limits else (),
     )
     return ModuleDraft(replace(declaration, doubtful=frozenset(report.doubtful)), report)
 

@@ -70,6 +70,43 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class BanRule:
+    """Who is refused ``after`` times ``within`` a time is banned for ``first``, each further time twice as long."""
+
+    after: int
+    within: timedelta
+    first: timedelta
+    ceiling: timedelta
+    """How long a ban lasts at most, and how long after one the next still counts as a further one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRule:
+    """A rule: whom it counts, for what, how often. An action's ``rate_limit`` is one too."""
+
+    name: str
+    """``shop.place_order``: part of keys, headers and metrics."""
+    limit: RateLimit
+    per: tuple[str, ...]
+    """What its counts are kept apart by: ``ip``, ``user``, ``api_key``, ``session``, ``tenant``, ``caller`` (a user by name, else
+    the address), ``route``, ``action``, ``channel``, ``header:<name>``; ``global``: everybody together."""
+    match: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Which requests it counts: for each of these one of the patterns must fit. ``*`` stands for any text."""
+    cost: int = 1
+    is_shadow: bool = False
+    """Whether it is counted and never refuses."""
+    on_redis_down: str = ""
+    """``local``, ``open`` or ``closed``; empty: the setting of the ratelimit service."""
+    ban: BanRule | None = None
+    said_of_ban: frozenset[str] = frozenset()
+    """The fields of the ban that the rule says itself; the others are the platform's defaults."""
+    overrides: Mapping[str, RateLimit] = field(default_factory=dict)
+    """Other limits for single subjects, by what is counted."""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ActionDeclaration:
     """One action."""
 
@@ -84,7 +121,11 @@ class ActionDeclaration:
     route: str = ""
     """``POST /orders``, or empty."""
     rate_limit: RateLimit | None = None
+    limit_rule: LimitRule | None = None
+    """In place of it, where more than numbers is declared."""
     timeout: timedelta = timedelta(seconds=5)
+    takes_keys: bool = True
+    """Whether its calls may have an idempotency key (``idempotent``). False: its answers are kept nowhere."""
     input: JsonSchema | None = None
     """Self-contained JSON Schema 2020-12 (``$defs`` inside); None: the handler's annotations say it, else no input."""
     output: JsonSchema | None = None
@@ -106,6 +147,30 @@ class TransitionDeclaration:
     data: JsonSchema | None = None
     """What a merge patch for the data must look like when who fires the event does not hold ``write``: the schema of an object
     that names its members and is closed. None: the event carries no data."""
+    guard: str = ""
+    """A condition in CEL, see :class:`stylobate.declarations.guard.Guard`; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectDeclaration:
+    """An action of the module that is called after a change of status."""
+
+    moment: str
+    """``on_exit``, ``do`` or ``on_enter``."""
+    of: str
+    """The status left or entered, or the event."""
+    action: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDeclaration:
+    """An event that the platform fires when an object has stood in a status for so long."""
+
+    status: str
+    """``in``"""
+    after: timedelta
+    event: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +195,28 @@ class BeforeHook:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexField:
+    """One field of an index."""
+
+    name: str
+    """``total``, ``customer.email``: a path of members in the data; or ``status``, ``owner``, ``created_at``, ``updated_at``."""
+    kind: str
+    """``text``, ``number``, ``boolean`` or ``time``."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDeclaration:
+    """What objects of a namespace are found and sorted by."""
+
+    fields: tuple[IndexField, ...]
+    """One to three: objects are sorted by the first, those that are equal in it by the second, and so on."""
+    is_unique: bool = False
+    """Whether no two objects may be equal in all fields; one that lacks a field is equal to none."""
+    statuses: tuple[str, ...] = ()
+    """Only objects with one of these are in it (``where``); empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceDeclaration:
     """One namespace of state objects."""
 
@@ -144,8 +231,11 @@ class NamespaceDeclaration:
     access: NamespaceAccess = NamespaceAccess()
     transitions: Mapping[str, TransitionDeclaration] = field(default_factory=dict)
     """By event."""
+    timers: tuple[TimerDeclaration, ...] = ()
+    effects: tuple[EffectDeclaration, ...] = ()
     before: Mapping[str, BeforeHook] = field(default_factory=dict)
     """By operation: ``created``, ``updated``, ``deleted`` or the name of an event."""
+    indexes: tuple[IndexDeclaration, ...] = ()
     file: str = ""
     line: int = 0
 
@@ -188,6 +278,7 @@ class ModuleDeclaration:
     actions: tuple[ActionDeclaration, ...] = ()
     namespaces: tuple[NamespaceDeclaration, ...] = ()
     channels: tuple[ChannelDeclaration, ...] = ()
+    limits: tuple[LimitRule, ...] = ()
     doubtful: frozenset[str] = frozenset()
     """``permissions``, ``namespaces``: what it may have meant to introduce, had it been readable."""
 
@@ -220,6 +311,12 @@ class Declarations:
     def channels(self) -> dict[str, ChannelDeclaration]:
         """Every channel namespace by name."""
         return {channel.name: channel for module in self.modules for channel in module.channels}
+
+    @property
+    def limits(self) -> tuple[LimitRule, ...]:
+        """Every rule: those of each limits.yaml, and of actions that declare more than numbers."""
+        own = (action.limit_rule for action in self.actions.values() if action.limit_rule is not None)
+        return (*(rule for module in self.modules for rule in module.limits), *own)
 
     @property
     def roles(self) -> dict[str, frozenset[str]]:

@@ -21,7 +21,7 @@ _LIMIT_MAXIMUM = 2**31 - 1
 
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
 _RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
-_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h)")
+_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s|m|h|d)")
 _LONGEST = timedelta(days=1)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
@@ -31,7 +31,13 @@ _PERIODS = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
 }
-_UNITS = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 
 def is_permission(text: str) -> bool:
@@ -89,16 +95,20 @@ def parse_rate_limit(text: str, *, plain: str = "window") -> RateLimit:
     return RateLimit(limit, period, "window", 0, text)
 
 
-def parse_duration(text: str) -> timedelta:
-    """Return the duration of ``500ms``, ``5s``, ``1.5m`` or ``1h``; more than nothing, at most a day. Raises ValueError."""
+def parse_duration(text: str, *, longest: timedelta = _LONGEST) -> timedelta:
+    """Return the duration of ``500ms``, ``5s``, ``1.5m``, ``1h`` or ``1d``; more than nothing, at most the longest.
+
+    :raises ValueError: for any other form.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None and _NUMBER.fullmatch(text.strip()):
         raise ValueError(f"{text!r} has no unit; write `{text.strip()}s`")
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write `500ms`, `5s`, `2m` or `1h`")
     unit = _UNITS[match["unit"]]
-    if float(match["number"]) > _LONGEST / unit:
-        raise ValueError(f"{text[:40]!r}: a duration is at most {_LONGEST // _UNITS['h']}h")
+    if float(match["number"]) > longest / unit:
+        most = f"{longest // _UNITS['h']}h" if longest <= _LONGEST else f"{longest.days}d"
+        raise ValueError(f"{text[:40]!r}: a duration is at most {most}")
     duration = float(match["number"]) * unit
     if duration <= timedelta(0):
         raise ValueError(f"{text!r}: a duration must be more than nothing")

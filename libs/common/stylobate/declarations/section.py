@@ -75,14 +75,14 @@ class Section:
         self.error(key, f"`{key}` must be text{hint}")
         return default
 
-    def flag(self, key: str) -> bool:
-        """Return the boolean at the key; False when it is absent."""
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Return the boolean at the key."""
         node = self._values.get(key)
         if node is None:
-            return False
+            return default
         if not isinstance(node.value, bool):
             self.error(key, f"`{key}` must be true or false")
-            return False
+            return default
         return node.value
 
     def positive(self, key: str, default: int) -> int:

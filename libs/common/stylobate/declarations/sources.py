@@ -8,7 +8,7 @@ from stylobate.declarations.model import Finding
 
 MODULE_FILE = "module.yaml"
 _PACKAGE = "package"
-_OWN_FILES = (MODULE_FILE, "actions.yaml", "states.yaml", "realtime.yaml", "module.py")
+_OWN_FILES = (MODULE_FILE, "actions.yaml", "states.yaml", "realtime.yaml", "limits.yaml", "module.py")
 
 
 def module_folders(modules: str) -> tuple[list[Path], list[Finding]]:

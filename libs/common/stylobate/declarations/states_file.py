@@ -3,9 +3,12 @@
 import re
 from collections.abc import Mapping
 
-from stylobate.declarations.carried import read_carried
+from stylobate.declarations.carried import closed_members, read_carried
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
+from stylobate.declarations.effects import read_effects
+from stylobate.declarations.guard import Guard, GuardInvalidError
+from stylobate.declarations.indexes import read_indexes
 from stylobate.declarations.model import (
     AccessRule,
     BeforeHook,
@@ -16,19 +19,32 @@ from stylobate.declarations.model import (
 )
 from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, uncovered
 from stylobate.declarations.section import Section, did_you_mean
+from stylobate.declarations.timers import read_timers
 
 FILE = "states.yaml"
 KEYS = ("namespaces",)
-NAMESPACE_KEYS = ("schema", "schema_version", "initial", "access", "transitions", "before")
+NAMESPACE_KEYS = (
+    "schema",
+    "schema_version",
+    "initial",
+    "access",
+    "transitions",
+    "timers",
+    "on_enter",
+    "on_exit",
+    "before",
+    "indexes",
+)
 _NAMESPACE_LATER = (
-    "after", "durability", "ephemeral", "guard", "guards", "indexes", "migrations", "retention", "storage", "store", "timers",
+    "after", "durability", "ephemeral", "guards", "migrations", "retention", "storage", "store",
     "ttl", "validators",
 )  # fmt: skip
 ACCESS_KEYS = ("read", "list", "create", "write", "delete")
-TRANSITION_KEYS = ("from", "to", "access", "data")
-_TRANSITION_LATER = ("after", "before", "do", "guard", "on_enter", "timers")
+TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
+_TRANSITION_LATER = ("after", "before")
 HOOK_KEYS = ("method", "on_unavailable")
 _OPERATIONS = ("created", "updated", "deleted")
+_RESERVED = ("transactions",)
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
@@ -47,6 +63,9 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     if not _NAMESPACE.fullmatch(name):
         module.report.doubtful.add("namespaces")
         file.error(line, f"{name!r} is not a valid namespace name; use lower case letters, digits, _ and -")
+    if name in _RESERVED:
+        module.report.doubtful.add("namespaces")
+        file.error(line, f"`{name}` cannot be the name of a namespace: /v1/state/{name} is a path of the platform's own")
     section = Section(node, file, f"namespace {name}", NAMESPACE_KEYS, _NAMESPACE_LATER)
     schema_node = section.node("schema")
     schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
@@ -54,17 +73,21 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     transitions = _transitions(section, module, schema, access.write)
     initial = section.text("initial")
     _check_machine(section, initial, transitions)
-    statuses = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
+    named = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
+    statuses = tuple(sorted(named))
     return NamespaceDeclaration(
         name=name,
         module=module.name,
         schema=schema,
         schema_version=section.positive("schema_version", 1),
         initial=initial,
-        statuses=tuple(sorted(statuses)),
+        statuses=statuses,
         access=access,
         transitions=transitions,
+        timers=read_timers(section, transitions),
+        effects=read_effects(section, module.name, statuses),
         before=_before(section, module.name, transitions),
+        indexes=read_indexes(section, schema, statuses),
         file=file.file,
         line=line,
     )
@@ -104,8 +127,26 @@ def _transitions(
                 f"transition {event} lets {by} set fields of the data, though `write` ({may}) does not; let an action set them, "
                 "or see that the value of each does no harm",
             )
-        transitions[event] = TransitionDeclaration(event, tuple(status for status, _ in sources), target, access, data)
+        guard = _guard(transition, schema)
+        transitions[event] = TransitionDeclaration(event, tuple(status for status, _ in sources), target, access, data, guard)
     return transitions
+
+
+def _guard(transition: Section, schema: JsonSchema | None) -> str:
+    """Return the condition as it stands, once it is known to be one."""
+    node = transition.node("guard")
+    text = transition.text("guard", required=node is not None)
+    if node is None or not text:
+        return ""
+    try:
+        Guard(text, closed_members(schema))
+    except GuardInvalidError as error:
+        for fault in error.faults:
+            is_block = not node.column
+            column = fault.column if is_block or fault.line > 1 else node.column + fault.column - 1
+            line = node.line + fault.line - (0 if is_block else 1)
+            transition.report.error(line, f"`guard` of {transition.where}, column {column}: {fault.message}")
+    return text
 
 
 def _check_machine(section: Section, initial: str, transitions: Mapping[str, TransitionDeclaration]) -> None:

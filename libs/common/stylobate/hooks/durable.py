@@ -61,7 +61,7 @@ class DurableHooks:
 
     async def run(self) -> None:
         """Register the hooks with their logs and run them, forever."""
-        moves: Batcher[Move, bool] = Batcher(self._store.move, in_flight=1, key=lambda move: move.place)
+        moves: Batcher[Move, bool] = Batcher(self._store.move, in_flight=1, keys=lambda move: (move.place,))
         async with moves, asyncio.TaskGroup() as group:
             for source, hooks in self._by_source.items():
                 group.create_task(self._serve(source, hooks, moves))

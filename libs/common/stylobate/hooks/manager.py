@@ -91,6 +91,8 @@ class HooksManager:
         if live:
             self._live = LiveHooks(self._redis, live)
         self._begun.set()
+        if not self._hooks:
+            await asyncio.Event().wait()  # work that ends by itself counts as a failure
         async with asyncio.TaskGroup() as group:
             for part in (self._durable, self._live):
                 if part is not None:

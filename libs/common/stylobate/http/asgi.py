@@ -15,6 +15,10 @@ Headers = list[Header]
 LimitText = tuple[str, str]
 """One limit's entry in ``RateLimit-Policy``, and its entry in ``RateLimit``."""
 
+ENDLESS = "stylobate.endless"
+"""The key of an ASGI scope that is there where the answer has no end: a client that says that nothing more comes is gone then,
+and does not wait for the rest."""
+
 
 async def read_body(receive: Receive, limit: int | None = None) -> bytes:
     """Return the whole body, or as much of it as shows that it has more than ``limit`` bytes.

@@ -113,7 +113,7 @@ class TooManyUnreadableRequestsError(StylobateError):
 
 
 class OverloadedError(UnavailableError):
-    """Requests that are being received hold too much memory together; this one had to give way."""
+    """More is asked than the process can do in time, or than it can hold; this request had to give way."""
 
     reason = "OVERLOADED"
     default_detail = "Too many requests are being received."

@@ -12,6 +12,8 @@ from stylobate.http.asgi import Application, Header, Headers, Receive, Scope, Se
 from stylobate.ids import new_id
 
 MEDIA_TYPE = "application/problem+json"
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""An answer is what its type says: none is taken for a page or a script because of what it repeats."""
 _MOST_VIOLATIONS = 100
 """In one document, as in a status between services."""
 _UNQUOTABLE = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
@@ -71,15 +73,38 @@ def problem_application(error: StylobateError, *headers: Header) -> Application:
 
     async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
         request_id = new_id()
-        await send_problem(send, error, [(b"x-request-id", request_id.encode()), *headers], request_id=request_id)
+        await send_problem(send, error, [(b"x-request-id", request_id.encode()), NO_SNIFFING, *headers], request_id=request_id)
 
     return refuse
 
 
-def closing_answer(error: StylobateError, headers: Iterable[Header], *, request_id: str, instance: str = "") -> bytes:
-    """Return the error as it goes over a connection that is closed after it, with these fields beside its own."""
+def whole_answer(
+    error: StylobateError,
+    headers: Iterable[Header],
+    *,
+    request_id: str,
+    instance: str = "",
+    is_head: bool = False,
+    is_last: bool = True,
+) -> bytes:
+    """Return the error as it goes over a connection, with these fields beside its own.
+
+    :param is_head: of a request whose answer has no body.
+    :param is_last: whether the connection is closed after it.
+    """
     body = problem_body(error, request_id=request_id, instance=instance)
-    lines = [b"HTTP/1.1 %d %s" % (error.http_status, HTTPStatus(error.http_status).phrase.encode())]
-    lines += [name + b": " + value for name, value in (*headers, *problem_headers(error))]
-    lines += [b"content-length: %d" % len(body), b"x-request-id: " + request_id.encode(), b"connection: close"]
-    return b"\r\n".join([*lines, b"", body])
+    fields = [*headers, *problem_headers(error), (b"content-length", b"%d" % len(body))]
+    return _head(error.http_status, fields, request_id, is_last=is_last) + (b"" if is_head else body)
+
+
+def bare_answer(headers: Iterable[Header], *, request_id: str, is_last: bool) -> bytes:
+    """Return the answer of a request that asked for these fields alone, as it goes over a connection: 204."""
+    return _head(204, headers, request_id, is_last=is_last)
+
+
+def _head(status: int, headers: Iterable[Header], request_id: str, *, is_last: bool) -> bytes:
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [name + b": " + value for name, value in (*headers, NO_SNIFFING, (b"x-request-id", request_id.encode()))]
+    if is_last:
+        lines.append(b"connection: close")
+    return b"\r\n".join([*lines, b"", b""])

@@ -6,17 +6,20 @@ transaction of the change, with an :class:`IdempotencyLedger`. PostgreSQL's tabl
 """
 
 from stylobate.errors import IdempotencyInProgressError
-from stylobate.idempotency.errors import IdempotencyKeyReusedError, KeyTakenError
-from stylobate.idempotency.once import Idempotency, refuse_key
-from stylobate.idempotency.port import Answer, Claim, IdempotencyLedger
+from stylobate.idempotency.errors import IdempotencyKeyRefusedError, IdempotencyKeyReusedError, KeyTakenError
+from stylobate.idempotency.once import LIFETIME, Idempotency, check_key
+from stylobate.idempotency.port import Answer, Claim, IdempotencyAnswers, IdempotencyLedger
 
 __all__ = [
+    "LIFETIME",
     "Answer",
     "Claim",
     "Idempotency",
+    "IdempotencyAnswers",
     "IdempotencyInProgressError",
+    "IdempotencyKeyRefusedError",
     "IdempotencyKeyReusedError",
     "IdempotencyLedger",
     "KeyTakenError",
-    "refuse_key",
+    "check_key",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from stylobate.errors import IdempotencyInProgressError, InvalidInputError, StylobateError, Violation
 from stylobate.idempotency.errors import IdempotencyKeyReusedError, KeyTakenError
-from stylobate.idempotency.port import Claim, IdempotencyLedger
+from stylobate.idempotency.port import Claim, IdempotencyAnswers
 from stylobate.identity.principal import Principal
 from stylobate.resilience import prune_forever
 
@@ -21,6 +21,9 @@ M = TypeVar("M", bound=Message)
 LIFETIME = timedelta(hours=24)
 _LONGEST = 255
 _NONCE = 12
+_STEP = "step"
+_LONGEST_RUN = timedelta(hours=1)
+"""How much longer than a run's own answer those of its steps are kept, so that a run never finds some of them gone."""
 
 
 class Idempotency:
@@ -31,7 +34,7 @@ class Idempotency:
 
     def __init__(
         self,
-        ledger: IdempotencyLedger[Any],
+        ledger: IdempotencyAnswers,
         clock: Callable[[], datetime],
         *,
         secret: bytes = b"",
@@ -56,10 +59,16 @@ class Idempotency:
         kind: type[M],
         work: Callable[[Claim | None], Awaitable[R]],
         to: Callable[[R], M],
+        *,
+        target: str = "",
+        apart: Sequence[str] = (),
     ) -> M:
-        """Return the response to the work's result, or to that of the first call with the request's key.
+        """Return the response to the work's result, or to that of the first call with the request's key: then it is ``replayed``.
 
         :param request: a message with the field ``idempotency_key``.
+        :param target: names what would be changed. Of a step of a run (``idempotency_step``) this and the method alone are held
+            against the first call.
+        :param apart: fields that may be others than those of the first call.
         :param work: makes the change; with a claim, it takes it and writes its answer in the transaction of the change.
         :param to: makes the response, a message of ``kind``, from the result.
         :raises IdempotencyKeyReusedError: the key was sent with another request.
@@ -67,22 +76,22 @@ class Idempotency:
         """
         if not request.idempotency_key:
             return to(await work(None))
-        if not _is_plain(request.idempotency_key):
-            detail = f"must be at most {_LONGEST} printable characters of ASCII"
-            raise InvalidInputError(violations=[Violation("/idempotency_key", detail)])
-        bare = type(request)()
-        bare.CopyFrom(request)
-        bare.ClearField("idempotency_key")
-        content = bare.SerializeToString(deterministic=True)
+        check_key(request.idempotency_key)
+        method, key, lifetime = request.DESCRIPTOR.full_name.removesuffix("Request"), request.idempotency_key, self._lifetime
+        if target and request.idempotency_step:
+            content = f"{method}\0{target}".encode()
+            method, key, lifetime = _STEP, f"{key}/{request.idempotency_step}", lifetime + _LONGEST_RUN
+        else:
+            content = _without(request, "idempotency_key", *apart)
         now = self._clock()
         claim = Claim(
             tenant=principal.tenant,
             caller=f"{principal.via}/{principal.subject}",
-            method=request.DESCRIPTOR.full_name.removesuffix("Request"),
-            key=request.idempotency_key,
+            method=method,
+            key=key,
             request=self._digest(b"request", content),
             at=now,
-            expires_at=now + self._lifetime,
+            expires_at=now + lifetime,
             encode=lambda result: self._sealed(to(result).SerializeToString(deterministic=True), content),
         )
         found = await self._ledger.find(claim)
@@ -97,7 +106,9 @@ class Idempotency:
                     raise
         if not hmac.compare_digest(found.request, claim.request):
             raise IdempotencyKeyReusedError
-        return kind.FromString(self._opened(found.answer, content))
+        response: Any = kind.FromString(self._opened(found.answer, content))
+        response.replayed = True
+        return response  # type: ignore[no-any-return]
 
     async def run(self) -> None:
         """Remove answers that expired, forever."""
@@ -118,11 +129,16 @@ class Idempotency:
         return hmac.digest(self._secret, purpose + b"\0" + content, hashlib.sha256)
 
 
-def refuse_key(request: Any) -> None:
-    """Refuse a call that relies on a key where none is carried out yet."""
-    if request.idempotency_key:
-        raise InvalidInputError(violations=[Violation("/idempotency_key", "is not carried out for this method yet")])
+def _without(request: Message, *names: str) -> bytes:
+    bare = type(request)()
+    bare.CopyFrom(request)
+    for name in names:
+        bare.ClearField(name)
+    return bare.SerializeToString(deterministic=True)
 
 
-def _is_plain(key: str) -> bool:
-    return len(key) <= _LONGEST and key.isascii() and key.isprintable()
+def check_key(key: str) -> None:
+    """Raise InvalidInputError for a key that cannot be kept."""
+    if len(key) > _LONGEST or not key.isascii() or not key.isprintable():
+        detail = f"must be at most {_LONGEST} printable characters of ASCII"
+        raise InvalidInputError(violations=[Violation("/idempotency_key", detail)])

@@ -32,16 +32,23 @@ class Answer:
     answer: bytes
 
 
-class IdempotencyLedger(Protocol[T_contra]):
+class IdempotencyAnswers(Protocol):
+    """The answers that are kept, as far as whoever sends a call again needs them."""
+
+    async def find(self, claim: Claim) -> Answer | None:
+        """Return the answer that was committed under the claim's key; None when there is none, or it has expired."""
+
+    async def prune(self, now: datetime) -> int:
+        """Remove a bounded number of answers that have expired; return how many. 0 where they go by themselves."""
+
+
+class IdempotencyLedger(IdempotencyAnswers, Protocol[T_contra]):
     """An answer for each (tenant, caller, method, key), until it expires; then it counts as missing.
 
     A change claims its key, then is made, then writes its answer, all in one transaction: so the answer is there if and only if
     the change is. ``T_contra`` is a transaction as the adapters of one kind have it. Any method raises UnavailableError when the
     store does not answer.
     """
-
-    async def find(self, claim: Claim) -> Answer | None:
-        """Return the answer that was committed under the claim's key; None when there is none, or it has expired."""
 
     async def claim(self, transaction: T_contra, claims: Sequence[Claim]) -> list[bool]:
         """Take keys for this transaction until it ends; in the order of the claims.
@@ -54,6 +61,3 @@ class IdempotencyLedger(Protocol[T_contra]):
 
         :raises KeyTakenError: one has an answer by now; the transaction must fail with it.
         """
-
-    async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of answers that have expired; return how many."""

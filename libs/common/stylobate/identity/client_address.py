@@ -41,7 +41,7 @@ class ClientAddresses:
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
-        self._trusted = tuple(_unmapped(ip_network(text)) for text in trusted)
+        self._trusted = tuple(unmapped(ip_network(text)) for text in trusted)
 
     def of(self, peer: str | None, forwarded: Sequence[str] = ()) -> str:
         """Return the client's address.
@@ -134,7 +134,7 @@ def _is_port(text: str | None) -> bool:
     return text is None or int(text) <= _MAX_PORT
 
 
-def _unmapped(network: _Network) -> _Network:
+def unmapped(network: _Network) -> _Network:
     """Return the IPv4 network that an IPv6 one maps: addresses are compared as IPv4."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - 96))

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 PACKAGE = "stylobate.api."
 """Left out in front of names."""
-EVERY_SERVICE = frozenset({"auth.v1.TokenService", "auth.v1.AccessService", "ratelimit.v1.RateLimitService"})
-"""What each process asks for all the services in it: keys, revocations, permissions, limits of its gRPC edge."""
+EVERY_SERVICE = frozenset({
+    "auth.v1.TokenService", "auth.v1.AccessService", "ratelimit.v1.RateLimitService/CheckLimits",
+    "ratelimit.v1.RateLimitService/WatchBans",
+})  # fmt: skip
+"""What each process asks for all the services in it: keys, revocations, permissions, limits and bans of its gRPC edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,20 @@ class ServiceRights:
 
 OPERATOR = "cli"
 """Who signs the tokens of the operator's command."""
-OPERATOR_RIGHTS = ServiceRights(own=frozenset({"auth.v1.AuthService/CreateUser", "events.v1.EventService"}))
+OPERATOR_RIGHTS = ServiceRights(
+    own=frozenset(
+        {
+            "auth.v1.AuthService/CreateUser",
+            "events.v1.EventService",
+            "ratelimit.v1.RateLimitService/PutBan",
+            "ratelimit.v1.RateLimitService/DeleteBan",
+            "ratelimit.v1.RateLimitService/ListBans",
+            "ratelimit.v1.RateLimitService/ListRules",
+            "ratelimit.v1.RateLimitService/GetUsage",
+            "ratelimit.v1.RateLimitService/ResetUsage",
+        }
+    )
+)
 
 
 def callers_of(method: str, rights: Mapping[str, ServiceRights]) -> tuple[frozenset[str] | None, frozenset[str]]:

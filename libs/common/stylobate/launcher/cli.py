@@ -26,6 +26,7 @@ COMMANDS = {
     "hooks": "Durable hooks and their positions.",
     "events": "Events.",
     "users": "Accounts.",
+    "limits": "Rate limits and bans.",
     "config": "Settings.",
     "modules": "Modules.",
 }

@@ -26,7 +26,7 @@ def readable(line: LogLine, *, is_brief: bool = False) -> Text:
     if line.facts is None:
         return text.append(line.text, Style.null())
     facts = line.facts
-    if facts.get("logger") == "access":
+    if facts.get("logger") == "access" and "path" in facts:
         text.append(_request(facts), _status_style(facts))
     else:
         level = str(facts.get("level", ""))

@@ -8,14 +8,15 @@ from typing import Any
 
 import httpx
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import Metric
-from prometheus_client.exposition import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from stylobate.app.admin_listener import PATHS, Answer, json_answer
 from stylobate.errors import InvalidInputError, NotFoundError
 
+_OPEN = "application/openmetrics-text"
 _PAUSE_S = 0.05
 _SETTLED_WITHIN_S = 5.0
 _TIMEOUT_S = 2.0
@@ -43,7 +44,7 @@ class MergedAdmin:
         """Close what it asks with."""
         await asyncio.gather(*(client.aclose() for client in self._clients.values()))
 
-    async def __call__(self, method: str, path: str, body: bytes, peer: str) -> Answer:
+    async def __call__(self, method: str, path: str, body: bytes, peer: str, accept: str = "") -> Answer:
         """Answer one request."""
         match path:
             case "/healthz":
@@ -52,7 +53,7 @@ class MergedAdmin:
                 status = await self.status()
                 return json_answer(200 if path == "/status" or status["ready"] else 503, status)
             case "/metrics":
-                return 200, CONTENT_TYPE_LATEST, await self.metrics()
+                return await self.metrics(accept)
             case "/log-levels":
                 return await self.log_levels(method, body, peer)
             case _:
@@ -73,14 +74,16 @@ class MergedAdmin:
             "processes": processes,
         }
 
-    async def metrics(self) -> bytes:
-        """Return every process's metrics with a label ``process``, one family each."""
+    async def metrics(self, accept: str) -> Answer:
+        """Return every process's metrics with a label ``process``, one family each, in the form that is asked for."""
+        encode, kind = choose_encoder(accept)
+        asked, families_of = (_OPEN, open_families) if kind.startswith(_OPEN) else ("*/*", plain_families)
         merged: dict[str, Metric] = {}
-        for name, body in (await self._ask("/metrics")).items():
-            for family in text_string_to_metric_families(body.decode()):
+        for name, body in (await self._ask("/metrics", accept=asked)).items():
+            for family in families_of(body.decode()) if body else ():
                 target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 target.samples += [sample._replace(labels=sample.labels | {"process": name}) for sample in family.samples]
-        return generate_latest(SimpleNamespace(collect=merged.values))
+        return 200, kind, encode(SimpleNamespace(collect=merged.values))
 
     async def log_levels(self, method: str, content: bytes, peer: str) -> Answer:
         """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
@@ -116,12 +119,12 @@ class MergedAdmin:
             await asyncio.sleep(_PAUSE_S)
             status = await self.status()
 
-    async def _ask(self, path: str, *names: str) -> dict[str, bytes]:
+    async def _ask(self, path: str, *names: str, accept: str = "*/*") -> dict[str, bytes]:
         """Return the answer of each process, or of those; empty where there is none (it is starting, or it died a moment ago)."""
 
         async def get(client: httpx.AsyncClient) -> bytes:
             try:
-                answer = await client.get(f"http://admin{path}")
+                answer = await client.get(f"http://admin{path}", headers={"accept": accept})
             except httpx.TransportError:
                 return b""
             return answer.content if answer.is_success else b""

@@ -10,15 +10,15 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import orjson
 import structlog
 
+from stylobate.logs.access import RequestLine, as_origin, timestamp
 from stylobate.logs.redaction import redact
-from stylobate.logs.writer import Line, LogWriter, QueuedHandler, RotatedFile, StandardError
+from stylobate.logs.writer import LogWriter, QueuedHandler, RotatedFile, StandardError
 
 Concern = Literal["app", "access", "audit", "security"]
 CONCERNS: tuple[Concern, ...] = ("app", "access", "audit", "security")
@@ -26,7 +26,7 @@ _ALWAYS_KEPT: tuple[Concern, ...] = ("audit", "security")
 """Concerns whose warnings nobody can switch off."""
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-Record = logging.LogRecord | Line
+Record = logging.LogRecord | RequestLine
 _access = logging.getLogger("stylobate.access")
 
 
@@ -36,18 +36,18 @@ def get_logger(name: Concern = "app") -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def log_access(event: str, facts: dict[str, Any]) -> None:
-    """Write a line of the access log at info: ``get_logger("access").info(event, **facts)`` at a tenth of its price.
+def log_request(line: RequestLine) -> None:
+    """Write a line of the access log at info: ``get_logger("access").info("request", **line.facts())`` at a tenth of its price.
 
-    :param facts: plain values, taken over; where the call stands in the code is not among them.
+    Where the call stands in the code is not told.
     """
     if not _access.isEnabledFor(logging.INFO):
         return
     for handler in _access.handlers:
         if isinstance(handler, QueuedHandler):
-            handler.writer.put(Line(event, facts), droppable=True)
+            handler.writer.put(line, droppable=True)
             return
-    get_logger("access").info(event, **facts)  # logging is not set up: whoever listens gets an ordinary record
+    get_logger("access").info("request", **line.facts())  # logging is not set up: whoever listens gets an ordinary record
 
 
 class Logs:
@@ -177,21 +177,19 @@ def _renderer(*, as_json: bool, origin: dict[str, str]) -> Callable[[Record], st
         if as_json
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     )
-    formatter = _formatter(render, origin)
+    formatter, end = _formatter(render, origin), as_origin(origin)
 
     def line(record: Record) -> str:
-        if not isinstance(record, Line):
+        if not isinstance(record, RequestLine):
             return formatter.format(record)
-        event = record.facts
-        event |= {"event": record.event, "level": "info", "logger": "access", "timestamp": _timestamp(record.time)}
+        if as_json and (text := record.as_json(end)) is not None:
+            return text
+        event = record.facts()
+        event |= {"event": "request", "level": "info", "logger": "access", "timestamp": timestamp(record.at)}
         event |= origin
         return str(render(None, "info", redact(None, "info", event)))
 
     return line
-
-
-def _timestamp(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}Z"
 
 
 def _formatter(render: Any, origin: dict[str, str]) -> logging.Formatter:

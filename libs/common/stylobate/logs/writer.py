@@ -11,8 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, time
-from typing import Any, Generic, Protocol, TypeVar
+from time import monotonic
+from typing import Generic, Protocol, TypeVar
+
+from stylobate.logs.access import RequestLine
 
 T = TypeVar("T")
 
@@ -150,21 +152,10 @@ class LogWriter(Generic[T]):
             print(f"{len(lines)} log lines could not be written: {error}", file=sys.__stderr__)
 
 
-class Line:
-    """A record of the access log: rendered from its facts, nothing looked up when it is made."""
-
-    __slots__ = ("event", "facts", "time")
-
-    def __init__(self, event: str, facts: dict[str, Any]) -> None:
-        self.event = event
-        self.facts = facts
-        self.time = time()
-
-
 class QueuedHandler(logging.Handler):
     """Hands the records of the standard library's loggers to the writer."""
 
-    def __init__(self, writer: "LogWriter[logging.LogRecord | Line]") -> None:
+    def __init__(self, writer: "LogWriter[logging.LogRecord | RequestLine]") -> None:
         super().__init__()
         self.writer = writer
 

@@ -15,6 +15,8 @@ from stylobate.modules.context import ActionContext, HookContext
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.events import on
 from stylobate.modules.state import StateChange, StateClient, StateObject
+from stylobate.modules.transaction import Transaction
+from stylobate.modules.watching import WatchEvent
 from stylobate.outbox.event import Event
 
 __all__ = [
@@ -32,8 +34,10 @@ __all__ = [
     "StateObject",
     "Status",
     "StylobateError",
+    "Transaction",
     "UnavailableError",
     "Violation",
+    "WatchEvent",
     "action",
     "on",
 ]

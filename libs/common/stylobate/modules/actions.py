@@ -27,6 +27,7 @@ def action(
     route: str | None = None,
     rate_limit: str | None = None,
     timeout: str | None = None,
+    idempotent: bool | None = None,
     summary: str | None = None,
 ) -> Callable[[Method], Method]:
     """Serve the method, ``async def name(self, ctx: ActionContext, input) -> output``, as the action ``<module>.<name>``.
@@ -38,9 +39,17 @@ def action(
     :param route: such as ``POST /orders``; None: only ``POST /v1/actions/<module>.<name>``.
     :param rate_limit: per caller, such as ``30/minute``; None: no limit.
     :param timeout: such as ``500ms``; None: ``5s``.
+    :param idempotent: False: calls with an idempotency key are refused, and no answer is kept; None: they are run once.
     :param summary: for people; None: the first line of the docstring.
     """
-    keys = {"access": access, "route": route, "rate_limit": rate_limit, "timeout": timeout, "summary": summary}
+    keys = {
+        "access": access,
+        "route": route,
+        "rate_limit": rate_limit,
+        "timeout": timeout,
+        "idempotent": idempotent,
+        "summary": summary,
+    }
     said = {key: value for key, value in keys.items() if value is not None}
 
     def mark(method: Method) -> Method:
@@ -59,7 +68,7 @@ def read_decorated(declaration: ModuleDeclaration, owner: type[BaseModule], repo
     handlers = {known.handler: known for known in declaration.actions}
     for name in dir(owner):
         method = getattr(owner, name, None)
-        said: dict[str, str] | None = getattr(method, _MARK, None)
+        said: dict[str, Any] | None = getattr(method, _MARK, None)
         if said is None:
             continue
         line = line_of(owner, name)
@@ -92,7 +101,7 @@ def read_written(declaration: ModuleDeclaration) -> Iterator[ActionDeclaration]:
                         yield _declared(declaration.name, method.name, said, mark.lineno, report)
 
 
-def _declared(module: str, handler: str, said: dict[str, str], line: int, report: ModuleReport) -> ActionDeclaration:
+def _declared(module: str, handler: str, said: dict[str, Any], line: int, report: ModuleReport) -> ActionDeclaration:
     file = report.of(FILE)
     values = said | {"handler": handler}
     node = Node({key: Node(value, line) for key, value in values.items()}, line, dict.fromkeys(values, line))

@@ -3,16 +3,20 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
 
+from stylobate.clients.realtime import Send
 from stylobate.identity.principal import Principal
+from stylobate.ids import new_id
 from stylobate.keys import in_channel
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.payload import decode, encode
 from stylobate.modules.state import StateClient, asked
+from stylobate.modules.steps import Steps
 from stylobate.rpc.call import Call
 
 
@@ -21,10 +25,11 @@ class Platform:
     """What stands behind the contexts of a process; handed in by whoever runs handlers."""
 
     state: StateClient
-    publish: Callable[[str, bytes], Awaitable[None]]
-    """Sends JSON to a realtime channel."""
-    call: Callable[[str, bytes, Call, int], Awaitable[bytes]]
-    """Runs another action for a caller and returns the output as JSON; the number counts the actions that called each other."""
+    publish: Callable[[str, bytes, Send | None], Awaitable[None]]
+    """Sends JSON to a realtime channel, in a step of a run as that sends it."""
+    call: Callable[[str, bytes, Call, int, str], Awaitable[bytes]]
+    """Runs another action for a caller and returns the output as JSON; the number counts the actions that called each other, the
+    last text is the idempotency key of a step, or empty."""
     now: Callable[[], datetime]
     loop_time: Callable[[], float]
     """The clock of deadlines."""
@@ -33,14 +38,17 @@ class Platform:
 class _Context:
     """What actions and hooks have in common. Made per call; costs nothing for what is not asked for."""
 
-    __slots__ = ("_call", "_depth", "_module", "_name", "_platform")
+    __slots__ = ("_call", "_depth", "_module", "_name", "_platform", "_steps")
 
-    def __init__(self, platform: Platform, module: BaseModule, name: str, call: Call, depth: int = 0) -> None:
+    def __init__(
+        self, platform: Platform, module: BaseModule, name: str, call: Call, *, depth: int = 0, steps: Steps | None = None
+    ) -> None:
         self._platform = platform
         self._module = module
         self._name = name
         self._call = call
         self._depth = depth
+        self._steps = steps
 
     @property
     def principal(self) -> Principal:
@@ -50,7 +58,7 @@ class _Context:
     @property
     def state(self) -> StateClient:
         """The state service, asked in the principal's name."""
-        return self._platform.state
+        return self._platform.state if self._steps is None else self._platform.state.in_run(self._steps)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -64,8 +72,11 @@ class _Context:
 
     @property
     def now(self) -> datetime:
-        """The time, in UTC. Take it from here: tests move it."""
-        return self._platform.now()
+        """The time, in UTC. Take it from here: tests move it.
+
+        Where the call has an idempotency key it stands still: it is the time at which the call was run for the first time.
+        """
+        return self._platform.now() if self._steps is None else self._steps.began_at
 
     @property
     def deadline(self) -> datetime:
@@ -73,8 +84,14 @@ class _Context:
         left = self._call.deadline - self._platform.loop_time()
         return self._platform.now() + timedelta(seconds=left)
 
+    def new_id(self) -> str:
+        """Return a new id, a UUIDv7. Take ids from here: where the call has an idempotency key, a second run gets the same."""
+        return new_id() if self._steps is None else self._steps.new_id()
+
     async def publish(self, channel: str, data: Any) -> None:
         """Publish to the subscribers of a realtime channel, such as ``orders:42``.
+
+        Where the call has an idempotency key, a second run sends nothing that the first one sent.
 
         What a key has beyond printable ASCII is percent-encoded in the channel's name (:mod:`stylobate.keys`).
 
@@ -82,7 +99,8 @@ class _Context:
         :raises StylobateError: REALTIME_CHANNEL_UNKNOWN (the module's defect), REALTIME_CHANNEL_INVALID, REALTIME_UNAVAILABLE.
         """
         payload = data if isinstance(data, bytes) else encode(data)
-        await asked(self._platform.publish(in_channel(channel), payload), channel=channel)
+        send = None if self._steps is None else partial(self._steps.change, kind="publish")
+        await asked(self._platform.publish(in_channel(channel), payload, send), channel=channel)
 
     async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
         """Run another action in the principal's name, limits and permissions included, and return its output.
@@ -93,7 +111,8 @@ class _Context:
             ACTION_UNAVAILABLE, ACTION_RECURSION (more than 8 deep). ACTION_NOT_FOUND and ACTION_INPUT_INVALID are the calling
             module's defect where they do not come from its caller's input.
         """
-        return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1))
+        key = "" if self._steps is None else self._steps.next_key(f"call {action}")
+        return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1, key))
 
     def refuse(self, reason: str, detail: str, **metadata: Any) -> NoReturn:
         """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError` for other statuses.

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from stylobate.declarations.model import ActionDeclaration, Finding, ModuleDeclaration, Severity
+from stylobate.declarations.model import ActionDeclaration, EffectDeclaration, Finding, ModuleDeclaration, Severity
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.route import BODILESS, Route
+from stylobate.declarations.section import did_you_mean
 from stylobate.modules.agreement import ASKED, UNREAD, disagreements
 from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
@@ -125,8 +126,11 @@ def _check_route(route: Route, signature: HandlerSignature) -> None:
 
 
 def _examine_hooks(result: Examination, types: Collection[str] | None) -> None:
-    owner = result.owner
+    owner, actions = result.owner, {action.name: action for action in result.declaration.actions}
     for namespace in result.declaration.namespaces:
+        for effect in namespace.effects:
+            if (problem := _effect_problem(effect, actions)) is not None:
+                result.findings.append(Finding(namespace.file, effect.line, f"{effect.moment} {effect.of}: {problem}"))
         for operation, hook in namespace.before.items():
             try:
                 if hook.method:  # else there is a finding already
@@ -191,6 +195,13 @@ class LoadedModule:
         except BaseException as error:  # whatever it raises, it is this module that does not start
             finding = code_finding(error, declaration.folder / "module.py", "does not start")
             raise ModuleLoadError(declaration.name, [finding]) from error
+
+
+def _effect_problem(effect: EffectDeclaration, actions: Mapping[str, ActionDeclaration]) -> str | None:
+    action = actions.get(effect.action)
+    if action is None:
+        return f"there is no action `{effect.action}`{did_you_mean(effect.action, actions)}"
+    return None if action.takes_keys else f"{action.name} is not idempotent, and may be called again with the same key"
 
 
 def _subscribed(owner: type[BaseModule]) -> Iterator[tuple[str, tuple[HookMark, ...]]]:

@@ -1,6 +1,8 @@
 """State objects as handlers see them: plain values in, plain values out."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,9 +13,21 @@ from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.errors import StylobateError
 from stylobate.modules.payload import decode, encode
+from stylobate.modules.state_filters import state_filters
+from stylobate.modules.steps import Steps
+from stylobate.modules.transaction import Transaction
+from stylobate.modules.watching import WatchEvent, watch_events
 
 T = TypeVar("T")
 _PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StateTimer:
+    """An event that the platform fires by itself."""
+
+    event: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,10 @@ class StateObject:
     updated_at: datetime
     owner: str
     """The subject in whose name it was created."""
+    timers: tuple[StateTimer, ...] = ()
+    """What is fired if it stays in its status."""
+    is_deleted: bool = False
+    """Whether a transaction deleted it: the only place where such an object is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,13 @@ class StateClient:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = StateServiceStub(channel)
+        self._steps: Steps | None = None
+
+    def in_run(self, steps: Steps) -> "StateClient":
+        """Return the client whose changes are the next steps of a run."""
+        client = copy(self)
+        client._steps = steps  # noqa: SLF001  its own
+        return client
 
     async def get(self, namespace: str, key: str) -> StateObject | None:
         """Return the object as it is now, or None when there is none that the caller may see."""
@@ -81,7 +106,7 @@ class StateClient:
         :raises StylobateError: STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
         """
         request = pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
-        reply = await asked(self._stub.PutState(request), namespace=namespace, key=key, data=data)
+        reply = await self._change(self._stub.PutState, request, namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
@@ -91,7 +116,7 @@ class StateClient:
             before-hook refuses with.
         """
         request = pb.PatchStateRequest(namespace=namespace, key=key, patch=encode(data), expected_version=expected_version)
-        reply = await asked(self._stub.PatchState(request), namespace=namespace, key=key, data=data)
+        reply = await self._change(self._stub.PatchState, request, namespace=namespace, key=key, data=data)
         return _object(reply.state)
 
     async def delete(self, namespace: str, key: str, expected_version: int | None = None) -> int:
@@ -100,7 +125,7 @@ class StateClient:
         :raises StylobateError: STATE_NOT_FOUND, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
         """
         request = pb.DeleteStateRequest(namespace=namespace, key=key, expected_version=expected_version)
-        reply = await asked(self._stub.DeleteState(request), namespace=namespace, key=key)
+        reply = await self._change(self._stub.DeleteState, request, namespace=namespace, key=key)
         return int(reply.version)
 
     async def transition(
@@ -109,29 +134,81 @@ class StateClient:
         """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data.
 
         :param data: only what the transition declares under ``data`` may be carried.
-        :raises StylobateError: STATE_NOT_FOUND, STATE_EVENT_UNKNOWN, STATE_TRANSITION_NOT_ALLOWED, STATE_DATA_INVALID,
-            STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        :raises StylobateError: STATE_NOT_FOUND, STATE_EVENT_UNKNOWN, STATE_TRANSITION_NOT_ALLOWED, STATE_GUARD_REFUSED,
+            STATE_GUARD_FAILED, STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
         """
         patch = b"" if data is None else encode(data)
         request = pb.TransitionStateRequest(
             namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version
         )
-        reply = await asked(self._stub.TransitionState(request), namespace=namespace, key=key, event=event, data=data)
+        reply = await self._change(self._stub.TransitionState, request, namespace=namespace, key=key, event=event, data=data)
         return _object(reply.state)
 
-    async def list(self, namespace: str, *, status: str = "") -> AsyncIterator[StateObject]:
-        """Yield the objects that the caller may list, in the order of their keys, page by page as they are asked for.
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Give what collects changes of several objects; at the end of the block all of them happen, or none.
 
-        :param status: only those that stand there; empty: all.
+        At most 50, of different objects. A change without an expected version holds for what stands there at the end of the
+        block: name the version where a change follows from what was read.
+
+        :raises StylobateError: what the first change that is refused is refused with, its number (from 0) as ``index`` in the
+            metadata; nothing was written.
         """
-        request = pb.ListStatesRequest(namespace=namespace, status=status, page_size=_PAGE)
+        transaction = Transaction()
+        yield transaction
+        if not transaction.operations:
+            return
+        request = pb.TransactStatesRequest(operations=transaction.operations)
+        try:
+            reply = await self._change(self._stub.TransactStates, request, operations=None)
+        except StylobateError as error:
+            if "index" in error.metadata:
+                error.sent = transaction.sent[int(error.metadata["index"])]
+            raise
+        transaction.results += [_object(one.state, is_deleted=one.is_deleted) for one in reply.results]
+
+    def _change(self, method: Callable[[Any], Awaitable[T]], request: Any, **sent: Any) -> Awaitable[T]:
+        return asked(method(request) if self._steps is None else self._steps.change(method, request), **sent)
+
+    async def list(
+        self,
+        namespace: str,
+        *,
+        status: str = "",
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  as in the URL
+        sort: str = "",
+    ) -> AsyncIterator[StateObject]:
+        """Yield the objects that the caller may list, page by page as they are asked for.
+
+        They come in the order of their keys; with a filter or a sort in that of the index that answers it::
+
+            async for order in ctx.state.list("orders", filter={"status": "paid", "total": {"gte": 100}}, sort="-total"):
+
+        :param status: only those that stand there, by key; empty: all.
+        :param filter: conditions by field, all of which must hold: a value, or values by operator (``eq``, ``in``, ``lt``,
+            ``lte``, ``gt``, ``gte``, ``prefix``, ``exists``).
+        :param sort: a field, `-` before it for the highest first.
+        :raises StylobateError: STATE_QUERY_NOT_INDEXED, STATE_INDEX_NOT_READY.
+        """
+        request = pb.ListStatesRequest(
+            namespace=namespace, status=status, filters=state_filters(filter or {}), sort=sort, page_size=_PAGE
+        )
         while True:
-            reply = await asked(self._stub.ListStates(request), namespace=namespace, status=status)
+            reply = await asked(self._stub.ListStates(request), namespace=namespace, status=status, filter=filter, sort=sort)
             for state in reply.states:
                 yield _object(state)
             request.page_token = reply.next_page_token
             if not request.page_token:
                 return
+
+    async def count(self, namespace: str, *, filter: Mapping[str, Any] | None = None, up_to: int = 1000) -> int:  # noqa: A002  likewise
+        """Return how many objects the caller may list, with a filter as :meth:`list` has it.
+
+        :param up_to: where the count ends, at most 10,000: when this number comes back there may be more.
+        """
+        request = pb.ListStatesRequest(namespace=namespace, filters=state_filters(filter or {}), page_size=1, count_up_to=up_to)
+        reply = await asked(self._stub.ListStates(request), namespace=namespace, filter=filter)
+        return int(reply.count)
 
     async def history(self, namespace: str, key: str) -> AsyncIterator[StateChange]:
         """Yield what happened to the object, newest first, page by page as it is asked for."""
@@ -144,6 +221,27 @@ class StateClient:
             if not request.page_token:
                 return
 
+    async def watch(self, namespace: str, key: str = "", *, status: str = "", position: str = "") -> AsyncGenerator[WatchEvent]:
+        """Yield how an object stands, or those of a namespace that the caller may list and read, then every change as it happens.
+
+        It has no end of its own: leave the loop, or let the handler's time run out. Leave it with ``contextlib.aclosing``, so
+        that the watch ends there and then.
+
+        :param key: which need not exist yet; empty: the whole namespace.
+        :param status: only objects while they stand there; empty: all.
+        :param position: ``position`` of the last event of a watch of the same: it goes on behind it, without a snapshot.
+        :raises StylobateError: POSITION_INVALID, STATE_TOO_MANY_WATCHES, STATE_WATCHES_FULL; UNAVAILABLE when the service stops:
+            who comes back with the last position misses nothing.
+        """
+        request = pb.WatchStatesRequest(namespace=namespace, key=key, status=status, position=position)
+        async with aclosing(watch_events(self._stub.WatchStates(request), _object, _change)) as telling:
+            try:
+                async for told in telling:
+                    yield told
+            except StylobateError as error:
+                error.sent = error.sent or {"namespace": namespace, "key": key, "status": status}
+                raise
+
 
 async def asked(answer: Awaitable[T], **sent: Any) -> T:
     """Return the platform's answer to module code; a refusal remembers what it refused, so that it is seen whose fault it is."""
@@ -154,7 +252,7 @@ async def asked(answer: Awaitable[T], **sent: Any) -> T:
         raise
 
 
-def _object(state: pb.State) -> StateObject:
+def _object(state: pb.State, *, is_deleted: bool = False) -> StateObject:
     return StateObject(
         namespace=state.namespace,
         key=state.key,
@@ -164,6 +262,8 @@ def _object(state: pb.State) -> StateObject:
         created_at=state.created_at.ToDatetime(tzinfo=UTC),
         updated_at=state.updated_at.ToDatetime(tzinfo=UTC),
         owner=state.owner,
+        timers=tuple(StateTimer(timer.event, timer.at.ToDatetime(tzinfo=UTC)) for timer in state.timers),
+        is_deleted=is_deleted,
     )
 
 

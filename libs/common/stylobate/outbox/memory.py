@@ -35,7 +35,8 @@ class MemoryEventLog:
         self._epochs: list[tuple[str, list[int]]] = []
         self._token = 0
         self._ids: set[str] = set()
-        self._versions: defaultdict[_Subject, set[int]] = defaultdict(set)
+        self._versions: defaultdict[_Subject, dict[int, str]] = defaultdict(dict)
+        self._numbers: dict[str, int] = {}
         self._locks: defaultdict[_Subject, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._callbacks: list[Callable[[], None]] = []
 
@@ -52,7 +53,7 @@ class MemoryEventLog:
         for subject in sorted(set(subjects)):
             await transaction.hold(self._locks[subject])
         versions = [] if version is None else list(range(version, version + len(events)))
-        if any(event.id in self._ids for event in events) or any(self._versions[subjects[0]] & {one} for one in versions):
+        if any(event.id in self._ids for event in events) or any(one in self._versions[subjects[0]] for one in versions):
             raise EventWrittenError(f"a version of {stream} {events[0].subject}, or the event, was written already")
 
         def commit() -> None:
@@ -61,7 +62,7 @@ class MemoryEventLog:
             self._unnumbered += written
             self._ids.update(event.id for event in events)
             if versions:
-                self._versions[subjects[0]].update(versions)
+                self._versions[subjects[0]].update(zip(versions, (event.id for event in events), strict=True))
 
         transaction.on_commit(commit)
 
@@ -111,6 +112,10 @@ class MemoryEventLog:
             events += chosen
         return LogPage(events, position.advanced(reached))
 
+    async def numbers(self, tenant: str, stream: str, versions: Mapping[str, int]) -> dict[str, int]:
+        ids = {subject: self._versions[tenant, stream, subject].get(version, "") for subject, version in versions.items()}
+        return {subject: self._numbers[one] for subject, one in ids.items() if one in self._numbers}
+
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
         """See the port; all in one step."""
         del batch
@@ -130,8 +135,10 @@ class MemoryEventLog:
         return True
 
     async def number(self, token: int) -> list[LoggedEvent] | None:
-        if token != self._token:
-            return []
+        return self.number_now() if token == self._token else []
+
+    def number_now(self) -> list[LoggedEvent]:
+        """Do the same as whoever holds the lease."""
         batch, self._unnumbered = self._unnumbered[:BATCH], self._unnumbered[BATCH:]
         numbered = []
         for event in batch:
@@ -139,6 +146,7 @@ class MemoryEventLog:
             self._head = self._head.advanced({event.partition: number})
             numbered.append(LoggedEvent(event, event.partition, number))
             self._log[event.partition].append(numbered[-1])
+            self._numbers[event.id] = number
         return numbered
 
     async def settle(self, token: int, epoch: str) -> str:

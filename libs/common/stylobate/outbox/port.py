@@ -84,6 +84,12 @@ class EventLog(Protocol):
             end; with the position to go on from.
         """
 
+    async def numbers(self, tenant: str, stream: str, versions: Mapping[str, int]) -> dict[str, int]:
+        """Return the numbers of the events that these versions of subjects were written with, by subject.
+
+        Those that have no number yet are left out.
+        """
+
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
         """Remove numbered events that are older, up to the first of a partition that is not; return how many.
 

@@ -11,6 +11,7 @@ from stylobate.ids import new_id
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox.event import LoggedEvent
+from stylobate.outbox.pace import Pace
 from stylobate.outbox.port import BATCH, EventLog, Numbering
 from stylobate.outbox.publisher import LivePublisher
 from stylobate.redis import RedisManager
@@ -30,8 +31,8 @@ class Relay:
 
     Delivery: every committed event gets a number, once, however many relays run and die; then a copy goes out on
     ``hooks:<type>``, at most once: a crash in between loses the copy, never the event. Order: the events of one subject are
-    numbered in the order of their commits. When there is nothing to do it looks every 200 ms; :meth:`wake` makes it look
-    at once, in whichever process it runs.
+    numbered in the order of their commits. :meth:`wake` makes it look at once, in whichever process it runs; beside that it looks
+    every 200 ms, once a second after ten quiet seconds.
     """
 
     def __init__(
@@ -43,20 +44,23 @@ class Relay:
         *,
         retention: timedelta | None = None,
         on_numbered: Callable[[], None] = lambda: None,
+        on_events: Callable[[Sequence[LoggedEvent]], None] = lambda _events: None,
         look_every: timedelta = _LOOK,
     ) -> None:
         """Keep the parts.
 
         :param retention: published events older than this are removed, about once a minute; None: none ever.
         :param on_numbered: called when the log has grown, such as what ``EventServicer.add`` returns.
-        :param look_every: how long an event waits that nobody announces (its writer died after the commit).
+        :param on_events: gets the events that were numbered, in the order of each partition; must not block.
+        :param look_every: how long an event waits that nobody announces (its writer died after the commit); see :class:`Pace`.
         """
         self._log = log
         self._leases = leases
         source = self._source = log.source
         self._retention = retention
         self._on_numbered = on_numbered
-        self._look_every_s = look_every.total_seconds()
+        self._pace = Pace(look_every.total_seconds())
+        self._on_events = on_events
         self._numbering = numbering
         self._publisher = LivePublisher(redis, source)
         self._due = asyncio.Event()
@@ -98,7 +102,7 @@ class Relay:
         while goes_on():
             await self._tell.wait()
             self._tell.clear()
-            with suppress(UnavailableError):  # the other looks by itself every 200 ms
+            with suppress(UnavailableError):  # the other looks by itself
                 await self._numbering.tell()
 
     async def _lead(self, lease: Lease) -> None:
@@ -139,7 +143,7 @@ class Relay:
                 self._published(numbered)
             if len(numbered) < BATCH:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
+                    async with asyncio.timeout(self._pace.pause_s):
                         await self._due.wait()
 
     async def _settle(self, lease: Lease) -> None:
@@ -166,6 +170,8 @@ class Relay:
         self._on_numbered()
 
     def _published(self, numbered: Sequence[LoggedEvent]) -> None:
+        self._pace.saw_something()
+        self._on_events(numbered)
         self._publisher.offer(numbered)
         self._on_numbered()
         now = datetime.now(UTC)

@@ -53,7 +53,7 @@ class EventServicer(GeneratedServicer):
     @classmethod
     @asynccontextmanager
     async def open(cls, redis: RedisManager, logs: Sequence[EventLog] = ()) -> AsyncIterator[Self]:
-        """Serve logs, woken by the live copies in Redis, else by a look every 200 ms; more are added with :meth:`add`."""
+        """Serve logs, woken by the live copies in Redis, else by a look (:class:`LogWatch`); more are added with :meth:`add`."""
         watch = LogWatch()
         for log in logs:
             watch.add(log)
@@ -66,9 +66,12 @@ class EventServicer(GeneratedServicer):
         finally:
             await watch.close()
 
-    def add(self, log: EventLog) -> Callable[[], None]:
-        """Serve one more log. What is returned says that it has grown, sooner than a live copy comes back from Redis."""
-        return self._watch.add(log)
+    def add(self, log: EventLog, heard: Callable[[], None] | None = None) -> Callable[[], None]:
+        """Serve one more log. What is returned says that it has grown, sooner than a live copy comes back from Redis.
+
+        :param heard: is called when a live copy comes.
+        """
+        return self._watch.add(log, heard)
 
     async def ReadEvents(self, request: ReadEventsRequest, context: Any) -> AsyncIterator[ReadEventsResponse]:  # noqa: ARG002, N802  the generated signature
         """Read a log from a position on. The first message says where it begins."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox.errors import EventSourceUnknownError
+from stylobate.outbox.pace import Pace
 from stylobate.outbox.port import EventLog
 from stylobate.outbox.position import Position
 from stylobate.stopping import end, goes_on
@@ -21,30 +22,36 @@ _log = get_logger("app")
 class LogWatch:
     """Tells readers when a log holds more than they have seen.
 
-    A look is the ends of the log, one small statement; it is made when somebody says that there is something
-    (what :meth:`add` returned, :meth:`notify`), else every 200 ms, and only while there are readers waiting.
+    A look is the ends of the log, one small statement; it is made when somebody says that there is something (what :meth:`add`
+    returned, :meth:`notify`), else every 200 ms, once a second after ten quiet seconds, and only while there are readers waiting.
     """
 
     def __init__(self, look_every: timedelta = _LOOK) -> None:
         self._look_every_s = look_every.total_seconds()
         self._tails: dict[str, _Tail] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._heard: list[Callable[[], None]] = []
 
-    def add(self, log: EventLog) -> Callable[[], None]:
+    def add(self, log: EventLog, heard: Callable[[], None] | None = None) -> Callable[[], None]:
         """Watch one more log. Needs a running loop. Raises ValueError for a source that is watched already.
 
+        :param heard: is called as well when another process says that there is something.
         :returns: what says that this log may have grown. Safe to call often.
         """
         if log.source in self._tails:
             raise ValueError(f"the log of {log.source} is watched already")
         tail = self._tails[log.source] = _Tail(log, self._look_every_s)
         self._tasks.append(asyncio.create_task(tail.run(), name=f"log-watch-{log.source}"))
+        if heard is not None:
+            self._heard.append(heard)
         return tail.due.set
 
     def notify(self) -> None:
         """Say that any log may have grown. Safe to call often."""
         for tail in self._tails.values():
             tail.due.set()
+        for heard in self._heard:
+            heard()
 
     def log(self, source: str) -> EventLog:
         """Return the log of a source. Raises EventSourceUnknownError."""
@@ -76,7 +83,7 @@ class _Tail:
     def __init__(self, log: EventLog, look_every_s: float) -> None:
         self.log = log
         self.due = asyncio.Event()
-        self._look_every_s = look_every_s
+        self._pace = Pace(look_every_s)
         self._head: Position | None = None
         self._waiting: dict[asyncio.Future[list[int]], tuple[Position, Sequence[int]]] = {}
 
@@ -84,7 +91,7 @@ class _Tail:
         """Look, tell, rest, forever. A look that fails is told to whoever waits, and the next one is made as usual."""
         while goes_on():
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_every_s if self._waiting else None):
+                async with asyncio.timeout(self._pace.pause_s if self._waiting else None):
                     await self.due.wait()
             self.due.clear()
             if self._waiting:
@@ -92,6 +99,7 @@ class _Tail:
                 await asyncio.sleep(_REST_S)
 
     async def _look(self) -> None:
+        before = self._head
         try:
             head = self._head = await self.log.head()
         except Exception as fault:  # noqa: BLE001  the readers get it; this task must outlive it
@@ -101,6 +109,8 @@ class _Tail:
                 if not future.done():
                     future.set_exception(fault)
             return
+        if head != before:
+            self._pace.saw_something()
         # Whoever waits now, also who began to while this look was under way and asked what was known before it.
         for future, (position, partitions) in self._waiting.items():
             if not future.done() and (moved := _moved(head, position, partitions)):

@@ -99,9 +99,13 @@ class RedisManager:
         """
         return await self._pipeline.call(*arguments)
 
-    async def run(self, script: Script, keys: Keys = (), args: Keys = ()) -> Reply:
-        """Run a script and return its reply; loads it where the server does not know it. Raises as :meth:`call` does."""
-        return await self._pipeline.run(script, keys=tuple(keys), arguments=tuple(args))
+    async def run(self, script: Script, keys: Keys = (), args: Keys = (), *, within_s: float | None = None) -> Reply:
+        """Run a script and return its reply; loads it where the server does not know it. Raises as :meth:`call` does.
+
+        :param within_s: seconds after which RedisUnavailableError is raised, when that is less than every command has. Whether
+            the script ran is then unknown.
+        """
+        return await self._pipeline.run(script, keys=tuple(keys), arguments=tuple(args), within_s=within_s)
 
     async def publish(self, channel: str, payload: bytes) -> int:
         """Publish and return how many subscribers of this server heard it. Raises as :meth:`call` does."""

@@ -65,36 +65,44 @@ class Pipeline:
         """How many commands wait for a reply."""
         return self._link.pending if self._link is not None else 0
 
-    async def call(self, *arguments: Argument) -> Reply:
+    async def call(self, *arguments: Argument, within_s: float | None = None) -> Reply:
         """Send a command and return its reply: bytes, int, None or a list of these.
 
+        :param within_s: seconds from the sending on; None: what every command has.
         :raises RedisUnavailableError: at once while the server is known to be down; the command may have run when the
             connection broke on the way back.
         :raises redis.exceptions.ResponseError: when the server refuses the command.
         """
         link = self._link
         if link is None:
-            link = await self._connected()
+            link = await self._connected(within_s)
         elif link.pending >= self._max_pending:
             raise unavailable("too many commands wait")
+        reply = link.send(*arguments)
+        timer = None if within_s is None else reply.get_loop().call_later(within_s, _give_up, reply, within_s)
         try:
-            return await link.send(*arguments)
+            return await reply
         except RedisUnavailableError as error:
             if error.metadata["cause"].startswith("READONLY"):
                 link.abort("the server became a replica")  # connect anew, to find the one that takes writes
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    async def run(self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...]) -> Reply:
+    async def run(
+        self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...], within_s: float | None = None
+    ) -> Reply:
         """Run a script; one that the server does not know (it was restarted) is sent along, once."""
         try:
-            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, within_s=within_s)
         except ScriptUnknownError:
-            return await self.call("EVAL", script.text, len(keys), *keys, *arguments)
+            return await self.call("EVAL", script.text, len(keys), *keys, *arguments, within_s=within_s)
 
-    async def _connected(self) -> Link:
+    async def _connected(self, within_s: float | None) -> Link:
         """Wait for the attempt to connect that is under way; between two attempts there is nothing to wait for."""
         if self._attempt is not None:
-            await asyncio.wait([self._attempt])
+            await asyncio.wait([self._attempt], timeout=within_s)
         if self._link is None:
             raise unavailable(self._cause)
         return self._link
@@ -129,3 +137,8 @@ class Pipeline:
         attempt, self._attempt = self._attempt, None
         if attempt is not None and not attempt.done():
             attempt.set_result(None)
+
+
+def _give_up(reply: "asyncio.Future[Reply]", seconds: float) -> None:
+    if not reply.done():
+        reply.set_exception(unavailable(f"no answer within {seconds:g} s"))

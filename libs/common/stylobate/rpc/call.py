@@ -96,6 +96,24 @@ class Call:
         """What a change that this call makes comes from."""
         return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "")
 
+    def until(self, deadline: float) -> "Call":
+        """Return the same call with another deadline; by hand, since ``replace`` costs eight times as much."""
+        return Call(
+            self.request_id,
+            self.traceparent,
+            self.authorization,
+            self.principal,
+            deadline,
+            self.hook_depth,
+            self.act_for,
+            self.act_for_tenant,
+            self.own_name,
+            self.client_address,
+            self.client_agent,
+            self.repeated,
+            self.metadata,
+        )
+
     def passed_on(self) -> list[tuple[str, str | bytes]]:
         """Return the metadata that goes with calls made for this one.
 

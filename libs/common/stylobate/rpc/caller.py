@@ -43,6 +43,7 @@ class GuardedChannel(ClientChannel):
     def __init__(self, inner: grpc.aio.Channel, guard: Guard | None = None) -> None:
         self.inner = inner
         self.guard = guard
+        self.is_local = getattr(inner, "is_local", False)
         self._methods: dict[tuple[str, Encode, Decode], Any] = {}
 
     def begin(self, timeout: float | None, metadata: Any, *, is_stream: bool) -> tuple[float | None, Any]:  # noqa: ARG002
@@ -186,7 +187,7 @@ class _UnaryHandle(CallHandle):
     def __init__(self, call: Any, channel: GuardedChannel) -> None:
         self._call = call
         self._channel = channel
-        self._begun = monotonic()
+        self._begun = 0.0 if channel.guard is None else monotonic()
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the response. Raises what the channel makes of an error."""

@@ -12,12 +12,17 @@ from stylobate.resilience import CircuitBreaker
 from stylobate.rpc.breaker import Guard
 from stylobate.rpc.caller import GuardedChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
+from stylobate.rpc.mux import MuxChannel
+from stylobate.rpc.mux.target import Target
 from stylobate.tls import TlsSettings
 
 MAX_METADATA_BYTES = 64 * 1024
 """Errors travel with their details in trailing metadata; the transport's own default of 8 KiB is too small for many findings."""
 
 _ATTEMPTS = 3
+_RETRY_BUDGET = {"maxTokens": 20, "tokenRatio": 0.1}
+"""Each call that fails costs a token, each that succeeds earns a tenth of one; below half of them nothing is tried again (gRFC
+A6). So a target in trouble gets a tenth more calls than without retries, and not three times as many."""
 _KEEPALIVE_MS = 6_000
 """More than the 5 s that servers ask for between two pings."""
 _PING_TIMEOUT_MS = 3_000
@@ -63,6 +68,7 @@ def open_channel(
     tls: TlsSettings | None = None,
     idempotent: Iterable[str] = (),
     breaker: CircuitBreaker | None = None,
+    mux: bool = False,
 ) -> grpc.aio.Channel:
     """Return a channel; connects when first used. Needs a running loop.
 
@@ -70,8 +76,10 @@ def open_channel(
     :param tls: None: no encryption. Not used for a unix socket, which the file system guards.
     :param idempotent: the full names of the methods (``package.Service/Method``) that may be sent more than once.
     :param breaker: of this target; None: one with the defaults.
+    :param mux: whether calls with one response share a stream, where the target takes one (:mod:`stylobate.rpc.mux`).
     :raises OSError: a TLS file cannot be read.
     """
+    idempotent = tuple(idempotent)
     options = channel_options(idempotent)
     if tls is None or target.startswith("unix:"):
         channel = grpc.aio.insecure_channel(target, options=options)
@@ -79,7 +87,8 @@ def open_channel(
         if tls.server_name:
             options.append(("grpc.ssl_target_name_override", tls.server_name))
         channel = grpc.aio.secure_channel(target, tls.channel_credentials(), options=options)
-    return GuardedChannel(channel, Guard(channel, breaker or CircuitBreaker(target)))
+    guard = Guard(channel, breaker or CircuitBreaker(target))
+    return GuardedChannel(MuxChannel(channel, Target.of(target), tls=tls, idempotent=idempotent) if mux else channel, guard)
 
 
 def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:
@@ -114,4 +123,5 @@ def service_config(idempotent: Iterable[str]) -> dict[str, Any]:
     config: dict[str, Any] = {"loadBalancingConfig": [{"outlier_detection_experimental": _OUTLIERS}]}
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": retry}]
+        config["retryThrottling"] = _RETRY_BUDGET
     return config

@@ -18,7 +18,8 @@ from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Context
 from stylobate.telemetry import counter
 
 _LOCAL = "local:"
-_NUL_BYTE = b"\0"
+_NUL = 0
+"""As a number: to look for bytes in bytes costs an exception each time."""
 _COME_BACK = timedelta(milliseconds=100)
 _log = get_logger("app")
 
@@ -49,6 +50,11 @@ class Handlers:
         self._is_ended = True
         for stream in tuple(self._streams):
             stream.end()
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether a call is under way that came over a wire."""
+        return any(context.peer() != _LOCAL for context in self._under_way)
 
     def cut_off(self) -> None:
         """Log and count each call under way that came over a wire; no server can cut off local ones."""
@@ -123,7 +129,7 @@ def _read(decode: Callable[[bytes], Any], data: bytes) -> Any:
         request = decode(data)
     except DecodeError as error:  # text that is not UTF-8 included
         raise InvalidInputError("The request message cannot be decoded.") from error
-    if _NUL_BYTE in data:  # rare, and most often a number or bytes
+    if _NUL in data:  # rare, and most often a number or bytes
         refuse_nul(request)
     return request
 

@@ -9,6 +9,8 @@ from typing import Any, Never, Protocol, Self, TypeAlias
 
 import grpc.aio
 
+from stylobate.identity.principal import ANONYMOUS, Principal
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """The largest message, either way, over every transport."""
@@ -21,6 +23,9 @@ Behaviour: TypeAlias = Callable[[bytes, Context], Coroutine[Any, Any, bytes]]
 A streaming method has the same form: it hands each encoded response to ``context.write`` and returns ``b""``.
 """
 
+
+Prompt: TypeAlias = Callable[[Any], bool]
+"""Of a request whether its handler ends as soon as it is cancelled: nothing in it catches that, or waits when it is over."""
 
 Encode: TypeAlias = Callable[[Any], bytes] | None
 Decode: TypeAlias = Callable[[bytes], Any] | None
@@ -78,14 +83,21 @@ class Interceptor(Protocol):
 
 
 class Edge(Protocol):
-    """What is used of :class:`stylobate.clients.limits.LimitsClient`."""
+    """What is used of :class:`stylobate.clients.edge.Edge`."""
 
-    async def charge(self, address: str, user: str = "") -> object:
-        """Charge where a call comes from, and the user whose token was verified; empty: not that one. Raises RateLimitedError."""
+    async def charge(self, address: str, principal: Principal = ANONYMOUS, *, is_address_charged: bool = False) -> None:
+        """Charge where a call comes from, and who calls when its token was verified.
+
+        :param is_address_charged: whether the address was charged before, alone.
+        :raises BannedError: one of them is banned. :raises RateLimitedError: one calls too often.
+        """
 
 
 class ClientChannel(grpc.aio.Channel):
     """A channel for methods with one request."""
+
+    is_local = False
+    """Whether who is called is in this process, so that a call costs little."""
 
     @abstractmethod
     def method(self, name: str, encode: Encode, decode: Decode, *, is_stream: bool) -> Any:

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 
 from stylobate.rpc.channel import MAX_METADATA_BYTES
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Edge
+from stylobate.rpc.mux import MuxServer
 from stylobate.rpc.open_streams import Health, OpenStreams, Reflection
 from stylobate.rpc.servicers import Servicers
 from stylobate.tls import TlsSettings
@@ -26,6 +27,10 @@ MAX_CALLS = 8192
 """Of a process. One whose request does not come holds some 17 KiB, until its connection is too old."""
 _OURS_TO_END_S = 3600.0
 """gRPC ends what is left without a word when its grace is over, so it gets one that is longer than ours."""
+_REQUEST_S = 1.0
+"""What a request that has begun to arrive is given when the server stops."""
+_HAND_OVER_S = 2.0
+"""In which clients of a server that stops look for another process, at most half of its grace. Until then it serves as before."""
 _SOCKET_MODE = 0o600
 """Of unix sockets: who may speak without TLS is who runs the platform."""
 
@@ -33,12 +38,17 @@ _SOCKET_MODE = 0o600
 class GrpcServer:
     """A ``grpc.aio`` server that starts in a clean context and tells its health service when it ends."""
 
-    def __init__(self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta, health_servicer: Health) -> None:
+    def __init__(
+        self, inner: grpc.aio.Server, servicers: Servicers, grace: timedelta, health_servicer: Health, mux: MuxServer | None
+    ) -> None:
         self._inner = inner
+        self.mux = mux
+        """Where many calls share a stream; None: nowhere."""
         self._servicers = servicers
         self._grace = grace
         self._services = ("", *servicers.services)
         self.health = health_servicer
+        self.reuse_port = False
         self.ports: dict[str, int] = {}
         """The port behind each address; 1 for a unix socket."""
 
@@ -46,7 +56,14 @@ class GrpcServer:
         """Serve, and say NOT_SERVING until :meth:`set_serving` says otherwise.
 
         Handlers get the context of whoever starts the server, so it is started from an empty one.
+
+        :raises RuntimeError: streams cannot be listened for.
         """
+        if self.mux is not None:
+            try:
+                await self.mux.start(tuple(self.ports), reuse_port=self.reuse_port)
+            except OSError as error:
+                raise RuntimeError(f"streams cannot be listened for: {error}") from error
         self._servicers.handlers.begin_streams()
         await self.set_serving(is_serving=False)
         await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
@@ -58,20 +75,50 @@ class GrpcServer:
             await self.health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
 
     async def stop(self, grace: float | None = None) -> None:
-        """Accept no more calls, wait for those under way, then end what is left, saying which.
+        """Let clients go elsewhere, accept no more calls, wait for those under way, then end what is left, saying which.
 
-        :param grace: seconds; None: what the server was built with.
+        One that is cancelled ends everything at once.
+
+        :param grace: seconds for all of it; None: what the server was built with.
         """
-        await self.health.enter_graceful_shutdown()
-        self._servicers.handlers.end_streams()
         grace_s = self._grace.total_seconds() if grace is None else grace
-        draining = asyncio.ensure_future(self._inner.stop(grace_s + _OURS_TO_END_S))
+        end = asyncio.get_running_loop().time() + grace_s
+        draining: asyncio.Future[None] | None = None
         try:
-            if not (await asyncio.wait((draining,), timeout=grace_s))[0]:
+            await self.health.enter_graceful_shutdown()
+            if self.mux is not None:
+                await self.mux.hand_over(min(grace_s / 2, _HAND_OVER_S))
+            self._servicers.handlers.end_streams()  # not before: their readers would come back to this process
+            draining = asyncio.ensure_future(self._drain(grace_s))
+            await self._wait_for(draining, end)
+            if not draining.done():
                 self._servicers.handlers.cut_off()
-            await self._inner.stop(None)
         finally:
-            draining.cancel()
+            await self._inner.stop(None)
+            if self.mux is not None:
+                await self.mux.stop()
+            if draining is not None:
+                draining.cancel()
+
+    async def _drain(self, grace_s: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._inner.stop(grace_s + _OURS_TO_END_S))
+            if self.mux is not None:
+                group.create_task(self.mux.drain())
+
+    async def _wait_for(self, draining: "asyncio.Future[None]", end: float) -> None:
+        """Wait for the handlers under way, to a time of the loop and no longer: gRPC also counts calls that reach none.
+
+        Their request never comes, or the call arrived just when the server stopped, which gRPC neither serves nor refuses then.
+        """
+        loop = asyncio.get_running_loop()
+        while (left := end - loop.time()) > 0:
+            if (await asyncio.wait((draining,), timeout=min(left, _REQUEST_S)))[0] or not self._is_busy:
+                return
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._servicers.handlers.are_busy or (self.mux is not None and self.mux.is_answering)
 
 
 def build_server(
@@ -86,6 +133,7 @@ def build_server(
     max_streams: int = MAX_STREAMS_PER_CONNECTION,
     max_calls: int = MAX_CALLS,
     edge: Edge | None = None,
+    mux_port: int | None = None,
 ) -> GrpcServer:
     """Return a server for everything registered so far; ``start`` it, then find its ports in ``ports``. Needs a running loop.
 
@@ -97,11 +145,24 @@ def build_server(
     :param max_streams: calls that a connection may have under way; further ones wait at its other end.
     :param max_calls: calls that the server has under way, also those whose request has not come yet; more are refused.
     :param edge: charges streams that strangers open outside of the pipeline.
+    :param mux_port: where many calls share a stream (:mod:`stylobate.rpc.mux`), beside each address; 0: any port, which clients
+        are told; None: nowhere. Beside a unix socket it is one more.
     :raises RuntimeError: an address is taken or cannot be listened on.
     :raises OSError: a TLS file cannot be read.
     """
+    mux = None
+    if mux_port is not None:
+        mux = MuxServer(
+            servicers,
+            port=mux_port,
+            tls=None if tls is None else tls.server_context(),
+            max_age=max_connection_age,
+            grace=grace,
+            calls_per_stream=max_streams,
+            max_calls=max_calls,
+        )
     inner = grpc.aio.server(
-        handlers=(servicers.generic_handler(),),
+        handlers=(servicers.generic_handler(), *(() if mux is None else (mux,))),
         options=[
             *server_options(max_connection_age, grace, reuse_port=reuse_port),
             ("grpc.max_concurrent_streams", max_streams),
@@ -109,7 +170,8 @@ def build_server(
         maximum_concurrent_rpcs=max_calls,
     )
     streams = OpenStreams(edge)
-    server = GrpcServer(inner, servicers, grace, Health(streams))
+    server = GrpcServer(inner, servicers, grace, Health(streams), mux)
+    server.reuse_port = reuse_port
     health_pb2_grpc.add_HealthServicer_to_server(server.health, inner)
     if reflection:
         names = (*servicers.services, health.SERVICE_NAME, reflecting.SERVICE_NAME)

@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 
 from stylobate.rpc.handlers import ByName, Handlers
-from stylobate.rpc.method import Behaviour, Interceptor, Method, RpcAccess
+from stylobate.rpc.method import Behaviour, Interceptor, Method, Prompt, RpcAccess
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
 
@@ -22,6 +22,7 @@ class Servicers:
         self._interceptors = tuple(interceptors)
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
+        self._prompt: dict[str, Prompt] = {}
         self.handlers = Handlers()
         """The runs of those that were called."""
 
@@ -41,7 +42,8 @@ class Servicers:
         """Serve a servicer.
 
         :param add_to_server: the generated ``add_XServicer_to_server``.
-        :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open.
+        :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open; its ``PROMPT``, if it has
+            one, of which requests the handler ends as soon as it is cancelled. These need no task of their own in one process.
         :param access: the same, for one without.
         :param owner: the service that tokens of callers must be made for; empty: any that this process hosts.
         :raises ValueError: a method without an access, an access without a method, a service registered before, or a
@@ -58,6 +60,8 @@ class Servicers:
                 raise ValueError(f"{service} has no method {', '.join(unknown)}")
             for name, handler in handlers.items():
                 self._add(f"/{service}/{name}", handler, access[name], owner)
+            prompt: Mapping[str, Prompt] = getattr(servicer, "PROMPT", {})
+            self._prompt |= {f"/{service}/{name}": prompt[name] for name in handlers.keys() & prompt.keys()}
 
     def _add(self, full_name: str, handler: "Handler[Any, Any]", access: RpcAccess, owner: str = "") -> None:
         if full_name in self._methods:
@@ -82,6 +86,15 @@ class Servicers:
                 bound = interceptor.bind(bound, method)
             self._bound[full_name] = bound
         return bound
+
+    def prompt(self, full_name: str) -> Prompt | None:
+        """Return what tells of a request whether its handler ends as soon as it is cancelled; None: of none."""
+        return self._prompt.get(full_name)
+
+    def unary(self, full_name: str) -> Behaviour | None:
+        """Return the chain of a method with one response; None for any other."""
+        known = self._methods.get(full_name)
+        return None if known is None or known[0].response_streaming else self.behaviour(full_name)
 
     def generic_handler(self) -> grpc.GenericRpcHandler:
         """Return what a real ``grpc.aio`` server serves all of it with. Needs a running loop."""

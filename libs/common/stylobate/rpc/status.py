@@ -41,7 +41,8 @@ _MAX_VIOLATION_BYTES = 24 * 1024
 _MAX_TEXT = 1000
 _MAX_POINTER = 500
 
-_FULL = "Concurrent RPC limit exceeded!"  # gRPC's own words, for a call that nobody looked at
+FULL = "Concurrent RPC limit exceeded!"
+"""gRPC's own words, for a call that nobody looked at."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PLAIN: dict[grpc.StatusCode, type[StylobateError]] = {
     grpc.StatusCode.UNKNOWN: InternalError,
@@ -123,7 +124,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> StylobateError:
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
         # Who cancels a call gets asyncio.CancelledError; this CANCELLED is a stopping server that cut the call off.
         return UnavailableError(retry_after=RETRY_AFTER)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.details() == _FULL:
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.details() == FULL:
         return UnavailableError("A part of the platform has too much to do.", retry_after=RETRY_AFTER)
     plain = _PLAIN.get(code)
     if plain is not None:

@@ -3,7 +3,7 @@
 from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 
-from stylobate.telemetry.metrics import MetricsCollector, collector, counter, gauge, histogram
+from stylobate.telemetry.metrics import MetricsCollector, collector, counter, counts, gauge, histogram, spreads
 from stylobate.telemetry.traceparent import child_of, decided, is_sampled, is_traceparent, new_traceparent, trace_of
 from stylobate.telemetry.traces import Span, Traces, configure, prepare, span
 
@@ -17,6 +17,7 @@ __all__ = [
     "collector",
     "configure",
     "counter",
+    "counts",
     "decided",
     "gauge",
     "histogram",
@@ -25,5 +26,6 @@ __all__ = [
     "new_traceparent",
     "prepare",
     "span",
+    "spreads",
     "trace_of",
 ]

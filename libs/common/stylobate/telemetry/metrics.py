@@ -1,7 +1,8 @@
 """Prometheus metrics: one registry per process, every name with the prefix ``stylobate_``.
 
 Look a labelled child up once and keep it: ``.labels()`` costs more than counting. What is counted for every request is
-better counted in plain numbers and handed over when scraped, by a collector of its own (:meth:`MetricsCollector.collector`).
+better counted in plain numbers and handed over when scraped: by :meth:`MetricsCollector.counts` and
+:meth:`MetricsCollector.spreads`, or by a collector of its own (:meth:`MetricsCollector.collector`).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from typing import Any, TypeVar, cast
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
+
+from stylobate.telemetry.tallies import BUCKETS, Counts, Spreads
 
 C = TypeVar("C", bound=Collector)
 
@@ -40,6 +43,14 @@ class MetricsCollector:
         """Return the histogram; name it with its unit, such as ``_seconds``."""
         return self._metric(Histogram, name, text, labels, buckets=buckets)
 
+    def counts(self, name: str, text: str, labels: Sequence[str]) -> Counts:
+        """Return the counter of what every request is counted in; shown as ``stylobate_<name>_total``."""
+        return self._metric(Counts, name, text, labels)
+
+    def spreads(self, name: str, text: str, labels: Sequence[str] = (), bounds: Sequence[float] = BUCKETS) -> Spreads:
+        """Return the histogram of what every request is measured in; name it with its unit."""
+        return self._metric(Spreads, name, text, labels, bounds=bounds)
+
     def collector(self, name: str, make: Callable[[], C]) -> C:
         """Return the collector of that name, made and registered at the first call."""
         if name not in self._made:
@@ -61,3 +72,4 @@ class MetricsCollector:
 
 _process = MetricsCollector(REGISTRY)  # one for a process, as its registry is
 counter, gauge, histogram, collector = _process.counter, _process.gauge, _process.histogram, _process.collector
+counts, spreads = _process.counts, _process.spreads

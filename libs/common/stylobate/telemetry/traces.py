@@ -6,23 +6,31 @@ a resource of its own (``service.name``), also where several share a process; al
 """
 
 import threading
+from time import time_ns
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from stylobate.telemetry.traceparent import is_sampled
+from stylobate.telemetry.traceparent import child_of, is_sampled
 
 Value = str | bool | int | float
 
-_NOTHING = Context()
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_UNSET = Status(StatusCode.UNSET)
 _CLOSE_S = 1.0
+
+
+class _Source(NamedTuple):
+    """Where spans of a service come from, and what takes them when they end."""
+
+    resource: Resource
+    scope: InstrumentationScope
+    processor: SpanProcessor
 
 
 class Traces:
@@ -32,15 +40,15 @@ class Traces:
         self._node = node
         self._version = version
         self._processor = processor
-        self._tracers: dict[str, Tracer] = {}
+        self._sources: dict[str, _Source] = {}
         self.ratio = ratio
         """How many new traces are sampled: 0 when they would go nowhere."""
 
-    def tracer(self, service: str) -> Tracer | None:
-        """Return what makes the spans of a service; None when they would go nowhere."""
+    def source(self, service: str) -> _Source | None:
+        """Return what the spans of a service come from; None when they would go nowhere."""
         if self._processor is None:
             return None
-        found = self._tracers.get(service)
+        found = self._sources.get(service)
         if found is None:
             resource = Resource.create({
                 "service.name": service,
@@ -48,9 +56,8 @@ class Traces:
                 "service.instance.id": self._node,
                 "service.version": self._version,
             })  # fmt: skip
-            provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-            provider.add_span_processor(self._processor)
-            found = self._tracers[service] = provider.get_tracer("stylobate", self._version)
+            scope = InstrumentationScope("stylobate", self._version)
+            found = self._sources[service] = _Source(resource, scope, self._processor)
         return found
 
     def close(self) -> None:
@@ -91,31 +98,64 @@ def configure(
 
 
 class Span:
-    """A piece of work in a trace. Use as a context manager; leaving it by an exception marks it as failed."""
+    """A piece of work in a trace. Use as a context manager; leaving it by an exception marks it as failed.
 
-    __slots__ = ("_span", "traceparent")
+    Until it ends it is what its maker says of it, and then one object of OpenTelemetry's: its tracers make several, with locks.
+    """
 
-    def __init__(self, traceparent: str, sdk: trace.Span = trace.INVALID_SPAN) -> None:
-        self.traceparent = traceparent
+    __slots__ = ("_attributes", "_begun", "_kind", "_name", "_parent", "_source", "_status", "traceparent")
+
+    def __init__(
+        self,
+        traceparent: str,
+        source: _Source | None = None,
+        name: str = "",
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: dict[str, Value] | None = None,
+    ) -> None:
+        """Begin below the traceparent; without a source nothing is kept."""
+        self.traceparent = traceparent if source is None else child_of(traceparent)
         """What work under this span takes as its parent."""
-        self._span = sdk  # the invalid one takes everything and keeps nothing
+        self._source = source
+        self._parent = traceparent
+        self._name = name
+        self._kind = kind
+        self._attributes = {} if attributes is None else attributes
+        self._status = _UNSET
+        self._begun = time_ns() if source is not None else 0
 
     def set(self, key: str, value: Value) -> None:
         """Set an attribute; nothing when the trace is not sampled."""
-        self._span.set_attribute(key, value)
+        self._attributes[key] = value
 
     def rename(self, name: str) -> None:
         """Give it the name that was not known when it began."""
-        self._span.update_name(name)
+        self._name = name
 
     def fail(self, reason: str) -> None:
         """Mark the work as failed (``error.type``)."""
-        self._span.set_attribute("error.type", reason)
-        self._span.set_status(Status(StatusCode.ERROR, reason))
+        self._attributes["error.type"] = reason
+        self._status = Status(StatusCode.ERROR, reason)
 
     def end(self) -> None:
         """End it, where it is not used as a context manager."""
-        self._span.end()
+        source, self._source = self._source, None
+        if source is None:
+            return
+        trace_id, made = int(self.traceparent[3:35], 16), self.traceparent
+        ended = ReadableSpan(
+            self._name,
+            SpanContext(trace_id, int(made[36:52], 16), is_remote=False, trace_flags=_SAMPLED),
+            SpanContext(trace_id, int(self._parent[36:52], 16), is_remote=True, trace_flags=_SAMPLED),
+            source.resource,
+            self._attributes,
+            kind=self._kind,
+            status=self._status,
+            start_time=self._begun,
+            end_time=time_ns(),
+            instrumentation_scope=source.scope,
+        )
+        source.processor.on_end(ended)
 
     def __enter__(self) -> Self:
         """Return the span."""
@@ -133,16 +173,7 @@ def span(service: str, name: str, traceparent: str, *, kind: SpanKind = SpanKind
 
     :param attributes: by OpenTelemetry's names, ``__`` standing for the dot.
     """
-    tracer = _active.tracer(service) if is_sampled(traceparent) else None
-    if tracer is None:
+    source = _active.source(service) if is_sampled(traceparent) else None
+    if source is None:
         return Span(traceparent)
-    parent = SpanContext(
-        trace_id=int(traceparent[3:35], 16),
-        span_id=int(traceparent[36:52], 16),
-        is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED),
-    )
-    above = trace.set_span_in_context(NonRecordingSpan(parent), _NOTHING)
-    named = {key.replace("__", "."): value for key, value in attributes.items()}
-    made = tracer.start_span(name, context=above, kind=kind, attributes=named)
-    return Span(f"{traceparent[:36]}{made.get_span_context().span_id:016x}-01", made)
+    return Span(traceparent, source, name, kind, {key.replace("__", "."): value for key, value in attributes.items()})

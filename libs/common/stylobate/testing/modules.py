@@ -1,10 +1,9 @@
 """``ActionTester``: a module under test, run by the real actions and state services over memory."""
 
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +15,12 @@ from stylobate.declarations.model import Severity
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient
-from stylobate.outbox.event import Event, LoggedEvent
+from stylobate.outbox.event import Event
 from stylobate.services import installed_services
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.logs import plain_logs
 
 _MOST_EVENTS = 1000
-_TOKEN = 0
-"""Of a lease that nobody else wants."""
 
 
 class TestUser:
@@ -38,9 +35,12 @@ class TestUser:
         """The state service as this user reaches it, not through a handler."""
         self._actions: Any = ActionServiceStub(channel)
 
-    async def call(self, action: str, input: Any = None) -> Any:  # noqa: A002  what it is called everywhere
-        """Run an action and return its output. Raises the StylobateError that a client would see."""
-        request = ExecuteActionRequest(action=action, input=encode(input), content_type=JSON)
+    async def call(self, action: str, input: Any = None, key: str = "") -> Any:  # noqa: A002  what it is called everywhere
+        """Run an action and return its output. Raises the StylobateError that a client would see.
+
+        :param key: an idempotency key: sent again with it, the action is not run again.
+        """
+        request = ExecuteActionRequest(action=action, input=encode(input), content_type=JSON, idempotency_key=key)
         return decode((await self._actions.ExecuteAction(request)).output)
 
 
@@ -59,7 +59,6 @@ class ActionTester:
 
     def __init__(self, app: MemoryApp) -> None:
         self._app = app
-        self._undelivered: deque[LoggedEvent] = deque()
         self.published: list[tuple[str, Any]] = app.publications
         """What was published: channel and payload, in order."""
 
@@ -105,22 +104,39 @@ class ActionTester:
         return TestUser(self._app, "")
 
     async def deliver(self) -> list[Event]:
-        """Deliver what happened to the hooks, and what happens by that, until nothing is left; return the events.
+        """Fire timers that are due, deliver what happened to the hooks, and what happens by that, until nothing is left.
+
+        Returns the events.
 
         Raises what a hook raises; AssertionError when hooks keep setting each other off.
         """
         delivered: list[Event] = []
-        while await self._has_more():
-            event = self._undelivered.popleft().event
+        await self._fire_due()
+        while (logged := self._app.undelivered()) is not None:
+            event = logged.event
             await self._app.hooks.deliver(event)
             delivered.append(event)
             if len(delivered) > _MOST_EVENTS:
                 raise AssertionError(f"hooks set each other off without end: {event.type} of {event.subject}")
         return delivered
 
-    async def _has_more(self) -> bool:
-        self._undelivered += await self._app.log.number(_TOKEN) or ()
-        return bool(self._undelivered)
+    async def advance(self, by: timedelta) -> list[Event]:
+        """Let time go by, from one timer that comes due to the next, and deliver what happens; return the events.
+
+        Takes the tester's own clock, or a FakeClock that was given. Raises what :meth:`deliver` raises.
+        """
+        clock = self._app.clock
+        if not isinstance(clock, FakeClock):
+            raise TypeError("only a FakeClock can be moved")
+        end, delivered = clock() + by, await self.deliver()
+        while (pause := await self._fire_due()) is not None and clock() + pause <= end:
+            clock.advance(pause)
+            delivered += await self.deliver()
+        clock.set(end)
+        return delivered
+
+    async def _fire_due(self) -> timedelta | None:
+        return await self._app.fire_due() if self._app.fire_due is not None else None
 
 
 def _in_memory() -> dict[str, Callable[[Any], Awaitable[None]]]:

@@ -50,7 +50,7 @@ def test_an_action_is_read_with_everything_it_says(modules):
     [
         ("guard: data.total > 0", "`guard` is not supported yet"),
         ("do: [pay]", "`do` is not supported yet"),
-        ("idempotent: true", "`idempotent` is not supported yet"),
+        ("idempotent: maybe", "`idempotent` must be true or false"),
         ("http: http://other", "`http` is not supported yet"),
         ("grpc: other", "`grpc` is not supported yet"),
         ("sumary: Pay", "unknown key `sumary` in action shop.pay; did you mean `summary`?"),

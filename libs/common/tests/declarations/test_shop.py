@@ -23,7 +23,8 @@ def test_the_shop_has_no_findings():
 def test_the_shop_declares_its_contract():
     """Actions, limit, statuses, access and channel are those that clients rely on."""
     declarations = shop()
-    assert set(declarations.actions) == {"shop.place_order", "shop.pay_order", "shop.ship_order", "shop.cancel_order"}
+    verbs = ("place_order", "pay_order", "ship_order", "cancel_order", "replace_order", "orders_to_ship")
+    assert set(declarations.actions) == {f"shop.{verb}" for verb in verbs}
     place = declarations.actions["shop.place_order"]
     assert place.rate_limit.limit == 30
     assert place.rate_limit.period == timedelta(minutes=1)

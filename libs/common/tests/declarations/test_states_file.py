@@ -1,7 +1,9 @@
 """states.yaml."""
 
+from datetime import timedelta
+
 import pytest
-from stylobate.declarations.model import AccessRule, BeforeHook, Severity
+from stylobate.declarations.model import AccessRule, BeforeHook, Severity, TimerDeclaration
 
 MODULE = """\
 name: shop
@@ -21,6 +23,14 @@ ORDERS = """\
 """
 
 
+def test_a_namespace_is_not_called_like_a_path(modules):
+    """/v1/state/transactions is the platform's: the finding says so, where the name stands."""
+    modules.write("shop", module=MODULE, states=ORDERS.replace("orders:\n", "transactions:\n", 1))
+    (finding,) = modules.load().findings
+    assert (finding.line, finding.severity) == (2, Severity.ERROR)
+    assert "/v1/state/transactions is a path of the platform's own" in finding.message
+
+
 def test_a_namespace_is_read_with_its_machine(modules):
     """Statuses are collected, a single `from` counts as a list, what is not said is closed."""
     modules.write("shop", module=MODULE, states=ORDERS)
@@ -35,6 +45,89 @@ def test_a_namespace_is_read_with_its_machine(modules):
     assert orders.transitions["pay"].access == AccessRule(("owner",))
     assert orders.transitions["cancel"].sources == ("pending", "paid")
     assert orders.transitions["cancel"].access is None
+
+
+@pytest.mark.parametrize(
+    ("guard", "line", "message"),
+    [
+        ('"data.total >"', 11, "column 29: Syntax error: mismatched input '<EOF>'"),
+        ("data.total > 0 && datum", 11, "column 34: knows no `datum`"),
+        ("principal.sub == 'ada'", 11, "column 25: knows no `principal.sub`; did you mean `principal.subject`?"),
+        ("data.total", None, ""),
+        ("data.total + 1", 11, "is int, not true or false"),
+        ("object.version + 1", 11, "column 16: is int, not true or false"),
+        ("1 + 'a' == 2", 11, "column 18: found no matching overload for '_+_' applied to '(int, string)'"),
+        ("data.totl > 0 || 'data.x' == data.note", 11, "column 16: the schema of the data has no `totl`; did you mean `total`?"),
+        ("|\n          data.total > 0\n          && dat.x", 13, "column 7: knows no `dat.x`"),
+        ('""', 11, "`guard` must be text"),
+        ("7", 11, "`guard` must be text; put it in quotes"),
+        ("(" * 100 + "true" + ")" * 100, 11, "recursion limit exceeded"),
+    ],
+)
+def test_a_guard_is_compiled_when_it_is_read(modules, guard, line, message):
+    """What can never come to true or false is named with file, line and column; what depends on the data is left to the data."""
+    states = f"""\
+namespaces:
+  orders:
+    initial: pending
+    schema:
+      additionalProperties: false
+      properties: {{ total: {{ type: integer }}, note: {{ type: string }} }}
+    transitions:
+      pay:
+        from: pending
+        to: paid
+        guard: {guard}
+"""
+    modules.write("shop", module=MODULE, states=states)
+    declarations = modules.load()
+    found = [str(finding) for finding in declarations.findings]
+    if line is None:
+        assert found == []
+        assert declarations.namespaces["orders"].transitions["pay"].guard == guard
+        return
+    assert len(found) == 1
+    assert f"shop/states.yaml:{line}: " in found[0]
+    assert message in found[0]
+
+
+def test_timers_are_read(modules):
+    """Several in one status, whatever the event's own access; up to a year."""
+    timers = "        timers: [{ in: pending, after: 15m, event: cancel }, { in: pending, after: 30d, event: pay }]\n"
+    modules.write("shop", module=MODULE, states=ORDERS + timers)
+    declarations = modules.load()
+    assert declarations.findings == ()
+    assert declarations.namespaces["orders"].timers == (
+        TimerDeclaration("pending", timedelta(minutes=15), "cancel"),
+        TimerDeclaration("pending", timedelta(days=30), "pay"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("timers", "message"),
+    [
+        ("[{ in: pending, after: 15m, event: cancl }]", "no transition is called `cancl`; did you mean `cancel`?"),
+        ("[{ in: paid, after: 15m, event: pay }]", "`pay` does not leave the status `paid`"),
+        ("[{ in: pendng, after: 15m, event: pay }]", "`pay` does not leave the status `pendng`; did you mean `pending`?"),
+        ("[{ after: 15m, event: pay }]", "`in` is missing in a timer of namespace orders"),
+        ("[{ in: pending, event: pay }]", "`after` is missing in a timer of namespace orders"),
+        ("[{ in: pending, after: -5m, event: pay }]", "'-5m' is not a duration"),
+        ("[{ in: pending, after: 0s, event: pay }]", "a duration must be more than nothing"),
+        ("[{ in: pending, after: 15, event: pay }]", "15 has no unit; write `15s`"),
+        ("[{ in: pending, after: 367d, event: pay }]", "a duration is at most 366d"),
+        (
+            "[{in: pending, after: 1m, event: pay}, {in: pending, after: 2m, event: pay}]",
+            "`pay` has a timer in `pending` already",
+        ),
+        ("[{ in: pending, after: 1m, event: pay, who: me }]", "unknown key `who`"),
+        ("{ in: pending, after: 1m, event: pay }", "`timers` must be a list"),
+        ("[pending]", "must be a mapping"),
+    ],
+)
+def test_a_wrong_timer_is_a_finding(findings_of, timers, message):
+    """What could never fire is refused, at its line."""
+    findings = findings_of(module=MODULE, states=f"{ORDERS}        timers: {timers}\n")
+    assert any(finding.startswith("shop/states.yaml:8: ") and message in finding for finding in findings), findings
 
 
 def test_before_hooks_deny_unless_they_say_otherwise(modules):
@@ -55,7 +148,6 @@ def test_before_hooks_deny_unless_they_say_otherwise(modules):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("timers: []", 9, "`timers` is not supported yet (namespace orders)"),
         ("ttl: 5m", 9, "`ttl` is not supported yet"),
         ("before: { ship: check }", 9, "unknown key `ship` in `before` of namespace orders"),
         ("before: { pay: { method: charge, on_unavailable: maybe } }", 9, "must be deny or allow"),
@@ -76,8 +168,9 @@ def test_a_wrong_key_of_a_namespace_is_a_finding_at_its_line(findings_of, text, 
 @pytest.mark.parametrize(
     ("transition", "message"),
     [
-        ("{ from: pending, to: paid, guard: data.total > 0 }", "`guard` is not supported yet (transition go)"),
-        ("{ from: pending, to: paid, do: [mail] }", "`do` is not supported yet"),
+        ("{ from: pending, to: paid, do: [mail] }", "`mail` must be an action of this module, `shop.<name>` (transition go)"),
+        ("{ from: pending, to: paid, do: 3 }", "`do` must be a text or a list of texts"),
+        ("{ from: pending, to: paid, do: [shop.mail, shop.mail] }", "`shop.mail` stands twice in `do`"),
         ("{ from: pending }", "`to` is missing in transition go"),
         ("{ to: paid }", "`from` is missing in transition go"),
         ("{ from: pending, to: paid, access: orders:fly }", "no module declares the permission `orders:fly`"),
@@ -93,7 +186,7 @@ def test_a_wrong_key_of_a_namespace_is_a_finding_at_its_line(findings_of, text, 
     ],
 )
 def test_a_wrong_transition_is_a_finding(findings_of, transition, message):
-    """Guards and actions of transitions are not supported yet; the rest must be whole."""
+    """What nothing carries out is named, and the rest must be whole."""
     states = f"namespaces:\n  orders:\n    initial: pending\n    transitions:\n      go: {transition}\n"
     (finding,) = findings_of(module=MODULE, states=states)
     assert finding.startswith("shop/states.yaml:5: ")

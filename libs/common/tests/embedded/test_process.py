@@ -72,8 +72,9 @@ async def test_a_restart_ends_what_a_killed_child_left(tmp_path):
 
 async def test_a_record_finds_its_process_and_no_other(tmp_path):
     """A record from a former supervisor stops that very process; the same pid with another start time is left alone."""
-    answers = "signal.signal(signal.SIGUSR1, lambda *_: print('alive', flush=True)); print('ready', flush=True); time.sleep(60)"
-    child = _python(tmp_path, answers)
+    answers = "signal.signal(signal.SIGUSR1, lambda *_: print('alive', flush=True)); print('ready', flush=True)"
+    short = "[time.sleep(0.05) for _ in range(1200)]"  # a signal that comes just before a sleep is answered after it
+    child = _python(tmp_path, f"{answers}; {short}")
     child.start()
     await _said(child, "ready")
     record = child.record

@@ -1,21 +1,70 @@
 """A listener on a real socket, whose application answers with the request as it came to it, on the platform's own loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 import pytest
 import pytest_asyncio
 import uvloop
+from stylobate.app.express import ExpressCycle
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
+from stylobate.errors import CancelledCallError
 from stylobate.testing.until import until
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_./?=&-]+")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """Run on the loop that the platform runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+class Posts:
+    """Answers every POST that has a length in the application's place, and as it does."""
+
+    prefix = b"/"
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    def take(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any:
+        """Take the request."""
+        path, _, query = target.partition(b"?")
+        found = {"type": "http", "method": "POST", "raw_path": path, "query_string": query, "headers": [*headers]}
+        return {**found, "path": path.decode()} if _PLAIN.fullmatch(target) else None
+
+    async def serve(self, taken: Any, cycle: ExpressCycle, scope: Any, receive: Any, send: Any) -> None:
+        """Answer it."""
+        is_read = False
+
+        async def receive_whole() -> Any:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            is_read = True
+            try:
+                body = await cycle.whole()
+            except CancelledCallError:
+                return {"type": "http.disconnect"}
+            cycle.message_event.clear()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        scope |= taken
+        await self._application(scope, receive_whole, send)
+
+
+Ways = Callable[[Any], Posts | None]
+
+
+@pytest.fixture(scope="module", params=[None, Posts], ids=["asgi", "express"])
+def express_for(request: pytest.FixtureRequest) -> Ways:
+    """Give what makes what answers in the place of an application; of nothing, where it is to answer all by itself."""
+    made = request.param
+    return lambda application: made and made(application)
 
 
 class Echo:
@@ -94,7 +143,7 @@ def _answers_in() -> Callable[[bytes], list[tuple[int, dict[str, str], Any]]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def serving() -> AsyncIterator[Echo]:
+async def serving(express_for) -> AsyncIterator[Echo]:
     """Serve the echo, with a WebSocket protocol that only says what it was given."""
     found = Echo()
 
@@ -114,7 +163,7 @@ async def serving() -> AsyncIterator[Echo]:
             self._connections.discard(self)
 
     bound = bind("127.0.0.1:0")
-    listener = HttpListener(found, bound, websocket_at=lambda _target: Taken, grace_s=1)
+    listener = HttpListener(found, bound, websocket_at=lambda _target: Taken, grace_s=1, express=express_for(found))
     found.port = bound.getsockname()[1]
     await listener.start()
     yield found

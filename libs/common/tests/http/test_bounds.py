@@ -31,9 +31,12 @@ async def _application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def _listening(application: Any = _application, *, reserve: int = 0, **bounds: Any) -> AsyncIterator[int]:
+async def _listening(
+    application: Any = _application, *, reserve: int = 0, express_for: Any = lambda _: None, **bounds: Any
+) -> AsyncIterator[int]:
     bound = bind("127.0.0.1:0")
-    listener = HttpListener(application, bound, grace_s=1, bounds=HttpBounds(**bounds), reserve=reserve)
+    express = express_for(application)
+    listener = HttpListener(application, bound, grace_s=1, bounds=HttpBounds(**bounds), reserve=reserve, express=express)
     await listener.start()
     try:
         yield bound.getsockname()[1]
@@ -73,7 +76,7 @@ STALLED = {
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_what_stalls_is_ended(is_first: bool) -> None:
+async def test_what_stalls_is_ended(is_first: bool, express_for) -> None:
     """Wherever a request stops, on a new connection and on a kept one; it is told where there is something to answer."""
 
     async def stall(port: int, sent: bytes) -> bytes:
@@ -86,7 +89,7 @@ async def test_what_stalls_is_ended(is_first: bool) -> None:
         writer.close()
         return answer
 
-    async with _listening(head_s=1, body_s=1, keep_alive_s=1) as port:
+    async with _listening(head_s=1, body_s=1, keep_alive_s=1, express_for=express_for) as port:
         answers = await asyncio.gather(*(stall(port, sent) for sent, _ in STALLED.values()))
         found = {kind: answer[9:12] for kind, answer in zip(STALLED, answers, strict=True)}
         assert found == {kind: status for kind, (_, status) in STALLED.items()}
@@ -100,7 +103,7 @@ DRIPS = {
 }
 
 
-async def test_what_drips_is_ended() -> None:
+async def test_what_drips_is_ended(express_for) -> None:
     """A byte now and then is not progress."""
 
     async def drip(port: int, begun: bytes) -> bytes:
@@ -118,14 +121,14 @@ async def test_what_drips_is_ended() -> None:
         writer.close()
         return answer
 
-    async with _listening(head_s=1, body_s=1) as port:
+    async with _listening(head_s=1, body_s=1, express_for=express_for) as port:
         answers = await asyncio.gather(*(drip(port, begun) for begun in DRIPS.values()))
         assert all(b"REQUEST_TIMEOUT" in answer for answer in answers)
 
 
-async def test_a_slow_body_that_makes_progress_is_taken() -> None:
+async def test_a_slow_body_that_makes_progress_is_taken(express_for) -> None:
     """A poor line is not an attack: 20 KiB a second pass any number of deadlines."""
-    async with _listening(body_s=1) as port:
+    async with _listening(body_s=1, express_for=express_for) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HEAD + b"connection: close\r\ncontent-length: 81920\r\n\r\n")
         for _ in range(40):
@@ -180,9 +183,9 @@ async def test_unread_answers_of_many_are_bounded() -> None:
             writer.transport.abort()
 
 
-async def test_unfinished_requests_of_many_are_bounded() -> None:
+async def test_unfinished_requests_of_many_are_bounded(express_for) -> None:
     """Together they hold no more than the budget; an honest request beside them is taken."""
-    async with _listening(held_bytes=2_000_000, body_s=600) as port:
+    async with _listening(held_bytes=2_000_000, body_s=600, express_for=express_for) as port:
         people = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
         for _, writer in people:
             writer.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(900_000))
@@ -197,7 +200,7 @@ async def test_unfinished_requests_of_many_are_bounded() -> None:
             writer.transport.abort()
 
 
-async def test_a_whole_request_never_gives_way() -> None:
+async def test_a_whole_request_never_gives_way(express_for) -> None:
     """It came in two segments and is being answered while others fill the budget again and again: its answer is all it gets."""
     begun, answers = asyncio.Event(), asyncio.Event()
 
@@ -212,7 +215,7 @@ async def test_a_whole_request_never_gives_way() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    async with _listening(application, held_bytes=400_000, body_s=600) as port:
+    async with _listening(application, held_bytes=400_000, body_s=600, express_for=express_for) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 90000\r\n\r\n" + bytes(60_000))
         await asyncio.sleep(1.5)  # so old that it is no longer spared for its youth
@@ -233,9 +236,9 @@ async def test_a_whole_request_never_gives_way() -> None:
             other.transport.abort()
 
 
-async def test_the_address_that_holds_most_gives_way() -> None:
+async def test_the_address_that_holds_most_gives_way(express_for) -> None:
     """However slow and old a request of another address is: who fills the memory is who is told to go."""
-    async with _listening(held_bytes=1_000_000, body_s=600) as port:
+    async with _listening(held_bytes=1_000_000, body_s=600, express_for=express_for) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0))
         writer.write(HEAD + b"connection: close\r\ncontent-length: 30000\r\n\r\n" + bytes(20_000))
         await asyncio.sleep(1.5)  # so old that it is no longer spared for its youth

@@ -3,108 +3,15 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from stylobate.app.http_bounds import HttpBounds
-from stylobate.app.listeners import HttpListener
-from stylobate.app.listening import bind
-from stylobate.app.turns import ADMITTED, FairQueue, ReadingTurns
+from stylobate.app.turns import FairQueue, ReadingTurns
 from stylobate.testing.until import until
 
-GREEDY, MODEST = "127.0.0.2", "127.0.0.3"
-WITHIN_S = 30
+from .hall import GREEDY, MODEST, WITHIN_S, opened
+
 LONG = 200_000
-
-
-class Hall:
-    """An application that admits requests and answers them when it is told to; clients on raw sockets."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections: Any = ()
-        """Those that the listener has, lost ones not among them."""
-        self.begun: list[str] = []
-        """The paths of the requests that are in it, in their order."""
-        self.gone: list[str] = []
-        self.bodies: dict[str, int] = {}
-        self._doors: dict[str, asyncio.Event] = {}
-        self._admit: dict[str, Any] = {}
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Read the body, wait to be told, answer."""
-        path = scope["path"]
-        self.begun.append(path)
-        self._admit[path] = scope[ADMITTED]
-        door = self._doors[path] = asyncio.Event()
-        size = 0
-        while (message := await receive())["type"] == "http.request":
-            size += len(message["body"])
-            if not message["more_body"]:
-                break
-        self.bodies[path] = size
-        await door.wait()
-        if (await receive() if path.startswith("/leaves") else message)["type"] == "http.disconnect":
-            self.gone.append(path)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def connect(self, address: str, said: bytes = b"") -> asyncio.StreamReader:
-        """Connect from the address and say something."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
-        self._writers.append(writer)  # it would close itself when nobody keeps it
-        writer.write(said)
-        return reader
-
-    def admit(self, path: str) -> None:
-        """Tell the listener that the request is charged."""
-        self._admit[path]()
-
-    def answer(self, path: str) -> None:
-        """Answer the request."""
-        self._doors[path].set()
-
-    async def ask(self, address: str, *paths: str, body: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Send requests on one connection from the address."""
-        reader = await self.connect(address)
-        writer = self._writers[-1]
-        head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
-        writer.write(b"".join(head % (path.encode(), len(body)) + body for path in paths))
-        return reader, writer
-
-    async def has_begun(self, *paths: str) -> None:
-        """Wait until exactly these have begun, in this order."""
-        await until(lambda: len(self.begun) >= len(paths), within_s=WITHIN_S)
-        for _ in range(20):  # whatever else would begin has its chance
-            await asyncio.sleep(0)
-        assert self.begun == [*paths]
-
-    def close(self) -> None:
-        """Let everything end."""
-        for door in self._doors.values():
-            door.set()
-        for writer in self._writers:
-            writer.close()
-
-
-@asynccontextmanager
-async def opened(**bounds: Any) -> AsyncIterator[Hall]:
-    """Serve a hall with these bounds."""
-    hall = Hall()
-    bound = bind("127.0.0.1:0")
-    listener = HttpListener(hall, bound, grace_s=1, bounds=HttpBounds(**bounds))
-    hall.port = bound.getsockname()[1]
-    await listener.start()
-    hall.connections = listener._server.server_state.connections
-    try:
-        yield hall
-    finally:
-        hall.close()
-        await listener.stop()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -129,9 +36,9 @@ def test_each_owner_has_one_turn_at_a_time() -> None:
     assert found == ["a1", "b1", "c1", "a2", "d1", "c2", "a3"]
 
 
-async def test_the_crowd_of_one_address_keeps_no_other_waiting() -> None:
+async def test_the_crowd_of_one_address_keeps_no_other_waiting(express_for) -> None:
     """The modest one's only request is next, before those that the greedy one had sent long before."""
-    async with opened(beginning=2) as hall:
+    async with opened(express_for, beginning=2) as hall:
         for number in range(5):
             await hall.ask(GREEDY, f"/greedy{number}")
         await hall.has_begun("/greedy0", "/greedy1")
@@ -143,9 +50,9 @@ async def test_the_crowd_of_one_address_keeps_no_other_waiting() -> None:
         await hall.has_begun("/greedy0", "/greedy1", "/greedy2", "/modest")
 
 
-async def test_a_request_that_is_admitted_lets_others_begin() -> None:
+async def test_a_request_that_is_admitted_lets_others_begin(express_for) -> None:
     """What takes long once it is charged keeps nobody waiting."""
-    async with opened(beginning=1) as hall:
+    async with opened(express_for, beginning=1) as hall:
         await hall.ask(GREEDY, "/first")
         await hall.has_begun("/first")
         await hall.ask(GREEDY, "/second")
@@ -158,9 +65,9 @@ async def test_a_request_that_is_admitted_lets_others_begin() -> None:
         await hall.has_begun("/first", "/second")
 
 
-async def test_who_has_left_has_no_turn() -> None:
+async def test_who_has_left_has_no_turn(express_for) -> None:
     """What a client asked that is gone before its turn is never begun, and keeps nobody else from it."""
-    async with opened(beginning=1) as hall:
+    async with opened(express_for, beginning=1) as hall:
         await hall.ask(GREEDY, "/first")
         await hall.has_begun("/first")
         before = _open_connections()
@@ -179,9 +86,9 @@ async def test_who_has_left_has_no_turn() -> None:
         await until(lambda: _open_connections() == before + 1)
 
 
-async def test_a_connection_counts_until_its_work_has_ended() -> None:
+async def test_a_connection_counts_until_its_work_has_ended(express_for) -> None:
     """Who connects, asks and leaves again and again has no more at work than who stays."""
-    async with opened(connections_per_address=2) as hall:
+    async with opened(express_for, connections_per_address=2) as hall:
         for path in ("/leaves0", "/leaves1"):
             _, writer = await hall.ask(GREEDY, path)
             await until(lambda path=path: path in hall.begun)
@@ -197,9 +104,9 @@ async def test_a_connection_counts_until_its_work_has_ended() -> None:
         assert "/leaves0" in hall.gone
 
 
-async def test_who_sent_more_requests_ahead_is_known_to_have_left() -> None:
+async def test_who_sent_more_requests_ahead_is_known_to_have_left(express_for) -> None:
     """The application hears that the client is gone for the request it is busy with, not for the one that was read last."""
-    async with opened() as hall:
+    async with opened(express_for) as hall:
         _, writer = await hall.ask(MODEST, "/leaves", "/ahead")
         await hall.has_begun("/leaves")
         hall.answer("/leaves")
@@ -208,9 +115,9 @@ async def test_who_sent_more_requests_ahead_is_known_to_have_left() -> None:
         assert hall.begun == ["/leaves"]
 
 
-async def test_long_bodies_of_many_come_whole() -> None:
+async def test_long_bodies_of_many_come_whole(express_for) -> None:
     """Reading in turns loses nothing."""
-    async with opened() as hall:
+    async with opened(express_for) as hall:
         paths = [f"/{number}" for number in range(20)]
         for path in paths:
             await hall.ask(GREEDY, path, body=bytes(LONG))
@@ -261,9 +168,9 @@ async def _is_open(reader: asyncio.StreamReader) -> bool:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhos", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"])
-async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes) -> None:
+async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes, express_for) -> None:
     """Of an address with many connections that were never admitted the oldest go; those of others, and known ones, stay."""
-    async with opened(strangers=32) as hall:
+    async with opened(express_for, strangers=32) as hall:
         known, writer = await hall.ask(GREEDY, "/known")
         await hall.has_begun("/known")
         hall.admit("/known")
@@ -280,9 +187,9 @@ async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes) -> None:
         await until(lambda: "/again" in hall.begun)
 
 
-async def test_a_trusted_proxy_is_no_crowd() -> None:
+async def test_a_trusted_proxy_is_no_crowd(express_for) -> None:
     """Its connections are those of many."""
-    async with opened(strangers=8, trusted_proxies=(f"{GREEDY}/32",)) as hall:
+    async with opened(express_for, strangers=8, trusted_proxies=(f"{GREEDY}/32",)) as hall:
         crowd = [await hall.connect(GREEDY) for _ in range(40)]
         await hall.ask(MODEST, "/known")
         await hall.has_begun("/known")

@@ -11,7 +11,9 @@ WITHOUT = {
     "CheckLimits": "a charge on the path of every request; one that is sent twice errs on the safe side",
     "CallHook": "asked for its opinion of a change, which has the key; asked again for each try",
     "ReadEvents": "a read; a stream is opened anew by who reads it, from its own position",
+    "WatchBans": "a read; a stream is opened anew by who reads it",
     "WatchRevocations": "a read; a stream is opened anew by who reads it",
+    "WatchStates": "a read; a stream is opened anew by who reads it, from its own position",
 }
 
 
@@ -29,3 +31,6 @@ def test_every_mutation_takes_a_key() -> None:
     takes = {name for name, method in methods.items() if "idempotency_key" in method.input_type.fields_by_name}
     assert takes == methods.keys() - reads - WITHOUT.keys()
     assert WITHOUT.keys() <= methods.keys() - reads
+    tells = {name for name, method in methods.items() if "replayed" in method.output_type.fields_by_name}
+    assert takes <= tells, "an answer says whether it is that of an earlier call"
+    assert tells <= takes

@@ -34,12 +34,9 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize(
-    "folder", ['-grün a:b,c 100% it\'s "q" 🐘 $x [x] {y}\t?&#', "d" * 200], ids=["every special character", "long"]
-)
-def test_any_folder_is_as_good_as_another(tmp_path, folder) -> None:
-    """A project in it starts, with its temporary folder in it too, and works."""
-    place = tmp_path / folder
+def test_any_folder_is_as_good_as_another(tmp_path) -> None:
+    """A project in one with every special character and a long name starts, with its temporary folder in it too, and works."""
+    place = tmp_path / ('-grün a:b,c 100% it\'s "q" 🐘 $x [x] {y}\t?&#' + "d" * 190)
     (place / "tmp").mkdir(parents=True)
     with Platform.run(place, environ={"TMPDIR": str(place / "tmp")}, is_anew=True) as platform:
         assert platform.status()["ready"]

@@ -59,13 +59,21 @@ async def node_of(server_run: Path, name: str) -> str:
                 await asyncio.sleep(0.05)
 
 
+def sockets_of(pid: int) -> set[str]:
+    """Return the sockets that a process holds."""
+    return {link for path in Path(f"/proc/{pid}/fd").iterdir() if (link := str(path.readlink())).startswith("socket:")}
+
+
 async def test_children_live_apart_and_their_ends_are_told(server, server_run, tmp_path) -> None:
-    """Each has its session, log and name; one that is killed, one that stops, and one that cannot begin are told apart."""
+    """Each has its session, log, name and sockets; one that is killed, one that stops, one that cannot begin are told apart."""
     killed, stopped = (server.child(limiter(server_run, name)) for name in ("one", "two"))
     for child in (killed, stopped):
         child.start()
         assert await node_of(server_run, child.name) == child.name
     assert len({os.getsid(0), os.getsid(killed.pid), os.getsid(stopped.pid)}) == 3
+    assert psutil.Process(server.pid).num_threads() == 1
+    assert not sockets_of(killed.pid) & sockets_of(stopped.pid)
+    assert not sockets_of(server.pid) & (sockets_of(killed.pid) | sockets_of(stopped.pid))
     killed.kill()
     assert await killed.wait() == -signal.SIGKILL
     assert stopped.is_running

@@ -8,11 +8,16 @@ from pathlib import Path
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.errors import NotFoundError
 from stylobate.launcher.merged_admin import MergedAdmin
+from stylobate.telemetry.tallies import Spreads
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Process:
@@ -23,14 +28,20 @@ class Process:
         Counter("requests", "How many.", ("path",), registry=registry).labels('/"quoted"\n').inc(requests)
         Gauge("open", "How many now.", registry=registry).set(requests)
         Histogram("seconds", "How long.", buckets=(0.1, 1), registry=registry).observe(0.5)
+        spread = Spreads("took", "How long.", (), (0.1, 1.0), registry=registry).of()
+        spread.observe(0.5)
+        spread.exemplify(0.5, TRACE)
         self.metrics = generate_latest(registry)
+        self.open_metrics = openmetrics.generate_latest(registry)
         self.digest = "same"
         self.code = 200
 
     async def __call__(self, scope, _receive, send) -> None:
         """Answer."""
         status = {"ready": True, "status": "healthy", "declarations": {"digest": self.digest, "findings": []}, "services": {}}
-        body = self.metrics if scope["path"] == "/metrics" else orjson.dumps(status)
+        is_open = any(name == b"accept" and b"openmetrics" in value for name, value in scope["headers"])
+        metrics = self.open_metrics if is_open else self.metrics
+        body = metrics if scope["path"] == "/metrics" else orjson.dumps(status)
         await send({"type": "http.response.start", "status": self.code, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
@@ -78,6 +89,19 @@ async def test_metrics_of_all_processes_are_one_exposition(processes) -> None:
         for family in text_string_to_metric_families(process.metrics.decode()):
             for sample in family.samples:
                 assert samples[sample.name, name, sample.labels.get("path"), sample.labels.get("le")] == sample.value
+
+
+async def test_exemplars_of_all_processes_are_kept(processes) -> None:
+    """In OpenMetrics, which alone has them, each with its process."""
+    admin, _, _ = processes
+    status, kind, text = await admin("GET", "/metrics", b"", "local", "application/openmetrics-text;version=1.0.0")
+    assert (status, kind.partition(";")[0]) == (200, "application/openmetrics-text")
+    samples = [sample for family in open_families(text.decode()) for sample in family.samples]
+    found = {sample.labels["process"]: (sample.labels["le"], sample.exemplar) for sample in samples if sample.exemplar}
+    assert {name: (le, exemplar.labels, exemplar.value) for name, (le, exemplar) in found.items()} == dict.fromkeys(
+        "ab", ("1.0", {"trace_id": TRACE[3:35], "span_id": TRACE[36:52]}, 0.5)
+    )
+    assert {(sample.name, sample.labels["process"]) for sample in samples} >= {("requests_total", "a"), ("requests_total", "b")}
 
 
 async def test_all_must_be_ready(processes) -> None:

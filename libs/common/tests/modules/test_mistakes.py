@@ -201,6 +201,7 @@ MISTAKES = [
     Mistake(S, "to: cancelled", "too: cancelled", "did you mean `to`"),
     Mistake(S, "confirm: { from", "updated: { from", "is not a valid event name"),
     Mistake(S, "access: owner }", "access: ownr }", "is neither a permission"),
+    Mistake(S, "access: owner }", 'access: owner, guard: "dat.total > 0" }', "knows no `dat.total`; did you mean `data`"),
     Mistake(S, "read: owner or clinic:staff", "read: owner and clinic:staff", "joined by `or` only"),
     Mistake(S, "read: owner or clinic:staff", "read: owner or clinic:staf", "did you mean `clinic:staff`"),
     Mistake(S, "create: actions", "create: owner", "has no meaning here"),
@@ -210,6 +211,7 @@ MISTAKES = [
     Mistake(S, "created: look", "created: { method: look, on_unavailable: maybe }", "must be deny or allow"),
     Mistake(S, "created: look", "created: cancel_all()", "must name a public method"),
     Mistake(S, "schema_version: 1", "schema_version: one", "must be a whole number"),
+    Mistake(S, "before:", "timers: [{ in: open, after: 15m, event: cancl }]\n    before:", "did you mean `cancel`", "timers:"),
     Mistake(S, "bookings:", "Bookings:", "is not a valid namespace name"),
     # realtime.yaml
     Mistake(R, "subscribe: state:bookings", "subscribe: state:booking", "did you mean `bookings`"),

@@ -57,6 +57,21 @@ async def test_a_version_is_taken_once(journal: Any) -> None:
     assert [logged.event.value() for logged in await journal.number()] == [True]
 
 
+async def test_the_number_of_a_version_is_found(journal: Any) -> None:
+    """Of the versions asked for those are told that have a number, each its own; of other streams and tenants none."""
+    for subject, version in (("s1", 1), ("s1", 2), ("s2", 5)):
+        async with journal.transaction() as transaction:
+            await journal.outbox.append(transaction, [Event.new("a.b", subject, {})], stream="thing", version=version)
+    asked = {"s1": 2, "s2": 5, "s3": 1}
+    assert await journal.log.numbers("default", "thing", asked) == {}
+    numbers = {(logged.event.subject, logged.number) for logged in await journal.number()}
+    found = await journal.log.numbers("default", "thing", asked)
+    assert found.keys() == {"s1", "s2"}
+    assert set(found.items()) <= numbers
+    assert found["s1"] == 2
+    assert await journal.log.numbers("default", "other", asked) == await journal.log.numbers("acme", "thing", asked) == {}
+
+
 async def test_tenants_are_apart(journal: Any, is_gap_free: GapFree) -> None:
     """The same stream, subject and version of two tenants are two events, each with its own tenant, in its own order."""
     for tenant in ("acme", "globex"):

@@ -75,6 +75,13 @@ async def local(tmp_path: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
+async def prompt(tmp_path: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
+    """Give the probe over a local channel, with handlers that run in the task of whoever calls them."""
+    async with wire("prompt", tmp_path, tls) as made:
+        yield made
+
+
+@pytest.fixture
 async def tcp(tmp_path: Path, tls: TlsSettings) -> AsyncIterator[Wire]:
     """Give the probe over TCP."""
     async with wire("tcp", tmp_path, tls) as made:

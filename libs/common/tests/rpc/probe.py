@@ -2,7 +2,7 @@
 """A servicer whose behaviour a test chooses by name, and the wires that it is reached over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -38,9 +38,11 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.interceptors import RpcMetrics
+from stylobate.rpc.method import Prompt
+from stylobate.testing.until import until, wait_until
 
-KINDS = ("local", "tcp", "mtls", "unix")
-"""The wires."""
+KINDS = ("local", "prompt", "tcp", "mtls", "unix", "mux", "mux-mtls")
+"""The wires. ``prompt`` is local, with handlers that run in the task of whoever calls them."""
 DOORS = ("gateway", "realtime")
 """Who is believed about where a client is."""
 _MODULES = "stylobate.api.actions.v1.ModuleService"
@@ -101,6 +103,8 @@ class Services:
 class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
     """``hook`` of a CallHook and ``source`` of a ReadEvents name the method here that answers."""
 
+    PROMPT: Mapping[str, Prompt] = {}
+
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.responses: list[Any] = []
@@ -147,6 +151,14 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     async def echo(self, request: CallHookRequest, _: Any) -> CallHookResponse:
         return CallHookResponse(data=request.event)
+
+    async def block(self, request: CallHookRequest, _: Any) -> CallHookResponse:
+        """Hold up the whole process until there is such a file."""
+        wait_until(Path(request.event.decode()).exists, timedelta(minutes=1))
+        return CallHookResponse()
+
+    async def which_task(self, *_: Any) -> CallHookResponse:
+        return CallHookResponse(data=str(id(asyncio.current_task())).encode())
 
     async def flaky(self, _: Any, context: Any) -> CallHookResponse:
         await self.fail_while_told(context)
@@ -218,6 +230,9 @@ class Probe(module_grpc.ModuleServiceServicer, event_grpc.EventServiceServicer):
 
     async def too_much(self, *_: Any) -> CallHookResponse:
         return CallHookResponse(data=bytes(MAX_MESSAGE_BYTES))
+
+    async def large(self, *_: Any) -> CallHookResponse:
+        return CallHookResponse(data=bytes(10 * 1024 * 1024))
 
     async def time_left(self, *_: Any) -> CallHookResponse:
         left = call().deadline - asyncio.get_running_loop().time() if call().deadline else 0
@@ -326,11 +341,13 @@ def servicers(
 async def wire(
     kind: str, folder: Path, tls: TlsSettings, *, every: RpcAccess | None = None, metrics: RpcMetrics | None = None
 ) -> AsyncIterator[Wire]:
-    """Serve a probe over ``local``, ``tcp``, ``mtls`` or ``unix`` and connect to it."""
+    """Serve a probe over one of :data:`KINDS` and connect to it; with ``mux`` by a stream."""
     LEAK.set("of whoever started the server")
     probe, users = Probe(), Users()
+    if kind == "prompt":
+        probe.PROMPT = {"CallHook": lambda request: request.hook != "stubborn", "ListModules": lambda _: True}
     served = servicers(probe, users, every=every, metrics=metrics)
-    if kind == "local":
+    if kind in {"local", "prompt"}:
         local = LocalServer(served)
         await local.start()
         yield Wire(probe, LocalChannel(local), local, users)
@@ -339,11 +356,14 @@ async def wire(
         assert not local.live
         return
     address = f"unix:{folder}/rpc.sock" if kind == "unix" else "127.0.0.1:0"
-    secure = tls if kind == "mtls" else None
-    server = build_server(served, addresses=[address], tls=secure, reflection=True)
+    secure = tls if kind.endswith("mtls") else None
+    is_mux = kind.startswith("mux")
+    server = build_server(served, addresses=[address], tls=secure, reflection=True, mux_port=0 if is_mux else None)
     await server.start()
     target = address if kind == "unix" else f"127.0.0.1:{server.ports[address]}"
-    async with open_channel(target, tls=secure, idempotent=idempotent_methods([_MODULES])) as channel:
+    async with open_channel(target, tls=secure, idempotent=idempotent_methods([_MODULES]), mux=is_mux) as channel:
+        if is_mux:
+            await until(lambda: channel.inner.pick() is not None)
         yield Wire(probe, channel, server, users)
         probe.release.set()
     await server.stop(0)

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
-from stylobate.clients.limits import RateLimitedError
+from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.errors import UnavailableError
 from stylobate.rpc import build_server
 from stylobate.rpc.open_streams import MAX_STREAMS, MAX_STREAMS_PER_ADDRESS
@@ -31,7 +31,7 @@ class Tariff:
         self.free = free
         self.charged: list[str] = []
 
-    async def charge(self, address: str, user: str = "") -> None:
+    async def charge(self, address: str) -> None:
         """Take note of it."""
         self.charged.append(address)
         if len(self.charged) > self.free:

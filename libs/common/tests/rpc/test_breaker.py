@@ -60,8 +60,21 @@ async def replicas(count: int) -> AsyncIterator[list[Replica]]:
         yield made
     finally:
         for replica in made:
-            replica.process.kill()
+            with suppress(ProcessLookupError):  # a test may have killed it
+                replica.process.kill()
             await replica.process.wait()
+
+
+WIRES = pytest.mark.parametrize("is_mux", [False, True], ids=["plain", "mux"])
+
+
+async def connected(channel: grpc.aio.Channel, streams: int = 1, *, is_mux: bool) -> None:
+    """Wait until calls are answered, by that many streams where they go by streams."""
+
+    async def is_so() -> bool:
+        return await outcome(channel) == "there" and (not is_mux or len(channel.inner._streams) == streams)
+
+    await until(is_so)
 
 
 async def outcome(channel: grpc.aio.Channel, timeout_s: float = 5) -> str:
@@ -128,16 +141,17 @@ async def test_a_typed_error_is_an_answer(tmp_path: Path):
     await server.stop(0)
 
 
-async def test_connections_that_come_of_age_open_no_circuit(tmp_path: Path):
+@WIRES
+async def test_connections_that_come_of_age_open_no_circuit(tmp_path: Path, *, is_mux: bool):
     """Streams that their server ends with their connection, many at a time and again and again, never refuse a call."""
     probe = Probe()
     address = f"unix:{tmp_path}/aging.sock"
     age = timedelta(milliseconds=200)
-    server = build_server(servicers(probe, Users()), addresses=[address], max_connection_age=age, grace=age / 2)
+    server = build_server(servicers(probe, Users()), addresses=[address], max_connection_age=age, grace=age / 2, mux_port=0)
     await server.start()
     breaker = CircuitBreaker("aging")
     ended = Counter[str]()
-    async with open_channel(address, breaker=breaker) as inner:
+    async with open_channel(address, breaker=breaker, mux=is_mux) as inner:
         channel = CallerChannel(inner, None)
 
         async def read(name: str) -> None:
@@ -193,9 +207,11 @@ async def test_who_shares_a_target_shares_its_circuit(tmp_path: Path):
                 EventServiceStub(channel).ReadEvents(ReadEventsRequest(source="three"))
 
 
-async def test_a_killed_target_ends_what_is_under_way():
+@WIRES
+async def test_a_killed_target_ends_what_is_under_way(*, is_mux: bool):
     """A call and a stream of a process that dies are UNAVAILABLE at once, and say whose they were."""
-    async with replicas(1) as (replica,), open_channel(replica.address) as inner:
+    async with replicas(1) as (replica,), open_channel(replica.address, mux=is_mux) as inner:
+        await connected(inner, is_mux=is_mux)
         channel = CallerChannel(inner, None, service="actions")
         messages = EventServiceStub(channel).ReadEvents(ReadEventsRequest(source="one_then_wait"))
         assert (await messages.read()).position == "0"
@@ -208,12 +224,13 @@ async def test_a_killed_target_ends_what_is_under_way():
             assert gone.value.metadata == {"service": "actions"}
 
 
-async def test_a_frozen_target_is_given_up_and_taken_back():
+@WIRES
+async def test_a_frozen_target_is_given_up_and_taken_back(*, is_mux: bool):
     """A process that accepts calls and answers none costs nobody anything after the first deadline, until it answers again."""
     async with replicas(1) as (replica,):
         breaker = CircuitBreaker("frozen", reset_after=timedelta(milliseconds=200))
-        async with open_channel(replica.address, breaker=breaker) as channel:
-            assert await outcome(channel) == "there"
+        async with open_channel(replica.address, breaker=breaker, mux=is_mux) as channel:
+            await connected(channel, is_mux=is_mux)
             replica.freeze()
             assert await outcome(channel, timeout_s=0.2) == "DEADLINE_EXCEEDED"
             await until(lambda: breaker.is_open)
@@ -223,18 +240,21 @@ async def test_a_frozen_target_is_given_up_and_taken_back():
             assert await outcome(channel) == "there"
 
 
-async def test_a_frozen_replica_is_left_out():
+@WIRES
+async def test_a_frozen_replica_is_left_out(*, is_mux: bool):
     """Of two replicas the frozen one gets no calls after a moment; the circuit of both together stays closed."""
     async with replicas(2) as (frozen, well):
         breaker = CircuitBreaker("two")
-        async with open_channel(f"ipv4:{frozen.address},{well.address}", breaker=breaker) as channel:
+        async with open_channel(f"ipv4:{frozen.address},{well.address}", breaker=breaker, mux=is_mux) as channel:
+            await connected(channel, streams=2, is_mux=is_mux)
             assert {await outcome(channel) for _ in range(20)} == {"there"}  # connected to both
             frozen.freeze()
             answers: list[str] = []
             async with asyncio.timeout(WITHIN_S):
                 while answers[-40:] != ["there"] * 40:
-                    calls = [asyncio.create_task(outcome(channel, timeout_s=5)) for _ in range(4)]
+                    calls = [asyncio.create_task(outcome(channel, timeout_s=2 if is_mux else 5)) for _ in range(4)]
                     answers += await asyncio.gather(*calls)
             assert Counter(answers)["at once: UNAVAILABLE"] == 0
-            assert Counter(answers)["DEADLINE_EXCEEDED"] == 0  # found out before a call's five seconds are over
+            late = answers[4:] if is_mux else answers  # a stream leaves calls under way the whole of their time
+            assert Counter(late)["DEADLINE_EXCEEDED"] == 0  # found out before a call's time is over
             assert not breaker.is_open

@@ -1,6 +1,7 @@
 """The channel that services use: what goes along, how long it may take, what comes back when it fails."""
 
 import asyncio
+from dataclasses import fields, replace
 
 import grpc
 import pytest
@@ -62,6 +63,15 @@ def test_explicit_metadata_wins():
     served = Call("r-1", authorization="Bearer user:7", hook_depth=1)
     sent = outgoing(None, served, (("stylobate-hook-depth", "2"), ("x-request-id", "r-2")))
     assert sent == (("authorization", "Bearer user:7"), ("stylobate-hook-depth", "2"), ("x-request-id", "r-2"))
+
+
+def test_a_call_with_another_deadline_is_the_same_call():
+    """Every field is taken over, whatever is added to calls."""
+    served = Call(
+        **{field.name: f"<{field.name}>" for field in fields(Call) if field.name != "deadline"},  # any value, to be told apart
+        deadline=7.0,
+    )
+    assert served.until(5.0) == replace(served, deadline=5.0)
 
 
 async def test_caller_over_any_wire(any_wire: Wire):

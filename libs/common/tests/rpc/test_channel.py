@@ -38,6 +38,24 @@ async def test_an_answer_is_never_asked_for_again(tcp: Wire):
     assert len(tcp.probe.requests) == 1
 
 
+async def test_retries_have_a_budget(tcp: Wire):
+    """A target that answers nothing any more is soon asked once for each call, and again more often once it answers."""
+
+    async def sent(calls: int) -> int:
+        before = len(tcp.probe.requests)
+        for _ in range(calls):
+            await tcp.modules.ListModules(ListModulesRequest(), timeout=5).code()
+        return len(tcp.probe.requests) - before
+
+    tcp.probe.cut = 1000
+    assert await sent(20) < 2 * 20
+    assert await sent(10) == 10
+    tcp.probe.cut = 0
+    assert await sent(120) == 120
+    tcp.probe.cut = 1
+    assert await sent(1) == 2
+
+
 async def test_mutations_are_never_tried_again(tcp: Wire):
     """A method that is not named idempotent is sent once."""
     tcp.probe.cut = 1

@@ -330,11 +330,15 @@ async def test_drain(any_wire: Wire):
     call = any_wire.modules.CallHook(CallHookRequest(hook="wait"), timeout=10)
     await soon(any_wire.probe.begun.wait())
     stopping = asyncio.create_task(any_wire.server.stop(5))
+    unanswered = 0
     while True:
-        refused = any_wire.modules.CallHook(CallHookRequest(hook="echo"), timeout=5)
-        if await refused.code() is not grpc.StatusCode.OK:
+        refused = any_wire.modules.CallHook(CallHookRequest(hook="echo"), timeout=1)
+        if await refused.code() is grpc.StatusCode.OK:
+            continue
+        if from_rpc_error(await _error(refused)).reason == "UNAVAILABLE":
             break
-    assert from_rpc_error(await _error(refused)).reason == "UNAVAILABLE"
+        unanswered += 1  # gRPC may lose a call that arrives at the very moment
+        assert unanswered == 1
     any_wire.probe.release.set()
     assert (await call).data == b"waited"
     await stopping

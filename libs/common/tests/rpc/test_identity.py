@@ -8,7 +8,7 @@ import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
-from stylobate.identity import Principal, PrincipalKind, ServiceIdentity, generate_service_keys
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind, ServiceIdentity, generate_service_keys
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
 from stylobate.rpc.call import Call, call
 from stylobate.rpc.caller import outgoing
@@ -226,8 +226,9 @@ class Tally:
         self._users = users
         self.charged: list[str] = []
 
-    async def charge(self, address: str, user: str = "") -> None:
+    async def charge(self, address: str, principal: Principal = ANONYMOUS, *, is_address_charged: bool = False) -> None:
         """Note who is charged."""
+        address, user = "" if is_address_charged else address, principal.id
         self.charged.append(" and ".join(filter(None, (address, user))) if user else f"{address} after {self._users.verified}")
 
 

@@ -5,10 +5,11 @@ import gc
 
 import grpc
 import pytest
-from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, ListModulesRequest
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers
+from stylobate.testing.until import until
 
 from .probe import Probe, Wire
 
@@ -151,3 +152,43 @@ async def test_callbacks(local: Wire):
     await call
     await asyncio.sleep(0)
     assert ended == [call]
+
+
+async def test_what_is_prompt_runs_where_it_is_awaited(prompt: Wire):
+    """Its handler is in its caller's task, with a context of its own; one that nobody awaits begins all the same."""
+    call = prompt.modules.CallHook(CallHookRequest(hook="which_task"))
+    assert (await call).data == str(id(asyncio.current_task())).encode()
+    assert await call.code() is grpc.StatusCode.OK
+    prompt.modules.CallHook(CallHookRequest(hook="echo", event=b"x"))
+    await until(lambda: prompt.probe.responses[-1:] == [CallHookResponse(data=b"x")])
+    asked = prompt.modules.CallHook(CallHookRequest(hook="echo", event=b"y"))
+    assert not asked.done()
+    assert (await asyncio.wait_for(asked, 5)).data == b"y"
+
+
+async def test_the_end_of_a_prompt_call_is_its_callers(prompt: Wire):
+    """Its deadline and the call's cancellation by another leave no cancellation behind in its caller's task."""
+    task = asyncio.current_task()
+    assert task is not None
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await prompt.modules.CallHook(CallHookRequest(hook="wait"), timeout=0.01)
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert prompt.probe.cancelled.is_set()
+    call = prompt.modules.CallHook(CallHookRequest(hook="wait"))
+    asyncio.get_running_loop().call_soon(call.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await call.code() is grpc.StatusCode.CANCELLED
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await prompt.modules.CallHook(CallHookRequest(hook="wait"))
+    assert task.cancelling() == 0
+
+
+async def test_a_stopping_server_ends_prompt_calls(prompt: Wire):
+    """Who awaits one is told UNAVAILABLE once the grace is over."""
+    call = prompt.modules.CallHook(CallHookRequest(hook="wait"))
+    asyncio.get_running_loop().call_soon(asyncio.create_task, prompt.server.stop(0.01))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -16,7 +16,8 @@ from .probe import Services, wire
 OURS = str(Path(next(iter(stylobate.__path__))))
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 FILES = {
-    "local": {"local/call.py", "local/context.py"},
+    "local": {"local/call.py", "local/context.py", "local/unary.py", "outcome.py"},
+    "prompt": {"local/call.py", "local/context.py", "local/prompt.py", "local/unary.py"},
     "unix": {"breaker.py"},
 }
 """What belongs to the transport, in the folder rpc; all else is the same for a call that stays in its process."""
@@ -28,7 +29,7 @@ BOTH = {
     "interceptors/identity.py",
     "interceptors/service_caller.py",
 }
-FUNCTIONS = {"local": 30, "unix": 24}
+FUNCTIONS = {"local": 31, "prompt": 31, "unix": 24}
 """At most, of the library; keys and tokens are the tests' here."""
 
 

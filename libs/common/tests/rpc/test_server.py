@@ -51,6 +51,24 @@ async def test_health_follows_the_server(tmp_path: Path):
         await stopping
 
 
+async def test_a_call_without_its_request_does_not_hold_up_a_stop(tmp_path: Path):
+    """Who began a call and sends nothing is not waited for; a handler that runs is."""
+    probe = Probe()
+    address = f"unix:{tmp_path}/x.sock"
+    server = build_server(servicers(probe, Users()), addresses=[address])
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = ModuleServiceStub(channel).CallHook(CallHookRequest(hook="wait"), timeout=60)
+        await probe.begun.wait()
+        begun = channel.stream_unary("/stylobate.api.actions.v1.ModuleService/CallHook")()
+        await begun.wait_for_connection()
+        stopping = asyncio.create_task(server.stop(60))
+        probe.release.set()
+        assert (await call).data == b"waited"
+        await asyncio.wait_for(stopping, 30)
+        assert await begun.code() is not grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize(("method", "hangs"), [("CallHook", "wait"), ("CallHook", "stubborn"), ("ReadEvents", "deaf")])
 @pytest.mark.parametrize("service", ["state", ""])
 async def test_what_is_cut_off_is_said(tmp_path: Path, method: str, hangs: str, service: str):

@@ -5,15 +5,19 @@ from typing import Any
 
 from stylobate.http.problem import MEDIA_TYPE
 
+from stylobate_gateway.idempotency import REPLAYED
 from stylobate_gateway.reasons import known_reasons
 
-_ALWAYS = (400, 405, 408, 413, 429, 431, 500, 503, 504)
+_ALWAYS = (400, 403, 405, 408, 413, 429, 431, 500, 503, 504)
 """What stands before every operation: the listener, the edge, parts that are down, time that runs out."""
 _BODY = (415, 422)
+_CHANGE = (409, 422)
+"""What a key may be refused with."""
 _AREAS = {
     "Site": (),
     "Accounts": ("auth",),
     "State": ("state", "actions"),  # before-hooks are actions'
+    "Limits": ("ratelimit",),
     "Actions": ("actions", "state", "realtime"),  # what a handler calls it may let through
 }
 _OPEN = frozenset({"State", "Actions"})
@@ -21,7 +25,7 @@ _OPEN = frozenset({"State", "Actions"})
 _TITLES = {
     400: "The request cannot be read",
     401: "No token, or one that does not hold",
-    403: "Not allowed",
+    403: "Not allowed, or banned",
     404: "Unknown",
     405: "Another method is needed",
     408: "The request did not come in time",
@@ -55,9 +59,13 @@ HEADERS: dict[str, Any] = {
     },
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
     "ETag": {
-        "description": 'The object\'s version: `"3"`. Good for If-Match and If-None-Match.',
+        "description": 'The object\'s version: `"3"`, compressed `"3-gzip"`. Good for If-Match and If-None-Match.',
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*(-gzip)?"$'},
+    },
+    REPLAYED: {
+        "description": "This is the answer of an earlier request with the same `Idempotency-Key`; nothing more happened.",
+        "schema": {"type": "string", "const": "true"},
     },
     "Allow": {"description": "The methods of the resource.", "required": True, "schema": _TEXT},
     "WWW-Authenticate": {
@@ -67,20 +75,30 @@ HEADERS: dict[str, Any] = {
     },
 }
 _ON_EVERY = ("X-Request-Id", "RateLimit-Policy", "RateLimit")
-_OF_STATUS = {"304": ("ETag",), "401": ("WWW-Authenticate",), "405": ("Allow",), "429": ("Retry-After",), "503": ("Retry-After",)}
+_OF_STATUS = {
+    "304": ("ETag",),
+    "401": ("WWW-Authenticate",),
+    "403": ("Retry-After",),
+    "405": ("Allow",),
+    "409": ("Retry-After",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+_OF_KEY = {"2": (REPLAYED,)}
 OBJECT = "#/components/schemas/StateObject"
 
 
 Responses = dict[int | str, dict[str, Any]]
 
 
-def refuses(area: str, *statuses: int, is_public: bool = False, has_body: bool = False) -> Responses:
+def refuses(area: str, *statuses: int, is_public: bool = False, has_body: bool = False, is_change: bool = False) -> Responses:
     """Return the `responses` of an operation that may be refused with these statuses, beside those that every one has.
 
-    :param area: ``Site``, ``Accounts``, ``State`` or ``Actions``: whose codes go with them.
+    :param area: ``Site``, ``Accounts``, ``State``, ``Limits`` or ``Actions``: whose codes go with them.
     :param is_public: whether credentials are not looked at.
+    :param is_change: whether it takes an ``Idempotency-Key``.
     """
-    chosen = {*statuses, *_ALWAYS, *(() if is_public else (401,)), *(_BODY if has_body else ())}
+    chosen = {*statuses, *_ALWAYS, *(() if is_public else (401,)), *(_BODY if has_body else ()), *(_CHANGE if is_change else ())}
     return {
         status: {
             "description": _TITLES[status],
@@ -124,8 +142,10 @@ def _schema(base: Mapping[str, Any], status: int, codes: list[str], *, is_open: 
     return {**base, "description": f"{_TITLES[status]} (RFC 9457).", "properties": properties}
 
 
-def headers_of(status: str, response: dict[str, Any]) -> dict[str, Any]:
-    """Return the headers of a response by its status and content."""
+def headers_of(status: str, response: dict[str, Any], *, takes_key: bool) -> dict[str, Any]:
+    """Return the headers of a response by its status and content; ``takes_key``: the request may have an Idempotency-Key."""
     is_object = response.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref") == OBJECT
     names = (*_ON_EVERY, *_OF_STATUS.get(status, ()), *(("ETag",) if is_object else ()))
+    if takes_key:
+        names += _OF_KEY.get(status[0], ())
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

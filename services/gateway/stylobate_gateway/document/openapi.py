@@ -1,39 +1,55 @@
 """Builds the document: the platform's routes as FastAPI describes them, every action beside them, and what goes with both."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import BaseRoute
 from stylobate.api.actions.v1.action_service_pb2 import Action
+from stylobate.declarations.model import NamespaceDeclaration
 from stylobate.declarations.parameters import Parameter
 
-from stylobate_gateway.catalogue import CalledAction, Catalogue
+from stylobate_gateway.called_actions import CalledAction
+from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.document.answers import HEADERS, headers_of, problem_schemas, refuses
 from stylobate_gateway.document.components import Components, ModuleSchema, untitled
+from stylobate_gateway.idempotency import DESCRIPTION, FORM, NAME
+from stylobate_gateway.routes.filters import list_of
 from stylobate_gateway.schemas.common import Problem
 from stylobate_gateway.schemas.state import DESCRIBED
 
+_LIST = "/v1/state/{namespace}"
 _COMPONENT = "#/components/schemas/"
 _BEARER = "The `access_token` that `POST /v1/auth/login` answers with. Trying that out on `/docs` fills it in."
 _FASTAPIS_OWN = "HTTPValidationError"
 _ENTRY = "#/components/schemas/ActionEntry"
 _ANY = {"description": "Any JSON value"}
 _FROM_HANDLERS = (403, 404, 409, 412, 422)
+_KEY = {"name": NAME, "in": "header", "required": False, "description": DESCRIPTION, "schema": {"type": "string"} | FORM}
 
 
 class OpenApi:
     """Builds the document again when the catalogue has changed.
 
     :param routes: of the platform; all of them are there when it is built.
+    :param namespaces: of state objects: lists of those with indexes are described each by themselves.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], catalogue: Catalogue, version: str, *, is_open: bool) -> None:
+    def __init__(
+        self,
+        routes: Sequence[BaseRoute],
+        catalogue: Catalogue,
+        version: str,
+        *,
+        is_open: bool,
+        namespaces: Iterable[NamespaceDeclaration] = (),
+    ) -> None:
         self._routes = routes
         self._catalogue = catalogue
         self._version = version
         self._built = -1
+        self._namespaces = [namespace for namespace in namespaces if namespace.indexes]
         self._is_open = is_open
         self._rendered = b""
 
@@ -64,15 +80,20 @@ class OpenApi:
         for schema in schemas.values():
             if "properties" in schema:
                 schema["properties"] = {name: untitled(field) for name, field in schema["properties"].items()}
+        general = document["paths"][_LIST]["get"]
+        document["paths"] |= {
+            _LIST.replace("{namespace}", namespace.name): {"get": list_of(namespace, general)} for namespace in self._namespaces
+        }
         components = Components(schemas)
         for action in self._catalogue.actions:
             operations = _operations_of(action, self._catalogue.called[action.name], components, is_open=self._is_open)
             for (path, method), operation in operations.items():
                 document["paths"].setdefault(path, {})[method] = operation
-        for status, response in _responses(document):
-            response["headers"] = headers_of(status, response)
-        own = {refusal.reason for action in self._catalogue.actions for refusal in action.refusals}
-        schemas |= problem_schemas(problem, _referred(document), own)
+        for operation in _operations(document):
+            takes_key = any(parameter["name"] == NAME for parameter in operation.get("parameters", ()))
+            for status, response in operation["responses"].items():
+                response["headers"] = headers_of(status, response, takes_key=takes_key)
+        schemas |= problem_schemas(problem, _referred(document), set(self._catalogue.rules))
         document["components"]["headers"] = HEADERS
         bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _BEARER}
         document["components"]["securitySchemes"] = {"bearer": bearer}
@@ -103,6 +124,8 @@ def _operations_of(
     described = _described(action, components)
     taken = components.read(action.module, action.input_schema, is_input=True) if action.input_schema else None
     by_name = described | {"operationId": action.name, "responses": _answers(described, has_body=True)}
+    if not action.refuses_keys:
+        by_name["parameters"] = [_KEY]
     if taken is not None:
         by_name["requestBody"] = _body(taken.whole())
     path = f"/v1/actions/{action.name}"
@@ -144,19 +167,22 @@ def _described(action: Action, components: Components) -> dict[str, Any]:
 
 def _answers(described: dict[str, Any], *, has_body: bool) -> dict[str, Any]:
     refused = refuses("Actions", *_FROM_HANDLERS, has_body=has_body)
-    return {**described["responses"]} | {str(status): response for status, response in refused.items()}
+    own = {status: dict(response) for status, response in described["responses"].items()}
+    return own | {str(status): response for status, response in refused.items()}
 
 
 def _at_route(action: Action, called: CalledAction, described: dict[str, Any], taken: ModuleSchema | None) -> dict[str, Any]:
     shape = called.input
     operation = described | {"operationId": f"{action.name}.route", "responses": _answers(described, has_body=shape.has_body)}
-    if taken is None:
-        return operation
-    parameters = [_parameter(parameter, "path", taken) for parameter in shape.path]
-    parameters += [_parameter(parameter, "query", taken) for parameter in shape.query.values()]
+    parameters = []
+    if taken is not None:
+        parameters += [_parameter(parameter, "path", taken) for parameter in shape.path]
+        parameters += [_parameter(parameter, "query", taken) for parameter in shape.query.values()]
+    if called.route is not None and called.route.method != "GET" and not action.refuses_keys:
+        parameters.append(_KEY)
     if parameters:
         operation["parameters"] = parameters
-    if shape.has_body:
+    if shape.has_body and taken is not None:
         if not shape.path:
             operation["requestBody"] = _body(taken.whole())
         elif (rest := taken.without({parameter.name for parameter in shape.path})) is not None:

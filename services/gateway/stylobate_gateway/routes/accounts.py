@@ -9,11 +9,12 @@ from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
 from stylobate_gateway.document.answers import refuses
+from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
 
 _NO_TOKEN: dict[str, Any] = {"security": []}
-_OPEN = {"is_public": True, "has_body": True}
+_OPEN = {"is_public": True, "has_body": True, "is_change": True}
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
@@ -21,28 +22,30 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     router = area("/v1/auth", "accounts")
     stub = AuthServiceStub(channel)
 
-    @router.post("/register", status_code=201, responses=refuses("Accounts", 403, 409, **_OPEN), openapi_extra=_NO_TOKEN)
-    async def register(body: Register) -> Registered:
+    @router.post("/register", status_code=201, responses=refuses("Accounts", 403, **_OPEN), openapi_extra=_NO_TOKEN)
+    async def register(body: Register, exchange: Changing) -> Registered:
         """Create an account."""
         request = auth.RegisterUserRequest(email=body.email, password=body.password, display_name=body.display_name)
-        return Registered(user=_user((await stub.RegisterUser(request)).user))
+        return Registered(user=_user((await answered(exchange, stub.RegisterUser, request)).user))
 
     @router.post("/login", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
-    async def login(body: Login) -> Session:
+    async def login(body: Login, exchange: Changing) -> Session:
         """Open a session."""
-        response = await stub.LoginUser(auth.LoginUserRequest(email=body.email, password=body.password))
+        request = auth.LoginUserRequest(email=body.email, password=body.password)
+        response = await answered(exchange, stub.LoginUser, request)
         return _session(response.tokens, response.user)
 
     @router.post("/refresh", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
-    async def refresh(body: Refresh) -> Session:
+    async def refresh(body: Refresh, exchange: Changing) -> Session:
         """Exchange a refresh token for new tokens; each works once."""
-        response = await stub.RefreshSession(auth.RefreshSessionRequest(refresh_token=body.refresh_token))
+        request = auth.RefreshSessionRequest(refresh_token=body.refresh_token)
+        response = await answered(exchange, stub.RefreshSession, request)
         return _session(response.tokens, response.user)
 
-    @router.post("/logout", status_code=204, responses=refuses("Accounts", 422))
-    async def logout() -> Response:
+    @router.post("/logout", status_code=204, responses=refuses("Accounts", is_change=True))
+    async def logout(exchange: Changing) -> Response:
         """End the session: its tokens are refused everywhere within a second."""
-        await stub.LogoutSession(auth.LogoutSessionRequest())
+        await answered(exchange, stub.LogoutSession, auth.LogoutSessionRequest())
         return Response(status_code=204)
 
     @router.get("/me", responses=refuses("Accounts", 422))

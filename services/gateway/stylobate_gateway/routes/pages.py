@@ -89,7 +89,7 @@ def routes(  # noqa: C901  one short function for each route
     )
     async def problem(name: ProblemName) -> HTMLResponse:
         """Return the page of a problem type."""
-        page = problem_page(name, catalogue.actions)
+        page = problem_page(name, catalogue.rules)
         if page is None:
             raise RouteNotFoundError
         return page

@@ -11,15 +11,21 @@ from typing import NamedTuple, TypeVar
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from stylobate.api.state.v1.state_service_pb2 import State
-from stylobate.clients.state import StateVersionConflictError
+from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.errors import StylobateError
 
 from stylobate_gateway.errors import InvalidHeaderError
+from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.idempotency import has_key
 
 T = TypeVar("T")
-_TAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,17})"')  # weak too: proxies that compress make it so
+_TAG = re.compile(r'(W/)?"([1-9][0-9]{0,17})(-gzip)?"')  # of what was compressed, which is the same version
 _TRIES = 5
-FORM = {"pattern": r'^(\*|(W/)?"[1-9][0-9]{0,17}"( *, *(W/)?"[1-9][0-9]{0,17}")*)$'}
+_NOT_THAT = frozenset({StateVersionConflictError.reason, StateNotFoundError.reason})
+NEVER = 2**63 - 1
+"""A version that no object reaches: a change that expects it is judged and never made."""
+_ONE = r'(W/)?"[1-9][0-9]{0,17}(-gzip)?"'
+FORM = {"pattern": rf"^(\*|{_ONE}( *, *{_ONE})*)$"}
 """JSON Schema of both headers."""
 
 
@@ -28,6 +34,8 @@ class Condition(NamedTuple):
 
     is_any: bool
     versions: frozenset[int]
+    packed: frozenset[int] = frozenset()
+    """Of them, those whose compressed form is named."""
 
     def names(self, version: int) -> bool:
         """Whether the version (0: there is no object) is among those named."""
@@ -41,18 +49,26 @@ class Preconditions(NamedTuple):
     key: str
     match: Condition | None
     none_match: Condition | None
+    exchange: Exchange
 
     @classmethod
     def of(cls, request: Request) -> "Preconditions":
         """Read both headers. Raises InvalidHeaderError."""
         headers, place = request.headers, request.path_params
-        return cls(place["namespace"], place["key"], _condition(headers, "If-Match"), _condition(headers, "If-None-Match"))
+        match = _condition(headers, "If-Match", takes_weak=False)  # strong comparison (RFC 9110 §13.1.1)
+        none_match = _condition(headers, "If-None-Match", takes_weak=True)
+        return cls(place["namespace"], place["key"], match, none_match, request.scope["stylobate"])
 
     def is_unchanged(self, version: int) -> bool:
         """Whether a reader has this version (0: no object) already. Raises the conflict where it is not one that must match."""
         if self.match is not None and not self.match.names(version):
             raise self._conflict(version)
         return self.none_match is not None and self.none_match.names(version)
+
+    def unchanged(self, version: int) -> dict[str, str]:
+        """Return the fields of 304: those that the answer had which the reader has."""
+        is_packed = self.none_match is not None and version in self.none_match.packed
+        return {"etag": f'"{version}-gzip"', "vary": "accept-encoding"} if is_packed else {"etag": f'"{version}"'}
 
     async def guard(
         self, change: Callable[[int | None], Awaitable[T]], present: Callable[[str, str], Awaitable[State | None]]
@@ -71,10 +87,13 @@ class Preconditions(NamedTuple):
         if match is not None and none_match is None and len(match.versions) == 1:
             return await change(next(iter(match.versions)))
         for _ in range(_TRIES):
-            found = await present(self.namespace, self.key)
-            version = found.version if found is not None else 0
-            if self.is_unchanged(version):
-                raise self._conflict(version)
+            try:
+                found = await present(self.namespace, self.key)
+                version = found.version if found is not None else 0
+                if self.is_unchanged(version):
+                    raise self._conflict(version)
+            except StylobateError as error:
+                return await self._earlier(change, error)
             try:
                 return await change(version)
             except StylobateError as error:  # somebody was faster: the new version may do as well
@@ -82,11 +101,24 @@ class Preconditions(NamedTuple):
                     raise
         raise self._conflict(version)
 
+    async def _earlier(self, change: Callable[[int | None], Awaitable[T]], refused: StylobateError) -> T:
+        """Return the answer of an earlier request with the same key, which may have changed what the conditions are about."""
+        if not has_key(self.exchange):
+            raise refused
+        try:
+            return await change(NEVER)
+        except StylobateError as error:
+            raise (refused if error.reason in _NOT_THAT else error) from None
+
     def _conflict(self, version: int) -> StateVersionConflictError:
         return StateVersionConflictError(self.namespace, self.key, actual=version)
 
 
-def _condition(headers: Headers, name: str) -> Condition | None:
+def _condition(headers: Headers, name: str, *, takes_weak: bool) -> Condition | None:
+    """Read one header.
+
+    :param takes_weak: whether a weak tag (``W/"3"``) is a name of its version; else it is one of none.
+    """
     given = headers.getlist(name)
     if not given:
         return None
@@ -96,4 +128,6 @@ def _condition(headers: Headers, name: str) -> Condition | None:
     found = [_TAG.fullmatch(tag) for tag in tags]
     if not found or None in found:
         raise InvalidHeaderError(f'{name} must be `*`, or have the form `"<version>"`, as ETag gave it; several with commas.')
-    return Condition(is_any=False, versions=frozenset(int(match[1]) for match in found if match))
+    named = [match for match in found if match and (takes_weak or not match[1])]
+    packed = frozenset(int(match[2]) for match in named if match[3])
+    return Condition(is_any=False, versions=frozenset(int(match[2]) for match in named), packed=packed)

@@ -13,15 +13,18 @@ from stylobate.json_pointer import pointer
 from stylobate_gateway.action_input import query_pairs
 from stylobate_gateway.errors import ContentCodingUnsupportedError
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.idempotency import has_key, key_of
+from stylobate_gateway.routes.filters import BEGINNING
 
 _JSON = ("application/json",)
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class ApiRoute(APIRoute):
     """Reads once, when it is made, what its operation in the document says; refuses what does not fit before its code runs.
 
     A token is needed unless ``security`` is given in ``openapi_extra``. The bodies taken are those of its ``requestBody``, else
-    JSON for POST; what else comes with a body is not read. Queries hold known names only, each once.
+    JSON for POST, PUT and PATCH; what else comes with a body is not read. Queries hold known names only, each once.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -30,16 +33,20 @@ class ApiRoute(APIRoute):
         described = self.openapi_extra or {}
         needs_token = "security" not in described
         body = described.get("requestBody", {})
-        taken = tuple(body.get("content", _JSON if "POST" in (self.methods or ()) else ()))
+        taken = tuple(body.get("content", _JSON if _WITH_BODY & set(self.methods or ()) else ()))
         needs_body = body.get("required", False)
+        is_secret = "accounts" in self.tags
         flat = get_flat_params(self.dependant)
+        has_filters = described.get("x-stylobate-filters", False)
         known = frozenset(field.alias for field in flat if isinstance(field.field_info, params.Query))
 
         async def checked(request: Request) -> Response:
             if needs_token:
                 refuse_nobody(request)
+            if has_key(request.scope["stylobate"]):
+                key_of(request.scope["stylobate"])
             if query := request.scope["query_string"]:
-                _check_query(query, known)
+                _check_query(query, known, has_filters=has_filters)
             if taken:
                 content = await request.body()
                 if content:
@@ -47,7 +54,10 @@ class ApiRoute(APIRoute):
                     request._json = value  # noqa: SLF001  where json() keeps what it has read: FastAPI does not read it again
                 elif needs_body:
                     raise MalformedJsonError("The body is missing.")
-            return await handle(request)
+            answer = await handle(request)
+            if is_secret:
+                answer.headers["cache-control"] = "no-store"  # RFC 6749 §5.1
+            return answer
 
         return checked
 
@@ -63,11 +73,12 @@ def refuse_nobody(request: Request) -> None:
         raise UnauthenticatedError
 
 
-def _check_query(query: bytes, known: Collection[str]) -> None:
+def _check_query(query: bytes, known: Collection[str], *, has_filters: bool) -> None:
     seen: set[str] = set()
     found: list[Violation] = []
     for name, _ in query_pairs(query):
-        if name not in known or name in seen:
+        is_known = name in known or (has_filters and name.startswith(BEGINNING))
+        if not is_known or name in seen:
             found.append(Violation(pointer([name]), "stands twice" if name in seen else "is not known here"))
         seen.add(name)
     if found:

@@ -22,15 +22,15 @@ def in_path(pattern: str, most: int, example: str, description: str | None = Non
     return Path(json_schema_extra=form, examples=[example], description=description)
 
 
-def _in_digits(text: Any) -> Any:
+def in_digits(text: Any) -> Any:
     """Refuse what Python reads as a number and JSON does not: ``1_0``, ``+1``, ``01``, ``1.0``."""
     if isinstance(text, str) and INTEGER.fullmatch(text) is None:
         raise PydanticCustomError("int_parsing", "must be a whole number in digits")
     return text
 
 
-PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most."), BeforeValidator(_in_digits)]
-PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=2048, description="`next_page_token` of the page before.")]
+PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most."), BeforeValidator(in_digits)]
+PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=4096, description="`next_page_token` of the page before.")]
 
 
 class Input(BaseModel):

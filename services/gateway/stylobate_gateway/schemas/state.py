@@ -20,6 +20,13 @@ Event = Annotated[str, in_path(r"^[A-Za-z][A-Za-z0-9_-]*$", 128, "pay")]
 _PAYLOAD = {"description": "Any JSON value that the namespace's schema takes"}
 
 
+class StateTimer(BaseModel):
+    """An event that the platform fires by itself if the object stays in its status."""
+
+    event: str
+    at: datetime
+
+
 class StateObject(BaseModel):
     """An object."""
 
@@ -30,13 +37,31 @@ class StateObject(BaseModel):
     data: Any
     created_at: datetime
     updated_at: datetime
+    timers: list[StateTimer] | None = Field(default=None, description="Left out where nothing waits.")
+
+
+class TransactionResult(StateObject):
+    """What one operation of a transaction made."""
+
+    deleted: bool = Field(description="Whether the operation deleted the object; its data is null then.")
+
+
+class TransactionResults(BaseModel):
+    """What each operation made."""
+
+    results: list[TransactionResult]
 
 
 class StateList(BaseModel):
-    """A page of objects, in the order of their keys."""
+    """A page of objects, in the order of their keys, or of the index that found them."""
 
     items: list[StateObject]
     next_page_token: str | None = Field(description="null on the last page.")
+    count: int = Field(
+        default=0,
+        ge=0,
+        description="Where `count` was asked for: the objects on all pages. When it equals `count` there may be more.",
+    )
 
 
 class HistoryEntry(BaseModel):
@@ -60,6 +85,28 @@ class History(BaseModel):
     next_page_token: str | None = Field(description="null on the last page.")
 
 
+_STATUS = {"type": ["string", "null"], "description": "Only as it is: a status changes by an event."}
+_MERGED = {"description": "Merged into the object's data (RFC 7396)"}
+
+
+def _operation(name: str, **members: Any) -> dict[str, Any]:
+    """Return the schema of an operation of a transaction."""
+    needed = [member for member in members if member == "event" or (member == "data" and name != "transition")]
+    properties: dict[str, Any] = {
+        "op": {"const": name},
+        "namespace": {"type": "string"},
+        "key": {"type": "string"},
+        "if_version": {"type": ["integer", "null"], "minimum": 0, "description": "It must have; 0: it must not exist yet."},
+    }
+    return {
+        "type": "object",
+        "title": f"StateTransaction {name}",
+        "required": ["op", "namespace", "key", *needed],
+        "additionalProperties": False,
+        "properties": properties | members,
+    }
+
+
 DESCRIBED: dict[str, Any] = {
     "StatePut": {
         "type": "object",
@@ -67,14 +114,36 @@ DESCRIBED: dict[str, Any] = {
         "additionalProperties": False,
         "properties": {
             "data": _PAYLOAD,
-            "status": {"type": ["string", "null"], "description": "Only as it is: a status changes by an event."},
+            "status": _STATUS,
         },
     },
     "StatePatch": {"description": "A JSON merge patch (RFC 7396)"},
+    "StateTransaction": {
+        "type": "object",
+        "required": ["operations"],
+        "additionalProperties": False,
+        "properties": {
+            "operations": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 50,
+                "items": {
+                    "oneOf": [
+                        _operation("put", data=_PAYLOAD, status=_STATUS),
+                        _operation("patch", data={"description": "A JSON merge patch (RFC 7396)"}),
+                        _operation("delete"),
+                        _operation("transition", event={"type": "string"}, data=_MERGED),
+                    ],
+                    "discriminator": {"propertyName": "op"},
+                },
+                "description": "On different objects. All of them happen, or none.",
+            }
+        },
+    },
     "StateTransition": {
         "type": "object",
         "additionalProperties": False,
-        "properties": {"data": {"description": "Merged into the object's data (RFC 7396)"}},
+        "properties": {"data": _MERGED},
     },
 }
 """Bodies that are never read into objects: they pass as they came."""
@@ -99,15 +168,16 @@ _TRANSITION = msgspec.json.Decoder(TransitionBody)
 
 def parse_put(body: bytes) -> PutBody:
     """Return the body of a PUT, which is JSON. Raises InvalidInputError."""
-    return _parse(_PUT, body)
+    return parse(_PUT, body)
 
 
 def parse_transition(body: bytes) -> TransitionBody:
     """Return the body of a transition, which is JSON or empty. Raises InvalidInputError."""
-    return _parse(_TRANSITION, body) if body else TransitionBody()
+    return parse(_TRANSITION, body) if body else TransitionBody()
 
 
-def _parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Return what the decoder makes of a body, which is JSON. Raises InvalidInputError with the place."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

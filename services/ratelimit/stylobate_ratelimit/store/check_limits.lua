@@ -2,12 +2,15 @@
 --
 -- KEYS     the distinct keys of the batch. All carry one hash tag: a check is charged at all its levels or at none, so in a
 --          cluster its keys must share a slot.
--- ARGV[1]  msgpack: {indexes of the GCRA keys, groups}; a group is {levels, costs or false, keys};
---          a level is {is_gcra, limit, period, interval, tolerance}, times in whole microseconds;
---          keys are n*k indexes into KEYS.
--- returns  n*5 integers for each group in turn: allowed, level (from 0), remaining, reset in ms, retry after in ms.
+-- ARGV[1]  msgpack: {indexes of the GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
+--          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
+--          microseconds; keys are n*k indexes into KEYS; refusals too, 0 at a level that bans nobody.
+-- returns  for each check in turn 6 integers: allowed, level (from 0), remaining, reset in ms, retry after in ms, flags; of
+--          several levels then two for each of them: remaining, reset in ms. Flags of level j (from 0): 4^j, a shadow would
+--          have refused; 2*4^j, its subject is to be banned.
 --
--- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first.
+-- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
+-- a list, or a text while their subject is banned: what is refused then counts no more.
 
 local call, floor, ceil, min, max, format = redis.call, math.floor, math.ceil, math.min, math.max, string.format
 local LONGEST_MS = 4294967295
@@ -87,21 +90,35 @@ local function leaves(i, over)
   return now
 end
 
+-- Notes a refusal; tells whether that makes `after` of them within the time.
+local function refused_often(key, after, within)
+  if call('TYPE', key).ok == 'string' then
+    return false
+  end
+  local known = call('RPUSH', key, text(now))
+  if known > after then
+    call('LPOP', key)
+  end
+  call('PEXPIRE', key, to_ms(within))
+  return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
+end
+
 local answer = {}
 local filled = 0
-local after = {}     -- by level of the check at hand: `ahead` if charged
+local left, full = {}, {}   -- by level of the check at hand, once it is decided: what is left, and the time until it is full
+local is_over = {}
 
 for g = 1, #groups do
-  local levels, costs, indexes = groups[g][1], groups[g][2], groups[g][3]
+  local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
   local width = #levels
   for check = 0, #indexes / width - 1 do
-    local cost = costs and costs[check + 1] or 1
+    local units = costs and costs[check + 1] or 1
     local base = check * width
-    local wait, refused, kept, kept_full = -math.huge, nil, 0, 0
-    local least, tight, full = math.huge, 1, 0
+    local wait, refused, flags = 0, nil, 0
 
     for j = 1, width do
       local level, i = levels[j], indexes[base + j]
+      local cost, retry = units * level[6], 0
       if level[1] then
         local interval, tolerance = level[4], level[5]
         -- Further ahead than this limit lets anyone be: another limit's charge, or a clock that was put back. Written back
@@ -110,61 +127,68 @@ for g = 1, #groups do
           ahead[i] = tolerance
           changed[i] = true
         end
-        local before = ahead[i]
-        local then_ahead = before + cost * interval
-        after[j] = then_ahead
-        if then_ahead > tolerance then
-          if then_ahead - tolerance > wait then
-            refused, wait, kept, kept_full = j, then_ahead - tolerance, floor((tolerance - before) / interval), before
-          end
-        else
-          local remaining = floor((tolerance - then_ahead) / interval)
-          if remaining < least then
-            tight, least, full = j, remaining, then_ahead
-          end
-        end
+        retry = ahead[i] + cost * interval - tolerance
       else
         local limit, period = level[2], level[3]
         if not count[i] then
           load_window(i, period)
         end
-        local remaining = limit - count[i] - cost
-        if remaining < 0 then
-          local retry = leaves(i, -remaining) + period - now
-          if retry > wait then
-            refused, wait, kept, kept_full = j, retry, max(0, limit - count[i]), newest[i] + period - now
-          end
-        elseif remaining < least then
-          tight, least, full = j, remaining, cost > 0 and period or newest[i] + period - now
+        local over = count[i] + cost - limit
+        if over > 0 then
+          retry = leaves(i, over) + period - now
         end
+      end
+      is_over[j] = retry > 0
+      if retry > wait and not level[7] then
+        refused, wait = j, retry
       end
     end
 
-    if refused then
-      answer[filled + 1] = 0
-      answer[filled + 2] = refused - 1
-      answer[filled + 3] = kept
-      answer[filled + 4] = to_ms(kept_full)
-      answer[filled + 5] = to_ms(wait)
-    else
-      for j = 1, width do
-        local i = indexes[base + j]
-        if levels[j][1] then
-          ahead[i] = after[j]
+    local tight, least = 1, math.huge
+    for j = 1, width do
+      local level, i = levels[j], indexes[base + j]
+      local cost, is_charged = units * level[6], not refused and not is_over[j]
+      if is_over[j] and level[7] and not refused then
+        flags = flags + 4 ^ (j - 1)
+      elseif is_over[j] and not level[7] and refusals and level[8] > 0 then
+        if refused_often(KEYS[refusals[base + j]], level[8], level[9]) then
+          flags = flags + 2 * 4 ^ (j - 1)
+        end
+      end
+      if level[1] then
+        if is_charged then
+          ahead[i] = ahead[i] + cost * level[4]
           changed[i] = true
-        elseif cost > 0 then
+        end
+        left[j], full[j] = floor((level[5] - ahead[i]) / level[4]), ahead[i]
+      else
+        if is_charged and cost > 0 then
           count[i] = count[i] + cost
           pending[i] = pending[i] + cost
           newest[i] = now
         end
+        left[j], full[j] = max(0, level[2] - count[i]), newest[i] + level[3] - now
       end
-      answer[filled + 1] = 1
-      answer[filled + 2] = tight - 1
-      answer[filled + 3] = least
-      answer[filled + 4] = to_ms(full)
-      answer[filled + 5] = 0
+      if left[j] < least and not level[7] then
+        tight, least = j, left[j]
+      end
     end
-    filled = filled + 5
+
+    local told = refused or tight
+    answer[filled + 1] = refused and 0 or 1
+    answer[filled + 2] = told - 1
+    answer[filled + 3] = left[told]
+    answer[filled + 4] = to_ms(full[told])
+    answer[filled + 5] = refused and to_ms(wait) or 0
+    answer[filled + 6] = flags
+    filled = filled + 6
+    if width > 1 then
+      for j = 1, width do
+        answer[filled + 1] = left[j]
+        answer[filled + 2] = to_ms(full[j])
+        filled = filled + 2
+      end
+    end
   end
 end
 

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from time import monotonic
 
@@ -13,16 +14,22 @@ _LONGEST_MS = 2**32 - 1
 
 
 @dataclass(slots=True)
-class _Standing:
+class _Level:
     """One level of one check, before it is decided."""
 
+    limit: Limit
+    refusals: str
+    """The key of its refusals."""
     over: int
-    """Charges over the limit if charged; over 0 refuses."""
-    remaining: int
-    """After the charge, or now where it is refused."""
-    reset_us: int
+    """Charges or time over the limit if charged; over 0 refuses."""
     retry_us: int
     charge: Callable[[], None]
+    look: Callable[[], tuple[int, int]]
+    """Tells how it stands: what is left, and the microseconds until it is full again."""
+
+
+_Counted = tuple[int, int, Callable[[], None], Callable[[], tuple[int, int]]]
+"""The last four of :class:`_Level`."""
 
 
 class MemoryLimitStore:
@@ -41,12 +48,30 @@ class MemoryLimitStore:
         self._logs: dict[str, list[int]] = {}
         """Window, by key: the times of charges in microseconds, oldest first."""
         self._expiry: dict[str, int] = {}
+        self._quiet: dict[str, int] = {}
+        """Until when no refusals are counted of a subject, by their key."""
         self._sweep_at = 1024
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
         now = round(self._clock() * _US)
         self._forget(now)
         return [self._group(group, now) for group in groups]
+
+    async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
+        key = f"r:{tenant}:{name}:{subject}"
+        self._logs.pop(key, None)
+        self._quiet[key] = self._expiry[key] = round(self._clock() * _US) + lasts // timedelta(microseconds=1)
+
+    async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
+        kind = "g" if limit.algorithm is Algorithm.GCRA else f"w{limit.period_us}"
+        for key in (f"{kind}:{tenant}:{limit.name}:{subject}", f"r:{tenant}:{limit.name}:{subject}"):
+            if key in self._expiry:
+                self._drop(key)
+
+    async def forgive(self, tenant: str, name: str, subject: str) -> None:
+        key = f"r:{tenant}:{name}:{subject}"
+        if key in self._expiry:
+            self._drop(key)
 
     async def ready(self) -> None:
         """See the port; always."""
@@ -56,24 +81,30 @@ class MemoryLimitStore:
         return len(self._expiry)
 
     def _group(self, group: CheckGroup, now: int) -> GroupOutcome:
-        rows: list[tuple[bool, int, int, int, int]] = []
-        width = len(group.levels)
+        rows: list[tuple[bool, int, int, int, int, int]] = []
+        standings: list[int] = []
+        levels, width = group.levels, len(group.levels)
         for index in range(len(group)):
             cost = group.costs[index] if group.costs else 1
             subjects = group.subjects[index * width : (index + 1) * width]
-            standings = [
-                self._standing(limit, f"{group.tenant}:{limit.name}:{subject}", cost, now)
-                for limit, subject in zip(group.levels, subjects, strict=True)
+            check = [
+                self._level(limit, f"{tenant}:{limit.name}:{subject}", cost, now)
+                for limit, tenant, subject in zip(levels.limits, levels.tenants, subjects, strict=True)
             ]
-            rows.append(_decide(standings))
-        return GroupOutcome(*map(list, zip(*rows, strict=True))) if rows else GroupOutcome([], [], [], [], [])
+            row, standing = self._decide(check, now)
+            rows.append(row)
+            standings += standing
+        outcome = GroupOutcome(*map(list, zip(*rows, strict=True))) if rows else GroupOutcome([], [], [], [], [], [])
+        outcome.standings = standings if width > 1 else []
+        return outcome
 
-    def _standing(self, limit: Limit, key: str, cost: int, now: int) -> _Standing:
+    def _level(self, limit: Limit, key: str, cost: int, now: int) -> _Level:
+        cost *= limit.cost
         if limit.algorithm is Algorithm.GCRA:
-            return self._gcra(limit, f"g:{key}", cost, now)
-        return self._window(limit, f"w{limit.period_us}:{key}", cost, now)
+            return _Level(limit, f"r:{key}", *self._gcra(limit, f"g:{key}", cost, now))
+        return _Level(limit, f"r:{key}", *self._window(limit, f"w{limit.period_us}:{key}", cost, now))
 
-    def _gcra(self, limit: Limit, key: str, cost: int, now: int) -> _Standing:
+    def _gcra(self, limit: Limit, key: str, cost: int, now: int) -> _Counted:
         before = max(self._times.get(key, now), now)
         if before > now + limit.tolerance_us:
             # Too far ahead: by another limit of this name, or a clock that was put back. Kept so, though nothing is charged, or
@@ -81,28 +112,66 @@ class MemoryLimitStore:
             before = self._times[key] = self._expiry[key] = now + limit.tolerance_us
         after = before + cost * limit.interval_us
         over = after - now - limit.tolerance_us
-        final = before if over > 0 else after
 
         def charge() -> None:
             self._times[key] = self._expiry[key] = after
 
-        return _Standing(over, (limit.tolerance_us - (final - now)) // limit.interval_us, final - now, over, charge)
+        def look() -> tuple[int, int]:
+            ahead = max(self._times.get(key, now) - now, 0)
+            return (limit.tolerance_us - ahead) // limit.interval_us, ahead
 
-    def _window(self, limit: Limit, key: str, cost: int, now: int) -> _Standing:
+        return over, over, charge, look
+
+    def _window(self, limit: Limit, key: str, cost: int, now: int) -> _Counted:
         log = self._logs.get(key, [])
         if log and log[-1] > now:
             log[:] = [min(time, now) for time in log]
         del log[: bisect_right(log, now - limit.period_us)]
         over = len(log) + cost - limit.limit
         retry = (log[over - 1] if over <= len(log) else now) + limit.period_us - now if over > 0 else 0
-        newest = now if over <= 0 and cost else log[-1] if log else now - limit.period_us
 
         def charge() -> None:
             self._logs.setdefault(key, log).extend([now] * cost)
             self._expiry[key] = now + limit.period_us
 
-        remaining = max(0, limit.limit - len(log) - (cost if over <= 0 else 0))
-        return _Standing(over, remaining, newest + limit.period_us - now, retry, charge)
+        def look() -> tuple[int, int]:
+            return max(0, limit.limit - len(log)), log[-1] + limit.period_us - now if log else 0
+
+        return over, retry, charge, look
+
+    def _decide(self, check: list[_Level], now: int) -> tuple[tuple[bool, int, int, int, int, int], list[int]]:
+        """Charge a check, or do not; return its outcome and its standings in the order of :class:`GroupOutcome`."""
+        refusing = [index for index, level in enumerate(check) if level.over > 0 and not level.limit.is_shadow]
+        flags = 0
+        for index, level in enumerate(check):
+            if level.over > 0:
+                if index in refusing:
+                    flags += (2 << 2 * index) * self._is_refused_often(level, now)
+                elif not refusing:
+                    flags += 1 << 2 * index
+            elif not refusing:
+                level.charge()
+        standings = [(remaining, _milliseconds(reset_us)) for remaining, reset_us in (level.look() for level in check)]
+        if refusing:
+            chosen = max(refusing, key=lambda index: check[index].retry_us)
+        else:
+            enforced = [index for index, level in enumerate(check) if not level.limit.is_shadow] or [0]
+            chosen = min(enforced, key=lambda index: standings[index][0])
+        retry_ms = _milliseconds(check[chosen].retry_us) if refusing else 0
+        return (not refusing, chosen, *standings[chosen], retry_ms, flags), [number for pair in standings for number in pair]
+
+    def _is_refused_often(self, level: _Level, now: int) -> bool:
+        """Note a refusal; return whether its subject is to be banned."""
+        ban, key = level.limit.ban, level.refusals
+        if ban is None or self._quiet.get(key, now) > now:
+            return False
+        within_us = ban.within // timedelta(microseconds=1)
+        log = self._logs.setdefault(key, [])
+        log.append(now)
+        del log[: -ban.after]
+        self._quiet.pop(key, None)
+        self._expiry[key] = now + within_us
+        return len(log) == ban.after and now - log[0] < within_us
 
     def _forget(self, now: int) -> None:
         if len(self._expiry) < self._sweep_at:
@@ -118,20 +187,7 @@ class MemoryLimitStore:
         del self._expiry[key]
         self._times.pop(key, None)
         self._logs.pop(key, None)
-
-
-def _decide(standings: list[_Standing]) -> tuple[bool, int, int, int, int]:
-    """Charge a check, or do not; return its outcome in the order of :class:`GroupOutcome`."""
-    refusing = [index for index, standing in enumerate(standings) if standing.over > 0]
-    if refusing:
-        level = max(refusing, key=lambda index: standings[index].retry_us)
-    else:
-        level = min(range(len(standings)), key=lambda index: standings[index].remaining)
-        for standing in standings:
-            standing.charge()
-    chosen = standings[level]
-    retry_us = chosen.retry_us if refusing else 0
-    return not refusing, level, chosen.remaining, _milliseconds(chosen.reset_us), _milliseconds(retry_us)
+        self._quiet.pop(key, None)
 
 
 def _milliseconds(us: int) -> int:

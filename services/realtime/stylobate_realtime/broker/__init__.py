@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from stylobate.idempotency import Claim, IdempotencyAnswers
 
 from stylobate_realtime.protocol.messages import ClientInfo
 
@@ -23,12 +24,13 @@ Receive = Callable[[str, Broadcast], None]
 """Called with topic and broadcast, on the loop; must not raise."""
 
 
-class Broker(Protocol):
+class Broker(IdempotencyAnswers, Protocol):
     """Carries broadcasts by topic (tenant and channel).
 
     At most once: a broadcast reaches the nodes that are subscribed while it passes, and is kept nowhere. The broadcasts of
     one node to one topic arrive in the order of their ``publish`` calls. While the broker is away nothing arrives; the
-    node's subscriptions stand again by themselves once it is back.
+    node's subscriptions stand again by themselves once it is back. Answers to idempotency keys expire by themselves, and may be
+    lost with the broker's server.
     """
 
     def attach(self, receive: Receive) -> None:
@@ -43,5 +45,9 @@ class Broker(Protocol):
     def unsubscribe(self, topic: str) -> None:
         """Stop hearing the topic. What is under way may still arrive."""
 
-    async def publish(self, topic: str, broadcast: Broadcast) -> None:
-        """Return once the broker has taken the broadcast. Raises RealtimeUnavailableError; it may have been taken then."""
+    async def publish(self, topic: str, broadcast: Broadcast, claim: Claim | None = None) -> None:
+        """Return once the broker has taken the broadcast. Raises RealtimeUnavailableError; it may have been taken then.
+
+        :param claim: takes an idempotency key and keeps the answer in one step with it.
+        :raises KeyTakenError: the key has an answer; nothing was published.
+        """

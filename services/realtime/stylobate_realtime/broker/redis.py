@@ -1,14 +1,16 @@
 """The broker over Redis or Valkey pub/sub: nothing is kept there, who is not subscribed while it passes does not get it."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
-from stylobate.redis import RedisManager, RedisSubscription
+from stylobate.idempotency import Answer, Claim, KeyTakenError
+from stylobate.redis import RedisManager, RedisSubscription, Script
 
 from stylobate_realtime.broker import Broadcast, Receive
 from stylobate_realtime.errors import RealtimeUnavailableError
@@ -27,6 +29,7 @@ class RedisBroker:
     def __init__(self, redis: RedisManager, patience: timedelta) -> None:
         self._redis = redis
         self._patience = patience
+        self._once = Script.of("stylobate_realtime.broker", "publish_once.lua")
         self._receive: Receive | None = None
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Broadcast).decode
@@ -57,11 +60,29 @@ class RedisBroker:
     def unsubscribe(self, topic: str) -> None:
         self._heard.remove(_PREFIX + topic)
 
-    async def publish(self, topic: str, broadcast: Broadcast) -> None:
+    async def publish(self, topic: str, broadcast: Broadcast, claim: Claim | None = None) -> None:
+        channel, payload = _PREFIX + topic, self._encode(broadcast)
         try:
-            await self._redis.publish(_PREFIX + topic, self._encode(broadcast))
+            if claim is None:
+                await self._redis.publish(channel, payload)
+                return
+            answer, kept_ms = claim.request + claim.encode(None), (claim.expires_at - claim.at) // timedelta(milliseconds=1)
+            is_ours = await self._redis.run(self._once, [_answer_of(claim)], [answer, kept_ms, channel, payload])
         except RedisUnavailableError as error:
             raise RealtimeUnavailableError(retry_after=error.retry_after) from error
+        if not is_ours:
+            raise KeyTakenError
+
+    async def find(self, claim: Claim) -> Answer | None:
+        try:
+            found = await self._redis.call("GET", _answer_of(claim))
+        except RedisUnavailableError as error:
+            raise RealtimeUnavailableError(retry_after=error.retry_after) from error
+        size = len(claim.request)
+        return None if found is None else Answer(found[:size], found[size:])
+
+    async def prune(self, now: datetime) -> int:  # noqa: ARG002  the port's
+        return 0
 
     async def health(self) -> Health:
         """Degraded while the connection is cut."""
@@ -72,3 +93,9 @@ class RedisBroker:
     def _received(self, channel: str, payload: bytes) -> None:
         if self._receive is not None:
             self._receive(channel.removeprefix(_PREFIX), self._decode(payload))
+
+
+def _answer_of(claim: Claim) -> str:
+    """Return the key that a claim's answer stands at."""
+    whose = f"{claim.tenant}\0{claim.caller}\0{claim.method}\0{claim.key}"
+    return f"{_PREFIX}answer:{hashlib.sha256(whose.encode()).hexdigest()}"

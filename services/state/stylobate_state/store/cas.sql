@@ -1,23 +1,102 @@
 -- Compare and set, a batch at a time, each write with its event; one statement, so one transaction.
 -- A key stands in the batch once. Expected: 0 nothing alive, n alive at that version, null alive at any.
+-- Writes of one group (0: alone) happen together or not at all.
+-- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
+-- ends in `-- groups`, where there are none; likewise what concerns indexes.
+-- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
     from unnest(
         $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
         $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-        $15::smallint[], $16::text[]
+        $15::smallint[], $16::text[], $17::int[], $18::jsonb[]
     ) as t (
         i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
-        depth, traceparent
+        depth, traceparent, together, timers
     )
+    where (select coalesce(max(id), 0) from state_index) <= $19
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
 l as materialized (
-    select s.tenant, s.namespace, s.key, s.version, s.owner, s.deleted_at is null as is_live
+    select i.i, s.version, s.deleted_at is null as is_live, s.status, s.created_at, s.updated_at, s.timers,
+        case
+            when i.expected = 0 then s.deleted_at is not null
+            else s.deleted_at is null and s.owner = i.owner and (i.expected is null or i.expected = s.version)
+        end as holds
     from state s join i using (tenant, namespace, key)
     order by s.tenant, s.namespace, s.key
     for update of s
 ),
+-- indexes {
+-- What the writes enter into indexes; sort is null where an object is not in one. Then what stands in the way: another that has
+-- the values of a unique index ('unique'), a write before it in this batch that wants them too ('later'), values that are too long.
+p as materialized (
+    select p.i, p.index_id, i.tenant, i.key, i.together, d.is_ready, d.is_unique and p.trait = 0 as claims, p.trait = 2 as is_long,
+        case when d.by_owner then i.owner end as owner,
+        case when i.change <> 'deleted' and (d.statuses is null or v.status = any (d.statuses)) then
+            state_index_part(d.own[1], p.part1, v.status, v.created, v.updated)
+            || state_index_part(d.own[2], p.part2, v.status, v.created, v.updated)
+            || state_index_part(d.own[3], p.part3, v.status, v.created, v.updated)
+        end as sort
+    from unnest($20::int[], $21::bigint[], $22::smallint[], $23::bytea[], $24::bytea[], $25::bytea[])
+        as p (i, index_id, trait, part1, part2, part3)
+    join i using (i)
+    join state_index d on d.id = p.index_id and not d.is_dropped
+    left join l using (i)
+    cross join lateral (
+        select coalesce(i.status, l.status, '') as status,
+            greatest(statement_timestamp(), l.updated_at) as updated,
+            case when l.is_live then l.created_at else greatest(statement_timestamp(), l.updated_at) end as created
+    ) v
+    where coalesce(l.holds, i.expected = 0)
+),
+q as materialized (
+    select p.i, p.index_id, p.is_ready, p.is_long,
+        coalesce( -- groups
+            case -- groups
+                when p.claims and p.together > 0 and first_value(p.together) over wanted = p.together -- groups
+                    and first_value(p.i) over wanted <> p.i -- groups
+                then first_value(p.key) over wanted -- groups
+            end, -- groups
+            h.key
+        ) -- groups
+        as holder,
+        p.claims and first_value(p.i) over wanted <> p.i
+            and (p.together = 0 or first_value(p.together) over wanted <> p.together) -- groups
+            as is_later
+    from p
+    left join lateral (
+        select e.key from state_entry e
+        where p.claims and e.index_id = p.index_id and e.tenant = p.tenant and e.sort = p.sort and e.hold = 1 and e.key <> p.key
+        limit 1
+    ) h on true
+    where p.sort is not null and (p.claims or p.is_long)
+    window wanted as (partition by p.index_id, p.tenant, p.sort, p.claims order by p.i)
+),
+r as materialized (
+    select distinct on (i) i, index_id, holder,
+        case when is_ready and holder is not null then 'unique' when is_ready and is_long then 'long' else 'later' end as why
+    from q
+    where is_later or (is_ready and (is_long or holder is not null))
+    order by i, why desc, index_id
+),
+-- indexes }
+-- groups {
+-- Groups that are not written, or not yet.
+g as materialized (
+    select i.together,
+        bool_or(not coalesce(l.holds, i.expected = 0, false)
+            or coalesce(r.why <> 'later', false) -- indexes
+        ) as is_refused
+    from i left join l using (i)
+        left join r using (i) -- indexes
+    where i.together > 0
+    group by i.together
+    having bool_or(not coalesce(l.holds, i.expected = 0, false)
+        or r.why is not null -- indexes
+    )
+),
+-- groups }
 u as (
     update state s
     set version = s.version + 1,
@@ -27,31 +106,55 @@ u as (
         first_version = case when l.is_live then s.first_version else s.version + 1 end,
         created_at = case when l.is_live then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
         updated_at = greatest(statement_timestamp(), s.updated_at),
-        deleted_at = case when i.change = 'deleted' then greatest(statement_timestamp(), s.updated_at) end
-    from i join l using (tenant, namespace, key)
-    where s.tenant = l.tenant and s.namespace = l.namespace and s.key = l.key
-      and case
-            when i.expected = 0 then not l.is_live
-            else l.is_live and l.owner = i.owner and (i.expected is null or i.expected = l.version)
-          end
-    returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version, s.data
+        deleted_at = case when i.change = 'deleted' then greatest(statement_timestamp(), s.updated_at) end,
+        timers = case
+            when i.change = 'updated' then s.timers
+            when i.timers is not null then state_timers(i.timers, greatest(statement_timestamp(), s.updated_at), s.version + 1)
+        end
+    from i join l using (i)
+    where s.tenant = i.tenant and s.namespace = i.namespace and s.key = i.key
+      and l.holds
+      and not exists (select from r where r.i = i.i) -- indexes
+      and not exists (select from g where g.together = i.together) -- groups
+    returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version, s.data, s.timers,
+        s.tenant, s.namespace, s.key, l.timers is not null and i.change <> 'updated' as ends_timers
 ),
 n as (
-    insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at)
-    select i.tenant, i.namespace, i.key, 1, coalesce(i.status, ''), i.data, i.owner, 1, statement_timestamp(), statement_timestamp()
+    insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers)
+    select i.tenant, i.namespace, i.key, 1, coalesce(i.status, ''), i.data, i.owner, 1, statement_timestamp(), statement_timestamp(),
+        case when i.timers is not null then state_timers(i.timers, statement_timestamp(), 1) end
     from i
     where i.expected = 0
-      and not exists (select from l where l.tenant = i.tenant and l.namespace = i.namespace and l.key = i.key)
+      and not exists (select from l where l.i = i.i)
+      and not exists (select from r where r.i = i.i) -- indexes
+      and not exists (select from g where g.together = i.together) -- groups
     order by i.tenant, i.namespace, i.key
     on conflict (tenant, namespace, key) do nothing
-    returning tenant, namespace, key, version, status, owner, created_at, updated_at, first_version, data
+    returning tenant, namespace, key, version, status, owner, created_at, updated_at, first_version, data, timers
 ),
 w as materialized (
-    select * from u
+    select i, version, status, owner, created_at, updated_at, first_version, data, timers from u
     union all
-    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version, n.data
+    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version, n.data, n.timers
     from n join i using (tenant, namespace, key)
 ),
+-- indexes {
+-- Entries are made in one order too: who waits for another that wants the same values holds none that the other wants.
+x as (
+    delete from state_entry e using p join w using (i)
+    where p.sort is null and e.index_id = p.index_id and e.tenant = p.tenant and e.key = p.key
+),
+y as (
+    insert into state_entry (index_id, tenant, key, sort, owner, hold)
+    select p.index_id, p.tenant, p.key, p.sort, p.owner,
+        case when p.is_long then 3 when not p.claims then 0 when q.holder is null then 1 else 2 end
+    from p join w using (i) left join q using (i, index_id)
+    where p.sort is not null
+    order by p.index_id, p.tenant, p.sort
+    on conflict (index_id, tenant, key) do update set sort = excluded.sort, owner = excluded.owner, hold = excluded.hold
+    where (state_entry.sort, state_entry.owner, state_entry.hold) is distinct from (excluded.sort, excluded.owner, excluded.hold)
+),
+-- indexes }
 e as (
     insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data)
     select
@@ -64,11 +167,26 @@ e as (
             else '{}'::jsonb
         end
     from w join i using (i)
+),
+-- Timers of the status entered are queued, those of the status left are not any more.
+queued as (
+    insert into state_timer (tenant, namespace, key, since, event, due_at)
+    select i.tenant, i.namespace, i.key, w.version, timer.event, timer.at
+    from i join w using (i) cross join jsonb_to_recordset(w.timers) as timer (event text, at timestamptz)
+    where i.timers is not null
+),
+unqueued as (
+    delete from state_timer t using u
+    where u.ends_timers and t.tenant = u.tenant and t.namespace = u.namespace and t.key = u.key
 )
 select
-    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version, w.data::text,
-    l.version as seen, l.is_live
+    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version, w.data::text, w.timers::text,
+    l.version as seen, l.is_live, coalesce(l.holds, i.expected = 0, false) as holds
+    , r.why, r.index_id, r.holder -- indexes
+    , g.is_refused, case when w.i is null and i.together > 0 and g.together is null then state_overtaken() end -- groups
 from i
 left join w using (i)
-left join l using (tenant, namespace, key)
+left join r using (i) -- indexes
+left join l using (i)
+left join g using (together) -- groups
 order by i.i

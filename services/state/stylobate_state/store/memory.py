@@ -1,6 +1,7 @@
 """State objects in memory, with their events: for tests, and the plainest statement of what a store does."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,23 +14,32 @@ from stylobate.outbox.memory import MemoryEventLog
 
 from stylobate_state.change_event import event_of
 from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.index import Index
 from stylobate_state.model import (
     Change,
     HistoryEntry,
     HistoryQuery,
+    Indexed,
+    IndexQuery,
+    IndexStanding,
     ListQuery,
     Refused,
     StateKey,
     StateRecord,
     Taken,
+    Timer,
+    Withheld,
     Write,
     WriteOutcome,
     Written,
+    grouped,
+    result_of,
 )
 from stylobate_state.store.jsonb import as_jsonb
+from stylobate_state.store.memory_indexes import MemoryIndexes
 from stylobate_state.store.part import Part
 
-Listed = TypeVar("Listed", StateRecord, HistoryEntry)
+Listed = TypeVar("Listed", StateRecord, HistoryEntry, Indexed)
 
 
 class MemoryStateStore:
@@ -45,27 +55,50 @@ class MemoryStateStore:
         outbox: Outbox[MemoryTransaction] | None = None,
         ledger: IdempotencyLedger[MemoryTransaction] | None = None,
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._ledger = ledger or MemoryIdempotencyLedger()
         self._outbox = outbox or MemoryEventLog("state", clock)
-        self._objects: dict[StateKey, StateRecord] = {}
+        self.objects: dict[StateKey, StateRecord] = {}
         self._history: dict[StateKey, list[HistoryEntry]] = {}
+        self._indexes = MemoryIndexes(self.objects)
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
-        return {key: self._objects[key] for key in keys if key in self._objects}
+        return {key: self.objects[key] for key in keys if key in self.objects}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         try:
-            kept = [as_jsonb(write.data) for write in writes]
+            kept = [replace(write, data=as_jsonb(write.data)) for write in writes]
         except ValueError:
             raise StateDataInvalidError.at("", "cannot be kept") from None
         async with MemoryTransaction.begin() as transaction:
-            return [await self._write_in(transaction, write, data) for write, data in zip(writes, kept, strict=True)]
+            return [outcome for group in grouped(kept) for outcome in await self._write_in(transaction, group)]
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
-        found = [
+        return _part(self._listed(query), query.limit, query.max_bytes)
+
+    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+        found = self._indexes.found(query)
+        if found is None:
+            return None
+        return _part([Indexed(self.objects[key], place) for place, key in found], query.limit, query.max_bytes)
+
+    async def count(self, query: ListQuery | IndexQuery) -> int | None:
+        found = self._indexes.found(query) if isinstance(query, IndexQuery) else self._listed(query)
+        return None if found is None else min(len(found), query.limit)
+
+    async def declare(self, indexes: Sequence[Index]) -> None:
+        self._indexes.declare(indexes)
+
+    async def indexes(self) -> Sequence[IndexStanding]:
+        return self._indexes.standings()
+
+    async def build(self, most: int) -> bool:
+        return self._indexes.build(most)
+
+    def _listed(self, query: ListQuery) -> list[StateRecord]:
+        return [
             state
-            for key, state in sorted(self._objects.items())
+            for key, state in sorted(self.objects.items())
             if key.tenant == query.tenant
             and key.namespace == query.namespace
             and key.key > query.after
@@ -73,50 +106,92 @@ class MemoryStateStore:
             and query.status in {"", state.status}
             and query.owner in {None, state.owner}
         ]
-        return _part(found, query.limit, query.max_bytes)
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         entries = reversed(self._history.get(query.key, []))
         chosen = [e for e in entries if e.version >= query.since and (query.before is None or e.version < query.before)]
         return _part(chosen, query.limit, query.max_bytes)
 
+    async def creator(self, key: StateKey, *, before: int) -> str | None:
+        entries = reversed(self._history.get(key, []))
+        return next((e.actor for e in entries if e.version < before and e.change is Change.CREATED), None)
+
     async def health(self) -> Health:
         """Memory is always there."""
-        return Health(metrics={"objects": len(self._objects)})
+        return Health(metrics={"objects": len(self.objects)})
 
-    async def _write_in(self, transaction: MemoryTransaction, write: Write, data: bytes) -> WriteOutcome:
-        """Write one; nothing waits here, so a batch is one step."""
-        if write.claim is not None and not (await self._ledger.claim(transaction, [write.claim]))[0]:
-            return Taken()
-        outcome = self._write(write, data)
-        if isinstance(outcome, Written):
-            stream, version = write.key.namespace, outcome.version
-            await self._outbox.append(transaction, [_event(write, outcome)], stream=stream, version=version)
-            if write.claim is not None:
-                await self._ledger.answer(transaction, [(write.claim, write.as_written(outcome))])
-        return outcome
+    async def _write_in(self, transaction: MemoryTransaction, group: Sequence[Write]) -> list[WriteOutcome]:
+        """Write what happens together; nothing waits here, so a batch is one step."""
+        claim = group[0].claim
+        if claim is not None and not (await self._ledger.claim(transaction, [claim]))[0]:
+            return [Taken()] * len(group)
+        refused: Sequence[WriteOutcome | None] = [self._refusal(write) for write in group]
+        states = [self._made(write) for write in group]
+        if not any(refused):
+            refused = self._entered(states)
+        if any(refused):
+            return [outcome or Withheld() for outcome in refused]
+        outcomes = [self._keep(write, state) for write, state in zip(group, states, strict=True)]
+        for write, written in zip(group, outcomes, strict=True):
+            stream, version = write.key.namespace, written.version
+            await self._outbox.append(transaction, [_event(write, written)], stream=stream, version=version)
+        if claim is not None:
+            await self._ledger.answer(transaction, [(claim, result_of(group, outcomes))])
+        return [*outcomes]
 
-    def _write(self, write: Write, data: bytes) -> WriteOutcome:
-        present = self._objects.get(write.key)
-        live = present if present is not None and not present.is_deleted else None
+    def _live(self, key: StateKey) -> StateRecord | None:
+        present = self.objects.get(key)
+        return None if present is None or present.is_deleted else present
+
+    def _refusal(self, write: Write) -> WriteOutcome | None:
+        """Return why it cannot be written as things stand."""
+        live = self._live(write.key)
         if not _holds(write, live):
             return Refused(live.version if live is not None else 0)
-        now = self._clock()
+        return self._indexes.refusal(self._made(write))
+
+    def _entered(self, states: Sequence[StateRecord]) -> list[WriteOutcome | None]:
+        """Enter the objects into indexes; or none of them where one wants what another of them has, and say which."""
+        for count, state in enumerate(states):
+            refusal = self._indexes.refusal(state)
+            if refusal is not None:
+                for done in states[:count]:
+                    self._indexes.enter(self.objects.get(done.key) or replace(done, is_deleted=True))
+                return [refusal if one is state else None for one in states]
+            self._indexes.enter(state)
+        return [None] * len(states)
+
+    def _made(self, write: Write) -> StateRecord:
+        """Return the object as the write would leave it."""
+        present, live = self.objects.get(write.key), self._live(write.key)
+        now = self.clock()
         version = present.version + 1 if present is not None else 1
-        state = StateRecord(
+        return StateRecord(
             key=write.key,
             version=version,
             status=_status(write, live),
-            data=data,
+            data=write.data,
             owner=write.owner,
             created_at=live.created_at if live is not None else now,
             updated_at=now,
             first_version=live.first_version if live is not None else version,
             is_deleted=write.change is Change.DELETED,
+            timers=_timers(write, live, version, now),
         )
-        self._objects[write.key] = state
+
+    def _keep(self, write: Write, state: StateRecord) -> Written:
+        self.objects[write.key] = state
         self._history.setdefault(write.key, []).append(_entry(write, state))
-        return Written(version, state.status, state.owner, state.created_at, now, state.first_version, data)
+        return Written(
+            state.version,
+            state.status,
+            state.owner,
+            state.created_at,
+            state.updated_at,
+            state.first_version,
+            state.data,
+            state.timers,
+        )
 
 
 def _part(found: Sequence[Listed], limit: int, max_bytes: int) -> Part[Listed]:
@@ -154,6 +229,12 @@ def _status(write: Write, live: StateRecord | None) -> str:
     if write.status is not None:
         return write.status
     return live.status if live is not None else ""
+
+
+def _timers(write: Write, live: StateRecord | None, version: int, now: datetime) -> tuple[Timer, ...]:
+    if write.change is Change.UPDATED and live is not None:
+        return live.timers
+    return tuple(Timer(start.event, now + start.after, version) for start in write.timers)
 
 
 def _event(write: Write, written: Written) -> Event:

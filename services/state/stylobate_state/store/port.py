@@ -5,7 +5,19 @@ from typing import Protocol
 
 from stylobate.health import Health
 
-from stylobate_state.model import HistoryEntry, HistoryQuery, ListQuery, StateKey, StateRecord, Write, WriteOutcome
+from stylobate_state.index import Index
+from stylobate_state.model import (
+    HistoryEntry,
+    HistoryQuery,
+    Indexed,
+    IndexQuery,
+    IndexStanding,
+    ListQuery,
+    StateKey,
+    StateRecord,
+    Write,
+    WriteOutcome,
+)
 from stylobate_state.store.part import Part
 
 
@@ -26,9 +38,11 @@ class StateStore(Protocol):
         """Compare and set each, with its event, in one atomic step; answer in the order of the writes.
 
         A key may stand in it once only. A write whose expectation does not hold is refused and changes nothing; its
-        neighbours are not touched by that. Writes of one key are serial over all processes, versions and events of it
-        come in the same order without gaps, and two batches never wait for each other in a circle. One whose idempotency key is
-        taken by another call is answered with Taken; the answer of one that was written is kept with it.
+        neighbours are not touched by that, except those of its group: they are Withheld. Writes of one key are serial over all
+        processes, versions and events of it come in the same order without gaps, and two batches never wait for each other in
+        a circle. One whose idempotency key is taken by another call is answered with Taken, and so is its group; the answer of
+        what was written is kept with it. Every declared index is kept in the same step; where another object has the values of
+        a unique one, be it before the batch or as another of its group, the answer is NotUnique.
 
         :raises StateDataInvalidError: one of them cannot be kept; then nothing of the batch was written.
         :raises DatabaseUnavailableError: not known whether it was written.
@@ -37,8 +51,34 @@ class StateStore(Protocol):
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         """Return living objects by key in code point order, within the bounds of the query."""
 
+    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+        """Return living objects in the order of an index, within the bounds of the query; None where it is not ready."""
+
+    async def count(self, query: ListQuery | IndexQuery) -> int | None:
+        """Return how many objects the query finds, counted up to its limit; None where its index is not ready."""
+
+    async def declare(self, indexes: Sequence[Index]) -> None:
+        """Keep these indexes from now on, in every process: to be said again all along by who declares them.
+
+        One of a namespace in which nothing was ever written is ready at once, others when :meth:`build` has been at it.
+        """
+
+    async def indexes(self) -> Sequence[IndexStanding]:
+        """Return how far each index is that anybody declares or declared."""
+
+    async def build(self, most: int) -> bool:
+        """Enter some objects into an index that is not ready, and say whether there is more to do now.
+
+        :param most: objects at a time.
+
+        What was entered stays, whoever goes on. Removes those indexes that nobody has declared for a while.
+        """
+
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         """Return what happened to a key, newest first, within the bounds of the query; empty for a key never written."""
+
+    async def creator(self, key: StateKey, *, before: int) -> str | None:
+        """Return in whose name the object was created that stood at the key below this version; None: there was none."""
 
     async def health(self) -> Health:
         """Say how the store is. Never raises for what it reports."""

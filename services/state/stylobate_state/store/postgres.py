@@ -1,36 +1,57 @@
 """State objects in PostgreSQL: one row each, their history in the outbox, a batch of writes in one statement."""
 
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TypeVar
 
 import asyncpg
 from stylobate.database import Connection, DatabaseManager
 from stylobate.database.batches import columns
-from stylobate.errors import ValueRefusedError
+from stylobate.database.faults import is_rolled_back, unavailable
+from stylobate.errors import DatabaseUnavailableError, ValueRefusedError
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import partition_of
+from stylobate.stopping import check_cancelled
 from stylobate.strict_json import compact_numbers
 
 from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.index import Index
 from stylobate_state.model import (
     Change,
     HistoryEntry,
     HistoryQuery,
+    Indexed,
+    IndexQuery,
+    IndexStanding,
     ListQuery,
+    NotUnique,
     Refused,
     StateKey,
     StateRecord,
     Taken,
+    TooLong,
+    Withheld,
     Write,
     WriteOutcome,
     Written,
+    grouped,
+    result_of,
 )
+from stylobate_state.store.cas import cas_statement
 from stylobate_state.store.part import Part, gather
+from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
+from stylobate_state.store.postgres_indexes import PostgresIndexes
+from stylobate_state.store.postgres_timers import from_timers, to_starts
+
+T = TypeVar("T")
+_CLASHES = 8
+"""How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
 
 _READ = """
     select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-        deleted_at is not null as is_deleted
+        deleted_at is not null as is_deleted, timers::text as timers
     from state join unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, namespace, key) using (tenant, namespace, key)
 """
 # The rest bound what they return: each row comes with the size of its data, and none before which the bytes of the bound are
@@ -41,7 +62,7 @@ _LIST = """
             sum(octet_length(data)) over (order by key rows unbounded preceding) - octet_length(data) as used
         from (
             select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-                false as is_deleted
+                false as is_deleted, timers::text as timers
             from state
             where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
             order by key limit $5
@@ -50,6 +71,14 @@ _LIST = """
 """
 _LIST_OWNED = _LIST.replace("order by key limit", "and owner = $7 order by key limit")
 """A statement of its own: a condition that may not hold would keep the server from the index of owners."""
+_COUNT = """
+    select count(*) from (
+        select from state
+        where tenant = $1 and namespace = $2 and deleted_at is null and ($3 = '' or status = $3)
+        limit $4
+    ) counted
+"""
+_COUNT_OWNED = _COUNT.replace("limit $4", "and owner = $5 limit $4")
 _HISTORY = """
     select * from (
         select t.*, octet_length(data) as size,
@@ -64,6 +93,12 @@ _HISTORY = """
     ) bounded where used <= $7 order by version desc
 """
 
+_CREATOR = """
+    select actor from outbox_event
+    where tenant = $1 and stream = $2 and subject = $3 and version < $4 and type = $5
+    order by version desc limit 1
+"""
+
 
 class PostgresStateStore:
     """A StateStore in the service's schema, beside the outbox's tables."""
@@ -71,7 +106,8 @@ class PostgresStateStore:
     def __init__(self, database: DatabaseManager, ledger: IdempotencyLedger[Connection]) -> None:
         self._database = database
         self._ledger = ledger
-        self._cas = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
+        self._indexes = PostgresIndexes(database)
+        self._builder = PostgresIndexBuilder(database)
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         if not keys:
@@ -83,29 +119,78 @@ class PostgresStateStore:
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """See StateStore. A statement; a transaction of several where there are idempotency keys."""
         if all(write.claim is None for write in writes):
-            return await self._write(self._database, writes)
-        async with self._database.transaction() as connection:
-            ours = iter(await self._ledger.claim(connection, [write.claim for write in writes if write.claim is not None]))
-            is_free = [write.claim is None or next(ours) for write in writes]
-            free = [write for write, mine in zip(writes, is_free, strict=True) if mine]
-            outcomes = await self._write(connection, free) if free else []
-            results = [
-                (write.claim, write.as_written(outcome))
-                for write, outcome in zip(free, outcomes, strict=True)
-                if write.claim is not None and isinstance(outcome, Written)
-            ]
-            await self._ledger.answer(connection, results)
-        found = iter(outcomes)
-        return [next(found) if mine else Taken() for mine in is_free]
+            return await self._settle(self._database, writes)
+        return await _again(lambda: self._claimed(writes))
 
-    async def _write(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-        try:
-            rows = await database.fetch(self._cas, *_columns(writes))
-        except ValueRefusedError as error:
-            raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
-        except UnicodeDecodeError as error:
-            raise StateDataInvalidError.at("", "is not UTF-8") from error
-        return [_outcome(write, row) for write, row in zip(writes, rows, strict=True)]
+    async def _claimed(self, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """Write those whose keys can be claimed, with their answers."""
+        groups = grouped(writes)
+        async with self._database.transaction() as connection:
+            ours = iter(await self._ledger.claim(connection, [group[0].claim for group in groups if group[0].claim is not None]))
+            is_free = [group[0].claim is None or next(ours) for group in groups]
+            free = [group for group, mine in zip(groups, is_free, strict=True) if mine]
+            found = iter(await self._settle(connection, list(chain.from_iterable(free))) if free else ())
+            outcomes = [list(islice(found, len(group))) for group in free]
+            answers = [
+                (group[0].claim, result)
+                for group, outcome in zip(free, outcomes, strict=True)
+                if group[0].claim is not None and (result := result_of(group, outcome)) is not None
+            ]
+            await self._ledger.answer(connection, answers)
+        done = iter(outcomes)
+        return [
+            outcome
+            for group, mine in zip(groups, is_free, strict=True)
+            for outcome in (next(done) if mine else [Taken()] * len(group))
+        ]
+
+    async def _settle(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """Write in one statement; those for which a write before them wanted the same unique values, in the next one."""
+        if database is self._database:  # each statement is committed by itself, and clashes by itself
+            rows = await _again(lambda: self._cas(database, writes))
+        else:
+            rows = await self._cas(database, writes)
+        outcomes = [self._outcome(write, row) for write, row in zip(writes, rows, strict=True)]
+        later = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
+        settled = iter(await self._settle(database, later) if later else ())
+        return [next(settled) if outcome is None else outcome for outcome in outcomes]
+
+    async def _cas(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[asyncpg.Record]:
+        """Run the statement, again where there are newer indexes than were known."""
+        has_groups = any(write.group for write in writes)
+        while True:
+            check_cancelled()
+            if self._indexes.newest < 0:
+                await self._indexes.read(database)
+            try:
+                entries = self._indexes.entries(writes)
+                statement = cas_statement(groups=has_groups, indexes=bool(entries))
+                rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
+            except ValueRefusedError as error:
+                raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
+            except UnicodeDecodeError as error:
+                raise StateDataInvalidError.at("", "is not UTF-8") from error
+            if rows:
+                return rows
+            await self._indexes.read(database)
+
+    def _outcome(self, write: Write, row: asyncpg.Record) -> WriteOutcome | None:
+        """Return what became of a write; None where that is not decided yet."""
+        version, status, owner, created_at, updated_at, first_version, data, timers, seen, is_live, holds, *_ = row
+        if version is not None:
+            kept = compact_numbers(data.encode())
+            return Written(version, status, owner, created_at, updated_at, first_version, kept, from_timers(timers))
+        why = row.get("why")
+        if not holds:
+            return Refused(seen if is_live else 0)
+        if why in {None, "later"} and write.group:
+            return Withheld() if row["is_refused"] else None
+        if why == "later":
+            return None
+        if why is not None:
+            index = self._indexes.index(row["index_id"])
+            return NotUnique(index, write.key._replace(key=row["holder"])) if why == "unique" else TooLong(index)
+        return Refused(None)  # nothing was there when the statement began; another's insert was faster
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         async def more(count: int, left: int, last: StateRecord | None) -> list[tuple[StateRecord, int]]:
@@ -119,6 +204,36 @@ class PostgresStateStore:
 
         return await gather(query.limit, query.max_bytes, more)
 
+    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+        is_ready = True
+
+        async def more(count: int, left: int, last: Indexed | None) -> list[tuple[Indexed, int]]:
+            nonlocal is_ready
+            place = query if last is None else replace(query, after=(last.place, last.state.key.key))
+            rows = await self._indexes.find(place, count, left)
+            is_ready = rows is not None
+            return [(Indexed(_state(row), row["place"]), row["size"]) for row in rows or ()]
+
+        part = await gather(query.limit, query.max_bytes, more)
+        return part if is_ready else None
+
+    async def count(self, query: ListQuery | IndexQuery) -> int | None:
+        if isinstance(query, IndexQuery):
+            return await self._indexes.count(query)
+        args = (query.tenant, query.namespace, query.status, query.limit)
+        if query.owner is None:
+            return int(await self._database.fetchval(_COUNT, *args))
+        return int(await self._database.fetchval(_COUNT_OWNED, *args, query.owner))
+
+    async def declare(self, indexes: Sequence[Index]) -> None:
+        await self._indexes.declare(indexes)
+
+    async def indexes(self) -> Sequence[IndexStanding]:
+        return await self._indexes.read()
+
+    async def build(self, most: int) -> bool:
+        return await self._builder.build(most)
+
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         async def more(count: int, left: int, last: HistoryEntry | None) -> list[tuple[HistoryEntry, int]]:
             before = query.before if last is None else last.version
@@ -127,8 +242,29 @@ class PostgresStateStore:
 
         return await gather(query.limit, query.max_bytes, more)
 
+    async def creator(self, key: StateKey, *, before: int) -> str | None:
+        found: str | None = await self._database.fetchval(_CREATOR, *key, before, f"state.{key.namespace}.{Change.CREATED}")
+        return found
+
     async def health(self) -> Health:
         return await self._database.health()
+
+
+async def _again(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work, again where others were at it at the same moment, so that nothing of it happened: they are seen then."""
+    clash: Exception
+    for _ in range(_CLASHES):
+        try:
+            return await work()
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "state_entry_unique":
+                raise
+            clash = error
+        except DatabaseUnavailableError as error:
+            if not is_rolled_back(error.__cause__):
+                raise
+            clash = error
+    raise unavailable(clash)
 
 
 def _columns(writes: Sequence[Write]) -> list[list[object]]:
@@ -149,18 +285,11 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             partition_of(write.key.tenant, write.key.key),
             write.depth,
             write.traceparent,
+            write.group,
+            to_starts(write.timers),
         )
         for index, write in enumerate(writes)
     )
-
-
-def _outcome(write: Write, row: asyncpg.Record) -> WriteOutcome:
-    version, status, owner, created_at, updated_at, first_version, data, seen, is_live = row
-    if version is not None:
-        return Written(version, status, owner, created_at, updated_at, first_version, compact_numbers(data.encode()))
-    if seen is None and write.expected == 0:
-        return Refused(None)  # nothing was there when the statement began; another's insert was faster
-    return Refused(seen if is_live else 0)
 
 
 def _state(row: asyncpg.Record) -> StateRecord:
@@ -175,6 +304,7 @@ def _state(row: asyncpg.Record) -> StateRecord:
         updated_at=updated_at,
         first_version=first_version,
         is_deleted=is_deleted,
+        timers=from_timers(row["timers"]),
     )
 
 

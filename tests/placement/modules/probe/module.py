@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-from stylobate.ids import new_id
 from stylobate.modules import ActionContext, BaseModule, Event, HookContext
 
 
@@ -22,6 +21,20 @@ class ProbeModule(BaseModule):
     async def wait(self, ctx: ActionContext) -> None:
         """Wait for what never comes."""
         await asyncio.Event().wait()
+
+    async def half(self, ctx: ActionContext, name: str) -> None:
+        """Begin a transaction and wait for what never comes."""
+        async with ctx.state.transaction() as change:
+            change.put("pairs", f"{name}-left", 1, expected_version=0)
+            await asyncio.Event().wait()
+            change.put("pairs", f"{name}-right", 1, expected_version=0)
+
+    async def both(self, ctx: ActionContext, name: str) -> list[int]:
+        """Write two objects together; return their versions."""
+        async with ctx.state.transaction() as change:
+            change.put("pairs", f"{name}-left", 1)
+            change.put("pairs", f"{name}-right", 1)
+        return [kept.version for kept in change.results]
 
     async def budget(self, ctx: ActionContext) -> float:
         """Return the seconds left."""
@@ -45,7 +58,7 @@ class ProbeModule(BaseModule):
 
     async def note(self, ctx: ActionContext, note: dict[str, Any]) -> str:
         """Keep a note and return its key."""
-        return (await ctx.state.put("notes", new_id(), note, expected_version=0)).key
+        return (await ctx.state.put("notes", ctx.new_id(), note, expected_version=0)).key
 
     async def examine(self, ctx: HookContext, event: Event) -> dict[str, Any] | None:
         """Refuse a note that says no, dawdle over one that says wait, and sign the others."""

@@ -92,8 +92,10 @@ def _differences(answer: Mapping[str, Any]) -> list[str]:
 
 
 def complaints_of(answer: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the modules, a line each: those left out with their findings, then what the declarations lack."""
+    """Return what is wrong beside the services, a line each: modules left out with their findings, declarations, limits, bans."""
     lines = []
     for name, findings in left_out(answer).items():
         lines += [f"the module {name} is left out", *findings]
-    return [*lines, *_differences(answer)]
+    parts = [said.get(part, {}) for said in (answer, *answer.get("processes", {}).values()) for part in ("bans", "limits")]
+    ill = [health["details"] for health in parts if health.get("details")]
+    return [*lines, *_differences(answer), *dict.fromkeys(ill)]

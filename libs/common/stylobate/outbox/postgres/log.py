@@ -1,6 +1,6 @@
 """The log: the numbered events of one service, read from a position on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,6 +60,13 @@ select h.partition, h.epoch, coalesce(
      where e.partition = h.partition and e.number is not null and e.time >= $1), h.number
 ) as number
 from outbox_head h order by h.partition
+"""
+
+_NUMBERS = """
+select e.subject, e.number
+from unnest($3::text[], $4::bigint[]) as asked (subject, version)
+join outbox_event e on e.tenant = $1 and e.stream = $2 and e.subject = asked.subject and e.version = asked.version
+where e.number is not null
 """
 
 # Removes the oldest numbered events of one partition, up to the first that is too young. An event without a number is
@@ -151,6 +158,10 @@ class PostgresEventLog:
                 reached[partition] = row["number"]
         events = [logged_event(row) for row in found]
         return LogPage(events, position.advanced(reached))
+
+    async def numbers(self, tenant: str, stream: str, versions: Mapping[str, int]) -> dict[str, int]:
+        rows = await self._database.fetch(_NUMBERS, tenant, stream, list(versions), list(versions.values()))
+        return {row["subject"]: row["number"] for row in rows}
 
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
         removed = 0

@@ -4,6 +4,7 @@ What a call's metadata say beside its tokens is believed of services, and counts
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Protocol
 
 from stylobate.bounded_dict import BoundedDict
@@ -34,6 +35,7 @@ _MAX_KEPT = 10_000
 _ONCE = frozenset({ACT_FOR, ACT_FOR_TENANT, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, OWN_NAME, SERVICE_TOKEN})
 _DEPTHS: dict[object, int] = {str(depth): depth for depth in range(MAX_HOOK_DEPTH + 1)}
 _MAX_TENANT = 128
+_MAX_SERVICES = 64
 
 
 class MetadataRepeatedError(InvalidInputError):
@@ -86,7 +88,7 @@ class IdentityInterceptor:
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
-        access, service_of, edge = method.access, self._services.of(method), self._edge
+        access, service_of, edge, users = method.access, self._services.of(method), self._edge, self._users
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             call = current_call.get() or Call()
@@ -104,9 +106,10 @@ class IdentityInterceptor:
             else:
                 _set_client_and_depth(call, is_door=service in self._doors)
                 if authorization:
-                    await self._set_user(call, authorization, service)
+                    token = _bearer(authorization)
+                    self._set_user(call, token, users.cached(token) or await users.verify(token), service)
                 elif access is RpcAccess.PUBLIC:
-                    call.principal = ANONYMOUS.with_via(service)
+                    call.principal = _anonymous(service)
                 else:
                     set_service(call, service)
             if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
@@ -127,17 +130,16 @@ class IdentityInterceptor:
                 await edge.charge(address)
             raise
         if edge is not None:
-            await edge.charge(address, known.id if known is not None else "")
+            await edge.charge(address, known or ANONYMOUS)
         if authorization:
-            await self._set_user(call, authorization, "")
+            token = _bearer(authorization)
+            self._set_user(call, token, self._users.cached(token) or await self._users.verify(token), "")
             if known is None and edge is not None:
-                await edge.charge("", call.principal.id)
+                await edge.charge(address, call.principal, is_address_charged=True)
         if access is RpcAccess.SERVICE:
             raise _refused(authorization)
 
-    async def _set_user(self, call: Call, authorization: str | bytes, service: str) -> None:
-        token = _bearer(authorization)
-        principal = self._users.cached(token) or await self._users.verify(token)
+    def _set_user(self, call: Call, token: str, principal: Principal, service: str) -> None:
         if service:
             kept = self._through.get((token, service))
             if kept is None or kept[0] is not principal:
@@ -164,10 +166,21 @@ def set_service(call: Call, name: str) -> None:
         tenant = call.act_for_tenant = _text(metadata.get(ACT_FOR_TENANT)) or DEFAULT_TENANT
         if len(tenant) > _MAX_TENANT:
             raise MetadataTooLongError(f"{ACT_FOR_TENANT} is longer than {_MAX_TENANT} characters.")
-    if call.act_for or call.own_name:
+    if call.act_for:
         call.principal = Principal(PrincipalKind.SERVICE, f"service:{name}", tenant, via=name, act_for=call.act_for)
     else:
-        call.principal = ANONYMOUS.with_via(name)
+        call.principal = _service(name) if call.own_name else _anonymous(name)
+
+
+@lru_cache(maxsize=_MAX_SERVICES)
+def _service(name: str) -> Principal:
+    return Principal(PrincipalKind.SERVICE, f"service:{name}", via=name)
+
+
+@lru_cache(maxsize=_MAX_SERVICES)
+def _anonymous(name: str) -> Principal:
+    """Return the caller of whom a service says nothing."""
+    return ANONYMOUS.with_via(name)
 
 
 def _set_client_and_depth(call: Call, *, is_door: bool) -> None:

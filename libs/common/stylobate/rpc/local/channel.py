@@ -6,8 +6,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from stylobate.rpc.local.call import LocalCall, LocalUnaryMethod
+from stylobate.rpc.local.call import LocalCall
 from stylobate.rpc.local.stream import LocalStreamMethod
+from stylobate.rpc.local.unary import LocalUnaryMethod
 from stylobate.rpc.method import ClientChannel, Decode, Encode
 from stylobate.rpc.servicers import Servicers
 
@@ -45,11 +46,11 @@ class LocalServer:
         self._change()
         self.servicers.handlers.end_streams()
         if self.live and grace:
-            await asyncio.wait([call.task for call in self.live], timeout=grace)
+            await asyncio.wait([call.ended for call in self.live], timeout=grace)
         for call in tuple(self.live):
             call.end(grpc.StatusCode.UNAVAILABLE, _STOPPING)
         if self.live:
-            await asyncio.wait([call.task for call in self.live], timeout=1.0)
+            await asyncio.wait([call.ended for call in self.live], timeout=1.0)
 
     async def changed(self) -> None:
         """Wait until the server starts or stops."""
@@ -65,6 +66,8 @@ class LocalChannel(ClientChannel):
 
     Closing it refuses further calls; those under way go on (they are the server's to end).
     """
+
+    is_local = True
 
     def __init__(self, server: LocalServer) -> None:
         self.server = server

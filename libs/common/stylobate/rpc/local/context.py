@@ -15,6 +15,8 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     """The servicer's side of one local call; behaves as a real server's context does."""
 
     # Class attributes are the defaults: a call pays only for what it sets.
+    address = "local:"
+    """Of the caller, as gRPC core writes it."""
     write_to: Callable[[bytes], Awaitable[None]] | None = None
     """Where the messages of a stream go."""
     _initial: Metadata | None = None
@@ -94,7 +96,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
         """Ignore: nothing is compressed inside a process."""
 
     def peer(self) -> str:
-        return "local:"
+        return self.address
 
     def peer_identities(self) -> Iterable[bytes] | None:
         return None  # no transport vouches for the caller
@@ -121,6 +123,10 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
             grpc.aio.Metadata(*self._trailing),
             details or self._details,
         )
+
+    def sent(self) -> tuple[Metadata, ...]:
+        """Return the metadata ahead of and behind the response; nothing where there is neither."""
+        return (self._initial or (), self._trailing) if self._initial or self._trailing else ()
 
     async def initial(self) -> grpc.aio.Metadata:
         """Wait for the initial metadata."""

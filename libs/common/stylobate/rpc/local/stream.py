@@ -7,7 +7,9 @@ from typing import Any
 import grpc.aio
 
 from stylobate.rpc.handles import StreamHandle
-from stylobate.rpc.local.call import LocalCall, LocalUnaryMethod, again
+from stylobate.rpc.local.call import LocalCall
+from stylobate.rpc.local.unary import LocalUnaryMethod
+from stylobate.rpc.outcome import again
 
 _MAX_WAITING = 16
 _MAX_WAITING_BYTES = 1024 * 1024
@@ -56,12 +58,13 @@ class LocalStreamCall(LocalCall):
         message = self._messages.popleft()
         self._size -= len(message)
         _wake(self._writer)
-        return message if self._decode is None else self._decode(message)
+        return message if self.decode is None else self.decode(message)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Forget what was not read as well."""
         self._messages.clear()  # what was not read by now never is
         self._size = 0
-        super()._drop()
+        super().drop()
 
 
 class LocalStreamMethod(LocalUnaryMethod):

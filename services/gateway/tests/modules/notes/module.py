@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from stylobate.clients.limits import RateLimitedError
+from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.modules import ActionContext, BaseModule, RefusedError
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stylobate/api/actions/v1/action_service.proto\x12\x18stylobate.api.actions.v1\x1a\x1egoogle/protobuf/duration.proto\"d\n\x14\x45xecuteActionRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"v\n\x15\x45xecuteActionResponse\x12\x0e\n\x06output\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x37\n\nrate_limit\x18\x03 \x01(\x0b\x32#.stylobate.api.actions.v1.RateLimit\"\x92\x01\n\tRateLimit\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05quota\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x04 \x01(\r\x12(\n\x05reset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf8\x01\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\t\x12\x12\n\nrate_limit\x18\x06 \x01(\t\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cinput_schema\x18\x08 \x01(\x0c\x12\x15\n\routput_schema\x18\t \x01(\x0c\x12\x33\n\x08refusals\x18\n \x03(\x0b\x32!.stylobate.api.actions.v1.Refusal\")\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\";\n\x12ListActionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x95\x01\n\x13ListActionsResponse\x12\x31\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32 .stylobate.api.actions.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x32\n\x08left_out\x18\x03 \x03(\x0b\x32 .stylobate.api.actions.v1.Action\" \n\x10GetActionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x11GetActionResponse\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .stylobate.api.actions.v1.Action2\xdd\x02\n\rActionService\x12p\n\rExecuteAction\x12..stylobate.api.actions.v1.ExecuteActionRequest\x1a/.stylobate.api.actions.v1.ExecuteActionResponse\x12o\n\x0bListActions\x12,.stylobate.api.actions.v1.ListActionsRequest\x1a-.stylobate.api.actions.v1.ListActionsResponse\"\x03\x90\x02\x01\x12i\n\tGetAction\x12*.stylobate.api.actions.v1.GetActionRequest\x1a+.stylobate.api.actions.v1.GetActionResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stylobate/api/actions/v1/action_service.proto\x12\x18stylobate.api.actions.v1\x1a\x1egoogle/protobuf/duration.proto\"{\n\x14\x45xecuteActionRequest\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x15\n\rcharged_limit\x18\x05 \x01(\t\"\x88\x01\n\x15\x45xecuteActionResponse\x12\x0e\n\x06output\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x37\n\nrate_limit\x18\x03 \x01(\x0b\x32#.stylobate.api.actions.v1.RateLimit\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"\x92\x01\n\tRateLimit\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05quota\x18\x02 \x01(\r\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tremaining\x18\x04 \x01(\r\x12(\n\x05reset\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8e\x02\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\t\x12\x12\n\nrate_limit\x18\x06 \x01(\t\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cinput_schema\x18\x08 \x01(\x0c\x12\x15\n\routput_schema\x18\t \x01(\x0c\x12\x33\n\x08refusals\x18\n \x03(\x0b\x32!.stylobate.api.actions.v1.Refusal\x12\x14\n\x0crefuses_keys\x18\x0b \x01(\x08\")\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\";\n\x12ListActionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xd1\x01\n\x13ListActionsResponse\x12\x31\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32 .stylobate.api.actions.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x32\n\x08left_out\x18\x03 \x03(\x0b\x32 .stylobate.api.actions.v1.Action\x12:\n\x08refusals\x18\x04 \x03(\x0b\x32(.stylobate.api.actions.v1.ModuleRefusals\"U\n\x0eModuleRefusals\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x33\n\x08refusals\x18\x02 \x03(\x0b\x32!.stylobate.api.actions.v1.Refusal\" \n\x10GetActionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x11GetActionResponse\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .stylobate.api.actions.v1.Action2\xdd\x02\n\rActionService\x12p\n\rExecuteAction\x12..stylobate.api.actions.v1.ExecuteActionRequest\x1a/.stylobate.api.actions.v1.ExecuteActionResponse\x12o\n\x0bListActions\x12,.stylobate.api.actions.v1.ListActionsRequest\x1a-.stylobate.api.actions.v1.ListActionsResponse\"\x03\x90\x02\x01\x12i\n\tGetAction\x12*.stylobate.api.actions.v1.GetActionRequest\x1a+.stylobate.api.actions.v1.GetActionResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACTIONSERVICE'].methods_by_name['GetAction']._loaded_options = None
   _globals['_ACTIONSERVICE'].methods_by_name['GetAction']._serialized_options = b'\220\002\001'
   _globals['_EXECUTEACTIONREQUEST']._serialized_start=107
-  _globals['_EXECUTEACTIONREQUEST']._serialized_end=207
-  _globals['_EXECUTEACTIONRESPONSE']._serialized_start=209
-  _globals['_EXECUTEACTIONRESPONSE']._serialized_end=327
-  _globals['_RATELIMIT']._serialized_start=330
-  _globals['_RATELIMIT']._serialized_end=476
-  _globals['_ACTION']._serialized_start=479
-  _globals['_ACTION']._serialized_end=727
-  _globals['_REFUSAL']._serialized_start=729
-  _globals['_REFUSAL']._serialized_end=770
-  _globals['_LISTACTIONSREQUEST']._serialized_start=772
-  _globals['_LISTACTIONSREQUEST']._serialized_end=831
-  _globals['_LISTACTIONSRESPONSE']._serialized_start=834
-  _globals['_LISTACTIONSRESPONSE']._serialized_end=983
-  _globals['_GETACTIONREQUEST']._serialized_start=985
-  _globals['_GETACTIONREQUEST']._serialized_end=1017
-  _globals['_GETACTIONRESPONSE']._serialized_start=1019
-  _globals['_GETACTIONRESPONSE']._serialized_end=1088
-  _globals['_ACTIONSERVICE']._serialized_start=1091
-  _globals['_ACTIONSERVICE']._serialized_end=1440
+  _globals['_EXECUTEACTIONREQUEST']._serialized_end=230
+  _globals['_EXECUTEACTIONRESPONSE']._serialized_start=233
+  _globals['_EXECUTEACTIONRESPONSE']._serialized_end=369
+  _globals['_RATELIMIT']._serialized_start=372
+  _globals['_RATELIMIT']._serialized_end=518
+  _globals['_ACTION']._serialized_start=521
+  _globals['_ACTION']._serialized_end=791
+  _globals['_REFUSAL']._serialized_start=793
+  _globals['_REFUSAL']._serialized_end=834
+  _globals['_LISTACTIONSREQUEST']._serialized_start=836
+  _globals['_LISTACTIONSREQUEST']._serialized_end=895
+  _globals['_LISTACTIONSRESPONSE']._serialized_start=898
+  _globals['_LISTACTIONSRESPONSE']._serialized_end=1107
+  _globals['_MODULEREFUSALS']._serialized_start=1109
+  _globals['_MODULEREFUSALS']._serialized_end=1194
+  _globals['_GETACTIONREQUEST']._serialized_start=1196
+  _globals['_GETACTIONREQUEST']._serialized_end=1228
+  _globals['_GETACTIONRESPONSE']._serialized_start=1230
+  _globals['_GETACTIONRESPONSE']._serialized_end=1299
+  _globals['_ACTIONSERVICE']._serialized_start=1302
+  _globals['_ACTIONSERVICE']._serialized_end=1651
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,7 @@ class ExecuteActionRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    CHARGED_LIMIT_FIELD_NUMBER: _builtins.int
     action: _builtins.str
     """The action's full name, such as `shop.place_order`."""
     input: _builtins.bytes
@@ -36,7 +37,15 @@ class ExecuteActionRequest(_message.Message):
     content_type: _builtins.str
     """The type of `input`: `application/json`."""
     idempotency_key: _builtins.str
-    """Kept for a key that the caller chose for this one call. Not carried out yet: one that is not empty is refused."""
+    """Chosen by the caller for this one call, at most 255 characters of ASCII; empty: none. Sent again with the same input, the first
+    answer comes again and the action is not run again, unless it was cut off or failed; then what it changed before is not changed
+    again. A call is waited for while the first is under way, as long as the action may run: then ABORTED `IDEMPOTENCY_IN_PROGRESS`.
+    With another input it is INVALID_ARGUMENT `IDEMPOTENCY_KEY_REUSED`.
+    """
+    charged_limit: _builtins.str
+    """From the gateway, and believed of it alone: the action's own limit, as declared, that this call was charged on already. Where
+    it is another one than the action has by now, or empty, the action is charged here.
+    """
     def __init__(
         self,
         *,
@@ -44,10 +53,11 @@ class ExecuteActionRequest(_message.Message):
         input: _builtins.bytes = ...,
         content_type: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        charged_limit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "input", b"input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "charged_limit", b"charged_limit", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "input", b"input"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -62,10 +72,13 @@ class ExecuteActionResponse(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     output: _builtins.bytes
     """The action's output."""
     content_type: _builtins.str
     """The type of `output`: `application/json`."""
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property
     def rate_limit(self) -> Global___RateLimit:
         """How its own limit stands after this call; absent when it declares none or the limiter could not be asked."""
@@ -76,10 +89,11 @@ class ExecuteActionResponse(_message.Message):
         output: _builtins.bytes = ...,
         content_type: _builtins.str = ...,
         rate_limit: Global___RateLimit | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rate_limit", b"rate_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "output", b"output", "rate_limit", b"rate_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "output", b"output", "rate_limit", b"rate_limit", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,6 +157,7 @@ class Action(_message.Message):
     INPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     OUTPUT_SCHEMA_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
+    REFUSES_KEYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The full name, such as `shop.place_order`."""
     module: _builtins.str
@@ -159,6 +174,8 @@ class Action(_message.Message):
     """JSON Schema 2020-12 of the input, self-contained; empty when it takes none."""
     output_schema: _builtins.bytes
     """JSON Schema 2020-12 of the output; empty when it declares none."""
+    refuses_keys: _builtins.bool
+    """Whether calls with an idempotency key are refused (INVALID_ARGUMENT `IDEMPOTENCY_KEY_REFUSED`), since no answer may be kept."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long it may run."""
@@ -180,10 +197,11 @@ class Action(_message.Message):
         input_schema: _builtins.bytes = ...,
         output_schema: _builtins.bytes = ...,
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
+        refuses_keys: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "input_schema", b"input_schema", "module", b"module", "name", b"name", "output_schema", b"output_schema", "rate_limit", b"rate_limit", "refusals", b"refusals", "route", b"route", "summary", b"summary", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "input_schema", b"input_schema", "module", b"module", "name", b"name", "output_schema", b"output_schema", "rate_limit", b"rate_limit", "refusals", b"refusals", "refuses_keys", b"refuses_keys", "route", b"route", "summary", b"summary", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -250,6 +268,7 @@ class ListActionsResponse(_message.Message):
     ACTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
@@ -262,20 +281,53 @@ class ListActionsResponse(_message.Message):
         UNAVAILABLE `ACTION_UNAVAILABLE`.
         """
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModuleRefusals]:
+        """On the first page: the reasons of modules that run and have no action, whose hooks refuse."""
+
     def __init__(
         self,
         *,
         actions: _abc.Iterable[Global___Action] | None = ...,
         next_page_token: _builtins.str = ...,
         left_out: _abc.Iterable[Global___Action] | None = ...,
+        refusals: _abc.Iterable[Global___ModuleRefusals] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "left_out", b"left_out", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "left_out", b"left_out", "next_page_token", b"next_page_token", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListActionsResponse: _TypeAlias = ListActionsResponse  # noqa: Y015
+
+@_typing.final
+class ModuleRefusals(_message.Message):
+    """The reasons that the code of a module names, beside those of the platform."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    module: _builtins.str
+    """The module's name."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
+        """Its reasons."""
+
+    def __init__(
+        self,
+        *,
+        module: _builtins.str = ...,
+        refusals: _abc.Iterable[Global___Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["module", b"module", "refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModuleRefusals: _TypeAlias = ModuleRefusals  # noqa: Y015
 
 @_typing.final
 class GetActionRequest(_message.Message):

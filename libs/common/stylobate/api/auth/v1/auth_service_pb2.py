@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/auth_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x16\n\x0e\x65mail_verified\x18\x05 \x01(\x08\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x06Tokens\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12-\n\nexpires_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x13RegisterUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"A\n\x14RegisterUserResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\"r\n\x11\x43reateUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"?\n\x12\x43reateUserResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\"L\n\x10LoginUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"m\n\x11LoginUserResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.Tokens\x12)\n\x04user\x18\x02 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\"G\n\x15RefreshSessionRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"r\n\x16RefreshSessionResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.Tokens\x12)\n\x04user\x18\x02 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\"/\n\x14LogoutSessionRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"\x17\n\x15LogoutSessionResponse\"\x0e\n\x0cGetMeRequest\":\n\rGetMeResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User2\xed\x04\n\x0b\x41uthService\x12g\n\x0cRegisterUser\x12*.stylobate.api.auth.v1.RegisterUserRequest\x1a+.stylobate.api.auth.v1.RegisterUserResponse\x12\x61\n\nCreateUser\x12(.stylobate.api.auth.v1.CreateUserRequest\x1a).stylobate.api.auth.v1.CreateUserResponse\x12^\n\tLoginUser\x12\'.stylobate.api.auth.v1.LoginUserRequest\x1a(.stylobate.api.auth.v1.LoginUserResponse\x12m\n\x0eRefreshSession\x12,.stylobate.api.auth.v1.RefreshSessionRequest\x1a-.stylobate.api.auth.v1.RefreshSessionResponse\x12j\n\rLogoutSession\x12+.stylobate.api.auth.v1.LogoutSessionRequest\x1a,.stylobate.api.auth.v1.LogoutSessionResponse\x12W\n\x05GetMe\x12#.stylobate.api.auth.v1.GetMeRequest\x1a$.stylobate.api.auth.v1.GetMeResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/auth_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x16\n\x0e\x65mail_verified\x18\x05 \x01(\x08\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x06Tokens\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x15\n\rrefresh_token\x18\x02 \x01(\t\x12-\n\nexpires_in\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x13RegisterUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"S\n\x14RegisterUserResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"r\n\x11\x43reateUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"Q\n\x12\x43reateUserResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"L\n\x10LoginUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\x7f\n\x11LoginUserResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.Tokens\x12)\n\x04user\x18\x02 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"G\n\x15RefreshSessionRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"\x84\x01\n\x16RefreshSessionResponse\x12-\n\x06tokens\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.Tokens\x12)\n\x04user\x18\x02 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"/\n\x14LogoutSessionRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\")\n\x15LogoutSessionResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\x0e\n\x0cGetMeRequest\":\n\rGetMeResponse\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.User2\xed\x04\n\x0b\x41uthService\x12g\n\x0cRegisterUser\x12*.stylobate.api.auth.v1.RegisterUserRequest\x1a+.stylobate.api.auth.v1.RegisterUserResponse\x12\x61\n\nCreateUser\x12(.stylobate.api.auth.v1.CreateUserRequest\x1a).stylobate.api.auth.v1.CreateUserResponse\x12^\n\tLoginUser\x12\'.stylobate.api.auth.v1.LoginUserRequest\x1a(.stylobate.api.auth.v1.LoginUserResponse\x12m\n\x0eRefreshSession\x12,.stylobate.api.auth.v1.RefreshSessionRequest\x1a-.stylobate.api.auth.v1.RefreshSessionResponse\x12j\n\rLogoutSession\x12+.stylobate.api.auth.v1.LogoutSessionRequest\x1a,.stylobate.api.auth.v1.LogoutSessionResponse\x12W\n\x05GetMe\x12#.stylobate.api.auth.v1.GetMeRequest\x1a$.stylobate.api.auth.v1.GetMeResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,27 +42,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERUSERREQUEST']._serialized_start=379
   _globals['_REGISTERUSERREQUEST']._serialized_end=480
   _globals['_REGISTERUSERRESPONSE']._serialized_start=482
-  _globals['_REGISTERUSERRESPONSE']._serialized_end=547
-  _globals['_CREATEUSERREQUEST']._serialized_start=549
-  _globals['_CREATEUSERREQUEST']._serialized_end=663
-  _globals['_CREATEUSERRESPONSE']._serialized_start=665
-  _globals['_CREATEUSERRESPONSE']._serialized_end=728
-  _globals['_LOGINUSERREQUEST']._serialized_start=730
-  _globals['_LOGINUSERREQUEST']._serialized_end=806
-  _globals['_LOGINUSERRESPONSE']._serialized_start=808
-  _globals['_LOGINUSERRESPONSE']._serialized_end=917
-  _globals['_REFRESHSESSIONREQUEST']._serialized_start=919
-  _globals['_REFRESHSESSIONREQUEST']._serialized_end=990
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=992
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1106
-  _globals['_LOGOUTSESSIONREQUEST']._serialized_start=1108
-  _globals['_LOGOUTSESSIONREQUEST']._serialized_end=1155
-  _globals['_LOGOUTSESSIONRESPONSE']._serialized_start=1157
-  _globals['_LOGOUTSESSIONRESPONSE']._serialized_end=1180
-  _globals['_GETMEREQUEST']._serialized_start=1182
-  _globals['_GETMEREQUEST']._serialized_end=1196
-  _globals['_GETMERESPONSE']._serialized_start=1198
-  _globals['_GETMERESPONSE']._serialized_end=1256
-  _globals['_AUTHSERVICE']._serialized_start=1259
-  _globals['_AUTHSERVICE']._serialized_end=1880
+  _globals['_REGISTERUSERRESPONSE']._serialized_end=565
+  _globals['_CREATEUSERREQUEST']._serialized_start=567
+  _globals['_CREATEUSERREQUEST']._serialized_end=681
+  _globals['_CREATEUSERRESPONSE']._serialized_start=683
+  _globals['_CREATEUSERRESPONSE']._serialized_end=764
+  _globals['_LOGINUSERREQUEST']._serialized_start=766
+  _globals['_LOGINUSERREQUEST']._serialized_end=842
+  _globals['_LOGINUSERRESPONSE']._serialized_start=844
+  _globals['_LOGINUSERRESPONSE']._serialized_end=971
+  _globals['_REFRESHSESSIONREQUEST']._serialized_start=973
+  _globals['_REFRESHSESSIONREQUEST']._serialized_end=1044
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=1047
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=1179
+  _globals['_LOGOUTSESSIONREQUEST']._serialized_start=1181
+  _globals['_LOGOUTSESSIONREQUEST']._serialized_end=1228
+  _globals['_LOGOUTSESSIONRESPONSE']._serialized_start=1230
+  _globals['_LOGOUTSESSIONRESPONSE']._serialized_end=1271
+  _globals['_GETMEREQUEST']._serialized_start=1273
+  _globals['_GETMEREQUEST']._serialized_end=1287
+  _globals['_GETMERESPONSE']._serialized_start=1289
+  _globals['_GETMERESPONSE']._serialized_end=1347
+  _globals['_AUTHSERVICE']._serialized_start=1350
+  _globals['_AUTHSERVICE']._serialized_end=1971
 # @@protoc_insertion_point(module_scope)

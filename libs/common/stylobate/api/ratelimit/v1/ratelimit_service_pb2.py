@@ -23,29 +23,80 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/ratelimit/v1/ratelimit_service.proto\x12\x1astylobate.api.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x99\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\talgorithm\x18\x02 \x01(\x0e\x32%.stylobate.api.ratelimit.v1.Algorithm\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x05 \x01(\r\"V\n\x05Level\x12\x0e\n\x04rule\x18\x01 \x01(\tH\x00\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.PolicyH\x00\x42\x07\n\x05limit\"k\n\x05Group\x12\x31\n\x06levels\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Level\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\r\n\x05\x63osts\x18\x03 \x03(\r\x12\x0e\n\x06tenant\x18\x04 \x01(\t\"G\n\x12\x43heckLimitsRequest\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Group\"\xa1\x01\n\x0cGroupOutcome\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x12\r\n\x05level\x18\x02 \x03(\r\x12\x11\n\tremaining\x18\x03 \x03(\r\x12\x10\n\x08reset_ms\x18\x04 \x03(\r\x12\x16\n\x0eretry_after_ms\x18\x05 \x03(\r\x12\x34\n\x08policies\x18\x06 \x03(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\"c\n\x13\x43heckLimitsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b\x32(.stylobate.api.ratelimit.v1.GroupOutcome\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08*P\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LGORITHM_WINDOW\x10\x01\x12\x12\n\x0e\x41LGORITHM_GCRA\x10\x02\x32\x82\x01\n\x10RateLimitService\x12n\n\x0b\x43heckLimits\x12..stylobate.api.ratelimit.v1.CheckLimitsRequest\x1a/.stylobate.api.ratelimit.v1.CheckLimitsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/ratelimit/v1/ratelimit_service.proto\x12\x1astylobate.api.ratelimit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x38\n\talgorithm\x18\x02 \x01(\x0e\x32%.stylobate.api.ratelimit.v1.Algorithm\x12\r\n\x05limit\x18\x03 \x01(\r\x12)\n\x06period\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x05 \x01(\r\x12\x0c\n\x04\x63ost\x18\x06 \x01(\r\x12\x0e\n\x06shadow\x18\x07 \x01(\x08\x12\x0e\n\x06\x63ounts\x18\x08 \x01(\t\x12\x30\n\x03\x62\x61n\x18\t \x01(\x0b\x32#.stylobate.api.ratelimit.v1.BanRule\x12>\n\ron_store_down\x18\n \x01(\x0e\x32\'.stylobate.api.ratelimit.v1.OnStoreDown\"\x99\x01\n\x07\x42\x61nRule\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\r\x12)\n\x06within\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63\x65iling\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x05Level\x12\x0e\n\x04rule\x18\x01 \x01(\tH\x00\x12\x34\n\x06policy\x18\x02 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.PolicyH\x00\x12\x0e\n\x06tenant\x18\x03 \x01(\tB\x07\n\x05limit\"\x83\x01\n\x05Group\x12\x31\n\x06levels\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Level\x12\x10\n\x08subjects\x18\x02 \x03(\t\x12\r\n\x05\x63osts\x18\x03 \x03(\r\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x16\n\x0eknown_policies\x18\x05 \x01(\x07\"G\n\x12\x43heckLimitsRequest\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.stylobate.api.ratelimit.v1.Group\"\xdd\x01\n\x0cGroupOutcome\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x12\r\n\x05level\x18\x02 \x03(\r\x12\x11\n\tremaining\x18\x03 \x03(\r\x12\x10\n\x08reset_ms\x18\x04 \x03(\r\x12\x16\n\x0eretry_after_ms\x18\x05 \x03(\r\x12\x34\n\x08policies\x18\x06 \x03(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\x12\x17\n\x0fpolicies_digest\x18\x07 \x01(\x07\x12\x11\n\tstandings\x18\x08 \x03(\r\x12\x0e\n\x06\x62\x61nned\x18\t \x03(\x08\"c\n\x13\x43heckLimitsResponse\x12:\n\x08outcomes\x18\x01 \x03(\x0b\x32(.stylobate.api.ratelimit.v1.GroupOutcome\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"\xfc\x01\n\x03\x42\x61n\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04rule\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x0f\n\x07strikes\x18\x07 \x01(\r\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tremaining\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\nBanSubject\x12\r\n\x05level\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"\x9e\x01\n\rPutBanRequest\x12\x37\n\x07subject\x18\x01 \x01(\x0b\x32&.stylobate.api.ratelimit.v1.BanSubject\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"P\n\x0ePutBanResponse\x12,\n\x03\x62\x61n\x18\x01 \x01(\x0b\x32\x1f.stylobate.api.ratelimit.v1.Ban\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"d\n\x10\x44\x65leteBanRequest\x12\x37\n\x07subject\x18\x01 \x01(\x0b\x32&.stylobate.api.ratelimit.v1.BanSubject\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"%\n\x11\x44\x65leteBanResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"H\n\rGetBanRequest\x12\x37\n\x07subject\x18\x01 \x01(\x0b\x32&.stylobate.api.ratelimit.v1.BanSubject\">\n\x0eGetBanResponse\x12,\n\x03\x62\x61n\x18\x01 \x01(\x0b\x32\x1f.stylobate.api.ratelimit.v1.Ban\"G\n\x0fListBansRequest\x12\r\n\x05level\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x10ListBansResponse\x12-\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x1f.stylobate.api.ratelimit.v1.Ban\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10WatchBansRequest\"\xb4\x01\n\x11WatchBansResponse\x12-\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x1f.stylobate.api.ratelimit.v1.Ban\x12\x36\n\x06lifted\x18\x02 \x03(\x0b\x32&.stylobate.api.ratelimit.v1.BanSubject\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"d\n\x04Rule\x12\x32\n\x06policy\x18\x01 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\x12\x0b\n\x03per\x18\x02 \x03(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05place\x18\x04 \x01(\t\"\x12\n\x10ListRulesRequest\"D\n\x11ListRulesResponse\x12/\n\x05rules\x18\x01 \x03(\x0b\x32 .stylobate.api.ratelimit.v1.Rule\"@\n\x0fGetUsageRequest\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x03(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"\x95\x01\n\x10GetUsageResponse\x12\x32\n\x06policy\x18\x01 \x01(\x0b\x32\".stylobate.api.ratelimit.v1.Policy\x12\x11\n\tremaining\x18\x02 \x01(\r\x12(\n\x05reset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x04 \x01(\x08\"[\n\x11ResetUsageRequest\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x03(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"&\n\x12ResetUsageResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08*P\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41LGORITHM_WINDOW\x10\x01\x12\x12\n\x0e\x41LGORITHM_GCRA\x10\x02*w\n\x0bOnStoreDown\x12\x1d\n\x19ON_STORE_DOWN_UNSPECIFIED\x10\x00\x12\x17\n\x13ON_STORE_DOWN_LOCAL\x10\x01\x12\x16\n\x12ON_STORE_DOWN_OPEN\x10\x02\x12\x18\n\x14ON_STORE_DOWN_CLOSED\x10\x03\x32\xd3\x07\n\x10RateLimitService\x12n\n\x0b\x43heckLimits\x12..stylobate.api.ratelimit.v1.CheckLimitsRequest\x1a/.stylobate.api.ratelimit.v1.CheckLimitsResponse\x12m\n\tListRules\x12,.stylobate.api.ratelimit.v1.ListRulesRequest\x1a-.stylobate.api.ratelimit.v1.ListRulesResponse\"\x03\x90\x02\x01\x12j\n\x08GetUsage\x12+.stylobate.api.ratelimit.v1.GetUsageRequest\x1a,.stylobate.api.ratelimit.v1.GetUsageResponse\"\x03\x90\x02\x01\x12k\n\nResetUsage\x12-.stylobate.api.ratelimit.v1.ResetUsageRequest\x1a..stylobate.api.ratelimit.v1.ResetUsageResponse\x12_\n\x06PutBan\x12).stylobate.api.ratelimit.v1.PutBanRequest\x1a*.stylobate.api.ratelimit.v1.PutBanResponse\x12h\n\tDeleteBan\x12,.stylobate.api.ratelimit.v1.DeleteBanRequest\x1a-.stylobate.api.ratelimit.v1.DeleteBanResponse\x12\x64\n\x06GetBan\x12).stylobate.api.ratelimit.v1.GetBanRequest\x1a*.stylobate.api.ratelimit.v1.GetBanResponse\"\x03\x90\x02\x01\x12j\n\x08ListBans\x12+.stylobate.api.ratelimit.v1.ListBansRequest\x1a,.stylobate.api.ratelimit.v1.ListBansResponse\"\x03\x90\x02\x01\x12j\n\tWatchBans\x12,.stylobate.api.ratelimit.v1.WatchBansRequest\x1a-.stylobate.api.ratelimit.v1.WatchBansResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stylobate.api.ratelimit.v1.ratelimit_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALGORITHM']._serialized_start=805
-  _globals['_ALGORITHM']._serialized_end=885
-  _globals['_POLICY']._serialized_start=115
-  _globals['_POLICY']._serialized_end=268
-  _globals['_LEVEL']._serialized_start=270
-  _globals['_LEVEL']._serialized_end=356
-  _globals['_GROUP']._serialized_start=358
-  _globals['_GROUP']._serialized_end=465
-  _globals['_CHECKLIMITSREQUEST']._serialized_start=467
-  _globals['_CHECKLIMITSREQUEST']._serialized_end=538
-  _globals['_GROUPOUTCOME']._serialized_start=541
-  _globals['_GROUPOUTCOME']._serialized_end=702
-  _globals['_CHECKLIMITSRESPONSE']._serialized_start=704
-  _globals['_CHECKLIMITSRESPONSE']._serialized_end=803
-  _globals['_RATELIMITSERVICE']._serialized_start=888
-  _globals['_RATELIMITSERVICE']._serialized_end=1018
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListRules']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListRules']._serialized_options = b'\220\002\001'
+  _globals['_RATELIMITSERVICE'].methods_by_name['GetUsage']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\220\002\001'
+  _globals['_RATELIMITSERVICE'].methods_by_name['GetBan']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['GetBan']._serialized_options = b'\220\002\001'
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListBans']._loaded_options = None
+  _globals['_RATELIMITSERVICE'].methods_by_name['ListBans']._serialized_options = b'\220\002\001'
+  _globals['_ALGORITHM']._serialized_start=3005
+  _globals['_ALGORITHM']._serialized_end=3085
+  _globals['_ONSTOREDOWN']._serialized_start=3087
+  _globals['_ONSTOREDOWN']._serialized_end=3206
+  _globals['_POLICY']._serialized_start=148
+  _globals['_POLICY']._serialized_end=461
+  _globals['_BANRULE']._serialized_start=464
+  _globals['_BANRULE']._serialized_end=617
+  _globals['_LEVEL']._serialized_start=619
+  _globals['_LEVEL']._serialized_end=721
+  _globals['_GROUP']._serialized_start=724
+  _globals['_GROUP']._serialized_end=855
+  _globals['_CHECKLIMITSREQUEST']._serialized_start=857
+  _globals['_CHECKLIMITSREQUEST']._serialized_end=928
+  _globals['_GROUPOUTCOME']._serialized_start=931
+  _globals['_GROUPOUTCOME']._serialized_end=1152
+  _globals['_CHECKLIMITSRESPONSE']._serialized_start=1154
+  _globals['_CHECKLIMITSRESPONSE']._serialized_end=1253
+  _globals['_BAN']._serialized_start=1256
+  _globals['_BAN']._serialized_end=1508
+  _globals['_BANSUBJECT']._serialized_start=1510
+  _globals['_BANSUBJECT']._serialized_end=1570
+  _globals['_PUTBANREQUEST']._serialized_start=1573
+  _globals['_PUTBANREQUEST']._serialized_end=1731
+  _globals['_PUTBANRESPONSE']._serialized_start=1733
+  _globals['_PUTBANRESPONSE']._serialized_end=1813
+  _globals['_DELETEBANREQUEST']._serialized_start=1815
+  _globals['_DELETEBANREQUEST']._serialized_end=1915
+  _globals['_DELETEBANRESPONSE']._serialized_start=1917
+  _globals['_DELETEBANRESPONSE']._serialized_end=1954
+  _globals['_GETBANREQUEST']._serialized_start=1956
+  _globals['_GETBANREQUEST']._serialized_end=2028
+  _globals['_GETBANRESPONSE']._serialized_start=2030
+  _globals['_GETBANRESPONSE']._serialized_end=2092
+  _globals['_LISTBANSREQUEST']._serialized_start=2094
+  _globals['_LISTBANSREQUEST']._serialized_end=2165
+  _globals['_LISTBANSRESPONSE']._serialized_start=2167
+  _globals['_LISTBANSRESPONSE']._serialized_end=2257
+  _globals['_WATCHBANSREQUEST']._serialized_start=2259
+  _globals['_WATCHBANSREQUEST']._serialized_end=2277
+  _globals['_WATCHBANSRESPONSE']._serialized_start=2280
+  _globals['_WATCHBANSRESPONSE']._serialized_end=2460
+  _globals['_RULE']._serialized_start=2462
+  _globals['_RULE']._serialized_end=2562
+  _globals['_LISTRULESREQUEST']._serialized_start=2564
+  _globals['_LISTRULESREQUEST']._serialized_end=2582
+  _globals['_LISTRULESRESPONSE']._serialized_start=2584
+  _globals['_LISTRULESRESPONSE']._serialized_end=2652
+  _globals['_GETUSAGEREQUEST']._serialized_start=2654
+  _globals['_GETUSAGEREQUEST']._serialized_end=2718
+  _globals['_GETUSAGERESPONSE']._serialized_start=2721
+  _globals['_GETUSAGERESPONSE']._serialized_end=2870
+  _globals['_RESETUSAGEREQUEST']._serialized_start=2872
+  _globals['_RESETUSAGEREQUEST']._serialized_end=2963
+  _globals['_RESETUSAGERESPONSE']._serialized_start=2965
+  _globals['_RESETUSAGERESPONSE']._serialized_end=3003
+  _globals['_RATELIMITSERVICE']._serialized_start=3209
+  _globals['_RATELIMITSERVICE']._serialized_end=4188
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -44,6 +45,34 @@ ALGORITHM_GCRA: Algorithm.ValueType  # 2
 """Generic cell rate: constant memory, `burst` at once, `limit` per period in the long run."""
 Global___Algorithm: _TypeAlias = Algorithm  # noqa: Y015
 
+class _OnStoreDown:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnStoreDownEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnStoreDown.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_STORE_DOWN_UNSPECIFIED: _OnStoreDown.ValueType  # 0
+    """What the service's setting says."""
+    ON_STORE_DOWN_LOCAL: _OnStoreDown.ValueType  # 1
+    """Each process counts by itself."""
+    ON_STORE_DOWN_OPEN: _OnStoreDown.ValueType  # 2
+    """It lets pass."""
+    ON_STORE_DOWN_CLOSED: _OnStoreDown.ValueType  # 3
+    """It refuses."""
+
+class OnStoreDown(_OnStoreDown, metaclass=_OnStoreDownEnumTypeWrapper):
+    """What a limit does while the store that counts cannot be asked."""
+
+ON_STORE_DOWN_UNSPECIFIED: OnStoreDown.ValueType  # 0
+"""What the service's setting says."""
+ON_STORE_DOWN_LOCAL: OnStoreDown.ValueType  # 1
+"""Each process counts by itself."""
+ON_STORE_DOWN_OPEN: OnStoreDown.ValueType  # 2
+"""It lets pass."""
+ON_STORE_DOWN_CLOSED: OnStoreDown.ValueType  # 3
+"""It refuses."""
+Global___OnStoreDown: _TypeAlias = OnStoreDown  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     """A limit, spelled out."""
@@ -55,6 +84,11 @@ class Policy(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    BAN_FIELD_NUMBER: _builtins.int
+    ON_STORE_DOWN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name in headers, metrics and keys, such as `shop.place_order`."""
     algorithm: Global___Algorithm.ValueType
@@ -63,9 +97,21 @@ class Policy(_message.Message):
     """Charges allowed per period; at least 1."""
     burst: _builtins.int
     """For GCRA: how many at once; 0 means `limit`."""
+    cost: _builtins.int
+    """What the cost of a check is multiplied by at this level; 0 means 1."""
+    shadow: _builtins.bool
+    """Counted, and never refuses: what it would have refused is told to operators."""
+    counts: _builtins.str
+    """What kind of subject it counts, if that can be banned: `ip`, `user`, `api_key`, `session` or `tenant`."""
+    on_store_down: Global___OnStoreDown.ValueType
+    """What holds while the store cannot be asked."""
     @_builtins.property
     def period(self) -> _duration_pb2.Duration:
         """The period; at least a millisecond."""
+
+    @_builtins.property
+    def ban(self) -> Global___BanRule:
+        """Bans who is refused again and again; absent: nobody."""
 
     def __init__(
         self,
@@ -75,14 +121,59 @@ class Policy(_message.Message):
         limit: _builtins.int = ...,
         period: _duration_pb2.Duration | None = ...,
         burst: _builtins.int = ...,
+        cost: _builtins.int = ...,
+        shadow: _builtins.bool = ...,
+        counts: _builtins.str = ...,
+        ban: Global___BanRule | None = ...,
+        on_store_down: Global___OnStoreDown.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "burst", b"burst", "limit", b"limit", "name", b"name", "period", b"period"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "ban", b"ban", "burst", b"burst", "cost", b"cost", "counts", b"counts", "limit", b"limit", "name", b"name", "on_store_down", b"on_store_down", "period", b"period", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class BanRule(_message.Message):
+    """Bans whoever a limit refuses again and again: longer each time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    CEILING_FIELD_NUMBER: _builtins.int
+    after: _builtins.int
+    """Refusals that lead to a ban."""
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """The time within which they come."""
+
+    @_builtins.property
+    def first(self) -> _duration_pb2.Duration:
+        """How long the first ban lasts; each further one twice as long."""
+
+    @_builtins.property
+    def ceiling(self) -> _duration_pb2.Duration:
+        """How long a ban lasts at most, and how long after one the next still counts as a further one."""
+
+    def __init__(
+        self,
+        *,
+        after: _builtins.int = ...,
+        within: _duration_pb2.Duration | None = ...,
+        first: _duration_pb2.Duration | None = ...,
+        ceiling: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ceiling", b"ceiling", "first", b"first", "within", b"within"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "ceiling", b"ceiling", "first", b"first", "within", b"within"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BanRule: _TypeAlias = BanRule  # noqa: Y015
 
 @_typing.final
 class Level(_message.Message):
@@ -92,8 +183,11 @@ class Level(_message.Message):
 
     RULE_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     """A rule that the ratelimit service knows by name: `edge.ip`, `edge.user`."""
+    tenant: _builtins.str
+    """The tenant of this level's subjects; empty: the group's."""
     @_builtins.property
     def policy(self) -> Global___Policy:
         """A limit that the caller brings."""
@@ -103,10 +197,11 @@ class Level(_message.Message):
         *,
         rule: _builtins.str = ...,
         policy: Global___Policy | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "policy", b"policy", "rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "policy", b"policy", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "policy", b"policy", "rule", b"rule", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_limit: _TypeAlias = _typing.Literal["rule", "policy"]  # noqa: Y015
     _WhichOneofArgType_limit: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
@@ -124,8 +219,11 @@ class Group(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     COSTS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    KNOWN_POLICIES_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant of all subjects; empty: `default`. One call carries the checks of many callers, so it stands here."""
+    known_policies: _builtins.int
+    """The digest of the policies that the caller was last told for these levels; while it holds they are not told again. 0: none."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """The k levels, outermost first."""
@@ -145,10 +243,11 @@ class Group(_message.Message):
         subjects: _abc.Iterable[_builtins.str] | None = ...,
         costs: _abc.Iterable[_builtins.int] | None = ...,
         tenant: _builtins.str = ...,
+        known_policies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "levels", b"levels", "subjects", b"subjects", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "known_policies", b"known_policies", "levels", b"levels", "subjects", b"subjects", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,6 +289,11 @@ class GroupOutcome(_message.Message):
     RESET_MS_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
+    POLICIES_DIGEST_FIELD_NUMBER: _builtins.int
+    STANDINGS_FIELD_NUMBER: _builtins.int
+    BANNED_FIELD_NUMBER: _builtins.int
+    policies_digest: _builtins.int
+    """The digest of these policies; the same in every process."""
     @_builtins.property
     def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """Whether the check passed and was charged."""
@@ -212,7 +316,21 @@ class GroupOutcome(_message.Message):
 
     @_builtins.property
     def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy]:
-        """The levels as they were applied, so that a caller can write headers for a rule it knows by name only."""
+        """The levels as they were applied, so that a caller can write headers for a rule it knows by name only. Left out where the
+        caller knows them already.
+        """
+
+    @_builtins.property
+    def standings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where there are several levels, how each stands: for check i and level j what is left at 2*(i*k+j), and behind it the
+        milliseconds until that level is full again.
+        """
+
+    @_builtins.property
+    def banned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether the check was refused because a subject of it is banned; none where that is so of no check. `level` is the level that
+        counts it, `retry_after_ms` what is left of the ban.
+        """
 
     def __init__(
         self,
@@ -223,10 +341,13 @@ class GroupOutcome(_message.Message):
         reset_ms: _abc.Iterable[_builtins.int] | None = ...,
         retry_after_ms: _abc.Iterable[_builtins.int] | None = ...,
         policies: _abc.Iterable[Global___Policy] | None = ...,
+        policies_digest: _builtins.int = ...,
+        standings: _abc.Iterable[_builtins.int] | None = ...,
+        banned: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "level", b"level", "policies", b"policies", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "banned", b"banned", "level", b"level", "policies", b"policies", "policies_digest", b"policies_digest", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,3 +380,587 @@ class CheckLimitsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckLimitsResponse: _TypeAlias = CheckLimitsResponse  # noqa: Y015
+
+@_typing.final
+class Ban(_message.Message):
+    """A ban in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    STRIKES_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """What kind of subject: `ip`, `user`, `api_key`, `session` or `tenant`."""
+    subject: _builtins.str
+    """Who: an address as limits count it (of IPv6 a /64), or an id."""
+    tenant: _builtins.str
+    """The tenant of the subject; of an address `default`."""
+    reason: _builtins.str
+    """Why, in words for operators."""
+    rule: _builtins.str
+    """The rule whose refusals led to it; empty: an operator's."""
+    actor: _builtins.str
+    """Who put it; empty for an automatic one."""
+    strikes: _builtins.int
+    """Automatic bans of the subject in a row, this one included; 0 for an operator's."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent: until it is lifted."""
+
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """What is left of it by the clock of who tells; absent: it ends when it is lifted."""
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        strikes: _builtins.int = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining", "started_at", b"started_at", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "level", b"level", "reason", b"reason", "remaining", b"remaining", "rule", b"rule", "started_at", b"started_at", "strikes", b"strikes", "subject", b"subject", "tenant", b"tenant", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ban: _TypeAlias = Ban  # noqa: Y015
+
+@_typing.final
+class BanSubject(_message.Message):
+    """Whom a ban is for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """As in Ban."""
+    subject: _builtins.str
+    """As in Ban. An address may be written in any of its forms."""
+    tenant: _builtins.str
+    """As in Ban; empty: the caller's tenant."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BanSubject: _TypeAlias = BanSubject  # noqa: Y015
+
+@_typing.final
+class PutBanRequest(_message.Message):
+    """Bans a subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in words for operators; the one who is banned is not told."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
+    @_builtins.property
+    def subject(self) -> Global___BanSubject:
+        """Whom."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """For how long; absent: until it is lifted."""
+
+    def __init__(
+        self,
+        *,
+        subject: Global___BanSubject | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "idempotency_key", b"idempotency_key", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutBanRequest: _TypeAlias = PutBanRequest  # noqa: Y015
+
+@_typing.final
+class PutBanResponse(_message.Message):
+    """The ban."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BAN_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    @_builtins.property
+    def ban(self) -> Global___Ban:
+        """As it is in force now."""
+
+    def __init__(
+        self,
+        *,
+        ban: Global___Ban | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutBanResponse: _TypeAlias = PutBanResponse  # noqa: Y015
+
+@_typing.final
+class DeleteBanRequest(_message.Message):
+    """Lifts a ban."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
+    @_builtins.property
+    def subject(self) -> Global___BanSubject:
+        """Whose."""
+
+    def __init__(
+        self,
+        *,
+        subject: Global___BanSubject | None = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBanRequest: _TypeAlias = DeleteBanRequest  # noqa: Y015
+
+@_typing.final
+class DeleteBanResponse(_message.Message):
+    """It is lifted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBanResponse: _TypeAlias = DeleteBanResponse  # noqa: Y015
+
+@_typing.final
+class GetBanRequest(_message.Message):
+    """Asks for one ban."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject(self) -> Global___BanSubject:
+        """Whose."""
+
+    def __init__(
+        self,
+        *,
+        subject: Global___BanSubject | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBanRequest: _TypeAlias = GetBanRequest  # noqa: Y015
+
+@_typing.final
+class GetBanResponse(_message.Message):
+    """One ban."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ban(self) -> Global___Ban:
+        """As it is in force."""
+
+    def __init__(
+        self,
+        *,
+        ban: Global___Ban | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ban", b"ban"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBanResponse: _TypeAlias = GetBanResponse  # noqa: Y015
+
+@_typing.final
+class ListBansRequest(_message.Message):
+    """Asks for a page of bans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """Only bans of this level; empty: all."""
+    page_size: _builtins.int
+    """At most so many; 0: 50."""
+    page_token: _builtins.str
+    """From the page before."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBansRequest: _TypeAlias = ListBansRequest  # noqa: Y015
+
+@_typing.final
+class ListBansResponse(_message.Message):
+    """A page of bans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
+    @_builtins.property
+    def bans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ban]:
+        """By level and subject."""
+
+    def __init__(
+        self,
+        *,
+        bans: _abc.Iterable[Global___Ban] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBansResponse: _TypeAlias = ListBansResponse  # noqa: Y015
+
+@_typing.final
+class WatchBansRequest(_message.Message):
+    """Opens the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBansRequest: _TypeAlias = WatchBansRequest  # noqa: Y015
+
+@_typing.final
+class WatchBansResponse(_message.Message):
+    """First the whole list (`complete`), then changes. A message with none says that the stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANS_FIELD_NUMBER: _builtins.int
+    LIFTED_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """True when this is the whole list, which replaces what the watcher held."""
+    @_builtins.property
+    def bans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ban]:
+        """Bans that began or changed."""
+
+    @_builtins.property
+    def lifted(self) -> _containers.RepeatedCompositeFieldContainer[Global___BanSubject]:
+        """Whose bans were lifted. Those that expire by themselves are not told."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How long ago the server last looked into the database: what it says is as old as that. Absent: now."""
+
+    def __init__(
+        self,
+        *,
+        bans: _abc.Iterable[Global___Ban] | None = ...,
+        lifted: _abc.Iterable[Global___BanSubject] | None = ...,
+        complete: _builtins.bool = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "bans", b"bans", "complete", b"complete", "lifted", b"lifted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBansResponse: _TypeAlias = WatchBansResponse  # noqa: Y015
+
+@_typing.final
+class Rule(_message.Message):
+    """A rule, as its file says it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PER_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The limit as declared: `30/minute`."""
+    place: _builtins.str
+    """Where it stands, `modules/shop/limits.yaml:3`; empty: in the settings."""
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """The limit, with what goes with it."""
+
+    @_builtins.property
+    def per(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its counts are kept apart by, such as `user`."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        per: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["per", b"per", "place", b"place", "policy", b"policy", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    """Asks for the rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """The rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rule]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[Global___Rule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015
+
+@_typing.final
+class GetUsageRequest(_message.Message):
+    """Asks for the usage of a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule's name."""
+    tenant: _builtins.str
+    """The subject's tenant; empty: the caller's."""
+    @_builtins.property
+    def subject(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whom it counts, one part for each of its `per`. An address may be written in any of its forms."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        subject: _abc.Iterable[_builtins.str] | None = ...,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    """How a subject stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    remaining: _builtins.int
+    """Charges left now."""
+    degraded: _builtins.bool
+    """True when the store cannot be asked, and this is what one process counts."""
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """The limit that holds for this subject."""
+
+    @_builtins.property
+    def reset(self) -> _duration_pb2.Duration:
+        """Until the limit is full again."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+        remaining: _builtins.int = ...,
+        reset: _duration_pb2.Duration | None = ...,
+        degraded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "reset", b"reset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "policy", b"policy", "remaining", b"remaining", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class ResetUsageRequest(_message.Message):
+    """Gives a limit back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """As in GetUsageRequest."""
+    tenant: _builtins.str
+    """As in GetUsageRequest."""
+    idempotency_key: _builtins.str
+    """As in PutBanRequest."""
+    @_builtins.property
+    def subject(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in GetUsageRequest."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        subject: _abc.Iterable[_builtins.str] | None = ...,
+        tenant: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "rule", b"rule", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetUsageRequest: _TypeAlias = ResetUsageRequest  # noqa: Y015
+
+@_typing.final
+class ResetUsageResponse(_message.Message):
+    """It is full."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """As in PutBanResponse."""
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetUsageResponse: _TypeAlias = ResetUsageResponse  # noqa: Y015

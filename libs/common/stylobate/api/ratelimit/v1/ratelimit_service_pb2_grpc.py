@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RateLimitServiceStub:
-    """Rate limits, for services only.
+    """Rate limits, and bans of those who do not keep to them.
     """
 
     def __init__(self, channel):
@@ -40,15 +40,111 @@ class RateLimitServiceStub:
                 request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsResponse.FromString,
                 _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/ListRules',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/GetUsage',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
+        self.ResetUsage = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/ResetUsage',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageResponse.FromString,
+                _registered_method=True)
+        self.PutBan = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/PutBan',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanResponse.FromString,
+                _registered_method=True)
+        self.DeleteBan = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/DeleteBan',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanResponse.FromString,
+                _registered_method=True)
+        self.GetBan = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/GetBan',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanResponse.FromString,
+                _registered_method=True)
+        self.ListBans = channel.unary_unary(
+                '/stylobate.api.ratelimit.v1.RateLimitService/ListBans',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansResponse.FromString,
+                _registered_method=True)
+        self.WatchBans = channel.unary_stream(
+                '/stylobate.api.ratelimit.v1.RateLimitService/WatchBans',
+                request_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansResponse.FromString,
+                _registered_method=True)
 
 
 class RateLimitServiceServicer:
-    """Rate limits, for services only.
+    """Rate limits, and bans of those who do not keep to them.
     """
 
     def CheckLimits(self, request, context):
         """Charges a batch of checks. Within a check its levels are charged all or none, in the order of arrival; a refused
-        check is an outcome, not an error.
+        check is an outcome, not an error. Services only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """Lists the rules of the files, and those of the service's settings. Takes `limits:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsage(self, request, context):
+        """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetUsage(self, request, context):
+        """Gives a subject its whole limit back. Takes `limits:write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutBan(self, request, context):
+        """Bans a subject, from now on and everywhere; a ban that it has already is replaced. Takes `bans:write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBan(self, request, context):
+        """Lifts a ban and forgets its strikes. Takes `bans:write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBan(self, request, context):
+        """Returns the ban that holds for a subject: its own, for an address else that of the narrowest network around it. Takes `bans:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBans(self, request, context):
+        """Lists the bans in force, by level and subject. Takes `bans:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBans(self, request, context):
+        """The whole list at once, then each change as it happens, and a sign of life every second. Services only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +158,46 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsResponse.SerializeToString,
             ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'ResetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetUsage,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageResponse.SerializeToString,
+            ),
+            'PutBan': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBan,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanResponse.SerializeToString,
+            ),
+            'DeleteBan': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBan,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanResponse.SerializeToString,
+            ),
+            'GetBan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBan,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanResponse.SerializeToString,
+            ),
+            'ListBans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBans,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansResponse.SerializeToString,
+            ),
+            'WatchBans': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBans,
+                    request_deserializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'stylobate.api.ratelimit.v1.RateLimitService', rpc_method_handlers)
@@ -71,7 +207,7 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateLimitService:
-    """Rate limits, for services only.
+    """Rate limits, and bans of those who do not keep to them.
     """
 
     @staticmethod
@@ -91,6 +227,222 @@ class RateLimitService:
             '/stylobate.api.ratelimit.v1.RateLimitService/CheckLimits',
             stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsRequest.SerializeToString,
             stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.CheckLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/ListRules',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/GetUsage',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/ResetUsage',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ResetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/PutBan',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.PutBanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/DeleteBan',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.DeleteBanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/GetBan',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.GetBanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/ListBans',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.ListBansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stylobate.api.ratelimit.v1.RateLimitService/WatchBans',
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansRequest.SerializeToString,
+            stylobate_dot_api_dot_ratelimit_dot_v1_dot_ratelimit__service__pb2.WatchBansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateLimitServiceStub:
-    """Rate limits, for services only."""
+    """Rate limits, and bans of those who do not keep to them."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,21 +35,53 @@ class RateLimitServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     CheckLimits: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckLimitsRequest, _ratelimit_service_pb2.CheckLimitsResponse]
     """Charges a batch of checks. Within a check its levels are charged all or none, in the order of arrival; a refused
-    check is an outcome, not an error.
+    check is an outcome, not an error. Services only.
     """
+    ListRules: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListRulesRequest, _ratelimit_service_pb2.ListRulesResponse]
+    """Lists the rules of the files, and those of the service's settings. Takes `limits:read`."""
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetUsageRequest, _ratelimit_service_pb2.GetUsageResponse]
+    """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+    ResetUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetUsageRequest, _ratelimit_service_pb2.ResetUsageResponse]
+    """Gives a subject its whole limit back. Takes `limits:write`."""
+    PutBan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutBanRequest, _ratelimit_service_pb2.PutBanResponse]
+    """Bans a subject, from now on and everywhere; a ban that it has already is replaced. Takes `bans:write`."""
+    DeleteBan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.DeleteBanRequest, _ratelimit_service_pb2.DeleteBanResponse]
+    """Lifts a ban and forgets its strikes. Takes `bans:write`."""
+    GetBan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetBanRequest, _ratelimit_service_pb2.GetBanResponse]
+    """Returns the ban that holds for a subject: its own, for an address else that of the narrowest network around it. Takes `bans:read`."""
+    ListBans: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListBansRequest, _ratelimit_service_pb2.ListBansResponse]
+    """Lists the bans in force, by level and subject. Takes `bans:read`."""
+    WatchBans: _grpc.UnaryStreamMultiCallable[_ratelimit_service_pb2.WatchBansRequest, _ratelimit_service_pb2.WatchBansResponse]
+    """The whole list at once, then each change as it happens, and a sign of life every second. Services only."""
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
-    """Rate limits, for services only."""
+    """Rate limits, and bans of those who do not keep to them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckLimits: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.CheckLimitsRequest, _ratelimit_service_pb2.CheckLimitsResponse]  # type: ignore[assignment]
     """Charges a batch of checks. Within a check its levels are charged all or none, in the order of arrival; a refused
-    check is an outcome, not an error.
+    check is an outcome, not an error. Services only.
     """
+    ListRules: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListRulesRequest, _ratelimit_service_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """Lists the rules of the files, and those of the service's settings. Takes `limits:read`."""
+    GetUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetUsageRequest, _ratelimit_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+    ResetUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetUsageRequest, _ratelimit_service_pb2.ResetUsageResponse]  # type: ignore[assignment]
+    """Gives a subject its whole limit back. Takes `limits:write`."""
+    PutBan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutBanRequest, _ratelimit_service_pb2.PutBanResponse]  # type: ignore[assignment]
+    """Bans a subject, from now on and everywhere; a ban that it has already is replaced. Takes `bans:write`."""
+    DeleteBan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.DeleteBanRequest, _ratelimit_service_pb2.DeleteBanResponse]  # type: ignore[assignment]
+    """Lifts a ban and forgets its strikes. Takes `bans:write`."""
+    GetBan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetBanRequest, _ratelimit_service_pb2.GetBanResponse]  # type: ignore[assignment]
+    """Returns the ban that holds for a subject: its own, for an address else that of the narrowest network around it. Takes `bans:read`."""
+    ListBans: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListBansRequest, _ratelimit_service_pb2.ListBansResponse]  # type: ignore[assignment]
+    """Lists the bans in force, by level and subject. Takes `bans:read`."""
+    WatchBans: _aio.UnaryStreamMultiCallable[_ratelimit_service_pb2.WatchBansRequest, _ratelimit_service_pb2.WatchBansResponse]  # type: ignore[assignment]
+    """The whole list at once, then each change as it happens, and a sign of life every second. Services only."""
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Rate limits, for services only."""
+    """Rate limits, and bans of those who do not keep to them."""
 
     @_abc_1.abstractmethod
     def CheckLimits(
@@ -58,7 +90,71 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.CheckLimitsResponse, _abc.Awaitable[_ratelimit_service_pb2.CheckLimitsResponse]]:
         """Charges a batch of checks. Within a check its levels are charged all or none, in the order of arrival; a refused
-        check is an outcome, not an error.
+        check is an outcome, not an error. Services only.
         """
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _ratelimit_service_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListRulesResponse, _abc.Awaitable[_ratelimit_service_pb2.ListRulesResponse]]:
+        """Lists the rules of the files, and those of the service's settings. Takes `limits:read`."""
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _ratelimit_service_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.GetUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.GetUsageResponse]]:
+        """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+
+    @_abc_1.abstractmethod
+    def ResetUsage(
+        self,
+        request: _ratelimit_service_pb2.ResetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ResetUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.ResetUsageResponse]]:
+        """Gives a subject its whole limit back. Takes `limits:write`."""
+
+    @_abc_1.abstractmethod
+    def PutBan(
+        self,
+        request: _ratelimit_service_pb2.PutBanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.PutBanResponse, _abc.Awaitable[_ratelimit_service_pb2.PutBanResponse]]:
+        """Bans a subject, from now on and everywhere; a ban that it has already is replaced. Takes `bans:write`."""
+
+    @_abc_1.abstractmethod
+    def DeleteBan(
+        self,
+        request: _ratelimit_service_pb2.DeleteBanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.DeleteBanResponse, _abc.Awaitable[_ratelimit_service_pb2.DeleteBanResponse]]:
+        """Lifts a ban and forgets its strikes. Takes `bans:write`."""
+
+    @_abc_1.abstractmethod
+    def GetBan(
+        self,
+        request: _ratelimit_service_pb2.GetBanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.GetBanResponse, _abc.Awaitable[_ratelimit_service_pb2.GetBanResponse]]:
+        """Returns the ban that holds for a subject: its own, for an address else that of the narrowest network around it. Takes `bans:read`."""
+
+    @_abc_1.abstractmethod
+    def ListBans(
+        self,
+        request: _ratelimit_service_pb2.ListBansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ratelimit_service_pb2.ListBansResponse, _abc.Awaitable[_ratelimit_service_pb2.ListBansResponse]]:
+        """Lists the bans in force, by level and subject. Takes `bans:read`."""
+
+    @_abc_1.abstractmethod
+    def WatchBans(
+        self,
+        request: _ratelimit_service_pb2.WatchBansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ratelimit_service_pb2.WatchBansResponse], _abc.AsyncIterator[_ratelimit_service_pb2.WatchBansResponse]]:
+        """The whole list at once, then each change as it happens, and a sign of life every second. Services only."""
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

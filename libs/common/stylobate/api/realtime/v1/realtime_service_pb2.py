@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0stylobate/api/realtime/v1/realtime_service.proto\x12\x19stylobate.api.realtime.v1\"\xb8\x01\n\x0ePublishRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x41\n\x04tags\x18\x03 \x03(\x0b\x32\x33.stylobate.api.realtime.v1.PublishRequest.TagsEntry\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x11\n\x0fPublishResponse2s\n\x0fRealtimeService\x12`\n\x07Publish\x12).stylobate.api.realtime.v1.PublishRequest\x1a*.stylobate.api.realtime.v1.PublishResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0stylobate/api/realtime/v1/realtime_service.proto\x12\x19stylobate.api.realtime.v1\"\xd2\x01\n\x0ePublishRequest\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x41\n\x04tags\x18\x03 \x03(\x0b\x32\x33.stylobate.api.realtime.v1.PublishRequest.TagsEntry\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x18\n\x10idempotency_step\x18\x05 \x01(\r\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"#\n\x0fPublishResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\x32s\n\x0fRealtimeService\x12`\n\x07Publish\x12).stylobate.api.realtime.v1.PublishRequest\x1a*.stylobate.api.realtime.v1.PublishResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHREQUEST_TAGSENTRY']._loaded_options = None
   _globals['_PUBLISHREQUEST_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_PUBLISHREQUEST']._serialized_start=80
-  _globals['_PUBLISHREQUEST']._serialized_end=264
-  _globals['_PUBLISHREQUEST_TAGSENTRY']._serialized_start=221
-  _globals['_PUBLISHREQUEST_TAGSENTRY']._serialized_end=264
-  _globals['_PUBLISHRESPONSE']._serialized_start=266
-  _globals['_PUBLISHRESPONSE']._serialized_end=283
-  _globals['_REALTIMESERVICE']._serialized_start=285
-  _globals['_REALTIMESERVICE']._serialized_end=400
+  _globals['_PUBLISHREQUEST']._serialized_end=290
+  _globals['_PUBLISHREQUEST_TAGSENTRY']._serialized_start=247
+  _globals['_PUBLISHREQUEST_TAGSENTRY']._serialized_end=290
+  _globals['_PUBLISHRESPONSE']._serialized_start=292
+  _globals['_PUBLISHRESPONSE']._serialized_end=327
+  _globals['_REALTIMESERVICE']._serialized_start=329
+  _globals['_REALTIMESERVICE']._serialized_end=444
 # @@protoc_insertion_point(module_scope)

@@ -48,12 +48,19 @@ class PublishRequest(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel, such as `orders:42`; NOT_FOUND `REALTIME_CHANNEL_UNKNOWN` when its namespace is not declared."""
     data: _builtins.bytes
     """The payload as JSON."""
     idempotency_key: _builtins.str
-    """Kept for a key that the caller chose for this one call. Not carried out yet: one that is not empty is refused."""
+    """A key that the caller chose for this one publication: sent again with it, also after a fault, it is published once. For 24 hours,
+    unless Redis loses what it holds. With another request INVALID_ARGUMENT `IDEMPOTENCY_KEY_REUSED`.
+    """
+    idempotency_step: _builtins.int
+    """For whoever carries out several publications as one run that is begun anew after a crash: which one of the run this is, from 1 on,
+    all with one key. Held against the first time is then the channel alone. 0: the key stands for this publication alone.
+    """
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Small labels that travel beside the payload."""
@@ -65,10 +72,11 @@ class PublishRequest(_message.Message):
         data: _builtins.bytes = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "data", b"data", "idempotency_key", b"idempotency_key", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "data", b"data", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -80,12 +88,17 @@ class PublishResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     def __init__(
         self,
+        *,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,6 +33,7 @@ class State(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace, such as `orders`."""
     key: _builtins.str
@@ -53,6 +54,10 @@ class State(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def timers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateTimer]:
+        """What is fired if it stays in its status; empty where nothing waits."""
+
     def __init__(
         self,
         *,
@@ -64,14 +69,43 @@ class State(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
+        timers: _abc.Iterable[Global___StateTimer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "key", b"key", "namespace", b"namespace", "owner", b"owner", "status", b"status", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "key", b"key", "namespace", b"namespace", "owner", b"owner", "status", b"status", "timers", b"timers", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___State: _TypeAlias = State  # noqa: Y015
+
+@_typing.final
+class StateTimer(_message.Message):
+    """An event that the platform fires by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """The event of the namespace's machine."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it is due."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateTimer: _TypeAlias = StateTimer  # noqa: Y015
 
 @_typing.final
 class StateKey(_message.Message):
@@ -159,6 +193,7 @@ class PutStateRequest(_message.Message):
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -173,6 +208,11 @@ class PutStateRequest(_message.Message):
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
     first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
     """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
     def __init__(
         self,
         *,
@@ -182,10 +222,11 @@ class PutStateRequest(_message.Message):
         expected_version: _builtins.int | None = ...,
         status: _builtins.str | None = ...,
         idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "expected_version", b"expected_version", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -205,6 +246,9 @@ class PutStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property
     def state(self) -> Global___State:
         """The object."""
@@ -213,10 +257,11 @@ class PutStateResponse(_message.Message):
         self,
         *,
         state: Global___State | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,6 +278,7 @@ class PatchStateRequest(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -245,6 +291,11 @@ class PatchStateRequest(_message.Message):
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
     first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
     """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
     def __init__(
         self,
         *,
@@ -253,10 +304,11 @@ class PatchStateRequest(_message.Message):
         patch: _builtins.bytes = ...,
         expected_version: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -271,6 +323,9 @@ class PatchStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property
     def state(self) -> Global___State:
         """The object."""
@@ -279,10 +334,11 @@ class PatchStateResponse(_message.Message):
         self,
         *,
         state: Global___State | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,6 +354,7 @@ class DeleteStateRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -308,6 +365,11 @@ class DeleteStateRequest(_message.Message):
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
     first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
     """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
     def __init__(
         self,
         *,
@@ -315,10 +377,11 @@ class DeleteStateRequest(_message.Message):
         key: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -333,16 +396,20 @@ class DeleteStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version of the deletion."""
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     def __init__(
         self,
         *,
         version: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,6 +427,7 @@ class TransitionStateRequest(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -374,6 +442,11 @@ class TransitionStateRequest(_message.Message):
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
     first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
     """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
     def __init__(
         self,
         *,
@@ -383,10 +456,11 @@ class TransitionStateRequest(_message.Message):
         patch: _builtins.bytes = ...,
         expected_version: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "event", b"event", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "event", b"event", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "patch", b"patch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -401,6 +475,9 @@ class TransitionStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property
     def state(self) -> Global___State:
         """The object."""
@@ -409,14 +486,262 @@ class TransitionStateResponse(_message.Message):
         self,
         *,
         state: Global___State | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransitionStateResponse: _TypeAlias = TransitionStateResponse  # noqa: Y015
+
+@_typing.final
+class TransactStatesRequest(_message.Message):
+    """Operations that happen together. Each has the access rules, and is refused with the errors, of the method of its name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one transaction, at most 255 characters of ASCII; empty: none. Sent again with the same request,
+    the first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time are then the objects and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this transaction alone.
+    """
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateOperation]:
+        """1 to 50, on different objects, of any namespaces."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[Global___StateOperation] | None = ...,
+        idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactStatesRequest: _TypeAlias = TransactStatesRequest  # noqa: Y015
+
+@_typing.final
+class StateOperation(_message.Message):
+    """One change of a transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    PUT_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    TRANSITION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """The key."""
+    expected_version: _builtins.int
+    """The version it must have: 0 means that it must not exist; absent means any. Else ABORTED `STATE_VERSION_CONFLICT`."""
+    @_builtins.property
+    def put(self) -> Global___PutOperation:
+        """Create it or replace its data."""
+
+    @_builtins.property
+    def patch(self) -> Global___PatchOperation:
+        """Merge into its data."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteOperation:
+        """Remove it."""
+
+    @_builtins.property
+    def transition(self) -> Global___TransitionOperation:
+        """Fire an event of the status machine."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        put: Global___PutOperation | None = ...,
+        patch: Global___PatchOperation | None = ...,
+        delete: Global___DeleteOperation | None = ...,
+        transition: Global___TransitionOperation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "operation", b"operation", "patch", b"patch", "put", b"put", "transition", b"transition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "operation", b"operation", "patch", b"patch", "put", b"put", "transition", b"transition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "patch", "delete", "transition"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___StateOperation: _TypeAlias = StateOperation  # noqa: Y015
+
+@_typing.final
+class PutOperation(_message.Message):
+    """A new value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The data as JSON."""
+    status: _builtins.str
+    """Must equal the present status (on create the initial one) when given: FAILED_PRECONDITION `STATE_STATUS_NOT_WRITABLE`."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        status: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "data", b"data", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+    _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+
+Global___PutOperation: _TypeAlias = PutOperation  # noqa: Y015
+
+@_typing.final
+class PatchOperation(_message.Message):
+    """A merge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATCH_FIELD_NUMBER: _builtins.int
+    patch: _builtins.bytes
+    """A JSON merge patch for the data (RFC 7396)."""
+    def __init__(
+        self,
+        *,
+        patch: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["patch", b"patch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchOperation: _TypeAlias = PatchOperation  # noqa: Y015
+
+@_typing.final
+class DeleteOperation(_message.Message):
+    """A deletion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOperation: _TypeAlias = DeleteOperation  # noqa: Y015
+
+@_typing.final
+class TransitionOperation(_message.Message):
+    """An event to fire."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    event: _builtins.str
+    """The event, such as `pay`."""
+    patch: _builtins.bytes
+    """A JSON merge patch for the data, or empty. It holds what the event declares under `data`; more takes the right to write."""
+    def __init__(
+        self,
+        *,
+        event: _builtins.str = ...,
+        patch: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "patch", b"patch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransitionOperation: _TypeAlias = TransitionOperation  # noqa: Y015
+
+@_typing.final
+class TransactStatesResponse(_message.Message):
+    """All of it happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationResult]:
+        """One for each operation, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___OperationResult] | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactStatesResponse: _TypeAlias = TransactStatesResponse  # noqa: Y015
+
+@_typing.final
+class OperationResult(_message.Message):
+    """What one operation made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    IS_DELETED_FIELD_NUMBER: _builtins.int
+    is_deleted: _builtins.bool
+    """Whether the operation deleted it."""
+    @_builtins.property
+    def state(self) -> Global___State:
+        """The object as it stands now; of one that was deleted what it was, at the version of the deletion, with `null` as data."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        is_deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_deleted", b"is_deleted", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationResult: _TypeAlias = OperationResult  # noqa: Y015
 
 @_typing.final
 class ListStatesRequest(_message.Message):
@@ -428,6 +753,9 @@ class ListStatesRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
+    COUNT_UP_TO_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     status: _builtins.str
@@ -436,6 +764,18 @@ class ListStatesRequest(_message.Message):
     """At most 500; 0 means 50."""
     page_token: _builtins.str
     """As received from the page before."""
+    sort: _builtins.str
+    """A field to sort by, `-` before it for the highest first; objects that are equal in it are sorted by key. Empty: by key, with
+    filters by what the index is sorted by behind the fields that they fix.
+    """
+    count_up_to: _builtins.int
+    """Count the objects of all pages, at most so many (10,000); 0: do not count."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateFilter]:
+        """All of them must hold. An index of the namespace must answer them, else INVALID_ARGUMENT `STATE_QUERY_NOT_INDEXED`; while it
+        is being built, FAILED_PRECONDITION `STATE_INDEX_NOT_READY`.
+        """
+
     def __init__(
         self,
         *,
@@ -443,14 +783,49 @@ class ListStatesRequest(_message.Message):
         status: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filters: _abc.Iterable[Global___StateFilter] | None = ...,
+        sort: _builtins.str = ...,
+        count_up_to: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_up_to", b"count_up_to", "filters", b"filters", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "sort", b"sort", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStatesRequest: _TypeAlias = ListStatesRequest  # noqa: Y015
+
+@_typing.final
+class StateFilter(_message.Message):
+    """A condition on a field."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """A member of the data, `customer.email`; or `status`, `owner`, `created_at`, `updated_at`."""
+    operator: _builtins.str
+    """eq, in, lt, lte, gt, gte, prefix or exists."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As text: a number in decimal, `true` or `false`, a date-time of RFC 3339. One, or for `in` at most 50."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "operator", b"operator", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateFilter: _TypeAlias = StateFilter  # noqa: Y015
 
 @_typing.final
 class ListStatesResponse(_message.Message):
@@ -460,8 +835,11 @@ class ListStatesResponse(_message.Message):
 
     STATES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    count: _builtins.int
+    """Where it was asked for, how many objects there are on all pages; `count_up_to` means so many or more."""
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___State]:
         """The objects."""
@@ -471,12 +849,15 @@ class ListStatesResponse(_message.Message):
         *,
         states: _abc.Iterable[Global___State] | None = ...,
         next_page_token: _builtins.str = ...,
+        count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count", "next_page_token", b"next_page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
+    _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
 
 Global___ListStatesResponse: _TypeAlias = ListStatesResponse  # noqa: Y015
 
@@ -597,3 +978,171 @@ class ListHistoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListHistoryResponse: _TypeAlias = ListHistoryResponse  # noqa: Y015
+
+@_typing.final
+class WatchStatesRequest(_message.Message):
+    """What to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """One object, which need not exist yet; empty means the whole namespace."""
+    status: _builtins.str
+    """Only objects while they have this status, which the namespace must have; empty means all."""
+    position: _builtins.str
+    """As received last from a watch of the same: it goes on behind it. Empty means from the beginning, with a snapshot."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        status: _builtins.str = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace", "position", b"position", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStatesRequest: _TypeAlias = WatchStatesRequest  # noqa: Y015
+
+@_typing.final
+class WatchStatesResponse(_message.Message):
+    """One message; one that tells nothing is sent every few seconds, so that silence means that the connection is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Where to go on after this message; empty within a snapshot, and for a moment behind one that shows what is just happening: who
+    comes back without gets another snapshot.
+    """
+    @_builtins.property
+    def snapshot(self) -> Global___WatchSnapshot:
+        """Objects as they stand."""
+
+    @_builtins.property
+    def change(self) -> Global___StateChange:
+        """What happened."""
+
+    @_builtins.property
+    def gap(self) -> Global___WatchGap:
+        """The watch could not go on from the position: what was told before counts no more, and a snapshot follows."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.str = ...,
+        snapshot: Global___WatchSnapshot | None = ...,
+        change: Global___StateChange | None = ...,
+        gap: Global___WatchGap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "gap", b"gap", "snapshot", b"snapshot", "told", b"told"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "gap", b"gap", "position", b"position", "snapshot", b"snapshot", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_told: _TypeAlias = _typing.Literal["snapshot", "change", "gap"]  # noqa: Y015
+    _WhichOneofArgType_told: _TypeAlias = _typing.Literal["told", b"told"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_told) -> _WhichOneofReturnType_told | None: ...
+
+Global___WatchStatesResponse: _TypeAlias = WatchStatesResponse  # noqa: Y015
+
+@_typing.final
+class WatchSnapshot(_message.Message):
+    """A part of a snapshot. The first says how things stood, the parts together are all objects; changes go on from there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    part: _builtins.int
+    """From 1; whoever keeps the objects forgets those of before at the first."""
+    complete: _builtins.bool
+    """Whether it is the last part."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___State]:
+        """In the order of their keys."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___State] | None = ...,
+        part: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "part", b"part", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSnapshot: _TypeAlias = WatchSnapshot  # noqa: Y015
+
+@_typing.final
+class StateChange(_message.Message):
+    """What happened to an object."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """The key."""
+    @_builtins.property
+    def entry(self) -> Global___HistoryEntry:
+        """As in the history. Beside the changes there stands `gone`, with the version and nothing more: the object is none of those
+        that are followed any more, or the caller may not see it any more.
+        """
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        entry: Global___HistoryEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateChange: _TypeAlias = StateChange  # noqa: Y015
+
+@_typing.final
+class WatchGap(_message.Message):
+    """Why what was told counts no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """POSITION_EXPIRED: the log does not reach back so far, or was taken back. RIGHTS_CHANGED: the caller sees more, or less.
+    OTHER_WATCH: the position is one of another watch.
+    """
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchGap: _TypeAlias = WatchGap  # noqa: Y015

@@ -60,6 +60,11 @@ class StateServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateResponse.FromString,
                 _registered_method=True)
+        self.TransactStates = channel.unary_unary(
+                '/stylobate.api.state.v1.StateService/TransactStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesResponse.FromString,
+                _registered_method=True)
         self.ListStates = channel.unary_unary(
                 '/stylobate.api.state.v1.StateService/ListStates',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListStatesRequest.SerializeToString,
@@ -69,6 +74,11 @@ class StateServiceStub:
                 '/stylobate.api.state.v1.StateService/ListHistory',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryResponse.FromString,
+                _registered_method=True)
+        self.WatchStates = channel.unary_stream(
+                '/stylobate.api.state.v1.StateService/WatchStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesResponse.FromString,
                 _registered_method=True)
 
 
@@ -112,6 +122,14 @@ class StateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TransactStates(self, request, context):
+        """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
+        that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStates(self, request, context):
         """Lists the objects of a namespace that the caller may list, in the order of their keys.
         """
@@ -121,6 +139,15 @@ class StateServiceServicer:
 
     def ListHistory(self, request, context):
         """Every version of one object, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStates(self, request, context):
+        """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
+        the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
+        comes back with the last position misses nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +181,11 @@ def add_StateServiceServicer_to_server(servicer, server):
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateResponse.SerializeToString,
             ),
+            'TransactStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransactStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesResponse.SerializeToString,
+            ),
             'ListStates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStates,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListStatesRequest.FromString,
@@ -163,6 +195,11 @@ def add_StateServiceServicer_to_server(servicer, server):
                     servicer.ListHistory,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryResponse.SerializeToString,
+            ),
+            'WatchStates': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +349,33 @@ class StateService:
             _registered_method=True)
 
     @staticmethod
+    def TransactStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateService/TransactStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListStates(request,
             target,
             options=(),
@@ -355,6 +419,33 @@ class StateService:
             '/stylobate.api.state.v1.StateService/ListHistory',
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.ListHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateService/WatchStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.WatchStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

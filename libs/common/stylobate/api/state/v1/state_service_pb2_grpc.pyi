@@ -45,10 +45,19 @@ class StateServiceStub:
     """Removes an object; its history stays and its version goes on when it is created again."""
     TransitionState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TransitionStateRequest, _state_service_pb2.TransitionStateResponse]
     """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
+    TransactStates: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]
+    """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
+    that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
+    """
     ListStates: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListStatesRequest, _state_service_pb2.ListStatesResponse]
     """Lists the objects of a namespace that the caller may list, in the order of their keys."""
     ListHistory: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListHistoryRequest, _state_service_pb2.ListHistoryResponse]
     """Every version of one object, newest first."""
+    WatchStates: _grpc.UnaryStreamMultiCallable[_state_service_pb2.WatchStatesRequest, _state_service_pb2.WatchStatesResponse]
+    """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
+    the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
+    comes back with the last position misses nothing.
+    """
 
 @_typing.type_check_only
 class StateServiceAsyncStub(StateServiceStub):
@@ -67,10 +76,19 @@ class StateServiceAsyncStub(StateServiceStub):
     """Removes an object; its history stays and its version goes on when it is created again."""
     TransitionState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TransitionStateRequest, _state_service_pb2.TransitionStateResponse]  # type: ignore[assignment]
     """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
+    TransactStates: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]  # type: ignore[assignment]
+    """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
+    that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
+    """
     ListStates: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListStatesRequest, _state_service_pb2.ListStatesResponse]  # type: ignore[assignment]
     """Lists the objects of a namespace that the caller may list, in the order of their keys."""
     ListHistory: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListHistoryRequest, _state_service_pb2.ListHistoryResponse]  # type: ignore[assignment]
     """Every version of one object, newest first."""
+    WatchStates: _aio.UnaryStreamMultiCallable[_state_service_pb2.WatchStatesRequest, _state_service_pb2.WatchStatesResponse]  # type: ignore[assignment]
+    """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
+    the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
+    comes back with the last position misses nothing.
+    """
 
 class StateServiceServicer(metaclass=_abc_1.ABCMeta):
     """State objects. Access is decided per namespace and per transition."""
@@ -118,6 +136,16 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
 
     @_abc_1.abstractmethod
+    def TransactStates(
+        self,
+        request: _state_service_pb2.TransactStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.TransactStatesResponse, _abc.Awaitable[_state_service_pb2.TransactStatesResponse]]:
+        """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
+        that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
+        """
+
+    @_abc_1.abstractmethod
     def ListStates(
         self,
         request: _state_service_pb2.ListStatesRequest,
@@ -132,5 +160,16 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.ListHistoryResponse, _abc.Awaitable[_state_service_pb2.ListHistoryResponse]]:
         """Every version of one object, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchStates(
+        self,
+        request: _state_service_pb2.WatchStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_state_service_pb2.WatchStatesResponse], _abc.AsyncIterator[_state_service_pb2.WatchStatesResponse]]:
+        """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
+        the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
+        comes back with the last position misses nothing.
+        """
 
 def add_StateServiceServicer_to_server(servicer: StateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
-from stylobate.ids import new_id
 from stylobate.modules import ActionContext, BaseModule, action
 
 
@@ -29,7 +28,7 @@ class ExampleActions(BaseModule):
     @action(access="authenticated", route="POST /example", rate_limit="30/minute")
     async def add(self, ctx: ActionContext, item: NewItem) -> Item:
         """Keep an item."""
-        kept = await ctx.state.put("example", new_id(), {"text": item.text}, expected_version=0)
+        kept = await ctx.state.put("example", ctx.new_id(), {"text": item.text}, expected_version=0)
         return Item(id=kept.key, text=kept.data["text"])
 
     @action(access="authenticated", route="GET /example")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from stylobate.ids import new_id
 from stylobate.modules import ActionContext, BaseModule
 
 
@@ -11,7 +10,7 @@ class ExampleActions(BaseModule):
 
     async def add(self, ctx: ActionContext, item: dict[str, Any]) -> dict[str, Any]:
         """Keep an item."""
-        kept = await ctx.state.put("example", new_id(), item, expected_version=0)
+        kept = await ctx.state.put("example", ctx.new_id(), item, expected_version=0)
         return {"id": kept.key, **kept.data}
 
     async def mine(self, ctx: ActionContext) -> list[dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""Requests that are answered without ASGI: those of which there are many, and in which nothing is out of the ordinary.
+
+What the protocol does for a connection (deadlines, bounds, turns, pipelining) it does for these requests too: only uvicorn's
+cycle, which speaks ASGI with an application, has another one in its place.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from stylobate.errors import CancelledCallError
+from stylobate.http.asgi import Header, Receive, Scope, Send
+
+
+class Express(Protocol):
+    """Answers some requests. An instance serves all connections of a listener."""
+
+    prefix: bytes
+    """Of the targets of all of them."""
+
+    def take(self, target: bytes, headers: Sequence[Header]) -> Any:
+        """Return what :meth:`serve` is given of a POST of HTTP/1.1 whose body has a length; None: it is for the application.
+
+        :param target: the path and query as they were sent.
+        :param headers: names in lower case; the host and the framing have been looked at.
+        """
+
+    async def serve(self, taken: Any, cycle: "ExpressCycle", scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one: by :meth:`ExpressCycle.answer`, or by ``send`` as an ASGI application does.
+
+        :param scope: holds what to call when the request is admitted, see :mod:`stylobate.app.request_turns`, and nothing else.
+        """
+
+
+class ExpressCycle(RequestResponseCycle):
+    """One request that is answered without ASGI."""
+
+    disconnected = False
+    waiting_for_100_continue = False
+    access_log = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding = None
+    expected_content_length = 0
+    body: Any = b""
+
+    def __init__(self, protocol: Any, *, keep_alive: bool) -> None:
+        """Begin.
+
+        :param protocol: of the connection.
+        """
+        self.scope: Any = {"method": "POST", "raw_path": protocol.url}
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.message_event = asyncio.Event()
+        self.keep_alive = keep_alive
+        self.on_response = protocol.on_response_complete
+        self.client: tuple[str, int] | None = protocol.client
+
+    async def whole(self) -> bytes:
+        """Return the body. Raises CancelledCallError: the client went away before its end."""
+        while self.more_body and not self.disconnected:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected:
+            raise CancelledCallError("The client went away before its request was complete.")
+        return bytes(self.body)
+
+    async def answer(self, head: bytes, body: bytes) -> None:
+        """Send a whole answer.
+
+        :param head: the status line and the fields of this answer, each line with its end.
+        """
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = True
+        fields = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        transport: Any = self.transport
+        transport.write_whole(b"%bcontent-length: %d\r\n%b%b%b" % (head, len(body), fields, end, body))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+def begun(express: Express, taken: Any, protocol: Any, *, keep_alive: bool) -> tuple[ExpressCycle, Any]:
+    """Return the cycle of a request that was taken, and what serves it in the place of an ASGI application."""
+    cycle = ExpressCycle(protocol, keep_alive=keep_alive)
+    return cycle, partial(express.serve, taken, cycle)

@@ -1,0 +1,104 @@
+"""The working half of a connection: requests begin when it is their turn, or are refused for want of one."""
+
+import asyncio
+from abc import abstractmethod
+from functools import partial
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from stylobate.app import http_rules as rules
+from stylobate.app.http_reading import HttpReading
+from stylobate.app.request_turns import ADMITTED, Turn
+from stylobate.http.problem import bare_answer, whole_answer
+from stylobate.ids import new_id
+
+
+class HttpWorking(HttpReading):
+    """Between reading and answering; :class:`~stylobate.app.http_protocol.HttpProtocol` is the whole."""
+
+    _answered: RequestResponseCycle | None = None
+    """What the application is busy with; :attr:`cycle` is what was read last."""
+    _running = 0
+    _is_known = False
+    """Whether a request was admitted on it."""
+
+    @abstractmethod
+    def check(self, now: float) -> None:
+        """End the connection when a deadline of it has passed."""
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether the application is busy with what was asked, or a request waits for its turn."""
+        return self._running > 0
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the request begin, at once or when its turn comes."""
+        turns = self._register.requests
+        turn = turns.take()
+        if turn is not None:
+            if not self._begin(cycle, app, turn):
+                turn.end()
+        elif turns.wait(self._register.whose(self), partial(self._begin_late, cycle, app), partial(self._refuse_late, cycle)):
+            self._running += 1  # what waits is kept, so it counts
+        else:
+            self._answer_overloaded(cycle)
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
+        """Run the application, which may say when it has admitted the request; False when nobody waits for the answer."""
+        if self.transport.is_closing():
+            return False
+        scope: Any = cycle.scope
+        scope[ADMITTED] = turn.admit if self._is_known else partial(self._become_known, turn)
+        self._answered = cycle
+        self._running += 1
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._end_work, scope, turn))
+        return True
+
+    def _begin_late(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
+        """Do the same for a request that has waited for its turn."""
+        self._running -= 1
+        has_begun = self._begin(cycle, app, turn)
+        if not self._running:
+            self._register.has_ended_work(self)
+        return has_begun
+
+    def _refuse_late(self, cycle: RequestResponseCycle) -> None:
+        """Refuse a request that has waited for its turn in vain."""
+        self._running -= 1
+        if not self._running:
+            self._register.has_ended_work(self)
+        if not self.transport.is_closing():
+            self._answer_overloaded(cycle)
+
+    def _answer_overloaded(self, cycle: RequestResponseCycle) -> None:
+        """Refuse a request in as few steps as there are; the connection stays."""
+        cycle.response_started = cycle.response_complete = True
+        scope: Any = cycle.scope
+        is_head, is_last = scope["method"] == "HEAD", not cycle.keep_alive
+        is_enough, told = self._register.turned_away(scope)
+        fields, request_id = [*self.server_state.default_headers, *told], new_id()
+        if is_enough:
+            answer = bare_answer(fields, request_id=request_id, is_last=is_last)
+        else:
+            where = scope["raw_path"].decode("ascii")
+            answer = whole_answer(rules.TOO_MUCH, fields, request_id=request_id, instance=where, is_head=is_head, is_last=is_last)
+        self.transport.write(answer)
+        if is_last:
+            self.transport.close()
+        cycle.on_response()
+
+    def _become_known(self, turn: Turn) -> None:
+        self._is_known = True
+        self._register.strangers.remove(self._register.whose(self), self)
+        turn.admit()
+
+    def _end_work(self, scope: dict[str, Any], turn: Turn, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        scope.pop(ADMITTED, None)  # it leads back to us: only the collector would part what holds each other
+        turn.end()
+        self._running -= 1
+        if not self._running:
+            self._register.has_ended_work(self)

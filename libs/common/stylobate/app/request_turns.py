@@ -1,0 +1,268 @@
+"""When a request may begin: what nobody is charged for yet is bounded, and so is what the process has at hand at a time.
+
+A process that takes on all that comes does ever less of it in time: when more comes than it can do, every request shares each
+round of the event loop with all others, and all of them end too late. So it looks how late the loop is. While it is late and
+its thread wants the processor without a pause, as many requests are worked on at a time as end in a quarter of a second
+(Little's law: they take no longer then). The others wait, one of each address in turn. Once that has gone on for a second, who
+would wait too long is refused at once, which costs next to nothing; before that it may be a burst, or a machine that stood
+still for a moment, and all of them can be served yet. The time that requests take says nothing of it: a handler that waits for
+another system takes long and costs nothing.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from stylobate.app.demand import Demand
+from stylobate.app.turns import FairQueue
+from stylobate.http.asgi import Headers, Scope
+from stylobate.http.errors import OverloadedError
+from stylobate.logs import get_logger
+from stylobate.telemetry import counter, gauge
+
+ADMITTED = "stylobate.admitted"
+"""The key of an ASGI scope under which stands what to call when the request is charged: others may begin then."""
+TurnedAway = Callable[[Scope], tuple[bool, Headers]]
+"""Told of a request that is refused before it has begun. Returns the fields that its answer has beside its own, and whether they
+are all that was asked for: then they are the answer.
+
+:param scope: its method and path (``raw_path``), and its header fields unless it is one of :class:`Express`.
+"""
+FEW = 16
+"""Requests that are always worked on together."""
+_STEP = 64
+"""By how many more there may be from one look to the next."""
+_LOOK_S = 0.02
+_LATE_S = 0.01
+"""How late the loop may be on average; a round of it takes about twice as long."""
+_WITHOUT_PAUSE = 0.8
+"""Of its time."""
+_WITHIN_S = 0.25
+"""What a request may take while the loop is late, once it has begun."""
+_WAITING_AFTER, _WAITING_AFTER_LATE = 50, 250
+"""Looks after which a request that has not ended is taken to wait for something else, and counts no longer; while the loop is
+late it may be the loop."""
+_LASTING_S = 1.0
+"""What is over sooner is a burst, and nobody is refused for it."""
+_PATIENCE_S = 1.0
+"""Who would wait longer is refused at once."""
+_AT_MOST_S = 2.0
+"""Who has waited so long is refused."""
+_RATE_OVER_S = 0.2
+_SHORT_QUEUE = 64
+"""Requests that may wait whatever it seems that they have to wait."""
+_LOG_AGAIN_S = 1.0
+_log = get_logger("access")
+
+
+class Turn:
+    """The right of one request to be in the application."""
+
+    __slots__ = ("_turns", "born", "is_admitted")
+
+    def __init__(self, turns: "RequestTurns", born: int) -> None:
+        self._turns: RequestTurns | None = turns
+        self.born = born
+        """The number of the look before it."""
+        self.is_admitted = False
+
+    def admit(self) -> None:
+        """Let another request begin, since this one is charged; only the first call counts."""
+        if not self.is_admitted and self._turns is not None:
+            self.is_admitted = True
+            self._turns.admitted()
+
+    def end(self) -> None:
+        """Let another request begin, since this one has ended; only the first call counts."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.ended(self)
+
+
+class _Waiting(NamedTuple):
+    begin: Callable[[Turn], bool]
+    refuse: Callable[[], None]
+    since: float
+
+
+class RequestTurns:
+    """Gives requests their turns.
+
+    :param beginning: how many may be in the application without being admitted.
+    :param most: how many may be worked on at a time; None: as many as keep the loop in time.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, beginning: int, most: int | None = None) -> None:
+        """Begin with nobody inside."""
+        self._loop = loop
+        self._free = beginning
+        self._is_fixed = most is not None
+        self._limit = most or _STEP
+        self._is_overloaded = False
+        self._overloaded_since = 0.0
+        self._busy = 0
+        """Requests that count: those inside, less those that are taken to wait for something else."""
+        self._queue = FairQueue[_Waiting]()
+        self._is_looking = False
+        self._look = 0
+        """How many looks there were."""
+        self._due = self._lateness = 0.0
+        self._demand = Demand()
+        self._born: deque[int] = deque([0])
+        """For each of the last looks, how many requests that began before the next one count."""
+        self._ends = 0
+        self._ends_since = 0.0
+        self._rate = math.inf
+        """Requests that end in a second while the loop is late: what the process can do, as far as it is known."""
+        self._refused_count = 0
+        self._next_line = 0.0
+        self._refused = counter("http_requests_refused", "Requests refused because the process has too much to do.")
+        self._level = gauge("http_concurrency", "Requests that may be worked on at a time.")
+
+    def close(self) -> None:
+        """Look no more."""
+        self._demand.close()
+
+    def take(self) -> Turn | None:
+        """Return a turn when there is one to be had at once."""
+        if not self._free or self._busy >= self._limit:
+            return None
+        return self._give()
+
+    def wait(self, whose: str, begin: Callable[[Turn], bool], refuse: Callable[[], None]) -> bool:
+        """Call ``begin`` with a turn when it comes. False: it would not come in time, and nothing is called.
+
+        :param begin: returns False when it has no use for the turn any more, since the client is gone.
+        :param refuse: called instead when the turn has not come in time.
+        """
+        now = self._loop.time()
+        if self._lasts(now) and self._queue.before(whose) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
+            self._count_refused(1)
+            return False
+        self._queue.put(whose, _Waiting(begin, refuse, now))
+        self._go_on_looking()
+        return True
+
+    def admitted(self) -> None:
+        """Note that a request is charged."""
+        self._free += 1
+        self._pass_on()
+
+    def ended(self, turn: Turn) -> None:
+        """Note that a request has ended."""
+        self._ends += 1
+        self._take_back(turn)
+        self._pass_on()
+
+    def _give(self) -> Turn:
+        self._free -= 1
+        self._busy += 1
+        self._born[-1] += 1
+        if self._busy > FEW:
+            self._go_on_looking()
+        return Turn(self, self._look)
+
+    def _take_back(self, turn: Turn) -> None:
+        if not turn.is_admitted:
+            self._free += 1
+        if (age := self._look - turn.born) < len(self._born):
+            self._born[-1 - age] -= 1
+            self._busy -= 1
+
+    def _pass_on(self) -> None:
+        """Give the turns that there are to who waits and has a use for one."""
+        while self._queue and self._free and self._busy < self._limit:
+            turn = self._give()
+            if not self._queue.pop().begin(turn):
+                self._take_back(turn)
+
+    def _go_on_looking(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            self._ends, self._ends_since = 0, self._loop.time()
+            self._demand.look()
+            self._look_at(self._ends_since + _LOOK_S)
+
+    def _look_at(self, due: float) -> None:
+        self._due = due
+        self._loop.call_at(due, self._look_again)
+
+    def _look_again(self) -> None:
+        """See how late the loop is, and how many requests may be worked on because of it."""
+        now = self._loop.time()
+        self._demand.look()
+        self._lateness += (min(now - self._due, 10 * _LATE_S) - self._lateness) * 0.5
+        was_overloaded = self._is_overloaded
+        if self._is_fixed:
+            self._is_overloaded = self._busy >= self._limit
+        else:  # it ends with the queue: else all who wait would begin at once
+            goes_on = self._lateness > _LATE_S or (was_overloaded and bool(self._queue))
+            self._is_overloaded = goes_on and self._demand.share > _WITHOUT_PAUSE
+        if not was_overloaded:  # found out now, however long this look was in coming
+            self._overloaded_since = now
+        self._note_rate(now)
+        if not self._is_fixed:
+            self._let_the_old_go()
+            in_time = max(FEW, self._rate * _WITHIN_S) if self._is_overloaded and self._rate else math.inf
+            # a round of the loop may be long before it is found out to be late, so their number grows step by step
+            self._set(int(min(in_time, self._busy + _STEP)))
+        if self._lasts(now):
+            oldest = now - _AT_MOST_S
+            stale = self._queue.shed(lambda waiting: waiting.since < oldest)
+            self._count_refused(len(stale))
+            for waiting in stale:
+                waiting.refuse()
+        self._pass_on()
+        self._say(now)
+        self._is_looking = bool(self._busy > FEW or self._queue or self._is_overloaded or self._refused_count)
+        if self._is_looking:
+            self._look_at(now + _LOOK_S)
+
+    def _lasts(self, now: float) -> bool:
+        """Return whether there has been too much to do for long enough to refuse any of it."""
+        return self._is_overloaded and now - self._overloaded_since > _LASTING_S
+
+    def _let_the_old_go(self) -> None:
+        """Count those no longer that began too many looks ago."""
+        self._look += 1
+        self._born.append(0)
+        while len(self._born) > (_WAITING_AFTER_LATE if self._is_overloaded else _WAITING_AFTER):
+            self._busy -= self._born.popleft()
+
+    def _note_rate(self, now: float) -> None:
+        passed = now - self._ends_since
+        is_unknown = self._rate == math.inf
+        if self._is_overloaded and (is_unknown or passed > _RATE_OVER_S):
+            found = self._ends / passed
+            if is_unknown or found > self._rate:
+                self._rate = found
+            else:  # a process that is kept from working for a moment has not become slower
+                self._rate += (found - self._rate) * 0.1
+        if passed > _RATE_OVER_S:
+            self._ends, self._ends_since = 0, now
+
+    def _set(self, limit: int) -> None:
+        if limit != self._limit:
+            self._limit = limit
+            self._level.set(limit)
+
+    def _count_refused(self, count: int) -> None:
+        if count:
+            self._refused.inc(count)
+            self._refused_count += count
+
+    def _say(self, now: float) -> None:
+        if self._refused_count and now >= self._next_line:
+            rate = None if self._rate == math.inf else round(self._rate)
+            _log.warning(
+                "requests_refused",
+                status=503,
+                code=OverloadedError.reason,
+                count=self._refused_count,
+                at_a_time=self._limit,
+                per_second=rate,
+            )
+            self._refused_count = 0
+            self._next_line = now + _LOG_AGAIN_S

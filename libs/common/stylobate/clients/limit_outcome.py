@@ -1,0 +1,170 @@
+"""How a check of limits went, and what is told of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import NamedTuple, Self
+
+import grpc
+
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
+from stylobate.clients.bans import BannedError
+from stylobate.errors import StylobateError
+from stylobate.http.asgi import LimitText, limit_text
+
+LIMIT = "limit."
+"""What the keys begin with, in the metadata of an error, that say how a limit stands."""
+_NUMBERS = ("policy", "quota", "window", "remaining", "reset")
+
+
+class RateLimitedError(StylobateError):
+    """A limit is reached; nothing was charged. Metadata: policy, quota, window, remaining, reset (seconds)."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "RATE_LIMITED"
+    default_detail = "Too many requests."
+    cure = "Wait for the time in Retry-After; the headers RateLimit and RateLimit-Policy say how the limit stands."
+
+
+class AppliedLimit(NamedTuple):
+    """A level as the ratelimit service applied it."""
+
+    name: str = ""
+    quota: int = 0
+    """Charges per window."""
+    window: int = 0
+    """Seconds, rounded up."""
+    is_rule: bool = False
+    """Whether it is one that the service knows by name, and not one that the caller brought."""
+    is_shadow: bool = False
+    """Whether it is counted only, and told to nobody."""
+
+    @classmethod
+    def of(cls, policy: Policy, *, is_rule: bool = False) -> Self:
+        """Return what is told of a policy."""
+        seconds = ceil(policy.period.seconds + policy.period.nanos / 1e9)
+        return cls(policy.name, policy.limit, seconds, is_rule, policy.shadow)
+
+    def reached(self, wait: timedelta, remaining: int = 0, reset: int | None = None) -> RateLimitedError:
+        """Return the error for a check that it refused.
+
+        :param wait: until a retry can pass. :param reset: seconds until it is full again; None: as long as that.
+        """
+        numbers = (self.name, self.quota, self.window, remaining, ceil(wait.total_seconds()) if reset is None else reset)
+        return RateLimitedError(
+            f"The limit {self.name} of {self.quota} per {self.window} s is reached.",
+            metadata=_metadata(numbers),
+            retry_after=wait,
+        )
+
+
+NOTHING = (AppliedLimit(),)
+"""Where nobody decided, so that nothing is told."""
+
+
+@dataclass(slots=True, eq=False)
+class LimitOutcome:
+    """How a check went. The numbers are those of the level that refused it, or of the tightest one."""
+
+    allowed: bool
+    limits: Sequence[AppliedLimit] = NOTHING
+    """The levels, outermost first."""
+    level: int = 0
+    """Which of them the numbers are of."""
+    remaining: int = 0
+    """Charges left now."""
+    reset_ms: int = 0
+    """Until the level is full again."""
+    retry_ms: int = 0
+    """For a refused check: when a retry can pass."""
+    degraded: bool = False
+    """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
+    is_banned: bool = False
+    """Whether it was refused because one of the subjects is banned."""
+    standings: Sequence[int] = ()
+    """Of several levels for each what is left, and the milliseconds until it is full again."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the ratelimit service decided it, if only by what one of its processes counts."""
+        return self.limits is not NOTHING
+
+    @property
+    def policy(self) -> str:
+        """The level's name."""
+        return self.limits[self.level].name
+
+    @property
+    def quota(self) -> int:
+        """Charges per window."""
+        return self.limits[self.level].quota
+
+    @property
+    def window(self) -> int:
+        """Seconds, rounded up."""
+        return self.limits[self.level].window
+
+    @property
+    def reset(self) -> int:
+        """Seconds until the level is full again, rounded up."""
+        return -(-self.reset_ms // 1000)
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """For a refused check: when a retry can pass."""
+        return None if self.allowed else timedelta(milliseconds=self.retry_ms)
+
+    def texts(self) -> list[LimitText]:
+        """Return the entries in the header fields, see :mod:`stylobate.http.asgi`; none when degraded.
+
+        They are those of each limit that the caller brought, the innermost first, and of the tightest of those known by name.
+        Of a refused check the level that refused it is left out: its error tells of it.
+        """
+        if self.degraded or not self.is_decided:
+            return []
+        standings = self.standings
+        if not standings:
+            is_told = self.allowed and not self.limits[self.level].is_shadow
+            return [self._text(self.level, self.remaining, self.reset_ms)] if is_told else []
+        shown, tightest = [], -1
+        for level in range(len(self.limits) - 1, -1, -1):
+            if (level == self.level and not self.allowed) or self.limits[level].is_shadow:
+                continue
+            if not self.limits[level].is_rule:
+                shown.append(level)
+            elif tightest < 0 or standings[2 * level] <= standings[2 * tightest]:
+                tightest = level
+        if tightest >= 0:
+            shown.append(tightest)
+        return [self._text(level, standings[2 * level], standings[2 * level + 1]) for level in shown]
+
+    def _text(self, level: int, remaining: int, reset_ms: int) -> LimitText:
+        limit = self.limits[level]
+        return limit_text(limit.name, limit.quota, limit.window, remaining, -(-reset_ms // 1000))
+
+    def metadata(self, prefix: str = "") -> dict[str, str]:
+        """Return the numbers as metadata of an error; see :func:`carried_limit`."""
+        return _metadata((self.policy, self.quota, self.window, self.remaining, self.reset), prefix)
+
+    def error(self) -> RateLimitedError | BannedError:
+        """Return the error for a refused check."""
+        if self.is_banned:
+            return BannedError(retry_after=timedelta(milliseconds=self.retry_ms))
+        return self.limits[self.level].reached(timedelta(milliseconds=self.retry_ms), self.remaining, self.reset)
+
+
+def carried_limit(error: StylobateError) -> list[LimitText]:
+    """Return how the limit stands that an error speaks of; none where it speaks of none.
+
+    Of RATE_LIMITED it is the metadata. Of others, which the call was charged for all the same, it is taken out of the metadata.
+    """
+    carried = {key.removeprefix(LIMIT): value for key, value in error.metadata.items() if key.startswith(LIMIT)}
+    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
+    if error.reason == RateLimitedError.reason:
+        carried = error.metadata
+    return [limit_text(*(carried[name] for name in _NUMBERS))] if carried.keys() >= set(_NUMBERS) else []
+
+
+def _metadata(numbers: Sequence[object], prefix: str = "") -> dict[str, str]:
+    return {f"{prefix}{name}": str(value) for name, value in zip(_NUMBERS, numbers, strict=True)}

@@ -1,0 +1,134 @@
+"""A local call without a task of its own."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context as EmptyContext
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from stylobate.rpc.local.call import LocalUnaryCall, served
+from stylobate.rpc.local.context import LocalContext
+from stylobate.rpc.outcome import EXPIRED, again
+
+
+class PromptCall(LocalUnaryCall):
+    """A call of a handler that ends as soon as it is cancelled: it runs in the task of whoever awaits the call.
+
+    It has an empty context there, and its deadline and its end are those of every other call: it is cancelled, and the caller
+    is told. Saved are a task, a future and two turns of the loop. What is not awaited at once begins by itself, like any other.
+    """
+
+    _caller: "asyncio.Task[Any] | None" = None
+    """Where it runs, while it does."""
+    _result: bytes | grpc.aio.AioRpcError | None = None
+    _is_given_up = False
+    """Whether it was ended before its handler had."""
+
+    def __init__(self, *arguments: Any) -> None:
+        """Take what a :class:`LocalCall` takes."""
+        self._arguments = arguments
+        self._loop: asyncio.AbstractEventLoop = arguments[1]
+        self._beginning: asyncio.Handle | None = self._loop.call_soon(self._begin)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what is there once a call has begun: one that is asked for it begins."""
+        if name not in {"outcome", "task", "context"}:
+            raise AttributeError(name)
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._begin()
+        elif name == "outcome":
+            self.outcome = self._loop.create_future()
+            self._tell()
+        return self.__dict__[name]
+
+    def _begin(self) -> None:
+        self._beginning = None
+        super().__init__(*self._arguments)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Serve the call and return its response. Raises AioRpcError, CancelledError."""
+        live, loop, behaviour, data, metadata, timeout, decode = self._arguments
+        if self._beginning is None or (timeout is not None and timeout <= 0):
+            return (yield from super().__await__())
+        self._beginning.cancel()
+        self._beginning = None
+        caller: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]  # a task awaits it
+        cancelled_before, self._caller = caller.cancelling(), caller
+        context = self.context = LocalContext(loop, metadata, None if timeout is None else loop.time() + timeout)
+        if timeout is not None:
+            self._timer = loop.call_later(timeout, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
+        live.add(self)
+        try:
+            result = yield from _apart(served(behaviour, data, context))
+            if self._is_given_up:
+                caller.uncancel()
+            else:
+                self._result = result
+        finally:
+            self._caller = None
+            live.discard(self)
+            if self._timer is not None:
+                self._timer.cancel()
+            context.finish()
+            if "outcome" in self.__dict__:
+                self._tell()
+        if self._result is None or caller.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
+        if isinstance(self._result, bytes):
+            return self._result if decode is None else decode(self._result)
+        raise again(self._result)
+
+    def end(self, code: grpc.StatusCode, details: str) -> None:
+        """Cancel the handler, and tell the caller."""
+        if self._caller is None:
+            super().end(code, details)
+        else:
+            self._give_up(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details))
+
+    def drop(self) -> None:
+        """Cancel the handler, and the wait of the caller."""
+        if self._caller is None:
+            super().drop()
+        else:
+            self._give_up(None)
+
+    @property
+    def ended(self) -> "asyncio.Future[Any]":
+        """Done once the handler has ended."""
+        return self.outcome if self._caller is not None else self.task
+
+    def _give_up(self, result: grpc.aio.AioRpcError | None) -> None:
+        if self._caller is not None and not self._is_given_up:
+            self._is_given_up, self._result = True, result
+            self._caller.cancel()
+
+    def _tell(self) -> None:
+        """Settle the outcome, which somebody asked for, once it is known."""
+        if self.outcome.done() or self._caller is not None:
+            return
+        if self._result is None:
+            self.outcome.cancel()
+        else:
+            self.outcome.set_result(self._result)
+
+
+def _apart(coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, None, Any]:
+    """Run a coroutine to its end in this task, and in an empty context."""
+    run = EmptyContext().run
+    step: Callable[[Any], Any] = coroutine.send
+    given: BaseException | None = None
+    while True:
+        try:
+            awaited = run(step, given)
+        except StopIteration as done:
+            return done.value
+        finally:
+            given = None  # it would hold this frame, which holds it: nothing is to wait for the collector
+        step = coroutine.send
+        try:
+            yield awaited
+        except BaseException as error:  # noqa: BLE001  it is the coroutine's
+            step, given = coroutine.throw, error

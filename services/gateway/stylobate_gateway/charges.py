@@ -1,0 +1,180 @@
+"""What a request is charged on, and whom each level of it counts: decided here and nowhere else."""
+
+from typing import NamedTuple, Self
+
+from stylobate.bounded_dict import BoundedDict
+from stylobate.clients.action_limits import counted, level_of
+from stylobate.clients.edge import Edge
+from stylobate.clients.limit_facts import Facts
+from stylobate.clients.limit_outcome import LimitOutcome
+from stylobate.clients.limit_plan import Charge
+from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
+from stylobate.declarations.model import RateLimit
+from stylobate.identity import ANONYMOUS, DEFAULT_TENANT, Principal, limit_key
+
+from stylobate_gateway.called_actions import Found
+from stylobate_gateway.catalogue import PREFIX, Catalogue
+from stylobate_gateway.exchange import Exchange
+
+_MOST_KEPT = 4096
+
+
+class _Levels(NamedTuple):
+    """The levels of a request, by what is charged of it; each tuple is kept, so that checks that share it are one group."""
+
+    address: tuple[LevelSpec, ...]
+    user: tuple[LevelSpec, ...]
+    both: tuple[LevelSpec, ...]
+
+    @classmethod
+    def of(cls, *own: LevelSpec) -> Self:
+        """Return those of the edge, and behind them what the thing that is asked for has of its own."""
+        return cls((*EDGE_IP, *own), (*EDGE_USER, *own), (*EDGE_IP, *EDGE_USER, *own))
+
+
+_EDGE = _Levels.of()
+
+
+class Charges:
+    """Charges requests. Everything that is known of a request is charged in one check: all of it or nothing.
+
+    The action's own limit is part of that, so that its service need not charge it: for its callers by name, and where it is
+    public for those without one by their address. It counts them within their tenant; the rules of the edge know none.
+
+    Who is banned is refused before: that costs nobody a question, and charges nobody.
+
+    :param edge: who is banned, and which rules hold.
+    :param catalogue: the actions, as far as they are known.
+    """
+
+    def __init__(self, edge: Edge, catalogue: Catalogue) -> None:
+        self._edge = edge
+        self._catalogue = catalogue
+        self._kept: BoundedDict[tuple[str, str, str], _Levels] = BoundedDict(_MOST_KEPT)
+        """By action, limit and tenant."""
+
+    async def address(self, exchange: Exchange) -> None:
+        """Charge where a request comes from and nothing else: nothing else of it is believed, or looked at yet.
+
+        :raises BannedError: the address is banned. :raises RateLimitedError: too many; nothing is charged then.
+        """
+        address, plan = exchange.call.client_address, self._edge.plan
+        self._edge.refuse_banned(address)
+        if plan.is_plain:
+            await self._charge(exchange, _EDGE.address, (limit_key(address),))
+        else:
+            await self._charge(exchange, *plan.of_address(address))
+
+    async def request(self, exchange: Exchange, principal: Principal = ANONYMOUS, *, is_address_charged: bool = False) -> None:
+        """Charge a request by everything that is known of it.
+
+        :param is_address_charged: whether that was done before its token was verified.
+        :raises BannedError: the address or the caller is banned. :raises RateLimitedError: too many; nothing is charged then.
+        """
+        address, action = exchange.call.client_address, _limited(exchange.found, principal)
+        self._edge.refuse_banned(address, principal)
+        if not self._edge.plan.is_plain:
+            await self._by_rules(exchange, principal, action, is_address_charged=is_address_charged)
+            return
+        levels = _EDGE if action is None else self._of(action, principal.tenant)
+        own = () if action is None else (counted(principal, address),)
+        if principal.is_anonymous:
+            is_charged = await self._charge(exchange, levels.address, (limit_key(address), *own))
+        elif is_address_charged:
+            is_charged = await self._charge(exchange, levels.user, (principal.id, *own))
+        else:
+            is_charged = await self._charge(exchange, levels.both, (limit_key(address), principal.id, *own))
+        if is_charged and action is not None:
+            exchange.charged_limit = action.limit.text
+
+    def of_caller(self, exchange: Exchange) -> Charge:
+        """Return the limits that count who asks: those of every request, and those of actions with limits of their own."""
+        call, plan = exchange.call, self._edge.plan
+        principal = call.principal
+        levels, subjects = plan.at_door(Facts(call.client_address, principal))
+        limited = [
+            _Limited(action.name, action.limit)
+            for action in self._catalogue.called.values()
+            if action.limit is not None and (action.is_public or not principal.is_anonymous)
+        ]
+        own = tuple(self._of(action, principal.tenant).user[-1] for action in limited)
+        return Charge((*levels, *own), (*subjects, *[counted(principal, call.client_address)] * len(own)))
+
+    async def look(self, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> LimitOutcome | None:
+        """Return how limits stand, and charge nothing; None: nobody is charged here."""
+        limits = self._edge.limits
+        return None if limits is None or not levels else await limits.check(levels, subjects, cost=0)
+
+    async def _by_rules(
+        self, exchange: Exchange, principal: Principal, action: "_Limited | None", *, is_address_charged: bool
+    ) -> None:
+        plan, call, found = self._edge.plan, exchange.call, exchange.found
+        called = found.action if isinstance(found, Found) and _may_be_charged(found, principal) else None
+        facts = Facts(
+            call.client_address,
+            principal,
+            f"{_method(exchange)} {exchange.path}",
+            _place(exchange),
+            called.name if called is not None else "",
+            headers=dict(exchange.sent) if plan.reads_headers else {},
+        )
+        levels, subjects = plan.at_door(facts, is_address_charged=is_address_charged)
+        if called is not None:
+            of_action = plan.of_action(facts)
+            levels, subjects = (*levels, *of_action.levels), (*subjects, *of_action.subjects)
+        if action is not None:
+            own, subject = self._of(action, principal.tenant).user[-1], counted(principal, call.client_address)
+            levels, subjects = (*levels, own), (*subjects, subject)
+        if levels and await self._charge(exchange, levels, subjects) and called is not None:
+            exchange.charged_limit = (action.limit.text if action is not None else "") + plan.digest(called.name)
+
+    async def _charge(self, exchange: Exchange, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> bool:
+        """Charge; return whether it was: while nobody can be asked, what guards something is counted where it runs."""
+        limits = self._edge.limits
+        if limits is None:
+            return False
+        outcome = await limits.check(levels, subjects)
+        exchange.limits = outcome.texts()
+        if not outcome.allowed:
+            raise outcome.error()
+        return outcome.is_decided
+
+    def _of(self, action: "_Limited", tenant: str) -> _Levels:
+        key = (action.name, action.limit.text, tenant)
+        levels = self._kept.get(key)
+        if levels is None:
+            levels = _Levels.of(level_of(action.name, action.limit, "" if tenant == DEFAULT_TENANT else tenant))
+            self._kept.put(key, levels)
+        return levels
+
+
+class _Limited(NamedTuple):
+    name: str
+    limit: RateLimit
+
+
+def _limited(found: Found | set[str], principal: Principal) -> _Limited | None:
+    """Return the action that a request is for, with its limit; None where it has none.
+
+    Nor of one that this caller may not ask for without a name: its service says so, and nobody runs anything.
+    """
+    if not isinstance(found, Found) or (limit := found.action.limit) is None:
+        return None
+    return _Limited(found.action.name, limit) if _may_be_charged(found, principal) else None
+
+
+def _may_be_charged(found: Found, principal: Principal) -> bool:
+    return found.action.is_public or not principal.is_anonymous
+
+
+def _place(exchange: Exchange) -> str:
+    """Return what counts as one route: an action's as it is declared, else the first three segments of the path."""
+    found = exchange.found
+    if isinstance(found, Found):
+        return str(found.action.route or f"POST {PREFIX}{found.action.name}")
+    return f"{_method(exchange)} {'/'.join(exchange.path.split('/', 4)[:4])}"
+
+
+def _method(exchange: Exchange) -> str:
+    """Return the method whose rules count: HEAD is served as GET is, and costs as much."""
+    return "GET" if exchange.method == "HEAD" else exchange.method

@@ -1,0 +1,51 @@
+"""State objects and what happens to them, as the HTTP API shows them."""
+
+from datetime import UTC
+from typing import Any
+
+import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
+from stylobate.api.state.v1 import state_service_pb2 as state
+
+
+def _time(value: Timestamp) -> str:
+    return value.ToDatetime(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+
+
+def object_document(found: state.State) -> dict[str, Any]:
+    """Return the object's document."""
+    document = {
+        "namespace": found.namespace,
+        "key": found.key,
+        "version": found.version,
+        "status": found.status,
+        "data": orjson.Fragment(found.data),
+        "created_at": _time(found.created_at),
+        "updated_at": _time(found.updated_at),
+    }
+    if found.timers:
+        document["timers"] = [{"event": timer.event, "at": _time(timer.at)} for timer in found.timers]
+    return document
+
+
+def version_document(found: state.HistoryEntry) -> dict[str, Any]:
+    """Return the document of one version."""
+    return {
+        "version": found.version,
+        "change": found.change,
+        "event": found.event or None,
+        "from": found.from_status or None,
+        "to": found.to_status or None,
+        "data": orjson.Fragment(found.data) if found.data else None,
+        "actor": found.actor,
+        "time": _time(found.time),
+        "event_id": found.event_id,
+    }
+
+
+def change_document(found: state.StateChange) -> dict[str, Any]:
+    """Return the document of what happened to an object; of one that is gone nothing but that."""
+    place, entry = {"namespace": found.namespace, "key": found.key}, found.entry
+    if entry.change == "gone":
+        return {**place, "version": entry.version, "change": entry.change}
+    return {**place, **version_document(entry)}

@@ -1,0 +1,132 @@
+"""Calls that are answered without ASGI: which they are, and that nobody can tell."""
+
+import asyncio
+import re
+
+import pytest
+from prometheus_client import REGISTRY
+from stylobate.errors import CancelledCallError
+from stylobate.testing.until import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ECHO = b"POST /v1/actions/notes.echo HTTP/1.1\r\nhost: x\r\n"
+JSON = b"content-type: application/json\r\n"
+TRACE = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00"
+CLOSE = b"connection: close\r\n"
+BODY = b'{"inner": null, "n": 1}'
+LONG = b'{"inner": null, "text": "%s"}' % (b"long " * 1000)
+LENGTH = b"content-length: %d\r\n" % len(BODY)
+
+
+def without_chance(raw: bytes) -> bytes:
+    """Return answers without what differs from one to the next, the fields in one order."""
+    raw = re.sub(rb"(?m)^(date|x-request-id|server-timing): .*\r\n", b"", raw)
+    heads = re.split(rb"(?=HTTP/1\.1 )", re.sub(rb'"request_id":"[^"]*"', b"", raw))
+    return b"".join(
+        b"\n".join(sorted(head.partition(b"\r\n\r\n")[0].split(b"\r\n"))) + head.partition(b"\r\n\r\n")[2] for head in heads
+    )
+
+
+CALLS = {
+    "a call": (ECHO + JSON + LENGTH + b"\r\n" + BODY, True),
+    "a caller with a token": (ECHO + JSON + LENGTH + b"authorization: Bearer ada\r\n\r\n" + BODY, True),
+    "a token never seen": (ECHO + JSON + LENGTH + b"authorization: Bearer new-ada\r\n\r\n" + BODY, True),
+    "a token that does not hold": (ECHO + JSON + LENGTH + b"authorization: Bearer nobody7\r\n\r\n" + BODY, True),
+    "a long answer": (ECHO + JSON + b"accept-encoding: br\r\ncontent-length: %d\r\n\r\n" % len(LONG) + LONG, True),
+    "a compressed one": (ECHO + JSON + b"accept-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(LONG) + LONG, True),
+    "no credential at all": (ECHO.replace(b"echo", b"whoami") + JSON + b"content-length: 0\r\n\r\n", True),
+    "a defect": (ECHO.replace(b"echo", b"fail") + JSON + b"\r\n", True),
+    "a refusal of the module's": (ECHO.replace(b"echo", b"shout") + JSON + b"\r\n", True),
+    "no such action": (ECHO.replace(b"echo", b"ecko") + JSON + b"\r\n", True),
+    "no JSON": (ECHO + JSON + b"content-length: 1\r\n\r\n{", True),
+    "a request id and a trace of the client's": (
+        ECHO + JSON + LENGTH + b"x-request-id: mine\r\ntraceparent: " + TRACE + b"\r\n\r\n" + BODY, True,
+    ),
+    "an address that nobody vouches for": (ECHO + JSON + LENGTH + b"x-forwarded-for: 192.0.2.1\r\n\r\n" + BODY, True),
+    "an upgrade that is not taken up": (
+        ECHO + JSON + LENGTH + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n" + BODY, True,
+    ),
+    "a body of 16 KiB": (ECHO + JSON + b"content-length: 16384\r\n\r\n" + b" " * 16_382 + b"{}", True),
+    "a longer one": (ECHO + JSON + b"content-length: 16385\r\n\r\n" + b" " * 16_383 + b"{}", False),
+    "too long a one": (ECHO + JSON + b"content-length: 1048577\r\n\r\n", False),
+    "a body in chunks": (ECHO + JSON + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\na: b\r\n\r\n", False),
+    "a body that is waited for": (ECHO + JSON + LENGTH + b"expect: 100-continue\r\n\r\n" + BODY, False),
+    "an origin": (ECHO + JSON + LENGTH + b"origin: http://localhost:1\r\n\r\n" + BODY, False),
+    "a key": (ECHO + JSON + LENGTH + b"idempotency-key: k\r\n\r\n" + BODY, False),
+    "a compressed body": (ECHO + JSON + LENGTH + b"content-encoding: gzip\r\n\r\n" + BODY, False),
+    "parameters of the type": (ECHO + b"content-type: application/json; charset=utf-8\r\n" + LENGTH + b"\r\n" + BODY, False),
+    "another type": (ECHO + b"content-type: text/plain\r\n" + LENGTH + b"\r\n" + BODY, False),
+    "a type twice": (ECHO + JSON + JSON + LENGTH + b"\r\n" + BODY, False),
+    "a query": (ECHO.replace(b"echo", b"echo?a=b") + JSON + LENGTH + b"\r\n" + BODY, False),
+    "an encoded path": (ECHO.replace(b"echo", b"ech%6F") + JSON + LENGTH + b"\r\n" + BODY, False),
+    "HTTP/1.0": (ECHO.replace(b"/1.1", b"/1.0") + JSON + LENGTH + b"\r\n" + BODY, False),
+    "another method": (ECHO.replace(b"POST", b"PUT") + JSON + LENGTH + b"\r\n" + BODY, False),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, bytes]:
+    """Give what was answered one way, for the other."""
+    return {}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_whichever_way_it_is_answered_alike(gateway, is_express, kept, call) -> None:
+    """To the byte, but for the date and ids; and what is unusual takes the long way."""
+    sent, is_usual = CALLS[call]
+    before = gateway.app.express.taken if is_express else 0
+    head, end, body = sent.partition(b"\r\n\r\n")
+    answer = await gateway.send(head + b"\r\n" + CLOSE.strip() + end + body if b"connection:" not in head else sent, end=True)
+    if is_express:
+        assert gateway.app.express.taken == before + is_usual
+    else:
+        assert gateway.app.express is None
+    assert answer.startswith(b"HTTP/1.1 ")
+    assert kept.setdefault(call, without_chance(answer)) == without_chance(answer)
+
+
+async def test_answers_come_in_the_order_of_their_requests(gateway) -> None:
+    """Calls that take either way, sent ahead on one connection, a slow one among them, are answered one after the other."""
+    call = ECHO + JSON + b"content-length: 8\r\n"
+    sent = b"".join(
+        call + (b"origin: http://localhost:1\r\n" if number % 3 == 2 else b"") + b'\r\n{"n": %d}' % number for number in range(9)
+    )
+    answer = await gateway.send(sent[:-300], sent[-300:-4], sent[-4:], end=True)
+    assert [int(number) for number in re.findall(rb'"n": ?(\d)', answer)] == [*range(9)]
+    assert len(re.findall(rb"HTTP/1.1 200 ", answer)) == 9
+
+
+async def test_a_kept_connection_goes_on(gateway) -> None:
+    """One connection, one call after the other, whatever each takes; a body that comes in pieces is waited for."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    for number in range(6):
+        parts = (
+            ECHO + JSON,
+            b"origin: http://localhost:1\r\n" if number % 2 else b"",
+            b"content-length: 8\r\n\r\n",
+            b'{"n":',
+            b" %d}" % number,
+        )
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        size = int(re.search(rb"content-length: (\d+)", head)[1])
+        assert await reader.readexactly(size) == b'{"n":%d}' % number
+    writer.close()
+
+
+async def test_a_client_that_goes_away_is_counted(gateway) -> None:
+    """Before its body is whole: nothing runs, and the count says that it was cancelled."""
+
+    def cancelled() -> float:
+        asked = {"method": "POST", "status": str(CancelledCallError().http_status)}
+        found = REGISTRY.restricted_registry(["stylobate_http_requests_total"]).collect()
+        return sum(one.value for metric in found for one in metric.samples if asked.items() <= one.labels.items())
+
+    before = cancelled()
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(ECHO + JSON + b"content-length: 8\r\n\r\n{")
+    await writer.drain()
+    writer.transport.abort()
+    await until(lambda: cancelled() == before + 1)

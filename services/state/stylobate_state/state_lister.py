@@ -1,0 +1,174 @@
+"""Lists of state objects: by key, or by what an index is sorted by; access is part of the query."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import msgspec
+from stylobate.declarations.evaluate import AccessEvaluator, refusal
+from stylobate.errors import InvalidInputError, Violation
+from stylobate.identity import Principal
+from stylobate.keys import unreadable
+from stylobate.paging import no_token, page_position, page_size, page_token
+
+from stylobate_state.errors import StateIndexNotReadyError
+from stylobate_state.filters import Filter, read_filters
+from stylobate_state.model import IndexQuery, ListQuery, StateRecord
+from stylobate_state.namespace import Namespace
+from stylobate_state.query_plan import Plan, plans, read_sort
+from stylobate_state.store.port import StateStore
+
+MOST_COUNTED = 10_000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a listing."""
+
+    items: Sequence[T]
+    next_token: str
+    """Empty on the last page."""
+    count: int | None = None
+    """How many there are on all pages, up to the bound that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What to list, as the caller says it."""
+
+    status: str = ""
+    """Only objects in this status, without an index; empty: all. Not together with filters."""
+    filters: Sequence[Filter] = ()
+    sort: str = ""
+    """A field, `-` before it to go down; empty: by key, with filters by the field of the index that they leave open."""
+    size: int = 0
+    """0 means 50; at most 500. A page also ends before it grows over 8 MiB."""
+    token: str = ""
+    count_up_to: int = 0
+    """Count the objects on all pages, but not further than this; 0: do not count."""
+
+
+EVERYTHING = ListRequest()
+
+
+class StateLister:
+    """Lists what a principal may list."""
+
+    def __init__(self, store: StateStore, access: AccessEvaluator) -> None:
+        self._store = store
+        self._access = access
+
+    async def list_states(self, principal: Principal, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
+        """See StateManager."""
+        rule = namespace.access.list
+        owner = None
+        if not await self._access.allows(rule, principal):
+            if "owner" not in rule.terms or principal.is_anonymous:
+                raise refusal(rule, principal, f"list {namespace.name}")
+            owner = principal.subject
+        if not 0 <= request.count_up_to <= MOST_COUNTED:
+            detail = f"must be 0 to {MOST_COUNTED}"
+            raise InvalidInputError(violations=[Violation("/count_up_to", detail)])
+        wanted = _only_owner(request)
+        if wanted is not None and owner in {None, wanted}:
+            return await self._by_key(principal.tenant, wanted, namespace, replace(request, filters=()))
+        if wanted is not None:
+            return Page((), "", 0 if request.count_up_to else None)
+        if request.filters or request.sort:
+            return await self._by_index(principal.tenant, owner, namespace, request)
+        return await self._by_key(principal.tenant, owner, namespace, request)
+
+    async def _by_key(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
+        about = ("states", namespace.name, request.status)
+        namespace.check_status(request.status)
+        if request.status and request.count_up_to:
+            detail = "a list by `status` is not counted; filter[status][eq] with an index is"
+            raise InvalidInputError(violations=[Violation("/count_up_to", detail)])
+        limit = page_size(request.size)
+        after = page_position(about, request.token)
+        if after and unreadable(after):
+            raise no_token()
+        query = ListQuery(tenant, namespace.name, limit, after=after, status=request.status, owner=owner)
+        found = await self._store.list_states(query)
+        count = await self._store.count(replace(query, limit=request.count_up_to, after="")) if request.count_up_to else None
+        return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "", count)
+
+    async def _by_index(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
+        if request.status:
+            raise InvalidInputError(violations=[Violation("/status", "with filters or a sort, say filter[status][eq]")])
+        kinds = namespace.kinds
+        conditions = read_filters(request.filters, kinds, namespace.statuses)
+        sort = read_sort(request.sort, kinds)
+        limit = page_size(request.size)
+        found = plans(namespace.name, namespace.indexes, conditions, sort)
+        for plan, about, after in _places(namespace.name, found, request):
+            query = IndexQuery(
+                tenant,
+                plan.index,
+                plan.ranges,
+                limit,
+                is_descending=sort is not None and sort.is_descending,
+                after=after,
+                owner=owner,
+            )
+            part = await self._store.query(query)
+            if part is None:
+                continue
+            count = (
+                await self._store.count(replace(query, limit=request.count_up_to, after=None)) if request.count_up_to else None
+            )
+            last = part.items[-1] if part.has_more else None
+            token = "" if last is None else page_token(about, f"{base64.b64encode(last.place).decode()}.{last.state.key.key}")
+            return Page([item.state for item in part.items], token, count)
+        raise await self._not_ready(found, owner)
+
+    async def _not_ready(self, found: Sequence[Plan], owner: str | None) -> StateIndexNotReadyError:
+        standings = {standing.index: standing for standing in await self._store.indexes()}
+        index = next((plan.index for plan in found if plan.index in standings), found[0].index)
+        standing = standings.get(index)
+        entered = standing.entered if standing is not None else 0
+        has_problem = standing is not None and bool(standing.problem)
+        return StateIndexNotReadyError(index, entered=entered if owner is None else None, has_problem=has_problem)
+
+
+def _only_owner(request: ListRequest) -> str | None:
+    """Return whose objects are asked for where nothing else is: that needs no index of the namespace."""
+    if len(request.filters) != 1 or request.sort or request.status:
+        return None
+    (only,) = request.filters
+    return only.values[0] if (only.field, only.operator, len(only.values)) == ("owner", "eq", 1) else None
+
+
+def _places(
+    namespace: str, found: Sequence[Plan], request: ListRequest
+) -> list[tuple[Plan, tuple[str, ...], tuple[bytes, str] | None]]:
+    """Return each plan with what its tokens name and where the request's token goes on; only those that the token is of."""
+    query = msgspec.json.encode([sorted(request.filters), request.sort])
+    places: list[tuple[Plan, tuple[str, ...], tuple[bytes, str] | None]] = []
+    for plan in found:
+        said = hashlib.blake2b(query + plan.index.definition.encode(), digest_size=12)
+        about = ("states", namespace, said.hexdigest())
+        try:
+            places.append((plan, about, _place(page_position(about, request.token))))
+        except InvalidInputError:
+            continue  # of another index, or another query
+    if not places:
+        raise no_token()
+    return places
+
+
+def _place(position: str) -> tuple[bytes, str] | None:
+    """Return the bytes and the key in a position; None for an empty one. Raises InvalidInputError."""
+    if not position:
+        return None
+    place, _, key = position.partition(".")
+    try:
+        found = base64.b64decode(place, validate=True)
+    except ValueError:
+        raise no_token() from None
+    if not key or unreadable(key):
+        raise no_token()
+    return found, key

@@ -1,0 +1,24 @@
+"""The statement that compares and sets (``cas.sql``), with what a batch needs of it and no more.
+
+Parts that have nothing to do cost as much as the rest of a single write: PostgreSQL plans them and sets them up all the same.
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_PARTS = ("groups", "indexes")
+
+
+@cache
+def cas_statement(*, groups: bool, indexes: bool) -> str:
+    """Return the statement.
+
+    :param groups: with what keeps the writes of a group together. :param indexes: with what enters writes into indexes; its
+        arrays are the last parameters.
+    """
+    text = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
+    for part, is_wanted in zip(_PARTS, (groups, indexes), strict=True):
+        if not is_wanted:
+            text = re.sub(rf"^-- {part} \{{\n.*?^-- {part} \}}\n|^[^\n]* -- {part}\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    return text

@@ -1,0 +1,137 @@
+"""What a watch tells, and where its reader stands."""
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+from stylobate.outbox import LoggedEvent, Position
+from stylobate.outbox.errors import PositionInvalidError
+
+from stylobate_state.model import Change, HistoryEntry, StateKey, StateRecord
+
+GONE = "gone"
+"""Beside the changes: the object is not followed any more, or may not be seen."""
+_TOKEN = re.compile(r"(?P<sight>[ao])\.(?P<about>[0-9a-f]{8})\.(?P<position>.+)")
+
+
+class Sight(StrEnum):
+    """Which objects somebody may see."""
+
+    ALL = "a"
+    OWN = "o"
+
+
+class GapReason(StrEnum):
+    """Why what was told counts no more."""
+
+    POSITION_EXPIRED = "POSITION_EXPIRED"
+    """The log does not reach back so far, or was taken back."""
+    RIGHTS_CHANGED = "RIGHTS_CHANGED"
+    """More is to be seen, or less."""
+    OTHER_WATCH = "OTHER_WATCH"
+    """The position is one of another watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A part of how things stand."""
+
+    states: Sequence[StateRecord]
+    part: int
+    """From 1."""
+    is_complete: bool
+    """Whether it is the last part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What happened to an object."""
+
+    key: StateKey
+    version: int
+    entry: HistoryEntry | None
+    """None: it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What was told counts no more; a snapshot follows."""
+
+    reason: GapReason
+
+
+Told = tuple[str, Snapshot | Changed | Gap | None]
+"""The position to go on from (empty within a snapshot, and behind it until the log has caught up), and what is told there;
+None: nothing, it is only a sign of life."""
+
+
+def about_of(namespace: str, key: str, status: str) -> str:
+    """Return what tells the positions of this watch from those of others."""
+    return f"{zlib.crc32(chr(0).join((namespace, key, status)).encode()):08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position with what it was given out for."""
+
+    sight: str
+    about: str
+    position: Position
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read the opaque form. Raises PositionInvalidError."""
+        found = _TOKEN.fullmatch(text)
+        if found is None:
+            raise PositionInvalidError
+        return cls(found["sight"], found["about"], Position.parse(found["position"]))
+
+    def __str__(self) -> str:
+        """Return the opaque form."""
+        return f"{self.sight}.{self.about}.{self.position}"
+
+
+class _Payload(msgspec.Struct):
+    """The data of a state event, as far as it is read."""
+
+    namespace: str
+    key: str
+    version: int
+    status: str
+    data: msgspec.Raw
+    event: str = ""
+    from_status: str = msgspec.field(name="from", default="")
+
+
+_decode = msgspec.json.Decoder(_Payload).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of the log, read."""
+
+    key: StateKey
+    entry: HistoryEntry
+
+    @classmethod
+    def of(cls, logged: LoggedEvent) -> "Happened":
+        """Read an event of this service."""
+        event = logged.event
+        found, change = _decode(event.data), event.type.rpartition(".")[2]
+        is_deletion = change == Change.DELETED
+        from_status = {Change.CREATED: "", Change.TRANSITIONED: found.from_status}.get(Change(change), found.status)
+        entry = HistoryEntry(
+            version=found.version,
+            change=Change(change),
+            event=found.event,
+            from_status=from_status,
+            to_status="" if is_deletion else found.status,
+            data=b"" if is_deletion else bytes(found.data),
+            actor=event.actor,
+            time=event.time,
+            event_id=event.id,
+        )
+        return cls(StateKey(event.tenant, found.namespace, found.key), entry)

@@ -1,0 +1,47 @@
+"""What of a namespace one caller follows: which objects the watch is about, and which of these may be seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.declarations.model import AccessRule
+from stylobate.identity import Principal
+
+from stylobate_state.model import Change, HistoryEntry
+from stylobate_state.watch.told import Sight, about_of
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One watch's question. Fields of the data that are indexed will stand beside the status."""
+
+    principal: Principal
+    namespace: str
+    key: str
+    """Empty: all of the namespace."""
+    status: str
+    """Empty: all."""
+    rules: Sequence[AccessRule]
+    """Each must let the caller through: what is told is what a list shows, and the history."""
+
+    @property
+    def about(self) -> str:
+        """What tells the positions of this watch from those of others."""
+        return about_of(self.namespace, self.key, self.status)
+
+    def held(self, entry: HistoryEntry) -> bool:
+        """Return whether the object was one of those that are followed before it happened."""
+        return entry.change is not Change.CREATED and self.status in {"", entry.from_status}
+
+    def holds(self, entry: HistoryEntry) -> bool:
+        """Return whether it is one of them since."""
+        return entry.change is not Change.DELETED and self.status in {"", entry.to_status}
+
+    async def sight(self, access: AccessEvaluator) -> Sight:
+        """Return which objects the caller may see now. Raises UnauthenticatedError, PermissionDeniedError: none, ever."""
+        principal, found = self.principal, Sight.ALL
+        for rule in self.rules:
+            if not await access.allows(rule, principal):
+                await access.require_possible(rule, principal, f"watch {self.namespace}")
+                found = Sight.OWN
+        return found

@@ -1,0 +1,254 @@
+"""One watch: a snapshot, then the changes behind it; first as the log has them, then as they come."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+
+from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.outbox import EventLog, EventPattern, LoggedEvent, Position, PositionExpiredError, partition_of
+
+from stylobate_state.model import Change, ListQuery, StateKey, StateRecord
+from stylobate_state.state_reader import StateReader
+from stylobate_state.store.port import StateStore
+from stylobate_state.watch.feed import Feed, Subscription
+from stylobate_state.watch.shown import Shown
+from stylobate_state.watch.told import Changed, Gap, GapReason, Happened, Place, Sight, Snapshot, Told
+from stylobate_state.watch.view import View
+
+_PART = 200
+_PART_BYTES = 1024 * 1024
+"""Of a snapshot; of what is read of the log at once the log has its own bound."""
+_READ = 64
+_AGAIN_S = 0.05
+
+
+class Watcher:
+    """Tells one caller what happens, from a position on or from now on.
+
+    **Nothing is missed and nothing is told twice.** The log's end is read before the snapshot, so what happens meanwhile lies
+    behind that end; of what the snapshot shows already the log may still have the event behind it, and such versions are
+    passed over. In the log events have numbers without gaps: whoever goes on from a position gets each event behind it once.
+
+    **Rights are asked for with every portion that is told**, not with the request. Of an owner's objects those count that are
+    the caller's now, from the version on that created them, as in the history.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        *,
+        log: EventLog,
+        feed: Feed,
+        store: StateStore,
+        reader: StateReader,
+        access: AccessEvaluator,
+        check: Callable[[], float | None],
+        quiet: timedelta,
+    ) -> None:
+        """Prepare.
+
+        :param check: raises StylobateError when the caller may not be connected any more; else the seconds for which it may.
+        :param quiet: how long a reader goes without a sign of life.
+        """
+        self._view = view
+        self._log = log
+        self._feed = feed
+        self._store = store
+        self._reader = reader
+        self._access = access
+        self._check = check
+        self._quiet_s = quiet.total_seconds()
+        tenant, key = view.principal.tenant, view.key
+        self._watched = (tenant, view.namespace, key)
+        self._partitions = [partition_of(tenant, key)] if key else None
+        self._types = [EventPattern.parse(f"state.{view.namespace}.*")]
+        self._sight = Sight.ALL
+        self._position = Position.origin()
+        self._shown = Shown(log, tenant, view.namespace)
+        self._subscription: Subscription | None = None
+        self._is_doubted = False
+        self._now = asyncio.get_running_loop().time
+        self._told_at = self._now()
+
+    def wake(self) -> None:
+        """Have the caller's standing and rights looked at now."""
+        self._is_doubted = True
+        if self._subscription is not None:
+            self._subscription.wake()
+
+    async def run(self, position: str) -> AsyncGenerator[Told]:
+        """Tell what happens; ends with the error that ends the watch.
+
+        :param position: where an earlier one ended; empty: from now on, with a snapshot.
+        :raises PositionInvalidError: it is none.
+        :raises UnavailableError: the database does not answer; whoever comes back with the last position misses nothing.
+        """
+        place = Place.parse(position) if position else None
+        self._check()
+        self._sight = await self._view.sight(self._access)
+        gap = None if place is None else await self._gap_at(place)
+        if place is not None and gap is None:
+            self._position = place.position
+            yield self._place(), None  # the first message is soon there, whatever happens
+        else:
+            async for told in self._anew(gap):
+                yield told
+        while True:
+            try:
+                async with aclosing(self._follow()) as following:
+                    async for told in following:
+                        yield told
+                gap = GapReason.RIGHTS_CHANGED
+            except PositionExpiredError:
+                gap = GapReason.POSITION_EXPIRED
+            async for told in self._anew(gap):
+                yield told
+
+    async def _gap_at(self, place: Place) -> GapReason | None:
+        """Return why a watch cannot go on from a place; None: it can."""
+        if place.about != self._view.about:
+            return GapReason.OTHER_WATCH
+        if place.sight != self._sight:
+            return GapReason.RIGHTS_CHANGED
+        try:
+            await self._log.check(place.position, self._partitions)
+        except PositionExpiredError:
+            return GapReason.POSITION_EXPIRED
+        return None
+
+    def _place(self) -> str:
+        """Return where to go on; empty as long as what the snapshot has shown may lie behind: who comes back gets another one."""
+        return "" if self._shown else str(Place(self._sight, self._view.about, self._position))
+
+    # how things stand
+
+    async def _anew(self, gap: GapReason | None) -> AsyncIterator[Told]:
+        """Tell the gap if there is one, then the objects in parts as they stand; the position is where the log ended before."""
+        if gap is not None:
+            yield "", Gap(gap)
+        self._position = await self._log.head()
+        self._shown.forget()
+        part, after, is_complete = 1, "", False
+        while not is_complete:
+            self._check()
+            states, is_complete = await self._part(after)
+            await self._shown.note(states, self._position)
+            if states:
+                after = states[-1].key.key
+            yield self._place() if is_complete else "", Snapshot(states, part, is_complete)
+            part += 1
+
+    async def _part(self, after: str) -> tuple[Sequence[StateRecord], bool]:
+        view = self._view
+        if view.key:
+            found = await self._reader.one(StateKey(*self._watched))
+            is_there = found is not None and not found.is_deleted and view.status in {"", found.status}
+            return ([found] if found is not None and is_there and self._may_see(found, found.version) else [], True)
+        owner = None if self._sight is Sight.ALL else view.principal.subject
+        query = ListQuery(view.principal.tenant, view.namespace, _PART, _PART_BYTES, after=after, status=view.status, owner=owner)
+        page = await self._store.list_states(query)
+        return page.items, not page.has_more
+
+    # what happens
+
+    async def _follow(self) -> AsyncGenerator[Told]:
+        """Tell what happens behind the position. Returns when the caller sees more or less than before."""
+        while True:
+            subscription = self._subscription = await self._feed.subscribe(self._watched)
+            try:
+                while not (subscription.is_behind or self._has_reached(subscription.since)):
+                    page = await self._log.read(self._position, self._partitions, self._types, _READ)
+                    if not await self._is_same_sight():
+                        return
+                    async for told in self._tell(page.events):
+                        yield told
+                    if not page.events and self._position == page.position:
+                        await asyncio.sleep(_AGAIN_S)  # the feed has yet to find out that the log was taken back
+                    self._position = page.position
+                while not subscription.is_behind:
+                    await self._wait(subscription)
+                    if not await self._is_same_sight():
+                        return
+                    async for told in self._tell(subscription.take()):
+                        yield told
+                        self._told_at = self._now()
+                    if self._now() >= self._told_at + self._quiet_s:
+                        self._advance(subscription)
+                        yield self._place(), None
+                        self._told_at = self._now()
+            finally:
+                self._subscription = None
+                self._feed.leave(self._watched, subscription)
+
+    def _has_reached(self, since: Position) -> bool:
+        """Return whether nothing lies between the position and the beginning of the subscription."""
+        if since.epoch != self._position.epoch:
+            return False  # the read says what that means
+        numbers, asked = self._position.numbers, self._partitions or range(len(since.numbers))
+        return all(numbers[partition] >= since.numbers[partition] for partition in asked)
+
+    async def _wait(self, subscription: Subscription) -> None:
+        left, quiet_s = self._check(), max(0.0, self._told_at + self._quiet_s - self._now())
+        if subscription.is_empty and not self._is_doubted:
+            await subscription.wait(quiet_s if left is None else min(quiet_s, left))
+
+    def _advance(self, subscription: Subscription) -> None:
+        """Move on to where nothing concerned this watch."""
+        reached = self._feed.reached(subscription)
+        if reached is not None and reached.epoch == self._position.epoch:
+            numbers = [max(pair) for pair in zip(reached.numbers, self._position.numbers, strict=True)]
+            self._position = Position.of(numbers, reached.epoch)
+
+    async def _is_same_sight(self) -> bool:
+        """Return whether the caller sees what it saw before. Raises StylobateError where it may see nothing, or not be here."""
+        self._is_doubted = False
+        self._check()
+        before, self._sight = self._sight, await self._view.sight(self._access)
+        return before is self._sight
+
+    async def _tell(self, events: Sequence[LoggedEvent]) -> AsyncIterator[Told]:
+        """Tell what of these events concerns the caller, each once; the position moves behind each."""
+        news = []
+        for logged in events:
+            if logged.number > self._position.numbers[logged.partition] and logged.event.tenant == self._watched[0]:
+                happened = Happened.of(logged)
+                if self._view.key in {"", happened.key.key}:
+                    news.append((logged, happened))
+        standing = await self._standing([happened.key for _, happened in news])
+        for logged, happened in news:
+            self._position = self._position.advanced({logged.partition: logged.number})
+            if self._shown.covers(happened):
+                continue
+            changed = await self._changed(happened, standing.get(happened.key))
+            if changed is not None:
+                yield self._place(), changed
+
+    async def _standing(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
+        """Return how the objects stand now, where it matters whose they are."""
+        if self._sight is Sight.ALL or not keys:
+            return {}
+        wanted = list(dict.fromkeys(keys))
+        found = await asyncio.gather(*(self._reader.one(key) for key in wanted))
+        return {state.key: state for state in found if state is not None}
+
+    async def _changed(self, happened: Happened, standing: StateRecord | None) -> Changed | None:
+        """Return what is told of something that happened; None: nothing."""
+        view, key, entry = self._view, happened.key, happened.entry
+        if self._sight is Sight.OWN and (standing is None or not self._may_see(standing, entry.version)):
+            # an earlier object of the key: its owner hears that it is gone, nobody of what it was
+            was_own = entry.change is Change.DELETED and standing is not None and await self._was_own(key, entry.version)
+            return Changed(key, entry.version, None) if was_own and view.held(entry) else None
+        if view.holds(entry) or (entry.change is Change.DELETED and view.held(entry)):
+            return Changed(key, entry.version, entry)
+        return Changed(key, entry.version, None) if view.held(entry) else None
+
+    def _may_see(self, standing: StateRecord, version: int) -> bool:
+        """Return whether a version of the object that stands at a key now is the caller's to see."""
+        if self._sight is Sight.ALL:
+            return True
+        return standing.owner == self._view.principal.subject and version >= standing.first_version
+
+    async def _was_own(self, key: StateKey, version: int) -> bool:
+        """Return whether the object that was deleted at a version had been the caller's."""
+        return await self._store.creator(key, before=version) == self._view.principal.subject

@@ -1,0 +1,131 @@
+"""Every operation that changes something, sent twice with one Idempotency-Key: one change, one answer."""
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.platform import Platform
+
+from tests.people import PASSWORD, Person
+
+EMAIL = f"keys-{secrets.token_hex(6)}@example.com"
+ACCOUNT = {"email": EMAIL, "password": PASSWORD}
+ORDER = {"items": [{"sku": "tea", "quantity": 1}]}
+AGAIN_UNAUTHENTICATED = {"logout"}
+"""Sent again it is 401, for the session that asks is over: which is what was asked."""
+
+
+class Sender:
+    """Sends operations with values that make them succeed, in an order in which they can."""
+
+    def __init__(self, http: httpx.Client, operations: dict[str, tuple[str, str, dict[str, Any]]]) -> None:
+        self.http = http
+        self.operations = operations
+        self.order = ""
+        self.tokens: dict[str, str] = {}
+
+    def send(self, name: str, key: str) -> httpx.Response:
+        """Send the operation."""
+        method, path, operation = self.operations[name]
+        at = {"namespace": "box", "key": "keys", "event": "close", "name": "keys", "order_id": self.order}
+        at |= {"level": "user", "id": "nobody-at-all"}
+        kinds = list(operation.get("requestBody", {}).get("content", ()))
+        headers = {"idempotency-key": key} | ({"content-type": kinds[0]} if kinds else {})
+        content = orjson.dumps(self.body(name)) if kinds else b""
+        query = {"rule": "edge.user", "id": "nobody-at-all"} if "/usage" in path else None
+        return self.http.request(method, path.format(**at), params=query, content=content, headers=headers)
+
+    def body(self, name: str) -> Any:
+        """Return a body that the operation takes."""
+        things = {"things": [{"label": "tea"}]}
+        bodies: dict[str, Any] = {
+            "register": ACCOUNT,
+            "login": ACCOUNT,
+            "refresh": {"refresh_token": self.tokens.get("refresh_token")},
+            "put_object": {"data": {}},
+            "put_ban": {"reason": "a test"},
+            "patch_object": {"a": 1},
+            "change_objects": {"operations": [{"op": "put", "namespace": "box", "key": "together", "data": {}}]},
+            "box.find": {"colour": "red"},
+            "box.fill": {"name": "keys"} | things,
+            "box.fill.route": things,
+            "shop.place_order": ORDER,
+            "shop.place_order.route": ORDER,
+        }
+        if name.startswith("shop.replace"):
+            return ORDER if name.endswith(".route") else {"order_id": self.order} | ORDER
+        if name.startswith("shop."):
+            return bodies.get(name, {"order_id": self.order})
+        return bodies.get(name, {"name": "keys"} if name.startswith("box.") else {})
+
+
+@pytest.fixture(scope="module")
+def administrator(platform: Platform) -> Iterator[str]:
+    """Give the token of an administrator of this file's own: what others order counts on their limits."""
+    with Person(platform.gateway, "keeper") as keeper:
+        made = platform.command("users", "create", keeper.email, "--admin", "--password-stdin", stdin=f"{PASSWORD}\n")
+        assert made.returncode == 0, made.stdout + made.stderr
+        yield keeper.login().token
+
+
+@pytest.fixture(scope="module")
+def sender(platform: Platform, administrator: str) -> Iterator[Sender]:
+    """Give the sender, an administrator at first."""
+    with httpx.Client(base_url=platform.gateway, timeout=60, verify=NO_TLS) as http:
+        paths = http.get("/openapi.json").json()["paths"]
+        found = {
+            operation["operationId"]: (method.upper(), path, operation)
+            for path, item in paths.items()
+            for method, operation in item.items()
+            if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+        }
+        http.headers["authorization"] = f"Bearer {administrator}"
+        yield Sender(http, found)
+
+
+def test_each_operation_happens_once(sender: Sender) -> None:
+    """The second answer is the first, with status, ETag and body, and says so."""
+    states = ["change_objects", "put_object", "patch_object", "transition_object", "delete_object"]
+    orders = [f"shop.{verb}_order{way}" for way in ("", ".route") for verb in ("place", "pay", "ship")]
+    for way in ("", ".route"):
+        orders += [f"shop.{verb}_order{way}" for verb in ("place", "cancel", "place", "replace")]
+    bans = ["put_ban", "delete_ban", "reset_usage"]
+    accounts = ["register", "login", "refresh", "logout"]
+    boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]
+    assert {*states, *orders, *boxes, *bans, *accounts} == sender.operations.keys(), "an operation that is not sent here"
+    for name in (*states, *boxes, *orders, *bans, *accounts):
+        key = secrets.token_hex(8)
+        first, again = sender.send(name, key), sender.send(name, key)
+        assert first.is_success, f"{name}: {first.text}"
+        assert "idempotency-replayed" not in first.headers, name
+        if name in AGAIN_UNAUTHENTICATED:
+            assert again.status_code == 401, again.text
+            continue
+        told = [
+            (one.status_code, one.headers.get("etag"), one.headers.get("content-type"), one.content) for one in (first, again)
+        ]
+        assert told[0] == told[1], name
+        assert again.headers["idempotency-replayed"] == "true", name
+        if name.startswith("shop.place"):
+            sender.order = first.json()["id"]
+        if name in {"login", "refresh"}:
+            sender.tokens = first.json()
+            sender.http.headers["authorization"] = f"Bearer {sender.tokens['access_token']}"
+
+
+def test_another_body_is_refused(sender: Sender, administrator: str) -> None:
+    """Whatever the operation, its answer is not given to another request."""
+    sender.http.headers["authorization"] = f"Bearer {administrator}"
+    key = {"idempotency-key": secrets.token_hex(8)}
+    for method, path, bodies in (
+        ("PUT", "/v1/state/box/other", ({"data": {"a": 1}}, {"data": {"a": 2}})),
+        ("POST", "/orders", (ORDER, {"items": [{"sku": "tea", "quantity": 2}]})),
+        ("POST", "/v1/auth/login", (ACCOUNT, ACCOUNT | {"password": "another long password"})),
+    ):
+        first, other = (sender.http.request(method, path, json=body, headers=key) for body in bodies)
+        assert first.status_code == 200, first.text
+        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED"), other.text
