@@ -17,7 +17,7 @@ EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
 DISTRIBUTIONS := libs/common/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 SOURCES := libs/common/stylobate $(foreach s,$(SERVICES),services/$(s)/stylobate_$(s)) modules bench scripts
 
-.PHONY: help up dev test test-fast soak check format lock generate bench measure release dist clean
+.PHONY: help up dev test soak fuzz check format lock generate bench measure release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ test: .venv/dev.stamp ## every test that is not a soak test
 
 soak: .venv/dev.stamp ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+
+fuzz: .venv/dev.stamp ## the tests that make up their examples, with new ones
+	$(BIN)/pytest -m "hypothesis and not soak" -n 2 --hypothesis-profile search $(ARGS)
 
 check: .venv/dev.stamp ## linters, types, contracts, drift, manifests
 	$(BIN)/ruff check --quiet .

@@ -11,7 +11,10 @@ from hypothesis import settings
 
 pytest_plugins = ["stylobate.testing.fixtures"]
 
-settings.register_profile("stylobate", deadline=None)  # how long an example takes says something of the machine only
+# How long an example takes says something of the machine only. The same examples each time, or a change would be refused for
+# what another one did: `make fuzz` looks for new ones.
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.register_profile("stylobate", deadline=None, derandomize=True)
 settings.load_profile("stylobate")
 
 

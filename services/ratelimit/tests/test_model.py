@@ -173,7 +173,9 @@ def test_the_script_does_what_the_model_says(
                 key = limit.name, subject
                 if limit.algorithm is Algorithm.WINDOW:
                     model.charges[key] = [at, at]
-                    await redis.call("RPUSH", f"{{limits}}:default:{limit.name}:w{limit.period_us}:{subject}", at, at)
+                    name = f"{{limits}}:default:{limit.name}:w{limit.period_us}:{subject}"
+                    await redis.call("DEL", name)  # an override of the same period counts under it too
+                    await redis.call("RPUSH", name, at, at)
                 else:
                     used = 2 * limit.interval_us
                     model.ahead[key] = used, at
