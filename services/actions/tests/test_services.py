@@ -55,7 +55,9 @@ CODE = """
             await ctx.state.patch("notes", keys[0], {"text": "patched"})
             version = await ctx.state.delete("notes", keys[0])
             changes = [(change.version, change.change, change.actor) async for change in ctx.state.history("notes", keys[0])]
-            return {"keys": keys, "version": version, "changes": changes}
+            first = [change async for change in ctx.state.history("notes", keys[0], before_version=version, change="created")]
+            since = [change.version async for change in ctx.state.history("notes", keys[0], since=first[0].time, actor="nobody")]
+            return {"keys": keys, "version": version, "changes": changes, "first": [one.version for one in first], "since": since}
 
         async def look(self, ctx: HookContext, event: Event) -> Any:
             data = event.value()["data"]
@@ -154,6 +156,7 @@ async def test_lists_and_history_are_walked_page_by_page(tester: ActionTester) -
     assert walked["keys"] == [f"{number:03}" for number in range(205)]
     assert walked["version"] == 3
     assert walked["changes"] == [[3, "deleted", "alice"], [2, "updated", "alice"], [1, "created", "alice"]]
+    assert (walked["first"], walked["since"]) == ([1], [])
 
 
 async def test_a_before_hook_changes_or_refuses(tester: ActionTester) -> None:

@@ -13,6 +13,7 @@ WRONG = [
     ("GET", "", {}, b"", "?colour=red"),
     ("GET", "/k", {"if-none-match": "1"}, b"", ""),
     ("GET", "/k/history", {}, b"", "?page_size=0"),
+    ("GET", "/k/history", {}, b"", "?after_version=x"),
     ("PUT", "/k", {"if-match": "1"}, b'{"data": {}}', ""),
     ("PUT", "/k", {}, b"{", ""),
     ("PUT", "/k", {}, b"{}", ""),

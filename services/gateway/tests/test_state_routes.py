@@ -81,3 +81,35 @@ async def test_lists_page(gateway, is_problem) -> None:
     assert {f"page-{number}" for number in range(5)} <= set(seen)
     found = is_problem(await gateway.http.get("/v1/state/notes?page_size=501"), 422, "INVALID_INPUT")
     assert found["errors"][0]["pointer"] == "/page_size"
+
+
+async def test_a_history_is_filtered(gateway, is_problem) -> None:
+    """By version, time, actor and change, together; a token is of its question, nonsense is named by its place."""
+    path = "/v1/state/notes/filtered/history"
+    for number in range(5):
+        await put(gateway, "filtered", f'{{"n": {number}}}')
+    whole = (await gateway.http.get(path)).json()["items"]
+
+    async def found(**query):
+        return [entry["version"] for entry in (await gateway.http.get(path, params=query)).json()["items"]]
+
+    assert await found(after_version=1, before_version=5) == [4, 3, 2]
+    assert await found(since=whole[0]["time"], page_size=2) == [5, 4]
+    assert await found(until=whole[0]["time"]) == []  # the clock stands here
+    assert await found(actor=whole[0]["actor"], change="created") == [1]
+    assert await found(actor="nobody") == []
+    page = (await gateway.http.get(path, params={"change": "updated", "page_size": 3})).json()
+    rest = {"change": "updated", "page_size": 3, "page_token": page["next_page_token"]}
+    assert await found(**rest) == [2]
+    for query, place in (
+        (rest | {"change": "created"}, "/page_token"),
+        ({"after_version": 3, "before_version": 4}, "/before_version"),
+        ({"after_version": "1.0"}, "/after_version"),
+        ({"before_version": 0}, "/before_version"),
+        ({"since": "yesterday"}, "/since"),
+        ({"until": ""}, "/until"),
+        ({"since": whole[0]["time"], "until": whole[0]["time"]}, "/until"),
+        ({"change": "moved"}, "/change"),
+    ):
+        refused = is_problem(await gateway.http.get(path, params=query), 422, "INVALID_INPUT")
+        assert [error["pointer"] for error in refused["errors"]] == [place], query

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
+    ListHistoryRequest,
     ListStatesRequest,
     OperationResult,
     State,
@@ -16,6 +17,7 @@ from stylobate.api.state.v1.state_service_pb2 import (
 from stylobate.errors import InvalidInputError, Violation
 
 from stylobate_state.filters import Filter
+from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryEntry, StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.state_lister import ListRequest
@@ -33,6 +35,20 @@ def from_list(request: ListStatesRequest) -> ListRequest:
         size=request.page_size,
         token=request.page_token,
         count_up_to=request.count_up_to,
+    )
+
+
+def from_history(request: ListHistoryRequest) -> HistoryRequest:
+    """Return what of a history is to be listed."""
+    return HistoryRequest(
+        after_version=request.after_version,
+        before_version=request.before_version,
+        since=request.since,
+        until=request.until,
+        actor=request.actor,
+        change=request.change,
+        size=request.page_size,
+        token=request.page_token,
     )
 
 

@@ -289,3 +289,7 @@ class HistoryQuery:
     """Only versions below this one."""
     since: int = 1
     """Only this version and later ones."""
+    actor: str = ""
+    """Only what this subject did; empty: whoever it was."""
+    change: Change | None = None
+    """Only what happened in this way; None: everything."""

@@ -13,7 +13,7 @@ from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
-from stylobate_state.convert import from_list, to_history_entry, to_operations, to_result, to_state, to_watched
+from stylobate_state.convert import from_history, from_list, to_history_entry, to_operations, to_result, to_state, to_watched
 from stylobate_state.model import StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
@@ -77,9 +77,7 @@ class StateServicer(StateServiceServicer):
         return pb.ListStatesResponse(states=map(to_state, page.items), next_page_token=page.next_token, count=page.count)
 
     async def ListHistory(self, request: pb.ListHistoryRequest, context: _Context) -> pb.ListHistoryResponse:
-        page = await self._manager.list_history(
-            call().principal, request.namespace, request.key, size=request.page_size, token=request.page_token
-        )
+        page = await self._manager.list_history(call().principal, request.namespace, request.key, from_history(request))
         return pb.ListHistoryResponse(entries=map(to_history_entry, page.items), next_page_token=page.next_token)
 
     async def WatchStates(self, request: pb.WatchStatesRequest, context: _Context) -> AsyncIterator[pb.WatchStatesResponse]:

@@ -5,17 +5,17 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import NamedTuple
 
-from stylobate.clients.state import StateNotFoundError
 from stylobate.declarations.model import ChannelDeclaration, NamespaceDeclaration
 from stylobate.errors import InvalidInputError, UnauthenticatedError, Violation
 from stylobate.health import Health
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
-from stylobate.paging import MAX_SIZE, no_token, page_position, page_size, page_token
+from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
 from stylobate_state.errors import StateNamespaceUnknownError
-from stylobate_state.model import HistoryEntry, HistoryQuery, StateKey, StateRecord
+from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest
+from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Fire, Operation, Transition
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
@@ -53,6 +53,7 @@ class StateManager:
         self._reader = reader
         self._writer = writer
         self._lister = StateLister(environment.store, environment.access)
+        self._history = HistoryReader(environment.store, environment.access, reader)
         self._transactions = TransactionWriter(writer, reader)
 
     @classmethod
@@ -163,26 +164,15 @@ class StateManager:
         return await self._lister.list_states(principal, self._namespace(namespace), request)
 
     async def list_history(
-        self, principal: Principal, namespace: str, key: str, *, size: int = 0, token: str = ""
+        self, principal: Principal, namespace: str, key: str, request: HistoryRequest = ALL_OF_IT
     ) -> Page[HistoryEntry]:
         """Return what happened to the object, newest first; also of one that was deleted.
 
         Who may read it only because they own it sees it from the version on that created it: a key may have belonged to
-        another before. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read.
+        another before. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read;
+        InvalidInputError for a filter, size or token that says nothing here, with its place.
         """
-        bound, at = self._at(principal, namespace, key)
-        rule, what = bound.access.read, f"read {namespace}/{key}"
-        state = await self._reader.one(at)
-        if state is None or not await self._access.allows(rule, principal, state.owner):
-            bound.check_new_key(key)
-            await self._access.require_possible(rule, principal, what)
-            raise StateNotFoundError(namespace, key)
-        since = 1 if await self._access.allows(rule, principal) else state.first_version
-        about = ("history", namespace, key)
-        before = _version(page_position(about, token))
-        limit = page_size(size)
-        found = await self._store.list_history(HistoryQuery(at, limit, before=before, since=since))
-        return Page(found.items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
+        return await self._history.list(principal, *self._at(principal, namespace, key), request)
 
     async def health(self) -> Health:
         """Say how the store is, and how many namespaces are declared."""
@@ -215,11 +205,3 @@ class StateManager:
         bound = self._namespace(namespace)
         check_key(key)
         return bound, StateKey(principal.tenant, namespace, key)
-
-
-def _version(position: str) -> int | None:
-    if not position:
-        return None
-    if not (position.isascii() and position.isdecimal()) or len(position) > 18:  # noqa: PLR2004  what a bigint holds for sure
-        raise no_token()
-    return int(position)

@@ -14,6 +14,7 @@ from stylobate_state.errors import (
     StateStatusNotWritableError,
     StateTransitionNotAllowedError,
 )
+from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import Change
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_lister import ListRequest
@@ -200,8 +201,8 @@ async def test_history_is_told_newest_first_in_pages(manager, grants):
     await manager.change(HANDLER, "orders", "1", Patch(b'{"total": 6}'), expected=None)
     await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     await manager.change(ADA, "orders", "1", Delete(), expected=None)
-    first = await manager.list_history(ADA, "orders", "1", size=3)
-    second = await manager.list_history(ADA, "orders", "1", size=3, token=first.next_token)
+    first = await manager.list_history(ADA, "orders", "1", HistoryRequest(size=3))
+    second = await manager.list_history(ADA, "orders", "1", HistoryRequest(size=3, token=first.next_token))
     entries = [*first.items, *second.items]
     assert [(e.version, e.change, e.event, e.from_status, e.to_status) for e in entries] == [
         (4, Change.DELETED, "", "paid", ""),
@@ -257,7 +258,7 @@ async def test_tokens_that_are_none(manager, token):
     with pytest.raises(InvalidInputError):
         await manager.list_states(ADA, "orders", ListRequest(token=token))
     with pytest.raises(InvalidInputError):
-        await manager.list_history(ADA, "orders", "1", token=token)
+        await manager.list_history(ADA, "orders", "1", HistoryRequest(token=token))
     with pytest.raises(InvalidInputError):
         await manager.list_states(ADA, "orders", ListRequest(size=-1))
 

@@ -7,6 +7,7 @@ import pytest
 from stylobate.errors import InvalidInputError
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.testing.fixtures import DatabaseFor
+from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryQuery, ListQuery, StateKey
 from stylobate_state.operation import Put
 from stylobate_state.state_lister import ListRequest
@@ -129,7 +130,7 @@ async def test_a_made_up_place_in_a_history_is_no_token(manager, position):
     """A version is a number of at most 18 digits."""
     await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=0)
     with pytest.raises(InvalidInputError) as refused:
-        await manager.list_history(ADA, "orders", "1", token=token(*OF_HISTORY, position))
+        await manager.list_history(ADA, "orders", "1", HistoryRequest(token=token(*OF_HISTORY, position)))
     assert [violation.pointer for violation in refused.value.violations] == ["/page_token"]
 
 

@@ -210,9 +210,35 @@ class StateClient:
         reply = await asked(self._stub.ListStates(request), namespace=namespace, filter=filter)
         return int(reply.count)
 
-    async def history(self, namespace: str, key: str) -> AsyncIterator[StateChange]:
-        """Yield what happened to the object, newest first, page by page as it is asked for."""
-        request = pb.ListHistoryRequest(namespace=namespace, key=key, page_size=_PAGE)
+    async def history(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        after_version: int = 0,
+        before_version: int = 0,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        actor: str = "",
+        change: str = "",
+    ) -> AsyncIterator[StateChange]:
+        """Yield what happened to the object, newest first, page by page as it is asked for. All that is asked must hold.
+
+        :param after_version: only versions above it. :param before_version: only versions below it; 0: up to the newest.
+        :param since: only what happened then or later. :param until: only what happened before. Both with a time zone.
+        :param actor: only what this principal did. :param change: only changes of this name.
+        """
+        request = pb.ListHistoryRequest(
+            namespace=namespace,
+            key=key,
+            page_size=_PAGE,
+            after_version=after_version,
+            before_version=before_version,
+            since="" if since is None else since.isoformat(),
+            until="" if until is None else until.isoformat(),
+            actor=actor,
+            change=change,
+        )
         while True:
             reply = await asked(self._stub.ListHistory(request), namespace=namespace, key=key)
             for entry in reply.entries:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import grpc.aio
 import orjson
@@ -21,8 +21,9 @@ from stylobate_gateway.routes.filters import MOST_COUNTED, read_filters
 from stylobate_gateway.routes.preconditions import FORM, Preconditions
 from stylobate_gateway.routes.route import area
 from stylobate_gateway.routes.watch import watch_routes
-from stylobate_gateway.schemas.common import PageSize, PageToken, in_digits
+from stylobate_gateway.schemas.common import TEXT, PageSize, PageToken, in_digits
 from stylobate_gateway.schemas.state import (
+    ChangeName,
     Event,
     History,
     Key,
@@ -45,10 +46,10 @@ def _header(name: str, description: str) -> Any:
     return Header(alias=name, description=description, json_schema_extra=FORM)
 
 
-_Tags = str | SkipJsonSchema[None]
-Match = Annotated[_Tags, _header("If-Match", '`"<version>"`, one of several, or `*`: else 412.')]
-NotHad = Annotated[_Tags, _header("If-None-Match", '`"<version>"` at hand, or several: 304 where it is the present one.')]
-NotThere = Annotated[_Tags, _header("If-None-Match", '`*`: it must not exist yet; `"<version>"`: it must not have that.')]
+_Text = str | SkipJsonSchema[None]
+Match = Annotated[_Text, _header("If-Match", '`"<version>"`, one of several, or `*`: else 412.')]
+NotHad = Annotated[_Text, _header("If-None-Match", '`"<version>"` at hand, or several: 304 where it is the present one.')]
+NotThere = Annotated[_Text, _header("If-None-Match", '`*`: it must not exist yet; `"<version>"`: it must not have that.')]
 
 
 async def _read_if(request: Request, if_match: Match = None, if_none_match: NotHad = None) -> Preconditions:
@@ -72,6 +73,18 @@ ReadIf = Annotated[Preconditions, Depends(_read_if)]
 WriteIf = Annotated[Preconditions, Depends(_write_if)]
 Status = Annotated[str, Query(max_length=128, description="Only objects in this status, by key.")]
 Sort = Annotated[str, Query(max_length=256, description="A field of an index, `-` before it for the highest first.")]
+_MOST = 2**63 - 1
+Above = Annotated[int, Query(ge=0, le=_MOST, description="Only versions above it."), BeforeValidator(in_digits)]
+Below = Annotated[
+    int | SkipJsonSchema[None], Query(ge=1, le=_MOST, description="Only versions below it."), BeforeValidator(in_digits)
+]
+_TIME: dict[str, Any] = {"format": "date-time"}
+Since = Annotated[_Text, Query(min_length=1, max_length=64, description="Only then or later.", json_schema_extra=_TIME)]
+Until = Annotated[_Text, Query(min_length=1, max_length=64, description="Only before.", json_schema_extra=_TIME)]
+_ACTOR = "Only what this principal did, as `actor` names it."
+Actor = Annotated[_Text, Query(min_length=1, max_length=512, pattern=TEXT, description=_ACTOR)]
+_CHANGES: dict[str, Any] = {"enum": [*get_args(ChangeName)]}
+OfKind = Annotated[_Text, Query(min_length=1, max_length=32, description="Only changes so named.", json_schema_extra=_CHANGES)]
 _COUNT = "Count the objects on all pages, but not further than this."
 Count = Annotated[int, Query(ge=0, le=MOST_COUNTED, description=_COUNT), BeforeValidator(in_digits)]
 _FILTERED: dict[str, Any] = _PERHAPS | {"x-stylobate-filters": True}
@@ -204,9 +217,32 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
         return _object(await given.guard(fire, present))
 
     @router.get("/{key}/history", responses={200: answer_of("A page", History), **read}, openapi_extra=_PERHAPS)
-    async def list_history(namespace: Namespace, key: Key, page_size: PageSize = 50, page_token: PageToken = "") -> Response:
-        """List every version of an object, newest first."""
-        request = state.ListHistoryRequest(namespace=namespace, key=key, page_size=page_size, page_token=page_token)
+    async def list_history(
+        namespace: Namespace,
+        key: Key,
+        *,
+        after_version: Above = 0,
+        before_version: Below = None,
+        since: Since = None,
+        until: Until = None,
+        actor: Actor = None,
+        change: OfKind = None,
+        page_size: PageSize = 50,
+        page_token: PageToken = "",
+    ) -> Response:
+        """List the versions of an object, newest first: all, or those of which everything holds that is asked."""
+        request = state.ListHistoryRequest(
+            namespace=namespace,
+            key=key,
+            after_version=after_version,
+            before_version=before_version or 0,
+            since=since or "",
+            until=until or "",
+            actor=actor or "",
+            change=change or "",
+            page_size=page_size,
+            page_token=page_token,
+        )
         response = await stub.ListHistory(request)
         return _page([version_document(found) for found in response.entries], response.next_page_token)
 

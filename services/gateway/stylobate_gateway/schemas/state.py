@@ -64,11 +64,14 @@ class StateList(BaseModel):
     )
 
 
+ChangeName = Literal["created", "updated", "transitioned", "deleted"]
+
+
 class HistoryEntry(BaseModel):
     """One version of an object."""
 
     version: int = Field(ge=1)
-    change: Literal["created", "updated", "transitioned", "deleted"]
+    change: ChangeName
     event: str | None
     from_status: str | None = Field(alias="from")
     to_status: str | None = Field(alias="to")

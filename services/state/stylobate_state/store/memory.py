@@ -109,8 +109,19 @@ class MemoryStateStore:
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
         entries = reversed(self._history.get(query.key, []))
-        chosen = [e for e in entries if e.version >= query.since and (query.before is None or e.version < query.before)]
+        chosen = [
+            entry
+            for entry in entries
+            if entry.version >= query.since
+            and (query.before is None or entry.version < query.before)
+            and query.actor in {"", entry.actor}
+            and query.change in {None, entry.change}
+        ]
         return _part(chosen, query.limit, query.max_bytes)
+
+    async def version_before(self, key: StateKey, time: datetime) -> int:
+        entries = reversed(self._history.get(key, []))
+        return next((entry.version for entry in entries if entry.time < time), 0)
 
     async def creator(self, key: StateKey, *, before: int) -> str | None:
         entries = reversed(self._history.get(key, []))

@@ -1,6 +1,7 @@
 """The port to what keeps state objects and their history."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from stylobate.health import Health
@@ -75,7 +76,13 @@ class StateStore(Protocol):
         """
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
-        """Return what happened to a key, newest first, within the bounds of the query; empty for a key never written."""
+        """Return what happened to a key, newest first, within the bounds of the query; empty for a key never written.
+
+        What it costs follows from what it returns, however long the history is.
+        """
+
+    async def version_before(self, key: StateKey, time: datetime) -> int:
+        """Return the newest version of a key that was made before the time; 0: there was none."""
 
     async def creator(self, key: StateKey, *, before: int) -> str | None:
         """Return in whose name the object was created that stood at the key below this version; None: there was none."""

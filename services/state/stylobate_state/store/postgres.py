@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -19,7 +20,6 @@ from stylobate.strict_json import compact_numbers
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
-    Change,
     HistoryEntry,
     HistoryQuery,
     Indexed,
@@ -41,6 +41,7 @@ from stylobate_state.model import (
 )
 from stylobate_state.store.cas import cas_statement
 from stylobate_state.store.part import Part, gather
+from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
 from stylobate_state.store.postgres_timers import from_timers, to_starts
@@ -79,25 +80,6 @@ _COUNT = """
     ) counted
 """
 _COUNT_OWNED = _COUNT.replace("limit $4", "and owner = $5 limit $4")
-_HISTORY = """
-    select * from (
-        select t.*, octet_length(data) as size,
-            sum(octet_length(data)) over (order by version desc rows unbounded preceding) - octet_length(data) as used
-        from (
-            select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
-                data ->> 'status' as status, (data -> 'data')::text as data, actor, time, id
-            from outbox_event
-            where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
-            order by version desc limit $6
-        ) t
-    ) bounded where used <= $7 order by version desc
-"""
-
-_CREATOR = """
-    select actor from outbox_event
-    where tenant = $1 and stream = $2 and subject = $3 and version < $4 and type = $5
-    order by version desc limit 1
-"""
 
 
 class PostgresStateStore:
@@ -108,6 +90,7 @@ class PostgresStateStore:
         self._ledger = ledger
         self._indexes = PostgresIndexes(database)
         self._builder = PostgresIndexBuilder(database)
+        self._history = PostgresHistory(database)
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         if not keys:
@@ -235,16 +218,13 @@ class PostgresStateStore:
         return await self._builder.build(most)
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
-        async def more(count: int, left: int, last: HistoryEntry | None) -> list[tuple[HistoryEntry, int]]:
-            before = query.before if last is None else last.version
-            rows = await self._database.fetch(_HISTORY, *query.key, query.since, before, count, left)
-            return [(_entry(row), row["size"]) for row in rows]
+        return await self._history.list(query)
 
-        return await gather(query.limit, query.max_bytes, more)
+    async def version_before(self, key: StateKey, time: datetime) -> int:
+        return await self._history.version_before(key, time)
 
     async def creator(self, key: StateKey, *, before: int) -> str | None:
-        found: str | None = await self._database.fetchval(_CREATOR, *key, before, f"state.{key.namespace}.{Change.CREATED}")
-        return found
+        return await self._history.creator(key, before=before)
 
     async def health(self) -> Health:
         return await self._database.health()
@@ -305,22 +285,4 @@ def _state(row: asyncpg.Record) -> StateRecord:
         first_version=first_version,
         is_deleted=is_deleted,
         timers=from_timers(row["timers"]),
-    )
-
-
-def _entry(row: asyncpg.Record) -> HistoryEntry:
-    change = Change(row["type"].rpartition(".")[2])
-    status = row["status"]
-    from_status = {Change.CREATED: "", Change.TRANSITIONED: row["from_status"]}.get(change, status)
-    is_deletion = change is Change.DELETED
-    return HistoryEntry(
-        version=row["version"],
-        change=change,
-        event=row["event"],
-        from_status=from_status,
-        to_status="" if is_deletion else status,
-        data=b"" if is_deletion else compact_numbers(row["data"].encode()),
-        actor=row["actor"],
-        time=row["time"],
-        event_id=str(row["id"]),
     )

@@ -871,6 +871,12 @@ class ListHistoryRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AFTER_VERSION_FIELD_NUMBER: _builtins.int
+    BEFORE_VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -879,6 +885,18 @@ class ListHistoryRequest(_message.Message):
     """At most 500; 0 means 50."""
     page_token: _builtins.str
     """As received from the page before."""
+    after_version: _builtins.int
+    """Only versions above this one; 0: from the first on."""
+    before_version: _builtins.int
+    """Only versions below this one; 0: up to the newest."""
+    since: _builtins.str
+    """Only what happened at this time or later: a date-time of RFC 3339. Empty: from the beginning."""
+    until: _builtins.str
+    """Only what happened before this time: a date-time of RFC 3339. Empty: up to now."""
+    actor: _builtins.str
+    """Only what this principal did; empty: whoever it was."""
+    change: _builtins.str
+    """Only what is told as this: created, updated, transitioned or deleted; empty: all."""
     def __init__(
         self,
         *,
@@ -886,10 +904,16 @@ class ListHistoryRequest(_message.Message):
         key: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        after_version: _builtins.int = ...,
+        before_version: _builtins.int = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        change: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after_version", b"after_version", "before_version", b"before_version", "change", b"change", "key", b"key", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

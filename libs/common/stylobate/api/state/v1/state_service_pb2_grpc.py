@@ -138,7 +138,7 @@ class StateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListHistory(self, request, context):
-        """Every version of one object, newest first.
+        """Versions of one object, newest first: all, or those that filters let through.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

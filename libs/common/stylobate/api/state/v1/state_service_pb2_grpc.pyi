@@ -52,7 +52,7 @@ class StateServiceStub:
     ListStates: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListStatesRequest, _state_service_pb2.ListStatesResponse]
     """Lists the objects of a namespace that the caller may list, in the order of their keys."""
     ListHistory: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.ListHistoryRequest, _state_service_pb2.ListHistoryResponse]
-    """Every version of one object, newest first."""
+    """Versions of one object, newest first: all, or those that filters let through."""
     WatchStates: _grpc.UnaryStreamMultiCallable[_state_service_pb2.WatchStatesRequest, _state_service_pb2.WatchStatesResponse]
     """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
     the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
@@ -83,7 +83,7 @@ class StateServiceAsyncStub(StateServiceStub):
     ListStates: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListStatesRequest, _state_service_pb2.ListStatesResponse]  # type: ignore[assignment]
     """Lists the objects of a namespace that the caller may list, in the order of their keys."""
     ListHistory: _aio.UnaryUnaryMultiCallable[_state_service_pb2.ListHistoryRequest, _state_service_pb2.ListHistoryResponse]  # type: ignore[assignment]
-    """Every version of one object, newest first."""
+    """Versions of one object, newest first: all, or those that filters let through."""
     WatchStates: _aio.UnaryStreamMultiCallable[_state_service_pb2.WatchStatesRequest, _state_service_pb2.WatchStatesResponse]  # type: ignore[assignment]
     """Follows an object, or what of a namespace the caller may list and read: how it stands, then every change, each once and in
     the order of its object. It ends when the caller may see nothing any more, and with UNAVAILABLE when the server stops; who
@@ -159,7 +159,7 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _state_service_pb2.ListHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.ListHistoryResponse, _abc.Awaitable[_state_service_pb2.ListHistoryResponse]]:
-        """Every version of one object, newest first."""
+        """Versions of one object, newest first: all, or those that filters let through."""
 
     @_abc_1.abstractmethod
     def WatchStates(

@@ -1,0 +1,132 @@
+"""The history of an object: all of it, or what filters let through."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from stylobate.clients.state import StateNotFoundError
+from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.errors import InvalidInputError, Violation
+from stylobate.identity import Principal
+from stylobate.paging import no_token, page_position, page_size, page_token
+
+from stylobate_state.index_encoding import time_of
+from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
+from stylobate_state.namespace import Namespace
+from stylobate_state.state_lister import Page
+from stylobate_state.state_reader import StateReader
+from stylobate_state.store.port import StateStore
+
+MAX_VERSION = 2**63 - 1
+_TIME_FORM = "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """What of a history to list, as the caller says it. All of it must hold."""
+
+    after_version: int = 0
+    """Only versions above it; 0: from the first on."""
+    before_version: int = 0
+    """Only versions below it; 0: up to the newest."""
+    since: str = ""
+    """Only what happened then or later, as RFC 3339; empty: from the beginning."""
+    until: str = ""
+    """Only what happened before it, as RFC 3339; empty: up to now."""
+    actor: str = ""
+    """Only what this subject did; empty: whoever it was."""
+    change: str = ""
+    """Only changes of this name; empty: all."""
+    size: int = 0
+    """0 means 50; at most 500. A page also ends before it grows over 8 MiB."""
+    token: str = ""
+
+
+ALL_OF_IT = HistoryRequest()
+
+
+class HistoryReader:
+    """Reads what happened to objects, for who may read them."""
+
+    def __init__(self, store: StateStore, access: AccessEvaluator, reader: StateReader) -> None:
+        self._store = store
+        self._access = access
+        self._reader = reader
+
+    async def list(
+        self, principal: Principal, namespace: Namespace, key: StateKey, request: HistoryRequest
+    ) -> Page[HistoryEntry]:
+        """See StateManager.list_history."""
+        state = await self._readable(principal, namespace, key)
+        first = await self._first_readable(principal, namespace, state)
+        since, until = _time("/since", request.since), _time("/until", request.until)
+        change = _change(request.change)
+        _check_order(request, since, until)
+        about = _about(key, request)
+        position, limit = _version(page_position(about, request.token)), page_size(request.size)
+        low, high = max(first, min(request.after_version + 1, MAX_VERSION)), request.before_version or MAX_VERSION
+        if since is not None:
+            low = max(low, await self._store.version_before(key, since) + 1)
+        if until is not None:
+            high = min(high, await self._store.version_before(key, until) + 1)
+        before = min(high, position or MAX_VERSION)
+        query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
+        found = await self._store.list_history(query)
+        return Page(found.items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
+
+    async def _readable(self, principal: Principal, namespace: Namespace, key: StateKey) -> StateRecord:
+        """Return what stands at the key, a tombstone too. Raises StateNotFoundError or a refusal before anything is said."""
+        rule = namespace.access.read
+        state = await self._reader.one(key)
+        if state is None or not await self._access.allows(rule, principal, state.owner):
+            namespace.check_new_key(key.key)
+            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
+            raise StateNotFoundError(key.namespace, key.key)
+        return state
+
+    async def _first_readable(self, principal: Principal, namespace: Namespace, state: StateRecord) -> int:
+        """Return the first version that the principal may read: of an own object the one that created it."""
+        return 1 if await self._access.allows(namespace.access.read, principal) else state.first_version
+
+
+def _about(key: StateKey, request: HistoryRequest) -> tuple[str, ...]:
+    """Return what tells the tokens of this listing from those of others."""
+    about = ("history", key.namespace, key.key)
+    filters = (request.after_version, request.before_version, request.since, request.until, request.actor, request.change)
+    return (*about, *map(str, filters)) if any(filters) else about
+
+
+def _time(place: str, text: str) -> datetime | None:
+    found = time_of(text) if text else None
+    if text and found is None:
+        raise _refused(place, _TIME_FORM)
+    return found
+
+
+def _change(name: str) -> Change | None:
+    if name and name not in set(Change):
+        raise _refused("/change", f"is not a change; there are: {', '.join(Change)}")
+    return Change(name) if name else None
+
+
+def _check_order(request: HistoryRequest, since: datetime | None, until: datetime | None) -> None:
+    """Raise InvalidInputError for bounds that no version can lie between."""
+    low, high = request.after_version, request.before_version
+    for place, version in (("/after_version", low), ("/before_version", high)):
+        if version < 0:
+            raise _refused(place, "must not be negative")
+    if high and high <= low + 1:
+        raise _refused("/before_version", f"contradictory: there is no version above {low} and below {high}")
+    if since is not None and until is not None and until <= since:
+        raise _refused("/until", "contradictory: is not later than `since`")
+
+
+def _refused(place: str, detail: str) -> InvalidInputError:
+    return InvalidInputError(violations=[Violation(place, detail)])
+
+
+def _version(position: str) -> int | None:
+    if not position:
+        return None
+    if not (position.isascii() and position.isdecimal()) or len(position) > 18:  # noqa: PLR2004  what a bigint holds for sure
+        raise no_token()
+    return int(position)
