@@ -52,7 +52,7 @@ class _Discard(SpanExporter):
 
 async def _stub(interceptors: tuple[Any, ...], *, caller: bool = False) -> Any:
     servicers = Servicers(interceptors)
-    access = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
+    access = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE, "UpgradeStates": RpcAccess.SERVICE}
     servicers.register(add_ModuleServiceServicer_to_server, _Modules(), access)
     server = LocalServer(servicers)
     await server.start()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
-from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
+from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, UpgradeStatesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
@@ -50,6 +50,7 @@ OF_SERVICES: dict[str, tuple[str, Callable[[grpc.Channel, Any], Any]]] = {
     "events": ("state", lambda c, how: next(EventServiceStub(c).ReadEvents(ReadEventsRequest(source="state"), **how))),
     "auth's events": ("auth", lambda c, how: next(EventServiceStub(c).ReadEvents(ReadEventsRequest(source="auth"), **how))),
     "a hook": ("actions", lambda c, how: ModuleServiceStub(c).CallHook(CallHookRequest(module="shop", hook="push"), **how)),
+    "an upgrade": ("actions", lambda c, how: ModuleServiceStub(c).UpgradeStates(UpgradeStatesRequest(module="shop"), **how)),
     "publish": ("realtime", lambda c, how: RealtimeServiceStub(c).Publish(PublishRequest(channel="orders:1", data=b"1"), **how)),
 }
 ON_A_SOCKET: list[dict[str, Any]] = [

@@ -40,6 +40,7 @@ from stylobate_actions.servicer import ActionServicer, ModuleServicer
 from stylobate_actions.settings import ActionsSettings
 from stylobate_actions.store.memory import MemoryRunLedger
 from stylobate_actions.store.postgres import PostgresRunLedger
+from stylobate_actions.upgrade_runner import UpgradeRunner
 from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
         before_timeout=settings.before_hook_timeout,
         loop=loop,
     )
+    upgrades = UpgradeRunner(modules, runner, timeout=settings.upgrade_timeout, loop=loop)
     for module in modules.running.values():
         for hook in module.hooks:
             adapters.hooks.on(
@@ -160,4 +162,4 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
                 timeout=settings.hook_timeout + _SLACK,
             )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
-    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))
+    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades))

@@ -14,7 +14,7 @@ from stylobate.modules.base import BaseModule
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.containment import kind
 from stylobate.modules.importing import code_finding
-from stylobate.modules.loaded import HookMethod, LoadedModule
+from stylobate.modules.loaded import HookMethod, LoadedModule, UpgradeMethod
 from stylobate.rpc.call import Call
 
 from stylobate_actions.errors import HookNotFoundError, HookUnavailableError
@@ -65,12 +65,22 @@ class ModuleManager:
 
         Raises HookNotFoundError, HookUnavailableError.
         """
-        if module in self.failures:
-            raise HookUnavailableError(metadata={"module": module}, retry_after=timedelta(seconds=30))
-        found = self.running.get(module)
+        found = self._asked(module)
         if found is None or method not in found.before:
             raise HookNotFoundError(metadata={"module": module, "hook": method})
         return found, found.before[method]
+
+    def upgrade(self, module: str, method: str) -> UpgradeMethod:
+        """Return an upgrade, likewise. Raises HookNotFoundError, HookUnavailableError."""
+        found = self._asked(module)
+        if found is None or method not in found.upgrades:
+            raise HookNotFoundError(metadata={"module": module, "hook": method})
+        return found.upgrades[method]
+
+    def _asked(self, module: str) -> LoadedModule | None:
+        if module in self.failures:
+            raise HookUnavailableError(metadata={"module": module}, retry_after=timedelta(seconds=30))
+        return self.running.get(module)
 
     def names(self) -> list[str]:
         """Return the names of all modules, sorted."""

@@ -19,6 +19,7 @@ from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.convert import to_action, to_left_out, to_module, to_module_refusals, to_reply
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.upgrade_runner import Outdated, UpgradeRunner
 
 _GATEWAY = "gateway"
 """Whose word counts on what a call was charged."""
@@ -81,11 +82,16 @@ class ActionServicer(ActionServiceServicer):
 class ModuleServicer(ModuleServiceServicer):
     """ModuleService."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "ListModules": RpcAccess.AUTHENTICATED,
+        "CallHook": RpcAccess.SERVICE,
+        "UpgradeStates": RpcAccess.SERVICE,
+    }
 
-    def __init__(self, manager: ModuleManager, hooks: HookRunner) -> None:
+    def __init__(self, manager: ModuleManager, hooks: HookRunner, upgrades: UpgradeRunner) -> None:
         self._manager = manager
         self._hooks = hooks
+        self._upgrades = upgrades
 
     async def ListModules(self, request: modules_pb.ListModulesRequest, context: Context) -> modules_pb.ListModulesResponse:
         names, token = page_of(self._manager.names(), "modules", request.page_size, request.page_token)
@@ -95,3 +101,10 @@ class ModuleServicer(ModuleServiceServicer):
     async def CallHook(self, request: modules_pb.CallHookRequest, context: Context) -> modules_pb.CallHookResponse:
         data = await self._hooks.before(request.module, request.hook, Event.parse(request.event), call())
         return modules_pb.CallHookResponse(data=data)
+
+    async def UpgradeStates(self, request: modules_pb.UpgradeStatesRequest, context: Context) -> modules_pb.UpgradeStatesResponse:
+        items = [Outdated(item.data, item.from_version) for item in request.items]
+        found = await self._upgrades.upgrade(request.module, request.method, items, call())
+        return modules_pb.UpgradeStatesResponse(
+            items=[modules_pb.UpgradedData(data=item.data, fault=item.fault) for item in found]
+        )

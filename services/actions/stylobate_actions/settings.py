@@ -19,6 +19,8 @@ class ActionsSettings(Settings):
     """How long an event is tried whose hook needs what is unavailable; then it is a dead letter."""
     before_hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
     """How long a before-hook may hold up the change that it looks at; the caller's deadline bounds it too."""
+    upgrade_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
+    """How long the upgrade of a page of state objects may take; the caller's deadline bounds it too."""
     limits_on_unreachable: OnUnreachable = OnUnreachable.LOCAL
     """What holds for actions' limits while the ratelimit service does not answer. local: each process counts by itself; open:
     every call passes; closed: every call is refused, 503."""

@@ -32,6 +32,8 @@ STATES = """
     namespaces:
       notes:
         access: { create: actions, read: owner, list: owner, write: owner, delete: owner }
+        schema_version: 3
+        upgrade: to_tags
         before: { created: look, updated: look }
       log:
         access: { create: actions, read: authenticated }
@@ -73,6 +75,13 @@ CODE = """
                 case "odd":
                     return data | {"text": "even"}
             return None
+
+        def to_tags(self, data: Any, from_version: int) -> Any:
+            if data["text"] == "none":
+                return None
+            if data["text"] == "exit":
+                raise SystemExit(3)
+            return data | {"tags": [from_version, 1 / data["words"]]}
 
         async def not_a_hook(self, ctx: HookContext, event: Event) -> None: ...
 
@@ -214,6 +223,38 @@ async def test_call_hook_is_for_services(tester: ActionTester) -> None:
     with pytest.raises(StylobateError) as refused:
         await modules_for_services(tester).CallHook(request, metadata=((HOOK_DEPTH, "9"),))
     assert refused.value.reason == "HOOK_RECURSION"
+
+
+async def test_upgrades_succeed_or_fail_one_by_one(tester: ActionTester) -> None:
+    """Each piece of data is upgraded by itself; what the method raises, or does not return, is said of that one alone."""
+    items = [
+        modules_pb.OutdatedData(data=orjson.dumps({"text": text, "words": words}), from_version=version)
+        for text, words, version in (("a", 2, 1), ("none", 1, 1), ("b", 0, 2), ("exit", 1, 2), ("c", 4, 2))
+    ]
+    request = modules_pb.UpgradeStatesRequest(module="notes", method="to_tags", items=items)
+    found = (await modules_for_services(tester).UpgradeStates(request)).items
+    assert [orjson.loads(item.data)["tags"] for item in (found[0], found[4])] == [[1, 0.5], [2, 0.25]]
+    faults = ["", "notes.to_tags returned nothing", "ZeroDivisionError: division by zero", "SystemExit: 3", ""]
+    assert [item.fault for item in found] == faults
+    assert [bool(item.data) for item in found] == [True, False, False, False, True]
+
+
+async def test_only_declared_upgrades_are_run_and_only_for_services(tester: ActionTester) -> None:
+    """No other method is called by name, none for a user, and not more at once than a page has."""
+    for method in ("look", "add", "not_a_hook"):
+        with pytest.raises(StylobateError) as refused:
+            await modules_for_services(tester).UpgradeStates(modules_pb.UpgradeStatesRequest(module="notes", method=method))
+        assert refused.value.reason == "HOOK_NOT_FOUND"
+    tester.user("alice")
+    with pytest.raises(StylobateError) as refused:
+        await ModuleServiceStub(app_of(tester).channel_of("alice")).UpgradeStates(
+            modules_pb.UpgradeStatesRequest(module="notes", method="to_tags")
+        )
+    assert refused.value.reason == "PERMISSION_DENIED"
+    request = modules_pb.UpgradeStatesRequest(module="notes", method="to_tags", items=[modules_pb.OutdatedData()] * 501)
+    with pytest.raises(StylobateError) as refused:
+        await modules_for_services(tester).UpgradeStates(request)
+    assert refused.value.reason == "INVALID_INPUT"
 
 
 async def test_the_catalogue_tells_everything_about_an_action(tester: ActionTester) -> None:

@@ -25,6 +25,8 @@ def object_document(found: state.State) -> dict[str, Any]:
     }
     if found.timers:
         document["timers"] = [{"event": timer.event, "at": _time(timer.at)} for timer in found.timers]
+    if found.schema_version:
+        document["schema_version"] = found.schema_version
     return document
 
 

@@ -61,6 +61,7 @@ def to_state(state: StateRecord) -> State:
         status=state.status,
         data=state.data,
         owner=state.owner,
+        schema_version=state.schema_version if state.is_other_schema else 0,
     )
     message.created_at.FromDatetime(state.created_at)
     message.updated_at.FromDatetime(state.updated_at)

@@ -8,6 +8,7 @@ from stylobate.errors import NotFoundError, StylobateError, UnavailableError, Vi
 from stylobate.json_pointer import pointer
 
 from stylobate_state.index import MOST_BYTES, Index
+from stylobate_state.model import StateKey
 
 _NO_INDEX = "no index answers this together with the rest of the query"
 
@@ -158,6 +159,54 @@ class StateHookFailedError(StateDataInvalidError):
             self,
             f"The before-hook {module}.{method} failed on our side; nothing was written.",
             metadata={"module": module, "hook": method},
+        )
+
+
+class StateUpgradeUnavailableError(UnavailableError):
+    """Data of an older schema version is asked for, and the module that upgrades it does not answer; nothing was written."""
+
+    reason = "STATE_UPGRADE_UNAVAILABLE"
+    cure = (
+        "Try again after the time in Retry-After. An operator sees to it that the actions service runs, with this module; after "
+        "`stylobate states migrate` no read depends on it."
+    )
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            f"Objects of {namespace} are stored under an older schema version, and their module does not answer at the moment.",
+            metadata={"namespace": namespace},
+            retry_after=timedelta(seconds=1),
+        )
+
+
+class StateUpgradeFailedError(StylobateError):
+    """The module makes no data of today out of the object's older data: a defect of its, nothing was written."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "STATE_UPGRADE_FAILED"
+    cure = (
+        "Give the request id to the operator: the log and `stylobate states migrate --dry-run` name the object and what is "
+        "wrong. It can be replaced as a whole (PUT) or deleted all the same."
+    )
+
+    def __init__(self, key: StateKey, from_version: int) -> None:
+        super().__init__(
+            f"{key.namespace}/{key.key} is stored under schema version {from_version} and cannot be upgraded.",
+            metadata={"namespace": key.namespace, "key": key.key, "from_version": str(from_version)},
+        )
+
+
+class StateSchemaNewerError(UnavailableError):
+    """The object was written under a newer schema version than the process that was asked declares; nothing was written."""
+
+    reason = "STATE_SCHEMA_NEWER"
+    cure = "Try again after the time in Retry-After: a deployment is under way, and a process of the new release answers then."
+
+    def __init__(self, key: StateKey, version: int) -> None:
+        super().__init__(
+            f"{key.namespace}/{key.key} was written under schema version {version}, which is not known here yet.",
+            metadata={"namespace": key.namespace, "key": key.key},
+            retry_after=timedelta(seconds=1),
         )
 
 

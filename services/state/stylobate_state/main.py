@@ -30,6 +30,7 @@ from stylobate_state.store.memory_timers import MemoryTimerStore
 from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.timer_runner import TimerRunner
+from stylobate_state.upgrades import Upgrades, asking
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
@@ -53,12 +54,21 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         store=store,
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
+        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
         committed=relay.wake,
         clock=lambda: datetime.now(UTC),
         new_id=new_id,
     )
     manager = await app.enter(_manager(app.declarations, environment, settings), name="state")
-    watching = WatchEnvironment(log, feed, environment.store, environment.access, app.bans, app.verifier.is_revoked)
+    watching = WatchEnvironment(
+        log,
+        feed,
+        environment.store,
+        environment.access,
+        app.bans,
+        app.verifier.is_revoked,
+        upgrades=environment.upgrades,
+    )
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings), name="watches")
     app.verifier.on_revocation(watches.doubt)
     app.verifier.on_change(watches.doubt)
@@ -84,12 +94,21 @@ async def build_in_memory(app: "MemoryApp") -> None:
         store=store,
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
+        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
         committed=app.committed,
         clock=app.clock,
         new_id=new_id,
     )
     manager = await app.enter(_manager(app.declarations, environment, settings))
-    watching = WatchEnvironment(app.log, feed, environment.store, environment.access, app.bans, lambda _principal: False)
+    watching = WatchEnvironment(
+        app.log,
+        feed,
+        environment.store,
+        environment.access,
+        app.bans,
+        lambda _principal: False,
+        upgrades=environment.upgrades,
+    )
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings))
     app.on_events.append(feed.offer)
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock)))

@@ -71,6 +71,10 @@ class StateRecord:
     is_deleted: bool = False
     timers: tuple[Timer, ...] = ()
     """Those of its status."""
+    schema_version: int = 1
+    """That which its data has."""
+    is_other_schema: bool = False
+    """Whether it is shown with data that is not of the version that its namespace declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Write:
     """An idempotency key to take; its answer is kept with the write. Of a group the first has it, for all."""
     timers: tuple[TimerStart, ...] = ()
     """Those that begin with it; not for UPDATED. Any other change ends those that were there."""
+    schema_version: int = 1
+    """That which the data has."""
 
     def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""
@@ -119,6 +125,7 @@ class Write:
             first_version=written.first_version,
             is_deleted=self.change is Change.DELETED,
             timers=written.timers,
+            schema_version=self.schema_version,
         )
 
 

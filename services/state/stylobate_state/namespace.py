@@ -40,6 +40,11 @@ class Namespace:
     """Namespaces of realtime channels, each of whose names ends in a key of this one."""
     max_data_bytes: int
     indexes: tuple[Index, ...] = ()
+    schema_version: int = 1
+    """What is written under it from now on."""
+    module: str = ""
+    upgrade: str = ""
+    """The module's method that makes data of this version out of older data."""
 
     @classmethod
     def of(cls, declaration: NamespaceDeclaration, channels: Sequence[str], *, max_data_bytes: int) -> "Namespace":
@@ -64,6 +69,9 @@ class Namespace:
             channels=tuple(channels),
             max_data_bytes=max_data_bytes,
             indexes=indexes_of(declaration),
+            schema_version=declaration.schema_version,
+            module=declaration.module,
+            upgrade=declaration.upgrade,
         )
 
     @property

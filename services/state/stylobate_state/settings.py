@@ -15,6 +15,8 @@ class StateSettings(Settings):
     """The longest data of an object, as JSON text: an object, not a file."""
     hook_timeout: timedelta = Field(default=timedelta(milliseconds=200), gt=timedelta(0))
     """How long a before-hook may take."""
+    upgrade_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
+    """How long a read waits for the upgrade of data of an older schema version."""
     watches: int = Field(default=4096, ge=1)
     """Watches that may be open in one process: 503 ``STATE_WATCHES_FULL`` beyond it."""
     watches_per_caller: int = Field(default=64, ge=1)

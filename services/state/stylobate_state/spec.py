@@ -21,6 +21,7 @@ SPEC = ServiceSpec(
     events=("state.*.created", "state.*.updated", "state.*.transitioned", "state.*.deleted"),
     needs=("actions",),
     calls=ServiceRights(
-        own=frozenset({"actions.v1.ModuleService/CallHook"}), through=frozenset({"actions.v1.ModuleService/CallHook"})
+        own=frozenset({"actions.v1.ModuleService/CallHook", "actions.v1.ModuleService/UpgradeStates"}),
+        through=frozenset({"actions.v1.ModuleService/CallHook", "actions.v1.ModuleService/UpgradeStates"}),
     ),
 )

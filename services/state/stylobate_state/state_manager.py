@@ -52,6 +52,7 @@ class StateManager:
         self._access = environment.access
         self._reader = reader
         self._writer = writer
+        self._upgrades = environment.upgrades
         self._lister = StateLister(environment.store, environment.access)
         self._history = HistoryReader(environment.store, environment.access, reader)
         self._transactions = TransactionWriter(writer, reader)
@@ -95,16 +96,16 @@ class StateManager:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
         asked = [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
         found = await self._reader.many([key for _, key in asked])
-        states: list[StateRecord] = []
+        states: list[tuple[Namespace, StateRecord]] = []
         for namespace, key in asked:
             state = found.get(key)
             rule = namespace.access.read
             if state is not None and not state.is_deleted and await self._access.allows(rule, principal, state.owner):
-                states.append(state)
+                states.append((namespace, state))
                 continue
             namespace.check_new_key(key.key)
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
-        return states
+        return await self._upgrades.shown(states)
 
     async def change(
         self,
@@ -160,8 +161,11 @@ class StateManager:
         :raises InvalidInputError: a filter, sort, size or token that says nothing here; with its place.
         :raises StateQueryNotIndexedError: no index answers it.
         :raises StateIndexNotReadyError: the index that would is not built yet.
+        :raises StateUpgradeUnavailableError: there is data of an older schema version, and its module does not answer.
         """
-        return await self._lister.list_states(principal, self._namespace(namespace), request)
+        bound = self._namespace(namespace)
+        page = await self._lister.list_states(principal, bound, request)
+        return Page(await self._upgrades.shown([(bound, state) for state in page.items]), page.next_token, page.count)
 
     async def list_history(
         self, principal: Principal, namespace: str, key: str, request: HistoryRequest = ALL_OF_IT

@@ -34,6 +34,7 @@ from stylobate_state.namespace import Namespace
 from stylobate_state.operation import ChangeDraft, Operation
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
+from stylobate_state.upgrades import NO_UPGRADES, Upgrades
 
 _log = get_logger("app")
 MAX_TRIES = 8
@@ -54,6 +55,7 @@ class Environment:
     new_id: Callable[[], str]
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep
     """Waits between tries, in seconds."""
+    upgrades: Upgrades = NO_UPGRADES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Decided:
 
     draft: ChangeDraft
     live: StateRecord | None
-    """What was read."""
+    """What was read, upgraded where the operation builds on it."""
 
 
 Group = Sequence[Write]
@@ -174,6 +176,8 @@ class StateWriter:
         present = live.version if live is not None else 0
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
+        if live is not None and operation.builds_on_present:
+            live = await self._environment.upgrades.present(namespace, live)
         draft = operation.draft(namespace, live, Asking(request.principal, self._environment.clock()))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
             namespace.check(draft.data)
@@ -201,6 +205,7 @@ class StateWriter:
             traceparent=request.cause.traceparent,
             claim=request.claim,
             timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
+            schema_version=request.namespace.schema_version,
         )
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:

@@ -100,6 +100,7 @@ def _namespace() -> dict[str, Any]:
     shapes = {
         "schema": _SCHEMA,
         "schema_version": {"type": "integer", "minimum": 1},
+        "upgrade": _METHOD,
         "initial": _STATUS,
         "access": _mapping(states_file.ACCESS_KEYS, dict.fromkeys(states_file.ACCESS_KEYS, _ACCESS)),
         "transitions": _each(

@@ -224,6 +224,9 @@ class NamespaceDeclaration:
     module: str
     schema: JsonSchema | None = None
     schema_version: int = 1
+    """What objects are written under from now on."""
+    upgrade: str = ""
+    """The module's method that brings data of older schema versions to this one; empty: there is no older one."""
     initial: str = ""
     """The first status; empty: no machine."""
     statuses: tuple[str, ...] = ()

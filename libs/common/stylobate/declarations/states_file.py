@@ -26,6 +26,7 @@ KEYS = ("namespaces",)
 NAMESPACE_KEYS = (
     "schema",
     "schema_version",
+    "upgrade",
     "initial",
     "access",
     "transitions",
@@ -71,6 +72,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     schema = module.schemas.resolve(schema_node, file, FILE) if schema_node is not None else None
     access = _namespace_access(section, module)
     transitions = _transitions(section, module, schema, access.write)
+    schema_version = section.positive("schema_version", 1)
     initial = section.text("initial")
     _check_machine(section, initial, transitions)
     named = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
@@ -79,7 +81,8 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         name=name,
         module=module.name,
         schema=schema,
-        schema_version=section.positive("schema_version", 1),
+        schema_version=schema_version,
+        upgrade=_upgrade(section, schema_version),
         initial=initial,
         statuses=statuses,
         access=access,
@@ -179,6 +182,25 @@ def _check_reach(section: Section, reached: set[str], transitions: Mapping[str, 
                 hint = did_you_mean(status, others - {status})
                 section.report.error(line, f"no transition reaches the status `{status}`{hint} ({section.where})")
                 reached.add(status)
+
+
+def _upgrade(section: Section, schema_version: int) -> str:
+    """Return the method that brings older data to the present version; it is there if and only if there can be such data."""
+    method = section.text("upgrade")
+    if "upgrade" not in section:
+        if schema_version > 1 and not section.is_misspelt("upgrade"):
+            section.error(
+                "schema_version",
+                f"`schema_version: {schema_version}` needs `upgrade`: a method of the module that brings older data to it",
+            )
+        return ""
+    if not method:
+        return ""  # there is a finding already
+    if not _METHOD.fullmatch(method):
+        section.error("upgrade", "`upgrade` must name a public method of the module")
+    elif schema_version == 1:
+        section.error("upgrade", "`upgrade` is never asked while `schema_version` is 1")
+    return method
 
 
 def _before(section: Section, module: str, transitions: Mapping[str, TransitionDeclaration]) -> dict[str, BeforeHook]:

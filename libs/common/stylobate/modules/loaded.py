@@ -4,7 +4,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from stylobate.declarations.model import ActionDeclaration, EffectDeclaration, Finding, ModuleDeclaration, Severity
+from stylobate.declarations.model import (
+    ActionDeclaration,
+    EffectDeclaration,
+    Finding,
+    ModuleDeclaration,
+    NamespaceDeclaration,
+    Severity,
+)
 from stylobate.declarations.parameters import RouteInput
 from stylobate.declarations.route import BODILESS, Route
 from stylobate.declarations.section import did_you_mean
@@ -16,9 +23,11 @@ from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import HookMark, check_pattern, subscriptions_of
 from stylobate.modules.importing import code_finding
 from stylobate.modules.settings import resolve_settings
-from stylobate.modules.signature import HandlerSignature, check_hook, handler_signature, life_problems, line_of
+from stylobate.modules.signature import HandlerSignature, check_hook, check_upgrade, handler_signature, life_problems, line_of
 
 HookMethod = Callable[..., Awaitable[Any]]
+UpgradeMethod = Callable[[Any, int], Any]
+"""Takes data as it is stored and the schema version that it was written under; returns data of today. Pure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,8 @@ def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, type
     """
     result = Examination(declaration, str(declaration.folder / "module.py"), owner or BaseModule)
     if owner is None:
-        if declaration.actions or any(namespace.before for namespace in declaration.namespaces):
-            result.findings.append(Finding(result.file, 0, "missing; the module declares actions or hooks"))
+        if declaration.actions or any(namespace.before or namespace.upgrade for namespace in declaration.namespaces):
+            result.findings.append(Finding(result.file, 0, "missing; the module declares actions, hooks or an upgrade"))
         return result
     for name, problem in life_problems(owner).items():
         result.note(name, problem)
@@ -131,13 +140,7 @@ def _examine_hooks(result: Examination, types: Collection[str] | None) -> None:
         for effect in namespace.effects:
             if (problem := _effect_problem(effect, actions)) is not None:
                 result.findings.append(Finding(namespace.file, effect.line, f"{effect.moment} {effect.of}: {problem}"))
-        for operation, hook in namespace.before.items():
-            try:
-                if hook.method:  # else there is a finding already
-                    check_hook(owner, hook.method)
-            except TypeError as error:
-                problem = f"before {operation} of {namespace.name}: {error}"
-                result.findings.append(Finding(namespace.file, namespace.line, problem))
+        _examine_asked(namespace, result)
     for name, subscriptions in _subscribed(owner):
         try:
             check_hook(owner, name)
@@ -145,6 +148,17 @@ def _examine_hooks(result: Examination, types: Collection[str] | None) -> None:
                 check_pattern(subscription.pattern, types or ())
         except TypeError as error:
             result.note(name, str(error))
+
+
+def _examine_asked(namespace: NamespaceDeclaration, result: Examination) -> None:
+    """Examine what the state service asks of the module: before-hooks and upgrades."""
+    asked = [(f"before {operation}", hook.method, check_hook) for operation, hook in namespace.before.items()]
+    for what, method, check in (*asked, ("upgrade", namespace.upgrade, check_upgrade)):
+        try:
+            if method:  # else there is a finding already
+                check(result.owner, method)
+        except TypeError as error:
+            result.findings.append(Finding(namespace.file, namespace.line, f"{what} of {namespace.name}: {error}"))
 
 
 class LoadedModule:
@@ -167,6 +181,10 @@ class LoadedModule:
             if hook.module == declaration.name
         }
         """Only these methods answer to CallHook: those that a declaration names."""
+        self.upgrades: dict[str, UpgradeMethod] = {
+            namespace.upgrade: getattr(instance, namespace.upgrade) for namespace in declaration.namespaces if namespace.upgrade
+        }
+        """Likewise to UpgradeStates."""
 
     @classmethod
     def load(cls, module: CodedModule, environ: Mapping[str, str], types: Collection[str] | None = None) -> Self:

@@ -54,6 +54,13 @@ def check_hook(owner: type[BaseModule], name: str) -> None:
     _check_order(name, parameters, _hints(function), HookContext, Event)
 
 
+def check_upgrade(owner: type[BaseModule], name: str) -> None:
+    """Check that the method can upgrade data. Raises TypeError with a sentence for the author when it cannot."""
+    function = _method(owner, name, is_async=False)
+    if len(_parameters(function)) != _WITH_INPUT:
+        raise TypeError(f"{name} must take (self, data, from_version)")
+
+
 def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *given: type) -> None:
     """Raise TypeError where a parameter is annotated with another class than it gets; most often two are swapped."""
     for parameter, kind in zip(parameters, given, strict=False):
@@ -89,7 +96,7 @@ def line_of(owner: type[BaseModule], name: str) -> int:
     return code.co_firstlineno if code is not None else 0
 
 
-def _method(owner: type[BaseModule], name: str) -> Callable[..., Any]:
+def _method(owner: type[BaseModule], name: str, *, is_async: bool = True) -> Callable[..., Any]:
     function = inspect.getattr_static(owner, name, None)
     if function is None:
         raise TypeError(f"{owner.__name__} has no method {name}")
@@ -97,8 +104,8 @@ def _method(owner: type[BaseModule], name: str) -> Callable[..., Any]:
         raise TypeError(f"{name} is not for callers: it is private or belongs to the module's life")
     if not inspect.isfunction(function):
         raise TypeError(f"{name} must be a plain method")
-    if not inspect.iscoroutinefunction(function):
-        raise TypeError(f"{name} must be written with async def")
+    if inspect.iscoroutinefunction(function) is not is_async:
+        raise TypeError(f"{name} must be written with {'async def' if is_async else 'a plain def: it only computes'}")
     return function
 
 

@@ -48,6 +48,9 @@ class StateObject:
     """What is fired if it stays in its status."""
     is_deleted: bool = False
     """Whether a transaction deleted it: the only place where such an object is seen."""
+    schema_version: int | None = None
+    """Where the data is not of the schema version that the namespace declares: the version that it has. Its upgrade failed, or
+    newer declarations wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +293,7 @@ def _object(state: pb.State, *, is_deleted: bool = False) -> StateObject:
         owner=state.owner,
         timers=tuple(StateTimer(timer.event, timer.at.ToDatetime(tzinfo=UTC)) for timer in state.timers),
         is_deleted=is_deleted,
+        schema_version=state.schema_version or None,
     )
 
 

@@ -211,6 +211,9 @@ MISTAKES = [
     Mistake(S, "created: look", "created: { method: look, on_unavailable: maybe }", "must be deny or allow"),
     Mistake(S, "created: look", "created: cancel_all()", "must name a public method"),
     Mistake(S, "schema_version: 1", "schema_version: one", "must be a whole number"),
+    Mistake(S, "schema_version: 1", "schema_version: 2", "needs `upgrade`"),
+    Mistake(S, "schema_version: 1", "schema_version: 2\n    upgrade: loko", "has no method loko", "bookings:"),
+    Mistake(S, "schema_version: 1", "schema_version: 2\n    upgrade: look", "look must be written with a plain def", "bookings:"),
     Mistake(S, "before:", "timers: [{ in: open, after: 15m, event: cancl }]\n    before:", "did you mean `cancel`", "timers:"),
     Mistake(S, "bookings:", "Bookings:", "is not a valid namespace name"),
     # realtime.yaml

@@ -331,7 +331,7 @@ def servicers(
     :param every: the access of every method, where all are to have one.
     """
     made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=metrics or RpcMetrics()))
-    access = {"ListModules": every or RpcAccess.OPTIONAL, "CallHook": every or hook}
+    access = {"ListModules": every or RpcAccess.OPTIONAL, "CallHook": every or hook, "UpgradeStates": RpcAccess.SERVICE}
     made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
     made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": every or RpcAccess.PUBLIC})
     return made

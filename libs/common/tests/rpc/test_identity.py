@@ -30,7 +30,12 @@ OWN_NAME = ("stylobate-own-name", "true")
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
     servicers = Servicers([CallInterceptor(), IdentityInterceptor(users, ServiceCallers(services), edge=edge)])
-    servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": access, "CallHook": access}, "actions")
+    servicers.register(
+        add_ModuleServiceServicer_to_server,
+        Probe(),
+        {"ListModules": access, "CallHook": access, "UpgradeStates": access},
+        "actions",
+    )
     server = LocalServer(servicers)
     await server.start()
     return ModuleServiceStub(LocalChannel(server))
@@ -304,7 +309,9 @@ async def test_who_decides_that_a_call_is_traced(ratio, trusts, metadata, is_fol
             return behaviour
 
     servicers = Servicers([CallInterceptor(Services(), sample_ratio=ratio, trust_clients=trusts), Last()])
-    servicers.register(add_ModuleServiceServicer_to_server, Probe(), dict.fromkeys(("ListModules", "CallHook"), OPTIONAL))
+    servicers.register(
+        add_ModuleServiceServicer_to_server, Probe(), dict.fromkeys(("ListModules", "CallHook", "UpgradeStates"), OPTIONAL)
+    )
     server = LocalServer(servicers)
     await server.start()
     await ModuleServiceStub(LocalChannel(server)).ListModules(ListModulesRequest(), metadata=metadata)

@@ -49,6 +49,7 @@ OWN: dict[str, set[str] | None] = {
     "events.v1.EventService": {"actions", "realtime", "cli"},
     "state.v1.StateService": {"actions"},
     "actions.v1.ModuleService/CallHook": {"state"},
+    "actions.v1.ModuleService/UpgradeStates": {"state"},
     "actions.v1.ActionService/ListActions": {"gateway"},
     "realtime.v1.RealtimeService/Publish": {"actions"},
     "auth.v1.AuthService/CreateUser": {"cli"},

@@ -38,6 +38,9 @@ class StateObject(BaseModel):
     created_at: datetime
     updated_at: datetime
     timers: list[StateTimer] | None = Field(default=None, description="Left out where nothing waits.")
+    schema_version: int | None = Field(
+        default=None, ge=1, description="The version that the data has, where that is not the one that the namespace declares."
+    )
 
 
 class TransactionResult(StateObject):

@@ -9,12 +9,12 @@ with i as materialized (
     from unnest(
         $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
         $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-        $15::smallint[], $16::text[], $17::int[], $18::jsonb[]
+        $15::smallint[], $16::text[], $17::int[], $18::jsonb[], $19::int[]
     ) as t (
         i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
-        depth, traceparent, together, timers
+        depth, traceparent, together, timers, schema_version
     )
-    where (select coalesce(max(id), 0) from state_index) <= $19
+    where (select coalesce(max(id), 0) from state_index) <= $20
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
 l as materialized (
@@ -38,7 +38,7 @@ p as materialized (
             || state_index_part(d.own[2], p.part2, v.status, v.created, v.updated)
             || state_index_part(d.own[3], p.part3, v.status, v.created, v.updated)
         end as sort
-    from unnest($20::int[], $21::bigint[], $22::smallint[], $23::bytea[], $24::bytea[], $25::bytea[])
+    from unnest($21::int[], $22::bigint[], $23::smallint[], $24::bytea[], $25::bytea[], $26::bytea[])
         as p (i, index_id, trait, part1, part2, part3)
     join i using (i)
     join state_index d on d.id = p.index_id and not d.is_dropped
@@ -103,6 +103,7 @@ u as (
         status = coalesce(i.status, s.status),
         data = i.data,
         owner = i.owner,
+        schema_version = i.schema_version,
         first_version = case when l.is_live then s.first_version else s.version + 1 end,
         created_at = case when l.is_live then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
         updated_at = greatest(statement_timestamp(), s.updated_at),
@@ -120,9 +121,9 @@ u as (
         s.tenant, s.namespace, s.key, l.timers is not null and i.change <> 'updated' as ends_timers
 ),
 n as (
-    insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers)
+    insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers, schema_version)
     select i.tenant, i.namespace, i.key, 1, coalesce(i.status, ''), i.data, i.owner, 1, statement_timestamp(), statement_timestamp(),
-        case when i.timers is not null then state_timers(i.timers, statement_timestamp(), 1) end
+        case when i.timers is not null then state_timers(i.timers, statement_timestamp(), 1) end, i.schema_version
     from i
     where i.expected = 0
       and not exists (select from l where l.i = i.i)

@@ -188,6 +188,7 @@ class MemoryStateStore:
             first_version=live.first_version if live is not None else version,
             is_deleted=write.change is Change.DELETED,
             timers=_timers(write, live, version, now),
+            schema_version=write.schema_version,
         )
 
     def _keep(self, write: Write, state: StateRecord) -> Written:

@@ -52,7 +52,7 @@ _CLASHES = 8
 
 _READ = """
     select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-        deleted_at is not null as is_deleted, timers::text as timers
+        deleted_at is not null as is_deleted, timers::text as timers, schema_version
     from state join unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, namespace, key) using (tenant, namespace, key)
 """
 # The rest bound what they return: each row comes with the size of its data, and none before which the bytes of the bound are
@@ -63,7 +63,7 @@ _LIST = """
             sum(octet_length(data)) over (order by key rows unbounded preceding) - octet_length(data) as used
         from (
             select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-                false as is_deleted, timers::text as timers
+                false as is_deleted, timers::text as timers, schema_version
             from state
             where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
             order by key limit $5
@@ -267,6 +267,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             write.traceparent,
             write.group,
             to_starts(write.timers),
+            write.schema_version,
         )
         for index, write in enumerate(writes)
     )
@@ -285,4 +286,5 @@ def _state(row: asyncpg.Record) -> StateRecord:
         first_version=first_version,
         is_deleted=is_deleted,
         timers=from_timers(row["timers"]),
+        schema_version=row["schema_version"],
     )

@@ -35,7 +35,7 @@ select found.*, d.is_ready from state_index d left join lateral (
             sum(octet_length(data)) over (order by place, key rows unbounded preceding) - octet_length(data) as used
         from (
             select s.tenant, s.namespace, s.key, s.version, s.status, s.data::text as data, s.owner, s.created_at, s.updated_at,
-                s.first_version, false as is_deleted, e.place, s.timers::text as timers
+                s.first_version, false as is_deleted, e.place, s.timers::text as timers, s.schema_version
             from (
                 select substr(e.sort, r.cut + 1) as place, e.key
                 from unnest($3::bytea[], $4::text[], $5::bytea[], $6::int[]) as r (start, key, stop, cut)

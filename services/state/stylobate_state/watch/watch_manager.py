@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from stylobate.clients.bans import BanList
 from stylobate.declarations.evaluate import AccessEvaluator
@@ -19,11 +20,12 @@ from stylobate_state.errors import (
     StateTooManyWatchesError,
     StateWatchesFullError,
 )
-from stylobate_state.model import StateKey
+from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
+from stylobate_state.upgrades import NO_UPGRADES, Upgrades
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Sight, Told
 from stylobate_state.watch.view import View
@@ -42,6 +44,7 @@ class WatchEnvironment:
     is_revoked: Callable[[Principal], bool]
     now: Callable[[], float] = time.time
     """Unix seconds, by which tokens expire."""
+    upgrades: Upgrades = NO_UPGRADES
 
 
 class WatchManager:
@@ -129,6 +132,9 @@ class WatchManager:
             if found is None or found.is_deleted or (sight is Sight.OWN and found.owner != view.principal.subject):
                 raise
 
+    async def _shown(self, namespace: Namespace, states: Sequence[StateRecord]) -> list[StateRecord]:
+        return await self._environment.upgrades.shown([(namespace, state) for state in states])
+
     def _watcher(self, view: View, address: str) -> Watcher:
         environment, principal = self._environment, view.principal
 
@@ -150,6 +156,7 @@ class WatchManager:
             store=environment.store,
             reader=self._reader,
             access=environment.access,
+            shown=partial(self._shown, self._namespaces[view.namespace]),
             check=check,
             quiet=self._settings.watch_quiet,
         )

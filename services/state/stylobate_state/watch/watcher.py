@@ -1,7 +1,7 @@
 """One watch: a snapshot, then the changes behind it; first as the log has them, then as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 
@@ -43,11 +43,13 @@ class Watcher:
         store: StateStore,
         reader: StateReader,
         access: AccessEvaluator,
+        shown: Callable[[Sequence[StateRecord]], Awaitable[Sequence[StateRecord]]],
         check: Callable[[], float | None],
         quiet: timedelta,
     ) -> None:
         """Prepare.
 
+        :param shown: makes of objects what readers see: data of today.
         :param check: raises StylobateError when the caller may not be connected any more; else the seconds for which it may.
         :param quiet: how long a reader goes without a sign of life.
         """
@@ -57,6 +59,7 @@ class Watcher:
         self._store = store
         self._reader = reader
         self._access = access
+        self._to_show = shown
         self._check = check
         self._quiet_s = quiet.total_seconds()
         tenant, key = view.principal.tenant, view.key
@@ -136,7 +139,7 @@ class Watcher:
             await self._shown.note(states, self._position)
             if states:
                 after = states[-1].key.key
-            yield self._place() if is_complete else "", Snapshot(states, part, is_complete)
+            yield self._place() if is_complete else "", Snapshot(await self._to_show(states), part, is_complete)
             part += 1
 
     async def _part(self, after: str) -> tuple[Sequence[StateRecord], bool]:

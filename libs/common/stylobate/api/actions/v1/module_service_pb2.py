@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stylobate/api/actions/v1/module_service.proto\x12\x18stylobate.api.actions.v1\"\x83\x01\n\x06Module\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x14\n\x0c\x64\x65pendencies\x18\x06 \x03(\t\x12\x0f\n\x07\x61\x63tions\x18\x07 \x03(\t\";\n\x12ListModulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListModulesResponse\x12\x31\n\x07modules\x18\x01 \x03(\x0b\x32 .stylobate.api.actions.v1.Module\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x0f\x43\x61llHookRequest\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x0c\n\x04hook\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\x0c\" \n\x10\x43\x61llHookResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xe3\x01\n\rModuleService\x12o\n\x0bListModules\x12,.stylobate.api.actions.v1.ListModulesRequest\x1a-.stylobate.api.actions.v1.ListModulesResponse\"\x03\x90\x02\x01\x12\x61\n\x08\x43\x61llHook\x12).stylobate.api.actions.v1.CallHookRequest\x1a*.stylobate.api.actions.v1.CallHookResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-stylobate/api/actions/v1/module_service.proto\x12\x18stylobate.api.actions.v1\"\x83\x01\n\x06Module\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x14\n\x0c\x64\x65pendencies\x18\x06 \x03(\t\x12\x0f\n\x07\x61\x63tions\x18\x07 \x03(\t\";\n\x12ListModulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x13ListModulesResponse\x12\x31\n\x07modules\x18\x01 \x03(\x0b\x32 .stylobate.api.actions.v1.Module\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x0f\x43\x61llHookRequest\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x0c\n\x04hook\x18\x02 \x01(\t\x12\r\n\x05\x65vent\x18\x03 \x01(\x0c\" \n\x10\x43\x61llHookResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"m\n\x14UpgradeStatesRequest\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x35\n\x05items\x18\x03 \x03(\x0b\x32&.stylobate.api.actions.v1.OutdatedData\"2\n\x0cOutdatedData\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x66rom_version\x18\x02 \x01(\x05\"N\n\x15UpgradeStatesResponse\x12\x35\n\x05items\x18\x01 \x03(\x0b\x32&.stylobate.api.actions.v1.UpgradedData\"+\n\x0cUpgradedData\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x66\x61ult\x18\x02 \x01(\t2\xda\x02\n\rModuleService\x12o\n\x0bListModules\x12,.stylobate.api.actions.v1.ListModulesRequest\x1a-.stylobate.api.actions.v1.ListModulesResponse\"\x03\x90\x02\x01\x12\x61\n\x08\x43\x61llHook\x12).stylobate.api.actions.v1.CallHookRequest\x1a*.stylobate.api.actions.v1.CallHookResponse\x12u\n\rUpgradeStates\x12..stylobate.api.actions.v1.UpgradeStatesRequest\x1a/.stylobate.api.actions.v1.UpgradeStatesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODULESERVICE'].methods_by_name['ListModules']._loaded_options = None
   _globals['_MODULESERVICE'].methods_by_name['ListModules']._serialized_options = b'\220\002\001'
+  _globals['_MODULESERVICE'].methods_by_name['UpgradeStates']._loaded_options = None
+  _globals['_MODULESERVICE'].methods_by_name['UpgradeStates']._serialized_options = b'\220\002\001'
   _globals['_MODULE']._serialized_start=76
   _globals['_MODULE']._serialized_end=207
   _globals['_LISTMODULESREQUEST']._serialized_start=209
@@ -43,6 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLHOOKREQUEST']._serialized_end=431
   _globals['_CALLHOOKRESPONSE']._serialized_start=433
   _globals['_CALLHOOKRESPONSE']._serialized_end=465
-  _globals['_MODULESERVICE']._serialized_start=468
-  _globals['_MODULESERVICE']._serialized_end=695
+  _globals['_UPGRADESTATESREQUEST']._serialized_start=467
+  _globals['_UPGRADESTATESREQUEST']._serialized_end=576
+  _globals['_OUTDATEDDATA']._serialized_start=578
+  _globals['_OUTDATEDDATA']._serialized_end=628
+  _globals['_UPGRADESTATESRESPONSE']._serialized_start=630
+  _globals['_UPGRADESTATESRESPONSE']._serialized_end=708
+  _globals['_UPGRADEDDATA']._serialized_start=710
+  _globals['_UPGRADEDDATA']._serialized_end=753
+  _globals['_MODULESERVICE']._serialized_start=756
+  _globals['_MODULESERVICE']._serialized_end=1102
 # @@protoc_insertion_point(module_scope)

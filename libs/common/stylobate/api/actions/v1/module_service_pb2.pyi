@@ -173,3 +173,111 @@ class CallHookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallHookResponse: _TypeAlias = CallHookResponse  # noqa: Y015
+
+@_typing.final
+class UpgradeStatesRequest(_message.Message):
+    """Data to bring to the schema version of today."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    module: _builtins.str
+    """The module."""
+    method: _builtins.str
+    """The method of the module, as the declaration names it under `upgrade`."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutdatedData]:
+        """At most 500, of any objects."""
+
+    def __init__(
+        self,
+        *,
+        module: _builtins.str = ...,
+        method: _builtins.str = ...,
+        items: _abc.Iterable[Global___OutdatedData] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "method", b"method", "module", b"module"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeStatesRequest: _TypeAlias = UpgradeStatesRequest  # noqa: Y015
+
+@_typing.final
+class OutdatedData(_message.Message):
+    """Data as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The data as JSON."""
+    from_version: _builtins.int
+    """The schema version that it was written under."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        from_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "from_version", b"from_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutdatedData: _TypeAlias = OutdatedData  # noqa: Y015
+
+@_typing.final
+class UpgradeStatesResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpgradedData]:
+        """One for each item, in their order."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___UpgradedData] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradeStatesResponse: _TypeAlias = UpgradeStatesResponse  # noqa: Y015
+
+@_typing.final
+class UpgradedData(_message.Message):
+    """What became of one item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The data as JSON; empty where there is a fault."""
+    fault: _builtins.str
+    """Why there is none: what the method raised, or what is wrong with its answer. For operators. Empty where there is data."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "fault", b"fault"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpgradedData: _TypeAlias = UpgradedData  # noqa: Y015

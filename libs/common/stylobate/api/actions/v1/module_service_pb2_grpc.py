@@ -45,6 +45,11 @@ class ModuleServiceStub:
                 request_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookResponse.FromString,
                 _registered_method=True)
+        self.UpgradeStates = channel.unary_unary(
+                '/stylobate.api.actions.v1.ModuleService/UpgradeStates',
+                request_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.FromString,
+                _registered_method=True)
 
 
 class ModuleServiceServicer:
@@ -65,6 +70,13 @@ class ModuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpgradeStates(self, request, context):
+        """Brings data of older schema versions to that of today, by the module's method for it. Services only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModuleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_ModuleServiceServicer_to_server(servicer, server):
                     servicer.CallHook,
                     request_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookResponse.SerializeToString,
+            ),
+            'UpgradeStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpgradeStates,
+                    request_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class ModuleService:
             '/stylobate.api.actions.v1.ModuleService/CallHook',
             stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookRequest.SerializeToString,
             stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.CallHookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpgradeStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.actions.v1.ModuleService/UpgradeStates',
+            stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

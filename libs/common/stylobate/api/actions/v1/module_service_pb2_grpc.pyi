@@ -37,6 +37,8 @@ class ModuleServiceStub:
     """The modules that were found, those that failed to load included."""
     CallHook: _grpc.UnaryUnaryMultiCallable[_module_service_pb2.CallHookRequest, _module_service_pb2.CallHookResponse]
     """Runs a before-hook of a module. Services only. The typed error that the hook raises refuses the change."""
+    UpgradeStates: _grpc.UnaryUnaryMultiCallable[_module_service_pb2.UpgradeStatesRequest, _module_service_pb2.UpgradeStatesResponse]
+    """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
 
 @_typing.type_check_only
 class ModuleServiceAsyncStub(ModuleServiceStub):
@@ -47,6 +49,8 @@ class ModuleServiceAsyncStub(ModuleServiceStub):
     """The modules that were found, those that failed to load included."""
     CallHook: _aio.UnaryUnaryMultiCallable[_module_service_pb2.CallHookRequest, _module_service_pb2.CallHookResponse]  # type: ignore[assignment]
     """Runs a before-hook of a module. Services only. The typed error that the hook raises refuses the change."""
+    UpgradeStates: _aio.UnaryUnaryMultiCallable[_module_service_pb2.UpgradeStatesRequest, _module_service_pb2.UpgradeStatesResponse]  # type: ignore[assignment]
+    """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
 
 class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The modules of this deployment."""
@@ -66,5 +70,13 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_module_service_pb2.CallHookResponse, _abc.Awaitable[_module_service_pb2.CallHookResponse]]:
         """Runs a before-hook of a module. Services only. The typed error that the hook raises refuses the change."""
+
+    @_abc_1.abstractmethod
+    def UpgradeStates(
+        self,
+        request: _module_service_pb2.UpgradeStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_service_pb2.UpgradeStatesResponse, _abc.Awaitable[_module_service_pb2.UpgradeStatesResponse]]:
+        """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
 
 def add_ModuleServiceServicer_to_server(servicer: ModuleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

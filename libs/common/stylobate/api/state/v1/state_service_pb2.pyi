@@ -34,6 +34,7 @@ class State(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     TIMERS_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace, such as `orders`."""
     key: _builtins.str
@@ -46,6 +47,10 @@ class State(_message.Message):
     """The data as JSON."""
     owner: _builtins.str
     """The principal in whose name it was created."""
+    schema_version: _builtins.int
+    """The schema version that the data has, where that is not the one that the namespace declares: its upgrade failed, or newer
+    declarations wrote it. 0: the data is of the version of today.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -70,10 +75,11 @@ class State(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
         timers: _abc.Iterable[Global___StateTimer] | None = ...,
+        schema_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "key", b"key", "namespace", b"namespace", "owner", b"owner", "status", b"status", "timers", b"timers", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "key", b"key", "namespace", b"namespace", "owner", b"owner", "schema_version", b"schema_version", "status", b"status", "timers", b"timers", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
