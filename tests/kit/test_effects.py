@@ -15,7 +15,7 @@ STATES = """\
 namespaces:
   orders:
     initial: new
-    access: { read: owner, create: authenticated, write: owner }
+    access: { read: owner, create: authenticated, write: owner, delete: owner }
     transitions:
       pay: { from: new, to: paid, access: owner, data: [card], do: mill.charged }
       again: { from: paid, to: paid, access: owner }
@@ -83,6 +83,27 @@ async def test_actions_are_called_as_the_service_for_who_made_the_change(tmp_pat
         assert sorted(map(str, await noted_by(tester))) == sorted(map(str, [paid, "counted", ("pay", "new", "paid")]))
         await ada.state.transition("orders", "1", "again")
         assert await noted_by(tester) == [("again", "paid", "paid")]
+
+
+async def test_undoing_a_deletion_enters_no_status_anew(tmp_path: Path) -> None:
+    """What was done when the object entered its status is not done again because it is there again."""
+    async with ActionTester.open(write(tmp_path)) as tester:
+        ada = tester.user("ada")
+        await ada.state.put("orders", "1", {"a": 1})
+        gone = await ada.state.delete("orders", "1")
+        await noted_by(tester)
+        back = await ada.state.restore("orders", "1", gone - 1, expected_version=0)
+        assert (back.version, back.status, back.data) == (3, "new", {"a": 1})
+        assert await noted_by(tester) == []
+        then = await ada.state.get("orders", "1", version=1)
+        assert then is not None
+        assert (then.data, await ada.state.get("orders", "1", version=2)) == ({"a": 1}, None)
+        assert await ada.state.get("orders", "1", as_of=then.updated_at) is not None
+        newest = await anext(ada.state.history("orders", "1", after_version=2))
+        assert (newest.change, newest.restored_from) == ("created", 1)
+        async with ada.state.transaction() as change:
+            change.restore("orders", "1", 1)
+        assert change.results[0].version == 4
 
 
 async def test_an_event_that_is_delivered_again_calls_nothing_again(tmp_path: Path) -> None:

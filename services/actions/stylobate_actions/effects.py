@@ -24,7 +24,8 @@ class Effect:
         told: Any = loads(event.data)
         match self.declaration.moment:
             case "on_enter":
-                return event.type.endswith((".created", ".transitioned")) and told["status"] == self.declaration.of
+                is_entered = event.type.endswith((".created", ".transitioned")) and "restored_from" not in told
+                return is_entered and told["status"] == self.declaration.of
             case "on_exit":
                 return event.type.endswith(".transitioned") and told["from"] == self.declaration.of
             case _:

@@ -120,17 +120,22 @@ class Api:
 
     def _ask(self, method: str, namespace: str, key: str, event: str) -> Awaitable[Any]:
         named: Any = {"namespace": namespace, "key": key, "expected_version": NEVER}
+        asked: Awaitable[Any]
         match method:
             case "PUT":
-                return self._state.PutState(state.PutStateRequest(data=b"null", **named))
+                asked = self._state.PutState(state.PutStateRequest(data=b"null", **named))
             case "PATCH":
-                return self._state.PatchState(state.PatchStateRequest(patch=b"null", **named))
+                asked = self._state.PatchState(state.PatchStateRequest(patch=b"null", **named))
             case "DELETE":
-                return self._state.DeleteState(state.DeleteStateRequest(**named))
+                asked = self._state.DeleteState(state.DeleteStateRequest(**named))
+            case "POST" if key and event:
+                asked = self._state.TransitionState(state.TransitionStateRequest(event=event, **named))
+            case "POST" if key:
+                asked = self._state.RestoreState(state.RestoreStateRequest(version=1, **named))
             case "POST":
-                fire = state.TransitionStateRequest(event=event, **named)
-                return self._state.TransitionState(fire) if key else self._state.TransactStates(state.TransactStatesRequest())
+                asked = self._state.TransactStates(state.TransactStatesRequest())
             case _ if key and (key, event) != ("watch", ""):
-                return self._state.GetState(state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)]))
+                asked = self._state.GetState(state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)]))
             case _:
-                return self._state.ListStates(state.ListStatesRequest(namespace=namespace, page_size=1))
+                asked = self._state.ListStates(state.ListStatesRequest(namespace=namespace, page_size=1))
+        return asked

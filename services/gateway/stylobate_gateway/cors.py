@@ -18,8 +18,8 @@ _ALLOWED = [
 ]  # fmt: skip
 Charge = Callable[[Exchange, Scope], Awaitable[None]]
 _EXPOSED = [
-    "Allow", "ETag", "Idempotency-Replayed", "Retry-After", "RateLimit", "RateLimit-Policy", "Server-Timing", "WWW-Authenticate",
-    "X-Request-Id",
+    "Allow", "Content-Location", "ETag", "Idempotency-Replayed", "Link", "Memento-Datetime", "Retry-After", "RateLimit",
+    "RateLimit-Policy", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """State objects and what happens to them, as the HTTP API shows them."""
 
 from datetime import UTC
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -30,6 +31,19 @@ def object_document(found: state.State) -> dict[str, Any]:
     return document
 
 
+def memento_headers(path: bytes, found: state.State) -> dict[str, str]:
+    """Return what tells an older version from the object as it is (RFC 9110 §8.7, RFC 7089 §2).
+
+    :param path: of the object, as it was sent.
+    """
+    original = path.decode("ascii")
+    return {
+        "content-location": f"{original}?version={found.version}",
+        "memento-datetime": format_datetime(found.updated_at.ToDatetime(tzinfo=UTC), usegmt=True),
+        "link": f'<{original}>; rel="original"',
+    }
+
+
 def version_document(found: state.HistoryEntry) -> dict[str, Any]:
     """Return the document of one version."""
     return {
@@ -42,6 +56,7 @@ def version_document(found: state.HistoryEntry) -> dict[str, Any]:
         "actor": found.actor,
         "time": _time(found.time),
         "event_id": found.event_id,
+        **({"restored_from": found.restored_from} if found.restored_from else {}),
     }
 
 

@@ -20,6 +20,7 @@ WRONG = [
     ("PUT", "/k", {"content-type": "text/plain"}, b"{}", ""),
     ("PATCH", "/k", {"if-match": "1"}, b"{}", ""),
     ("DELETE", "/k", {"if-match": "1"}, b"", ""),
+    ("POST", "/k/restore", {}, b"{}", ""),
     ("POST", "/k/transitions/go", {"if-match": "1"}, b"", ""),
 ]
 

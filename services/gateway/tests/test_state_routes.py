@@ -113,3 +113,62 @@ async def test_a_history_is_filtered(gateway, is_problem) -> None:
     ):
         refused = is_problem(await gateway.http.get(path, params=query), 422, "INVALID_INPUT")
         assert [error["pointer"] for error in refused["errors"]] == [place], query
+
+
+async def test_an_object_as_it_was(gateway, is_problem) -> None:
+    """At a version or a time: with where it is, when it was, and what it is a version of; what was not there says so."""
+    path = "/v1/state/notes/as%20it%20was"
+    for number in (1, 2):
+        made = await gateway.http.put(path, content=f'{{"data": {{"n": {number}}}}}', headers=HEADERS)
+        assert made.status_code == 200
+    then = await gateway.http.get(path, params={"version": 1})
+    assert (then.json()["data"], then.json()["version"], then.headers["etag"]) == ({"n": 1}, 1, '"1"')
+    assert then.headers["content-location"] == f"{path}?version=1"
+    assert then.headers["link"] == f'<{path}>; rel="original"'
+    assert then.headers["memento-datetime"] == "Tue, 01 Jan 2030 12:00:00 GMT"
+    assert "memento-datetime" not in (await gateway.http.get(path)).headers
+    assert (await gateway.http.get(path, params={"version": 1}, headers={"if-none-match": '"1"'})).status_code == 304
+    assert (await gateway.http.get(path, params={"as_of": made.json()["updated_at"]})).json()["version"] == 2
+    await gateway.http.delete(path, headers=HEADERS)
+    assert (await gateway.http.get(path, params={"version": 2})).json()["data"] == {"n": 2}
+    gone = is_problem(await gateway.http.get(path, params={"version": 3}), 410, "STATE_VERSION_DELETED")
+    assert gone["metadata"]["version"] == "3"
+    is_problem(await gateway.http.get(path, params={"version": 4}), 404, "STATE_VERSION_NOT_FOUND")
+    is_problem(await gateway.http.get(path, params={"as_of": "2001-01-01T00:00:00Z"}), 404, "STATE_VERSION_NOT_FOUND")
+    for query, place in (
+        ({"version": 0}, "/version"),
+        ({"version": "1.0"}, "/version"),
+        ({"as_of": "yesterday"}, "/as_of"),
+        ({"version": 1, "as_of": made.json()["updated_at"]}, "/as_of"),
+    ):
+        refused = is_problem(await gateway.http.get(path, params=query), 422, "INVALID_INPUT")
+        assert [error["pointer"] for error in refused["errors"]] == [place]
+
+
+async def test_an_older_version_is_restored(gateway, is_problem) -> None:
+    """Under conditions and with an idempotency key as any change; alone and in a transaction; after a deletion too."""
+    path = "/v1/state/notes/restored"
+    for number in (1, 2):
+        await put(gateway, "restored", f'{{"n": {number}}}')
+
+    async def restore(body='{"version": 1}', **headers):
+        return await gateway.http.post(f"{path}/restore", content=body, headers=HEADERS | headers)
+
+    is_problem(await restore(**{"if-match": '"1"'}), 412, "STATE_VERSION_CONFLICT")
+    back = await restore(**{"if-match": '"2"', "idempotency-key": "back"})
+    assert (back.status_code, back.json()["data"], back.headers["etag"]) == (200, {"n": 1}, '"3"')
+    again = await restore(**{"if-match": '"2"', "idempotency-key": "back"})
+    assert (again.json(), again.headers["idempotency-replayed"]) == (back.json(), "true")
+    newest = (await gateway.http.get(f"{path}/history")).json()["items"][0]
+    assert (newest["version"], newest["change"], newest["restored_from"]) == (3, "updated", 1)
+    await gateway.http.delete(path, headers=HEADERS)
+    is_problem(await restore('{"version": 4}'), 410, "STATE_VERSION_DELETED")
+    undone = await restore('{"version": 2}', **{"if-none-match": "*"})
+    assert (undone.status_code, undone.json()["data"], undone.json()["version"]) == (200, {"n": 2}, 5)
+    both = '{"operations": [{"op": "restore", "namespace": "notes", "key": "restored", "version": 1, "if_version": 5}]}'
+    done = await gateway.http.post("/v1/state/transactions", content=both, headers=HEADERS)
+    assert done.json()["results"][0]["data"] == {"n": 1}
+    for body, place in (("{}", ""), ('{"version": 0}', "/version"), ('{"version": "1"}', "/version")):
+        refused = is_problem(await restore(body), 422, "INVALID_INPUT")
+        assert [error["pointer"] for error in refused["errors"]] == [place]
+    is_problem(await restore('{"version": 99}'), 404, "STATE_VERSION_NOT_FOUND")

@@ -19,7 +19,7 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate_state.filters import Filter
 from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryEntry, StateRecord
-from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
+from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked
 from stylobate_state.transaction import named
@@ -96,6 +96,8 @@ def _to_operation(message: StateOperation) -> Operation:
             return Delete()
         case "transition":
             return Transition(message.transition.event, message.transition.patch)
+        case "restore":
+            return Restore(message.restore.version)
         case _:
             raise InvalidInputError(violations=[Violation("/operation", "is not said")])
 
@@ -111,6 +113,7 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
         data=entry.data,
         actor=entry.actor,
         event_id=entry.event_id,
+        restored_from=entry.restored_from,
     )
     message.time.FromDatetime(entry.time)
     return message

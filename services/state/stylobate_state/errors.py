@@ -23,6 +23,29 @@ class StateNamespaceUnknownError(NotFoundError):
         super().__init__(f"There is no state namespace {namespace!r}.", metadata={"namespace": namespace})
 
 
+class StateVersionNotFoundError(NotFoundError):
+    """Nothing stood at the key at that version or time, as far as the caller may look back."""
+
+    reason = "STATE_VERSION_NOT_FOUND"
+    cure = "Look into the history, which tells the versions and their times."
+
+    def __init__(self, namespace: str, key: str, when: str) -> None:
+        """Say what was asked for: ``at version 7``, or ``at <time>``."""
+        super().__init__(f"There was no {namespace}/{key} {when}.", metadata={"namespace": namespace, "key": key})
+
+
+class StateVersionDeletedError(StylobateError):
+    """The object was deleted at that version or time."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "STATE_VERSION_DELETED"
+    cure = "Ask for an earlier version; `version` in the metadata is that of the deletion."
+
+    def __init__(self, namespace: str, key: str, version: int) -> None:
+        metadata = {"namespace": namespace, "key": key, "version": str(version)}
+        super().__init__(f"{namespace}/{key} was deleted by version {version}.", metadata=metadata)
+
+
 class StateContendedError(UnavailableError):
     """A change without an expected version lost to others every time it was tried; nothing was written."""
 

@@ -1,7 +1,7 @@
 """The history of an object: all of it, or what filters let through."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from stylobate.clients.state import StateNotFoundError
 from stylobate.declarations.evaluate import AccessEvaluator
@@ -9,6 +9,7 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.paging import no_token, page_position, page_size, page_token
 
+from stylobate_state.errors import StateVersionDeletedError, StateVersionNotFoundError
 from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
@@ -17,6 +18,8 @@ from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 
 MAX_VERSION = 2**63 - 1
+_JUST = timedelta(microseconds=1)
+_LATEST = datetime.max.replace(tzinfo=UTC) - _JUST
 _TIME_FORM = "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z"
 
 
@@ -39,6 +42,26 @@ class HistoryRequest:
     size: int = 0
     """0 means 50; at most 500. A page also ends before it grows over 8 MiB."""
     token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When in the history of an object, as the caller says it: either of them."""
+
+    version: int = 0
+    as_of: str = ""
+    """As RFC 3339: the newest version that was made until then."""
+
+    def check(self) -> None:
+        """Raise InvalidInputError for what says no moment, or two."""
+        if self.as_of and self.version:
+            raise _refused("/as_of", "stands beside `version`; one of them says when")
+        if not self.as_of and self.version < 1:
+            raise _refused("/version", "must be 1 or more")
+
+    def __str__(self) -> str:
+        """Return ``at version 7``, or ``at <time>``."""
+        return f"at {self.as_of}" if self.as_of else f"at version {self.version}"
 
 
 ALL_OF_IT = HistoryRequest()
@@ -72,6 +95,48 @@ class HistoryReader:
         query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
         found = await self._store.list_history(query)
         return Page(found.items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
+
+    async def at(self, principal: Principal, namespace: Namespace, key: StateKey, asked: Moment) -> StateRecord:
+        """See StateManager.version."""
+        state = await self._readable(principal, namespace, key)
+        first = await self._first_readable(principal, namespace, state)
+        asked.check()
+        version = asked.version
+        if (time := _time("/as_of", asked.as_of)) is not None:
+            version = await self._store.version_before(key, min(time, _LATEST) + _JUST)
+        entry = await self._entry(key, version, first, str(asked))
+        created_at = state.created_at if version >= state.first_version else await self._created_at(key, version)
+        return StateRecord(key, version, entry.to_status, entry.data, "", created_at, entry.time)
+
+    async def data(self, principal: Principal, namespace: Namespace, state: StateRecord, version: int) -> bytes:
+        """Return the data of an older version of an object, for who may read it.
+
+        :raises StateVersionNotFoundError: there is none, or it is not the principal's to see.
+        :raises StateVersionDeletedError: it is that of a deletion.
+        """
+        moment = Moment(version)
+        moment.check()
+        first = await self._first_readable(principal, namespace, state)
+        return (await self._entry(state.key, version, first, str(moment))).data
+
+    async def _entry(self, key: StateKey, version: int, first: int, when: str) -> HistoryEntry:
+        is_possible = first <= version < MAX_VERSION
+        query = HistoryQuery(key, 1, before=version + 1, since=version)
+        found = (await self._store.list_history(query)).items if is_possible else ()
+        if not found:
+            raise StateVersionNotFoundError(key.namespace, key.key, when)
+        if found[0].change is Change.DELETED:
+            raise StateVersionDeletedError(key.namespace, key.key, version)
+        return found[0]
+
+    async def _created_at(self, key: StateKey, version: int) -> datetime:
+        """Return when the object was created that stood at the key at a version; undoing a deletion is no creation."""
+        while True:
+            query = HistoryQuery(key, 1, before=version + 1, change=Change.CREATED)
+            entry = (await self._store.list_history(query)).items[0]
+            if not entry.restored_from:
+                return entry.time
+            version = entry.version - 1
 
     async def _readable(self, principal: Principal, namespace: Namespace, key: StateKey) -> StateRecord:
         """Return what stands at the key, a tombstone too. Raises StateNotFoundError or a refusal before anything is said."""

@@ -107,6 +107,9 @@ class Write:
     """Above 0: one of several writes, next to each other in their batch, that happen together or not at all."""
     claim: Claim | None = None
     """An idempotency key to take; its answer is kept with the write. Of a group the first has it, for all."""
+    restored_from: int = 0
+    """The version whose data it brings back; 0: none. CREATED undoes a deletion then: of the tombstone of the same owner, which
+    goes on with its times and first version."""
     timers: tuple[TimerStart, ...] = ()
     """Those that begin with it; not for UPDATED. Any other change ends those that were there."""
     schema_version: int = 1
@@ -213,6 +216,8 @@ class HistoryEntry:
     actor: str
     time: datetime
     event_id: str
+    restored_from: int = 0
+    """The version whose data it brought back; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

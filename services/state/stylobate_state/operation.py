@@ -26,6 +26,10 @@ class ChangeDraft:
     """The status after it."""
     event: str = ""
     from_status: str = ""
+    owner: str | None = None
+    """Whose it is after it, where the change says so."""
+    restored_from: int = 0
+    """The version whose data it brings back."""
 
 
 class TimerGoneError(Exception):
@@ -46,9 +50,16 @@ class Operation(ABC):
         """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
         return True
 
+    revives: ClassVar[bool] = False
+    """Whether it can be done to a tombstone, which :meth:`rules` and :meth:`draft` are given then."""
+
     def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  for those that create
         """Return who may do it to the object; None: to one that is not there."""
         return namespace.access.write
+
+    def rules(self, namespace: Namespace, live: StateRecord | None) -> tuple[AccessRule, ...]:
+        """Return all rules that must let the caller do it."""
+        return (self.rule(namespace, live),)
 
     def beyond(self, namespace: Namespace, live: StateRecord | None) -> tuple[Violation, ...]:  # noqa: ARG002  for those that need it
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
@@ -179,6 +190,31 @@ class Delete(Operation):
     def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep nothing but the status it had."""
         return ChangeDraft(Change.DELETED, NULL, _present(live).status)
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Operation):
+    """Bring back the data of an older version; of a tombstone also the status and the owner that it had."""
+
+    word: ClassVar[str] = "restore"
+    revives: ClassVar[bool] = True
+
+    version: int
+    data: bytes = b""
+    """That version's, once it was read."""
+
+    def rules(self, namespace: Namespace, live: StateRecord | None) -> tuple[AccessRule, ...]:
+        """``write``; where a deletion is undone ``create`` as well."""
+        is_gone = live is not None and live.is_deleted
+        return (namespace.access.write, namespace.access.create) if is_gone else (namespace.access.write,)
+
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
+        """Keep the status, take the data of the version."""
+        seen = _present(live)
+        if not seen.is_deleted:
+            return ChangeDraft(Change.UPDATED, self.data, seen.status, restored_from=self.version)
+        status = seen.status or namespace.machine.initial
+        return ChangeDraft(Change.CREATED, self.data, status, owner=seen.owner, restored_from=self.version)
 
 
 def _present(live: StateRecord | None) -> StateRecord:

@@ -14,13 +14,14 @@ from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_state.convert import from_history, from_list, to_history_entry, to_operations, to_result, to_state, to_watched
+from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateRecord
-from stylobate_state.operation import Delete, Operation, Patch, Put, Transition
+from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
 from stylobate_state.state_manager import StateManager
 from stylobate_state.watch.watch_manager import WatchManager
 
 _Context = grpc.aio.ServicerContext[object, object]
-_Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest
+_Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest | pb.RestoreStateRequest
 M = TypeVar("M", bound=Message)
 
 
@@ -29,8 +30,8 @@ class StateServicer(StateServiceServicer):
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
         (
-            "GetState", "PutState", "PatchState", "DeleteState", "TransitionState", "TransactStates", "ListStates", "ListHistory",
-            "WatchStates",
+            "GetState", "GetStateVersion", "PutState", "PatchState", "DeleteState", "TransitionState", "RestoreState",
+            "TransactStates", "ListStates", "ListHistory", "WatchStates",
         ),
         RpcAccess.OPTIONAL,
     )  # fmt: skip
@@ -45,6 +46,11 @@ class StateServicer(StateServiceServicer):
         states = await self._manager.get(call().principal, [(name.namespace, name.key) for name in request.keys])
         return pb.GetStateResponse(states=map(to_state, states))
 
+    async def GetStateVersion(self, request: pb.GetStateVersionRequest, context: _Context) -> pb.GetStateVersionResponse:
+        moment = Moment(request.version, request.as_of)
+        state = await self._manager.version(call().principal, request.namespace, request.key, moment)
+        return pb.GetStateVersionResponse(state=to_state(state))
+
     async def PutState(self, request: pb.PutStateRequest, context: _Context) -> pb.PutStateResponse:
         put = Put(request.data, request.status if request.HasField("status") else None)
         return await self._change(request, put, pb.PutStateResponse, _with_state)
@@ -58,6 +64,9 @@ class StateServicer(StateServiceServicer):
     async def TransitionState(self, request: pb.TransitionStateRequest, context: _Context) -> pb.TransitionStateResponse:
         fired = Transition(request.event, request.patch)
         return await self._change(request, fired, pb.TransitionStateResponse, _with_state)
+
+    async def RestoreState(self, request: pb.RestoreStateRequest, context: _Context) -> pb.RestoreStateResponse:
+        return await self._change(request, Restore(request.version), pb.RestoreStateResponse, _with_state)
 
     async def TransactStates(self, request: pb.TransactStatesRequest, context: _Context) -> pb.TransactStatesResponse:
         caller = call()

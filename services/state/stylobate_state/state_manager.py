@@ -14,7 +14,7 @@ from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
 from stylobate_state.errors import StateNamespaceUnknownError
-from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest
+from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Fire, Operation, Transition
@@ -166,6 +166,18 @@ class StateManager:
         bound = self._namespace(namespace)
         page = await self._lister.list_states(principal, bound, request)
         return Page(await self._upgrades.shown([(bound, state) for state in page.items]), page.next_token, page.count)
+
+    async def version(self, principal: Principal, namespace: str, key: str, moment: Moment) -> StateRecord:
+        """Return the object as it was, without owner and timers; also of one that was deleted since.
+
+        Who may read it only because they own it looks back to the version that created it for them.
+
+        :raises StateNotFoundError: as for :meth:`list_history`.
+        :raises StateVersionNotFoundError: nothing was there then.
+        :raises StateVersionDeletedError: it was deleted then.
+        :raises InvalidInputError: no moment, or two.
+        """
+        return await self._history.at(principal, *self._at(principal, namespace, key), moment)
 
     async def list_history(
         self, principal: Principal, namespace: str, key: str, request: HistoryRequest = ALL_OF_IT

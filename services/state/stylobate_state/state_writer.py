@@ -27,11 +27,12 @@ from stylobate_state.errors import (
     too_long,
 )
 from stylobate_state.guards import Asking
+from stylobate_state.history_reader import HistoryReader
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import KeyLocks
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
-from stylobate_state.operation import ChangeDraft, Operation
+from stylobate_state.operation import ChangeDraft, Operation, Restore
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.upgrades import NO_UPGRADES, Upgrades
@@ -105,6 +106,7 @@ class StateWriter:
         self._reader = reader
         self._writes = batcher
         self._locks = KeyLocks()
+        self._history = HistoryReader(environment.store, environment.access, reader)
 
     @classmethod
     @asynccontextmanager
@@ -172,13 +174,17 @@ class StateWriter:
         """Return what the operation makes of what was read, when the caller may do it and the rules allow it."""
         namespace, key, operation, expected = request.namespace, request.key, request.operation, request.expected
         live = seen if seen is not None and not seen.is_deleted else None
-        await self._authorize(request, live)
+        subject = seen if operation.revives else live
+        await self._authorize(request, subject)
         present = live.version if live is not None else 0
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
-        if live is not None and operation.builds_on_present:
-            live = await self._environment.upgrades.present(namespace, live)
-        draft = operation.draft(namespace, live, Asking(request.principal, self._environment.clock()))
+        if isinstance(operation, Restore) and subject is not None:
+            older = await self._history.data(request.principal, namespace, subject, operation.version)
+            operation = replace(operation, data=older)
+        elif live is not None and operation.builds_on_present:
+            subject = live = await self._environment.upgrades.present(namespace, live)
+        draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock()))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
             namespace.check(draft.data)
         return Decided(draft, live)
@@ -194,7 +200,7 @@ class StateWriter:
             key=request.key,
             change=draft.change,
             expected=present if is_exact else None,
-            owner=live.owner if live is not None else request.principal.subject,
+            owner=_owner(request, draft, live),
             status=None if keeps_status else draft.status,
             data=draft.data,
             actor=request.principal.subject,
@@ -204,6 +210,7 @@ class StateWriter:
             depth=request.cause.event_depth(),
             traceparent=request.cause.traceparent,
             claim=request.claim,
+            restored_from=draft.restored_from,
             timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
             schema_version=request.namespace.schema_version,
         )
@@ -215,17 +222,18 @@ class StateWriter:
         """
         principal, namespace, key, operation = request.principal, request.namespace, request.key, request.operation
         owner = live.owner if live is not None else None
-        rule = operation.rule(namespace, live)
+        rules = operation.rules(namespace, live)
         what = f"{operation.word} {key.namespace}/{key.key}"
-        if live is None:
+        if live is None or live.is_deleted:
             namespace.check_new_key(key.key)
-        if (live is not None or operation.creates) and await self._access.allows(rule, principal, owner):
+        refused = [rule for rule in rules if not await self._access.allows(rule, principal, owner)]
+        if (live is not None or operation.creates) and not refused:
             beyond = operation.beyond(namespace, live)
             if beyond and not await self._access.allows(namespace.access.write, principal, owner):
                 raise StateDataInvalidError(beyond)
             return
         if live is not None and await self._access.allows(namespace.access.read, principal, owner):
-            raise refusal(rule, principal, what)
+            raise refusal(refused[0], principal, what)
         namespace.check_new_key(key.key)
         absent = operation.rule(namespace, None)
         await self._access.require_possible(absent, principal, what)
@@ -273,6 +281,13 @@ class StateWriter:
         seen = await self._reader.one(key)
         actual = seen.version if seen is not None and not seen.is_deleted else 0
         return StateVersionConflictError(key.namespace, key.key, expected=request.expected, actual=actual)
+
+
+def _owner(request: ChangeRequest, draft: ChangeDraft, live: StateRecord | None) -> str:
+    """Return whose the object is after the change."""
+    if draft.owner is not None:
+        return draft.owner
+    return live.owner if live is not None else request.principal.subject
 
 
 def _keys(group: Group) -> list[StateKey]:

@@ -20,6 +20,7 @@ from stylobate.modules.watching import WatchEvent, watch_events
 
 T = TypeVar("T")
 _PAGE = 200
+_NOT_THERE = frozenset({"STATE_NOT_FOUND", "STATE_VERSION_NOT_FOUND", "STATE_VERSION_DELETED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class StateChange:
     actor: str
     time: datetime
     event_id: str
+    restored_from: int = 0
+    """The version whose data it brought back; 0: none."""
 
 
 class StateClient:
@@ -90,8 +93,16 @@ class StateClient:
         client._steps = steps  # noqa: SLF001  its own
         return client
 
-    async def get(self, namespace: str, key: str) -> StateObject | None:
-        """Return the object as it is now, or None when there is none that the caller may see."""
+    async def get(
+        self, namespace: str, key: str, *, version: int | None = None, as_of: datetime | None = None
+    ) -> StateObject | None:
+        """Return the object as it is now, or None when there is none that the caller may see.
+
+        :param version: as it was at this version; :param as_of: as it was then, a time with a time zone. None where nothing was
+            there or it was deleted then. An older version has no timers and does not tell its owner.
+        """
+        if version is not None or as_of is not None:
+            return await self._version(namespace, key, version, as_of)
         found = await self.get_many(namespace, [key])
         return found.get(key)
 
@@ -100,6 +111,17 @@ class StateClient:
         wanted = [pb.StateKey(namespace=namespace, key=key) for key in keys]
         reply = await asked(self._stub.GetState(pb.GetStateRequest(keys=wanted)), namespace=namespace, key=list(keys))
         return {state.key: _object(state) for state in reply.states}
+
+    async def _version(self, namespace: str, key: str, version: int | None, as_of: datetime | None) -> StateObject | None:
+        when = "" if as_of is None else as_of.isoformat()
+        request = pb.GetStateVersionRequest(namespace=namespace, key=key, version=version or 0, as_of=when)
+        try:
+            reply = await asked(self._stub.GetStateVersion(request), namespace=namespace, key=key, version=version, as_of=when)
+        except StylobateError as error:
+            if error.reason in _NOT_THERE:
+                return None
+            raise
+        return _object(reply.state)
 
     async def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
         """Create the object or replace its data.
@@ -145,6 +167,17 @@ class StateClient:
             namespace=namespace, key=key, event=event, patch=patch, expected_version=expected_version
         )
         reply = await self._change(self._stub.TransitionState, request, namespace=namespace, key=key, event=event, data=data)
+        return _object(reply.state)
+
+    async def restore(self, namespace: str, key: str, version: int, expected_version: int | None = None) -> StateObject:
+        """Make the data of an older version that of a new one; of an object that was deleted, undo that.
+
+        :param expected_version: the version it must have; 0: it must be deleted; None: any.
+        :raises StylobateError: STATE_NOT_FOUND, STATE_VERSION_NOT_FOUND, STATE_VERSION_DELETED, STATE_DATA_INVALID,
+            STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        """
+        request = pb.RestoreStateRequest(namespace=namespace, key=key, version=version, expected_version=expected_version)
+        reply = await self._change(self._stub.RestoreState, request, namespace=namespace, key=key, version=version)
         return _object(reply.state)
 
     @asynccontextmanager
@@ -308,4 +341,5 @@ def _change(entry: pb.HistoryEntry) -> StateChange:
         actor=entry.actor,
         time=entry.time.ToDatetime(tzinfo=UTC),
         event_id=entry.event_id,
+        restored_from=entry.restored_from,
     )

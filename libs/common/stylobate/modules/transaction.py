@@ -45,6 +45,10 @@ class Transaction:
         """Remove the object; its history stays."""
         self._add(namespace, key, expected_version, {}, delete=pb.DeleteOperation())
 
+    def restore(self, namespace: str, key: str, version: int, expected_version: int | None = None) -> None:
+        """Make the data of an older version that of a new one; of an object that was deleted, undo that."""
+        self._add(namespace, key, expected_version, {"version": version}, restore=pb.RestoreOperation(version=version))
+
     def transition(self, namespace: str, key: str, event: str, data: Any = None, expected_version: int | None = None) -> None:
         """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data."""
         operation = pb.TransitionOperation(event=event, patch=b"" if data is None else encode(data))

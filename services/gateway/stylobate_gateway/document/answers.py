@@ -30,6 +30,7 @@ _TITLES = {
     405: "Another method is needed",
     408: "The request did not come in time",
     409: "The rules do not allow it now",
+    410: "It was there, and is not any more",
     412: "The version is not one that If-Match or If-None-Match asks for",
     413: "The body is too large",
     415: "A body of another type",

@@ -1,7 +1,8 @@
 """State objects: `/v1/state`. Payloads pass as the bytes they came in, so that every number keeps its digits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 import grpc.aio
@@ -31,9 +32,10 @@ from stylobate_gateway.schemas.state import (
     StateList,
     StateObject,
     parse_put,
+    parse_restore,
     parse_transition,
 )
-from stylobate_gateway.state_documents import object_document, version_document
+from stylobate_gateway.state_documents import memento_headers, object_document, version_document
 from stylobate_gateway.watches import StateWatches
 
 _PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {}]}
@@ -78,9 +80,13 @@ Above = Annotated[int, Query(ge=0, le=_MOST, description="Only versions above it
 Below = Annotated[
     int | SkipJsonSchema[None], Query(ge=1, le=_MOST, description="Only versions below it."), BeforeValidator(in_digits)
 ]
+_AT = "As it was at this version."
+Version = Annotated[int | SkipJsonSchema[None], Query(ge=1, le=_MOST, description=_AT), BeforeValidator(in_digits)]
 _TIME: dict[str, Any] = {"format": "date-time"}
 Since = Annotated[_Text, Query(min_length=1, max_length=64, description="Only then or later.", json_schema_extra=_TIME)]
 Until = Annotated[_Text, Query(min_length=1, max_length=64, description="Only before.", json_schema_extra=_TIME)]
+_AS_OF = "As it was then; not together with `version`."
+AsOf = Annotated[_Text, Query(min_length=1, max_length=64, description=_AS_OF, json_schema_extra=_TIME)]
 _ACTOR = "Only what this principal did, as `actor` names it."
 Actor = Annotated[_Text, Query(min_length=1, max_length=512, pattern=TEXT, description=_ACTOR)]
 _CHANGES: dict[str, Any] = {"enum": [*get_args(ChangeName)]}
@@ -100,13 +106,14 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
     got: Responses = {
         200: answer_of("The object", StateObject),
         304: {"description": "Unchanged"},
-        **refuses("State", 403, 404, 412, 422),
+        **refuses("State", 403, 404, 410, 412, 422),
     }
     changed: Responses = {
         200: answer_of("The object", StateObject),
         **refuses("State", 403, 404, 412, has_body=True, is_change=True),
     }
 
+    restored: Responses = changed | refuses("State", 410)
     listed: Responses = {200: answer_of("A page", StateList), **refuses("State", 403, 404, 409, 422)}
 
     @router.get("", responses=listed, openapi_extra=_FILTERED)
@@ -154,8 +161,16 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
         return found
 
     @router.get("/{key}", responses=got, openapi_extra=_PERHAPS)
-    async def get_object(namespace: Namespace, key: Key, given: ReadIf) -> Response:
-        """Read an object."""
+    async def get_object(
+        namespace: Namespace, key: Key, request: Request, given: ReadIf, *, version: Version = None, as_of: AsOf = None
+    ) -> Response:
+        """Read an object as it is, or as it was at a version or a time."""
+        if version or as_of:
+            asked = state.GetStateVersionRequest(namespace=namespace, key=key, version=version or 0, as_of=as_of or "")
+            then = (await stub.GetStateVersion(asked)).state
+            if given.is_unchanged(then.version):
+                return Response(status_code=304, headers=given.unchanged(then.version))
+            return _object(then, memento_headers(request.scope["raw_path"], then))
         found = await present(namespace, key)
         if given.is_unchanged(found.version):
             return Response(status_code=304, headers=given.unchanged(found.version))
@@ -216,6 +231,17 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
 
         return _object(await given.guard(fire, present))
 
+    @router.post("/{key}/restore", responses=restored, openapi_extra=body_of("StateRestore"))
+    async def restore_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
+        """Make the data of an older version that of a new one; of an object that was deleted, undo that."""
+        older = parse_restore(await request.body()).version
+
+        async def restore(version: int | None) -> state.State:
+            command = state.RestoreStateRequest(namespace=namespace, key=key, version=older, expected_version=version)
+            return (await answered(given.exchange, stub.RestoreState, command)).state
+
+        return _object(await given.guard(restore, find))
+
     @router.get("/{key}/history", responses={200: answer_of("A page", History), **read}, openapi_extra=_PERHAPS)
     async def list_history(
         namespace: Namespace,
@@ -271,9 +297,10 @@ def _place_in_body(error: StylobateError) -> None:
         _place(error, lambda pointer: f"/data{pointer}")
 
 
-def _object(found: state.State) -> Response:
+def _object(found: state.State, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     """Return the answer that an object is."""
-    return Response(orjson.dumps(object_document(found)), headers={"etag": f'"{found.version}"'}, media_type=JSON)
+    tagged = {"etag": f'"{found.version}"', **headers}
+    return Response(orjson.dumps(object_document(found)), headers=tagged, media_type=JSON)
 
 
 def _page(items: list[dict[str, Any]], token: str, count: int | None = None) -> Response:

@@ -27,7 +27,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     stub = StateServiceStub(channel)
     changed: Responses = {
         200: answer_of("What each operation made, in their order", TransactionResults),
-        **refuses("State", 403, 404, 412, has_body=True, is_change=True),
+        **refuses("State", 403, 404, 410, 412, has_body=True, is_change=True),
     }
 
     @router.post("/transactions", responses=changed, openapi_extra=body_of("StateTransaction"))

@@ -9,11 +9,12 @@ from stylobate.api.state.v1.state_service_pb2 import (
     DeleteOperation,
     PatchOperation,
     PutOperation,
+    RestoreOperation,
     StateOperation,
     TransitionOperation,
 )
 
-from stylobate_gateway.schemas.state import parse
+from stylobate_gateway.schemas.state import OlderVersion, parse
 
 
 class OperationBody(Struct, forbid_unknown_fields=True, tag_field="op", kw_only=True):
@@ -61,6 +62,16 @@ class DeleteBody(OperationBody, tag="delete"):
         return {"delete": DeleteOperation()}
 
 
+class RestoreBody(OperationBody, tag="restore"):
+    """``version``, whose data to bring back."""
+
+    version: OlderVersion
+
+    def told(self) -> dict[str, Any]:
+        """Bring it back."""
+        return {"restore": RestoreOperation(version=self.version)}
+
+
 class TransitionBody(OperationBody, tag="transition"):
     """``event``, and ``data`` to merge (RFC 7396)."""
 
@@ -75,7 +86,7 @@ class TransitionBody(OperationBody, tag="transition"):
 class TransactionBody(Struct, forbid_unknown_fields=True):
     """``{operations}``."""
 
-    operations: list[PutBody | PatchBody | DeleteBody | TransitionBody]
+    operations: list[PutBody | PatchBody | DeleteBody | RestoreBody | TransitionBody]
 
 
 _TRANSACTION = msgspec.json.Decoder(TransactionBody)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from pydantic import BaseModel, Field
 from stylobate import keys
 from stylobate.errors import InvalidInputError, Violation
@@ -82,6 +82,7 @@ class HistoryEntry(BaseModel):
     actor: str
     time: datetime
     event_id: str
+    restored_from: int | None = Field(default=None, ge=1, description="The version whose data it brought back; else left out.")
 
 
 class History(BaseModel):
@@ -92,12 +93,13 @@ class History(BaseModel):
 
 
 _STATUS = {"type": ["string", "null"], "description": "Only as it is: a status changes by an event."}
+_OLDER = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "description": "The version whose data to bring back"}
 _MERGED = {"description": "Merged into the object's data (RFC 7396)"}
 
 
 def _operation(name: str, **members: Any) -> dict[str, Any]:
     """Return the schema of an operation of a transaction."""
-    needed = [member for member in members if member == "event" or (member == "data" and name != "transition")]
+    needed = [member for member in members if member in {"event", "version"} or (member == "data" and name != "transition")]
     properties: dict[str, Any] = {
         "op": {"const": name},
         "namespace": {"type": "string"},
@@ -138,6 +140,7 @@ DESCRIBED: dict[str, Any] = {
                         _operation("put", data=_PAYLOAD, status=_STATUS),
                         _operation("patch", data={"description": "A JSON merge patch (RFC 7396)"}),
                         _operation("delete"),
+                        _operation("restore", version=_OLDER),
                         _operation("transition", event={"type": "string"}, data=_MERGED),
                     ],
                     "discriminator": {"propertyName": "op"},
@@ -146,6 +149,12 @@ DESCRIBED: dict[str, Any] = {
             }
         },
     },
+    "StateRestore": {
+        "type": "object",
+        "required": ["version"],
+        "additionalProperties": False,
+        "properties": {"version": _OLDER},
+    },
     "StateTransition": {
         "type": "object",
         "additionalProperties": False,
@@ -153,6 +162,9 @@ DESCRIBED: dict[str, Any] = {
     },
 }
 """Bodies that are never read into objects: they pass as they came."""
+
+
+OlderVersion = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class PutBody(Struct, forbid_unknown_fields=True):
@@ -168,13 +180,25 @@ class TransitionBody(Struct, forbid_unknown_fields=True):
     data: Raw = Raw(b"")
 
 
+class RestoreBody(Struct, forbid_unknown_fields=True):
+    """``{version}``."""
+
+    version: OlderVersion
+
+
 _PUT = msgspec.json.Decoder(PutBody)
+_RESTORE = msgspec.json.Decoder(RestoreBody)
 _TRANSITION = msgspec.json.Decoder(TransitionBody)
 
 
 def parse_put(body: bytes) -> PutBody:
     """Return the body of a PUT, which is JSON. Raises InvalidInputError."""
     return parse(_PUT, body)
+
+
+def parse_restore(body: bytes) -> RestoreBody:
+    """Return the body of a restoration, which is JSON. Raises InvalidInputError."""
+    return parse(_RESTORE, body)
 
 
 def parse_transition(body: bytes) -> TransitionBody:

@@ -7,18 +7,18 @@ import re
 from functools import cache
 from importlib.resources import files
 
-_PARTS = ("groups", "indexes")
+_PARTS = ("groups", "indexes", "restores")
 
 
 @cache
-def cas_statement(*, groups: bool, indexes: bool) -> str:
+def cas_statement(*, groups: bool, indexes: bool, restores: bool) -> str:
     """Return the statement.
 
     :param groups: with what keeps the writes of a group together. :param indexes: with what enters writes into indexes; its
-        arrays are the last parameters.
+        arrays are the last parameters. :param restores: with what brings older versions back.
     """
     text = (files("stylobate_state.store") / "cas.sql").read_text(encoding="utf-8")
-    for part, is_wanted in zip(_PARTS, (groups, indexes), strict=True):
+    for part, is_wanted in zip(_PARTS, (groups, indexes, restores), strict=True):
         if not is_wanted:
             text = re.sub(rf"^-- {part} \{{\n.*?^-- {part} \}}\n|^[^\n]* -- {part}\n", "", text, flags=re.DOTALL | re.MULTILINE)
     return text

@@ -2,25 +2,26 @@
 -- A key stands in the batch once. Expected: 0 nothing alive, n alive at that version, null alive at any.
 -- Writes of one group (0: alone) happen together or not at all.
 -- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
--- ends in `-- groups`, where there are none; likewise what concerns indexes.
+-- ends in `-- groups`, where there are none; likewise what concerns indexes, and
+-- older versions that are brought back (`restores`).
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
     from unnest(
         $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
         $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-        $15::smallint[], $16::text[], $17::int[], $18::jsonb[], $19::int[]
+        $15::smallint[], $16::text[], $17::int[], $18::jsonb[], $19::int[], $20::bigint[]
     ) as t (
         i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
-        depth, traceparent, together, timers, schema_version
+        depth, traceparent, together, timers, schema_version, restored_from
     )
-    where (select coalesce(max(id), 0) from state_index) <= $20
+    where (select coalesce(max(id), 0) from state_index) <= $21
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
 l as materialized (
     select i.i, s.version, s.deleted_at is null as is_live, s.status, s.created_at, s.updated_at, s.timers,
         case
-            when i.expected = 0 then s.deleted_at is not null
+            when i.expected = 0 then s.deleted_at is not null and (i.restored_from = 0 or s.owner = i.owner)
             else s.deleted_at is null and s.owner = i.owner and (i.expected is null or i.expected = s.version)
         end as holds
     from state s join i using (tenant, namespace, key)
@@ -38,7 +39,7 @@ p as materialized (
             || state_index_part(d.own[2], p.part2, v.status, v.created, v.updated)
             || state_index_part(d.own[3], p.part3, v.status, v.created, v.updated)
         end as sort
-    from unnest($21::int[], $22::bigint[], $23::smallint[], $24::bytea[], $25::bytea[], $26::bytea[])
+    from unnest($22::int[], $23::bigint[], $24::smallint[], $25::bytea[], $26::bytea[], $27::bytea[])
         as p (i, index_id, trait, part1, part2, part3)
     join i using (i)
     join state_index d on d.id = p.index_id and not d.is_dropped
@@ -46,7 +47,7 @@ p as materialized (
     cross join lateral (
         select coalesce(i.status, l.status, '') as status,
             greatest(statement_timestamp(), l.updated_at) as updated,
-            case when l.is_live then l.created_at else greatest(statement_timestamp(), l.updated_at) end as created
+            case when l.is_live or i.restored_from > 0 then l.created_at else greatest(statement_timestamp(), l.updated_at) end as created
     ) v
     where coalesce(l.holds, i.expected = 0)
 ),
@@ -104,8 +105,8 @@ u as (
         data = i.data,
         owner = i.owner,
         schema_version = i.schema_version,
-        first_version = case when l.is_live then s.first_version else s.version + 1 end,
-        created_at = case when l.is_live then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
+        first_version = case when l.is_live or i.restored_from > 0 then s.first_version else s.version + 1 end,
+        created_at = case when l.is_live or i.restored_from > 0 then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
         updated_at = greatest(statement_timestamp(), s.updated_at),
         deleted_at = case when i.change = 'deleted' then greatest(statement_timestamp(), s.updated_at) end,
         timers = case
@@ -167,6 +168,7 @@ e as (
             when i.change = 'transitioned' then jsonb_build_object('event', i.event, 'from', i.from_status, 'to', w.status)
             else '{}'::jsonb
         end
+            || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
     from w join i using (i)
 ),
 -- Timers of the status entered are queued, those of the status left are not any more.

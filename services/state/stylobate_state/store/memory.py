@@ -125,7 +125,8 @@ class MemoryStateStore:
 
     async def creator(self, key: StateKey, *, before: int) -> str | None:
         entries = reversed(self._history.get(key, []))
-        return next((e.actor for e in entries if e.version < before and e.change is Change.CREATED), None)
+        made = (entry for entry in entries if entry.version < before and entry.change is Change.CREATED)
+        return next((entry.actor for entry in made if not entry.restored_from), None)
 
     async def health(self) -> Health:
         """Memory is always there."""
@@ -157,7 +158,7 @@ class MemoryStateStore:
     def _refusal(self, write: Write) -> WriteOutcome | None:
         """Return why it cannot be written as things stand."""
         live = self._live(write.key)
-        if not _holds(write, live):
+        if not _holds(write, live, self.objects.get(write.key)):
             return Refused(live.version if live is not None else 0)
         return self._indexes.refusal(self._made(write))
 
@@ -177,15 +178,16 @@ class MemoryStateStore:
         present, live = self.objects.get(write.key), self._live(write.key)
         now = self.clock()
         version = present.version + 1 if present is not None else 1
+        same = present if write.restored_from else live
         return StateRecord(
             key=write.key,
             version=version,
             status=_status(write, live),
             data=write.data,
             owner=write.owner,
-            created_at=live.created_at if live is not None else now,
+            created_at=same.created_at if same is not None else now,
             updated_at=now,
-            first_version=live.first_version if live is not None else version,
+            first_version=same.first_version if same is not None else version,
             is_deleted=write.change is Change.DELETED,
             timers=_timers(write, live, version, now),
             schema_version=write.schema_version,
@@ -215,9 +217,10 @@ def _part(found: Sequence[Listed], limit: int, max_bytes: int) -> Part[Listed]:
     return Part(found, has_more=False)
 
 
-def _holds(write: Write, live: StateRecord | None) -> bool:
+def _holds(write: Write, live: StateRecord | None, present: StateRecord | None) -> bool:
     if write.expected == 0:
-        return live is None
+        is_same = not write.restored_from or (present is not None and present.owner == write.owner)
+        return live is None and is_same
     return live is not None and live.owner == write.owner and write.expected in {None, live.version}
 
 
@@ -234,6 +237,7 @@ def _entry(write: Write, state: StateRecord) -> HistoryEntry:
         actor=write.actor,
         time=state.updated_at,
         event_id=write.event_id,
+        restored_from=write.restored_from,
     )
 
 

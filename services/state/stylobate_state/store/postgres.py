@@ -141,13 +141,14 @@ class PostgresStateStore:
     async def _cas(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[asyncpg.Record]:
         """Run the statement, again where there are newer indexes than were known."""
         has_groups = any(write.group for write in writes)
+        has_restores = any(write.restored_from for write in writes)
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
                 await self._indexes.read(database)
             try:
                 entries = self._indexes.entries(writes)
-                statement = cas_statement(groups=has_groups, indexes=bool(entries))
+                statement = cas_statement(groups=has_groups, indexes=bool(entries), restores=has_restores)
                 rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
@@ -268,6 +269,7 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
             write.group,
             to_starts(write.timers),
             write.schema_version,
+            write.restored_from,
         )
         for index, write in enumerate(writes)
     )

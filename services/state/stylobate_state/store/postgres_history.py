@@ -20,7 +20,8 @@ _BOUNDED = """
 """
 _ENTRY = """
     select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
-        data ->> 'status' as status, (data -> 'data')::text as data, actor, time, id
+        data ->> 'status' as status, coalesce((data ->> 'restored_from')::bigint, 0) as restored_from,
+        (data -> 'data')::text as data, actor, time, id
     from outbox_event
     where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
 """
@@ -53,6 +54,7 @@ _CREATOR = """
     select actor from outbox_event
     where tenant = $1 and stream = $2 and subject = $3 and version < $4 and type = $5
         and state_mark(tenant, stream, subject, '', type) = state_mark($1, $2, $3, '', $5)
+        and not data ? 'restored_from'
     order by version desc limit 1
 """
 
@@ -109,4 +111,5 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         actor=row["actor"],
         time=row["time"],
         event_id=str(row["id"]),
+        restored_from=row["restored_from"],
     )

@@ -103,6 +103,7 @@ class _Payload(msgspec.Struct):
     status: str
     data: msgspec.Raw
     event: str = ""
+    restored_from: int = 0
     from_status: str = msgspec.field(name="from", default="")
 
 
@@ -133,5 +134,6 @@ class Happened:
             actor=event.actor,
             time=event.time,
             event_id=event.id,
+            restored_from=found.restored_from,
         )
         return cls(StateKey(event.tenant, found.namespace, found.key), entry)

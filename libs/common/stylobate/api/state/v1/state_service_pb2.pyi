@@ -188,6 +188,64 @@ class GetStateResponse(_message.Message):
 Global___GetStateResponse: _TypeAlias = GetStateResponse  # noqa: Y015
 
 @_typing.final
+class GetStateVersionRequest(_message.Message):
+    """Which object, and when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """The key."""
+    version: _builtins.int
+    """The version; 0: as `as_of` says."""
+    as_of: _builtins.str
+    """The newest version that was made until then: a date-time of RFC 3339. Either this or `version`."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        as_of: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "key", b"key", "namespace", b"namespace", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStateVersionRequest: _TypeAlias = GetStateVersionRequest  # noqa: Y015
+
+@_typing.final
+class GetStateVersionResponse(_message.Message):
+    """As it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def state(self) -> Global___State:
+        """With the time of that version as `updated_at`. Timers and owner are not told: they are those of the object as it is now."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStateVersionResponse: _TypeAlias = GetStateVersionResponse  # noqa: Y015
+
+@_typing.final
 class PutStateRequest(_message.Message):
     """A new value."""
 
@@ -503,6 +561,83 @@ class TransitionStateResponse(_message.Message):
 Global___TransitionStateResponse: _TypeAlias = TransitionStateResponse  # noqa: Y015
 
 @_typing.final
+class RestoreStateRequest(_message.Message):
+    """What to bring back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """The key."""
+    version: _builtins.int
+    """The version whose data to bring back: one that the caller may read, and not a deletion."""
+    expected_version: _builtins.int
+    """The version it must have: 0 means that it must be deleted; absent means any. Else ABORTED `STATE_VERSION_CONFLICT`."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        version: _builtins.int = ...,
+        expected_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___RestoreStateRequest: _TypeAlias = RestoreStateRequest  # noqa: Y015
+
+@_typing.final
+class RestoreStateResponse(_message.Message):
+    """As stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    @_builtins.property
+    def state(self) -> Global___State:
+        """The object."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreStateResponse: _TypeAlias = RestoreStateResponse  # noqa: Y015
+
+@_typing.final
 class TransactStatesRequest(_message.Message):
     """Operations that happen together. Each has the access rules, and is refused with the errors, of the method of its name."""
 
@@ -552,6 +687,7 @@ class StateOperation(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
     TRANSITION_FIELD_NUMBER: _builtins.int
+    RESTORE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -574,6 +710,10 @@ class StateOperation(_message.Message):
     def transition(self) -> Global___TransitionOperation:
         """Fire an event of the status machine."""
 
+    @_builtins.property
+    def restore(self) -> Global___RestoreOperation:
+        """Bring back the data of an older version."""
+
     def __init__(
         self,
         *,
@@ -584,14 +724,15 @@ class StateOperation(_message.Message):
         patch: Global___PatchOperation | None = ...,
         delete: Global___DeleteOperation | None = ...,
         transition: Global___TransitionOperation | None = ...,
+        restore: Global___RestoreOperation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "operation", b"operation", "patch", b"patch", "put", b"put", "transition", b"transition"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "operation", b"operation", "patch", b"patch", "put", b"put", "transition", b"transition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "patch", "delete", "transition"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "patch", "delete", "transition", "restore"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
@@ -692,6 +833,28 @@ class TransitionOperation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransitionOperation: _TypeAlias = TransitionOperation  # noqa: Y015
+
+@_typing.final
+class RestoreOperation(_message.Message):
+    """What to bring back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version whose data to bring back."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreOperation: _TypeAlias = RestoreOperation  # noqa: Y015
 
 @_typing.final
 class TransactStatesResponse(_message.Message):
@@ -940,6 +1103,7 @@ class HistoryEntry(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    RESTORED_FROM_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version it made."""
     change: _builtins.str
@@ -956,6 +1120,8 @@ class HistoryEntry(_message.Message):
     """The principal that did it."""
     event_id: _builtins.str
     """The id of its event (CloudEvents `id`)."""
+    restored_from: _builtins.int
+    """For a change that brought back the data of an older version, which that was; else 0."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -972,10 +1138,11 @@ class HistoryEntry(_message.Message):
         actor: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
+        restored_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "restored_from", b"restored_from", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

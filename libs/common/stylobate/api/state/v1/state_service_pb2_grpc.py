@@ -40,6 +40,11 @@ class StateServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateResponse.FromString,
                 _registered_method=True)
+        self.GetStateVersion = channel.unary_unary(
+                '/stylobate.api.state.v1.StateService/GetStateVersion',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionResponse.FromString,
+                _registered_method=True)
         self.PutState = channel.unary_unary(
                 '/stylobate.api.state.v1.StateService/PutState',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.PutStateRequest.SerializeToString,
@@ -59,6 +64,11 @@ class StateServiceStub:
                 '/stylobate.api.state.v1.StateService/TransitionState',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateResponse.FromString,
+                _registered_method=True)
+        self.RestoreState = channel.unary_unary(
+                '/stylobate.api.state.v1.StateService/RestoreState',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.FromString,
                 _registered_method=True)
         self.TransactStates = channel.unary_unary(
                 '/stylobate.api.state.v1.StateService/TransactStates',
@@ -94,6 +104,14 @@ class StateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStateVersion(self, request, context):
+        """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
+        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PutState(self, request, context):
         """Creates an object or replaces its data.
         """
@@ -117,6 +135,14 @@ class StateServiceServicer:
 
     def TransitionState(self, request, context):
         """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreState(self, request, context):
+        """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
+        status and owner are there again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +187,11 @@ def add_StateServiceServicer_to_server(servicer, server):
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateResponse.SerializeToString,
             ),
+            'GetStateVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStateVersion,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionResponse.SerializeToString,
+            ),
             'PutState': grpc.unary_unary_rpc_method_handler(
                     servicer.PutState,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.PutStateRequest.FromString,
@@ -180,6 +211,11 @@ def add_StateServiceServicer_to_server(servicer, server):
                     servicer.TransitionState,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateResponse.SerializeToString,
+            ),
+            'RestoreState': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreState,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.SerializeToString,
             ),
             'TransactStates': grpc.unary_unary_rpc_method_handler(
                     servicer.TransactStates,
@@ -230,6 +266,33 @@ class StateService:
             '/stylobate.api.state.v1.StateService/GetState',
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStateVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateService/GetStateVersion',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.GetStateVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -338,6 +401,33 @@ class StateService:
             '/stylobate.api.state.v1.StateService/TransitionState',
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransitionStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateService/RestoreState',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class StateServiceStub:
     """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
     caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
     """
+    GetStateVersion: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetStateVersionRequest, _state_service_pb2.GetStateVersionResponse]
+    """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
+    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+    """
     PutState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]
     """Creates an object or replaces its data."""
     PatchState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.PatchStateRequest, _state_service_pb2.PatchStateResponse]
@@ -45,6 +49,10 @@ class StateServiceStub:
     """Removes an object; its history stays and its version goes on when it is created again."""
     TransitionState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TransitionStateRequest, _state_service_pb2.TransitionStateResponse]
     """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
+    RestoreState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.RestoreStateRequest, _state_service_pb2.RestoreStateResponse]
+    """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
+    status and owner are there again.
+    """
     TransactStates: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]
     """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
     that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
@@ -68,6 +76,10 @@ class StateServiceAsyncStub(StateServiceStub):
     """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
     caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
     """
+    GetStateVersion: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetStateVersionRequest, _state_service_pb2.GetStateVersionResponse]  # type: ignore[assignment]
+    """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
+    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+    """
     PutState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]  # type: ignore[assignment]
     """Creates an object or replaces its data."""
     PatchState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.PatchStateRequest, _state_service_pb2.PatchStateResponse]  # type: ignore[assignment]
@@ -76,6 +88,10 @@ class StateServiceAsyncStub(StateServiceStub):
     """Removes an object; its history stays and its version goes on when it is created again."""
     TransitionState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TransitionStateRequest, _state_service_pb2.TransitionStateResponse]  # type: ignore[assignment]
     """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
+    RestoreState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.RestoreStateRequest, _state_service_pb2.RestoreStateResponse]  # type: ignore[assignment]
+    """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
+    status and owner are there again.
+    """
     TransactStates: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]  # type: ignore[assignment]
     """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
     that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
@@ -101,6 +117,16 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_state_service_pb2.GetStateResponse, _abc.Awaitable[_state_service_pb2.GetStateResponse]]:
         """Reads a batch. An object that does not exist, or that the caller may not read, is left out of the answer; where the
         caller could not read any object, the call fails in both cases: PERMISSION_DENIED `PERMISSION_DENIED`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStateVersion(
+        self,
+        request: _state_service_pb2.GetStateVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.GetStateVersionResponse, _abc.Awaitable[_state_service_pb2.GetStateVersionResponse]]:
+        """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
+        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
         """
 
     @_abc_1.abstractmethod
@@ -134,6 +160,16 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.TransitionStateResponse, _abc.Awaitable[_state_service_pb2.TransitionStateResponse]]:
         """Fires an event of the status machine: FAILED_PRECONDITION `STATE_TRANSITION_NOT_ALLOWED` names what is allowed."""
+
+    @_abc_1.abstractmethod
+    def RestoreState(
+        self,
+        request: _state_service_pb2.RestoreStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.RestoreStateResponse, _abc.Awaitable[_state_service_pb2.RestoreStateResponse]]:
+        """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
+        status and owner are there again.
+        """
 
     @_abc_1.abstractmethod
     def TransactStates(
