@@ -23,6 +23,7 @@ class ActionEntry:
     def __init__(self, action: BoundAction) -> None:
         self.action = action
         self.timeout_s = action.declaration.timeout.total_seconds()
+        self.module = action.declaration.module
         self._seconds = spreads(
             "actions_seconds", "Time of action calls by outcome, in seconds.", ("action", "outcome"), _BUCKETS
         )
@@ -71,11 +72,11 @@ class ActionRequest(NamedTuple):
         return takes_keys
 
     def bounded(self) -> Call:
-        """Return the caller's call with the nearer of both deadlines."""
+        """Return the caller's call for the action's module, with the nearer of both deadlines."""
         deadline = self.started + self.entry.timeout_s
         if 0 < self.caller.deadline <= deadline:
-            return self.caller
-        return self.caller.until(deadline)
+            deadline = self.caller.deadline
+        return self.caller.running(self.entry.module, deadline)
 
     def check_content_type(self) -> None:
         """Raise UnsupportedMediaTypeError for anything but JSON."""

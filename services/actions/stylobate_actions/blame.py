@@ -14,7 +14,9 @@ from stylobate.modules.payload import decode, encode
 from stylobate.rpc.status import to_status
 
 _MISTAKES = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.UNIMPLEMENTED})
-_UNDECLARED = frozenset({"ACTION_NOT_FOUND", "REALTIME_CHANNEL_UNKNOWN", "STATE_EVENT_UNKNOWN", "STATE_NAMESPACE_UNKNOWN"})
+_UNDECLARED = frozenset({
+    "ACTION_NOT_FOUND", "REALTIME_CHANNEL_UNKNOWN", "STATE_EVENT_UNKNOWN", "STATE_NAMESPACE_FOREIGN", "STATE_NAMESPACE_UNKNOWN",
+})  # fmt: skip
 
 
 def is_defect(error: StylobateError, payload: bytes) -> bool:

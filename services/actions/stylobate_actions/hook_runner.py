@@ -63,7 +63,7 @@ class HookRunner:
         :raises StylobateError: what the hook let through, HOOK_TIMEOUT or HOOK_FAILED; whoever delivers the event decides
             whether it comes again.
         """
-        with self._caused(hook.name, event) as call:
+        with self._caused(hook.name, module.name, event) as call:
             await self._run(module, hook.name, hook.method, event, call)
 
     async def effect(self, actions: ActionManager, name: str, action: str, event: Event) -> None:
@@ -71,15 +71,15 @@ class HookRunner:
 
         :raises StylobateError: what the action raises.
         """
-        with self._caused(name, event) as call:
+        with self._caused(name, "", event) as call:  # the action says its own
             await actions.execute(action, event.data, call, key=event.id)
 
     @contextmanager
-    def _caused(self, name: str, event: Event) -> Iterator[Call]:
-        """Give the call of what an event brings about, within its trace."""
+    def _caused(self, name: str, module: str, event: Event) -> Iterator[Call]:
+        """Give the call of what an event brings about in a module, within its trace."""
         deadline = self._loop.time() + self._timeout_s
         with span(self._service, f"hook {name}", event.traceparent, kind=SpanKind.CONSUMER, **_told_of(event)) as opened:
-            yield self._call(event, Call(request_id=event.id, traceparent=opened.traceparent), deadline)
+            yield self._call(event, module, Call(request_id=event.id, traceparent=opened.traceparent), deadline)
 
     async def before(self, module_name: str, method_name: str, event: Event, caller: Call) -> bytes:
         """Run a before-hook and return the data to use instead as JSON, empty to leave it as it is.
@@ -93,7 +93,7 @@ class HookRunner:
         if caller.deadline:
             deadline = min(deadline, caller.deadline)
         try:
-            data = await self._run(module, name, method, event, self._call(event, caller, deadline))
+            data = await self._run(module, name, method, event, self._call(event, module_name, caller, deadline))
         except StylobateError as error:
             if is_defect(error, event.data):
                 raise self._failed(module, name, error) from error
@@ -108,7 +108,7 @@ class HookRunner:
             raise self._failed(module, name, TypeError("a before-hook returns None or the new data, an object"))
         return payload
 
-    def _call(self, event: Event, caller: Call, deadline: float) -> Call:
+    def _call(self, event: Event, module: str, caller: Call, deadline: float) -> Call:
         own_name = event.actor.startswith(_SERVICE_PREFIX)
         act_for = "" if own_name else event.actor
         own = f"{_SERVICE_PREFIX}{self._service}"
@@ -123,6 +123,7 @@ class HookRunner:
             act_for=act_for,
             act_for_tenant=event.tenant if act_for else "",
             own_name=own_name,
+            module=module,
         )
 
     async def _run(self, module: LoadedModule, name: str, method: HookMethod, event: Event, call: Call) -> Any:

@@ -46,6 +46,24 @@ class StateVersionDeletedError(StylobateError):
         super().__init__(f"{namespace}/{key} was deleted by version {version}.", metadata=metadata)
 
 
+class StateNamespaceForeignError(StylobateError):
+    """A handler uses the namespace of a module that its own module does not depend on; nothing was looked at or written."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "STATE_NAMESPACE_FOREIGN"
+    cure = "Name the module that declares the namespace under `dependencies` in the module.yaml of the module that uses it."
+
+    def __init__(self, namespace: str, *, owner: str, user: str) -> None:
+        """Say who uses what of whom.
+
+        :param owner: the module that declares the namespace. :param user: the module of the handler.
+        """
+        super().__init__(
+            f"The namespace {namespace} is of the module {owner}, which {user} does not name under `dependencies`.",
+            metadata={"namespace": namespace, "module": user, "dependency": owner},
+        )
+
+
 class StateContendedError(UnavailableError):
     """A change without an expected version lost to others every time it was tried; nothing was written."""
 

@@ -126,4 +126,8 @@ def _manager(
     declared: Declarations, environment: Environment, settings: StateSettings
 ) -> AbstractAsyncContextManager[StateManager]:
     namespaces, channels = declared.namespaces, declared.channels
-    return StateManager.open(namespaces, environment, max_data_bytes=settings.max_data_bytes, channels=channels)
+    users = {
+        module.name: [other.name for other in declared.modules if module.name in other.dependencies]
+        for module in declared.modules
+    }
+    return StateManager.open(namespaces, environment, max_data_bytes=settings.max_data_bytes, channels=channels, users=users)

@@ -1,6 +1,6 @@
 """A declared namespace, bound for use: compiled schema, machine, access rules, before-hooks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,13 @@ from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
 from stylobate.declarations.guard import Guard
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
+from stylobate.declarations.rules import ACTIONS
 from stylobate.errors import InvalidInputError, Violation
+from stylobate.identity import Principal
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 
 from stylobate_state.document import parse_document
-from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError
+from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceForeignError
 from stylobate_state.index import Index, indexes_of
 from stylobate_state.machine import Machine
 from stylobate_state.model import Change, TimerStart
@@ -25,6 +27,10 @@ class Namespace:
     """What holds for the objects of one namespace."""
 
     name: str
+    module: str
+    """Which declares it."""
+    users: Collection[str]
+    """The modules whose handlers may ask for anything here: that one, and those that depend on it."""
     access: NamespaceAccess
     machine: Machine
     before: Mapping[str, BeforeHook]
@@ -42,15 +48,22 @@ class Namespace:
     indexes: tuple[Index, ...] = ()
     schema_version: int = 1
     """What is written under it from now on."""
-    module: str = ""
     upgrade: str = ""
     """The module's method that makes data of this version out of older data."""
 
     @classmethod
-    def of(cls, declaration: NamespaceDeclaration, channels: Sequence[str], *, max_data_bytes: int) -> "Namespace":
-        """Bind a declaration. Raises ValueError for an invalid schema (the loader has refused it before)."""
+    def of(
+        cls, declaration: NamespaceDeclaration, channels: Sequence[str] = (), users: Collection[str] = (), *, max_data_bytes: int
+    ) -> "Namespace":
+        """Bind a declaration. Raises ValueError for an invalid schema (the loader has refused it before).
+
+        :param channels: namespaces of realtime channels that follow its objects.
+        :param users: the modules that depend on the one that declares it.
+        """
         return cls(
             name=declaration.name,
+            module=declaration.module,
+            users=frozenset((declaration.module, *users)),
             access=declaration.access,
             machine=Machine(declaration.name, declaration.initial, declaration.transitions),
             before=declaration.before,
@@ -70,7 +83,6 @@ class Namespace:
             max_data_bytes=max_data_bytes,
             indexes=indexes_of(declaration),
             schema_version=declaration.schema_version,
-            module=declaration.module,
             upgrade=declaration.upgrade,
         )
 
@@ -78,6 +90,11 @@ class Namespace:
     def kinds(self) -> dict[str, str]:
         """What can be filtered and sorted by, each with its kind."""
         return {field.name: field.kind for index in self.indexes for field in index.fields}
+
+    def check_user(self, principal: Principal) -> None:
+        """Raise StateNamespaceForeignError for a handler of a module that does not say that it uses this one's."""
+        if principal.module and principal.via == ACTIONS and principal.module not in self.users:
+            raise StateNamespaceForeignError(self.name, owner=self.module, user=principal.module)
 
     def parse(self, data: bytes) -> Any:
         """Return the value of a JSON text that came in, whatever the schema says. Raises StateDataInvalidError."""

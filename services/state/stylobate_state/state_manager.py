@@ -1,6 +1,6 @@
 """State objects: who may see and change them, and what they may become."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import NamedTuple
@@ -40,8 +40,8 @@ _ITSELF = "service:state"
 class StateManager:
     """Every use of state goes through here; access is decided before anything else is said.
 
-    All methods raise StateNamespaceUnknownError, StateKeyInvalidError, UnauthenticatedError, PermissionDeniedError and
-    DatabaseUnavailableError beside what they name.
+    All methods raise StateNamespaceUnknownError, StateNamespaceForeignError, StateKeyInvalidError, UnauthenticatedError,
+    PermissionDeniedError and DatabaseUnavailableError beside what they name.
     """
 
     def __init__(
@@ -66,16 +66,19 @@ class StateManager:
         *,
         max_data_bytes: int,
         channels: Mapping[str, ChannelDeclaration] = MappingProxyType({}),
+        users: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> AsyncIterator["StateManager"]:
         """Make it usable; on leaving, the writes that were begun are finished.
 
         :param channels: of realtime, whose names may end in a key.
+        :param users: by module, those that depend on it.
         :param max_data_bytes: the longest data of an object, as JSON text.
         """
         namespaces = {
             name: Namespace.of(
                 declaration,
                 [channel.name for channel in channels.values() if channel.subscribe == f"state:{name}"],
+                users.get(declaration.module, ()),
                 max_data_bytes=max_data_bytes,
             )
             for name, declaration in declarations.items()
@@ -152,7 +155,7 @@ class StateManager:
     async def fire(self, key: StateKey, owner: str, operation: Fire) -> StateRecord:
         """Carry out a timer as the service, in the name of the object's owner."""
         principal = Principal(PrincipalKind.SERVICE, _ITSELF, tenant=key.tenant, via="state", act_for=owner)
-        request = ChangeRequest(principal, NO_CAUSE, self._namespace(key.namespace), key, operation, expected=None)
+        request = ChangeRequest(principal, NO_CAUSE, self._namespace(principal, key.namespace), key, operation, expected=None)
         return await self._writer.change(request)
 
     async def list_states(self, principal: Principal, namespace: str, request: ListRequest = EVERYTHING) -> Page[StateRecord]:
@@ -163,7 +166,7 @@ class StateManager:
         :raises StateIndexNotReadyError: the index that would is not built yet.
         :raises StateUpgradeUnavailableError: there is data of an older schema version, and its module does not answer.
         """
-        bound = self._namespace(namespace)
+        bound = self._namespace(principal, namespace)
         page = await self._lister.list_states(principal, bound, request)
         return Page(await self._upgrades.shown([(bound, state) for state in page.items]), page.next_token, page.count)
 
@@ -205,19 +208,21 @@ class StateManager:
 
     def _request(self, principal: Principal, asked: Asked, cause: Cause, claim: Claim | None) -> ChangeRequest:
         if isinstance(asked.operation, Transition):
-            self._namespace(asked.namespace).machine.transition(asked.operation.event)
+            self._namespace(principal, asked.namespace).machine.transition(asked.operation.event)
         bound, at = self._at(principal, asked.namespace, asked.key)
         request = ChangeRequest(principal, cause, bound, at, asked.operation, asked.expected, claim)
         request.check()
         return request
 
-    def _namespace(self, name: str) -> Namespace:
-        try:
-            return self.namespaces[name]
-        except KeyError:
-            raise StateNamespaceUnknownError(name) from None
+    def _namespace(self, principal: Principal, name: str) -> Namespace:
+        """Return the namespace, where the principal may ask for anything there."""
+        bound = self.namespaces.get(name)
+        if bound is None:
+            raise StateNamespaceUnknownError(name)
+        bound.check_user(principal)
+        return bound
 
     def _at(self, principal: Principal, namespace: str, key: str) -> tuple[Namespace, StateKey]:
-        bound = self._namespace(namespace)
+        bound = self._namespace(principal, namespace)
         check_key(key)
         return bound, StateKey(principal.tenant, namespace, key)

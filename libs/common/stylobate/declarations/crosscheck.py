@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from stylobate.declarations.limits_check import check_rules
-from stylobate.declarations.model import Finding, ModuleDeclaration
+from stylobate.declarations.model import Finding, ModuleDeclaration, Severity
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.route import Route
 from stylobate.declarations.section import did_you_mean
@@ -33,6 +33,7 @@ def check_names(drafts: list[ModuleDraft]) -> None:
     knows_namespaces = not any("namespaces" in draft.report.doubtful for draft in drafts)
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
     namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
+    _check_handlers(drafts)
     for draft in drafts:
         for used in draft.report.permissions:
             if knows_permissions and not _is_declared(used.name, permissions):
@@ -42,6 +43,23 @@ def check_names(drafts: list[ModuleDraft]) -> None:
             if knows_namespaces and used.name not in namespaces:
                 message = f"no module declares the state namespace `{used.name}`{did_you_mean(used.name, namespaces)}"
                 draft.report.findings.append(Finding(used.file, used.line, message))
+
+
+def _check_handlers(drafts: list[ModuleDraft]) -> None:
+    """Report rules that let handlers of a module in that there is none of, or that does not say that it uses this one."""
+    by_name = {draft.name: draft.declaration for draft in drafts}
+    for draft in drafts:
+        for used in draft.report.handlers:
+            other = by_name.get(used.name)
+            if other is None:
+                message = f"`actions of {used.name}`: there is no such module{did_you_mean(used.name, by_name)}"
+                draft.report.findings.append(Finding(used.file, used.line, message))
+            elif draft.name not in other.dependencies:
+                message = (
+                    f"`actions of {used.name}`: its handlers are refused all the same until its module.yaml says "
+                    f"`dependencies: [{draft.name}]`"
+                )
+                draft.report.findings.append(Finding(used.file, used.line, message, Severity.WARNING))
 
 
 def in_dependency_order(drafts: list[ModuleDraft]) -> list[ModuleDraft]:

@@ -21,6 +21,7 @@ _TYPES = {
     "principal.kind": cel.Type.STRING,
     "principal.tenant": cel.Type.STRING,
     "principal.via": cel.Type.STRING,
+    "principal.module": cel.Type.STRING,
     "object.key": cel.Type.STRING,
     "object.status": cel.Type.STRING,
     "object.version": cel.Type.INT,

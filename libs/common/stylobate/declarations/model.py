@@ -39,8 +39,8 @@ class Finding:
 class AccessRule:
     """Who may: any one of the terms is enough; no term means nobody.
 
-    A term is ``public``, ``authenticated``, ``owner``, ``actions`` (only through a handler) or a permission such as
-    ``orders:read``.
+    A term is ``public``, ``authenticated``, ``owner``, ``actions of shop`` (only through handlers and hooks of that module) or a
+    permission such as ``orders:read``.
     """
 
     terms: tuple[str, ...] = ()

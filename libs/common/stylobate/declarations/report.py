@@ -44,6 +44,8 @@ class ModuleReport:
     dependencies: list[Reference] = field(default_factory=list)
     permissions: list[Reference] = field(default_factory=list)
     """Permissions used in access rules and roles."""
+    handlers: list[Reference] = field(default_factory=list)
+    """Other modules whose handlers access rules let in."""
     namespaces: list[Reference] = field(default_factory=list)
     """State namespaces that channels refer to."""
     doubtful: set[str] = field(default_factory=set)

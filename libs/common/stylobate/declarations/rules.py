@@ -14,6 +14,7 @@ AUTHENTICATED = "authenticated"
 OWNER = "owner"
 ACTIONS = "actions"
 TERMS = (PUBLIC, AUTHENTICATED, OWNER, ACTIONS)
+_HANDLERS = re.compile(r"actions\s+of\s+(?P<module>[a-z][a-z0-9_]*)")
 
 WINDOW_MAXIMUM = 1000
 """A window remembers each charge; this bounds what one subject costs."""
@@ -45,18 +46,33 @@ def is_permission(text: str) -> bool:
     return _PERMISSION.fullmatch(text) is not None
 
 
-def parse_access_rule(text: str, *, words: Collection[str] = TERMS) -> AccessRule:
+def handlers_of(module: str) -> str:
+    """Return the term that lets the handlers and hooks of a module in: ``actions of shop``."""
+    return f"{ACTIONS} of {module}"
+
+
+def module_of(term: str) -> str:
+    """Return whose handlers a term lets in; empty for any other term."""
+    match = _HANDLERS.fullmatch(term)
+    return match["module"] if match is not None else ""
+
+
+def parse_access_rule(text: str, *, words: Collection[str] = TERMS, module: str = "") -> AccessRule:
     """Return the rule of ``orders:read or owner``: any one term is enough.
 
     :param words: which of :data:`TERMS` make sense where the rule stands.
+    :param module: where it stands: its handlers are meant by a plain ``actions``, which becomes ``actions of <module>``.
     :raises ValueError: for a term that is neither one of these words nor a permission.
     """
-    terms = tuple(term.strip() for term in re.split(r"\s+or\s+", text.strip()))
+    terms = tuple(_term(term.strip(), module) for term in re.split(r"\s+or\s+", text.strip()))
     for term in terms:
-        if term in words or is_permission(term):
+        handlers = module_of(term)
+        if (ACTIONS if handlers else term) in words or is_permission(term):
             continue
-        if term in TERMS:
-            raise ValueError(f"`{term}` has no meaning here")
+        if term in TERMS or handlers:
+            raise ValueError(f"`{ACTIONS if handlers == module else term}` has no meaning here")
+        if re.match(rf"{ACTIONS}\s+of\b", term):
+            raise ValueError(f"{term!r} names no module; write `{handlers_of('shop')} or {handlers_of('billing')}`")
         if " and " in term:
             raise ValueError(f"{term!r}: terms are joined by `or` only")
         raise ValueError(f"{term!r} is neither a permission such as `orders:read` nor one of: {', '.join(sorted(words))}")
@@ -65,12 +81,24 @@ def parse_access_rule(text: str, *, words: Collection[str] = TERMS) -> AccessRul
     return AccessRule(terms)
 
 
+def _term(text: str, module: str) -> str:
+    """Return the term in the one form in which terms are compared."""
+    if text == ACTIONS and module:
+        return handlers_of(module)
+    named = module_of(text)
+    return handlers_of(named) if named else text
+
+
 def uncovered(rule: AccessRule, by: AccessRule) -> tuple[str, ...]:
     """Return the terms of a rule that let somebody in whom the other rule may keep out."""
     if PUBLIC in by.terms:
         return ()
     known = AUTHENTICATED in by.terms
-    return tuple(term for term in rule.terms if term not in by.terms and not (known and term not in {PUBLIC, ACTIONS}))
+    return tuple(
+        term
+        for term in rule.terms
+        if term not in by.terms and not (known and term not in {PUBLIC, ACTIONS} and not module_of(term))
+    )
 
 
 def parse_rate_limit(text: str, *, plain: str = "window") -> RateLimit:

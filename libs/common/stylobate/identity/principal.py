@@ -39,6 +39,8 @@ class Principal:
     """The service that made the call, proven by its own token; empty when a client called directly."""
     act_for: str = ""
     """For a service's own work: the subject that caused it. Counts only beside a service's token."""
+    module: str = ""
+    """Whose code makes the call, as the service in ``via`` says: of a handler or a hook of this module. Empty for any other."""
 
     @property
     def subject(self) -> str:
@@ -55,9 +57,9 @@ class Principal:
         """Whether a service acts in its own name (perhaps for a subject)."""
         return self.kind is PrincipalKind.SERVICE
 
-    def with_via(self, service: str) -> "Principal":
-        """Return the same caller, coming through the service."""
-        return replace(self, via=service)
+    def with_via(self, service: str, module: str = "") -> "Principal":
+        """Return the same caller, coming through the service, there through code of the module."""
+        return replace(self, via=service, module=module)
 
 
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS, id="")

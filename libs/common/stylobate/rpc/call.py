@@ -21,6 +21,7 @@ OWN_NAME = "stylobate-own-name"
 OWN_NAME_SAID = "true"
 IN_OWN_NAME = (OWN_NAME, OWN_NAME_SAID)
 HOOK_DEPTH = "stylobate-hook-depth"
+MODULE = "stylobate-module"
 CLIENT_ADDRESS = "stylobate-client-address"
 CLIENT_AGENT = "stylobate-client-agent"
 
@@ -88,6 +89,8 @@ class Call:
     """The client's user agent, printable ASCII; empty when it is not known."""
     repeated: frozenset[str] = frozenset()
     """Metadata keys that came more than once; of each one value stands in ``metadata``."""
+    module: str = ""
+    """Whose code runs: said with the calls that it makes. Never passed on from a call that came: that is in the principal."""
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
     """Everything that came with the call, as it came: nothing in here is verified."""
 
@@ -96,8 +99,8 @@ class Call:
         """What a change that this call makes comes from."""
         return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "")
 
-    def until(self, deadline: float) -> "Call":
-        """Return the same call with another deadline; by hand, since ``replace`` costs eight times as much."""
+    def running(self, module: str, deadline: float) -> "Call":
+        """Return the same call for code of the module, with a deadline; by hand, since ``replace`` costs eight times as much."""
         return Call(
             self.request_id,
             self.traceparent,
@@ -111,14 +114,15 @@ class Call:
             self.client_address,
             self.client_agent,
             self.repeated,
+            module,
             self.metadata,
         )
 
     def passed_on(self) -> list[tuple[str, str | bytes]]:
         """Return the metadata that goes with calls made for this one.
 
-        That is the caller's bearer token, or without one whom it acts for; request id, trace, hook depth, the client's
-        address and agent.
+        That is the caller's bearer token, or without one whom it acts for; request id, trace, hook depth, the module whose
+        code runs, the client's address and agent.
         """
         pairs: list[tuple[str, str | bytes]] = []
         if self.authorization:
@@ -129,10 +133,9 @@ class Call:
                 pairs.append((ACT_FOR_TENANT, self.act_for_tenant))
         elif self.own_name:
             pairs.append(IN_OWN_NAME)
-        if self.request_id:
-            pairs.append((REQUEST_ID, self.request_id))
-        if self.traceparent:
-            pairs.append((TRACEPARENT, self.traceparent))
+        for key, said in ((REQUEST_ID, self.request_id), (TRACEPARENT, self.traceparent), (MODULE, self.module)):
+            if said:
+                pairs.append((key, said))
         if self.hook_depth:
             pairs.append((HOOK_DEPTH, str(self.hook_depth)))
         if self.client_address:

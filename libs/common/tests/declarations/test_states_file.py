@@ -39,12 +39,45 @@ def test_a_namespace_is_read_with_its_machine(modules):
     orders = declarations.namespaces["orders"]
     assert (orders.initial, orders.statuses) == ("pending", ("cancelled", "paid", "pending"))
     assert orders.access.read == AccessRule(("orders:read", "owner"))
-    assert orders.access.create == AccessRule(("actions",))
+    assert orders.access.create == AccessRule(("actions of shop",))
     assert orders.access.write == orders.access.delete == orders.access.list == AccessRule()
     assert (orders.transitions["pay"].sources, orders.transitions["pay"].target) == (("pending",), "paid")
     assert orders.transitions["pay"].access == AccessRule(("owner",))
     assert orders.transitions["cancel"].sources == ("pending", "paid")
     assert orders.transitions["cancel"].access is None
+
+
+def test_handlers_are_of_a_module(modules):
+    """Plain `actions` are the module's own; another module is named, however it is spaced."""
+    modules.write("till", module="name: till\ndependencies: [shop]\n")
+    access = "{ read: actions or actions  of till, create: actions of till, write: actions of shop }"
+    modules.write("shop", states=f"namespaces:\n  x: {{ access: {access} }}\n")
+    declarations = modules.load()
+    assert declarations.findings == ()
+    found = declarations.namespaces["x"].access
+    assert found.read == AccessRule(("actions of shop", "actions of till"))
+    assert found.create == AccessRule(("actions of till",))
+    assert found.write == AccessRule(("actions of shop",))
+
+
+@pytest.mark.parametrize(
+    ("rule", "severity", "message"),
+    [
+        ("actions of til", Severity.ERROR, "`actions of til`: there is no such module; did you mean `till`?"),
+        ("actions of bank", Severity.WARNING, "refused all the same until its module.yaml says `dependencies: [shop]`"),
+        ("actions of till, bank", Severity.ERROR, "names no module; write `actions of shop or actions of billing`"),
+        ("actions of", Severity.ERROR, "names no module"),
+        ("actions or actions of shop", Severity.ERROR, "names a term twice"),
+    ],
+)
+def test_a_rule_names_modules_that_are_there_and_use_this_one(modules, rule, severity, message):
+    """A module that there is none of is an error; one that does not depend on this one a warning, as it is refused anyway."""
+    modules.write("bank")
+    modules.write("till", module="name: till\ndependencies: [shop]\n")
+    modules.write("shop", states=f"namespaces:\n  x:\n    access:\n      write: {rule}\n")
+    (finding,) = (found for found in modules.load().findings if not found.follows)
+    assert (finding.line, finding.severity) == (4, severity)
+    assert message in finding.message
 
 
 @pytest.mark.parametrize(
@@ -258,7 +291,7 @@ def test_a_field_that_the_data_does_not_have_is_a_finding(modules, data):
         ("owner", "owner or orders:ship", "orders:ship"),
         ("owner", "authenticated", "authenticated"),
         ("authenticated", "public or owner", "public"),
-        ("authenticated", "actions", "actions"),
+        ("authenticated", "actions", "actions of shop"),
         ("actions", "orders:ship or owner", "orders:ship or owner"),
         ("owner", "owner", ""),
         ("owner or orders:ship", "orders:ship", ""),

@@ -10,6 +10,7 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import DeadlineExceededError, StylobateError
+from stylobate.identity import ANONYMOUS
 from stylobate.rpc import Call, CallerChannel, current_call
 from stylobate.rpc.caller import outgoing
 
@@ -65,13 +66,19 @@ def test_explicit_metadata_wins():
     assert sent == (("authorization", "Bearer user:7"), ("stylobate-hook-depth", "2"), ("x-request-id", "r-2"))
 
 
+def test_whose_code_runs_is_said_and_not_passed_on():
+    """A handler's calls name its module; a service that is called does not say it on: it is not that module."""
+    assert outgoing(None, Call(module="shop")) == (("stylobate-module", "shop"),)
+    assert outgoing(None, Call(principal=ANONYMOUS.with_via("actions", "shop"))) == ()
+
+
 def test_a_call_with_another_deadline_is_the_same_call():
     """Every field is taken over, whatever is added to calls."""
     served = Call(
         **{field.name: f"<{field.name}>" for field in fields(Call) if field.name != "deadline"},  # any value, to be told apart
         deadline=7.0,
     )
-    assert served.until(5.0) == replace(served, deadline=5.0)
+    assert served.running("shop", 5.0) == replace(served, deadline=5.0, module="shop")
 
 
 async def test_caller_over_any_wire(any_wire: Wire):

@@ -26,6 +26,7 @@ ACT_FOR = ("stylobate-act-for", "9")
 LONG_TENANT = ("stylobate-act-for-tenant", "t" * 129)
 DEEP = ("stylobate-hook-depth", "4")
 OWN_NAME = ("stylobate-own-name", "true")
+MODULE = ("stylobate-module", "shop")
 
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
@@ -49,6 +50,28 @@ async def _answer(access: RpcAccess, *metadata: tuple[str, str], users: Any = No
     except grpc.aio.AioRpcError as error:
         return from_rpc_error(error).reason
     return response.next_page_token
+
+
+class Keeping(Probe):
+    """Keeps whom it saw."""
+
+    async def ListModules(self, request: Any, context: Any) -> Any:  # noqa: N802  the generated name
+        """Keep the caller."""
+        self.requests.append(call().principal)
+        return await super().ListModules(request, context)
+
+
+async def _principals(*calls: tuple[tuple[str, str], ...]) -> list[Principal]:
+    """Return whom the handler saw in each of the calls, made in turn to one server."""
+    probe, servicers = Keeping(), Servicers([CallInterceptor(), IdentityInterceptor(Users(), ServiceCallers(Services()))])
+    access = dict.fromkeys(("ListModules", "CallHook"), RpcAccess.OPTIONAL)
+    servicers.register(add_ModuleServiceServicer_to_server, probe, access, "actions")
+    server = LocalServer(servicers)
+    await server.start()
+    stub = ModuleServiceStub(LocalChannel(server))
+    for metadata in calls:
+        await stub.ListModules(ListModulesRequest(), metadata=metadata)
+    return [seen for seen in probe.requests if isinstance(seen, Principal)]
 
 
 PUBLIC, OPTIONAL, AUTHENTICATED, ONLY_SERVICES = RpcAccess.PUBLIC, RpcAccess.OPTIONAL, RpcAccess.AUTHENTICATED, RpcAccess.SERVICE
@@ -106,6 +129,30 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
     assert await _answer(access, *metadata) == expected
 
 
+@pytest.mark.parametrize(
+    ("metadata", "module"),
+    [
+        ((SERVICE, MODULE), "shop"),
+        ((SERVICE, OWN_NAME, MODULE), "shop"),
+        ((SERVICE, ACT_FOR, MODULE), "shop"),
+        ((SERVICE, USER, MODULE), "shop"),
+        ((SERVICE, USER), ""),
+        ((USER, MODULE), ""),
+        ((MODULE,), ""),
+    ],
+)
+async def test_a_module_is_a_services_to_say(metadata: tuple[tuple[str, str], ...], module: str):
+    """Whose code calls is believed of services; of anyone else it counts for nothing."""
+    (seen,) = await _principals(metadata)
+    assert seen.module == module
+
+
+async def test_a_module_is_not_kept_for_another():
+    """One user through the same service, in the code of two modules, is two principals; each is made once."""
+    made = await _principals(*((SERVICE, USER, ("stylobate-module", name)) for name in ("shop", "till", "shop")))
+    assert [one.module for one in made] == ["shop", "till", "shop"]
+
+
 DEPTHS = ("4", "9", "99999999", "-1", "+1", "01", "1.0", " 1", "1 ", "x", "", "\u0661", "1" * 5000, "True")
 
 
@@ -145,6 +192,7 @@ ONCE = {
     "stylobate-act-for-tenant": ("a", "b"),
     "stylobate-own-name": ("true", "false"),
     "stylobate-hook-depth": ("0", "1"),
+    "stylobate-module": ("shop", "till"),
     "stylobate-client-address": ("192.0.2.1", "192.0.2.2"),
     "stylobate-client-agent": ("a", "b"),
 }

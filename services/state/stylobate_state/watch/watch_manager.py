@@ -87,6 +87,7 @@ class WatchManager:
         :param address: where the caller is. :param key: empty: the whole namespace. :param status: empty: all.
         :param position: as told last by a watch of the same; empty: from now on, with a snapshot.
         :raises StateNamespaceUnknownError, StateKeyInvalidError, InvalidInputError, PositionInvalidError: what is asked for.
+        :raises StateNamespaceForeignError: a handler asks, whose module does not depend on the namespace's.
         :raises UnauthenticatedError, PermissionDeniedError, TokenRevokedError, TokenExpiredError, BannedError: who asks.
         :raises StateWatchesFullError, StateTooManyWatchesError: there are too many.
         :raises UnavailableError: something does not answer; whoever comes back with the last position misses nothing.
@@ -117,6 +118,7 @@ class WatchManager:
         bound = self._namespaces.get(namespace)
         if bound is None:
             raise StateNamespaceUnknownError(namespace)
+        bound.check_user(principal)
         if key:
             check_key(key)
         bound.check_status(status)

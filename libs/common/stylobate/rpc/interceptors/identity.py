@@ -19,6 +19,7 @@ from stylobate.rpc.call import (
     CLIENT_AGENT,
     HOOK_DEPTH,
     MAX_HOOK_DEPTH,
+    MODULE,
     OWN_NAME,
     OWN_NAME_SAID,
     SERVICE_TOKEN,
@@ -32,7 +33,9 @@ from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
 
 _BEARER = "bearer "
 _MAX_KEPT = 10_000
-_ONCE = frozenset({ACT_FOR, ACT_FOR_TENANT, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, OWN_NAME, SERVICE_TOKEN})
+_ONCE = frozenset(
+    {ACT_FOR, ACT_FOR_TENANT, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, MODULE, OWN_NAME, SERVICE_TOKEN}
+)
 _DEPTHS: dict[object, int] = {str(depth): depth for depth in range(MAX_HOOK_DEPTH + 1)}
 _MAX_TENANT = 128
 _MAX_SERVICES = 64
@@ -83,8 +86,8 @@ class IdentityInterceptor:
         self._services = services
         self._doors = frozenset(doors)
         self._edge = edge
-        self._through: BoundedDict[tuple[str, str], tuple[Principal, Principal]] = BoundedDict(_MAX_KEPT)
-        """By token and service: the principal, and the same with ``via``, since it comes again and again."""
+        self._through: BoundedDict[tuple[str, str, str], tuple[Principal, Principal]] = BoundedDict(_MAX_KEPT)
+        """By token, service and module: the principal, and the same with these two, since it comes again and again."""
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
@@ -109,7 +112,7 @@ class IdentityInterceptor:
                     token = _bearer(authorization)
                     self._set_user(call, token, users.cached(token) or await users.verify(token), service)
                 elif access is RpcAccess.PUBLIC:
-                    call.principal = _anonymous(service)
+                    call.principal = _anonymous(service, "")
                 else:
                     set_service(call, service)
             if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
@@ -141,10 +144,11 @@ class IdentityInterceptor:
 
     def _set_user(self, call: Call, token: str, principal: Principal, service: str) -> None:
         if service:
-            kept = self._through.get((token, service))
+            module = _text(call.metadata.get(MODULE))
+            kept = self._through.get((token, service, module))
             if kept is None or kept[0] is not principal:
-                kept = principal, principal.with_via(service)
-                self._through.put((token, service), kept)
+                kept = principal, principal.with_via(service, module)
+                self._through.put((token, service, module), kept)
             principal = kept[1]
         call.authorization = f"Bearer {token}"
         call.principal = principal
@@ -166,21 +170,23 @@ def set_service(call: Call, name: str) -> None:
         tenant = call.act_for_tenant = _text(metadata.get(ACT_FOR_TENANT)) or DEFAULT_TENANT
         if len(tenant) > _MAX_TENANT:
             raise MetadataTooLongError(f"{ACT_FOR_TENANT} is longer than {_MAX_TENANT} characters.")
+    module = _text(metadata.get(MODULE))
     if call.act_for:
-        call.principal = Principal(PrincipalKind.SERVICE, f"service:{name}", tenant, via=name, act_for=call.act_for)
+        kind, own = PrincipalKind.SERVICE, f"service:{name}"
+        call.principal = Principal(kind, own, tenant, via=name, act_for=call.act_for, module=module)
     else:
-        call.principal = _service(name) if call.own_name else _anonymous(name)
+        call.principal = _service(name, module) if call.own_name else _anonymous(name, module)
 
 
 @lru_cache(maxsize=_MAX_SERVICES)
-def _service(name: str) -> Principal:
-    return Principal(PrincipalKind.SERVICE, f"service:{name}", via=name)
+def _service(name: str, module: str) -> Principal:
+    return Principal(PrincipalKind.SERVICE, f"service:{name}", via=name, module=module)
 
 
 @lru_cache(maxsize=_MAX_SERVICES)
-def _anonymous(name: str) -> Principal:
+def _anonymous(name: str, module: str) -> Principal:
     """Return the caller of whom a service says nothing."""
-    return ANONYMOUS.with_via(name)
+    return ANONYMOUS.with_via(name, module)
 
 
 def _set_client_and_depth(call: Call, *, is_door: bool) -> None:
