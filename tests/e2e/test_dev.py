@@ -88,6 +88,37 @@ def test_requests_and_failures_are_seen_as_they_happen(developed) -> None:
     assert shown(platform).count("hidden in a local") == 0
 
 
+def test_orders_of_before_are_moved_to_a_new_schema(developed) -> None:
+    """They are read as data of today at once, and stored as such by one command; one of which nothing is made is named."""
+    platform, module = developed
+    states, code = (module / name for name in ("states.yaml", "module.py"))
+    upgrade = """
+    def in_tenths(self, data: Json, from_version: int) -> Json:
+        if data["total"] > 10_000:
+            raise ValueError("too dear")
+        return data | {"total": data["total"] * 10}
+"""
+    with Person(platform.gateway) as ada:
+        good = ada.register().order()
+        dear = ada.act("shop.place_order", {"items": [{"sku": "tea", "quantity": 90}]}).json()["id"]
+        total = ada.http.get(f"/v1/state/orders/{good}").json()["data"]["total"]
+        text = code.read_text(encoding="utf-8")
+        save(platform, code, text.replace("    def price(", f"{upgrade}\n    def price("))
+        text = states.read_text(encoding="utf-8")
+        save(platform, states, text.replace("schema_version: 1", "schema_version: 2\n    upgrade: in_tenths"))
+        assert ada.http.get(f"/v1/state/orders/{good}").json()["data"]["total"] == 10 * total
+        assert ada.http.get(f"/v1/state/orders/{dear}").json()["schema_version"] == 1
+        for _ in range(2):
+            moved = platform.command("states", "migrate", "orders")
+            assert moved.returncode == 1
+            assert f"orders/{dear} (version 1, schema version 1): ValueError: too dear" in moved.stdout
+        assert ada.http.get(f"/v1/state/orders/{good}").json()["data"]["total"] == 10 * total
+        changes = ada.http.get(f"/v1/state/orders/{good}/history").json()["items"]
+        assert [(one["version"], one["change"]) for one in changes] == [(2, "migrated"), (1, "created")]
+        looked = platform.command("states", "check", "--live", "orders")
+        assert (looked.returncode, looked.stdout.splitlines()[-1]) == (1, "orders: 2 keys looked at, 1 objects amiss")
+
+
 def test_nobody_is_refused_while_it_restarts(developed) -> None:
     """Who connects during a restart waits for the new code and is answered."""
     platform, module = developed

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from stylobate.api.state.v1.state_keeping_service_pb2 import StateFinding
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
     ListHistoryRequest,
@@ -20,6 +21,7 @@ from stylobate_state.filters import Filter
 from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryEntry, StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
+from stylobate_state.state_keeper import Found
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked
 from stylobate_state.transaction import named
@@ -117,6 +119,17 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
     )
     message.time.FromDatetime(entry.time)
     return message
+
+
+def to_finding(found: Found) -> StateFinding:
+    """Return the message for something about an object."""
+    return StateFinding(
+        tenant=found.key.tenant,
+        key=found.key.key,
+        version=found.version,
+        schema_version=found.schema_version,
+        problem=found.problem,
+    )
 
 
 def to_watched(told: Told) -> WatchStatesResponse:

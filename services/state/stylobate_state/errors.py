@@ -145,6 +145,11 @@ class StateDataInvalidError(StylobateError):
         place = f" (at {first.pointer})" if first.pointer else ""
         super().__init__(f"The data is not valid: {first.detail}{place}", violations=violations)
 
+    @property
+    def told(self) -> str:
+        """The first findings in one line."""
+        return "; ".join(f"{violation.pointer or 'the data'}: {violation.detail}" for violation in self.violations[:3])
+
     @classmethod
     def at(cls, pointer: str, detail: str) -> "StateDataInvalidError":
         """Return the error for one finding."""
@@ -226,7 +231,7 @@ class StateUpgradeFailedError(StylobateError):
     code = grpc.StatusCode.INTERNAL
     reason = "STATE_UPGRADE_FAILED"
     cure = (
-        "Give the request id to the operator: the log and `stylobate states migrate --dry-run` name the object and what is "
+        "Give the request id to the operator: the log and `stylobate states check --live` name the object and what is "
         "wrong. It can be replaced as a whole (PUT) or deleted all the same."
     )
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.declarations import Declarations
@@ -21,7 +22,7 @@ from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
 from stylobate_state.index_keeper import LEASE, IndexKeeper
-from stylobate_state.servicer import StateServicer
+from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
@@ -74,6 +75,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.verifier.on_change(watches.doubt)
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency))
     app.task("watches", feed.run)
+    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
     keeper = await app.enter(IndexKeeper.open(store, all_indexes(app.declarations.namespaces)), name="indexes")

@@ -49,6 +49,8 @@ class Change(StrEnum):
     UPDATED = "updated"
     TRANSITIONED = "transitioned"
     DELETED = "deleted"
+    MIGRATED = "migrated"
+    """Its data was brought to the schema version of today; nobody meant to change anything by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Write:
     """The version whose data it brings back; 0: none. CREATED undoes a deletion then: of the tombstone of the same owner, which
     goes on with its times and first version."""
     timers: tuple[TimerStart, ...] = ()
-    """Those that begin with it; not for UPDATED. Any other change ends those that were there."""
+    """Those that begin with it; not for UPDATED and MIGRATED, which leave those that were there. Any other change ends them."""
     schema_version: int = 1
     """That which the data has."""
 
@@ -130,6 +132,18 @@ class Write:
             timers=written.timers,
             schema_version=self.schema_version,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Keys of a namespace in the order of tenants and keys: what stands at some of them."""
+
+    versions: Sequence[tuple[StateKey, int]]
+    """Of each living object the schema version that it is stored under."""
+    looked: int
+    """How many keys were looked at, those of deleted objects included."""
+    place: StateKey | None
+    """Behind which to go on; None: there is nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
-"""``StateService`` on the wire: convert in, ask the manager, convert out."""
+"""``StateService`` and ``StateKeepingService`` on the wire: convert in, ask the manager, convert out."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -7,16 +7,28 @@ from typing import Any, ClassVar, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
+from stylobate.api.state.v1 import state_keeping_service_pb2 as keeping
 from stylobate.api.state.v1 import state_service_pb2 as pb
+from stylobate.api.state.v1.state_keeping_service_pb2_grpc import StateKeepingServiceServicer
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceServicer
 from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
-from stylobate_state.convert import from_history, from_list, to_history_entry, to_operations, to_result, to_state, to_watched
+from stylobate_state.convert import (
+    from_history,
+    from_list,
+    to_finding,
+    to_history_entry,
+    to_operations,
+    to_result,
+    to_state,
+    to_watched,
+)
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
+from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_manager import StateManager
 from stylobate_state.watch.watch_manager import WatchManager
 
@@ -118,6 +130,31 @@ class StateServicer(StateServiceServicer):
             lambda state: kind(**answer(state)),
             target=f"{request.namespace}/{request.key}",
             apart=("expected_version",),  # whoever comes again may have seen what the first call made
+        )
+
+
+class StateKeepingServicer(StateKeepingServiceServicer):
+    """Serves a StateKeeper to the operator's command."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("MigrateStates", "CheckStates"), RpcAccess.SERVICE)
+
+    def __init__(self, keeper: StateKeeper) -> None:
+        self._keeper = keeper
+
+    async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:
+        step = await self._keeper.migrate(request.namespace, request.place)
+        return keeping.MigrateStatesResponse(
+            schema_version=step.schema_version,
+            looked=step.looked,
+            migrated=step.migrated,
+            findings=map(to_finding, step.findings),
+            next_place=step.next_place,
+        )
+
+    async def CheckStates(self, request: keeping.CheckStatesRequest, context: _Context) -> keeping.CheckStatesResponse:
+        step = await self._keeper.check(request.namespace, request.place)
+        return keeping.CheckStatesResponse(
+            looked=step.looked, findings=map(to_finding, step.findings), next_place=step.next_place
         )
 
 

@@ -18,7 +18,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     grpc_port=9093,
-    events=("state.*.created", "state.*.updated", "state.*.transitioned", "state.*.deleted"),
+    events=("state.*.created", "state.*.updated", "state.*.transitioned", "state.*.deleted", "state.*.migrated"),
     needs=("actions",),
     calls=ServiceRights(
         own=frozenset({"actions.v1.ModuleService/CallHook", "actions.v1.ModuleService/UpgradeStates"}),

@@ -18,6 +18,7 @@ from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequ
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Fire, Operation, Transition
+from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
 from stylobate_state.state_reader import StateReader
 from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
@@ -56,6 +57,8 @@ class StateManager:
         self._lister = StateLister(environment.store, environment.access)
         self._history = HistoryReader(environment.store, environment.access, reader)
         self._transactions = TransactionWriter(writer, reader)
+        self.keeper = StateKeeper(namespaces, environment, writer)
+        """Looks after what is stored, for operators."""
 
     @classmethod
     @asynccontextmanager

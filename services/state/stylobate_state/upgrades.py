@@ -140,8 +140,7 @@ def _settled(namespace: Namespace, state: StateRecord, item: UpgradedData) -> St
             namespace.check(item.data)
             return replace(state, data=item.data, schema_version=namespace.schema_version)
         except StateDataInvalidError as error:
-            found = "; ".join(f"{violation.pointer or 'the data'}: {violation.detail}" for violation in error.violations[:3])
-            reason = f"the schema refuses what {namespace.upgrade} made: {found}"
+            reason = f"the schema refuses what {namespace.upgrade} made: {error.told}"
     else:
         reason = item.fault
     about = {"namespace": namespace.name, "key": state.key.key, "from_version": state.schema_version}

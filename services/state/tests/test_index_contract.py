@@ -250,3 +250,22 @@ async def test_an_index_may_be_declared_again(store, count):
     await built(store)
     await store.declare([TOTAL, replace(TOTAL, is_unique=True)])
     assert len(await found(store, TOTAL)) == count
+
+
+async def test_moving_to_another_schema_version_keeps_indexes(store):
+    """What the new data has is found, what it lost is not; values that are taken are refused; times sort as before."""
+    by_time = Index("orders", (IndexField("updated_at", "time"),))
+    await store.declare([TOTAL, EMAIL, by_time])
+    await store.write([order("a", email="a@x"), order("b", total=1), order("c")])
+    migrated = {"change": Change.MIGRATED, "schema_version": 2}
+    before = await found(store, by_time)
+    outcomes = await store.write([
+        write(at("a"), 1, b'{"total": 5}', **migrated),
+        write(at("b"), 1, b'{"email": "b@x"}', **migrated),
+        write(at("c"), 1, b'{"email": "a@x"}', **migrated),
+    ])  # fmt: skip
+    assert [type(outcome) for outcome in outcomes] in ([Written] * 3, [Written, Written, NotUnique])
+    assert (await found(store, TOTAL))[-1] == "a"
+    assert await found(store, by_time) == before
+    (refused,) = await store.write([order("d", email="b@x")])
+    assert refused == NotUnique(EMAIL, at("b"))

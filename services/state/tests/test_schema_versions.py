@@ -20,7 +20,7 @@ from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Snapshot
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
-from .samples import ADA, HANDLER, ORDERS, write
+from .samples import ADA, HANDLER, ORDERS, deletion, write
 
 A, B = (StateKey("default", "orders", key) for key in "ab")
 OLD = ORDERS
@@ -237,3 +237,110 @@ async def test_long_data_goes_in_several_calls(environment, module):
     assert len(module.calls) == 3
     assert [json.loads(state.data)["total"] for state in found] == list(range(40))
     assert [state.key.key for state in found if state.is_other_schema] == ["13"]
+
+
+async def through(step, name="orders"):
+    """Take all steps over a namespace; return what they came to together."""
+    looked, migrated, findings, place = 0, 0, [], ""
+    while True:
+        done = await step(name, place)
+        looked, migrated, place = looked + done.looked, migrated + done.migrated, done.next_place
+        findings += done.findings
+        if not place:
+            return looked, migrated, [(found.key.key, found.version, found.schema_version, found.problem) for found in findings]
+
+
+async def test_moving_stores_the_data_of_today_as_a_change_of_its_own(managing, module, memory, log):
+    """A version, an entry and an event each, by the service; when it last changed stays, and nobody is asked from then on."""
+    await kept(managing, a=1, b=2)
+    before = {key: memory.objects[key] for key in (A, B)}
+    async with managing(NEW) as manager:
+        memory.clock.advance(timedelta(hours=3))
+        assert await through(manager.keeper.migrate) == (2, 2, [])
+        module.calls.clear()
+        assert await data_of(manager) == {"total": 1, "currency": "EUR"}
+        assert await through(manager.keeper.migrate) == (2, 0, [])
+        assert module.calls == []
+        history = await manager.list_history(ADA, "orders", "a")
+    assert [(entry.version, entry.change, entry.actor) for entry in history.items] == [
+        (2, "migrated", "service:state"), (1, "created", "ada"),
+    ]  # fmt: skip
+    assert history.items[0].time - history.items[1].time == timedelta(hours=3)
+    after = memory.objects[A]
+    assert (after.version, after.schema_version, after.updated_at) == (2, 2, before[A].updated_at)
+    assert after.owner == before[A].owner
+    assert [event.type for event in log._unnumbered][-2:] == ["state.orders.migrated"] * 2
+
+
+async def test_what_cannot_be_moved_is_named_and_the_rest_is(managing, module):
+    """The run goes on; the next one tries again only what is left."""
+    await kept(managing, a=1, b=13, c=666, d=4)
+    async with managing(NEW) as manager:
+        problems = [
+            ("b", 1, 1, "ValueError: unlucky"),
+            ("c", 1, 1, 'the schema refuses what with_currency made: /currency: the value is not one of "EUR"'),
+        ]
+        assert await through(manager.keeper.check) == (4, 0, problems)
+        looked, migrated, found = await through(manager.keeper.migrate)
+        assert (looked, migrated, found) == (4, 2, problems)
+        module.calls.clear()
+        assert (await through(manager.keeper.migrate))[1] == 0
+        assert module.calls == [[(13, 1), (666, 1)]]
+
+
+async def test_a_step_moves_a_bounded_part_and_the_next_goes_on_there(managing, module, memory):
+    """Steps end behind the last object that they moved; what is deleted, or of today, costs a look only."""
+    await memory.write([write(StateKey("default", "orders", f"{n:04}"), 0, b'{"total": 1}') for n in range(450)])
+    await memory.write([write(StateKey("other", "orders", f"{n:04}"), 0, b'{"total": 1}') for n in range(30)])
+    await memory.write([write(StateKey("default", "others", "1"), 0, b"{}")])
+    async with managing(NEW) as manager:
+        first = await manager.keeper.migrate("orders", "")
+        assert (first.migrated, first.looked, bool(first.next_place)) == (200, 200, True)
+        second = await manager.keeper.migrate("orders", first.next_place)
+        assert second.migrated == 200
+        assert await through(manager.keeper.migrate) == (480, 80, [])
+        with pytest.raises(StylobateError) as refused:
+            await manager.keeper.migrate("orders", "nonsense")
+        assert refused.value.reason == "INVALID_INPUT"
+        with pytest.raises(StylobateError) as refused:
+            await manager.keeper.migrate("nope", "")
+        assert refused.value.reason == "STATE_NAMESPACE_UNKNOWN"
+    assert {state.schema_version for key, state in memory.objects.items() if key.namespace == "orders"} == {2}
+
+
+async def test_nothing_that_happens_meanwhile_is_lost(managing, module, memory):
+    """An object that is changed between the look and the move is looked at again: its newest data is what is moved, or left."""
+    await kept(managing, a=1, b=2, c=3)
+    async with managing(OLD) as old, managing(NEW) as manager:
+        ask = module.ask
+
+        async def slow(request):
+            if len(module.calls) == 0:
+                await old.change(HANDLER, "orders", "a", Patch(b'{"total": 10}'), expected=None)
+                await old.change(HANDLER, "orders", "b", Put(b'{"total": 20}'), expected=None)
+                await memory.write([deletion(StateKey("default", "orders", "c"))])
+            return await ask(request)
+
+        manager.keeper._environment.upgrades._ask_module = slow
+        assert await through(manager.keeper.migrate) == (3, 2, [])
+        assert [(await data_of(manager, key))["total"] for key in "ab"] == [10, 20]
+        assert [memory.objects[key].version for key in (A, B)] == [3, 3]
+        assert memory.objects[StateKey("default", "orders", "c")].is_deleted
+
+
+async def test_what_is_not_as_declared_is_found(managing, memory):
+    """Data of today that the schema refuses, statuses of before, and what a newer release wrote; deleted objects are none."""
+    await memory.write([
+        write(StateKey("default", "orders", "data"), 0, b'{"total": "x"}', status="paid", schema_version=2),
+        write(StateKey("default", "orders", "fine"), 0, b'{"total": 1, "currency": "EUR"}', status="paid", schema_version=2),
+        write(StateKey("default", "orders", "gone"), 0, b"{}", status="lost"),
+        write(StateKey("default", "orders", "newer"), 0, b"{}", status="paid", schema_version=3),
+        write(StateKey("default", "orders", "status"), 0, b'{"total": 1}', status="lost"),
+    ])  # fmt: skip
+    await memory.write([deletion(StateKey("default", "orders", "gone"))])
+    async with managing(NEW) as manager:
+        _, _, found = await through(manager.keeper.check)
+    assert [(key, schema) for key, _, schema, _ in found] == [("data", 2), ("newer", 3), ("status", 1)]
+    assert found[0][3] == '/currency: is missing; /total: the value is not of type "integer"'
+    assert "newer" in found[1][3]
+    assert found[2][3] == "its status `lost` is none of this namespace"

@@ -1,10 +1,11 @@
 """What every store of state objects must do, over memory and real PostgreSQL."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from stylobate_state.errors import StateDataInvalidError
-from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, Written
+from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, TimerStart, Written
 
 from .samples import deletion, write
 
@@ -219,3 +220,41 @@ async def test_who_created_an_earlier_object_of_a_key(store):
 async def test_the_store_says_how_it_is(store):
     """Health answers without raising."""
     assert (await store.health()).status == "healthy"
+
+
+async def test_a_moved_object_keeps_its_time_and_its_timers(store):
+    """A change to another schema version is one of its own: version, data and event; in no batch does it touch its neighbours."""
+    start = (TimerStart("cancel", timedelta(hours=1)),)
+    first, other = await store.write([write(A, 0, status="pending", timers=start), write(B, 0, status="pending", timers=start)])
+    moved, changed = await store.write([
+        write(A, 1, b'{"v": 2}', change=Change.MIGRATED, schema_version=2, actor="service:state"),
+        write(B, 1, b"[2]", change=Change.TRANSITIONED, event="pay", from_status="pending", status="paid"),
+    ])  # fmt: skip
+    assert (moved.version, moved.updated_at, moved.timers, moved.status) == (2, first.updated_at, first.timers, "pending")
+    assert (changed.version, changed.timers, changed.updated_at >= other.updated_at) == (2, (), True)
+    state = (await store.read([A]))[A]
+    assert (state.schema_version, state.updated_at, state.timers) == (2, first.updated_at, first.timers)
+    newest, oldest = await history(store, A)
+    assert (newest.change, newest.actor, newest.to_status, json.loads(newest.data)) == (
+        Change.MIGRATED, "service:state", "pending", {"v": 2},
+    )  # fmt: skip
+    assert newest.time >= oldest.time == first.updated_at
+    assert await store.write([write(A, 1, change=Change.MIGRATED, schema_version=2)]) == [Refused(2)]
+
+
+async def test_a_scan_goes_through_all_tenants(store):
+    """Keys in the order of tenants and keys, of one namespace, a part at a time; deleted ones are counted and not shown."""
+    keys = [StateKey(tenant, "orders", key) for tenant in ("default", "other") for key in "abcd"]
+    await store.write([write(key, 0, schema_version=2 if key.key == "b" else 1) for key in keys])
+    await store.write([write(StateKey("default", "notes", "z"), 0), deletion(keys[2])])
+    found, looked, place = [], 0, None
+    while True:
+        scan = await store.scan("orders", place, 3)
+        found += scan.versions
+        looked, place = looked + scan.looked, scan.place
+        assert scan.looked <= 3
+        if place is None:
+            break
+    assert looked == 8
+    assert found == [(key, 2 if key.key == "b" else 1) for key in keys if key != keys[2]]
+    assert (await store.scan("none", None, 3)).looked == 0

@@ -33,6 +33,7 @@ OPERATOR_RIGHTS = ServiceRights(
         {
             "auth.v1.AuthService/CreateUser",
             "events.v1.EventService",
+            "state.v1.StateKeepingService",
             "ratelimit.v1.RateLimitService/PutBan",
             "ratelimit.v1.RateLimitService/DeleteBan",
             "ratelimit.v1.RateLimitService/ListBans",

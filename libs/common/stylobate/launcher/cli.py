@@ -29,6 +29,7 @@ COMMANDS = {
     "limits": "Rate limits and bans.",
     "config": "Settings.",
     "modules": "Modules.",
+    "states": "State objects.",
 }
 """What each does. A function or a group of commands has its name, in the module of its name or in that of :data:`_BESIDE`."""
 _BESIDE = {"dev": "up", "reset": "down"}

@@ -60,7 +60,7 @@ class StateChange:
 
     version: int
     change: str
-    """``created``, ``updated``, ``transitioned`` or ``deleted``."""
+    """``created``, ``updated``, ``transitioned``, ``deleted`` or ``migrated``: brought to a new schema version."""
     event: str
     """The machine's event, for a transition."""
     from_status: str

@@ -48,6 +48,7 @@ OWN: dict[str, set[str] | None] = {
     "ratelimit.v1.RateLimitService/ListBans": {"cli"},
     "events.v1.EventService": {"actions", "realtime", "cli"},
     "state.v1.StateService": {"actions"},
+    "state.v1.StateKeepingService": {"cli"},
     "actions.v1.ModuleService/CallHook": {"state"},
     "actions.v1.ModuleService/UpgradeStates": {"state"},
     "actions.v1.ActionService/ListActions": {"gateway"},

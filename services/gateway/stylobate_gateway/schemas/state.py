@@ -67,7 +67,7 @@ class StateList(BaseModel):
     )
 
 
-ChangeName = Literal["created", "updated", "transitioned", "deleted"]
+ChangeName = Literal["created", "updated", "transitioned", "deleted", "migrated"]
 
 
 class HistoryEntry(BaseModel):

@@ -2,8 +2,8 @@
 -- A key stands in the batch once. Expected: 0 nothing alive, n alive at that version, null alive at any.
 -- Writes of one group (0: alone) happen together or not at all.
 -- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
--- ends in `-- groups`, where there are none; likewise what concerns indexes, and
--- older versions that are brought back (`restores`).
+-- ends in `-- groups`, where there are none; likewise what concerns indexes, older versions that are brought back (`restores`), and
+-- objects that are moved to another schema version (`migrations`): these keep their time and their timers.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
@@ -46,7 +46,10 @@ p as materialized (
     left join l using (i)
     cross join lateral (
         select coalesce(i.status, l.status, '') as status,
-            greatest(statement_timestamp(), l.updated_at) as updated,
+            case when i.change = 'migrated' then l.updated_at else -- migrations
+            greatest(statement_timestamp(), l.updated_at)
+            end -- migrations
+            as updated,
             case when l.is_live or i.restored_from > 0 then l.created_at else greatest(statement_timestamp(), l.updated_at) end as created
     ) v
     where coalesce(l.holds, i.expected = 0)
@@ -107,10 +110,15 @@ u as (
         schema_version = i.schema_version,
         first_version = case when l.is_live or i.restored_from > 0 then s.first_version else s.version + 1 end,
         created_at = case when l.is_live or i.restored_from > 0 then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
-        updated_at = greatest(statement_timestamp(), s.updated_at),
+        updated_at =
+            case when i.change = 'migrated' then s.updated_at else -- migrations
+            greatest(statement_timestamp(), s.updated_at)
+            end -- migrations
+        ,
         deleted_at = case when i.change = 'deleted' then greatest(statement_timestamp(), s.updated_at) end,
         timers = case
             when i.change = 'updated' then s.timers
+            when i.change = 'migrated' then s.timers -- migrations
             when i.timers is not null then state_timers(i.timers, greatest(statement_timestamp(), s.updated_at), s.version + 1)
         end
     from i join l using (i)
@@ -119,7 +127,9 @@ u as (
       and not exists (select from r where r.i = i.i) -- indexes
       and not exists (select from g where g.together = i.together) -- groups
     returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version, s.data, s.timers,
-        s.tenant, s.namespace, s.key, l.timers is not null and i.change <> 'updated' as ends_timers
+        s.tenant, s.namespace, s.key, l.timers is not null and i.change <> 'updated'
+            and i.change <> 'migrated' -- migrations
+            as ends_timers
 ),
 n as (
     insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers, schema_version)
@@ -161,7 +171,10 @@ e as (
     insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data)
     select
         i.event_id, i.tenant, i.partition, i.namespace, i.key, w.version, 'state.' || i.namespace || '.' || i.change, 'state',
-        w.updated_at, i.actor, i.depth, i.traceparent,
+        case when i.change = 'migrated' then greatest(statement_timestamp(), w.updated_at) else -- migrations
+        w.updated_at
+        end -- migrations
+        , i.actor, i.depth, i.traceparent,
         jsonb_build_object(
             'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', i.data, 'actor', i.actor
         ) || case

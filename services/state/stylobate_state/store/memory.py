@@ -24,6 +24,7 @@ from stylobate_state.model import (
     IndexStanding,
     ListQuery,
     Refused,
+    Scan,
     StateKey,
     StateRecord,
     Taken,
@@ -75,6 +76,12 @@ class MemoryStateStore:
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         return _part(self._listed(query), query.limit, query.max_bytes)
+
+    async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
+        keys = sorted(key for key in self.objects if key.namespace == namespace and (after is None or key > after))
+        found = [self.objects[key] for key in keys[:most]]
+        versions = [(state.key, state.schema_version) for state in found if not state.is_deleted]
+        return Scan(versions, len(found), keys[most - 1] if len(keys) > most else None)
 
     async def query(self, query: IndexQuery) -> Part[Indexed] | None:
         found = self._indexes.found(query)
@@ -146,7 +153,9 @@ class MemoryStateStore:
         outcomes = [self._keep(write, state) for write, state in zip(group, states, strict=True)]
         for write, written in zip(group, outcomes, strict=True):
             stream, version = write.key.namespace, written.version
-            await self._outbox.append(transaction, [_event(write, written)], stream=stream, version=version)
+            await self._outbox.append(
+                transaction, [_event(write, written, self._history[write.key][-1].time)], stream=stream, version=version
+            )
         if claim is not None:
             await self._ledger.answer(transaction, [(claim, result_of(group, outcomes))])
         return [*outcomes]
@@ -186,7 +195,7 @@ class MemoryStateStore:
             data=write.data,
             owner=write.owner,
             created_at=same.created_at if same is not None else now,
-            updated_at=now,
+            updated_at=live.updated_at if live is not None and write.change is Change.MIGRATED else now,
             first_version=same.first_version if same is not None else version,
             is_deleted=write.change is Change.DELETED,
             timers=_timers(write, live, version, now),
@@ -195,7 +204,7 @@ class MemoryStateStore:
 
     def _keep(self, write: Write, state: StateRecord) -> Written:
         self.objects[write.key] = state
-        self._history.setdefault(write.key, []).append(_entry(write, state))
+        self._history.setdefault(write.key, []).append(_entry(write, state, self.clock()))
         return Written(
             state.version,
             state.status,
@@ -224,7 +233,7 @@ def _holds(write: Write, live: StateRecord | None, present: StateRecord | None) 
     return live is not None and live.owner == write.owner and write.expected in {None, live.version}
 
 
-def _entry(write: Write, state: StateRecord) -> HistoryEntry:
+def _entry(write: Write, state: StateRecord, now: datetime) -> HistoryEntry:
     is_deletion = write.change is Change.DELETED
     from_status = {Change.CREATED: "", Change.TRANSITIONED: write.from_status}.get(write.change, state.status)
     return HistoryEntry(
@@ -235,7 +244,7 @@ def _entry(write: Write, state: StateRecord) -> HistoryEntry:
         to_status="" if is_deletion else state.status,
         data=b"" if is_deletion else state.data,
         actor=write.actor,
-        time=state.updated_at,
+        time=now if write.change is Change.MIGRATED else state.updated_at,
         event_id=write.event_id,
         restored_from=write.restored_from,
     )
@@ -248,12 +257,12 @@ def _status(write: Write, live: StateRecord | None) -> str:
 
 
 def _timers(write: Write, live: StateRecord | None, version: int, now: datetime) -> tuple[Timer, ...]:
-    if write.change is Change.UPDATED and live is not None:
+    if write.change in {Change.UPDATED, Change.MIGRATED} and live is not None:
         return live.timers
     return tuple(Timer(start.event, now + start.after, version) for start in write.timers)
 
 
-def _event(write: Write, written: Written) -> Event:
+def _event(write: Write, written: Written, time: datetime) -> Event:
     return event_of(
         write.key,
         write,
@@ -262,5 +271,5 @@ def _event(write: Write, written: Written) -> Event:
         data=written.data,
         actor=write.actor,
         event_id=write.event_id,
-        time=written.updated_at,
+        time=time,
     )

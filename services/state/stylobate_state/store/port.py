@@ -14,6 +14,7 @@ from stylobate_state.model import (
     IndexQuery,
     IndexStanding,
     ListQuery,
+    Scan,
     StateKey,
     StateRecord,
     Write,
@@ -51,6 +52,12 @@ class StateStore(Protocol):
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         """Return living objects by key in code point order, within the bounds of the query."""
+
+    async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
+        """Return which objects a namespace has, of every tenant, a part at a time and without their data.
+
+        :param after: only what lies behind it; None: from the beginning. :param most: keys to look at.
+        """
 
     async def query(self, query: IndexQuery) -> Part[Indexed] | None:
         """Return living objects in the order of an index, within the bounds of the query; None where it is not ready."""

@@ -20,6 +20,7 @@ from stylobate.strict_json import compact_numbers
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
+    Change,
     HistoryEntry,
     HistoryQuery,
     Indexed,
@@ -28,6 +29,7 @@ from stylobate_state.model import (
     ListQuery,
     NotUnique,
     Refused,
+    Scan,
     StateKey,
     StateRecord,
     Taken,
@@ -44,6 +46,7 @@ from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
+from stylobate_state.store.postgres_scan import scan
 from stylobate_state.store.postgres_timers import from_timers, to_starts
 
 T = TypeVar("T")
@@ -142,13 +145,14 @@ class PostgresStateStore:
         """Run the statement, again where there are newer indexes than were known."""
         has_groups = any(write.group for write in writes)
         has_restores = any(write.restored_from for write in writes)
+        migrates = any(write.change is Change.MIGRATED for write in writes)
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
                 await self._indexes.read(database)
             try:
                 entries = self._indexes.entries(writes)
-                statement = cas_statement(groups=has_groups, indexes=bool(entries), restores=has_restores)
+                statement = cas_statement(groups=has_groups, indexes=bool(entries), restores=has_restores, migrations=migrates)
                 rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
@@ -187,6 +191,9 @@ class PostgresStateStore:
             return [(_state(row), row["size"]) for row in rows]
 
         return await gather(query.limit, query.max_bytes, more)
+
+    async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
+        return await scan(self._database, namespace, after, most)
 
     async def query(self, query: IndexQuery) -> Part[Indexed] | None:
         is_ready = True

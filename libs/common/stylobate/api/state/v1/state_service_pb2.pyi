@@ -1065,7 +1065,7 @@ class ListHistoryRequest(_message.Message):
     actor: _builtins.str
     """Only what this principal did; empty: whoever it was."""
     change: _builtins.str
-    """Only what is told as this: created, updated, transitioned or deleted; empty: all."""
+    """Only what is told as this: created, updated, transitioned, deleted or migrated; empty: all."""
     def __init__(
         self,
         *,
@@ -1107,7 +1107,7 @@ class HistoryEntry(_message.Message):
     version: _builtins.int
     """The version it made."""
     change: _builtins.str
-    """created, updated, transitioned or deleted."""
+    """created, updated, transitioned, deleted or migrated."""
     event: _builtins.str
     """The event, for a transition."""
     from_status: _builtins.str

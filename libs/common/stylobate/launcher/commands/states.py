@@ -1,0 +1,119 @@
+"""`stylobate states`."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc.aio
+import typer
+
+from stylobate.api.state.v1 import state_keeping_service_pb2 as pb
+from stylobate.api.state.v1.state_keeping_service_pb2_grpc import StateKeepingServiceStub
+from stylobate.declarations import load_declarations
+from stylobate.identity import DEFAULT_TENANT
+from stylobate.launcher.operator import RunningService
+from stylobate.launcher.output import CommandError, console
+
+states = typer.Typer()
+
+_NAMESPACE = typer.Argument(help="The namespace, as states.yaml names it.")
+_NAMESPACES = typer.Argument(help="Namespaces; without any all that the modules here declare.")
+_STEP_S = 60.0
+"""How long one step may take."""
+_SAY_EVERY_S = 2.0
+
+
+@states.command()
+def migrate(namespace: Annotated[str, _NAMESPACE]) -> None:
+    """Move stored objects to the schema version of today, beside the traffic; begun anew, it passes over what was moved.
+
+    Names each object that cannot be moved, and exits non-zero if there is one.
+    """
+    run = _Run(namespace, "moved")
+
+    async def step(stub: Any, place: str) -> str:
+        found: pb.MigrateStatesResponse = await stub.MigrateStates(
+            pb.MigrateStatesRequest(namespace=namespace, place=place), timeout=_STEP_S
+        )
+        run.note(found.looked, found.migrated, found.findings)
+        run.version = found.schema_version
+        return found.next_place
+
+    _go_through(step)
+    moved = f"{run.looked} keys looked at, {run.done} objects moved to schema version {run.version}"
+    console().print(f"{namespace}: {moved}; {run.amiss} cannot be" if run.amiss else f"{namespace}: {moved}")
+    if run.amiss:
+        raise typer.Exit(1)
+
+
+@states.command()
+def check(
+    namespaces: Annotated[list[str] | None, _NAMESPACES] = None,
+    live: Annotated[bool, typer.Option("--live", help="Look at the objects that the running platform holds.")] = False,
+) -> None:
+    """Name each stored object that is not what its namespace declares today; exit non-zero if there is one."""
+    if not live:
+        raise CommandError("say --live: what the files say is looked at by `stylobate modules check`")
+    folders = os.environ.get("STYLOBATE_MODULES", str(Path("modules")))
+    amiss = 0
+    for namespace in namespaces or load_declarations(folders).namespaces:
+        amiss += _check_live(namespace)
+    if amiss:
+        raise typer.Exit(1)
+
+
+def _check_live(namespace: str) -> int:
+    run = _Run(namespace, "amiss")
+
+    async def step(stub: Any, place: str) -> str:
+        found: pb.CheckStatesResponse = await stub.CheckStates(
+            pb.CheckStatesRequest(namespace=namespace, place=place), timeout=_STEP_S
+        )
+        run.note(found.looked, len(found.findings), found.findings)
+        return found.next_place
+
+    _go_through(step)
+    console().print(f"{namespace}: {run.looked} keys looked at, {run.amiss or 'no'} objects amiss")
+    return run.amiss
+
+
+def _go_through(step: Callable[[Any, str], Awaitable[str]]) -> None:
+    """Take one step after the other, each from the place that the one before returned, to the end of the namespace."""
+
+    async def run(channel: grpc.aio.Channel) -> None:
+        stub, place = StateKeepingServiceStub(channel), ""
+        while place := await step(stub, place):
+            pass
+
+    RunningService("state").ask(run)
+
+
+class _Run:
+    """Prints what is found, and on standard error now and then how far it is."""
+
+    def __init__(self, namespace: str, what: str) -> None:
+        self._namespace = namespace
+        self._what = what
+        self.looked = 0
+        self.done = 0
+        self.amiss = 0
+        self.version = 0
+        self._said_at = time.monotonic()
+
+    def note(self, looked: int, done: int, findings: Any) -> None:
+        """Take in a step."""
+        self.looked += looked
+        self.done += done
+        for finding in findings:
+            self.amiss += 1
+            typer.echo(self._line(finding))
+        if time.monotonic() >= self._said_at + _SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            typer.echo(f"{self._namespace}: {self.looked} looked at, {self.done} {self._what}", err=True)
+
+    def _line(self, finding: pb.StateFinding) -> str:
+        tenant = "" if finding.tenant == DEFAULT_TENANT else f" of {finding.tenant}"
+        where = f"{self._namespace}/{finding.key}{tenant} (version {finding.version}, schema version {finding.schema_version})"
+        return f"{where}: {finding.problem}"
