@@ -13,6 +13,7 @@ from stylobate.modules.containment import told
 from stylobate.modules.context import HookContext, Platform
 from stylobate.modules.loaded import BoundHook, HookMethod, LoadedModule
 from stylobate.modules.payload import encode
+from stylobate.modules.view import View
 from stylobate.outbox.event import Event
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
 from stylobate.telemetry import SpanKind, histogram, span
@@ -73,6 +74,17 @@ class HookRunner:
         """
         with self._caused(name, "", event) as call:  # the action says its own
             await actions.execute(action, event.data, call, key=event.id)
+
+    async def project(self, module: LoadedModule, name: str, view: View, event: Event) -> None:
+        """Run the method of a projection on an event: on what it is given, in nobody's name.
+
+        :raises StylobateError: what the method let through, HOOK_TIMEOUT. :raises Exception: its defect.
+        """
+        with self._caused(name, event) as call:
+            try:
+                await self._runner.run(name, call, module.projections[name], view, event)
+            except OverdueError:
+                raise HookTimeoutError(metadata={"hook": name}) from None
 
     @contextmanager
     def _caused(self, name: str, module: str, event: Event) -> Iterator[Call]:

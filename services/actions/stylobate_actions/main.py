@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.clients.realtime import Publisher
 from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.declarations.model import ProjectionDeclaration
 from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager, Patience
 from stylobate.hooks.postgres import PostgresHookStore
@@ -34,6 +35,10 @@ from stylobate_actions.effects import effects_of
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.limits import ActionLimits
 from stylobate_actions.module_manager import ModuleManager
+from stylobate_actions.projections.fold import Method
+from stylobate_actions.projections.manager import Projections
+from stylobate_actions.projections.memory import in_memory
+from stylobate_actions.projections.projector import Projector
 from stylobate_actions.runner import Runner
 from stylobate_actions.runs import HOLD, Runs
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
@@ -69,10 +74,11 @@ class _Adapters:
 async def build(app: AppManager, settings: ActionsSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
     database = await app.database()
+    leases = LeaseManager(PostgresLeaseStore(database), app.node)
     hooks = HooksManager(
         app.redis,
         store=PostgresHookStore(database),
-        leases=LeaseManager(PostgresLeaseStore(database), app.node),
+        leases=leases,
         channel=app.channel,
         patience=Patience(outage_limit=settings.hook_outage_limit),
     )
@@ -89,7 +95,10 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         clock=lambda: datetime.now(UTC),
         tells_defects=settings.is_development,
     )
-    await _assemble(app, settings, adapters)
+    modules, runs = await _assemble(app, settings, adapters)
+    projections = Projections([Projector(one, app.channel("state"), method) for one, method in _projected(modules, runs)], leases)
+    app.check("projections", projections.health)
+    app.task("projections", projections.run)
     app.check("hooks", hooks.health)
     app.task("hooks", hooks.run)
     app.task("runs", adapters.runs.run)
@@ -103,10 +112,23 @@ async def build_in_memory(app: "MemoryApp") -> None:
     limits = ActionLimits(client, app.limit_rules) if client is not None else None
     runs = Runs(MemoryRunLedger(app.clock, HOLD, LIFETIME), asyncio.get_running_loop(), new_id)
     adapters = _Adapters(limits, None, app.hooks, runs, app.environ, {}, app.clock)
-    await _assemble(app, ActionsSettings(), adapters)
+    modules, runner = await _assemble(app, ActionsSettings(), adapters)
+    for one, method in _projected(modules, runner):
+        project = in_memory(one.name, app.channel("state"), method)
+        for source in one.sources:
+            app.hooks.on(f"state.{source}.*", project, name=f"projection {one.name}", priority=-1)
 
 
-async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, adapters: _Adapters) -> None:
+def _projected(modules: ModuleManager, runner: HookRunner) -> Iterator[tuple[ProjectionDeclaration, Method]]:
+    """Yield the projections of the modules that run, each with what deals with an event."""
+    for module in modules.running.values():
+        for projection in module.declaration.projections:
+            yield projection, partial(runner.project, module, projection.name)
+
+
+async def _assemble(
+    app: "AppManager | MemoryApp", settings: ActionsSettings, adapters: _Adapters
+) -> tuple[ModuleManager, HookRunner]:
     loop = asyncio.get_running_loop()
     runner = await app.enter(Runner.open())
     await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
@@ -162,4 +184,9 @@ async def _assemble(app: "AppManager | MemoryApp", settings: ActionsSettings, ad
                 timeout=settings.hook_timeout + _SLACK,
             )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
+<<<<<<< HEAD
     app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades))
+=======
+    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))
+    return modules, runs
+>>>>>>> 35201ba (state, actions: projections)

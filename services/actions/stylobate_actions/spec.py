@@ -20,7 +20,14 @@ SPEC = ServiceSpec(
     grpc_port=9094,
     needs=("auth", "ratelimit", "state", "realtime"),
     calls=ServiceRights(
-        own=frozenset({"events.v1.EventService", "state.v1.StateService", "realtime.v1.RealtimeService/Publish"}),
+        own=frozenset(
+            {
+                "events.v1.EventService",
+                "state.v1.StateService",
+                "state.v1.ProjectionService",
+                "realtime.v1.RealtimeService/Publish",
+            }
+        ),
         through=frozenset({"state.v1.StateService", "realtime.v1.RealtimeService/Publish"}),
     ),
 )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
+from stylobate.api.state.v1.projection_service_pb2_grpc import add_ProjectionServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.declarations import Declarations
@@ -23,6 +24,11 @@ from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
+from stylobate_state.projection.manager import ProjectionManager
+from stylobate_state.projection.memory import MemoryProjectionStore
+from stylobate_state.projection.port import ProjectionStore
+from stylobate_state.projection.postgres import PostgresProjectionStore
+from stylobate_state.projection.servicer import ProjectionServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
@@ -74,6 +80,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.verifier.on_revocation(watches.doubt)
     app.verifier.on_change(watches.doubt)
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency))
+    _serve_projections(app, PostgresProjectionStore(database, store), environment, manager)
     app.task("watches", feed.run)
     app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper))
     app.check("relay", relay.health)
@@ -114,6 +121,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings))
     app.on_events.append(feed.offer)
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock)))
+    _serve_projections(app, MemoryProjectionStore(store, app.clock), environment, manager)
     timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
 
     async def fire() -> timedelta | None:
@@ -122,6 +130,19 @@ async def build_in_memory(app: "MemoryApp") -> None:
         return due.next_in
 
     app.fire_due = fire
+
+
+def _serve_projections(
+    app: "AppManager | MemoryApp", store: ProjectionStore, environment: Environment, states: StateManager
+) -> None:
+    manager = ProjectionManager(
+        store,
+        states.namespaces,
+        app.declarations.projections,
+        committed=environment.committed,
+        new_id=environment.new_id,
+    )
+    app.servicer(add_ProjectionServiceServicer_to_server, ProjectionServicer(manager))
 
 
 def _manager(

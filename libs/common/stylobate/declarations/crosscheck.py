@@ -1,6 +1,6 @@
 """What can only be seen with all modules at hand: duplicates, unknown names, order of dependencies."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from stylobate.declarations.limits_check import check_rules
@@ -32,7 +32,7 @@ def check_names(drafts: list[ModuleDraft]) -> None:
     knows_permissions = not any("permissions" in draft.report.doubtful for draft in drafts)
     knows_namespaces = not any("namespaces" in draft.report.doubtful for draft in drafts)
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
-    namespaces = {namespace.name for draft in drafts for namespace in draft.declaration.namespaces}
+    namespaces = {namespace.name: draft.name for draft in drafts for namespace in draft.declaration.namespaces}
     _check_handlers(drafts)
     for draft in drafts:
         for used in draft.report.permissions:
@@ -43,6 +43,21 @@ def check_names(drafts: list[ModuleDraft]) -> None:
             if knows_namespaces and used.name not in namespaces:
                 message = f"no module declares the state namespace `{used.name}`{did_you_mean(used.name, namespaces)}"
                 draft.report.findings.append(Finding(used.file, used.line, message))
+        _check_projections(draft, namespaces)
+
+
+def _check_projections(draft: ModuleDraft, namespaces: Mapping[str, str]) -> None:
+    """Report projections of another module's events, where that module is not said to be depended on.
+
+    :param namespaces: each with its module.
+    """
+    declaration = draft.declaration
+    for projection in declaration.projections:
+        for source in projection.sources:
+            owner = namespaces.get(source, draft.name)
+            if owner != draft.name and owner not in declaration.dependencies:
+                message = f"projection {projection.name} is made of `{source}` of the module {owner}: name it in `dependencies`"
+                draft.report.findings.append(Finding(str(declaration.folder / "states.yaml"), projection.line, message))
 
 
 def _check_handlers(drafts: list[ModuleDraft]) -> None:

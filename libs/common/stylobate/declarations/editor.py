@@ -7,7 +7,16 @@ names of keys, kinds of values, the small languages by their form.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stylobate.declarations import actions_file, indexes, limits_file, module_file, realtime_file, states_file, timers
+from stylobate.declarations import (
+    actions_file,
+    indexes,
+    limits_file,
+    module_file,
+    projections,
+    realtime_file,
+    states_file,
+    timers,
+)
 from stylobate.declarations.schemas import DIALECT
 
 FOLDER = ".schemas"
@@ -32,7 +41,9 @@ def editor_schemas() -> dict[str, dict[str, Any]]:
     return {
         module_file.FILE: _file(_mapping(module_file.KEYS, _MODULE, required=("name",))),
         actions_file.FILE: _file(_mapping(actions_file.KEYS, {"actions": _each(_action()), "schemas": _each(_SCHEMA)})),
-        states_file.FILE: _file(_mapping(states_file.KEYS, {"namespaces": _each(_namespace())})),
+        states_file.FILE: _file(
+            _mapping(states_file.KEYS, {"namespaces": _each(_namespace()), "projections": _each(_projection())})
+        ),
         limits_file.FILE: _file(
             _mapping(limits_file.PLATFORM_KEYS, {"limits": _each(_limit(limits_file.RULE_KEYS)), "bans": _ban()})
         ),
@@ -90,6 +101,10 @@ def _limit(keys: tuple[str, ...]) -> dict[str, Any]:
 
 def _ban() -> dict[str, Any]:
     return _mapping(limits_file.BAN_KEYS, {"after": _COUNT, **dict.fromkeys(("within", "for", "ceiling"), _DURATION)})
+
+
+def _projection() -> dict[str, Any]:
+    return _mapping(projections.KEYS, {"from": {"anyOf": [_TEXT, _TEXTS]}, "method": _METHOD}, required=projections.KEYS)
 
 
 def _namespace() -> dict[str, Any]:

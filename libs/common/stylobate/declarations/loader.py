@@ -16,7 +16,7 @@ from stylobate.declarations.realtime_file import read_channels
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.section import did_you_mean
 from stylobate.declarations.sources import MODULE_FILE, module_folders
-from stylobate.declarations.states_file import read_namespaces
+from stylobate.declarations.states_file import read_states
 
 _FILES = ("module.yaml", "actions.yaml", "states.yaml", "realtime.yaml", "limits.yaml")
 _LATER = ("external.yaml", "hooks.yaml", "migrations")
@@ -70,6 +70,7 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
     absent = Node({}, 0)
     actions, states, channels, limits = (documents.get(file, absent) for file in _FILES[1:])
     module = ModuleContext(name, read_schemas(actions, name, report), report)
+    namespaces, projections = read_states(states, module) if states else ((), ())
     declaration = ModuleDeclaration(
         name=name,
         folder=folder,
@@ -81,7 +82,8 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
         permissions=content.permissions,
         roles=content.roles,
         actions=read_actions(actions, module) if actions else (),
-        namespaces=read_namespaces(states, module) if states else (),
+        namespaces=namespaces,
+        projections=projections,
         channels=read_channels(channels, module) if channels else (),
         limits=read_limits(limits, report.of(limits_file.FILE), name) if limits else (),
     )

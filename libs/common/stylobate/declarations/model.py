@@ -244,6 +244,20 @@ class NamespaceDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectionDeclaration:
+    """A namespace whose objects a method makes of events."""
+
+    name: str
+    """Also that of the namespace."""
+    module: str
+    sources: tuple[str, ...]
+    """The namespaces whose events it is made of."""
+    method: str
+    line: int = 0
+    """In states.yaml."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelDeclaration:
     """One namespace of realtime channels."""
 
@@ -280,6 +294,7 @@ class ModuleDeclaration:
     """Permissions by role that the module adds: ``{"user": ("orders:create",)}``."""
     actions: tuple[ActionDeclaration, ...] = ()
     namespaces: tuple[NamespaceDeclaration, ...] = ()
+    projections: tuple[ProjectionDeclaration, ...] = ()
     channels: tuple[ChannelDeclaration, ...] = ()
     limits: tuple[LimitRule, ...] = ()
     doubtful: frozenset[str] = frozenset()
@@ -309,6 +324,11 @@ class Declarations:
     def actions(self) -> dict[str, ActionDeclaration]:
         """Every action by full name."""
         return {action.name: action for module in self.modules for action in module.actions}
+
+    @property
+    def projections(self) -> dict[str, ProjectionDeclaration]:
+        """Every projection by name."""
+        return {projection.name: projection for module in self.modules for projection in module.projections}
 
     @property
     def channels(self) -> dict[str, ChannelDeclaration]:

@@ -15,14 +15,16 @@ from stylobate.declarations.model import (
     JsonSchema,
     NamespaceAccess,
     NamespaceDeclaration,
+    ProjectionDeclaration,
     TransitionDeclaration,
 )
+from stylobate.declarations.projections import read_projections
 from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, uncovered
 from stylobate.declarations.section import Section, did_you_mean
 from stylobate.declarations.timers import read_timers
 
 FILE = "states.yaml"
-KEYS = ("namespaces",)
+KEYS = ("namespaces", "projections")
 NAMESPACE_KEYS = (
     "schema",
     "schema_version",
@@ -51,12 +53,13 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
 
 
-def read_namespaces(node: Node, module: ModuleContext) -> tuple[NamespaceDeclaration, ...]:
-    """Read the namespaces; what is wrong stands in the report."""
+def read_states(node: Node, module: ModuleContext) -> tuple[tuple[NamespaceDeclaration, ...], tuple[ProjectionDeclaration, ...]]:
+    """Read the namespaces and the projections that make some of them; what is wrong stands in the report."""
     section = Section(node, module.report.of(FILE), FILE, KEYS)
     if section.is_misspelt("namespaces"):
         module.report.doubtful.add("namespaces")
-    return tuple(_namespace(name, line, child, module) for name, line, child in section.entries("namespaces"))
+    namespaces = tuple(_namespace(name, line, child, module) for name, line, child in section.entries("namespaces"))
+    return namespaces, read_projections(section, module, namespaces)
 
 
 def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> NamespaceDeclaration:

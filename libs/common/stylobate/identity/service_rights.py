@@ -34,6 +34,8 @@ OPERATOR_RIGHTS = ServiceRights(
             "auth.v1.AuthService/CreateUser",
             "events.v1.EventService",
             "state.v1.StateKeepingService",
+            "state.v1.ProjectionService/ListProjections",
+            "state.v1.ProjectionService/RebuildProjection",
             "ratelimit.v1.RateLimitService/PutBan",
             "ratelimit.v1.RateLimitService/DeleteBan",
             "ratelimit.v1.RateLimitService/ListBans",

@@ -16,6 +16,7 @@ from stylobate.modules.errors import RefusedError
 from stylobate.modules.events import on
 from stylobate.modules.state import StateChange, StateClient, StateObject
 from stylobate.modules.transaction import Transaction
+from stylobate.modules.view import View
 from stylobate.modules.watching import WatchEvent
 from stylobate.outbox.event import Event
 
@@ -36,6 +37,7 @@ __all__ = [
     "StylobateError",
     "Transaction",
     "UnavailableError",
+    "View",
     "Violation",
     "WatchEvent",
     "action",

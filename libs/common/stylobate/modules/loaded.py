@@ -23,7 +23,11 @@ from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import HookMark, check_pattern, subscriptions_of
 from stylobate.modules.importing import code_finding
 from stylobate.modules.settings import resolve_settings
+<<<<<<< HEAD
 from stylobate.modules.signature import HandlerSignature, check_hook, check_upgrade, handler_signature, life_problems, line_of
+=======
+from stylobate.modules.signature import HandlerSignature, check_hook, check_projection, handler_signature, life_problems, line_of
+>>>>>>> 35201ba (state, actions: projections)
 
 HookMethod = Callable[..., Awaitable[Any]]
 UpgradeMethod = Callable[[Any, int], Any]
@@ -64,8 +68,13 @@ def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, type
     """
     result = Examination(declaration, str(declaration.folder / "module.py"), owner or BaseModule)
     if owner is None:
+<<<<<<< HEAD
         if declaration.actions or any(namespace.before or namespace.upgrade for namespace in declaration.namespaces):
             result.findings.append(Finding(result.file, 0, "missing; the module declares actions, hooks or an upgrade"))
+=======
+        if declaration.actions or declaration.projections or any(namespace.before for namespace in declaration.namespaces):
+            result.findings.append(Finding(result.file, 0, "missing; the module declares actions, hooks or projections"))
+>>>>>>> 35201ba (state, actions: projections)
         return result
     for name, problem in life_problems(owner).items():
         result.note(name, problem)
@@ -73,7 +82,18 @@ def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, type
         if action.handler:  # else there is a finding already
             _examine_handler(action, result)
     _examine_hooks(result, types)
+    _examine_projections(result)
     return result
+
+
+def _examine_projections(result: Examination) -> None:
+    for projection in result.declaration.projections:
+        try:
+            if projection.method:  # else there is a finding already
+                check_projection(result.owner, projection.method)
+        except TypeError as error:
+            file = str(result.declaration.folder / "states.yaml")
+            result.findings.append(Finding(file, projection.line, f"projection {projection.name}: {error}"))
 
 
 def _examine_handler(action: ActionDeclaration, result: Examination) -> None:
@@ -181,10 +201,16 @@ class LoadedModule:
             if hook.module == declaration.name
         }
         """Only these methods answer to CallHook: those that a declaration names."""
+<<<<<<< HEAD
         self.upgrades: dict[str, UpgradeMethod] = {
             namespace.upgrade: getattr(instance, namespace.upgrade) for namespace in declaration.namespaces if namespace.upgrade
         }
         """Likewise to UpgradeStates."""
+=======
+        self.projections: dict[str, HookMethod] = {
+            projection.name: getattr(instance, projection.method) for projection in declaration.projections
+        }
+>>>>>>> 35201ba (state, actions: projections)
 
     @classmethod
     def load(cls, module: CodedModule, environ: Mapping[str, str], types: Collection[str] | None = None) -> Self:

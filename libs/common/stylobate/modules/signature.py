@@ -9,6 +9,7 @@ from typing import Any
 from stylobate.modules.base import BaseModule
 from stylobate.modules.context import ActionContext, HookContext
 from stylobate.modules.shapes import Shape, shape_of
+from stylobate.modules.view import View
 from stylobate.outbox.event import Event
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
@@ -54,11 +55,21 @@ def check_hook(owner: type[BaseModule], name: str) -> None:
     _check_order(name, parameters, _hints(function), HookContext, Event)
 
 
+<<<<<<< HEAD
 def check_upgrade(owner: type[BaseModule], name: str) -> None:
     """Check that the method can upgrade data. Raises TypeError with a sentence for the author when it cannot."""
     function = _method(owner, name, is_async=False)
     if len(_parameters(function)) != _WITH_INPUT:
         raise TypeError(f"{name} must take (self, data, from_version)")
+=======
+def check_projection(owner: type[BaseModule], name: str) -> None:
+    """Check that the method can make a projection. Raises TypeError with a sentence for the author when it cannot."""
+    function = _method(owner, name)
+    parameters = _parameters(function)
+    if len(parameters) != _WITH_INPUT:
+        raise TypeError(f"{name} must take (self, view, event)")
+    _check_order(name, parameters, _hints(function), View, Event)
+>>>>>>> 35201ba (state, actions: projections)
 
 
 def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *given: type) -> None:
@@ -68,7 +79,8 @@ def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapp
         if said is Any or not inspect.isclass(said) or getattr(said, "_is_protocol", False):
             continue
         if not issubclass(kind, said):
-            expected = "(self, ctx, event)" if len(given) == _WITH_INPUT else "(self, ctx, input)"
+            first = "view" if View in given else "ctx"
+            expected = f"(self, {first}, {'event' if len(given) == _WITH_INPUT else 'input'})"
             raise TypeError(f"{name} must take {expected}: `{parameter.name}` gets {kind.__name__}, not {said.__name__}")
 
 

@@ -106,7 +106,11 @@ class PostgresStateStore:
         """See StateStore. A statement; a transaction of several where there are idempotency keys."""
         if all(write.claim is None for write in writes):
             return await self._settle(self._database, writes)
-        return await _again(lambda: self._claimed(writes))
+        return await again(lambda: self._claimed(writes))
+
+    async def write_in(self, connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
+        """Write those without idempotency keys within a transaction, of which nothing may be kept when this raises."""
+        return await self._settle(connection, writes)
 
     async def _claimed(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """Write those whose keys can be claimed, with their answers."""
@@ -133,7 +137,7 @@ class PostgresStateStore:
     async def _settle(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
         """Write in one statement; those for which a write before them wanted the same unique values, in the next one."""
         if database is self._database:  # each statement is committed by itself, and clashes by itself
-            rows = await _again(lambda: self._cas(database, writes))
+            rows = await again(lambda: self._cas(database, writes))
         else:
             rows = await self._cas(database, writes)
         outcomes = [self._outcome(write, row) for write, row in zip(writes, rows, strict=True)]
@@ -238,7 +242,7 @@ class PostgresStateStore:
         return await self._database.health()
 
 
-async def _again(work: Callable[[], Awaitable[T]]) -> T:
+async def again(work: Callable[[], Awaitable[T]]) -> T:
     """Do the work, again where others were at it at the same moment, so that nothing of it happened: they are seen then."""
     clash: Exception
     for _ in range(_CLASHES):

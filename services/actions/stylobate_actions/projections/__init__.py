@@ -1,0 +1,1 @@
+"""Projections: methods of modules that make state objects of events."""

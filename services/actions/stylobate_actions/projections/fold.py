@@ -1,0 +1,154 @@
+"""Events, dealt with in order and written together: each once, whatever is killed when."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stylobate.api.state.v1 import projection_service_pb2 as pb
+from stylobate.errors import StylobateError
+from stylobate.modules.view import View, ViewObject
+from stylobate.outbox.event import Event, LoggedEvent
+
+MOST_CHANGES = 50
+"""In one write."""
+_KEPT = 2000
+_KEPT_BYTES = 16 << 20
+_TIMEOUT_S = 10.0
+
+Method = Callable[[View, Event], Awaitable[None]]
+"""Runs the method of a module on one event, within its time."""
+
+
+class TooManyChangesError(Exception):
+    """The method changes more objects for one event than can be written together."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"changes {count} objects for one event; at most {MOST_CHANGES} can be written together")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event that the method does not deal with."""
+
+    event: LoggedEvent
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """How far it came."""
+
+    numbers: dict[int, int]
+    """By partition: every event up to this one is dealt with."""
+    failure: Failure | None = None
+    """What is in the way of the next."""
+
+
+class Fold:
+    """One generation of one projection. Of its objects those are kept that were read or written last."""
+
+    def __init__(self, name: str, generation: int, service: Any, method: Method) -> None:
+        """Use the stub of ProjectionService."""
+        self._name = name
+        self._generation = generation
+        self._service = service
+        self._method = method
+        self._kept: dict[tuple[str, str], ViewObject] = {}
+        self._bytes = 0
+
+    async def apply(self, events: Sequence[LoggedEvent]) -> Folded:
+        """Deal with events of one tenant in order, as far as they can be written together.
+
+        What others wrote meanwhile is seen and done again. Returns when something was written, or where nothing can be.
+
+        :raises StylobateError: the state service does not answer, or refuses a key or what is to be written; nothing was.
+            PROJECTION_REBUILT: another generation has begun.
+        """
+        try:
+            changed, done, failure = await self._fold(events)
+            if not done:
+                return Folded({}, failure)
+            outcome = await self._write(changed, done)
+        except StylobateError:
+            self._forget()  # it may have been written
+            raise
+        if not outcome.applied:  # another process wrote: what was read counts no more
+            self._forget()
+            return Folded(dict(outcome.numbers))
+        for key, one in changed.items():
+            tenant = done[0].event.tenant
+            self._keep((tenant, key), ViewObject(0, None) if one.data is None else replace(one, version=one.version + 1))
+        return Folded(dict(outcome.numbers), failure)
+
+    async def _fold(self, events: Sequence[LoggedEvent]) -> tuple[dict[str, ViewObject], list[LoggedEvent], Failure | None]:
+        """Run the method on one event after the other; return what they change, which went well, and what did not."""
+        tenant = events[0].event.tenant
+        unread: list[Exception] = []
+
+        async def load(key: str) -> ViewObject:
+            if (tenant, key) not in self._kept:
+                try:
+                    self._keep((tenant, key), await self._read(tenant, key))
+                except StylobateError as error:
+                    unread.append(error)
+                    raise
+            return self._kept[tenant, key]
+
+        changed: dict[str, ViewObject] = {}
+        for count, logged in enumerate(events):
+            view = View(load, changed)
+            try:
+                await self._method(view, logged.event)
+                if unread:
+                    raise unread[0]  # though the method went on without it
+                if len(view.changed) > MOST_CHANGES:
+                    if count:
+                        return changed, [*events[:count]], None  # it begins the next write
+                    raise TooManyChangesError(len(view.changed))
+            except Exception as error:  # whatever the module raises, the events before it went well
+                if unread:
+                    raise unread[0] from error
+                return changed, [*events[:count]], Failure(logged, error)
+            changed = view.changed
+        return changed, [*events], None
+
+    async def _read(self, tenant: str, key: str) -> ViewObject:
+        request = pb.ReadViewsRequest(name=self._name, generation=self._generation, tenant=tenant, keys=[key])
+        (view,) = (await self._service.ReadViews(request, timeout=_TIMEOUT_S)).views
+        return ViewObject(view.version, view.data if view.HasField("data") else None, view.owner)
+
+    async def _write(self, changed: dict[str, ViewObject], done: Sequence[LoggedEvent]) -> pb.ApplyEventsResponse:
+        ranges: dict[int, tuple[int, int]] = {}
+        for logged in done:
+            first, _ = ranges.get(logged.partition, (logged.number, 0))
+            ranges[logged.partition] = first, logged.number
+        changes = [
+            pb.ViewChange(key=key, expected_version=one.version, data=one.data, owner=one.owner)
+            for key, one in changed.items()
+            if one.version or one.data is not None
+        ]
+        if not changes:  # to be dealt with again would change nothing
+            return pb.ApplyEventsResponse(numbers={partition: last for partition, (_, last) in ranges.items()}, applied=True)
+        request = pb.ApplyEventsRequest(
+            name=self._name,
+            generation=self._generation,
+            tenant=done[0].event.tenant,
+            events=[pb.EventRange(partition=partition, first=first, last=last) for partition, (first, last) in ranges.items()],
+            changes=changes,
+            depth=max(logged.event.depth for logged in done),
+        )
+        response: pb.ApplyEventsResponse = await self._service.ApplyEvents(request, timeout=_TIMEOUT_S)
+        return response
+
+    def _keep(self, place: tuple[str, str], one: ViewObject) -> None:
+        """Remember an object, the newest last, within the bounds."""
+        if (before := self._kept.pop(place, None)) is not None:
+            self._bytes -= len(before.data or b"")
+        self._kept[place] = one
+        self._bytes += len(one.data or b"")
+        while len(self._kept) > 1 and (len(self._kept) > _KEPT or self._bytes > _KEPT_BYTES):
+            oldest = next(iter(self._kept))
+            self._bytes -= len(self._kept.pop(oldest).data or b"")
+
+    def _forget(self) -> None:
+        self._kept, self._bytes = {}, 0

@@ -1,0 +1,1 @@
+"""Projections: where they stand, and the objects that they make."""

@@ -1,0 +1,140 @@
+"""What services and operators can ask of projections."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from stylobate.errors import InvalidInputError, Violation
+from stylobate.rpc.call import MAX_HOOK_DEPTH
+
+from stylobate_state.document import NULL
+from stylobate_state.model import Change, StateKey, Write
+from stylobate_state.namespace import Namespace
+from stylobate_state.projection.errors import ProjectionNotFoundError
+from stylobate_state.projection.model import Applied, Outcome, Projection, View
+from stylobate_state.projection.port import ProjectionStore
+
+MOST_CHANGES = 50
+MOST_KEYS = 500
+ACTOR = "service:actions"
+"""Of the changes: the method runs there, for nobody."""
+_SWEPT_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """An object as it is to be."""
+
+    key: str
+    expected: int
+    """The version that was read; 0: nothing stood there."""
+    data: bytes | None
+    """None: it is to be no more."""
+    owner: str
+    """That of before, where it stands already."""
+
+
+class ProjectionManager:
+    """Reads and writes the objects of the declared projections."""
+
+    def __init__(
+        self,
+        store: ProjectionStore,
+        namespaces: Mapping[str, Namespace],
+        declared: Collection[str],
+        *,
+        committed: Callable[[], None],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._namespaces = {name: namespaces[name] for name in declared if name in namespaces}
+        self._committed = committed
+        self._new_id = new_id
+
+    async def open(self, name: str) -> Projection:
+        """Return where it stands. Raises ProjectionNotFoundError for one that nobody declares."""
+        self._namespace(name)
+        return await self._store.open(name)
+
+    async def standings(self) -> Sequence[Projection]:
+        """Return all that were ever opened, by name."""
+        return await self._store.standings()
+
+    async def read(self, name: str, generation: int, tenant: str, keys: Sequence[str]) -> list[View]:
+        """Return what stands at each key. Raises ProjectionRebuiltError, InvalidInputError, StateKeyInvalidError."""
+        namespace = self._namespace(name)
+        if len(keys) > MOST_KEYS:
+            raise InvalidInputError(violations=[Violation("/keys", f"has more than {MOST_KEYS} entries")])
+        for key in keys:
+            namespace.check_new_key(key)
+        found = await self._store.read(name, generation, tenant, keys)
+        return [found.get(key) or View(key, 0, None, "") for key in keys]
+
+    async def apply(self, events: Applied, changes: Sequence[ViewChange], depth: int) -> Outcome:
+        """Write what the events came to, once.
+
+        :param depth: the greatest of the events. :raises StateDataInvalidError: data that the namespace's schema refuses.
+        :raises StateKeyInvalidError: a key that no object can have. :raises ProjectionRebuiltError: it was begun anew.
+        """
+        namespace = self._namespace(events.projection)
+        if not events.ranges:
+            raise InvalidInputError(violations=[Violation("/events", "must not be empty")])
+        if len(changes) > MOST_CHANGES:
+            raise InvalidInputError(violations=[Violation("/changes", f"has more than {MOST_CHANGES} entries")])
+        for change in changes:
+            namespace.check_new_key(change.key)
+            if change.data is not None:
+                namespace.check(change.data)
+        grouped = 1 if len(changes) > 1 else 0
+        writes = [self._write(namespace, events.tenant, change, depth, grouped) for change in changes]
+        outcome = await self._store.apply(events, writes)
+        if outcome.is_applied:
+            self._committed()
+        return outcome
+
+    async def move(self, name: str, generation: int, position: str | None, error: str) -> None:
+        """Note how far it has come, and why it does not go on. Raises ProjectionRebuiltError."""
+        await self._store.move(name, generation, position, error)
+
+    async def rebuild(self, name: str) -> Projection:
+        """Begin it anew. Raises ProjectionNotFoundError for one that nobody declares, or that never ran."""
+        self._namespace(name)
+        begun = await self._store.rebuild(name)
+        if begun is None:
+            raise ProjectionNotFoundError(name)
+        return begun
+
+    async def sweep(self, name: str, generation: int) -> bool:
+        """Delete some of what was not made again; True: nothing is left. Raises ProjectionRebuiltError."""
+        self._namespace(name)
+        swept = await self._store.sweep(name, generation, _SWEPT_AT_ONCE, self._deletion)
+        if swept:
+            self._committed()
+        return not swept
+
+    def _namespace(self, name: str) -> Namespace:
+        try:
+            return self._namespaces[name]
+        except KeyError:
+            raise ProjectionNotFoundError(name) from None
+
+    def _write(self, namespace: Namespace, tenant: str, change: ViewChange, depth: int, group: int) -> Write:
+        key = StateKey(tenant, namespace.name, change.key)
+        kind = Change.UPDATED if change.expected else Change.CREATED
+        if change.data is None:
+            kind = Change.DELETED
+        return Write(
+            key=key,
+            change=kind,
+            expected=change.expected,
+            owner=change.owner,
+            status="" if kind is Change.CREATED else None,
+            data=NULL if change.data is None else change.data,
+            actor=ACTOR,
+            event_id=self._new_id(),
+            depth=min(depth + 1, MAX_HOOK_DEPTH),
+            group=group,
+        )
+
+    def _deletion(self, key: StateKey, *, owner: str, version: int) -> Write:
+        gone = ViewChange(key.key, version, None, owner)
+        return self._write(self._namespace(key.namespace), key.tenant, gone, 0, 0)

@@ -1,0 +1,132 @@
+"""Projections: objects that a method of a module makes of events."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from stylobate.declarations import load_declarations
+from stylobate.errors import StylobateError
+from stylobate.modules.check import check_modules
+from stylobate.testing.modules import ActionTester
+
+from tests.conftest import ROOT
+
+TALLY = ROOT / "tests" / "modules" / "tally"
+
+
+async def test_objects_are_made_of_events() -> None:
+    """Each event counts once; nobody else may change what they make."""
+    async with ActionTester.open(TALLY) as tester:
+        ada = tester.user("ada")
+        for key, amount in (("1", 10), ("2", 20)):
+            await ada.state.put("entries", key, {"account": "acme", "amount": amount})
+        await tester.deliver()
+        balance = await ada.state.get("balances", "acme")
+        assert balance is not None
+        assert (balance.data, balance.owner) == ({"sum": 30, "changes": 2, "entries": {"1": 10, "2": 20}}, "ada")
+        await ada.state.delete("entries", "1")
+        await tester.deliver()
+        balance = await ada.state.get("balances", "acme")
+        assert balance is not None
+        assert balance.data == {"sum": 20, "changes": 3, "entries": {"2": 20}}
+        assert await ada.state.get("balances", "of-1") is None
+        with pytest.raises(StylobateError) as caught:
+            await ada.state.put("balances", "acme", {"sum": 1_000_000})
+        assert caught.value.reason == "PERMISSION_DENIED"
+
+
+def module(folder: Path, states: str, code: str = "") -> Path:
+    """Write a module."""
+    folder.mkdir(exist_ok=True)
+    (folder / "module.yaml").write_text(f"name: {folder.name}\n")
+    (folder / "states.yaml").write_text(dedent(states))
+    if code:
+        (folder / "module.py").write_text(dedent(code))
+    return folder
+
+
+CODE = """
+    from stylobate.modules import BaseModule, Event, View
+
+
+    class Sums(BaseModule):
+        async def refuse(self, view: View, event: Event) -> None:
+            await view.put("lost", {})
+            raise ValueError("no")
+
+        async def bad_data(self, view: View, event: Event) -> None:
+            await view.put("x", {"n": "text"})
+
+        async def many(self, view: View, event: Event) -> None:
+            for n in range(51):
+                await view.put(f"x{n}", {"n": n})
+
+        async def odd_key(self, view: View, event: Event) -> None:
+            await view.get("a/b")
+
+        async def swapped(self, event: Event, view: View) -> None: ...
+"""
+STATES = """
+    namespaces:
+      things:
+        access: { create: authenticated }
+      sums:
+        schema: { type: object, properties: { n: { type: integer } } }
+        access: { read: public }
+    projections:
+      sums: { from: things, method: METHOD }
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("refuse", "no"),
+        ("bad_data", 'is not of type "integer"'),
+        ("many", "changes 51 objects for one event; at most 50"),
+        ("odd_key", "A key has no `/`"),
+    ],
+)
+async def test_what_a_method_does_wrong_fails_the_test(tmp_path, method, said) -> None:
+    """And nothing of it is kept."""
+    folder = module(tmp_path / "sums", STATES.replace("METHOD", method), CODE)
+    async with ActionTester.open(folder) as tester:
+        await tester.user("ada").state.put("things", "1", {})
+        with pytest.raises(Exception, match=said):
+            await tester.deliver()
+        assert await tester.anonymous.state.get_many("sums", ["lost", "x", "x1"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (STATES.replace("METHOD", "missing"), "projection sums: Sums has no method missing"),
+        (STATES.replace("METHOD", "swapped"), "swapped must take (self, view, event): `event` gets View, not Event"),
+        (STATES.replace("from: things", "from: thigs"), "no module declares the state namespace `thigs`"),
+        (STATES.replace("from: things, ", ""), "`from` is missing in projection sums"),
+        (STATES.replace("      sums: {", "      summs: {"), "makes the namespace `summs`, which is missing"),
+        (STATES.replace("{ read: public }", "{ read: public, write: actions }"), "leave out `access: write`"),
+        (STATES.replace("from: things", "from: [things, sums]"), "projection sums is made of its own events"),
+        (STATES.replace("{ read: public }", "{ read: public }\n        initial: new"), "leave out `initial` and `transitions`"),
+        (
+            STATES.replace("{ read: public }", "{ read: public }\n        indexes: [{ fields: [n], unique: true }]"),
+            "a unique index could refuse what has happened already",
+        ),
+        (STATES.replace("method: METHOD", "method: METHOD, into: x"), "into"),
+    ],
+)
+def test_what_is_declared_wrongly(tmp_path, states, said) -> None:
+    """Each is told with its place."""
+    folder = module(tmp_path / "sums", states, CODE)
+    found = [str(finding) for finding in check_modules(str(folder), {})]
+    assert any(said in finding and "states.yaml:" in finding for finding in found), found
+
+
+def test_events_of_another_module_need_a_dependency(tmp_path) -> None:
+    """Whose events one builds on must be there."""
+    module(tmp_path / "orders", "namespaces:\n  orders: {}\n")
+    module(tmp_path / "sums", "namespaces:\n  sums: {}\nprojections:\n  sums: { from: orders, method: add }\n")
+    said = [str(finding) for finding in load_declarations(str(tmp_path)).findings]
+    assert any("projection sums is made of `orders` of the module orders: name it in `dependencies`" in one for one in said), said
+    (tmp_path / "sums" / "module.yaml").write_text("name: sums\ndependencies: [orders]\n")
+    assert not load_declarations(str(tmp_path)).findings
