@@ -184,9 +184,5 @@ async def _assemble(
                 timeout=settings.hook_timeout + _SLACK,
             )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
-<<<<<<< HEAD
     app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades))
-=======
-    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs))
     return modules, runs
->>>>>>> 35201ba (state, actions: projections)

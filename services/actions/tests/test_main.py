@@ -96,4 +96,4 @@ async def test_calls_are_in_the_audit_trail_when_the_service_has_closed(
         ("alice", "greeter.greet", "success", ""),
         ("alice", "greeter.greet", "failure", "ACTION_INPUT_INVALID"),
     ]
-    assert set(app.tasks) == {"hooks", "runs", "runs_pruned"}
+    assert set(app.tasks) == {"hooks", "projections", "runs", "runs_pruned"}

@@ -23,11 +23,15 @@ from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import HookMark, check_pattern, subscriptions_of
 from stylobate.modules.importing import code_finding
 from stylobate.modules.settings import resolve_settings
-<<<<<<< HEAD
-from stylobate.modules.signature import HandlerSignature, check_hook, check_upgrade, handler_signature, life_problems, line_of
-=======
-from stylobate.modules.signature import HandlerSignature, check_hook, check_projection, handler_signature, life_problems, line_of
->>>>>>> 35201ba (state, actions: projections)
+from stylobate.modules.signature import (
+    HandlerSignature,
+    check_hook,
+    check_projection,
+    check_upgrade,
+    handler_signature,
+    life_problems,
+    line_of,
+)
 
 HookMethod = Callable[..., Awaitable[Any]]
 UpgradeMethod = Callable[[Any, int], Any]
@@ -68,13 +72,9 @@ def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, type
     """
     result = Examination(declaration, str(declaration.folder / "module.py"), owner or BaseModule)
     if owner is None:
-<<<<<<< HEAD
-        if declaration.actions or any(namespace.before or namespace.upgrade for namespace in declaration.namespaces):
-            result.findings.append(Finding(result.file, 0, "missing; the module declares actions, hooks or an upgrade"))
-=======
-        if declaration.actions or declaration.projections or any(namespace.before for namespace in declaration.namespaces):
-            result.findings.append(Finding(result.file, 0, "missing; the module declares actions, hooks or projections"))
->>>>>>> 35201ba (state, actions: projections)
+        if declaration.actions or declaration.projections or any(one.before or one.upgrade for one in declaration.namespaces):
+            said = "missing; the module declares actions, hooks, projections or an upgrade"
+            result.findings.append(Finding(result.file, 0, said))
         return result
     for name, problem in life_problems(owner).items():
         result.note(name, problem)
@@ -201,16 +201,13 @@ class LoadedModule:
             if hook.module == declaration.name
         }
         """Only these methods answer to CallHook: those that a declaration names."""
-<<<<<<< HEAD
         self.upgrades: dict[str, UpgradeMethod] = {
             namespace.upgrade: getattr(instance, namespace.upgrade) for namespace in declaration.namespaces if namespace.upgrade
         }
         """Likewise to UpgradeStates."""
-=======
         self.projections: dict[str, HookMethod] = {
             projection.name: getattr(instance, projection.method) for projection in declaration.projections
         }
->>>>>>> 35201ba (state, actions: projections)
 
     @classmethod
     def load(cls, module: CodedModule, environ: Mapping[str, str], types: Collection[str] | None = None) -> Self:

@@ -55,13 +55,13 @@ def check_hook(owner: type[BaseModule], name: str) -> None:
     _check_order(name, parameters, _hints(function), HookContext, Event)
 
 
-<<<<<<< HEAD
 def check_upgrade(owner: type[BaseModule], name: str) -> None:
     """Check that the method can upgrade data. Raises TypeError with a sentence for the author when it cannot."""
     function = _method(owner, name, is_async=False)
     if len(_parameters(function)) != _WITH_INPUT:
         raise TypeError(f"{name} must take (self, data, from_version)")
-=======
+
+
 def check_projection(owner: type[BaseModule], name: str) -> None:
     """Check that the method can make a projection. Raises TypeError with a sentence for the author when it cannot."""
     function = _method(owner, name)
@@ -69,7 +69,6 @@ def check_projection(owner: type[BaseModule], name: str) -> None:
     if len(parameters) != _WITH_INPUT:
         raise TypeError(f"{name} must take (self, view, event)")
     _check_order(name, parameters, _hints(function), View, Event)
->>>>>>> 35201ba (state, actions: projections)
 
 
 def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *given: type) -> None:

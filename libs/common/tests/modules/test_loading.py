@@ -84,7 +84,7 @@ def test_a_module_without_code_needs_no_module_py(write_module: WriteModule) -> 
         ("x = 1 +", "greeter/module.py:1: does not import: invalid syntax"),
         ("import nothing_of_that_name", "greeter/module.py:1: does not import: ModuleNotFoundError: No module named"),
         ("x = 1", "greeter/module.py: no class derives from BaseModule"),
-        ("", "greeter/module.py: missing; the module declares actions, hooks or an upgrade"),
+        ("", "greeter/module.py: missing; the module declares actions, hooks, projections or an upgrade"),
         (GREETER.replace("greet(", "hello("), "greeter/actions.yaml:3: greeter.greet: Greeter has no method greet"),
         (GREETER.replace("async def", "def"), "greeter/module.py:5: greeter.greet: greet must be written with async def"),
         (GREETER.replace(", name: str", ", name: str, more: int"), "greet must take (self, ctx, input)"),

@@ -133,6 +133,7 @@ class ProjectionManager:
             event_id=self._new_id(),
             depth=min(depth + 1, MAX_HOOK_DEPTH),
             group=group,
+            schema_version=namespace.schema_version,
         )
 
     def _deletion(self, key: StateKey, *, owner: str, version: int) -> Write:
