@@ -1,9 +1,12 @@
 """Projections: objects that a method of a module makes of events."""
 
+import asyncio
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.modules.check import check_modules
@@ -33,6 +36,38 @@ async def test_objects_are_made_of_events() -> None:
         with pytest.raises(StylobateError) as caught:
             await ada.state.put("balances", "acme", {"sum": 1_000_000})
         assert caught.value.reason == "PERMISSION_DENIED"
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["1", "2", "3", "4"]), st.sampled_from(["acme", "zeta"]), st.integers(-1, 9), st.booleans()),
+    max_size=25,
+)
+"""Entry, account, amount (below 0: it is deleted), and whether everything is delivered then."""
+
+
+@settings(max_examples=40)
+@given(CHANGES)
+def test_a_replay_gives_the_objects(changes: list[tuple[str, str, int, bool]]) -> None:
+    """Whatever happens, and whenever it is heard: a projection that keeps entries comes to the entries as they stand."""
+
+    async def play() -> None:
+        async with ActionTester.open(TALLY) as tester:
+            ada = tester.user("ada")
+            for key, account, amount, is_heard in changes:
+                if amount >= 0:
+                    await ada.state.put("entries", f"{key}-{account}", {"account": account, "amount": amount})
+                elif await ada.state.get("entries", f"{key}-{account}") is not None:
+                    await ada.state.delete("entries", f"{key}-{account}")
+                if is_heard:
+                    await tester.deliver()
+            await tester.deliver()
+            standing = [entry async for entry in ada.state.list("entries")]
+            for account in ("acme", "zeta"):
+                balance = await ada.state.get("balances", account)
+                kept = {one.key: one.data["amount"] for one in standing if one.data["account"] == account}
+                assert (balance.data["entries"] if balance else {}) == kept
+
+    asyncio.run(play())
 
 
 def module(folder: Path, states: str, code: str = "") -> Path:

@@ -81,7 +81,7 @@ class Worker:
         self._look_for_room()
 
     def skip_to(self, numbers: Sequence[int]) -> None:
-        """Note that there is nothing of ours but what was offered, up to these numbers."""
+        """Note that up to these numbers everything was offered."""
         self._passed = list(map(max, self._passed, numbers))
 
     async def run(self) -> None:
