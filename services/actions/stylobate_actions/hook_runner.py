@@ -80,7 +80,7 @@ class HookRunner:
 
         :raises StylobateError: what the method let through, HOOK_TIMEOUT. :raises Exception: its defect.
         """
-        with self._caused(name, event) as call:
+        with self._caused(name, module.name, event) as call:
             try:
                 await self._runner.run(name, call, module.projections[name], view, event)
             except OverdueError:

@@ -130,7 +130,7 @@ class HistoryReader:
         return found[0]
 
     async def _created_at(self, key: StateKey, version: int) -> datetime:
-        """Return when the object was created that stood at the key at a version; undoing a deletion does not count as a creation."""
+        """Return when the object was created that stood at the key at a version; undoing a deletion does not count."""
         while True:
             query = HistoryQuery(key, 1, before=version + 1, change=Change.CREATED)
             entry = (await self._store.list_history(query)).items[0]
