@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
 from stylobate.api.state.v1.projection_service_pb2_grpc import add_ProjectionServiceServicer_to_server
+from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.declarations import Declarations
@@ -23,12 +23,12 @@ from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
 from stylobate_state.index_keeper import LEASE, IndexKeeper
-from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.memory import MemoryProjectionStore
 from stylobate_state.projection.port import ProjectionStore
 from stylobate_state.projection.postgres import PostgresProjectionStore
 from stylobate_state.projection.servicer import ProjectionServicer
+from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
