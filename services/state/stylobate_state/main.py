@@ -24,18 +24,18 @@ from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.projection.manager import ProjectionManager
-from stylobate_state.projection.memory import MemoryProjectionStore
-from stylobate_state.projection.port import ProjectionStore
-from stylobate_state.projection.postgres import PostgresProjectionStore
 from stylobate_state.projection.servicer import ProjectionServicer
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.memory_timers import MemoryTimerStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
+from stylobate_state.store.projections import ProjectionStore
 from stylobate_state.timer_runner import TimerRunner
 from stylobate_state.upgrades import Upgrades, asking
 from stylobate_state.watch.feed import Feed

@@ -59,7 +59,7 @@ class StateKeeper:
     async def migrate(self, name: str, place: str) -> Step:
         """Move some objects of older schema versions to that of today, each for exactly the version that was seen.
 
-        :raises StateNamespaceUnknownError: nothing declares it. :raises InvalidInputError: the place is none of this namespace.
+        :raises StateNamespaceUnknownError: nothing declares it. :raises InvalidInputError: the place is not one of this namespace.
         :raises StateUpgradeUnavailableError: the module does not answer; what was moved before stays.
         """
         namespace = self._namespace(name)
@@ -146,7 +146,7 @@ class StateKeeper:
 def _problem(namespace: Namespace, state: StateRecord) -> str:
     """Return what of the object is not as declared, its upgrade aside; empty: nothing."""
     if state.status and state.status not in namespace.statuses:
-        return f"its status `{state.status}` is none of this namespace"
+        return f"its status `{state.status}` is not one of this namespace"
     if not state.status and namespace.statuses:
         return "it has no status; the namespace had no machine when it was created"
     if state.schema_version > namespace.schema_version:

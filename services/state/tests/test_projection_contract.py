@@ -13,13 +13,13 @@ from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.model import Change, StateKey, StateRecord, Write
 from stylobate_state.projection.errors import ProjectionRebuiltError
-from stylobate_state.projection.memory import MemoryProjectionStore
 from stylobate_state.projection.model import Applied, Outcome, View
-from stylobate_state.projection.port import ProjectionStore
-from stylobate_state.projection.postgres import PostgresProjectionStore
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_projections import PostgresProjectionStore
+from stylobate_state.store.projections import ProjectionStore
 
 from .conftest import MIGRATION_SETS
 

@@ -11,7 +11,7 @@ from stylobate_state.model import Change, StateKey, Write
 from stylobate_state.namespace import Namespace
 from stylobate_state.projection.errors import ProjectionNotFoundError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
-from stylobate_state.projection.port import ProjectionStore
+from stylobate_state.store.projections import ProjectionStore
 
 MOST_CHANGES = 50
 MOST_KEYS = 500

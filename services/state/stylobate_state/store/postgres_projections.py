@@ -9,8 +9,8 @@ from stylobate.strict_json import compact_numbers
 from stylobate_state.model import StateKey, Write, Written
 from stylobate_state.projection.errors import ProjectionRebuiltError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
-from stylobate_state.projection.port import Deletion
 from stylobate_state.store.postgres import PostgresStateStore, again
+from stylobate_state.store.projections import Deletion
 
 _ALL = "select name, generation, position, begun_at, is_rebuilding, error from state_projection order by name"
 _OPEN = """

@@ -7,8 +7,8 @@ from datetime import datetime
 from stylobate_state.model import StateKey, Write, Written
 from stylobate_state.projection.errors import ProjectionRebuiltError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
-from stylobate_state.projection.port import Deletion
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.projections import Deletion
 
 
 class MemoryProjectionStore:
