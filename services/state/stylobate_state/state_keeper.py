@@ -59,7 +59,7 @@ class StateKeeper:
     async def migrate(self, name: str, place: str) -> Step:
         """Move some objects of older schema versions to that of today, each for exactly the version that was seen.
 
-        :raises StateNamespaceUnknownError: nothing declares it. :raises InvalidInputError: the place is not one of this namespace.
+        :raises StateNamespaceUnknownError: nothing declares it. :raises InvalidInputError: the place is one of another namespace.
         :raises StateUpgradeUnavailableError: the module does not answer; what was moved before stays.
         """
         namespace = self._namespace(name)

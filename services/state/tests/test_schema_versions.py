@@ -343,4 +343,4 @@ async def test_what_is_not_as_declared_is_found(managing, memory):
     assert [(key, schema) for key, _, schema, _ in found] == [("data", 2), ("newer", 3), ("status", 1)]
     assert found[0][3] == '/currency: is missing; /total: the value is not of type "integer"'
     assert "newer" in found[1][3]
-    assert found[2][3] == "its status `lost` is none of this namespace"
+    assert found[2][3] == "its status `lost` is not one of this namespace"
