@@ -31,6 +31,8 @@ def event_of(
         payload |= {"event": told.event, "from": told.from_status, "to": status}
     if told.restored_from:
         payload["restored_from"] = told.restored_from
+    if isinstance(told, Write) and told.schema_version > 1:
+        payload["schema_version"] = told.schema_version
     type_ = f"state.{key.namespace}.{told.change}"
     depth, traceparent = (told.depth, told.traceparent) if isinstance(told, Write) else (0, "")
     return Event(event_id, "state", type_, key.key, time, key.tenant, _encode(payload), actor, depth, traceparent)

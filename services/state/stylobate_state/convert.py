@@ -116,6 +116,7 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
         actor=entry.actor,
         event_id=entry.event_id,
         restored_from=entry.restored_from,
+        schema_version=entry.schema_version,
     )
     message.time.FromDatetime(entry.time)
     return message

@@ -106,10 +106,20 @@ class HistoryReader:
             version = await self._store.version_before(key, min(time, _LATEST) + _JUST)
         entry = await self._entry(key, version, first, str(asked))
         created_at = state.created_at if version >= state.first_version else await self._created_at(key, version)
-        return StateRecord(key, version, entry.to_status, entry.data, "", created_at, entry.time)
+        return StateRecord(
+            key,
+            version,
+            entry.to_status,
+            entry.data,
+            "",
+            created_at,
+            entry.time,
+            schema_version=entry.schema_version,
+            is_other_schema=entry.schema_version != namespace.schema_version,
+        )
 
-    async def data(self, principal: Principal, namespace: Namespace, state: StateRecord, version: int) -> bytes:
-        """Return the data of an older version of an object, for who may read it.
+    async def entry(self, principal: Principal, namespace: Namespace, state: StateRecord, version: int) -> HistoryEntry:
+        """Return an older version of an object, for who may read it.
 
         :raises StateVersionNotFoundError: there is none, or it is not the principal's to see.
         :raises StateVersionDeletedError: it is that of a deletion.
@@ -117,7 +127,7 @@ class HistoryReader:
         moment = Moment(version)
         moment.check()
         first = await self._first_readable(principal, namespace, state)
-        return (await self._entry(state.key, version, first, str(moment))).data
+        return await self._entry(state.key, version, first, str(moment))
 
     async def _entry(self, key: StateKey, version: int, first: int, when: str) -> HistoryEntry:
         is_possible = first <= version < MAX_VERSION

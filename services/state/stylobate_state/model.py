@@ -232,6 +232,8 @@ class HistoryEntry:
     event_id: str
     restored_from: int = 0
     """The version whose data it brought back; 0: none."""
+    schema_version: int = 1
+    """That which the data was written under."""
 
 
 @dataclass(frozen=True, slots=True)

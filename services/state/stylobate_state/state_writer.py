@@ -180,8 +180,9 @@ class StateWriter:
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
         if isinstance(operation, Restore) and subject is not None:
-            older = await self._history.data(request.principal, namespace, subject, operation.version)
-            operation = replace(operation, data=older)
+            older = await self._history.entry(request.principal, namespace, subject, operation.version)
+            then = replace(subject, data=older.data, schema_version=older.schema_version)
+            operation = replace(operation, data=(await self._environment.upgrades.present(namespace, then)).data)
         elif live is not None and operation.builds_on_present:
             subject = live = await self._environment.upgrades.present(namespace, live)
         draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock()))

@@ -10,9 +10,10 @@ from stylobate.api.actions.v1 import module_service_pb2 as pb
 from stylobate.clients.bans import BanList
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate_state.convert import to_state
+from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey
 from stylobate_state.namespace import Namespace
-from stylobate_state.operation import Delete, Patch, Put, Transition
+from stylobate_state.operation import Delete, Patch, Put, Restore, Transition
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import Asked, StateManager
 from stylobate_state.upgrades import Upgrades
@@ -134,6 +135,25 @@ async def test_changes_build_on_the_data_of_today(managing, module):
         assert (json.loads(changed[0].data), module.calls) == ({"total": 8, "currency": "EUR"}, [[(4, 1)]])
         history = await manager.list_history(ADA, "orders", "b")
         assert [json.loads(entry.data) for entry in history.items] == [{"total": 2, "currency": "EUR"}, {"total": 2}]
+
+
+async def test_an_older_version_is_brought_back_as_data_of_today(managing, module):
+    """History says under which schema version it was written; what is restored is upgraded, or refused by name."""
+    await kept(managing, a=1, b=13)
+    async with managing(NEW) as manager:
+        for key in "ab":
+            await manager.change(HANDLER, "orders", key, Put(b'{"total": 2, "currency": "EUR"}'), expected=1)
+        history = (await manager.list_history(ADA, "orders", "a")).items
+        assert [(entry.version, entry.schema_version) for entry in history] == [(2, 2), (1, 1)]
+        then = await manager.version(ADA, "orders", "a", Moment(1))
+        assert (json.loads(then.data), to_state(then).schema_version) == ({"total": 1}, 1)
+        restored = await manager.change(HANDLER, "orders", "a", Restore(1), expected=None)
+        assert json.loads(restored.data) == {"total": 1, "currency": "EUR"}
+        with pytest.raises(StylobateError) as refused:
+            await manager.change(HANDLER, "orders", "b", Restore(1), expected=None)
+        assert refused.value.reason == "STATE_UPGRADE_FAILED"
+        module.is_away = True
+        assert (await manager.change(HANDLER, "orders", "a", Restore(2), expected=3)).version == 4
 
 
 async def test_while_the_module_is_away_only_older_data_waits_for_it(managing, module, grants):

@@ -222,6 +222,14 @@ async def test_the_store_says_how_it_is(store):
     assert (await store.health()).status == "healthy"
 
 
+async def test_history_says_what_was_written_under_which_schema_version(store):
+    """Each entry has its own, also in a batch with others; 1 where nothing else was said."""
+    await store.write([write(A, 0), write(B, 0, schema_version=3)])
+    await store.write([write(A, 1, schema_version=2)])
+    assert [entry.schema_version for entry in await history(store, A)] == [2, 1]
+    assert [entry.schema_version for entry in await history(store, B)] == [3]
+
+
 async def test_a_moved_object_keeps_its_time_and_its_timers(store):
     """A change to another schema version is one of its own: version, data and event; in no batch does it touch its neighbours."""
     start = (TimerStart("cancel", timedelta(hours=1)),)

@@ -72,6 +72,8 @@ class StateChange:
     event_id: str
     restored_from: int = 0
     """The version whose data it brought back; 0: none."""
+    schema_version: int = 1
+    """That which the data was written under."""
 
 
 class StateClient:
@@ -342,4 +344,5 @@ def _change(entry: pb.HistoryEntry) -> StateChange:
         time=entry.time.ToDatetime(tzinfo=UTC),
         event_id=entry.event_id,
         restored_from=entry.restored_from,
+        schema_version=max(entry.schema_version, 1),
     )

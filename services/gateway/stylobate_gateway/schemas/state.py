@@ -83,6 +83,9 @@ class HistoryEntry(BaseModel):
     time: datetime
     event_id: str
     restored_from: int | None = Field(default=None, ge=1, description="The version whose data it brought back; else left out.")
+    schema_version: int | None = Field(
+        default=None, ge=2, description="The schema version that the data was written under; left out for 1."
+    )
 
 
 class History(BaseModel):

@@ -3,7 +3,8 @@
 -- Writes of one group (0: alone) happen together or not at all.
 -- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
 -- ends in `-- groups`, where there are none; likewise what concerns indexes, older versions that are brought back (`restores`), and
--- objects that are moved to another schema version (`migrations`): these keep their time and their timers.
+-- objects that are moved to another schema version (`migrations`): these keep their time and their timers. `versions`: events say
+-- what schema version the data has, where it is not 1.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
@@ -181,6 +182,7 @@ e as (
             when i.change = 'transitioned' then jsonb_build_object('event', i.event, 'from', i.from_status, 'to', w.status)
             else '{}'::jsonb
         end
+            || case when i.schema_version > 1 then jsonb_build_object('schema_version', i.schema_version) else '{}'::jsonb end -- versions
             || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
     from w join i using (i)
 ),

@@ -247,6 +247,7 @@ def _entry(write: Write, state: StateRecord, now: datetime) -> HistoryEntry:
         time=now if write.change is Change.MIGRATED else state.updated_at,
         event_id=write.event_id,
         restored_from=write.restored_from,
+        schema_version=write.schema_version,
     )
 
 

@@ -150,13 +150,16 @@ class PostgresStateStore:
         has_groups = any(write.group for write in writes)
         has_restores = any(write.restored_from for write in writes)
         migrates = any(write.change is Change.MIGRATED for write in writes)
+        has_versions = any(write.schema_version > 1 for write in writes)
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
                 await self._indexes.read(database)
             try:
                 entries = self._indexes.entries(writes)
-                statement = cas_statement(groups=has_groups, indexes=bool(entries), restores=has_restores, migrations=migrates)
+                statement = cas_statement(
+                    groups=has_groups, indexes=bool(entries), restores=has_restores, migrations=migrates, versions=has_versions
+                )
                 rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error

@@ -21,6 +21,7 @@ _BOUNDED = """
 _ENTRY = """
     select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
         data ->> 'status' as status, coalesce((data ->> 'restored_from')::bigint, 0) as restored_from,
+        coalesce((data ->> 'schema_version')::int, 1) as schema_version,
         (data -> 'data')::text as data, actor, time, id
     from outbox_event
     where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
@@ -112,4 +113,5 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         time=row["time"],
         event_id=str(row["id"]),
         restored_from=row["restored_from"],
+        schema_version=row["schema_version"],
     )

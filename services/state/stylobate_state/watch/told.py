@@ -104,6 +104,7 @@ class _Payload(msgspec.Struct):
     data: msgspec.Raw
     event: str = ""
     restored_from: int = 0
+    schema_version: int = 1
     from_status: str = msgspec.field(name="from", default="")
 
 
@@ -135,5 +136,6 @@ class Happened:
             time=event.time,
             event_id=event.id,
             restored_from=found.restored_from,
+            schema_version=found.schema_version,
         )
         return cls(StateKey(event.tenant, found.namespace, found.key), entry)

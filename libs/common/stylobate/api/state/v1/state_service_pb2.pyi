@@ -1104,6 +1104,7 @@ class HistoryEntry(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     RESTORED_FROM_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version it made."""
     change: _builtins.str
@@ -1122,6 +1123,8 @@ class HistoryEntry(_message.Message):
     """The id of its event (CloudEvents `id`)."""
     restored_from: _builtins.int
     """For a change that brought back the data of an older version, which that was; else 0."""
+    schema_version: _builtins.int
+    """The schema version that the data was written under."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -1139,10 +1142,11 @@ class HistoryEntry(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
         restored_from: _builtins.int = ...,
+        schema_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "restored_from", b"restored_from", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "restored_from", b"restored_from", "schema_version", b"schema_version", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
