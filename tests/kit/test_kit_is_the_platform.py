@@ -32,6 +32,10 @@ CASES: dict[str, list[Step]] = {
         Step("put", {"key": "a", "text": LONG}),
         Step("put", {"key": "", "text": "x"}),
     ],
+    "ephemeral": [
+        Step("pad", what)
+        for what in ("scribble", "get", "make", "get", "scribble", "get", "all", "full", "history", "together", "get")
+    ],
     "defects": [Step("put_wrong"), Step("elsewhere"), Step("astray"), Step("fail"), Step("odd")],
     "channels": [Step("publish", "a"), Step("publish", "no such key"), Step("publish", "")],
     "calls": [Step("call", "desk.open_up"), Step("call", "desk.nothing"), Step("call", "desk.fail"), Step("call", "desk.refuse")],

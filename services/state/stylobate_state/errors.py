@@ -297,6 +297,28 @@ class StateQueryNotIndexedError(StylobateError):
             violations=places,
         )
 
+    @classmethod
+    def by_status(cls, namespace: str) -> "StateQueryNotIndexedError":
+        """Return the error for a list by status where that takes an index too."""
+        error = cls(namespace, (), "", ())
+        error.violations = (Violation("/status", _NO_INDEX),)
+        return error
+
+
+class StateEphemeralError(StylobateError):
+    """The namespace is ephemeral, and what is asked for takes one that is durable."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "STATE_EPHEMERAL"
+    cure = (
+        "Ask for the objects themselves. Where history, watches or transactions with other namespaces are needed, the namespace "
+        "must be durable: leave `durability` and `ttl` out in states.yaml."
+    )
+
+    def __init__(self, namespace: str, what: str) -> None:
+        """Say what there is none of, such as ``history``."""
+        super().__init__(f"{namespace} is ephemeral: it has no {what}.", metadata={"namespace": namespace})
+
 
 class StateIndexNotReadyError(StylobateError):
     """The index that a query needs is still being built, or cannot be made ready."""

@@ -9,7 +9,7 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.paging import no_token, page_position, page_size, page_token
 
-from stylobate_state.errors import StateVersionDeletedError, StateVersionNotFoundError
+from stylobate_state.errors import StateEphemeralError, StateVersionDeletedError, StateVersionNotFoundError
 from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
@@ -159,7 +159,12 @@ class HistoryReader:
         return state
 
     async def _first_readable(self, principal: Principal, namespace: Namespace, state: StateRecord) -> int:
-        """Return the first version that the principal may read: of an own object the one that created it."""
+        """Return the first version that the principal may read: of an own object the one that created it.
+
+        Raises StateEphemeralError where there is no history.
+        """
+        if not self._store.part(namespace.name).has_events:
+            raise StateEphemeralError(namespace.name, "history")
         return 1 if await self._access.allows(namespace.access.read, principal) else state.first_version
 
 

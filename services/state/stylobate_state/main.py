@@ -30,12 +30,15 @@ from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
 from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.memory_timers import MemoryTimerStore
 from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.projections import ProjectionStore
+from stylobate_state.store.redis import RedisAnswers, RedisStateStore
+from stylobate_state.store.router import StoreRouter
 from stylobate_state.timer_runner import TimerRunner
 from stylobate_state.upgrades import Upgrades, asking
 from stylobate_state.watch.feed import Feed
@@ -57,8 +60,9 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     grown = app.event_log(log, feed.wake)
     relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=grown, on_events=feed.offer)
     store = PostgresStateStore(database, ledger)
+    ttls = _ttls(app.declarations)
     environment = Environment(
-        store=store,
+        store=StoreRouter(store, {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
@@ -79,7 +83,8 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings), name="watches")
     app.verifier.on_revocation(watches.doubt)
     app.verifier.on_change(watches.doubt)
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency))
+    apart = {name: Idempotency(RedisAnswers(app.redis, name), lambda: datetime.now(UTC)) for name in ttls}
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency, apart))
     _serve_projections(app, PostgresProjectionStore(database, store), environment, manager)
     app.task("watches", feed.run)
     app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper))
@@ -99,8 +104,10 @@ async def build_in_memory(app: "MemoryApp") -> None:
     settings, ledger, feed = StateSettings(), MemoryIdempotencyLedger(), Feed(app.log)
     store = MemoryStateStore(app.clock, app.log, ledger)
     await store.declare(all_indexes(app.declarations.namespaces))
+    ledgers = {name: MemoryIdempotencyLedger() for name in _ttls(app.declarations)}
+    ephemeral = {name: MemoryEphemeralStore(app.clock, ttl, ledgers[name]) for name, ttl in _ttls(app.declarations).items()}
     environment = Environment(
-        store=store,
+        store=StoreRouter(store, ephemeral),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
@@ -120,7 +127,8 @@ async def build_in_memory(app: "MemoryApp") -> None:
     )
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings))
     app.on_events.append(feed.offer)
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock)))
+    apart = {name: Idempotency(one, app.clock) for name, one in ledgers.items()}
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock), apart))
     _serve_projections(app, MemoryProjectionStore(store, app.clock), environment, manager)
     timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
 
@@ -130,6 +138,11 @@ async def build_in_memory(app: "MemoryApp") -> None:
         return due.next_in
 
     app.fire_due = fire
+
+
+def _ttls(declared: Declarations) -> dict[str, timedelta]:
+    """Return how long objects are kept in each ephemeral namespace."""
+    return {name: namespace.ttl for name, namespace in declared.namespaces.items() if namespace.ttl is not None}
 
 
 def _serve_projections(

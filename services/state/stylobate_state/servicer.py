@@ -3,6 +3,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import grpc.aio
@@ -49,10 +50,21 @@ class StateServicer(StateServiceServicer):
     )  # fmt: skip
     """Open to anyone at this border: each namespace says who may do what, ``public`` included."""
 
-    def __init__(self, manager: StateManager, watches: WatchManager, idempotency: Idempotency) -> None:
+    def __init__(
+        self,
+        manager: StateManager,
+        watches: WatchManager,
+        idempotency: Idempotency,
+        apart: Mapping[str, Idempotency] = MappingProxyType({}),
+    ) -> None:
+        """Keep the parts.
+
+        :param apart: by namespace, where the answers of its changes are not kept with all others.
+        """
         self._manager = manager
         self._watches = watches
-        self._once = idempotency.once
+        self._idempotency = idempotency
+        self._apart = apart
 
     async def GetState(self, request: pb.GetStateRequest, context: _Context) -> pb.GetStateResponse:
         states = await self._manager.get(call().principal, [(name.namespace, name.key) for name in request.keys])
@@ -82,7 +94,8 @@ class StateServicer(StateServiceServicer):
 
     async def TransactStates(self, request: pb.TransactStatesRequest, context: _Context) -> pb.TransactStatesResponse:
         caller = call()
-        return await self._once(
+        first = request.operations[0].namespace if request.operations else ""  # all are kept where the first is
+        return await self._apart.get(first, self._idempotency).once(
             request,
             caller.principal,
             pb.TransactStatesResponse,
@@ -120,7 +133,7 @@ class StateServicer(StateServiceServicer):
     ) -> M:
         caller = call()
         expected = request.expected_version if request.HasField("expected_version") else None
-        return await self._once(
+        return await self._apart.get(request.namespace, self._idempotency).once(
             request,
             caller.principal,
             kind,

@@ -13,7 +13,7 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
-from stylobate_state.errors import StateNamespaceUnknownError
+from stylobate_state.errors import StateEphemeralError, StateNamespaceUnknownError
 from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
@@ -87,8 +87,8 @@ class StateManager:
             for name, declaration in declarations.items()
         }
         async with (
-            StateReader.open(environment.store) as reader,
-            StateWriter.open(environment, reader) as writer,
+            StateReader.open(environment.store, namespaces) as reader,
+            StateWriter.open(environment, reader, namespaces) as writer,
         ):
             yield cls(namespaces, environment, reader, writer)
 
@@ -143,7 +143,8 @@ class StateManager:
         """Do all that is asked, or nothing, and return the objects as they stand then.
 
         Raises what :meth:`change` raises for the first operation that is refused, with its ``index`` in the metadata;
-        InvalidInputError for none, more than 50, or two of one object. Where no namespace lets an anonymous caller change
+        InvalidInputError for none, more than 50, or two of one object; StateEphemeralError for one that cannot happen together
+        with the first. Where no namespace lets an anonymous caller change
         anything, such a one hears of that first.
         """
         if principal.is_anonymous and not await self._may_change(principal):
@@ -153,6 +154,7 @@ class StateManager:
         for index, asked in enumerate(operations):
             with named(index):
                 requests.append(self._request(principal, asked, cause, claim if index == 0 else None))
+                self._check_together(requests)
         return await self._transactions.change(requests)
 
     async def fire(self, key: StateKey, owner: str, operation: Fire) -> StateRecord:
@@ -192,7 +194,8 @@ class StateManager:
 
         Who may read it only because they own it sees it from the version on that created it: a key may have belonged to
         another before. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read;
-        InvalidInputError for a filter, size or token that says nothing here, with its place.
+        InvalidInputError for a filter, size or token that says nothing here, with its place; StateEphemeralError where there is
+        no history.
         """
         return await self._history.list(principal, *self._at(principal, namespace, key), request)
 
@@ -200,6 +203,14 @@ class StateManager:
         """Say how the store is, and how many namespaces are declared."""
         store = await self._store.health()
         return Health(store.status, store.details, {"namespaces": len(self.namespaces)}, {"store": store})
+
+    def _check_together(self, requests: Sequence[ChangeRequest]) -> None:
+        """Raise StateEphemeralError for a last request that is not kept where the first is."""
+        first, last = requests[0].key.namespace, requests[-1].key.namespace
+        part = self._store.part(first)
+        if self._store.part(last) is not part:
+            is_first = not part.has_events
+            raise StateEphemeralError(first if is_first else last, f"transactions with {last if is_first else first}")
 
     async def _may_change(self, principal: Principal) -> bool:
         """Return whether there is a namespace in which the principal could change something that is nobody's."""

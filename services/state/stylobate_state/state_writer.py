@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from stylobate_state.guards import Asking
 from stylobate_state.history_reader import HistoryReader
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import KeyLocks
+from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import ChangeDraft, Operation, Restore
@@ -51,7 +52,7 @@ class Environment:
     access: AccessEvaluator
     hooks: BeforeHooks
     committed: Callable[[], None]
-    """Called once after each batch in which something was written; must not block."""
+    """Called once after each batch in which something was written that has events; must not block."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -98,34 +99,37 @@ Group = Sequence[Write]
 
 
 class StateWriter:
-    """Carries out operations. Two batches of writes are in flight at most; a key stands in one of them at a time."""
+    """Carries out operations. Two batches of writes for each store are in flight at most; a key stands in one at a time."""
 
-    def __init__(self, environment: Environment, reader: StateReader, batcher: Batcher[Group, list[WriteOutcome]]) -> None:
+    def __init__(self, environment: Environment, reader: StateReader, writes: Lanes[Group, list[WriteOutcome]]) -> None:
         self._environment = environment
         self._access = environment.access
         self._reader = reader
-        self._writes = batcher
+        self._writes = writes
         self._locks = KeyLocks()
         self._history = HistoryReader(environment.store, environment.access, reader)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, environment: Environment, reader: StateReader) -> AsyncIterator["StateWriter"]:
-        """Make it usable; on leaving, the writes that were begun are finished."""
-        store, committed = environment.store, environment.committed
+    async def open(cls, environment: Environment, reader: StateReader, namespaces: Iterable[str]) -> AsyncIterator["StateWriter"]:
+        """Make it usable, for these namespaces; on leaving, the writes that were begun are finished."""
+        committed = environment.committed
 
-        async def flush(groups: list[Group]) -> Sequence[list[WriteOutcome] | Exception]:
-            try:
-                outcomes = await store.write(list(chain.from_iterable(groups)))
-            except UnavailableError as error:
-                return for_each(error, len(groups))  # not one by one: it may have been written
-            if any(isinstance(outcome, Written) for outcome in outcomes):
-                committed()
-            found = iter(outcomes)
-            return [list(islice(found, len(group))) for group in groups]
+        def writes(part: StateStore) -> Batcher[Group, list[WriteOutcome]]:
+            async def flush(groups: list[Group]) -> Sequence[list[WriteOutcome] | Exception]:
+                try:
+                    outcomes = await part.write(list(chain.from_iterable(groups)))
+                except UnavailableError as error:
+                    return for_each(error, len(groups))  # not one by one: it may have been written
+                if part.has_events and any(isinstance(outcome, Written) for outcome in outcomes):
+                    committed()
+                found = iter(outcomes)
+                return [list(islice(found, len(group))) for group in groups]
 
-        async with Batcher[Group, list[WriteOutcome]](flush, in_flight=2, keys=_keys) as batcher:
-            yield cls(environment, reader, batcher)
+            return Batcher(flush, in_flight=2, keys=_keys)
+
+        async with Lanes(environment.store, namespaces, writes) as lanes:
+            yield cls(environment, reader, lanes)
 
     async def change(self, request: ChangeRequest) -> StateRecord:
         """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
@@ -164,8 +168,8 @@ class StateWriter:
         return write.as_written(outcome) if isinstance(outcome, Written) else None
 
     async def submit(self, group: Group) -> list[WriteOutcome]:
-        """Write with what else is written at the time. Raises KeyTakenError."""
-        outcomes = await self._writes.submit(group)
+        """Write with what else is written at the time; all of it by one store. Raises KeyTakenError."""
+        outcomes = await self._writes.of(group[0].key.namespace).submit(group)
         if isinstance(outcomes[0], Taken):
             raise KeyTakenError
         return outcomes

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -19,8 +20,10 @@ from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.redis import RedisStateStore
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
@@ -64,6 +67,33 @@ def open_store(request: pytest.FixtureRequest) -> OpenStore:
 async def store(open_store: OpenStore) -> StateStore:
     """Give one store of each adapter in turn."""
     return await open_store()
+
+
+@pytest.fixture(params=["memory", "postgres", "ephemeral memory", "valkey"])
+def open_any_store(request: pytest.FixtureRequest) -> OpenStore:
+    """Give each adapter in turn, those of the ephemeral namespace ``orders`` too."""
+    ttl = timedelta(minutes=5)
+    of_server = {"postgres": "database_for", "valkey": "redis"}
+    server = request.getfixturevalue(of_server[request.param]) if request.param in of_server else None
+
+    async def another() -> StateStore:
+        match request.param:
+            case "memory":
+                return MemoryStateStore(FakeClock())
+            case "ephemeral memory":
+                return MemoryEphemeralStore(FakeClock(), ttl)
+            case "valkey":
+                return RedisStateStore(server, "orders", ttl)
+        database = await server("state", *MIGRATION_SETS)
+        return PostgresStateStore(database, PostgresIdempotencyLedger(database))
+
+    return another
+
+
+@pytest_asyncio.fixture
+async def any_store(open_any_store: OpenStore) -> StateStore:
+    """Give one store of each adapter in turn."""
+    return await open_any_store()
 
 
 @dataclass

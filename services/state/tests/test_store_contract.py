@@ -1,4 +1,4 @@
-"""What every store of state objects must do, over memory and real PostgreSQL."""
+"""What every store with a history must do, over memory and real PostgreSQL; test_any_store_contract.py says the rest."""
 
 import json
 from datetime import timedelta
@@ -18,27 +18,6 @@ async def history(store, key, **query):
     return (await store.list_history(HistoryQuery(key, **{"limit": 100} | query))).items
 
 
-async def test_a_created_object_is_read_back_whole(store):
-    """Version 1, owner, status, data and times of a creation are what a read gives."""
-    (written,) = await store.write([write(A, 0, b'{"total": 5}', status="pending")])
-    state = (await store.read([A, B]))[A]
-    assert isinstance(written, Written)
-    assert (written.version, written.first_version, written.status, written.owner) == (1, 1, "pending", "ada")
-    assert (state.version, state.first_version, state.status, state.owner) == (1, 1, "pending", "ada")
-    assert json.loads(state.data) == {"total": 5}
-    assert (state.created_at, state.updated_at) == (written.created_at, written.updated_at)
-    assert state.created_at == state.updated_at
-    assert state.created_at.tzinfo is not None
-    assert not state.is_deleted
-
-
-async def test_keys_never_written_are_missing(store):
-    """Reading gives only what stands somewhere, also for an empty question and for a key asked twice."""
-    await store.write([write(A, 0)])
-    assert await store.read([]) == {}
-    assert list(await store.read([A, B, A])) == [A]
-
-
 async def test_an_exact_version_is_compared(store):
     """Version n is replaced by n+1 when n was expected; any other expectation is told what stands there."""
     await store.write([write(A, 0)])
@@ -48,13 +27,6 @@ async def test_an_exact_version_is_compared(store):
     assert await store.write([write(A, 7, b"[9]")]) == [Refused(2)]
     assert json.loads((await store.read([A]))[A].data) == [2]
     assert [entry.version for entry in await history(store, A)] == [2, 1]
-
-
-async def test_creating_what_exists_is_refused(store):
-    """Expected 0 means that nothing alive may stand there."""
-    await store.write([write(A, 0, b"[1]")])
-    assert await store.write([write(A, 0, b"[2]")]) == [Refused(1)]
-    assert json.loads((await store.read([A]))[A].data) == [1]
 
 
 async def test_changing_what_is_absent_is_refused(store):
@@ -72,32 +44,6 @@ async def test_any_version_keeps_the_status_of_the_moment(store):
     assert (written.version, written.status) == (3, "paid")
     assert (await store.read([A]))[A].status == "paid"
     assert (await history(store, A))[0].to_status == "paid"
-
-
-async def test_any_version_holds_for_the_same_owner_only(store):
-    """Access was decided on the owner that was seen: when the key has changed hands the write is refused."""
-    await store.write([write(A, 0, owner="ada")])
-    await store.write([deletion(A)])
-    await store.write([write(A, 0, owner="bob")])
-    assert await store.write([write(A, None, b"[1]", owner="ada")]) == [Refused(3)]
-    assert (await store.read([A]))[A].owner == "bob"
-
-
-async def test_a_deletion_leaves_a_tombstone_and_the_version_goes_on(store):
-    """After delete and re-create the version is higher than ever, and the object is a new one with a new owner."""
-    (first,) = await store.write([write(A, 0, b"[1]", owner="ada")])
-    (gone,) = await store.write([deletion(A)])
-    tombstone = (await store.read([A]))[A]
-    assert (gone.version, tombstone.version, tombstone.is_deleted, tombstone.data) == (2, 2, True, b"null")
-    assert await store.write([deletion(A), write(B, 2)]) == [Refused(0), Refused(0)]
-    assert await store.write([write(A, 2)]) == [Refused(0)]
-
-    (again,) = await store.write([write(A, 0, b"[3]", owner="bob", status="fresh")])
-    state = (await store.read([A]))[A]
-    assert (again.version, again.first_version, again.owner, again.status) == (3, 3, "bob", "fresh")
-    assert (state.version, state.first_version, state.owner, state.is_deleted) == (3, 3, "bob", False)
-    assert state.created_at >= first.created_at
-    assert state.created_at == state.updated_at
 
 
 async def test_history_tells_every_change(store):
@@ -129,18 +75,6 @@ async def test_history_is_paged_and_bounded(store):
     assert [e.version for e in await history(store, A, limit=2, before=4)] == [3, 2]
     assert [e.version for e in await history(store, A, since=3)] == [5, 4, 3]
     assert [e.version for e in await history(store, A, since=3, before=4)] == [3]
-
-
-async def test_answers_come_in_the_order_of_the_batch(store):
-    """Locks are taken in the order of keys; answers stay with their writes, and a refusal touches no neighbour."""
-    names = ["m", "a", "z", "b", "y"]
-    keys = [StateKey("default", "orders", name) for name in names]
-    await store.write([write(keys[2], 0)])
-    outcomes = await store.write([write(key, 0, json.dumps(key.key).encode()) for key in keys])
-    assert [isinstance(outcome, Written) for outcome in outcomes] == [True, True, False, True, True]
-    assert outcomes[2] == Refused(1)
-    found = await store.read(keys)
-    assert [json.loads(found[key].data) for key in keys] == ["m", "a", {}, "b", "y"]
 
 
 async def test_a_row_that_cannot_be_kept_leaves_the_batch_unwritten(store):
@@ -215,11 +149,6 @@ async def test_who_created_an_earlier_object_of_a_key(store):
     await store.write([deletion(A, owner="ada", actor="eve")])
     await store.write([write(A, 0, owner="bob", actor="bob")])
     assert [await store.creator(A, before=version) for version in (1, 2, 3, 4, 5)] == [None, "ada", "ada", "ada", "bob"]
-
-
-async def test_the_store_says_how_it_is(store):
-    """Health answers without raising."""
-    assert (await store.health()).status == "healthy"
 
 
 async def test_history_says_what_was_written_under_which_schema_version(store):

@@ -186,7 +186,9 @@ async def test_a_database_that_is_down_is_said_at_once(environment, clock):
         }
         assert len({id(error) for error in errors}) == 20
         assert absent.calls == 1
-        submitted = [manager._writer._writes.submit([write(StateKey("default", "notes", f"{n}"), 0)]) for n in range(20)]
+        submitted = [
+            manager._writer._writes.of("notes").submit([write(StateKey("default", "notes", f"{n}"), 0)]) for n in range(20)
+        ]
         errors = await asyncio.gather(*submitted, return_exceptions=True)
         assert {error.reason for error in errors} == {"DATABASE_UNAVAILABLE"}
         assert absent.calls == 2

@@ -33,6 +33,7 @@ def check_names(drafts: list[ModuleDraft]) -> None:
     knows_namespaces = not any("namespaces" in draft.report.doubtful for draft in drafts)
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
     namespaces = {namespace.name: draft.name for draft in drafts for namespace in draft.declaration.namespaces}
+    ephemeral = {one.name for draft in drafts for one in draft.declaration.namespaces if one.ttl is not None}
     _check_handlers(drafts)
     for draft in drafts:
         for used in draft.report.permissions:
@@ -42,6 +43,9 @@ def check_names(drafts: list[ModuleDraft]) -> None:
         for used in draft.report.namespaces:
             if knows_namespaces and used.name not in namespaces:
                 message = f"no module declares the state namespace `{used.name}`{did_you_mean(used.name, namespaces)}"
+                draft.report.findings.append(Finding(used.file, used.line, message))
+            elif used.name in ephemeral:
+                message = f"the namespace `{used.name}` is ephemeral: nothing is told of its changes, so nothing can follow it"
                 draft.report.findings.append(Finding(used.file, used.line, message))
         _check_projections(draft, namespaces)
 

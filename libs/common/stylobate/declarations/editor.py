@@ -9,6 +9,7 @@ from typing import Any
 
 from stylobate.declarations import (
     actions_file,
+    ephemeral,
     indexes,
     limits_file,
     module_file,
@@ -134,6 +135,8 @@ def _namespace() -> dict[str, Any]:
         "on_exit": _each(_ACTIONS),
         "before": _each({"anyOf": [_METHOD, hook]}),
         "indexes": {"type": "array", "items": _index()},
+        "durability": {"enum": [ephemeral.DURABLE, ephemeral.EPHEMERAL]},
+        "ttl": _DURATION,
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)
 

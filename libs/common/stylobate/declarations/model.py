@@ -239,6 +239,8 @@ class NamespaceDeclaration:
     before: Mapping[str, BeforeHook] = field(default_factory=dict)
     """By operation: ``created``, ``updated``, ``deleted`` or the name of an event."""
     indexes: tuple[IndexDeclaration, ...] = ()
+    ttl: timedelta | None = None
+    """Of an ephemeral namespace: how long an object is kept after its last change. None: the namespace is durable."""
     file: str = ""
     line: int = 0
 

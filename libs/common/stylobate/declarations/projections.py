@@ -41,6 +41,8 @@ def _unfit(namespace: NamespaceDeclaration) -> str:
     """Return why a projection cannot make the namespace; empty where it can."""
     if said := [key for key in _CLOSED if getattr(namespace.access, key).terms]:
         return f"nobody else may change it, so leave out `access: {said[0]}`"
+    if namespace.ttl is not None:
+        return "it is kept as long as its events are, so leave out `durability`"
     if namespace.initial or namespace.transitions:
         return "its objects have no status, so leave out `initial` and `transitions`"
     if namespace.before:

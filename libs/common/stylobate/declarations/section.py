@@ -28,6 +28,7 @@ class Section:
         self.report = report
         self.where = where
         self.line = node.line
+        self.known = keys
         self._values: dict[str, Node] = {}
         self._lines = node.key_lines
         self._meant: set[str] = set()
@@ -45,6 +46,10 @@ class Section:
     def __contains__(self, key: str) -> bool:
         """Whether the key is there."""
         return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the keys that are there."""
+        return iter(self._values)
 
     def is_misspelt(self, key: str) -> bool:
         """Whether there is a finding already about a key that was meant to be this one."""

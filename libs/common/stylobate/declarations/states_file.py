@@ -7,6 +7,7 @@ from stylobate.declarations.carried import closed_members, read_carried
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.effects import read_effects
+from stylobate.declarations.ephemeral import read_ttl
 from stylobate.declarations.guard import Guard, GuardInvalidError
 from stylobate.declarations.indexes import read_indexes
 from stylobate.declarations.model import (
@@ -37,10 +38,11 @@ NAMESPACE_KEYS = (
     "on_exit",
     "before",
     "indexes",
+    "durability",
+    "ttl",
 )
 _NAMESPACE_LATER = (
-    "after", "durability", "ephemeral", "guards", "migrations", "retention", "storage", "store",
-    "ttl", "validators",
+    "after", "ephemeral", "guards", "migrations", "retention", "storage", "store", "validators",
 )  # fmt: skip
 ACCESS_KEYS = ("read", "list", "create", "write", "delete")
 TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
@@ -94,6 +96,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         effects=read_effects(section, module.name, statuses),
         before=_before(section, module.name, transitions),
         indexes=read_indexes(section, schema, statuses),
+        ttl=read_ttl(section),
         file=file.file,
         line=line,
     )

@@ -50,4 +50,4 @@ def known_types(declarations: Declarations) -> frozenset[str] | None:
     modules = (*declarations.modules, *declarations.broken)
     if any("namespaces" in declaration.doubtful for declaration in modules):
         return None
-    return event_types(namespace.name for module in modules for namespace in module.namespaces)
+    return event_types(namespace.name for module in modules for namespace in module.namespaces if namespace.ttl is None)

@@ -24,7 +24,7 @@ _PATIENCE = 5
 
 
 class RedisManager:
-    """Valkey or Redis. It holds copies and live messages only, so being without it is degraded, not down.
+    """Valkey or Redis. It holds copies, live messages and what may be lost, so being without it is degraded, not down.
 
     ``call``, ``run`` and ``publish`` share one pipelined connection and cost a fifth of redis-py's price. They raise
     RedisUnavailableError for faults; no command is sent a second time by itself.

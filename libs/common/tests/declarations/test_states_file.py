@@ -181,7 +181,7 @@ def test_before_hooks_deny_unless_they_say_otherwise(modules):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("ttl: 5m", 9, "`ttl` is not supported yet"),
+        ("storage: fast", 9, "`storage` is not supported yet"),
         ("before: { ship: check }", 9, "unknown key `ship` in `before` of namespace orders"),
         ("before: { pay: { method: charge, on_unavailable: maybe } }", 9, "must be deny or allow"),
         ("before: { pay: 3 }", 9, "`pay` must name a public method"),

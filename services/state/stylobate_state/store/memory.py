@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
@@ -39,6 +39,7 @@ from stylobate_state.model import (
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.memory_indexes import MemoryIndexes
 from stylobate_state.store.part import Part
+from stylobate_state.store.port import StateStore
 
 Listed = TypeVar("Listed", StateRecord, HistoryEntry, Indexed)
 
@@ -49,6 +50,8 @@ class MemoryStateStore:
     :param clock: the time that objects and events carry.
     :param outbox: gets the event of each write. :param ledger: keeps the answers of those with an idempotency key.
     """
+
+    has_events: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,14 +66,15 @@ class MemoryStateStore:
         self._history: dict[StateKey, list[HistoryEntry]] = {}
         self._indexes = MemoryIndexes(self.objects)
 
+    def part(self, namespace: str) -> "StateStore":
+        del namespace
+        return self
+
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         return {key: self.objects[key] for key in keys if key in self.objects}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
-        try:
-            kept = [replace(write, data=as_jsonb(write.data)) for write in writes]
-        except ValueError:
-            raise StateDataInvalidError.at("", "cannot be kept") from None
+        kept = [replace(write, data=self.as_kept(write.data)) for write in writes]
         async with MemoryTransaction.begin() as transaction:
             return [outcome for group in grouped(kept) for outcome in await self._write_in(transaction, group)]
 
@@ -151,14 +155,29 @@ class MemoryStateStore:
         if any(refused):
             return [outcome or Withheld() for outcome in refused]
         outcomes = [self._keep(write, state) for write, state in zip(group, states, strict=True)]
-        for write, written in zip(group, outcomes, strict=True):
-            stream, version = write.key.namespace, written.version
-            await self._outbox.append(
-                transaction, [_event(write, written, self._history[write.key][-1].time)], stream=stream, version=version
-            )
+        for write, state, written in zip(group, states, outcomes, strict=True):
+            await self.tell(transaction, write, state, written)
         if claim is not None:
             await self._ledger.answer(transaction, [(claim, result_of(group, outcomes))])
         return [*outcomes]
+
+    def as_kept(self, data: bytes) -> bytes:
+        """Return data as it is read from then on. Raises StateDataInvalidError."""
+        try:
+            return as_jsonb(data)
+        except ValueError:
+            raise StateDataInvalidError.at("", "cannot be kept") from None
+
+    def next_version(self, present: StateRecord | None) -> int:
+        """Return the version of a change of what stands there."""
+        return present.version + 1 if present is not None else 1
+
+    async def tell(self, transaction: MemoryTransaction, write: Write, state: StateRecord, written: Written) -> None:
+        """Write the change into the history and the outbox."""
+        entry = _entry(write, state, self.clock())
+        self._history.setdefault(write.key, []).append(entry)
+        event = _event(write, written, entry.time)
+        await self._outbox.append(transaction, [event], stream=write.key.namespace, version=written.version)
 
     def _live(self, key: StateKey) -> StateRecord | None:
         present = self.objects.get(key)
@@ -186,7 +205,7 @@ class MemoryStateStore:
         """Return the object as the write would leave it."""
         present, live = self.objects.get(write.key), self._live(write.key)
         now = self.clock()
-        version = present.version + 1 if present is not None else 1
+        version = self.next_version(present)
         same = present if write.restored_from else live
         return StateRecord(
             key=write.key,
@@ -204,7 +223,6 @@ class MemoryStateStore:
 
     def _keep(self, write: Write, state: StateRecord) -> Written:
         self.objects[write.key] = state
-        self._history.setdefault(write.key, []).append(_entry(write, state, self.clock()))
         return Written(
             state.version,
             state.status,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from stylobate.health import Health
 
@@ -29,6 +29,13 @@ class StateStore(Protocol):
     Every method raises DatabaseUnavailableError (with ``retry_after``) while what it keeps cannot be reached. Tenants
     never see each other: the tenant is part of every key and query.
     """
+
+    has_events: ClassVar[bool]
+    """Whether changes leave events, of which history, hooks and watches live. Where they do not, :meth:`list_history`,
+    :meth:`version_before` and :meth:`creator` raise StateEphemeralError."""
+
+    def part(self, namespace: str) -> "StateStore":
+        """Return the store that keeps this namespace: itself, unless it is made of several."""
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return what stands at the keys: the newest committed version, tombstones included.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import asyncpg
 from stylobate.database import Connection, DatabaseManager
@@ -88,12 +88,18 @@ _COUNT_OWNED = _COUNT.replace("limit $4", "and owner = $5 limit $4")
 class PostgresStateStore:
     """A StateStore in the service's schema, beside the outbox's tables."""
 
+    has_events: ClassVar[bool] = True
+
     def __init__(self, database: DatabaseManager, ledger: IdempotencyLedger[Connection]) -> None:
         self._database = database
         self._ledger = ledger
         self._indexes = PostgresIndexes(database)
         self._builder = PostgresIndexBuilder(database)
         self._history = PostgresHistory(database)
+
+    def part(self, namespace: str) -> "PostgresStateStore":
+        del namespace
+        return self
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         if not keys:

@@ -15,6 +15,7 @@ from stylobate.identity import Principal, limit_key
 from stylobate.outbox import EventLog
 
 from stylobate_state.errors import (
+    StateEphemeralError,
     StateKeyInvalidError,
     StateNamespaceUnknownError,
     StateTooManyWatchesError,
@@ -67,7 +68,7 @@ class WatchManager:
         cls, namespaces: Mapping[str, Namespace], environment: WatchEnvironment, settings: StateSettings
     ) -> AsyncIterator["WatchManager"]:
         """Make it usable."""
-        async with StateReader.open(environment.store) as reader:
+        async with StateReader.open(environment.store, namespaces) as reader:
             yield cls(namespaces, environment, reader, settings)
 
     def doubt(self) -> None:
@@ -88,6 +89,7 @@ class WatchManager:
         :param position: as told last by a watch of the same; empty: from now on, with a snapshot.
         :raises StateNamespaceUnknownError, StateKeyInvalidError, InvalidInputError, PositionInvalidError: what is asked for.
         :raises StateNamespaceForeignError: a handler asks, whose module does not depend on the namespace's.
+        :raises StateEphemeralError: nothing is told of changes there.
         :raises UnauthenticatedError, PermissionDeniedError, TokenRevokedError, TokenExpiredError, BannedError: who asks.
         :raises StateWatchesFullError, StateTooManyWatchesError: there are too many.
         :raises UnavailableError: something does not answer; whoever comes back with the last position misses nothing.
@@ -95,6 +97,8 @@ class WatchManager:
         view = self._view(principal, namespace, key, status)
         whose = principal.subject or limit_key(address)
         sight = await view.sight(self._environment.access)
+        if not self._environment.store.part(namespace).has_events:
+            raise StateEphemeralError(namespace, "watches")
         if key:
             await self._check_key(view, sight)
         if len(self._watchers) >= self._settings.watches:

@@ -50,6 +50,32 @@ class Desk(BaseModule):
         """Keep what the caller sends."""
         return (await ctx.state.put("tickets", ticket.key, {"text": ticket.text})).version
 
+    async def pad(self, ctx: ActionContext, what: str) -> Any:
+        """Use what is kept for ten minutes."""
+        key = "pad"
+        match what:
+            case "make":
+                pad = await ctx.state.put("pads", key, {"text": ""}, expected_version=0)
+            case "scribble":
+                pad = await ctx.state.transition("pads", key, "scribble", {"text": "x"})
+            case "history":
+                return [entry.version async for entry in ctx.state.history("pads", key)]
+            case "full":
+                return [pad.data async for pad in ctx.state.list("pads", status="full")]
+            case "all":
+                return [[pad.status, pad.data] async for pad in ctx.state.list("pads")]
+            case "together":
+                async with ctx.state.transaction() as change:
+                    change.put("pads", key, {"text": "y"})
+                    change.put("tickets", key, {"text": "y"})
+                return None
+            case _:
+                found = await ctx.state.get("pads", key)
+                if found is None:
+                    return None
+                pad = found
+        return [pad.status, pad.data, pad.version > 10**15]
+
     async def put_wrong(self, ctx: ActionContext) -> None:
         """Keep what the schema refuses."""
         await ctx.state.put("tickets", "wrong", {"txt": 1})

@@ -19,7 +19,7 @@ from stylobate.launcher.output import CommandError, console
 states = typer.Typer()
 
 _NAMESPACE = typer.Argument(help="The namespace, as states.yaml names it.")
-_NAMESPACES = typer.Argument(help="Namespaces; without any all that the modules here declare.")
+_NAMESPACES = typer.Argument(help="Namespaces; without any all durable ones that the modules here declare.")
 _STEP_S = 60.0
 """How long one step may take."""
 _SAY_EVERY_S = 2.0
@@ -58,7 +58,8 @@ def check(
         raise CommandError("say --live: what the files say is looked at by `stylobate modules check`")
     folders = os.environ.get("STYLOBATE_MODULES", str(Path("modules")))
     amiss = 0
-    for namespace in namespaces or load_declarations(folders).namespaces:
+    kept = [name for name, declared in load_declarations(folders).namespaces.items() if declared.ttl is None]
+    for namespace in namespaces or kept:
         amiss += _check_live(namespace)
     if amiss:
         raise typer.Exit(1)
