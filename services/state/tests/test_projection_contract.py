@@ -131,6 +131,8 @@ async def test_events_of_several_partitions(stores):
     assert mixed == Outcome({1: 0, 2: 3}, is_applied=False)
     assert await stores.at("b") is None
     assert await stores.apply_all({2: (4, 9), 1: (1, 2)}, made("b")) == Outcome({1: 2, 2: 9}, is_applied=True)
+    assert await stores.projections.progress("sums", 1, "default") == {1: 2, 2: 9}
+    assert await stores.projections.progress("sums", 1, "other") == {}
 
 
 async def test_two_at_once_apply_once(stores):
@@ -153,6 +155,7 @@ async def test_a_generation_ends_when_the_next_begins(stores):
         lambda: stores.apply(8, 8, made("b")),
         lambda: stores.projections.move("sums", 1, "late", ""),
         lambda: stores.projections.read("sums", 1, "default", ["a"]),
+        lambda: stores.projections.progress("sums", 1, "default"),
         lambda: stores.projections.sweep("sums", 1, 10, deletion),
     )
     for attempt in late:

@@ -53,6 +53,8 @@ class Fold:
         self._generation = generation
         self._service = service
         self._method = method
+        self._numbers: dict[str, dict[int, int]] = {}
+        """What is applied, by tenant and partition. Such events must not meet the objects that later ones have made."""
         self._kept: dict[tuple[str, str], ViewObject] = {}
         self._bytes = 0
 
@@ -64,21 +66,34 @@ class Fold:
         :raises StylobateError: the state service does not answer, or refuses a key or what is to be written; nothing was.
             PROJECTION_REBUILT: another generation has begun.
         """
+        tenant = events[0].event.tenant
         try:
-            changed, done, failure = await self._fold(events)
-            if not done:
-                return Folded({}, failure)
-            outcome = await self._write(changed, done)
+            numbers = await self._applied(tenant)
+            new = [logged for logged in events if logged.number > numbers.get(logged.partition, 0)]
+            passed = {logged.partition: logged.number for logged in events if logged.number <= numbers.get(logged.partition, 0)}
+            if not new:
+                return Folded(passed)
+            changed, done, failure = await self._fold(new)
+            outcome = await self._write(changed, done) if done else None
         except StylobateError:
             self._forget()  # it may have been written
             raise
-        if not outcome.applied:  # another process wrote: what was read counts no more
-            self._forget()
-            return Folded(dict(outcome.numbers))
-        for key, one in changed.items():
-            tenant = done[0].event.tenant
-            self._keep((tenant, key), ViewObject(0, None) if one.data is None else replace(one, version=one.version + 1))
-        return Folded(dict(outcome.numbers), failure)
+        if failure is not None or (outcome is not None and not outcome.applied):
+            self._forget()  # another process may have written: what was read counts no more
+        if outcome is None:
+            return Folded(passed, failure)
+        if outcome.applied and failure is None:
+            numbers.update(outcome.numbers)
+            for key, one in changed.items():
+                self._keep((tenant, key), ViewObject(0, None) if one.data is None else replace(one, version=one.version + 1))
+        return Folded(passed | dict(outcome.numbers), failure if outcome.applied else None)
+
+    async def _applied(self, tenant: str) -> dict[int, int]:
+        if tenant not in self._numbers:
+            request = pb.ReadProgressRequest(name=self._name, generation=self._generation, tenant=tenant)
+            answer = await self._service.ReadProgress(request, timeout=_TIMEOUT_S)
+            self._numbers[tenant] = dict(answer.numbers)
+        return self._numbers[tenant]
 
     async def _fold(self, events: Sequence[LoggedEvent]) -> tuple[dict[str, ViewObject], list[LoggedEvent], Failure | None]:
         """Run the method on one event after the other; return what they change, which went well, and what did not."""
@@ -151,4 +166,4 @@ class Fold:
             self._bytes -= len(self._kept.pop(oldest).data or b"")
 
     def _forget(self) -> None:
-        self._kept, self._bytes = {}, 0
+        self._kept, self._bytes, self._numbers = {}, 0, {}

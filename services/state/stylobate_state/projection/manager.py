@@ -69,6 +69,11 @@ class ProjectionManager:
         found = await self._store.read(name, generation, tenant, keys)
         return [found.get(key) or View(key, 0, None, "") for key in keys]
 
+    async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
+        """Return the last number of the tenant that is applied, by partition. Raises ProjectionRebuiltError."""
+        self._namespace(name)
+        return await self._store.progress(name, generation, tenant)
+
     async def apply(self, events: Applied, changes: Sequence[ViewChange], depth: int) -> Outcome:
         """Write what the events came to, once.
 

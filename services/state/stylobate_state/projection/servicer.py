@@ -20,8 +20,8 @@ class ProjectionServicer(ProjectionServiceServicer):
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
         (
-            "OpenProjection", "ReadViews", "ApplyEvents", "MoveProjection", "SweepProjection", "RebuildProjection",
-            "ListProjections",
+            "OpenProjection", "ReadViews", "ReadProgress", "ApplyEvents", "MoveProjection", "SweepProjection",
+            "RebuildProjection", "ListProjections",
         ),
         RpcAccess.SERVICE,
     )  # fmt: skip
@@ -35,6 +35,9 @@ class ProjectionServicer(ProjectionServiceServicer):
     async def ReadViews(self, request: pb.ReadViewsRequest, context: _Context) -> pb.ReadViewsResponse:
         views = await self._manager.read(request.name, request.generation, request.tenant, request.keys)
         return pb.ReadViewsResponse(views=map(_view, views))
+
+    async def ReadProgress(self, request: pb.ReadProgressRequest, context: _Context) -> pb.ReadProgressResponse:
+        return pb.ReadProgressResponse(numbers=await self._manager.progress(request.name, request.generation, request.tenant))
 
     async def ApplyEvents(self, request: pb.ApplyEventsRequest, context: _Context) -> pb.ApplyEventsResponse:
         ranges = {one.partition: (one.first, one.last) for one in request.events}

@@ -37,6 +37,10 @@ class MemoryProjectionStore:
             if state is not None and not state.is_deleted
         }
 
+    async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
+        self._current(name, generation)
+        return {place[2]: number for place, number in self._numbers.items() if place[:2] == (name, tenant)}
+
     async def apply(self, events: Applied, writes: Sequence[Write]) -> Outcome:
         self._current(events.projection, events.generation)
         places = {partition: (events.projection, events.tenant, partition) for partition in events.ranges}

@@ -40,9 +40,11 @@ _ADVANCE = """
     where known.number < $4[array_position($3, known.partition)]
     returning partition
 """
-_NUMBERS = """
-    select partition, number from state_projection_number
-    where projection = $1 and tenant = $2 and partition = any($3::smallint[])
+_NUMBERS = "select partition, number from state_projection_number where projection = $1 and tenant = $2"
+_PROGRESS = """
+    select generation, partition, number
+    from state_projection p left join state_projection_number n on n.projection = p.name and n.tenant = $2
+    where p.name = $1
 """
 # Before the objects are locked, as in a sweep.
 _FRESH = "delete from state_projection_stale where projection = $1 and tenant = $2 and key = any($3::text[])"
@@ -106,12 +108,19 @@ class PostgresProjectionStore:
             raise ProjectionRebuiltError(name)
         return {key: View(key, version, _data(data), owner) for _, key, version, data, owner in rows if key is not None}
 
+    async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
+        rows = await self._database.fetch(_PROGRESS, name, tenant)
+        if not rows or rows[0]["generation"] != generation:
+            raise ProjectionRebuiltError(name)
+        return {row["partition"]: row["number"] for row in rows if row["partition"] is not None}
+
     async def apply(self, events: Applied, writes: Sequence[Write]) -> Outcome:
         try:
             await again(lambda: self._apply(events, writes))
         except _NotAppliedError:
-            rows = await self._database.fetch(_NUMBERS, events.projection, events.tenant, list(events.ranges))
-            return Outcome(dict.fromkeys(events.ranges, 0) | {row["partition"]: row["number"] for row in rows}, is_applied=False)
+            rows = await self._database.fetch(_NUMBERS, events.projection, events.tenant)
+            numbers = {row["partition"]: row["number"] for row in rows}
+            return Outcome({partition: numbers.get(partition, 0) for partition in events.ranges}, is_applied=False)
         return Outcome({partition: last for partition, (_, last) in events.ranges.items()}, is_applied=True)
 
     async def _apply(self, events: Applied, writes: Sequence[Write]) -> None:

@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/stylobate/api/state/v1/projection_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x15OpenProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x91\x01\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\x12,\n\x08\x62\x65gun_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrebuilding\x18\x05 \x01(\x08\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"P\n\x16OpenProjectionResponse\x12\x36\n\nprojection\x18\x01 \x01(\x0b\x32\".stylobate.api.state.v1.Projection\"R\n\x10ReadViewsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04keys\x18\x04 \x03(\t\"O\n\x04View\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05owner\x18\x04 \x01(\tB\x07\n\x05_data\"@\n\x11ReadViewsResponse\x12+\n\x05views\x18\x01 \x03(\x0b\x32\x1c.stylobate.api.state.v1.View\"^\n\nViewChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\x12\x11\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05owner\x18\x04 \x01(\tB\x07\n\x05_data\"<\n\nEventRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x0c\n\x04last\x18\x03 \x01(\x03\"\xbe\x01\n\x12\x41pplyEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x32\n\x06\x65vents\x18\x04 \x03(\x0b\x32\".stylobate.api.state.v1.EventRange\x12\x33\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\".stylobate.api.state.v1.ViewChange\x12\r\n\x05\x64\x65pth\x18\x06 \x01(\r\"\xa1\x01\n\x13\x41pplyEventsResponse\x12I\n\x07numbers\x18\x01 \x03(\x0b\x32\x38.stylobate.api.state.v1.ApplyEventsResponse.NumbersEntry\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Z\n\x15MoveProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\x18\n\x16MoveProjectionResponse\":\n\x16SweepProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\'\n\x17SweepProjectionResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\"(\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"/\n\x19RebuildProjectionResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"\x18\n\x16ListProjectionsRequest\"R\n\x17ListProjectionsResponse\x12\x37\n\x0bprojections\x18\x01 \x03(\x0b\x32\".stylobate.api.state.v1.Projection2\xa1\x06\n\x11ProjectionService\x12o\n\x0eOpenProjection\x12-.stylobate.api.state.v1.OpenProjectionRequest\x1a..stylobate.api.state.v1.OpenProjectionResponse\x12`\n\tReadViews\x12(.stylobate.api.state.v1.ReadViewsRequest\x1a).stylobate.api.state.v1.ReadViewsResponse\x12\x66\n\x0b\x41pplyEvents\x12*.stylobate.api.state.v1.ApplyEventsRequest\x1a+.stylobate.api.state.v1.ApplyEventsResponse\x12o\n\x0eMoveProjection\x12-.stylobate.api.state.v1.MoveProjectionRequest\x1a..stylobate.api.state.v1.MoveProjectionResponse\x12r\n\x0fSweepProjection\x12..stylobate.api.state.v1.SweepProjectionRequest\x1a/.stylobate.api.state.v1.SweepProjectionResponse\x12x\n\x11RebuildProjection\x12\x30.stylobate.api.state.v1.RebuildProjectionRequest\x1a\x31.stylobate.api.state.v1.RebuildProjectionResponse\x12r\n\x0fListProjections\x12..stylobate.api.state.v1.ListProjectionsRequest\x1a/.stylobate.api.state.v1.ListProjectionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/stylobate/api/state/v1/projection_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x15OpenProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x91\x01\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\x12,\n\x08\x62\x65gun_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrebuilding\x18\x05 \x01(\x08\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"P\n\x16OpenProjectionResponse\x12\x36\n\nprojection\x18\x01 \x01(\x0b\x32\".stylobate.api.state.v1.Projection\"R\n\x10ReadViewsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0c\n\x04keys\x18\x04 \x03(\t\"O\n\x04View\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x11\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05owner\x18\x04 \x01(\tB\x07\n\x05_data\"@\n\x11ReadViewsResponse\x12+\n\x05views\x18\x01 \x03(\x0b\x32\x1c.stylobate.api.state.v1.View\"G\n\x13ReadProgressRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"\x92\x01\n\x14ReadProgressResponse\x12J\n\x07numbers\x18\x01 \x03(\x0b\x32\x39.stylobate.api.state.v1.ReadProgressResponse.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"^\n\nViewChange\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\x12\x11\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05owner\x18\x04 \x01(\tB\x07\n\x05_data\"<\n\nEventRange\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\x03\x12\x0c\n\x04last\x18\x03 \x01(\x03\"\xbe\x01\n\x12\x41pplyEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x32\n\x06\x65vents\x18\x04 \x03(\x0b\x32\".stylobate.api.state.v1.EventRange\x12\x33\n\x07\x63hanges\x18\x05 \x03(\x0b\x32\".stylobate.api.state.v1.ViewChange\x12\r\n\x05\x64\x65pth\x18\x06 \x01(\r\"\xa1\x01\n\x13\x41pplyEventsResponse\x12I\n\x07numbers\x18\x01 \x03(\x0b\x32\x38.stylobate.api.state.v1.ApplyEventsResponse.NumbersEntry\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"Z\n\x15MoveProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\x18\n\x16MoveProjectionResponse\":\n\x16SweepProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\'\n\x17SweepProjectionResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\"(\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"/\n\x19RebuildProjectionResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\"\x18\n\x16ListProjectionsRequest\"R\n\x17ListProjectionsResponse\x12\x37\n\x0bprojections\x18\x01 \x03(\x0b\x32\".stylobate.api.state.v1.Projection2\x8c\x07\n\x11ProjectionService\x12o\n\x0eOpenProjection\x12-.stylobate.api.state.v1.OpenProjectionRequest\x1a..stylobate.api.state.v1.OpenProjectionResponse\x12`\n\tReadViews\x12(.stylobate.api.state.v1.ReadViewsRequest\x1a).stylobate.api.state.v1.ReadViewsResponse\x12i\n\x0cReadProgress\x12+.stylobate.api.state.v1.ReadProgressRequest\x1a,.stylobate.api.state.v1.ReadProgressResponse\x12\x66\n\x0b\x41pplyEvents\x12*.stylobate.api.state.v1.ApplyEventsRequest\x1a+.stylobate.api.state.v1.ApplyEventsResponse\x12o\n\x0eMoveProjection\x12-.stylobate.api.state.v1.MoveProjectionRequest\x1a..stylobate.api.state.v1.MoveProjectionResponse\x12r\n\x0fSweepProjection\x12..stylobate.api.state.v1.SweepProjectionRequest\x1a/.stylobate.api.state.v1.SweepProjectionResponse\x12x\n\x11RebuildProjection\x12\x30.stylobate.api.state.v1.RebuildProjectionRequest\x1a\x31.stylobate.api.state.v1.RebuildProjectionResponse\x12r\n\x0fListProjections\x12..stylobate.api.state.v1.ListProjectionsRequest\x1a/.stylobate.api.state.v1.ListProjectionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stylobate.api.state.v1.projection_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_READPROGRESSRESPONSE_NUMBERSENTRY']._loaded_options = None
+  _globals['_READPROGRESSRESPONSE_NUMBERSENTRY']._serialized_options = b'8\001'
   _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._loaded_options = None
   _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._serialized_options = b'8\001'
   _globals['_OPENPROJECTIONREQUEST']._serialized_start=108
@@ -46,32 +48,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VIEW']._serialized_end=540
   _globals['_READVIEWSRESPONSE']._serialized_start=542
   _globals['_READVIEWSRESPONSE']._serialized_end=606
-  _globals['_VIEWCHANGE']._serialized_start=608
-  _globals['_VIEWCHANGE']._serialized_end=702
-  _globals['_EVENTRANGE']._serialized_start=704
-  _globals['_EVENTRANGE']._serialized_end=764
-  _globals['_APPLYEVENTSREQUEST']._serialized_start=767
-  _globals['_APPLYEVENTSREQUEST']._serialized_end=957
-  _globals['_APPLYEVENTSRESPONSE']._serialized_start=960
-  _globals['_APPLYEVENTSRESPONSE']._serialized_end=1121
-  _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._serialized_start=1075
-  _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._serialized_end=1121
-  _globals['_MOVEPROJECTIONREQUEST']._serialized_start=1123
-  _globals['_MOVEPROJECTIONREQUEST']._serialized_end=1213
-  _globals['_MOVEPROJECTIONRESPONSE']._serialized_start=1215
-  _globals['_MOVEPROJECTIONRESPONSE']._serialized_end=1239
-  _globals['_SWEEPPROJECTIONREQUEST']._serialized_start=1241
-  _globals['_SWEEPPROJECTIONREQUEST']._serialized_end=1299
-  _globals['_SWEEPPROJECTIONRESPONSE']._serialized_start=1301
-  _globals['_SWEEPPROJECTIONRESPONSE']._serialized_end=1340
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=1342
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=1382
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=1384
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=1431
-  _globals['_LISTPROJECTIONSREQUEST']._serialized_start=1433
-  _globals['_LISTPROJECTIONSREQUEST']._serialized_end=1457
-  _globals['_LISTPROJECTIONSRESPONSE']._serialized_start=1459
-  _globals['_LISTPROJECTIONSRESPONSE']._serialized_end=1541
-  _globals['_PROJECTIONSERVICE']._serialized_start=1544
-  _globals['_PROJECTIONSERVICE']._serialized_end=2345
+  _globals['_READPROGRESSREQUEST']._serialized_start=608
+  _globals['_READPROGRESSREQUEST']._serialized_end=679
+  _globals['_READPROGRESSRESPONSE']._serialized_start=682
+  _globals['_READPROGRESSRESPONSE']._serialized_end=828
+  _globals['_READPROGRESSRESPONSE_NUMBERSENTRY']._serialized_start=782
+  _globals['_READPROGRESSRESPONSE_NUMBERSENTRY']._serialized_end=828
+  _globals['_VIEWCHANGE']._serialized_start=830
+  _globals['_VIEWCHANGE']._serialized_end=924
+  _globals['_EVENTRANGE']._serialized_start=926
+  _globals['_EVENTRANGE']._serialized_end=986
+  _globals['_APPLYEVENTSREQUEST']._serialized_start=989
+  _globals['_APPLYEVENTSREQUEST']._serialized_end=1179
+  _globals['_APPLYEVENTSRESPONSE']._serialized_start=1182
+  _globals['_APPLYEVENTSRESPONSE']._serialized_end=1343
+  _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._serialized_start=782
+  _globals['_APPLYEVENTSRESPONSE_NUMBERSENTRY']._serialized_end=828
+  _globals['_MOVEPROJECTIONREQUEST']._serialized_start=1345
+  _globals['_MOVEPROJECTIONREQUEST']._serialized_end=1435
+  _globals['_MOVEPROJECTIONRESPONSE']._serialized_start=1437
+  _globals['_MOVEPROJECTIONRESPONSE']._serialized_end=1461
+  _globals['_SWEEPPROJECTIONREQUEST']._serialized_start=1463
+  _globals['_SWEEPPROJECTIONREQUEST']._serialized_end=1521
+  _globals['_SWEEPPROJECTIONRESPONSE']._serialized_start=1523
+  _globals['_SWEEPPROJECTIONRESPONSE']._serialized_end=1562
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=1564
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=1604
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=1606
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=1653
+  _globals['_LISTPROJECTIONSREQUEST']._serialized_start=1655
+  _globals['_LISTPROJECTIONSREQUEST']._serialized_end=1679
+  _globals['_LISTPROJECTIONSRESPONSE']._serialized_start=1681
+  _globals['_LISTPROJECTIONSRESPONSE']._serialized_end=1763
+  _globals['_PROJECTIONSERVICE']._serialized_start=1766
+  _globals['_PROJECTIONSERVICE']._serialized_end=2674
 # @@protoc_insertion_point(module_scope)

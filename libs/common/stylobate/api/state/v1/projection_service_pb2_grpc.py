@@ -45,6 +45,11 @@ class ProjectionServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsResponse.FromString,
                 _registered_method=True)
+        self.ReadProgress = channel.unary_unary(
+                '/stylobate.api.state.v1.ProjectionService/ReadProgress',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressResponse.FromString,
+                _registered_method=True)
         self.ApplyEvents = channel.unary_unary(
                 '/stylobate.api.state.v1.ProjectionService/ApplyEvents',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ApplyEventsRequest.SerializeToString,
@@ -85,6 +90,13 @@ class ProjectionServiceServicer:
 
     def ReadViews(self, request, context):
         """Reads the objects that a projection has made so far. FAILED_PRECONDITION `PROJECTION_REBUILT`: it was begun anew meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadProgress(self, request, context):
+        """Reads which events of a tenant are applied: they must not be dealt with again. FAILED_PRECONDITION `PROJECTION_REBUILT`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +149,11 @@ def add_ProjectionServiceServicer_to_server(servicer, server):
                     servicer.ReadViews,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsResponse.SerializeToString,
+            ),
+            'ReadProgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadProgress,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressResponse.SerializeToString,
             ),
             'ApplyEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyEvents,
@@ -219,6 +236,33 @@ class ProjectionService:
             '/stylobate.api.state.v1.ProjectionService/ReadViews',
             stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadViewsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.ProjectionService/ReadProgress',
+            stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_projection__service__pb2.ReadProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

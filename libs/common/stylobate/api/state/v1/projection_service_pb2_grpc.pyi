@@ -37,6 +37,8 @@ class ProjectionServiceStub:
     """Returns where a projection stands; one that is not known yet begins before the first event."""
     ReadViews: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.ReadViewsRequest, _projection_service_pb2.ReadViewsResponse]
     """Reads the objects that a projection has made so far. FAILED_PRECONDITION `PROJECTION_REBUILT`: it was begun anew meanwhile."""
+    ReadProgress: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.ReadProgressRequest, _projection_service_pb2.ReadProgressResponse]
+    """Reads which events of a tenant are applied: they must not be dealt with again. FAILED_PRECONDITION `PROJECTION_REBUILT`."""
     ApplyEvents: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.ApplyEventsRequest, _projection_service_pb2.ApplyEventsResponse]
     """Writes what events of one tenant came to, all or nothing, once. FAILED_PRECONDITION `PROJECTION_REBUILT`."""
     MoveProjection: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.MoveProjectionRequest, _projection_service_pb2.MoveProjectionResponse]
@@ -57,6 +59,8 @@ class ProjectionServiceAsyncStub(ProjectionServiceStub):
     """Returns where a projection stands; one that is not known yet begins before the first event."""
     ReadViews: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.ReadViewsRequest, _projection_service_pb2.ReadViewsResponse]  # type: ignore[assignment]
     """Reads the objects that a projection has made so far. FAILED_PRECONDITION `PROJECTION_REBUILT`: it was begun anew meanwhile."""
+    ReadProgress: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.ReadProgressRequest, _projection_service_pb2.ReadProgressResponse]  # type: ignore[assignment]
+    """Reads which events of a tenant are applied: they must not be dealt with again. FAILED_PRECONDITION `PROJECTION_REBUILT`."""
     ApplyEvents: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.ApplyEventsRequest, _projection_service_pb2.ApplyEventsResponse]  # type: ignore[assignment]
     """Writes what events of one tenant came to, all or nothing, once. FAILED_PRECONDITION `PROJECTION_REBUILT`."""
     MoveProjection: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.MoveProjectionRequest, _projection_service_pb2.MoveProjectionResponse]  # type: ignore[assignment]
@@ -86,6 +90,14 @@ class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_projection_service_pb2.ReadViewsResponse, _abc.Awaitable[_projection_service_pb2.ReadViewsResponse]]:
         """Reads the objects that a projection has made so far. FAILED_PRECONDITION `PROJECTION_REBUILT`: it was begun anew meanwhile."""
+
+    @_abc_1.abstractmethod
+    def ReadProgress(
+        self,
+        request: _projection_service_pb2.ReadProgressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_service_pb2.ReadProgressResponse, _abc.Awaitable[_projection_service_pb2.ReadProgressResponse]]:
+        """Reads which events of a tenant are applied: they must not be dealt with again. FAILED_PRECONDITION `PROJECTION_REBUILT`."""
 
     @_abc_1.abstractmethod
     def ApplyEvents(
