@@ -147,6 +147,10 @@ async def test_what_a_method_does_wrong_fails_the_test(tmp_path, method, said) -
             STATES.replace("{ read: public }", "{ read: public }\n        indexes: [{ fields: [n], unique: true }]"),
             "a unique index could refuse what has happened already",
         ),
+        (
+            STATES.replace("authenticated }", "authenticated }\n        history: 3"),
+            "needs all of `things`, which by its `history`",
+        ),
         (STATES.replace("method: METHOD", "method: METHOD, into: x"), "into"),
     ],
 )

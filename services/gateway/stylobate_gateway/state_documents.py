@@ -58,6 +58,7 @@ def version_document(found: state.HistoryEntry) -> dict[str, Any]:
         "event_id": found.event_id,
         **({"restored_from": found.restored_from} if found.restored_from else {}),
         **({"schema_version": found.schema_version} if found.schema_version > 1 else {}),
+        **({"forgotten": True} if found.is_forgotten else {}),
     }
 
 

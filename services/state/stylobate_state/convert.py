@@ -117,6 +117,7 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
         event_id=entry.event_id,
         restored_from=entry.restored_from,
         schema_version=entry.schema_version,
+        is_forgotten=entry.is_forgotten,
     )
     message.time.FromDatetime(entry.time)
     return message

@@ -64,6 +64,18 @@ class StateNamespaceForeignError(StylobateError):
         )
 
 
+class StateVersionForgottenError(StylobateError):
+    """The version was there; its data is not kept any more (`history` and `retention` of the namespace)."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "STATE_VERSION_FORGOTTEN"
+    cure = "Ask for a later version: the history shows which are kept. What was forgotten does not come back."
+
+    def __init__(self, namespace: str, key: str, version: int) -> None:
+        metadata = {"namespace": namespace, "key": key, "version": str(version)}
+        super().__init__(f"Version {version} of {namespace}/{key} is not kept any more.", metadata=metadata)
+
+
 class StateContendedError(UnavailableError):
     """A change without an expected version lost to others every time it was tried; nothing was written."""
 

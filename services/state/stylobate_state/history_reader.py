@@ -1,5 +1,6 @@
 """The history of an object: all of it, or what filters let through."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,12 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.paging import no_token, page_position, page_size, page_token
 
-from stylobate_state.errors import StateEphemeralError, StateVersionDeletedError, StateVersionNotFoundError
+from stylobate_state.errors import (
+    StateEphemeralError,
+    StateVersionDeletedError,
+    StateVersionForgottenError,
+    StateVersionNotFoundError,
+)
 from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
@@ -70,8 +76,9 @@ ALL_OF_IT = HistoryRequest()
 class HistoryReader:
     """Reads what happened to objects, for who may read them."""
 
-    def __init__(self, store: StateStore, access: AccessEvaluator, reader: StateReader) -> None:
+    def __init__(self, store: StateStore, access: AccessEvaluator, reader: StateReader, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._clock = clock
         self._access = access
         self._reader = reader
 
@@ -81,12 +88,13 @@ class HistoryReader:
         """See StateManager.list_history."""
         state = await self._readable(principal, namespace, key)
         first = await self._first_readable(principal, namespace, state)
+        kept = namespace.first_kept(state, self._clock())
         since, until = _time("/since", request.since), _time("/until", request.until)
         change = _change(request.change)
         _check_order(request, since, until)
         about = _about(key, request)
         position, limit = _version(page_position(about, request.token)), page_size(request.size)
-        low, high = max(first, min(request.after_version + 1, MAX_VERSION)), request.before_version or MAX_VERSION
+        low, high = max(first, kept, min(request.after_version + 1, MAX_VERSION)), request.before_version or MAX_VERSION
         if since is not None:
             low = max(low, await self._store.version_before(key, since) + 1)
         if until is not None:
@@ -104,7 +112,7 @@ class HistoryReader:
         version = asked.version
         if (time := _time("/as_of", asked.as_of)) is not None:
             version = await self._store.version_before(key, min(time, _LATEST) + _JUST)
-        entry = await self._entry(key, version, first, str(asked))
+        entry = await self._entry(namespace, state, version, first, str(asked))
         created_at = state.created_at if version >= state.first_version else await self._created_at(key, version)
         return StateRecord(
             key,
@@ -123,13 +131,15 @@ class HistoryReader:
 
         :raises StateVersionNotFoundError: there is none, or it is not the principal's to see.
         :raises StateVersionDeletedError: it is that of a deletion.
+        :raises StateVersionForgottenError: its data is not kept any more.
         """
         moment = Moment(version)
         moment.check()
         first = await self._first_readable(principal, namespace, state)
-        return await self._entry(state.key, version, first, str(moment))
+        return await self._entry(namespace, state, version, first, str(moment))
 
-    async def _entry(self, key: StateKey, version: int, first: int, when: str) -> HistoryEntry:
+    async def _entry(self, namespace: Namespace, state: StateRecord, version: int, first: int, when: str) -> HistoryEntry:
+        key = state.key
         is_possible = first <= version < MAX_VERSION
         query = HistoryQuery(key, 1, before=version + 1, since=version)
         found = (await self._store.list_history(query)).items if is_possible else ()
@@ -137,6 +147,8 @@ class HistoryReader:
             raise StateVersionNotFoundError(key.namespace, key.key, when)
         if found[0].change is Change.DELETED:
             raise StateVersionDeletedError(key.namespace, key.key, version)
+        if found[0].is_forgotten or version < namespace.first_kept(state, self._clock()):
+            raise StateVersionForgottenError(key.namespace, key.key, version)
         return found[0]
 
     async def _created_at(self, key: StateKey, version: int) -> datetime:

@@ -20,6 +20,8 @@ from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
+from stylobate_state.history_forgetter import LEASE as FORGETTING
+from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
 from stylobate_state.index_keeper import LEASE, IndexKeeper
@@ -31,9 +33,11 @@ from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
+from stylobate_state.store.memory_forgetting import MemoryForgettingStore
 from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.memory_timers import MemoryTimerStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.projections import ProjectionStore
@@ -96,6 +100,9 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     timers = TimerRunner(PostgresTimerStore(database), manager.namespaces, manager)
     app.check("timers", partial(timers.health, leases))
     app.task("timers", partial(timers.run, leases))
+    forgetter = HistoryForgetter(PostgresForgettingStore(database), manager.namespaces.values(), settings.history_grace)
+    if forgetter.rules:
+        app.task("history", partial(leases.run, FORGETTING, forgetter.run))
     app.task("idempotency", idempotency.run)
 
 
@@ -132,7 +139,10 @@ async def build_in_memory(app: "MemoryApp") -> None:
     _serve_projections(app, MemoryProjectionStore(store, app.clock), environment, manager)
     timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
 
+    forgetter = HistoryForgetter(MemoryForgettingStore(store), manager.namespaces.values(), settings.history_grace)
+
     async def fire() -> timedelta | None:
+        await forgetter.step()
         while (due := await timers.fire_due()).timers:
             pass
         return due.next_in

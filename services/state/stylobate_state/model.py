@@ -234,6 +234,8 @@ class HistoryEntry:
     """The version whose data it brought back; 0: none."""
     schema_version: int = 1
     """That which the data was written under."""
+    is_forgotten: bool = False
+    """Whether its data was taken away for good; it is empty then."""
 
 
 @dataclass(frozen=True, slots=True)

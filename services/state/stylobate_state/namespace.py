@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from stylobate.declarations import CompiledSchema
@@ -17,7 +18,7 @@ from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceForeignError
 from stylobate_state.index import Index, indexes_of
 from stylobate_state.machine import Machine
-from stylobate_state.model import Change, TimerStart
+from stylobate_state.model import Change, StateRecord, TimerStart
 
 _NO_DATA = CompiledSchema({"type": "object", "properties": {}, "additionalProperties": False})
 
@@ -46,6 +47,10 @@ class Namespace:
     """Namespaces of realtime channels, each of whose names ends in a key of this one."""
     max_data_bytes: int
     indexes: tuple[Index, ...] = ()
+    history: int = 0
+    """How many versions are shown, the newest ones; 0: all."""
+    deleted_for: timedelta | None = None
+    """How long what was deleted can be looked at and restored; None: for good."""
     schema_version: int = 1
     """What is written under it from now on."""
     upgrade: str = ""
@@ -82,9 +87,17 @@ class Namespace:
             channels=tuple(channels),
             max_data_bytes=max_data_bytes,
             indexes=indexes_of(declaration),
+            history=declaration.history,
+            deleted_for=declaration.deleted_for,
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
         )
+
+    def first_kept(self, present: StateRecord, now: datetime) -> int:
+        """Return the first version of an object, or a tombstone, that can still be looked at."""
+        first = max(1, present.version - self.history + 1) if self.history else 1
+        is_over = present.is_deleted and self.deleted_for is not None and present.updated_at + self.deleted_for <= now
+        return present.version if is_over else first
 
     @property
     def kinds(self) -> dict[str, str]:

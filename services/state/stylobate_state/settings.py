@@ -17,6 +17,9 @@ class StateSettings(Settings):
     """How long a before-hook may take."""
     upgrade_timeout: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
     """How long a read waits for the upgrade of data of an older schema version."""
+    history_grace: timedelta = Field(default=timedelta(days=7), ge=timedelta(0))
+    """How long versions beyond a namespace's ``history`` keep their data all the same: hooks and watches that come back within
+    this time miss nothing."""
     watches: int = Field(default=4096, ge=1)
     """Watches that may be open in one process: 503 ``STATE_WATCHES_FULL`` beyond it."""
     watches_per_caller: int = Field(default=64, ge=1)

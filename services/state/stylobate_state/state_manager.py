@@ -55,7 +55,7 @@ class StateManager:
         self._writer = writer
         self._upgrades = environment.upgrades
         self._lister = StateLister(environment.store, environment.access)
-        self._history = HistoryReader(environment.store, environment.access, reader)
+        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock)
         self._transactions = TransactionWriter(writer, reader)
         self.keeper = StateKeeper(namespaces, environment, writer)
         """Looks after what is stored, for operators."""
@@ -183,6 +183,7 @@ class StateManager:
         :raises StateNotFoundError: as for :meth:`list_history`.
         :raises StateVersionNotFoundError: nothing was there then.
         :raises StateVersionDeletedError: it was deleted then.
+        :raises StateVersionForgottenError: its data of then is not kept any more.
         :raises InvalidInputError: no moment, or two.
         """
         return await self._history.at(principal, *self._at(principal, namespace, key), moment)

@@ -107,7 +107,7 @@ class StateWriter:
         self._reader = reader
         self._writes = writes
         self._locks = KeyLocks()
-        self._history = HistoryReader(environment.store, environment.access, reader)
+        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock)
 
     @classmethod
     @asynccontextmanager

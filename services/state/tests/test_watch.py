@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,9 +25,11 @@ from stylobate_state.errors import StateNamespaceUnknownError, StateTooManyWatch
 from stylobate_state.model import Change, StateKey
 from stylobate_state.namespace import Namespace
 from stylobate_state.settings import StateSettings
+from stylobate_state.store.forgetting import Forgetting
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Changed, Gap, GapReason, Place, Snapshot
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
@@ -232,6 +235,27 @@ async def test_positions_of_other_watches_and_epochs_begin_anew(desk: Desk) -> N
     assert await later.change() == ("a", 2, "updated")
     with pytest.raises(PositionInvalidError):
         await desk.watch(position="1.0").next()
+
+
+@pytest.mark.parametrize("open_parts", ["postgres"], indirect=True)
+async def test_what_was_forgotten_meanwhile_is_a_gap(desk: Desk, database_for: DatabaseFor) -> None:
+    """Who comes back to a change that lost its data hears so, and goes on from a snapshot; others hear nothing."""
+    await desk.write("a")
+    await desk.write("b")
+    watches = [desk.watch(key=key) for key in ("a", "b")]
+    for watch in watches:
+        await watch.snapshot()
+        await watch.close()
+    for _ in range(3):
+        await desk.write("a")
+    await PostgresForgettingStore(await database_for("state")).forget(Forgetting("open", timedelta(), 1), 100)
+    back = desk.watch(key="a", position=watches[0].position)
+    assert await back.next() == Gap(GapReason.POSITION_EXPIRED)
+    assert await back.snapshot() == {"a": 4}
+    other = desk.watch(key="b", position=watches[1].position)
+    for key in ("a", "b"):
+        await desk.write(key)
+    assert [await one.change() for one in (back, other)] == [("a", 5, "updated"), ("b", 2, "updated")]
 
 
 async def test_a_log_that_is_taken_back_under_a_watch_is_a_gap(desk: Desk) -> None:

@@ -34,6 +34,12 @@ def check_names(drafts: list[ModuleDraft]) -> None:
     permissions = {name for draft in drafts for name in draft.declaration.permissions}
     namespaces = {namespace.name: draft.name for draft in drafts for namespace in draft.declaration.namespaces}
     ephemeral = {one.name for draft in drafts for one in draft.declaration.namespaces if one.ttl is not None}
+    forgetful = {
+        namespace.name
+        for draft in drafts
+        for namespace in draft.declaration.namespaces
+        if namespace.history or namespace.deleted_for is not None
+    }
     _check_handlers(drafts)
     for draft in drafts:
         for used in draft.report.permissions:
@@ -47,17 +53,22 @@ def check_names(drafts: list[ModuleDraft]) -> None:
             elif used.name in ephemeral:
                 message = f"the namespace `{used.name}` is ephemeral: nothing is told of its changes, so nothing can follow it"
                 draft.report.findings.append(Finding(used.file, used.line, message))
-        _check_projections(draft, namespaces)
+        _check_projections(draft, namespaces, forgetful)
 
 
-def _check_projections(draft: ModuleDraft, namespaces: Mapping[str, str]) -> None:
-    """Report projections of another module's events, where that module is not said to be depended on.
+def _check_projections(draft: ModuleDraft, namespaces: Mapping[str, str], forgetful: Collection[str]) -> None:
+    """Report projections of events that lose their data, and of those of a module that is not said to be depended on.
 
-    :param namespaces: each with its module.
+    :param namespaces: each with its module. :param forgetful: those that do not keep all.
     """
     declaration = draft.declaration
     for projection in declaration.projections:
         for source in projection.sources:
+            if source in forgetful:
+                message = (
+                    f"projection {projection.name} needs all of `{source}`, which by its `history` or `retention` is not kept"
+                )
+                draft.report.findings.append(Finding(str(declaration.folder / "states.yaml"), projection.line, message))
             owner = namespaces.get(source, draft.name)
             if owner != draft.name and owner not in declaration.dependencies:
                 message = f"projection {projection.name} is made of `{source}` of the module {owner}: name it in `dependencies`"

@@ -137,6 +137,8 @@ def _namespace() -> dict[str, Any]:
         "indexes": {"type": "array", "items": _index()},
         "durability": {"enum": [ephemeral.DURABLE, ephemeral.EPHEMERAL]},
         "ttl": _DURATION,
+        "history": _COUNT,
+        "retention": _mapping(states_file.RETENTION_KEYS, {"deleted": _DURATION}, required=states_file.RETENTION_KEYS),
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)
 

@@ -241,6 +241,10 @@ class NamespaceDeclaration:
     indexes: tuple[IndexDeclaration, ...] = ()
     ttl: timedelta | None = None
     """Of an ephemeral namespace: how long an object is kept after its last change. None: the namespace is durable."""
+    history: int = 0
+    """How many versions of an object are kept with their data, the newest ones; 0: all."""
+    deleted_for: timedelta | None = None
+    """How long what was deleted keeps its data, so that it can be restored (``retention: { deleted: … }``); None: for good."""
     file: str = ""
     line: int = 0
 

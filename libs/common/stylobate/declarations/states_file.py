@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
 
 from stylobate.declarations.carried import closed_members, read_carried
 from stylobate.declarations.context import ModuleContext
@@ -20,7 +22,7 @@ from stylobate.declarations.model import (
     TransitionDeclaration,
 )
 from stylobate.declarations.projections import read_projections
-from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, uncovered
+from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, PUBLIC, TERMS, parse_duration, uncovered
 from stylobate.declarations.section import Section, did_you_mean
 from stylobate.declarations.timers import read_timers
 
@@ -38,15 +40,20 @@ NAMESPACE_KEYS = (
     "on_exit",
     "before",
     "indexes",
+    "history",
+    "retention",
     "durability",
     "ttl",
 )
 _NAMESPACE_LATER = (
-    "after", "ephemeral", "guards", "migrations", "retention", "storage", "store", "validators",
+    "after", "ephemeral", "guards", "migrations", "storage", "store", "validators",
 )  # fmt: skip
 ACCESS_KEYS = ("read", "list", "create", "write", "delete")
 TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
 _TRANSITION_LATER = ("after", "before")
+RETENTION_KEYS = ("deleted",)
+_LONGEST_RETENTION = timedelta(days=36_600)
+_parse_retention = partial(parse_duration, longest=_LONGEST_RETENTION)
 HOOK_KEYS = ("method", "on_unavailable")
 _OPERATIONS = ("created", "updated", "deleted")
 _RESERVED = ("transactions",)
@@ -97,6 +104,8 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         before=_before(section, module.name, transitions),
         indexes=read_indexes(section, schema, statuses),
         ttl=read_ttl(section),
+        history=section.positive("history", 0),
+        deleted_for=_deleted_for(section),
         file=file.file,
         line=line,
     )
@@ -108,6 +117,14 @@ def _namespace_access(section: Section, module: ModuleContext) -> NamespaceAcces
     # Nobody owns what does not exist yet.
     create = module.rule(access, "create", (PUBLIC, AUTHENTICATED, ACTIONS)) or AccessRule()
     return NamespaceAccess(create=create, **everywhere)
+
+
+def _deleted_for(section: Section) -> timedelta | None:
+    node = section.node("retention")
+    if node is None:
+        return None
+    is_mapping = node.value is None or isinstance(node.value, dict)
+    return section.section("retention", RETENTION_KEYS).parsed("deleted", _parse_retention, required=is_mapping, unit="d")
 
 
 def _transitions(

@@ -74,6 +74,8 @@ class StateChange:
     """The version whose data it brought back; 0: none."""
     schema_version: int = 1
     """That which the data was written under."""
+    is_forgotten: bool = False
+    """Whether its data is not kept any more; ``data`` is None then."""
 
 
 class StateClient:
@@ -345,4 +347,5 @@ def _change(entry: pb.HistoryEntry) -> StateChange:
         event_id=entry.event_id,
         restored_from=entry.restored_from,
         schema_version=max(entry.schema_version, 1),
+        is_forgotten=entry.is_forgotten,
     )

@@ -86,6 +86,7 @@ class HistoryEntry(BaseModel):
     schema_version: int | None = Field(
         default=None, ge=2, description="The schema version that the data was written under; left out for 1."
     )
+    forgotten: Literal[True] | None = Field(default=None, description="Its data is not kept any more; else left out.")
 
 
 class History(BaseModel):

@@ -63,7 +63,7 @@ class MemoryStateStore:
         self._ledger = ledger or MemoryIdempotencyLedger()
         self._outbox = outbox or MemoryEventLog("state", clock)
         self.objects: dict[StateKey, StateRecord] = {}
-        self._history: dict[StateKey, list[HistoryEntry]] = {}
+        self.history: dict[StateKey, list[HistoryEntry]] = {}
         self._indexes = MemoryIndexes(self.objects)
 
     def part(self, namespace: str) -> "StateStore":
@@ -119,7 +119,7 @@ class MemoryStateStore:
         ]
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
-        entries = reversed(self._history.get(query.key, []))
+        entries = reversed(self.history.get(query.key, []))
         chosen = [
             entry
             for entry in entries
@@ -131,11 +131,11 @@ class MemoryStateStore:
         return _part(chosen, query.limit, query.max_bytes)
 
     async def version_before(self, key: StateKey, time: datetime) -> int:
-        entries = reversed(self._history.get(key, []))
+        entries = reversed(self.history.get(key, []))
         return next((entry.version for entry in entries if entry.time < time), 0)
 
     async def creator(self, key: StateKey, *, before: int) -> str | None:
-        entries = reversed(self._history.get(key, []))
+        entries = reversed(self.history.get(key, []))
         made = (entry for entry in entries if entry.version < before and entry.change is Change.CREATED)
         return next((entry.actor for entry in made if not entry.restored_from), None)
 
@@ -175,7 +175,7 @@ class MemoryStateStore:
     async def tell(self, transaction: MemoryTransaction, write: Write, state: StateRecord, written: Written) -> None:
         """Write the change into the history and the outbox."""
         entry = _entry(write, state, self.clock())
-        self._history.setdefault(write.key, []).append(entry)
+        self.history.setdefault(write.key, []).append(entry)
         event = _event(write, written, entry.time)
         await self._outbox.append(transaction, [event], stream=write.key.namespace, version=written.version)
 

@@ -22,7 +22,7 @@ _ENTRY = """
     select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
         data ->> 'status' as status, coalesce((data ->> 'restored_from')::bigint, 0) as restored_from,
         coalesce((data ->> 'schema_version')::int, 1) as schema_version,
-        (data -> 'data')::text as data, actor, time, id
+        data ? 'forgotten' as is_forgotten, (data -> 'data')::text as data, actor, time, id
     from outbox_event
     where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
 """
@@ -101,17 +101,18 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
     change = Change(row["type"].rpartition(".")[2])
     status = row["status"]
     from_status = {Change.CREATED: "", Change.TRANSITIONED: row["from_status"]}.get(change, status)
-    is_deletion = change is Change.DELETED
+    is_deletion, is_forgotten = change is Change.DELETED, row["is_forgotten"]
     return HistoryEntry(
         version=row["version"],
         change=change,
         event=row["event"],
         from_status=from_status,
         to_status="" if is_deletion else status,
-        data=b"" if is_deletion else compact_numbers(row["data"].encode()),
+        data=b"" if is_deletion or is_forgotten else compact_numbers(row["data"].encode()),
         actor=row["actor"],
         time=row["time"],
         event_id=str(row["id"]),
         restored_from=row["restored_from"],
         schema_version=row["schema_version"],
+        is_forgotten=is_forgotten,
     )

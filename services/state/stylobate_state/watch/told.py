@@ -35,6 +35,10 @@ class GapReason(StrEnum):
     """The position is one of another watch."""
 
 
+class ForgottenError(Exception):
+    """What is to be told is not kept any more: what was told before counts no more. Never leaves the service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A part of how things stand."""
@@ -105,6 +109,7 @@ class _Payload(msgspec.Struct):
     event: str = ""
     restored_from: int = 0
     schema_version: int = 1
+    forgotten: bool = False
     from_status: str = msgspec.field(name="from", default="")
 
 
@@ -137,5 +142,6 @@ class Happened:
             event_id=event.id,
             restored_from=found.restored_from,
             schema_version=found.schema_version,
+            is_forgotten=found.forgotten,
         )
         return cls(StateKey(event.tenant, found.namespace, found.key), entry)

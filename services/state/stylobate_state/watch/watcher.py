@@ -13,7 +13,7 @@ from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.watch.feed import Feed, Subscription
 from stylobate_state.watch.shown import Shown
-from stylobate_state.watch.told import Changed, Gap, GapReason, Happened, Place, Sight, Snapshot, Told
+from stylobate_state.watch.told import Changed, ForgottenError, Gap, GapReason, Happened, Place, Sight, Snapshot, Told
 from stylobate_state.watch.view import View
 
 _PART = 200
@@ -103,7 +103,7 @@ class Watcher:
                     async for told in following:
                         yield told
                 gap = GapReason.RIGHTS_CHANGED
-            except PositionExpiredError:
+            except (PositionExpiredError, ForgottenError):
                 gap = GapReason.POSITION_EXPIRED
             async for told in self._anew(gap):
                 yield told
@@ -224,6 +224,8 @@ class Watcher:
             if self._shown.covers(happened):
                 continue
             changed = await self._changed(happened, standing.get(happened.key))
+            if changed is not None and changed.entry is not None and changed.entry.is_forgotten:
+                raise ForgottenError
             if changed is not None:
                 yield self._place(), changed
 

@@ -1105,6 +1105,7 @@ class HistoryEntry(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     RESTORED_FROM_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    IS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version it made."""
     change: _builtins.str
@@ -1125,6 +1126,8 @@ class HistoryEntry(_message.Message):
     """For a change that brought back the data of an older version, which that was; else 0."""
     schema_version: _builtins.int
     """The schema version that the data was written under."""
+    is_forgotten: _builtins.bool
+    """Whether its data is not kept any more; `data` is empty then."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -1143,10 +1146,11 @@ class HistoryEntry(_message.Message):
         event_id: _builtins.str = ...,
         restored_from: _builtins.int = ...,
         schema_version: _builtins.int = ...,
+        is_forgotten: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "restored_from", b"restored_from", "schema_version", b"schema_version", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "is_forgotten", b"is_forgotten", "restored_from", b"restored_from", "schema_version", b"schema_version", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,7 +106,8 @@ class StateServiceServicer:
 
     def GetStateVersion(self, request, context):
         """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
-        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then,
+        `STATE_VERSION_FORGOTTEN` where its data of then is not kept any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

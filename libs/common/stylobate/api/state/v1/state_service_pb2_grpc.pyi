@@ -39,7 +39,8 @@ class StateServiceStub:
     """
     GetStateVersion: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.GetStateVersionRequest, _state_service_pb2.GetStateVersionResponse]
     """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
-    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then,
+    `STATE_VERSION_FORGOTTEN` where its data of then is not kept any more.
     """
     PutState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]
     """Creates an object or replaces its data."""
@@ -78,7 +79,8 @@ class StateServiceAsyncStub(StateServiceStub):
     """
     GetStateVersion: _aio.UnaryUnaryMultiCallable[_state_service_pb2.GetStateVersionRequest, _state_service_pb2.GetStateVersionResponse]  # type: ignore[assignment]
     """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
-    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+    was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then,
+    `STATE_VERSION_FORGOTTEN` where its data of then is not kept any more.
     """
     PutState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.PutStateRequest, _state_service_pb2.PutStateResponse]  # type: ignore[assignment]
     """Creates an object or replaces its data."""
@@ -126,7 +128,8 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_service_pb2.GetStateVersionResponse, _abc.Awaitable[_state_service_pb2.GetStateVersionResponse]]:
         """Reads one object as it was at a version or a time, for who may read its history: NOT_FOUND `STATE_VERSION_NOT_FOUND` where nothing
-        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then.
+        was there then, OUT_OF_RANGE `STATE_VERSION_DELETED` where it was deleted then,
+        `STATE_VERSION_FORGOTTEN` where its data of then is not kept any more.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,45 @@
+"""The port to what takes the data of older versions away."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What of a namespace is not to be kept."""
+
+    namespace: str
+    age: timedelta
+    """How old the event must be that says so."""
+    behind: int = 0
+    """Each event takes the data of the version away that lies so many below it. 0: each deletion that of all versions below it,
+    unless it was undone."""
+
+    @property
+    def rule(self) -> str:
+        """What tells it from others of the namespace; with another number of versions it is another rule."""
+        return f"history:{self.behind}" if self.behind else "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgot:
+    """What one step did."""
+
+    versions: int
+    """So many lost their data."""
+    has_more: bool
+    """Whether there may be more to do at once."""
+
+
+class ForgettingStore(Protocol):
+    """Takes data away for good. Versions, numbers, and what happened stay."""
+
+    async def forget(self, forgetting: Forgetting, most: int) -> Forgot:
+        """Look at the events of the log behind those that were looked at before, in one atomic step.
+
+        Only events with a number count, and each partition up to the first one that is too young, so that a reader of the log
+        has had that long to take them.
+
+        :param most: events of each partition at most. :raises DatabaseUnavailableError: nothing of the step happened.
+        """

@@ -1,0 +1,37 @@
+"""Taking the data of older versions away in memory."""
+
+from dataclasses import replace
+
+from stylobate_state.model import Change
+from stylobate_state.store.forgetting import Forgetting, Forgot
+from stylobate_state.store.memory import MemoryStateStore
+
+
+class MemoryForgettingStore:
+    """A ForgettingStore over a MemoryStateStore, in one step. Events in its log stay as they are: nobody comes back to them."""
+
+    def __init__(self, store: MemoryStateStore) -> None:
+        self._store = store
+
+    async def forget(self, forgetting: Forgetting, most: int) -> Forgot:
+        """See ForgettingStore."""
+        del most
+        count = 0
+        latest = self._store.clock() - forgetting.age
+        for key, entries in self._store.history.items():
+            if key.namespace != forgetting.namespace:
+                continue
+            lost: set[int] = set()
+            for place, entry in enumerate(entries):
+                if entry.time > latest:
+                    break
+                is_undone = place + 1 < len(entries) and entries[place + 1].restored_from > 0
+                if forgetting.behind:
+                    lost.add(entry.version - forgetting.behind)
+                elif entry.change is Change.DELETED and not is_undone:
+                    lost.update(range(1, entry.version))
+            for place, entry in enumerate(entries):
+                if entry.version in lost and not entry.is_forgotten:
+                    entries[place] = replace(entry, data=b"", is_forgotten=True)
+                    count += 1
+        return Forgot(count, has_more=False)

@@ -1,0 +1,61 @@
+"""Taking the data of older versions away in PostgreSQL, behind the log."""
+
+from stylobate.database import DatabaseManager
+
+from stylobate_state.store.forgetting import Forgetting, Forgot
+
+_BEGIN = """
+    insert into state_forgotten (namespace, rule, partition) select $1, $2, generate_series(0, 15) on conflict do nothing
+"""
+_STEP = """
+    with place as materialized (
+        select partition, number from state_forgotten where namespace = $1 and rule = $2 order by partition for update
+    ),
+    seen as materialized (
+        select event.*,
+            bool_or(event.time > now() - $3::interval) over (partition by place.partition order by event.number) as is_young
+        from place cross join lateral (
+            select partition, number, stream, tenant, subject, version, type, time from outbox_event
+            where partition = place.partition and number > place.number
+            order by number limit $4
+        ) event
+    ),
+    settled as materialized (select * from seen where not is_young),
+    moved as (
+        update state_forgotten place set number = reached.number
+        from (select partition, max(number) as number from settled group by partition) reached
+        where place.namespace = $1 and place.rule = $2 and place.partition = reached.partition
+    ),
+    forgotten as (
+        update outbox_event older set data = state_forget(older.data)
+        from settled
+        where settled.stream = $1 and older.tenant = settled.tenant and older.stream = settled.stream
+            and older.subject = settled.subject and not older.data ? 'forgotten' and {which}
+        returning older.seq
+    )
+    select (select count(*) from forgotten) as versions,
+        exists (select from settled group by partition having count(*) = $4) as has_more
+"""
+_BEHIND = _STEP.format(which="older.version = settled.version - $5")
+_DELETED = _STEP.format(
+    which="""older.version < settled.version and settled.type = $5 and not exists (
+                select from outbox_event undone
+                where undone.tenant = settled.tenant and undone.stream = settled.stream and undone.subject = settled.subject
+                    and undone.version = settled.version + 1 and undone.data ? 'restored_from'
+            )"""
+)
+
+
+class PostgresForgettingStore:
+    """A ForgettingStore in the service's schema."""
+
+    def __init__(self, database: DatabaseManager) -> None:
+        self._database = database
+
+    async def forget(self, forgetting: Forgetting, most: int) -> Forgot:
+        """See ForgettingStore."""
+        namespace, rule = forgetting.namespace, forgetting.rule
+        await self._database.execute(_BEGIN, namespace, rule)
+        statement, which = (_BEHIND, forgetting.behind) if forgetting.behind else (_DELETED, f"state.{namespace}.deleted")
+        row = await self._database.fetchrow(statement, namespace, rule, forgetting.age, most, which)
+        return Forgot(row["versions"], row["has_more"]) if row is not None else Forgot(0, has_more=False)
