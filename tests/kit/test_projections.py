@@ -151,6 +151,18 @@ async def test_what_a_method_does_wrong_fails_the_test(tmp_path, method, said) -
             STATES.replace("authenticated }", "authenticated }\n        history: 3"),
             "needs all of `things`, which by its `history`",
         ),
+        (
+            STATES.replace("{ read: public }", "{ read: public }\n        durability: ephemeral\n        ttl: 1h"),
+            "leave out `durability`",
+        ),
+        (
+            STATES.replace("      things:", "      things:\n        durability: ephemeral\n        ttl: 1h"),
+            "nothing can follow it",
+        ),
+        (
+            STATES.replace("        schema:", "        schema_version: 2\n        upgrade: up\n        schema:"),
+            "made anew by `stylobate projections rebuild`, so leave out `upgrade`",
+        ),
         (STATES.replace("method: METHOD", "method: METHOD, into: x"), "into"),
     ],
 )

@@ -39,17 +39,19 @@ def read_projections(
 
 def _unfit(namespace: NamespaceDeclaration) -> str:
     """Return why a projection cannot make the namespace; empty where it can."""
-    if said := [key for key in _CLOSED if getattr(namespace.access, key).terms]:
-        return f"nobody else may change it, so leave out `access: {said[0]}`"
-    if namespace.ttl is not None:
-        return "it is kept as long as its events are, so leave out `durability`"
-    if namespace.initial or namespace.transitions:
-        return "its objects have no status, so leave out `initial` and `transitions`"
-    if namespace.before:
-        return "nobody is asked before a change, so leave out `before`"
-    if any(index.is_unique for index in namespace.indexes):
-        return "a unique index could refuse what has happened already, so leave out `unique`"
-    return ""
+    open_to = [key for key in _CLOSED if getattr(namespace.access, key).terms]
+    has_status = namespace.initial or namespace.transitions
+    faults = {
+        f"nobody else may change it, so leave out `access: {(*open_to, '')[0]}`": open_to,
+        "it is kept as long as its events are, so leave out `durability`": namespace.ttl is not None,
+        "its objects have no status, so leave out `initial` and `transitions`": has_status,
+        "nobody is asked before a change, so leave out `before`": namespace.before,
+        "it is made anew by `stylobate projections rebuild`, so leave out `upgrade`": namespace.upgrade,
+        "a unique index could refuse what has happened already, so leave out `unique`": any(
+            index.is_unique for index in namespace.indexes
+        ),
+    }
+    return next((fault for fault, is_there in faults.items() if is_there), "")
 
 
 def _check_circles(section: Section, projections: Mapping[str, ProjectionDeclaration]) -> None:
