@@ -31,6 +31,7 @@ from stylobate.modules.state import StateClient
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.audit import ActionTrail
+from stylobate_actions.channel_fields import ChannelFields
 from stylobate_actions.effects import effects_of
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.limits import ActionLimits
@@ -150,7 +151,7 @@ async def _assemble(
     )
     platform = Platform(
         state=StateClient(app.channel("state")),
-        publish=Publisher(app.channel("realtime")).publish,
+        publish=ChannelFields(app.declarations, Publisher(app.channel("realtime")).publish).publish,
         call=actions.call,
         now=adapters.clock,
         loop_time=loop.time,

@@ -16,6 +16,7 @@ from stylobate_state.errors import (
     StateVersionForgottenError,
     StateVersionNotFoundError,
 )
+from stylobate_state.fields import FieldSight
 from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
@@ -102,7 +103,9 @@ class HistoryReader:
         before = min(high, position or MAX_VERSION)
         query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
         found = await self._store.list_history(query)
-        return Page(found.items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
+        fields, is_owner = await self._fields(principal, namespace, state)
+        items = [fields.shows_entry(item, is_own=is_owner and item.version >= state.first_version) for item in found.items]
+        return Page(items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
 
     async def at(self, principal: Principal, namespace: Namespace, key: StateKey, asked: Moment) -> StateRecord:
         """See StateManager.version."""
@@ -113,6 +116,8 @@ class HistoryReader:
         if (time := _time("/as_of", asked.as_of)) is not None:
             version = await self._store.version_before(key, min(time, _LATEST) + _JUST)
         entry = await self._entry(namespace, state, version, first, str(asked))
+        fields, is_owner = await self._fields(principal, namespace, state)
+        entry = fields.shows_entry(entry, is_own=is_owner and version >= state.first_version)
         created_at = state.created_at if version >= state.first_version else await self._created_at(key, version)
         return StateRecord(
             key,
@@ -169,6 +174,11 @@ class HistoryReader:
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
             raise StateNotFoundError(key.namespace, key.key)
         return state
+
+    async def _fields(self, principal: Principal, namespace: Namespace, state: StateRecord) -> tuple[FieldSight, bool]:
+        """Return what is closed to the principal, and whether the object that stands there, or stood there last, is theirs."""
+        fields = await namespace.fields.sight(self._access, principal)
+        return fields, bool(fields.subject) and state.owner == fields.subject
 
     async def _first_readable(self, principal: Principal, namespace: Namespace, state: StateRecord) -> int:
         """Return the first version that the principal may read: of an own object the one that created it.

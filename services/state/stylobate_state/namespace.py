@@ -16,6 +16,7 @@ from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceForeignError
+from stylobate_state.fields import FieldRules
 from stylobate_state.index import Index, indexes_of
 from stylobate_state.machine import Machine
 from stylobate_state.model import Change, StateRecord, TimerStart
@@ -51,6 +52,8 @@ class Namespace:
     """How many versions are shown, the newest ones; 0: all."""
     deleted_for: timedelta | None = None
     """How long what was deleted can be looked at and restored; None: for good."""
+    fields: FieldRules = FieldRules(())  # noqa: RUF009  it never changes
+    """Which of the data is not everybody's to see or to set."""
     schema_version: int = 1
     """What is written under it from now on."""
     upgrade: str = ""
@@ -89,6 +92,7 @@ class Namespace:
             indexes=indexes_of(declaration),
             history=declaration.history,
             deleted_for=declaration.deleted_for,
+            fields=FieldRules(declaration.fields),
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
         )
@@ -98,11 +102,6 @@ class Namespace:
         first = max(1, present.version - self.history + 1) if self.history else 1
         is_over = present.is_deleted and self.deleted_for is not None and present.updated_at + self.deleted_for <= now
         return present.version if is_over else first
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """What can be filtered and sorted by, each with its kind."""
-        return {field.name: field.kind for index in self.indexes for field in index.fields}
 
     def check_user(self, principal: Principal) -> None:
         """Raise StateNamespaceForeignError for a handler of a module that does not say that it uses this one's."""

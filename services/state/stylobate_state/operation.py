@@ -1,15 +1,17 @@
 """What a caller can ask for, and what it would make of an object: pure rules, no waiting."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stylobate.declarations.model import AccessRule
 from stylobate.declarations.rules import PUBLIC
 from stylobate.errors import Violation
+from stylobate.json_members import without
 
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateStatusNotWritableError
+from stylobate_state.fields import Closed
 from stylobate_state.guards import Asking, require_guard
 from stylobate_state.merge import is_object, merge_patch
 from stylobate_state.model import Change, StateRecord
@@ -65,6 +67,14 @@ class Operation(ABC):
         """Return what it would write beyond what :meth:`rule` lets through: for that ``write`` must let the caller in too."""
         return ()
 
+    def within(self, namespace: Namespace, closed: Closed, present: bytes) -> "Operation":  # noqa: ARG002  for those that set fields
+        """Return the operation that leaves alone what is closed to the caller.
+
+        :param present: the data as it stands; ``null`` where nothing does.
+        :raises StateDataInvalidError: it would set some of that.
+        """
+        return self
+
     @abstractmethod
     def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
@@ -86,10 +96,18 @@ class Put(Operation):
     status: str | None = None
     """When given it must be the present (on create: the initial) status."""
 
+    keeps_fields: bool = False
+    """Whether its data has fields of the present one."""
+
     @property
     def builds_on_present(self) -> bool:
-        """Only where the status was compared."""
-        return self.status is not None
+        """Only where the status was compared, or fields are kept."""
+        return self.status is not None or self.keeps_fields
+
+    def within(self, namespace: Namespace, closed: Closed, present: bytes) -> Operation:
+        """Keep the fields that the caller does not see, or may not set."""
+        namespace.parse(self.data)
+        return replace(self, data=closed.kept(self.data, present), keeps_fields=True)
 
     def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:
         """``create`` for what is not there, else ``write``."""
@@ -111,6 +129,12 @@ class Patch(Operation):
 
     patch: bytes
 
+    def within(self, namespace: Namespace, closed: Closed, present: bytes) -> Operation:
+        """Refuse what may not be set."""
+        namespace.parse(self.patch)
+        closed.check_patch(self.patch, present)
+        return self
+
     def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
         """Keep the status, merge the data."""
         present = _present(live)
@@ -126,6 +150,13 @@ class Transition(Operation):
 
     event: str
     patch: bytes = b""
+
+    def within(self, namespace: Namespace, closed: Closed, present: bytes) -> Operation:
+        """Refuse what may not be set."""
+        if self.patch:
+            namespace.parse(self.patch)
+            closed.check_patch(self.patch, present)
+        return self
 
     def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as its base has it
         """Ask the event for its own rule, else ``write``."""
@@ -202,6 +233,12 @@ class Restore(Operation):
     version: int
     data: bytes = b""
     """That version's, once it was read."""
+
+    def within(self, namespace: Namespace, closed: Closed, present: bytes) -> Operation:
+        """Bring back what the caller may set; where a deletion is undone, that has to be all there was."""
+        namespace.parse(self.data)
+        older = self.data if present == NULL else without(self.data, (*closed.locked, *closed.hidden))
+        return replace(self, data=closed.kept(older, present))
 
     def rules(self, namespace: Namespace, live: StateRecord | None) -> tuple[AccessRule, ...]:
         """``write``; where a deletion is undone ``create`` as well."""

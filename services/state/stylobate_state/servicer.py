@@ -95,7 +95,7 @@ class StateServicer(StateServiceServicer):
     async def TransactStates(self, request: pb.TransactStatesRequest, context: _Context) -> pb.TransactStatesResponse:
         caller = call()
         first = request.operations[0].namespace if request.operations else ""  # all are kept where the first is
-        return await self._apart.get(first, self._idempotency).once(
+        response = await self._apart.get(first, self._idempotency).once(
             request,
             caller.principal,
             pb.TransactStatesResponse,
@@ -105,6 +105,9 @@ class StateServicer(StateServiceServicer):
             lambda states: pb.TransactStatesResponse(results=map(to_result, states)),
             target="\0".join(f"{one.namespace}/{one.key}" for one in request.operations),
         )
+        for result in response.results:
+            await self._cover(result.state)
+        return response
 
     async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
         page = await self._manager.list_states(call().principal, request.namespace, from_list(request))
@@ -133,7 +136,7 @@ class StateServicer(StateServiceServicer):
     ) -> M:
         caller = call()
         expected = request.expected_version if request.HasField("expected_version") else None
-        return await self._apart.get(request.namespace, self._idempotency).once(
+        response: Any = await self._apart.get(request.namespace, self._idempotency).once(
             request,
             caller.principal,
             kind,
@@ -144,6 +147,14 @@ class StateServicer(StateServiceServicer):
             target=f"{request.namespace}/{request.key}",
             apart=("expected_version",),  # whoever comes again may have seen what the first call made
         )
+        if not isinstance(response, pb.DeleteStateResponse):
+            await self._cover(response.state)
+        answered: M = response
+        return answered
+
+    async def _cover(self, state: pb.State) -> None:
+        """Take out of the answer to a change what the caller may not see now, also where it was made before."""
+        state.data = await self._manager.shown_data(call().principal, state.namespace, state.owner, state.data)
 
 
 class StateKeepingServicer(StateKeepingServiceServicer):

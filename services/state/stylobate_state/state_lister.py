@@ -14,7 +14,9 @@ from stylobate.keys import unreadable
 from stylobate.paging import no_token, page_position, page_size, page_token
 
 from stylobate_state.errors import StateIndexNotReadyError
+from stylobate_state.fields import ALL_SEEN, FieldSight, open_indexes
 from stylobate_state.filters import Filter, read_filters
+from stylobate_state.index import Index
 from stylobate_state.model import IndexQuery, ListQuery, StateRecord
 from stylobate_state.namespace import Namespace
 from stylobate_state.query_plan import Plan, plans, read_sort
@@ -61,8 +63,13 @@ class StateLister:
         self._store = store
         self._access = access
 
-    async def list_states(self, principal: Principal, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
-        """See StateManager."""
+    async def list_states(
+        self, principal: Principal, namespace: Namespace, request: ListRequest, fields: FieldSight = ALL_SEEN
+    ) -> Page[StateRecord]:
+        """See StateManager. The objects are whole; what the caller does not see of them answers no query.
+
+        :param fields: what is closed to the principal.
+        """
         rule = namespace.access.list
         owner = None
         if not await self._access.allows(rule, principal):
@@ -78,7 +85,9 @@ class StateLister:
         if wanted is not None:
             return Page((), "", 0 if request.count_up_to else None)
         if request.filters or request.sort:
-            return await self._by_index(principal.tenant, owner, namespace, request)
+            closed = fields.of_others if owner is None else fields.of_own
+            indexes = open_indexes(namespace.indexes, closed)
+            return await self._by_index(principal.tenant, owner, namespace, indexes, request)
         return await self._by_key(principal.tenant, owner, namespace, request)
 
     async def _by_key(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
@@ -96,14 +105,16 @@ class StateLister:
         count = await self._store.count(replace(query, limit=request.count_up_to, after="")) if request.count_up_to else None
         return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "", count)
 
-    async def _by_index(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
+    async def _by_index(
+        self, tenant: str, owner: str | None, namespace: Namespace, indexes: Sequence[Index], request: ListRequest
+    ) -> Page[StateRecord]:
         if request.status:
             raise InvalidInputError(violations=[Violation("/status", "with filters or a sort, say filter[status][eq]")])
-        kinds = namespace.kinds
+        kinds = {field.name: field.kind for index in indexes for field in index.fields}
         conditions = read_filters(request.filters, kinds, namespace.statuses)
         sort = read_sort(request.sort, kinds)
         limit = page_size(request.size)
-        found = plans(namespace.name, namespace.indexes, conditions, sort)
+        found = plans(namespace.name, indexes, conditions, sort)
         for plan, about, after in _places(namespace.name, found, request):
             query = IndexQuery(
                 tenant,

@@ -111,7 +111,11 @@ class StateManager:
                 continue
             namespace.check_new_key(key.key)
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
-        return await self._upgrades.shown(states)
+        shown = await self._upgrades.shown(states)
+        return [
+            (await namespace.fields.sight(self._access, principal)).shows(state)
+            for (namespace, _), state in zip(states, shown, strict=True)
+        ]
 
     async def change(
         self,
@@ -172,8 +176,14 @@ class StateManager:
         :raises StateUpgradeUnavailableError: there is data of an older schema version, and its module does not answer.
         """
         bound = self._namespace(principal, namespace)
-        page = await self._lister.list_states(principal, bound, request)
-        return Page(await self._upgrades.shown([(bound, state) for state in page.items]), page.next_token, page.count)
+        fields = await bound.fields.sight(self._access, principal)
+        page = await self._lister.list_states(principal, bound, request, fields)
+        states = await self._upgrades.shown([(bound, state) for state in page.items])
+        return Page([*map(fields.shows, states)], page.next_token, page.count)
+
+    async def shown_data(self, principal: Principal, namespace: str, owner: str, data: bytes) -> bytes:
+        """Return the data of an object as the principal sees it now: for answers that were made before it was known who asks."""
+        return (await self._namespace(principal, namespace).fields.sight(self._access, principal)).of(owner).shows(data)
 
     async def version(self, principal: Principal, namespace: str, key: str, moment: Moment) -> StateRecord:
         """Return the object as it was, without owner and timers; also of one that was deleted since.

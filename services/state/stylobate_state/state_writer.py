@@ -18,6 +18,7 @@ from stylobate.logs import get_logger
 from stylobate.rpc.call import Cause
 
 from stylobate_state.change_event import event_of
+from stylobate_state.document import NULL
 from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
@@ -26,6 +27,7 @@ from stylobate_state.errors import (
     for_each,
     too_long,
 )
+from stylobate_state.fields import NOTHING_CLOSED, Closed, open_indexes
 from stylobate_state.guards import Asking
 from stylobate_state.history_reader import HistoryReader
 from stylobate_state.hooks import BeforeHooks
@@ -33,7 +35,7 @@ from stylobate_state.key_locks import KeyLocks
 from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
-from stylobate_state.operation import ChangeDraft, Operation, Restore
+from stylobate_state.operation import ChangeDraft, Operation, Put, Restore
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.upgrades import NO_UPGRADES, Upgrades
@@ -77,7 +79,8 @@ class ChangeRequest:
     @property
     def takes_turns(self) -> bool:
         """Whether it is tried again from what was read when others are faster."""
-        return self.expected is None and (self.operation.builds_on_present or bool(self.namespace.before))
+        may_build = self.operation.builds_on_present or bool(self.namespace.before) or self.namespace.fields.is_any
+        return self.expected is None and may_build
 
     def check(self) -> None:
         """Raise InvalidInputError for a version that none can have."""
@@ -92,6 +95,8 @@ class Decided:
     draft: ChangeDraft
     live: StateRecord | None
     """What was read, upgraded where the operation builds on it."""
+    builds_on_present: bool
+    """Whether it holds for that version only."""
 
 
 Group = Sequence[Write]
@@ -187,19 +192,32 @@ class StateWriter:
             older = await self._history.entry(request.principal, namespace, subject, operation.version)
             then = replace(subject, data=older.data, schema_version=older.schema_version)
             operation = replace(operation, data=(await self._environment.upgrades.present(namespace, then)).data)
-        elif live is not None and operation.builds_on_present:
+        closed = await self._closed(request, subject)
+        if closed != NOTHING_CLOSED and isinstance(operation, Put):
+            operation = replace(operation, keeps_fields=True)
+        if not isinstance(operation, Restore) and live is not None and operation.builds_on_present:
             subject = live = await self._environment.upgrades.present(namespace, live)
+        if closed != NOTHING_CLOSED:
+            operation = operation.within(namespace, closed, live.data if live is not None else NULL)
         draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock()))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
-            namespace.check(draft.data)
-        return Decided(draft, live)
+            try:
+                namespace.check(draft.data)
+            except StateDataInvalidError as error:
+                raise closed.cover(error) from None
+        return Decided(draft, live, operation.builds_on_present)
+
+    async def _closed(self, request: ChangeRequest, subject: StateRecord | None) -> Closed:
+        """Return which fields are closed to the caller: of the object that is there, or of the one that it makes its own."""
+        fields = await request.namespace.fields.sight(self._access, request.principal)
+        return fields.of(subject.owner if subject is not None else request.principal.subject)
 
     async def consult(self, request: ChangeRequest, decided: Decided) -> Write:
         """Ask the before-hook, if there is one, and return what is to be written."""
         live = decided.live
         present = live.version if live is not None else 0
         hook_agreed, draft = await self._consult(request, decided.draft, present)
-        is_exact = request.expected is not None or request.operation.builds_on_present or hook_agreed or live is None
+        is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change in {Change.UPDATED, Change.DELETED}
         return Write(
             key=request.key,
@@ -278,6 +296,8 @@ class StateWriter:
         is_known = holder is not None and not holder.is_deleted
         if holder is not None and is_known:
             is_known = await self._access.allows(request.namespace.access.read, request.principal, holder.owner)
+            fields = await request.namespace.fields.sight(self._access, request.principal)
+            is_known = is_known and bool(open_indexes((outcome.index,), fields.of(holder.owner)))  # else it tells the value
         return StateNotUniqueError(outcome.index, outcome.holder.key if is_known else "")
 
     async def conflict(self, request: ChangeRequest) -> StateVersionConflictError:

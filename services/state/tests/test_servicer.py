@@ -1,6 +1,7 @@
 """``StateService`` as a caller meets it: through a channel, with tokens and real error details."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import grpc
@@ -8,13 +9,17 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub, add_StateServiceServicer_to_server
+from stylobate.declarations.model import AccessRule, FieldDeclaration
 from stylobate.errors import TokenInvalidError
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.rpc import LocalChannel, LocalServer, Servicers, standard_interceptors
+from stylobate.strict_json import loads
 from stylobate_state.servicer import StateServicer
+from stylobate_state.state_manager import StateManager
+from stylobate_state.store.memory import MemoryStateStore
 
-from .samples import ADA, BOB
+from .samples import ADA, BOB, NOTES
 
 TOTAL = b'{"total": 9007199254740993}'
 
@@ -48,18 +53,23 @@ def by(user="", via=""):
 HANDLER = by("ada", "actions")
 
 
-@pytest.fixture
-async def stub(manager, watches):
+@asynccontextmanager
+async def serving(manager, watches, ledger):
     """Give the stub over the local channel and the whole pipeline."""
     servicers = Servicers(standard_interceptors(Users(), Services()))
-    servicers.register(
-        add_StateServiceServicer_to_server,
-        StateServicer(manager, watches, Idempotency(MemoryIdempotencyLedger(), lambda: datetime.now(UTC))),
-    )
+    servicer = StateServicer(manager, watches, Idempotency(ledger, lambda: datetime.now(UTC)))
+    servicers.register(add_StateServiceServicer_to_server, servicer)
     server = LocalServer(servicers)
     await server.start()
     yield StateServiceStub(LocalChannel(server))
     await server.stop()
+
+
+@pytest.fixture
+async def stub(manager, watches):
+    """Give the stub to the manager's namespaces."""
+    async with serving(manager, watches, MemoryIdempotencyLedger()) as stub:
+        yield stub
 
 
 @asynccontextmanager
@@ -190,3 +200,23 @@ async def test_absence_is_told(stub):
         async with refused(grpc.StatusCode.NOT_FOUND) as details:
             await stub.TransitionState(request, metadata=by("ada"))
         assert details["ErrorInfo"].reason == reason
+
+
+async def test_an_answer_that_comes_again_shows_what_its_caller_may_see_now(environment, grants, watches):
+    """The ledger keeps the answer whole; each reader of it sees their own part, also when rights went meanwhile."""
+    declared = replace(NOTES, fields=(FieldDeclaration("secret", AccessRule(("notes:all",))),))
+    grants.by_subject["ada"] = {"notes:all"}
+    ledger = MemoryIdempotencyLedger()
+    kept = replace(environment, store=MemoryStateStore(environment.clock, None, ledger))
+    opened = StateManager.open({"notes": declared}, kept, max_data_bytes=1000)
+    async with opened as manager, serving(manager, watches, ledger) as stub:
+        change = pb.PutStateRequest(namespace="notes", key="1", data=b'{"secret": 1, "a": 2}', idempotency_key="k")
+        put = pb.StateOperation(namespace="notes", key="2", put=pb.PutOperation(data=change.data))
+        both = pb.TransactStatesRequest(operations=[put], idempotency_key="k")
+        for may, seen in ((True, {"secret": 1, "a": 2}), (False, {"a": 2})):
+            if not may:
+                grants.by_subject.clear()
+            one = await stub.PutState(change, metadata=by("ada"))
+            assert (loads(one.state.data), one.replayed) == (seen, not may)
+            several = await stub.TransactStates(both, metadata=by("ada"))
+            assert (loads(several.results[0].state.data), several.replayed) == (seen, not may)

@@ -10,6 +10,7 @@ from typing import Any
 from stylobate.declarations import (
     actions_file,
     ephemeral,
+    fields,
     indexes,
     limits_file,
     module_file,
@@ -139,6 +140,7 @@ def _namespace() -> dict[str, Any]:
         "ttl": _DURATION,
         "history": _COUNT,
         "retention": _mapping(states_file.RETENTION_KEYS, {"deleted": _DURATION}, required=states_file.RETENTION_KEYS),
+        "fields": _each(_mapping(fields.FIELD_KEYS, dict.fromkeys(fields.FIELD_KEYS, _ACCESS))),
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)
 

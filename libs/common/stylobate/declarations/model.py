@@ -217,6 +217,18 @@ class IndexDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldDeclaration:
+    """A field of the data that is not everybody's who may read or write the object."""
+
+    name: str
+    """``notes``, ``customer.email``: a path of members in the data, as in indexes."""
+    read: AccessRule | None = None
+    """Who sees it, of those who may read the object; None: all of them."""
+    write: AccessRule | None = None
+    """Who sets it, of those who may write the object; None: who sees it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceDeclaration:
     """One namespace of state objects."""
 
@@ -245,6 +257,7 @@ class NamespaceDeclaration:
     """How many versions of an object are kept with their data, the newest ones; 0: all."""
     deleted_for: timedelta | None = None
     """How long what was deleted keeps its data, so that it can be restored (``retention: { deleted: … }``); None: for good."""
+    fields: tuple[FieldDeclaration, ...] = ()
     file: str = ""
     line: int = 0
 

@@ -10,6 +10,7 @@ from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.effects import read_effects
 from stylobate.declarations.ephemeral import read_ttl
+from stylobate.declarations.fields import read_fields
 from stylobate.declarations.guard import Guard, GuardInvalidError
 from stylobate.declarations.indexes import read_indexes
 from stylobate.declarations.model import (
@@ -44,6 +45,7 @@ NAMESPACE_KEYS = (
     "retention",
     "durability",
     "ttl",
+    "fields",
 )
 _NAMESPACE_LATER = (
     "after", "ephemeral", "guards", "migrations", "storage", "store", "validators",
@@ -106,6 +108,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         ttl=read_ttl(section),
         history=section.positive("history", 0),
         deleted_for=_deleted_for(section),
+        fields=read_fields(section, module, schema, schema_version),
         file=file.file,
         line=line,
     )

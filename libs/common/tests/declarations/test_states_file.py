@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from stylobate.declarations.model import AccessRule, BeforeHook, Severity, TimerDeclaration
+from stylobate.declarations.model import AccessRule, BeforeHook, FieldDeclaration, Severity, TimerDeclaration
 
 MODULE = """\
 name: shop
@@ -375,3 +375,69 @@ def test_a_mistyped_initial_is_one_finding(modules):
     assert modules.findings() == [
         "shop/states.yaml:3: no transition leaves the status `pendng`; did you mean `pending`? (namespace orders)"
     ]
+
+
+FIELDS = """\
+    namespaces:
+      x:
+        schema:
+          type: object
+          additionalProperties: false
+          properties:
+            notes: {}
+            person: { type: object, properties: { email: {} }, additionalProperties: false }
+        fields:
+          FIELD
+"""
+
+
+def test_fields_have_rules_of_their_own(modules):
+    """By the path of a member, as indexes name it."""
+    field = '{ notes: { read: "orders:read or actions" }, data.person.email: { write: owner } }'
+    modules.write("shop", module=MODULE, states=FIELDS.replace("FIELD", field))
+    declarations = modules.load()
+    assert declarations.findings == ()
+    assert declarations.namespaces["x"].fields == (
+        FieldDeclaration("notes", AccessRule(("orders:read", "actions of shop"))),
+        FieldDeclaration("person.email", None, AccessRule(("owner",))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("note: { read: owner }", "the schema of the data has no `note`; did you mean `notes`?"),
+        ("person.mail: { read: owner }", "the schema of the data has no `person.mail`; did you mean `email`?"),
+        ("notes.deep: { read: owner }", "the schema of the data has no `notes.deep`"),
+        ("persn.email: { read: owner }", "the schema does not say that `persn` is an object; did you mean `person`?"),
+        ("status: { read: owner }", "`status` is of the object itself; a member of the data of that name is `data.status`"),
+        ("person..email: { read: owner }", "`person..email` is no path of members"),
+        ("notes: {}", "`notes` says neither `read` nor `write`"),
+        ("notes: { raed: owner }", "unknown key `raed`"),
+        ("notes: { read: orders:raed }", "no module declares the permission `orders:raed`"),
+        (
+            "{ person: { read: owner }, person.email: { read: public } }",
+            "`person.email` lies within `person`, which has a rule too",
+        ),
+        (
+            "{ person.email: { read: public }, person: { read: owner } }",
+            "`person.email` lies within `person`, which has a rule too",
+        ),
+    ],
+)
+def test_a_rule_of_a_field_names_what_is_there(modules, field, message):
+    """A name with a slip would leave the field open to all: it is an error where it stands."""
+    modules.write("shop", module=MODULE, states=FIELDS.replace("FIELD", field))
+    (finding,) = modules.load().findings
+    assert finding.severity is Severity.ERROR
+    assert finding.line == 10
+    assert message in finding.message
+
+
+def test_fields_of_older_versions_can_have_rules(modules):
+    """Where there is data of older schema versions, a field of then may have another name."""
+    states = FIELDS.replace("FIELD", "remark: { read: owner }").replace(
+        "        schema:", "        schema_version: 2\n        upgrade: up\n        schema:", 1
+    )
+    modules.write("shop", module=MODULE, states=states)
+    assert modules.load().findings == ()

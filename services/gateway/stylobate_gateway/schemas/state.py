@@ -34,7 +34,7 @@ class StateObject(BaseModel):
     key: str
     version: int = Field(ge=1)
     status: str = Field(description="Empty where the namespace has no machine.")
-    data: Any
+    data: Any = Field(description="Without the fields that you may not see.")
     created_at: datetime
     updated_at: datetime
     timers: list[StateTimer] | None = Field(default=None, description="Left out where nothing waits.")
@@ -78,7 +78,7 @@ class HistoryEntry(BaseModel):
     event: str | None
     from_status: str | None = Field(alias="from")
     to_status: str | None = Field(alias="to")
-    data: Any
+    data: Any = Field(description="Without the fields that you may not see.")
     actor: str
     time: datetime
     event_id: str

@@ -14,7 +14,7 @@ from stylobate_state.model import Change, HistoryEntry, StateKey, StateRecord
 
 GONE = "gone"
 """Beside the changes: the object is not followed any more, or may not be seen."""
-_TOKEN = re.compile(r"(?P<sight>[ao])\.(?P<about>[0-9a-f]{8})\.(?P<position>.+)")
+_TOKEN = re.compile(r"(?P<sight>[ao](?:[0-9a-f]{8})?)\.(?P<about>[0-9a-f]{8})\.(?P<position>.+)")
 
 
 class Sight(StrEnum):
@@ -82,6 +82,7 @@ class Place:
     """A position with what it was given out for."""
 
     sight: str
+    """Which objects were seen, and what marks the fields that were hidden in them."""
     about: str
     position: Position
 

@@ -7,6 +7,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule
 from stylobate.identity import Principal
 
+from stylobate_state.fields import FieldRules
 from stylobate_state.model import Change, HistoryEntry
 from stylobate_state.watch.told import Sight, about_of
 
@@ -21,6 +22,7 @@ class View:
     """Empty: all of the namespace."""
     status: str
     """Empty: all."""
+    fields: FieldRules
     rules: Sequence[AccessRule]
     """Each must let the caller through: what is told is what a list shows, and the history."""
 

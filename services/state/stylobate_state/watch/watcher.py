@@ -8,6 +8,7 @@ from datetime import timedelta
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.outbox import EventLog, EventPattern, LoggedEvent, Position, PositionExpiredError, partition_of
 
+from stylobate_state.fields import ALL_SEEN
 from stylobate_state.model import Change, ListQuery, StateKey, StateRecord
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
@@ -67,6 +68,7 @@ class Watcher:
         self._partitions = [partition_of(tenant, key)] if key else None
         self._types = [EventPattern.parse(f"state.{view.namespace}.*")]
         self._sight = Sight.ALL
+        self._fields = ALL_SEEN
         self._position = Position.origin()
         self._shown = Shown(log, tenant, view.namespace)
         self._subscription: Subscription | None = None
@@ -89,7 +91,7 @@ class Watcher:
         """
         place = Place.parse(position) if position else None
         self._check()
-        self._sight = await self._view.sight(self._access)
+        await self._look()
         gap = None if place is None else await self._gap_at(place)
         if place is not None and gap is None:
             self._position = place.position
@@ -112,7 +114,7 @@ class Watcher:
         """Return why a watch cannot go on from a place; None: it can."""
         if place.about != self._view.about:
             return GapReason.OTHER_WATCH
-        if place.sight != self._sight:
+        if place.sight != self._sight + self._fields.mark:
             return GapReason.RIGHTS_CHANGED
         try:
             await self._log.check(place.position, self._partitions)
@@ -122,7 +124,7 @@ class Watcher:
 
     def _place(self) -> str:
         """Return where to go on; empty as long as what the snapshot has shown may lie behind: who comes back gets another one."""
-        return "" if self._shown else str(Place(self._sight, self._view.about, self._position))
+        return "" if self._shown else str(Place(self._sight + self._fields.mark, self._view.about, self._position))
 
     # how things stand
 
@@ -139,7 +141,10 @@ class Watcher:
             await self._shown.note(states, self._position)
             if states:
                 after = states[-1].key.key
-            yield self._place() if is_complete else "", Snapshot(await self._to_show(states), part, is_complete)
+            yield (
+                self._place() if is_complete else "",
+                Snapshot([*map(self._fields.shows, await self._to_show(states))], part, is_complete),
+            )
             part += 1
 
     async def _part(self, after: str) -> tuple[Sequence[StateRecord], bool]:
@@ -207,8 +212,14 @@ class Watcher:
         """Return whether the caller sees what it saw before. Raises StylobateError where it may see nothing, or not be here."""
         self._is_doubted = False
         self._check()
-        before, self._sight = self._sight, await self._view.sight(self._access)
-        return before is self._sight
+        before = self._sight, self._fields
+        await self._look()
+        return before == (self._sight, self._fields)
+
+    async def _look(self) -> None:
+        """Have decided what the caller may see now."""
+        self._sight = await self._view.sight(self._access)
+        self._fields = await self._view.fields.sight(self._access, self._view.principal)
 
     async def _tell(self, events: Sequence[LoggedEvent]) -> AsyncIterator[Told]:
         """Tell what of these events concerns the caller, each once; the position moves behind each."""
@@ -231,7 +242,7 @@ class Watcher:
 
     async def _standing(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return how the objects stand now, where it matters whose they are."""
-        if self._sight is Sight.ALL or not keys:
+        if (self._sight is Sight.ALL and not self._fields.depends_on_owner) or not keys:
             return {}
         wanted = list(dict.fromkeys(keys))
         found = await asyncio.gather(*(self._reader.one(key) for key in wanted))
@@ -245,13 +256,16 @@ class Watcher:
             was_own = entry.change is Change.DELETED and standing is not None and await self._was_own(key, entry.version)
             return Changed(key, entry.version, None) if was_own and view.held(entry) else None
         if view.holds(entry) or (entry.change is Change.DELETED and view.held(entry)):
-            return Changed(key, entry.version, entry)
+            is_own = standing is not None and self._is_own(standing, entry.version)
+            return Changed(key, entry.version, self._fields.shows_entry(entry, is_own=is_own))
         return Changed(key, entry.version, None) if view.held(entry) else None
 
     def _may_see(self, standing: StateRecord, version: int) -> bool:
         """Return whether a version of the object that stands at a key now is the caller's to see."""
-        if self._sight is Sight.ALL:
-            return True
+        return self._sight is Sight.ALL or self._is_own(standing, version)
+
+    def _is_own(self, standing: StateRecord, version: int) -> bool:
+        """Return whether a version of the object that stands at a key now is the caller's."""
         return standing.owner == self._view.principal.subject and version >= standing.first_version
 
     async def _was_own(self, key: StateKey, version: int) -> bool:

@@ -1,0 +1,82 @@
+"""Members of JSON texts by their paths. What is not touched stays as it was, digit for digit."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import msgspec
+import orjson
+
+from stylobate.strict_json import loads
+
+Path = tuple[str, ...]
+"""Names of members, from the outermost in."""
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_NULL = b"null"
+
+
+class Found(NamedTuple):
+    """What stands at a path."""
+
+    value: bytes | None
+    """JSON text; None: nothing does."""
+    blocked: Path | None = None
+    """Where there is something else than an object on the way."""
+
+
+def is_object(text: bytes) -> bool:
+    """Whether the JSON text is that of an object."""
+    return text.lstrip()[:1] == b"{"
+
+
+def find(text: bytes, path: Path) -> Found:
+    """Return what stands at the path in a valid JSON text."""
+    for depth, name in enumerate(path):
+        if not is_object(text):
+            return Found(None, path[:depth])
+        raw = _members(text).get(name)
+        if raw is None:
+            return Found(None)
+        text = bytes(raw)
+    return Found(text)
+
+
+def without(text: bytes, paths: Collection[Path]) -> bytes:
+    """Return the JSON text without what stands at the paths; the very same where nothing does.
+
+    Where there should be an object on the way and is something else, not null, that is left out: nobody can tell what it holds.
+    """
+    if not is_object(text):
+        return _NULL if paths and text.strip() != _NULL else text
+    if not paths:
+        return text
+    members = _members(text)
+    touched = False
+    for name in {path[0] for path in paths}.intersection(members):
+        deeper = [path[1:] for path in paths if path[0] == name]
+        inner = bytes(members[name])
+        if () in deeper or not (is_object(inner) or inner.strip() == _NULL):
+            del members[name]
+            touched = True
+        elif (left := without(inner, deeper)) is not inner:
+            members[name] = msgspec.Raw(left)
+            touched = True
+    return _encode(members) if touched else text
+
+
+def with_value(text: bytes, path: Path, value: bytes) -> bytes:
+    """Return the JSON text of an object with the value at the path; objects on the way are made where there are none."""
+    members = _members(text) if is_object(text) else {}
+    name, *rest = path
+    inner = bytes(members.get(name, b"{}"))
+    members[name] = msgspec.Raw(with_value(inner, tuple(rest), value) if rest else value)
+    return _encode(members)
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Return whether two valid JSON texts have one value, whatever the order of members and the form of numbers."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: bytes) -> bytes:
+    return orjson.dumps(loads(text), option=orjson.OPT_SORT_KEYS)
