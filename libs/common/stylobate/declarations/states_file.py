@@ -13,6 +13,7 @@ from stylobate.declarations.ephemeral import read_ttl
 from stylobate.declarations.fields import read_fields
 from stylobate.declarations.guard import Guard, GuardInvalidError
 from stylobate.declarations.indexes import read_indexes
+from stylobate.declarations.machine_check import check_meaning
 from stylobate.declarations.model import (
     AccessRule,
     BeforeHook,
@@ -91,6 +92,9 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
     _check_machine(section, initial, transitions)
     named = {initial, *(status for item in transitions.values() for status in (*item.sources, item.target))} - {""}
     statuses = tuple(sorted(named))
+    timers = read_timers(section, transitions)
+    if not module.report.has_errors:
+        check_meaning(section, initial, transitions, timers, access.write)
     return NamespaceDeclaration(
         name=name,
         module=module.name,
@@ -101,7 +105,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         statuses=statuses,
         access=access,
         transitions=transitions,
-        timers=read_timers(section, transitions),
+        timers=timers,
         effects=read_effects(section, module.name, statuses),
         before=_before(section, module.name, transitions),
         indexes=read_indexes(section, schema, statuses),

@@ -19,7 +19,7 @@ namespaces:
         status: { type: string }
         who: { type: object, properties: { email: { const: x }, open: {} } }
     initial: pending
-    access: { read: owner }
+    access: { read: owner, write: owner }
     transitions:
       pay: { from: pending, to: paid }
     indexes:

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
+from stylobate.declarations.recorded import check_recorded
+from stylobate.declarations.recorded import record as write_down
 from stylobate.launcher.commands.new_module import new
 from stylobate.launcher.output import console
 
@@ -42,17 +44,29 @@ def listing() -> None:
 @modules.command()
 def check(
     start: Annotated[bool, typer.Option(help="Initialize each module once too, in a process of its own.")] = True,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write down what namespaces are like now; later changes are held to it.")
+    ] = False,
 ) -> None:
     """Print every finding about the modules with file and line; exit non-zero when there is an error."""
+    from stylobate.declarations.sources import packages_of  # noqa: PLC0415
     from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
     from stylobate.modules.rehearsal import rehearse  # noqa: PLC0415
 
     findings = rehearse(_folders(), _start_within()) if start else check_modules(_folders())
+    declared = load_declarations(_folders()).modules
+    if not record:
+        findings += [finding for module in declared for finding in check_recorded(module)]
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding}")
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if errors:
         raise typer.Exit(1)
+    packaged = packages_of(_folders()) if record else {}
+    for file in (
+        filter(None, (write_down(module) for module in declared if module.folder.resolve() not in packaged)) if record else ()
+    ):
+        console().print(f"recorded in {file}")
     console().print("the modules are fine" if not findings else "no errors")
 
 

@@ -11,7 +11,11 @@ import typer
 
 from stylobate.api.state.v1 import state_keeping_service_pb2 as pb
 from stylobate.api.state.v1.state_keeping_service_pb2_grpc import StateKeepingServiceStub
-from stylobate.declarations import load_declarations
+from stylobate.declarations import Declarations, load_declarations, states_file
+from stylobate.declarations.diagram import diagram as draw
+from stylobate.declarations.model import Severity
+from stylobate.declarations.recorded import check_recorded
+from stylobate.declarations.section import did_you_mean
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
@@ -53,16 +57,45 @@ def check(
     namespaces: Annotated[list[str] | None, _NAMESPACES] = None,
     live: Annotated[bool, typer.Option("--live", help="Look at the objects that the running platform holds.")] = False,
 ) -> None:
-    """Name each stored object that is not what its namespace declares today; exit non-zero if there is one."""
-    if not live:
-        raise CommandError("say --live: what the files say is looked at by `stylobate modules check`")
-    folders = os.environ.get("STYLOBATE_MODULES", str(Path("modules")))
-    amiss = 0
-    kept = [name for name, declared in load_declarations(folders).namespaces.items() if declared.ttl is None]
-    for namespace in namespaces or kept:
-        amiss += _check_live(namespace)
+    """Print every finding about states.yaml; with --live name each stored object that is not what is declared there.
+
+    Exits non-zero when there is an error, or such an object.
+    """
+    declared = _declared()
+    if live:
+        kept = [name for name, found in declared.namespaces.items() if found.ttl is None]
+        amiss = sum([_check_live(namespace) for namespace in namespaces or kept])
+    else:
+        if namespaces:
+            raise CommandError("namespaces are named together with --live; the files are looked at as a whole")
+        amiss = _check_files(declared)
     if amiss:
         raise typer.Exit(1)
+
+
+@states.command()
+def diagram(namespace: Annotated[str, _NAMESPACE]) -> None:
+    """Print the machine of a namespace as a diagram in Mermaid's language."""
+    known = _declared().namespaces
+    if namespace not in known:
+        raise CommandError(f"no module here declares the namespace {namespace!r}{did_you_mean(namespace, known)}")
+    typer.echo(draw(known[namespace]), nl=False)
+
+
+def _declared() -> Declarations:
+    return load_declarations(os.environ.get("STYLOBATE_MODULES", str(Path("modules"))))
+
+
+def _check_files(declared: Declarations) -> int:
+    """Print what is found; return how many errors there are."""
+    findings = [finding for finding in declared.findings if Path(finding.file).name == states_file.FILE]
+    findings += [finding for module in declared.modules for finding in check_recorded(module)]
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding}")
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if not errors:
+        console().print("no errors" if findings else "the namespaces are fine")
+    return len(errors)
 
 
 def _check_live(namespace: str) -> int:
