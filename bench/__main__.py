@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bench import (
     broadcast,
+    ephemeral_writes,
     footprint,
     http_action,
     idle_connections,
@@ -48,6 +49,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P14": lambda: watchers.measure(counts=(40, 400), rounds=3, seconds=5),
     "P15": lambda: state_queries.measure(counts=(10_000, 100_000, 1_000_000), queries=2_000),
     "P16": timers.measure,
+    "P17": lambda: ephemeral_writes.measure(rounds=5, seconds=1),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

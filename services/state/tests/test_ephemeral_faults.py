@@ -27,6 +27,7 @@ from stylobate_state.store.router import StoreRouter
 
 from . import ephemeral_writer
 from .samples import ADA, NOTES, write
+from .test_any_store_contract import claim
 from .test_ephemeral import PADS, TTL, key
 
 
@@ -89,6 +90,20 @@ async def test_without_valkey_it_says_so_and_the_rest_goes_on(environment: Envir
             await until(lambda: answers(RedisStateStore(redis, "pads", TTL)))
             assert (await manager.get(ADA, [("pads", "a")]))[0].version == made.version
             assert (await manager.health()).status is Status.HEALTHY
+
+
+async def test_a_full_server_refuses_whole(own_valkey: EmbeddedValkey) -> None:
+    """A change that finds no room is 503 and is not there, in no part and not under its key; it is, once there is room."""
+    async with RedisManager.open(own_valkey.url) as redis:
+        pads = RedisStateStore(redis, "pads", TTL)
+        (first,) = await pads.write([write(key("a"), 0)])
+        await redis.call("CONFIG", "SET", "maxmemory", "1")
+        group = [write(key("a"), first.version, group=1, claim=claim("k")), write(key("b"), 0, group=1)]
+        with pytest.raises(DatabaseUnavailableError):
+            await pads.write(group)
+        assert {at: state.version for at, state in (await pads.read([key("a"), key("b")])).items()} == {key("a"): first.version}
+        await redis.call("CONFIG", "SET", "maxmemory", "0")
+        assert [type(outcome) for outcome in await pads.write(group)] == [Written, Written]
 
 
 async def test_a_server_that_lost_changes_gives_their_versions_to_no_other(own_valkey: EmbeddedValkey, tmp_path: Path) -> None:

@@ -143,9 +143,9 @@ class RedisStateStore(EphemeralStore):
         items: list[StateRecord] = []
         size, after = 0, query.after
         while True:
-            step = min(_LOOK_AT, query.limit + 1 - len(items))
             with _translated(self._namespace):
-                arguments = (space + "o:", head, after, step, max(query.max_bytes - size, 0))
+                wanted, left = query.limit + 1 - len(items), max(query.max_bytes - size, 0)
+                arguments = (space + "o:", head, after, _LOOK_AT, wanted, left)
                 behind, *found = await self._redis.run(self._list_script, (place,), arguments)
             for key, stored in zip(found[::2], found[1::2], strict=True):
                 state = _state(StateKey(query.tenant, query.namespace, key.decode()), _kept(stored))
