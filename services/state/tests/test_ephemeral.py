@@ -1,6 +1,7 @@
 """Ephemeral namespaces through the manager, over memory and over Valkey: what goes with time, and what there is not."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.clients.bans import BanList
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
+from stylobate.declarations.model import AccessRule, FieldDeclaration
 from stylobate.errors import StylobateError, UnauthenticatedError
 from stylobate.idempotency import Idempotency, IdempotencyKeyReusedError
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
@@ -39,7 +41,7 @@ from .test_any_store_contract import claim
 
 TTL = timedelta(minutes=5)
 CARTS = replace(ORDERS, name="carts", ttl=TTL)
-PADS = replace(NOTES, name="pads", ttl=TTL)
+PADS = replace(NOTES, name="pads", ttl=TTL, fields=(FieldDeclaration("secret", AccessRule(("owner",))),))
 SPACE = "{state:default:pads}:"
 
 
@@ -279,6 +281,22 @@ async def test_a_change_with_a_key_happens_once(place: Place) -> None:
     other = pb.TransactStatesRequest(operations=operations[:1], idempotency_key="both")
     with pytest.raises(IdempotencyKeyReusedError):
         await place.servicer.TransactStates(other, None)
+
+
+async def test_fields_are_hidden_as_elsewhere(place: Place) -> None:
+    """In reads, lists and the answer kept under an idempotency key; who does not see a field leaves it as it is."""
+    whole = b'{"text": "hi", "secret": "s"}'
+    await put(place, "f", whole)
+    assert (await place.manager.get(ADA, [("pads", "f")]))[0].data == whole
+    assert (await place.manager.get(BOB, [("pads", "f")]))[0].data == b'{"text":"hi"}'
+    assert [state.data for state in (await place.manager.list_states(BOB, "pads")).items] == [b'{"text":"hi"}']
+    await put(place, "f", b'{"text": "by bob"}', caller=BOB)
+    kept = (await place.manager.get(ADA, [("pads", "f")]))[0].data
+    assert json.loads(kept) == {"text": "by bob", "secret": "s"}
+    current_call.set(Call(principal=BOB))
+    request = pb.PatchStateRequest(namespace="pads", key="f", patch=b'{"text": "x"}', idempotency_key="k")
+    for _ in range(2):
+        assert b"secret" not in (await place.servicer.PatchState(request, None)).state.data
 
 
 async def test_nobody_is_told_of_a_change(place: Place, commits: list[None], log: Any) -> None:

@@ -18,6 +18,7 @@ namespaces:
     transitions:
       close: { from: open, to: closed, access: owner, guard: data.total > 0 }
     before: { created: check }
+    fields: { total: { read: owner } }
 """
 
 
@@ -46,7 +47,7 @@ def test_an_ephemeral_namespace_is_read(modules):
 def test_what_needs_keeping_is_refused_where_it_stands(findings_of, more, message):
     """Each key at its line."""
     (finding,) = findings_of(module=MODULE, states=f"{CARTS}    {more}\n")
-    assert finding.startswith("shop/states.yaml:11: ")
+    assert finding.startswith("shop/states.yaml:12: ")
     assert message in finding
     assert finding.endswith("(namespace carts)")
 
@@ -95,7 +96,7 @@ def test_no_projection_is_made_of_an_ephemeral_namespace(findings_of):
     """There are no events to make it of."""
     states = CARTS + "  sums: { access: { read: authenticated } }\nprojections:\n  sums: { from: carts, method: add }\n"
     (finding,) = findings_of(module=MODULE, states=states)
-    assert finding.startswith("shop/states.yaml:13: the namespace `carts` is ephemeral")
+    assert finding.startswith("shop/states.yaml:14: the namespace `carts` is ephemeral")
 
 
 def test_no_projection_is_ephemeral(findings_of):
