@@ -1,16 +1,22 @@
 """Events, dealt with in order and written together: each once, whatever is killed when."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from stylobate.api.state.v1 import projection_service_pb2 as pb
+from stylobate.batching import Batcher
 from stylobate.errors import StylobateError
 from stylobate.modules.view import View, ViewObject
 from stylobate.outbox.event import Event, LoggedEvent
 
 MOST_CHANGES = 50
 """In one write."""
+_MANY = 8
+"""Events for which what they need is read beforehand."""
+_MOST_KEYS = 500
 _KEPT = 2000
 _KEPT_BYTES = 16 << 20
 _TIMEOUT_S = 10.0
@@ -73,6 +79,8 @@ class Fold:
             passed = {logged.partition: logged.number for logged in events if logged.number <= numbers.get(logged.partition, 0)}
             if not new:
                 return Folded(passed)
+            if len(new) >= _MANY:
+                await self._foresee(new)
             changed, done, failure = await self._fold(new)
             outcome = await self._write(changed, done) if done else None
         except StylobateError:
@@ -95,6 +103,19 @@ class Fold:
             self._numbers[tenant] = dict(answer.numbers)
         return self._numbers[tenant]
 
+    async def _foresee(self, events: Sequence[LoggedEvent]) -> None:
+        """Read in a few calls what the method will ask for: it is run on all events at once; what comes of that is dropped."""
+        tenant = events[0].event.tenant
+        async with Batcher[str, ViewObject](partial(self._read, tenant), max_size=_MOST_KEYS, in_flight=1) as reads:
+
+            async def load(key: str) -> ViewObject:
+                if (tenant, key) not in self._kept:
+                    self._keep((tenant, key), await reads.submit(key))
+                return self._kept[tenant, key]
+
+            runs = (self._method(View(load), logged.event) for logged in events)
+            await asyncio.gather(*runs, return_exceptions=True)  # what fails will fail again, in its turn
+
     async def _fold(self, events: Sequence[LoggedEvent]) -> tuple[dict[str, ViewObject], list[LoggedEvent], Failure | None]:
         """Run the method on one event after the other; return what they change, which went well, and what did not."""
         tenant = events[0].event.tenant
@@ -103,7 +124,8 @@ class Fold:
         async def load(key: str) -> ViewObject:
             if (tenant, key) not in self._kept:
                 try:
-                    self._keep((tenant, key), await self._read(tenant, key))
+                    (one,) = await self._read(tenant, [key])
+                    self._keep((tenant, key), one)
                 except StylobateError as error:
                     unread.append(error)
                     raise
@@ -127,10 +149,10 @@ class Fold:
             changed = view.changed
         return changed, [*events], None
 
-    async def _read(self, tenant: str, key: str) -> ViewObject:
-        request = pb.ReadViewsRequest(name=self._name, generation=self._generation, tenant=tenant, keys=[key])
-        (view,) = (await self._service.ReadViews(request, timeout=_TIMEOUT_S)).views
-        return ViewObject(view.version, view.data if view.HasField("data") else None, view.owner)
+    async def _read(self, tenant: str, keys: Sequence[str]) -> list[ViewObject]:
+        request = pb.ReadViewsRequest(name=self._name, generation=self._generation, tenant=tenant, keys=keys)
+        views = (await self._service.ReadViews(request, timeout=_TIMEOUT_S)).views
+        return [ViewObject(view.version, view.data if view.HasField("data") else None, view.owner) for view in views]
 
     async def _write(self, changed: dict[str, ViewObject], done: Sequence[LoggedEvent]) -> pb.ApplyEventsResponse:
         ranges: dict[int, tuple[int, int]] = {}

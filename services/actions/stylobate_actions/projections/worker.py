@@ -104,7 +104,9 @@ class Worker:
                 self._refused(events, error)
                 continue
             outage = backoff(maximum=_LONGEST_PAUSE_S)
-            self._drop(folded.numbers)
+            dealt_with = self._drop(folded.numbers)
+            if dealt_with:  # about as many next time as could be written together
+                self._most = min(_AT_ONCE, 2 * self._most if dealt_with >= len(events) else dealt_with + 1)
             if folded.failure is not None:
                 self._stand(folded.failure)
 
@@ -144,19 +146,20 @@ class Worker:
         self._standing.discard(partition)
         self._more.set()
 
-    def _drop(self, numbers: Mapping[int, int]) -> None:
-        """Forget events up to these numbers."""
+    def _drop(self, numbers: Mapping[int, int]) -> int:
+        """Forget events up to these numbers, and return how many."""
         left = deque(logged for logged in self._waiting if logged.number > numbers.get(logged.partition, 0))
-        self._count(len(self._waiting) - len(left))
+        dropped = len(self._waiting) - len(left)
+        self._count(dropped)
         self._waiting = left
         self._bytes = sum(len(logged.event.data) for logged in left)
         for partition, failure in list(self._failures.items()):
             if failure.event.number <= numbers.get(partition, 0):
                 del self._failures[partition]
-        self._most = _AT_ONCE
         if not left:
             self._more.clear()
         self._look_for_room()
+        return dropped
 
     def _look_for_room(self) -> None:
         if len(self._waiting) < _ROOM and self._bytes < _ROOM_BYTES:
