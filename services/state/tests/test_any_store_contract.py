@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from stylobate.idempotency import Claim
 from stylobate_state.errors import StateDataInvalidError
-from stylobate_state.model import Change, ListQuery, Refused, StateKey, Taken, Withheld, Written
+from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, Taken, Withheld, Written
 
 from .samples import deletion, write
 
@@ -32,10 +32,19 @@ async def created(store, *keys, **changes):
     return last.version
 
 
+async def check_history(store, key, versions):
+    """Make sure that these versions of a key, the newest first, stand in its history, where there is one."""
+    if store.has_events:
+        assert [entry.version for entry in (await store.list_history(HistoryQuery(key, 100))).items] == list(versions)
+
+
 async def versions(store, *keys):
     """Return the version of each key; 0: nothing was ever there."""
     found = await store.read(keys)
-    return [found[key].version if key in found else 0 for key in keys]
+    stand = [found[key].version if key in found else 0 for key in keys]
+    for key, version in zip(keys, stand, strict=True):
+        await check_history(store, key, range(version, 0, -1))
+    return stand
 
 
 async def test_a_created_object_is_read_back_whole(any_store):
@@ -71,6 +80,7 @@ async def test_an_exact_version_is_compared(any_store):
     state = (await any_store.read([A]))[A]
     assert (json.loads(state.data), state.version, state.first_version) == ([2], first + 1, first)
     assert (state.created_at, state.updated_at) == (second.created_at, second.updated_at)
+    await check_history(any_store, A, [2, 1])
 
 
 async def test_creating_what_exists_is_refused(any_store):
@@ -84,6 +94,7 @@ async def test_changing_what_is_absent_is_refused(any_store):
     """Neither an exact nor any version creates something."""
     assert await any_store.write([write(A, 7), write(B, None)]) == [Refused(0), Refused(0)]
     assert await any_store.read([A, B]) == {}
+    await check_history(any_store, A, [])
 
 
 async def test_any_version_keeps_the_status_of_the_moment(any_store):
@@ -141,6 +152,7 @@ async def test_a_row_that_cannot_be_kept_leaves_the_batch_unwritten(any_store):
     with pytest.raises(StateDataInvalidError):
         await any_store.write([write(A, 0), write(B, 0, b'{"broken')])
     assert await any_store.read([A, B]) == {}
+    await check_history(any_store, A, [])
     assert isinstance((await any_store.write([write(A, 0)]))[0], Written)
 
 
@@ -170,6 +182,7 @@ async def test_a_late_duplicate_is_refused(any_store):
     assert await any_store.write([change]) == [Refused(first.version + 1)]
     await any_store.write([write(A, first.version + 1, b"[3]")])
     assert await any_store.write([change]) == [Refused(first.version + 2)]
+    await check_history(any_store, A, [3, 2, 1])
 
 
 async def test_tenants_never_meet(any_store):
@@ -185,6 +198,7 @@ async def test_tenants_never_meet(any_store):
     ]  # fmt: skip
     assert [state.key for state in (await any_store.list_states(ListQuery("two", "orders", 10))).items] == [theirs]
     assert await any_store.count(ListQuery("two", "orders", 10)) == 1
+    await check_history(any_store, theirs, [1])
 
 
 async def test_lists_are_sorted_and_paged(any_store):

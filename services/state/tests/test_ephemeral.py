@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -417,6 +418,31 @@ async def test_writes_that_arrive_together_leave_in_one_call(
         told = (await valkey.call("INFO", "commandstats")).decode()
     calls = [int(line.partition("calls=")[2].partition(",")[0]) for line in told.splitlines() if line.startswith("cmdstat_eval")]
     assert 1 <= sum(calls) <= 4
+
+
+async def test_no_increment_is_lost_between_processes(environment: Environment, valkey: Any) -> None:
+    """Forty callers of two managers count one object up, each for exactly the version that it saw: every win is in the sum."""
+    async with AsyncExitStack() as stack:
+        managers = []
+        for _ in range(2):
+            store = StoreRouter(MemoryStateStore(FakeClock()), {"pads": RedisStateStore(valkey, "pads", TTL)})
+            opening = StateManager.open({"pads": PADS}, replace(environment, store=store), max_data_bytes=10_000)
+            managers.append(await stack.enter_async_context(opening))
+        first = await managers[0].change(ADA, "pads", "sum", Put(b"0"), expected=0)
+
+        async def count_up(number: int) -> int:
+            wins, manager = 0, managers[number % 2]
+            for _ in range(10):
+                (seen,) = await manager.get(ADA, [("pads", "sum")])
+                with suppress(StateVersionConflictError):
+                    await manager.change(ADA, "pads", "sum", Put(str(int(seen.data) + 1).encode()), expected=seen.version)
+                    wins += 1
+            return wins
+
+        wins = sum(await asyncio.gather(*map(count_up, range(40))))
+        (last,) = await managers[1].get(ADA, [("pads", "sum")])
+        assert int(last.data) == wins == last.version - first.version
+        assert wins >= 10
 
 
 async def test_one_namespace_of_a_tenant_is_one_slot(pads: RedisStateStore, valkey: Any) -> None:

@@ -1,38 +1,18 @@
-"""What every store does with writes that happen together, over memory and real PostgreSQL."""
+"""What every durable store does with writes that happen together; test_any_store_contract.py says what each does."""
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.declarations.model import IndexField
-from stylobate.idempotency import Claim
 from stylobate_state.index import Index
-from stylobate_state.model import HistoryQuery, NotUnique, Refused, StateKey, Taken, Withheld, Written, grouped
+from stylobate_state.model import NotUnique, Refused, StateKey, Withheld, Written, grouped
 
-from .samples import deletion, write
+from .samples import write
+from .test_any_store_contract import claim, versions
 
 A, B, C, D = (StateKey("default", "orders", name) for name in "abcd")
 EMAIL = Index("orders", (IndexField("email", "text"),), is_unique=True)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def claim(key: str) -> Claim:
-    """Return a claim whose answer is the keys and versions of what was written."""
-
-    def encode(result) -> bytes:
-        return repr([(state.key.key, state.version) for state in result]).encode()
-
-    return Claim("default", "ada", "transact", key, b"hash", NOW, NOW + timedelta(days=9999), encode)
-
-
-async def versions(store, *keys):
-    """Return the version of each key, and as many history entries as say so; 0: nothing was ever there."""
-    found = await store.read(keys)
-    entries = [len((await store.list_history(HistoryQuery(key, 100))).items) for key in keys]
-    stand = [found[key].version if key in found else 0 for key in keys]
-    assert entries == stand
-    return stand
 
 
 def test_what_happens_together_is_next_to_each_other():
@@ -40,49 +20,6 @@ def test_what_happens_together_is_next_to_each_other():
     writes = [write(A, 0), write(B, 0), write(C, 0, group=7), write(D, 0, group=7), write(A, 0, group=8), write(B, 0)]
     assert [len(group) for group in grouped(writes)] == [1, 1, 2, 1, 1]
     assert grouped([]) == []
-
-
-async def test_a_group_is_written_whole(store):
-    """Creation, update and deletion in one group, beside a single write: each has its version and its event."""
-    await store.write([write(A, 0), write(B, 0)])
-    outcomes = await store.write([write(D, 0), write(C, 0, group=1), deletion(A, 1, group=1), write(B, None, b"[2]", group=1)])
-    assert [type(outcome) for outcome in outcomes] == [Written] * 4
-    assert [outcome.version for outcome in outcomes] == [1, 1, 2, 2]
-    assert await versions(store, A, B, C, D) == [2, 2, 1, 1]
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [write(B, 2), write(B, 0), write(D, None), write(D, 4), write(B, None, owner="bob"), deletion(B, 9)],
-    ids=["stale", "there", "absent", "absent at a version", "another owner", "stale deletion"],
-)
-async def test_one_refusal_withholds_its_group_and_nobody_else(store, bad):
-    """Whatever does not hold is named with what stands there; its group is not written, its neighbours are."""
-    await store.write([write(A, 0), write(B, 0)])
-    group = [
-        write(A, 1, group=5),
-        write(bad.key, bad.expected, owner=bad.owner, change=bad.change, group=5),
-        write(C, 0, group=5),
-    ]
-    other = [write(StateKey("default", "orders", name), 0, group=6) for name in "xy"]
-    outcomes = await store.write([*group, *other, write(StateKey("default", "orders", "z"), 0)])
-    assert outcomes[:3] == [Withheld(), Refused(1 if bad.key == B else 0), Withheld()]
-    assert [type(outcome) for outcome in outcomes[3:]] == [Written] * 3
-    assert await versions(store, A, B, C) == [1, 1, 0]
-
-
-async def test_a_claim_is_one_for_the_whole_group(store):
-    """Its answer is made of all objects; a group whose key is taken is Taken whole, and nothing of it is written."""
-    first = [write(A, 0, group=1, claim=claim("k")), write(B, 0, group=1)]
-    assert [type(outcome) for outcome in await store.write([*first, write(C, 0)])] == [Written] * 3
-    again = [write(A, 1, group=2, claim=claim("k")), write(B, 1, group=2), write(C, 1)]
-    assert [type(outcome) for outcome in await store.write(again)] == [Taken, Taken, Written]
-    assert await versions(store, A, B, C) == [1, 1, 2]
-    refused = [write(A, 9, group=3, claim=claim("free")), write(B, 1, group=3)]
-    assert await store.write(refused) == [Refused(1), Withheld()]
-    assert [type(one) for one in await store.write([write(A, 1, group=4, claim=claim("free")), write(B, 1, group=4)])] == [
-        Written
-    ] * 2
 
 
 @pytest.mark.parametrize("has_claims", [False, True])
