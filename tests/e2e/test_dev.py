@@ -117,6 +117,11 @@ def test_orders_of_before_are_moved_to_a_new_schema(developed) -> None:
         assert [(one["version"], one["change"]) for one in changes] == [(2, "migrated"), (1, "created")]
         looked = platform.command("states", "check", "--live", "orders")
         assert (looked.returncode, looked.stdout.splitlines()[-1]) == (1, "orders: 2 keys looked at, 1 objects amiss")
+        erased = platform.command("states", "erase", "orders", good)
+        assert (erased.returncode, erased.stdout.strip()) == (1, f"orders/{good}: 1 versions erased")
+        assert "stands there, at version 2" in erased.stderr
+        assert ada.http.get(f"/v1/state/orders/{good}?version=1").json()["code"] == "STATE_VERSION_FORGOTTEN"
+        assert ada.http.get(f"/v1/state/orders/{good}?version=2").json()["version"] == 2
 
 
 def test_nobody_is_refused_while_it_restarts(developed) -> None:

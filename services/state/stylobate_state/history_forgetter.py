@@ -1,7 +1,7 @@
 """Taking away the data that namespaces do not want kept: of all processes of the service the one with the lease does it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from stylobate.leases import Lease
@@ -9,8 +9,10 @@ from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter
 
-from stylobate_state.namespace import Namespace
-from stylobate_state.store.forgetting import Forgetting, ForgettingStore
+from stylobate_state.errors import StateEphemeralError, StateNamespaceUnknownError
+from stylobate_state.model import StateKey
+from stylobate_state.namespace import Namespace, check_key
+from stylobate_state.store.forgetting import Erased, Forgetting, ForgettingStore
 
 LEASE = "state-history"
 _AT_ONCE = 100
@@ -26,9 +28,13 @@ class HistoryForgetter:
     :param grace: how long versions beyond ``history`` keep their data all the same.
     """
 
-    def __init__(self, store: ForgettingStore, namespaces: Iterable[Namespace], grace: timedelta) -> None:
+    def __init__(
+        self, store: ForgettingStore, namespaces: Mapping[str, Namespace], grace: timedelta, ephemeral: Collection[str] = ()
+    ) -> None:
         self._store = store
-        self.rules = [rule for namespace in namespaces for rule in _rules(namespace, grace)]
+        self._namespaces = namespaces
+        self._ephemeral = ephemeral
+        self.rules = [rule for namespace in namespaces.values() for rule in _rules(namespace, grace)]
         self._counter = counter("state_versions_forgotten", "Versions whose data was taken away.", ("namespace",))
 
     async def run(self, _lease: Lease) -> None:
@@ -36,6 +42,22 @@ class HistoryForgetter:
         while goes_on():
             has_more = await self.step()
             await asyncio.sleep(_PACE_S if has_more else _LOOK_S)
+
+    async def erase(self, key: StateKey) -> Erased:
+        """Take the data of everything that ever stood at a key away, but for the object that stands there now.
+
+        Nobody's access is asked: it is for operators. :raises StateNamespaceUnknownError: nothing declares it.
+        :raises StateEphemeralError: it has no history. :raises StateKeyInvalidError: the key names no object.
+        """
+        if key.namespace not in self._namespaces:
+            raise StateNamespaceUnknownError(key.namespace)
+        if key.namespace in self._ephemeral:
+            raise StateEphemeralError(key.namespace, "history")
+        check_key(key.key)
+        erased = await self._store.erase(key)
+        self._counter.labels(key.namespace).inc(erased.versions)
+        _log.warning("object_erased", namespace=key.namespace, key=key.key, count=erased.versions)
+        return erased
 
     async def step(self) -> bool:
         """Do a step for each rule, and say whether there is more to do at once."""

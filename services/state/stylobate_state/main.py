@@ -91,7 +91,8 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency, apart))
     _serve_projections(app, PostgresProjectionStore(database, store), environment, manager)
     app.task("watches", feed.run)
-    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper))
+    forgetter = HistoryForgetter(PostgresForgettingStore(database), manager.namespaces, settings.history_grace, ttls)
+    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetter))
     app.check("relay", relay.health)
     app.task("relay", relay.run)
     keeper = await app.enter(IndexKeeper.open(store, all_indexes(app.declarations.namespaces)), name="indexes")
@@ -100,7 +101,6 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     timers = TimerRunner(PostgresTimerStore(database), manager.namespaces, manager)
     app.check("timers", partial(timers.health, leases))
     app.task("timers", partial(timers.run, leases))
-    forgetter = HistoryForgetter(PostgresForgettingStore(database), manager.namespaces.values(), settings.history_grace)
     if forgetter.rules:
         app.task("history", partial(leases.run, FORGETTING, forgetter.run))
     app.task("idempotency", idempotency.run)
@@ -139,7 +139,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     _serve_projections(app, MemoryProjectionStore(store, app.clock), environment, manager)
     timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
 
-    forgetter = HistoryForgetter(MemoryForgettingStore(store), manager.namespaces.values(), settings.history_grace)
+    forgetter = HistoryForgetter(MemoryForgettingStore(store), manager.namespaces, settings.history_grace)
 
     async def fire() -> timedelta | None:
         await forgetter.step()

@@ -13,6 +13,7 @@ from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_keeping_service_pb2_grpc import StateKeepingServiceServicer
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceServicer
 from stylobate.idempotency import Idempotency
+from stylobate.identity import DEFAULT_TENANT
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
@@ -26,8 +27,9 @@ from stylobate_state.convert import (
     to_state,
     to_watched,
 )
+from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.history_reader import Moment
-from stylobate_state.model import StateRecord
+from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_manager import StateManager
@@ -158,12 +160,17 @@ class StateServicer(StateServiceServicer):
 
 
 class StateKeepingServicer(StateKeepingServiceServicer):
-    """Serves a StateKeeper to the operator's command."""
+    """Serves a StateKeeper and a HistoryForgetter to the operator's command."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("MigrateStates", "CheckStates"), RpcAccess.SERVICE)
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("MigrateStates", "CheckStates", "EraseState"), RpcAccess.SERVICE)
 
-    def __init__(self, keeper: StateKeeper) -> None:
+    def __init__(self, keeper: StateKeeper, forgetter: HistoryForgetter) -> None:
         self._keeper = keeper
+        self._forgetter = forgetter
+
+    async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
+        erased = await self._forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
+        return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
 
     async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:
         step = await self._keeper.migrate(request.namespace, request.place)

@@ -10,14 +10,20 @@ from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import Position
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.testing import FakeClock
-from stylobate_state.errors import StateVersionForgottenError, StateVersionNotFoundError
+from stylobate_state.errors import (
+    StateEphemeralError,
+    StateKeyInvalidError,
+    StateNamespaceUnknownError,
+    StateVersionForgottenError,
+    StateVersionNotFoundError,
+)
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import HistoryQuery, StateKey
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Delete, Put, Restore
 from stylobate_state.state_manager import StateManager
-from stylobate_state.store.forgetting import Forgetting, Forgot
+from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_forgetting import MemoryForgettingStore
 from stylobate_state.store.postgres import PostgresStateStore
@@ -102,6 +108,35 @@ async def test_what_was_deleted_loses_its_data(shop):
     assert (await shop.store.read([A]))[A].data == b"[2]"
 
 
+async def test_an_object_is_erased_at_once(shop):
+    """All that ever stood at the key, with a number or without; what an object says now stays, and so do its neighbours."""
+    await shop.write(write(A, 0, b"[1]"), write(A, 1, b"[2]"), write(A._replace(key="b"), 0))
+    await shop.write(write(A, 2, b"[3]"), numbered=False)
+    assert await shop.forgetting.erase(A) == Erased(2, 3)
+    assert (await shop.store.read([A]))[A].data == b"[3]"
+    assert await shop.forgotten() == [1, 2]
+    await shop.write(deletion(A))
+    assert await shop.forgetting.erase(A) == Erased(2, 0)
+    assert (await shop.forgotten(), await shop.forgotten(A._replace(key="b"))) == ([1, 2, 3, 4], [])
+    assert await shop.forgetting.erase(A) == await shop.forgetting.erase(A._replace(key="never")) == Erased(0, 0)
+
+
+async def test_erasing_needs_a_name(keeping, memory):
+    """Of a namespace that is declared, and a key that can be one."""
+    forgetter = HistoryForgetter(MemoryForgettingStore(memory), keeping.namespaces, DAY)
+    await keeping.change(ADA, "notes", "n", Put(b"[1]"), expected=0)
+    await keeping.change(ADA, "notes", "n", Delete(), expected=None)
+    with pytest.raises(StateNamespaceUnknownError):
+        await forgetter.erase(StateKey("default", "nots", "n"))
+    with pytest.raises(StateKeyInvalidError):
+        await forgetter.erase(StateKey("default", "notes", "a/b"))
+    with pytest.raises(StateEphemeralError):
+        await HistoryForgetter(MemoryForgettingStore(memory), keeping.namespaces, DAY, {"notes"}).erase(A)
+    assert await forgetter.erase(StateKey("default", "notes", "n")) == Erased(2, 0)
+    with pytest.raises(StateVersionForgottenError):
+        await keeping.change(ADA, "notes", "n", Restore(1), expected=0)
+
+
 async def test_only_the_log_is_followed_step_by_step(database_for):
     """What has no number yet is not touched, steps go on where the last one ended, two at once do it once."""
     database = await database_for("state", *MIGRATION_SETS)
@@ -161,7 +196,7 @@ async def test_a_deletion_can_be_undone_for_its_time(keeping, clock, memory):
         with pytest.raises(StateVersionForgottenError):
             await keeping.version(ADA, "notes", "lost", Moment(1))
         assert [entry.version for entry in (await keeping.list_history(ADA, "notes", "lost")).items] == [2]
-        await HistoryForgetter(MemoryForgettingStore(memory), keeping.namespaces.values(), DAY * 7).step()
+        await HistoryForgetter(MemoryForgettingStore(memory), keeping.namespaces, DAY * 7).step()
     await keeping.change(ADA, "notes", "lost", Put(b"[2]"), expected=0)
     entries = (await keeping.list_history(ADA, "notes", "lost")).items
     assert [(entry.version, entry.is_forgotten) for entry in entries] == [(3, False), (2, False), (1, True)]
@@ -175,5 +210,5 @@ def test_each_namespace_has_the_rules_that_it_says():
     spaces = [NOTES, replace(NOTES, history=5), replace(NOTES, deleted_for=DAY), replace(NOTES, history=5, deleted_for=DAY)]
     bound = [Namespace.of(one, [], max_data_bytes=100) for one in spaces]
     store = MemoryForgettingStore(MemoryStateStore(FakeClock()))
-    rules = [[rule.rule for rule in HistoryForgetter(store, [one], DAY).rules] for one in bound]
+    rules = [[rule.rule for rule in HistoryForgetter(store, {one.name: one}, DAY).rules] for one in bound]
     assert rules == [[], ["history:5"], ["deleted"], ["history:5", "deleted"]]

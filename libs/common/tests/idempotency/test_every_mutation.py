@@ -10,6 +10,7 @@ from stylobate import api
 WITHOUT = {
     "CheckLimits": "a charge on the path of every request; one that is sent twice errs on the safe side",
     "CallHook": "asked for its opinion of a change, which has the key; asked again for each try",
+    "EraseState": "takes away what is there, however often it is asked",
     "MigrateStates": "moves what was not moved yet, however often it is asked",
     "ReadEvents": "a read; a stream is opened anew by who reads it, from its own position",
     "WatchBans": "a read; a stream is opened anew by who reads it",

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from stylobate_state.model import StateKey
+
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
@@ -20,6 +22,16 @@ class Forgetting:
     def rule(self) -> str:
         """What tells it from others of the namespace; with another number of versions it is another rule."""
         return f"history:{self.behind}" if self.behind else "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What erasing an object did."""
+
+    versions: int
+    """So many lost their data."""
+    living_version: int
+    """That of the object that stands there, and keeps its data; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +54,10 @@ class ForgettingStore(Protocol):
         has had that long to take them.
 
         :param most: events of each partition at most. :raises DatabaseUnavailableError: nothing of the step happened.
+        """
+
+    async def erase(self, key: StateKey) -> Erased:
+        """Take the data of all versions of a key away, numbered or not, in one atomic step; that of a living object stays.
+
+        :raises DatabaseUnavailableError: not known whether it happened.
         """

@@ -1,9 +1,10 @@
 """Taking the data of older versions away in memory."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from stylobate_state.model import Change
-from stylobate_state.store.forgetting import Forgetting, Forgot
+from stylobate_state.model import Change, HistoryEntry, StateKey
+from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 from stylobate_state.store.memory import MemoryStateStore
 
 
@@ -30,8 +31,21 @@ class MemoryForgettingStore:
                     lost.add(entry.version - forgetting.behind)
                 elif entry.change is Change.DELETED and not is_undone:
                     lost.update(range(1, entry.version))
-            for place, entry in enumerate(entries):
-                if entry.version in lost and not entry.is_forgotten:
-                    entries[place] = replace(entry, data=b"", is_forgotten=True)
-                    count += 1
+            count += _take(entries, lost)
         return Forgot(count, has_more=False)
+
+    async def erase(self, key: StateKey) -> Erased:
+        """See ForgettingStore."""
+        present, entries = self._store.objects.get(key), self._store.history.get(key, [])
+        living = present.version if present is not None and not present.is_deleted else 0
+        return Erased(_take(entries, {entry.version for entry in entries} - {living}), living)
+
+
+def _take(entries: list[HistoryEntry], lost: Collection[int]) -> int:
+    """Take the data of these versions away and return how many had any."""
+    count = 0
+    for place, entry in enumerate(entries):
+        if entry.version in lost and not entry.is_forgotten:
+            entries[place] = replace(entry, data=b"", is_forgotten=True)
+            count += 1
+    return count

@@ -2,7 +2,8 @@
 
 from stylobate.database import DatabaseManager
 
-from stylobate_state.store.forgetting import Forgetting, Forgot
+from stylobate_state.model import StateKey
+from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 
 _BEGIN = """
     insert into state_forgotten (namespace, rule, partition) select $1, $2, generate_series(0, 15) on conflict do nothing
@@ -44,6 +45,19 @@ _DELETED = _STEP.format(
                     and undone.version = settled.version + 1 and undone.data ? 'restored_from'
             )"""
 )
+# The object is held meanwhile: what is the newest version stays it until this is done.
+_ERASE = """
+    with present as materialized (
+        select case when deleted_at is null then version else 0 end as living
+        from state where tenant = $1 and namespace = $2 and key = $3 for update
+    ),
+    erased as (
+        update outbox_event set data = state_forget(data)
+        where tenant = $1 and stream = $2 and subject = $3 and not data ? 'forgotten' and version <> (select living from present)
+        returning seq
+    )
+    select (select count(*) from erased) as versions, coalesce((select living from present), 0) as living
+"""
 
 
 class PostgresForgettingStore:
@@ -59,3 +73,8 @@ class PostgresForgettingStore:
         statement, which = (_BEHIND, forgetting.behind) if forgetting.behind else (_DELETED, f"state.{namespace}.deleted")
         row = await self._database.fetchrow(statement, namespace, rule, forgetting.age, most, which)
         return Forgot(row["versions"], row["has_more"]) if row is not None else Forgot(0, has_more=False)
+
+    async def erase(self, key: StateKey) -> Erased:
+        """See ForgettingStore."""
+        row = await self._database.fetchrow(_ERASE, *key)
+        return Erased(row["versions"], row["living"]) if row is not None else Erased(0, 0)

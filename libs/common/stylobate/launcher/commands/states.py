@@ -74,6 +74,30 @@ def check(
 
 
 @states.command()
+def erase(
+    namespace: Annotated[str, _NAMESPACE],
+    key: Annotated[str, typer.Argument(help="The object's key.")],
+    tenant: Annotated[str, typer.Option(help="Whose it is.")] = DEFAULT_TENANT,
+) -> None:
+    """Take the data of everything that ever stood at a key away for good, but for an object that stands there now.
+
+    Versions, and what happened, stay. Exits non-zero where an object keeps its data: delete it first.
+    """
+
+    async def ask(channel: grpc.aio.Channel) -> pb.EraseStateResponse:
+        request = pb.EraseStateRequest(tenant=tenant, namespace=namespace, key=key)
+        found: pb.EraseStateResponse = await StateKeepingServiceStub(channel).EraseState(request, timeout=_STEP_S)
+        return found
+
+    erased = RunningService("state").ask(ask)
+    console().print(f"{namespace}/{key}: {erased.versions} versions erased", highlight=False, markup=False)
+    if erased.living_version:
+        said = f"{namespace}/{key} stands there, at version {erased.living_version}, with its data: delete it, and erase it then"
+        typer.echo(said, err=True)
+        raise typer.Exit(1)
+
+
+@states.command()
 def diagram(namespace: Annotated[str, _NAMESPACE]) -> None:
     """Print the machine of a namespace as a diagram in Mermaid's language."""
     known = _declared().namespaces

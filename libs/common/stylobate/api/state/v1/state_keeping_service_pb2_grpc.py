@@ -45,6 +45,11 @@ class StateKeepingServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesResponse.FromString,
                 _registered_method=True)
+        self.EraseState = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/EraseState',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
+                _registered_method=True)
 
 
 class StateKeepingServiceServicer:
@@ -66,6 +71,14 @@ class StateKeepingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseState(self, request, context):
+        """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
+        happened, stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StateKeepingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +91,11 @@ def add_StateKeepingServiceServicer_to_server(servicer, server):
                     servicer.CheckStates,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesResponse.SerializeToString,
+            ),
+            'EraseState': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseState,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +153,33 @@ class StateKeepingService:
             '/stylobate.api.state.v1.StateKeepingService/CheckStates',
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.CheckStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/EraseState',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

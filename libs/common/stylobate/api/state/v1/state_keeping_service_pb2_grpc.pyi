@@ -39,6 +39,10 @@ class StateKeepingServiceStub:
     """
     CheckStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.CheckStatesRequest, _state_keeping_service_pb2.CheckStatesResponse]
     """Looks whether objects are what the namespace declares today, older ones once they are upgraded. Changes nothing."""
+    EraseState: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.EraseStateRequest, _state_keeping_service_pb2.EraseStateResponse]
+    """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
+    happened, stay.
+    """
 
 @_typing.type_check_only
 class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
@@ -51,6 +55,10 @@ class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
     """
     CheckStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.CheckStatesRequest, _state_keeping_service_pb2.CheckStatesResponse]  # type: ignore[assignment]
     """Looks whether objects are what the namespace declares today, older ones once they are upgraded. Changes nothing."""
+    EraseState: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.EraseStateRequest, _state_keeping_service_pb2.EraseStateResponse]  # type: ignore[assignment]
+    """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
+    happened, stay.
+    """
 
 class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do with the objects of a namespace, a step at a time: `next_place` of one step is `place` of the next."""
@@ -72,5 +80,15 @@ class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_keeping_service_pb2.CheckStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.CheckStatesResponse]]:
         """Looks whether objects are what the namespace declares today, older ones once they are upgraded. Changes nothing."""
+
+    @_abc_1.abstractmethod
+    def EraseState(
+        self,
+        request: _state_keeping_service_pb2.EraseStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.EraseStateResponse, _abc.Awaitable[_state_keeping_service_pb2.EraseStateResponse]]:
+        """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
+        happened, stay.
+        """
 
 def add_StateKeepingServiceServicer_to_server(servicer: StateKeepingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
