@@ -59,7 +59,8 @@ class StateRecord:
 
     key: StateKey
     version: int
-    """From 1, rising by one with each change, deletion included; never restarts."""
+    """From 1, of an ephemeral namespace from a moment in microseconds; rising by one with each change, deletion included; never
+    restarts."""
     status: str
     """Empty where the namespace declares no machine; for a tombstone the last one."""
     data: bytes
