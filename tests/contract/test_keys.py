@@ -49,6 +49,8 @@ class Sender:
             "put_object": {"data": {}},
             "put_ban": {"reason": "a test"},
             "patch_object": {"a": 1},
+            "restore_object": {"version": 1},
+            "assign_object": {"owner": "eve"},
             "change_objects": {"operations": [{"op": "put", "namespace": "box", "key": "together", "data": {}}]},
             "box.find": {"colour": "red"},
             "box.fill": {"name": "keys"} | things,
@@ -89,7 +91,8 @@ def sender(platform: Platform, administrator: str) -> Iterator[Sender]:
 
 def test_each_operation_happens_once(sender: Sender) -> None:
     """The second answer is the first, with status, ETag and body, and says so."""
-    states = ["change_objects", "put_object", "patch_object", "transition_object", "delete_object"]
+    states = [f"{verb}_object" for verb in ("put", "patch", "transition", "restore", "assign", "delete")]
+    states.insert(0, "change_objects")
     orders = [f"shop.{verb}_order{way}" for way in ("", ".route") for verb in ("place", "pay", "ship")]
     for way in ("", ".route"):
         orders += [f"shop.{verb}_order{way}" for verb in ("place", "cancel", "place", "replace")]

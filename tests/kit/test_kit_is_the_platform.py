@@ -36,6 +36,7 @@ CASES: dict[str, list[Step]] = {
         Step("pad", what)
         for what in ("scribble", "get", "make", "get", "scribble", "get", "all", "full", "history", "together", "get")
     ],
+    "owners": [Step("give", {"key": "b", "owner": "carl"}), Step("give", {"key": "c", "owner": "a b"})],
     "defects": [Step("put_wrong"), Step("elsewhere"), Step("astray"), Step("fail"), Step("odd")],
     "channels": [Step("publish", "a"), Step("publish", "no such key"), Step("publish", "")],
     "calls": [Step("call", "desk.open_up"), Step("call", "desk.nothing"), Step("call", "desk.fail"), Step("call", "desk.refuse")],

@@ -122,6 +122,8 @@ class Api:
         named: Any = {"namespace": namespace, "key": key, "expected_version": NEVER}
         asked: Awaitable[Any]
         match method:
+            case "PUT" if event == "owner":
+                asked = self._state.AssignState(state.AssignStateRequest(**named))
             case "PUT":
                 asked = self._state.PutState(state.PutStateRequest(data=b"null", **named))
             case "PATCH":

@@ -24,6 +24,8 @@ def object_document(found: state.State) -> dict[str, Any]:
         "created_at": _time(found.created_at),
         "updated_at": _time(found.updated_at),
     }
+    if found.owner:
+        document["owner"] = found.owner
     if found.timers:
         document["timers"] = [{"event": timer.event, "at": _time(timer.at)} for timer in found.timers]
     if found.schema_version:
@@ -46,6 +48,7 @@ def memento_headers(path: bytes, found: state.State) -> dict[str, str]:
 
 def version_document(found: state.HistoryEntry) -> dict[str, Any]:
     """Return the document of one version."""
+    whose = {"owner": found.owner, "previous_owner": found.previous_owner}
     return {
         "version": found.version,
         "change": found.change,
@@ -59,6 +62,7 @@ def version_document(found: state.HistoryEntry) -> dict[str, Any]:
         **({"restored_from": found.restored_from} if found.restored_from else {}),
         **({"schema_version": found.schema_version} if found.schema_version > 1 else {}),
         **({"forgotten": True} if found.is_forgotten else {}),
+        **{name: subject for name, subject in whose.items() if subject},
     }
 
 

@@ -88,7 +88,7 @@ async def test_a_history_is_filtered(gateway, is_problem) -> None:
     path = "/v1/state/notes/filtered/history"
     for number in range(5):
         await put(gateway, "filtered", f'{{"n": {number}}}')
-    whole = (await gateway.http.get(path)).json()["items"]
+    whole = (await gateway.http.get(path, headers=HEADERS)).json()["items"]
 
     async def found(**query):
         return [entry["version"] for entry in (await gateway.http.get(path, params=query)).json()["items"]]

@@ -14,9 +14,9 @@ from stylobate.idempotency import Idempotency
 
 from stylobate_realtime.broker.redis import RedisBroker
 from stylobate_realtime.channels import ChannelRules
-from stylobate_realtime.deletion_feed import DeletionFeed
 from stylobate_realtime.endpoint import protocol_class
 from stylobate_realtime.kept import KeptPublications
+from stylobate_realtime.loss_feed import LossFeed
 from stylobate_realtime.presence.redis import RedisPresence
 from stylobate_realtime.servicer import RealtimeServicer
 from stylobate_realtime.settings import RealtimeSettings
@@ -49,9 +49,9 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
     app.task("realtime-access", manager.standing.run_changes)
     if rules.asks_state:
         events: EventServiceStub = EventServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated
-        deletions = DeletionFeed(events, manager.deleted, manager.standing.change)
-        app.task("realtime-deletions", deletions.run)
-        app.check("deletions", deletions.health)
+        losses = LossFeed(events, manager.lost, manager.standing.change)
+        app.task("realtime-losses", losses.run)
+        app.check("losses", losses.health)
     app.websocket(protocol_class(manager), proxies=settings.trusted_proxies)
     app.servicer(add_RealtimeServiceServicer_to_server, RealtimeServicer(manager, Idempotency(broker, _now)))
 

@@ -151,8 +151,8 @@ class WebSocketManager:
         """Renew the session's presence entries."""
         self._departures.refresh_presence(session)
 
-    def deleted(self, tenant: str, namespace: str, key: str) -> None:
-        """Note that a state object was deleted: whoever heard of it by their right to read it is asked for again."""
+    def lost(self, tenant: str, namespace: str, key: str) -> None:
+        """Note that a state object was deleted or handed over: who heard of it by a right to read it is asked for again."""
         self._channels.doubt_object(tenant, namespace, key)
 
     # what services ask

@@ -13,8 +13,8 @@ import uvicorn
 from stylobate.testing.until import until
 from stylobate_realtime.broker import Broker
 from stylobate_realtime.channels import ChannelRules
-from stylobate_realtime.deletion_feed import DeletionFeed
 from stylobate_realtime.endpoint import protocol_class
+from stylobate_realtime.loss_feed import LossFeed
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol.json_codec import JsonCodec
 from stylobate_realtime.settings import RealtimeSettings
@@ -73,8 +73,8 @@ async def serve_node(
         )
         server = _Server(config)
         serving = background.create_task(server.serve(sockets=[bound]))
-        deletions = DeletionFeed(platform.events, opened.deleted, opened.standing.change)
-        work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, deletions.run)
+        losses = LossFeed(platform.events, opened.lost, opened.standing.change)
+        work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, losses.run)
         tasks = [background.create_task(run()) for run in work]
         await until(lambda: server.started)
         try:

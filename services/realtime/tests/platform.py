@@ -144,7 +144,7 @@ class State(StateServiceServicer):
 
 
 class Log(EventServiceServicer):
-    """State's log of deletions. A position is the number of events before it."""
+    """State's log of deletions and hand-overs. A position is the number of events before it."""
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
@@ -155,7 +155,14 @@ class Log(EventServiceServicer):
 
     async def delete(self, namespace: str, key: str) -> None:
         """Write down a deletion and tell the readers."""
-        self.events.append(Event.new(f"state.{namespace}.deleted", key, {}, source="state").json())
+        await self._tell(f"state.{namespace}.deleted", key)
+
+    async def assign(self, namespace: str, key: str) -> None:
+        """Write down a hand-over and tell the readers."""
+        await self._tell(f"state.{namespace}.assigned", key)
+
+    async def _tell(self, type_: str, key: str) -> None:
+        self.events.append(Event.new(type_, key, {}, source="state").json())
         async with self.changed:
             self.changed.notify_all()
 
@@ -166,7 +173,7 @@ class Log(EventServiceServicer):
 
     async def ReadEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Send what is behind the position, and what comes."""
-        assert list(request.types) == ["state.*.deleted"]
+        assert list(request.types) == ["state.*.deleted", "state.*.assigned"]
         position = int(request.position or len(self.events))
         if position < self.oldest:
             raise PositionExpiredError

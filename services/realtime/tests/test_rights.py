@@ -81,6 +81,16 @@ async def test_key_beyond_ascii_is_percent_encoded_in_its_channel(platform, node
     assert (await seen.wait("unsubscribed")).code == 103
 
 
+async def test_object_that_is_handed_over_ends_its_former_owners_subscription(platform, node, ann):
+    """Who could subscribe as the owner hears of the object no more once it is another's."""
+    _, seen = await ann.subscribe("orders:1")
+    platform.orders.owners["1"] = "bob"
+    await platform.log.assign("orders", "1")
+    assert (await seen.wait("unsubscribed")).code == 103
+    await node.publish("orders:1", {"secret": True})
+    assert not seen.of("publication")
+
+
 async def test_right_that_still_holds_keeps_the_subscription(platform, node, ann):
     """Roles that change, deletions of other objects and new tokens leave a subscription alone whose right holds."""
     _, seen = await ann.subscribe("orders:1")
@@ -192,7 +202,7 @@ async def test_right_lost_while_it_is_asked_for(platform, staged):
         for _ in range(turns):
             await asyncio.sleep(0)
         platform.orders.owners["1"] = "bob"
-        stage.manager.deleted("default", "orders", "1")
+        stage.manager.lost("default", "orders", "1")
         await talk.settle()
         await until(lambda session=talk.session: not session.subscriptions)
         await stage.manager.publish("default", "orders:1", b'"secret"', {})

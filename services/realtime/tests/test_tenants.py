@@ -52,7 +52,7 @@ async def test_a_deletion_is_a_tenants_own(platform, both, stage) -> None:
         await talk.say({"id": 2, "subscribe": {"channel": "orders:1"}})
         assert "orders:1" in talk.session.subscriptions
     asked = platform.orders.asked
-    stage.manager.deleted("another", "orders", "1")
+    stage.manager.lost("another", "orders", "1")
     await there.settle()
     await here.settle()
     assert platform.orders.asked == asked + 1

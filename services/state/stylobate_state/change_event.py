@@ -6,18 +6,29 @@ from typing import Any
 import msgspec
 from stylobate.outbox import Event
 
-from stylobate_state.model import Change, StateKey, Write
+from stylobate_state.model import Change, StateKey, StateRecord, Write
 from stylobate_state.operation import ChangeDraft
 
 _encode = msgspec.json.Encoder().encode
 
 
 def event_of(
-    key: StateKey, told: Write | ChangeDraft, *, version: int, status: str, data: bytes, actor: str, event_id: str, time: datetime
+    key: StateKey,
+    told: Write | ChangeDraft,
+    *,
+    version: int,
+    status: str,
+    data: bytes,
+    owner: str,
+    before: StateRecord | None,
+    actor: str,
+    event_id: str,
+    time: datetime,
 ) -> Event:
     """Return the event of a change that was made, or that is meant.
 
-    :param version: after the change. :param status: likewise. :param data: likewise, as JSON.
+    :param version: after the change. :param status: likewise. :param data: likewise, as JSON. :param owner: likewise.
+    :param before: the object that it was made of; None: nothing was there.
     """
     payload: dict[str, Any] = {
         "namespace": key.namespace,
@@ -33,6 +44,10 @@ def event_of(
         payload["restored_from"] = told.restored_from
     if isinstance(told, Write) and told.schema_version > 1:
         payload["schema_version"] = told.schema_version
+    if told.change in {Change.CREATED, Change.ASSIGNED}:
+        payload["owner"] = owner
+    if told.change is Change.ASSIGNED and before is not None:
+        payload["previous_owner"] = before.owner
     type_ = f"state.{key.namespace}.{told.change}"
     depth, traceparent = (told.depth, told.traceparent) if isinstance(told, Write) else (0, "")
     return Event(event_id, "state", type_, key.key, time, key.tenant, _encode(payload), actor, depth, traceparent)

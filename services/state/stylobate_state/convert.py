@@ -8,6 +8,8 @@ from stylobate.api.state.v1.state_service_pb2 import (
     ListHistoryRequest,
     ListStatesRequest,
     OperationResult,
+    PutOperation,
+    PutStateRequest,
     State,
     StateChange,
     StateOperation,
@@ -20,7 +22,7 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate_state.filters import Filter
 from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryEntry, StateRecord
-from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
+from stylobate_state.operation import Assign, Delete, Operation, Patch, Put, Restore, Transition
 from stylobate_state.state_keeper import Found
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked
@@ -88,10 +90,16 @@ def to_operations(messages: Iterable[StateOperation]) -> list[Asked]:
     return asked
 
 
+def to_put(message: PutStateRequest | PutOperation) -> Put:
+    """Return what a PUT asks for, by itself or in a transaction."""
+    status = message.status if message.HasField("status") else None
+    return Put(message.data, status, message.owner if message.HasField("owner") else None)
+
+
 def _to_operation(message: StateOperation) -> Operation:
     match message.WhichOneof("operation"):
         case "put":
-            return Put(message.put.data, message.put.status if message.put.HasField("status") else None)
+            return to_put(message.put)
         case "patch":
             return Patch(message.patch.patch)
         case "delete":
@@ -100,6 +108,8 @@ def _to_operation(message: StateOperation) -> Operation:
             return Transition(message.transition.event, message.transition.patch)
         case "restore":
             return Restore(message.restore.version)
+        case "assign":
+            return Assign(message.assign.owner)
         case _:
             raise InvalidInputError(violations=[Violation("/operation", "is not said")])
 
@@ -118,6 +128,8 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
         restored_from=entry.restored_from,
         schema_version=entry.schema_version,
         is_forgotten=entry.is_forgotten,
+        owner=entry.owner,
+        previous_owner=entry.previous_owner,
     )
     message.time.FromDatetime(entry.time)
     return message

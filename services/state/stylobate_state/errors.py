@@ -180,6 +180,18 @@ class StateStatusNotWritableError(StylobateError):
         super().__init__(detail, metadata={"status": present}, violations=[Violation("/status", detail)])
 
 
+class StateOwnerNotWritableError(StylobateError):
+    """A PUT names another owner than the one that the object has: only handing it over changes that."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "STATE_OWNER_NOT_WRITABLE"
+    cure = "Leave `owner` out, or hand the object over: `PUT /v1/state/{namespace}/{key}/owner`."
+
+    def __init__(self) -> None:
+        detail = "The object is there and belongs to somebody else; only handing it over changes that."
+        super().__init__(detail, violations=[Violation("/owner", detail)])
+
+
 class StateKeyInvalidError(StylobateError):
     """The key cannot name an object."""
 

@@ -20,6 +20,7 @@ from stylobate_state.fields import FieldSight
 from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
+from stylobate_state.people import People
 from stylobate_state.state_lister import Page
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
@@ -105,6 +106,9 @@ class HistoryReader:
         found = await self._store.list_history(query)
         fields, is_owner = await self._fields(principal, namespace, state)
         items = [fields.shows_entry(item, is_own=is_owner and item.version >= state.first_version) for item in found.items]
+        if not principal.subject or state.owner != principal.subject:
+            people = await People.seen(self._access, namespace.shows_people, principal)
+            items = [*map(people.shows_entry, items)]
         return Page(items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
 
     async def at(self, principal: Principal, namespace: Namespace, key: StateKey, asked: Moment) -> StateRecord:
@@ -181,7 +185,7 @@ class HistoryReader:
         return fields, bool(fields.subject) and state.owner == fields.subject
 
     async def _first_readable(self, principal: Principal, namespace: Namespace, state: StateRecord) -> int:
-        """Return the first version that the principal may read: of an own object the one that created it.
+        """Return the first version that the principal may read: of an own object the one from which on it is theirs.
 
         Raises StateEphemeralError where there is no history.
         """

@@ -48,9 +48,15 @@ class Change(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     TRANSITIONED = "transitioned"
+    ASSIGNED = "assigned"
     DELETED = "deleted"
     MIGRATED = "migrated"
     """Its data was brought to the schema version of today; nobody meant to change anything by it."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether the object stays in its status, and goes on waiting for its timers."""
+        return self in {Change.UPDATED, Change.ASSIGNED, Change.MIGRATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,11 @@ class StateRecord:
     data: bytes
     """JSON; ``null`` for a tombstone."""
     owner: str
-    """The subject in whose name it was created; empty for an anonymous one."""
+    """The subject in whose name it was created, or to whom it was handed over; empty for an anonymous one."""
     created_at: datetime
     updated_at: datetime
     first_version: int = 1
-    """The version that created it: above 1 when the key was deleted before."""
+    """The version from which on it is its owner's: the one that created it, or that handed it over to another than before."""
     is_deleted: bool = False
     timers: tuple[Timer, ...] = ()
     """Those of its status."""
@@ -88,11 +94,11 @@ class Write:
     change: Change
     expected: int | None
     """0: nothing alive may stand there (and the change is CREATED); n: it must be alive at version n; None: alive at any
-    version. In the last two cases its owner must be :attr:`owner` still: access was decided on that."""
+    version. In the last two cases its owner must be :attr:`owner` still: access was decided on that. For ASSIGNED it is n."""
     owner: str
-    """For CREATED the owner to be, else the owner that was seen."""
+    """For CREATED and ASSIGNED the owner to be, else the owner that was seen."""
     status: str | None
-    """The status to enter; None keeps the present one."""
+    """The status to enter; None keeps the present one, as UPDATED, ASSIGNED and DELETED do."""
     data: bytes
     """JSON; ``null`` for DELETED."""
     actor: str
@@ -114,7 +120,7 @@ class Write:
     """The version whose data it brings back; 0: none. CREATED undoes a deletion then: of the tombstone of the same owner, which
     goes on with its times and first version."""
     timers: tuple[TimerStart, ...] = ()
-    """Those that begin with it; not for UPDATED and MIGRATED, which leave those that were there. Any other change ends them."""
+    """Those that begin with it; not for what stays in its status, which leaves those that were there. Else these end."""
     schema_version: int = 1
     """That which the data has."""
 
@@ -237,6 +243,10 @@ class HistoryEntry:
     """That which the data was written under."""
     is_forgotten: bool = False
     """Whether its data was taken away for good; it is empty then."""
+    owner: str = ""
+    """For CREATED and ASSIGNED, whose it is since; empty in entries of CREATED from before there was ASSIGNED."""
+    previous_owner: str = ""
+    """For ASSIGNED, whose it was before."""
 
 
 @dataclass(frozen=True, slots=True)

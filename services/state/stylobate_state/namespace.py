@@ -9,7 +9,7 @@ from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
 from stylobate.declarations.guard import Guard
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
-from stylobate.declarations.rules import ACTIONS
+from stylobate.declarations.rules import ACTIONS, handlers_of
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
@@ -34,6 +34,8 @@ class Namespace:
     users: Collection[str]
     """The modules whose handlers may ask for anything here: that one, and those that depend on it."""
     access: NamespaceAccess
+    shows_people: AccessRule
+    """Who may know whose an object is and who changed it, also where it is not theirs."""
     machine: Machine
     before: Mapping[str, BeforeHook]
     schema: CompiledSchema | None
@@ -73,6 +75,7 @@ class Namespace:
             module=declaration.module,
             users=frozenset((declaration.module, *users)),
             access=declaration.access,
+            shows_people=_shows_people(declaration, users),
             machine=Machine(declaration.name, declaration.initial, declaration.transitions),
             before=declaration.before,
             schema=CompiledSchema(declaration.schema) if declaration.schema is not None else None,
@@ -136,7 +139,7 @@ class Namespace:
 
     def rules_of_changes(self) -> Iterator[AccessRule]:
         """Yield every rule that lets somebody change an object."""
-        yield from (self.access.create, self.access.write, self.access.delete)
+        yield from (self.access.create, self.access.write, self.access.delete, self.access.assign)
         yield from (event.access for event in self.machine.transitions.values() if event.access is not None)
 
     def check_new_key(self, key: str) -> None:
@@ -153,6 +156,13 @@ class Namespace:
     def hook(self, change: Change, event: str) -> BeforeHook | None:
         """Return what must agree before the change: for a transition the hook of its event."""
         return self.before.get(event if change is Change.TRANSITIONED else change.value)
+
+
+def _shows_people(declaration: NamespaceDeclaration, users: Collection[str]) -> AccessRule:
+    """Return the rule: who reads by permission, who reads through a handler, and whom ``show_owner`` names."""
+    handlers = map(handlers_of, (declaration.module, *users))
+    access = declaration.access
+    return AccessRule(tuple(dict.fromkeys((*handlers, *access.read.permissions, *access.show_owner.terms))))
 
 
 def check_key(key: str) -> None:

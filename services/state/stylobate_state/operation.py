@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from stylobate.declarations.model import AccessRule
 from stylobate.declarations.rules import PUBLIC
-from stylobate.errors import Violation
+from stylobate.errors import InvalidInputError, Violation
+from stylobate.identity.principal import subject_fault
 from stylobate.json_members import without
 
 from stylobate_state.document import NULL
-from stylobate_state.errors import StateStatusNotWritableError
+from stylobate_state.errors import StateOwnerNotWritableError, StateStatusNotWritableError
 from stylobate_state.fields import Closed
 from stylobate_state.guards import Asking, require_guard
 from stylobate_state.merge import is_object, merge_patch
@@ -38,6 +39,14 @@ class TimerGoneError(Exception):
     """The object does not wait for the timer any more. Never leaves the service."""
 
 
+class TimerOwnerError(Exception):
+    """The object was handed over: its timer is to be fired in another's name. Never leaves the service."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner)
+        self.owner = owner
+
+
 class Operation(ABC):
     """One thing that can be asked of an object."""
 
@@ -54,6 +63,11 @@ class Operation(ABC):
 
     revives: ClassVar[bool] = False
     """Whether it can be done to a tombstone, which :meth:`rules` and :meth:`draft` are given then."""
+
+    @property
+    def assigns(self) -> str | None:
+        """Whose the object is to be, where it says so; for another than the caller, ``assign`` must let the caller in too."""
+        return None
 
     def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  for those that create
         """Return who may do it to the object; None: to one that is not there."""
@@ -95,6 +109,13 @@ class Put(Operation):
     data: bytes
     status: str | None = None
     """When given it must be the present (on create: the initial) status."""
+    owner: str | None = None
+    """On create, whose it is to be, else the caller's; of an object that is there it must be the owner."""
+
+    @property
+    def assigns(self) -> str | None:
+        """What was given."""
+        return self.owner
 
     keeps_fields: bool = False
     """Whether its data has fields of the present one."""
@@ -118,7 +139,12 @@ class Put(Operation):
         status = namespace.machine.initial if live is None else live.status
         if self.status is not None and self.status != status:
             raise StateStatusNotWritableError(given=self.status, present=status)
-        return ChangeDraft(Change.CREATED if live is None else Change.UPDATED, self.data, status)
+        _check_owner(self.owner)
+        if live is None:
+            return ChangeDraft(Change.CREATED, self.data, status, owner=self.owner)
+        if self.owner not in {None, live.owner}:
+            raise StateOwnerNotWritableError
+        return ChangeDraft(Change.UPDATED, self.data, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +221,42 @@ class Fire(Transition):
         return AccessRule((PUBLIC,))
 
     def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
-        """Do as the event does. Raises TimerGoneError where the object does not wait for it, or nothing declares it any more."""
+        """Do as the event does.
+
+        :raises TimerGoneError: the object does not wait for it, or nothing declares it any more.
+        :raises TimerOwnerError: the object has another owner than the one in whose name this is asked.
+        """
         present = _present(live)
+        if asking.principal.act_for != present.owner:
+            raise TimerOwnerError(present.owner)
         waits = any(timer.event == self.event and timer.since == self.since and timer.at for timer in present.timers)
         if not waits or all(start.event != self.event for start in namespace.timers.get(present.status, ())):
             raise TimerGoneError
         return Transition.draft(self, namespace, live, asking)
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Operation):
+    """Hand it over."""
+
+    word: ClassVar[str] = "hand over"
+
+    owner: str
+
+    @property
+    def assigns(self) -> str | None:
+        """The new owner."""
+        return self.owner
+
+    def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:  # noqa: ARG002  as its base has it
+        """``assign``."""
+        return namespace.access.assign
+
+    def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:  # noqa: ARG002  as its base has it
+        """Keep all but the owner."""
+        present = _present(live)
+        _check_owner(self.owner)
+        return ChangeDraft(Change.ASSIGNED, present.data, present.status, owner=self.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +308,11 @@ class Restore(Operation):
             return ChangeDraft(Change.UPDATED, self.data, seen.status, restored_from=self.version)
         status = seen.status or namespace.machine.initial
         return ChangeDraft(Change.CREATED, self.data, status, owner=seen.owner, restored_from=self.version)
+
+
+def _check_owner(owner: str | None) -> None:
+    if owner is not None and (fault := subject_fault(owner)) is not None:
+        raise InvalidInputError(violations=[Violation("/owner", fault)])
 
 
 def _present(live: StateRecord | None) -> StateRecord:

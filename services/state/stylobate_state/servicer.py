@@ -23,6 +23,7 @@ from stylobate_state.convert import (
     to_finding,
     to_history_entry,
     to_operations,
+    to_put,
     to_result,
     to_state,
     to_watched,
@@ -30,13 +31,20 @@ from stylobate_state.convert import (
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey, StateRecord
-from stylobate_state.operation import Delete, Operation, Patch, Put, Restore, Transition
+from stylobate_state.operation import Assign, Delete, Operation, Patch, Restore, Transition
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_manager import StateManager
 from stylobate_state.watch.watch_manager import WatchManager
 
 _Context = grpc.aio.ServicerContext[object, object]
-_Change = pb.PutStateRequest | pb.PatchStateRequest | pb.DeleteStateRequest | pb.TransitionStateRequest | pb.RestoreStateRequest
+_Change = (
+    pb.PutStateRequest
+    | pb.PatchStateRequest
+    | pb.DeleteStateRequest
+    | pb.TransitionStateRequest
+    | pb.RestoreStateRequest
+    | pb.AssignStateRequest
+)
 M = TypeVar("M", bound=Message)
 
 
@@ -46,7 +54,7 @@ class StateServicer(StateServiceServicer):
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
         (
             "GetState", "GetStateVersion", "PutState", "PatchState", "DeleteState", "TransitionState", "RestoreState",
-            "TransactStates", "ListStates", "ListHistory", "WatchStates",
+            "AssignState", "TransactStates", "ListStates", "ListHistory", "WatchStates",
         ),
         RpcAccess.OPTIONAL,
     )  # fmt: skip
@@ -78,8 +86,7 @@ class StateServicer(StateServiceServicer):
         return pb.GetStateVersionResponse(state=to_state(state))
 
     async def PutState(self, request: pb.PutStateRequest, context: _Context) -> pb.PutStateResponse:
-        put = Put(request.data, request.status if request.HasField("status") else None)
-        return await self._change(request, put, pb.PutStateResponse, _with_state)
+        return await self._change(request, to_put(request), pb.PutStateResponse, _with_state)
 
     async def PatchState(self, request: pb.PatchStateRequest, context: _Context) -> pb.PatchStateResponse:
         return await self._change(request, Patch(request.patch), pb.PatchStateResponse, _with_state)
@@ -94,6 +101,9 @@ class StateServicer(StateServiceServicer):
     async def RestoreState(self, request: pb.RestoreStateRequest, context: _Context) -> pb.RestoreStateResponse:
         return await self._change(request, Restore(request.version), pb.RestoreStateResponse, _with_state)
 
+    async def AssignState(self, request: pb.AssignStateRequest, context: _Context) -> pb.AssignStateResponse:
+        return await self._change(request, Assign(request.owner), pb.AssignStateResponse, _with_state)
+
     async def TransactStates(self, request: pb.TransactStatesRequest, context: _Context) -> pb.TransactStatesResponse:
         caller = call()
         first = request.operations[0].namespace if request.operations else ""  # all are kept where the first is
@@ -107,8 +117,8 @@ class StateServicer(StateServiceServicer):
             lambda states: pb.TransactStatesResponse(results=map(to_result, states)),
             target="\0".join(f"{one.namespace}/{one.key}" for one in request.operations),
         )
-        for result in response.results:
-            await self._cover(result.state)
+        for asked, result in zip(request.operations, response.results, strict=True):
+            await self._cover(result.state, asked.assign.owner or asked.put.owner)
         return response
 
     async def ListStates(self, request: pb.ListStatesRequest, context: _Context) -> pb.ListStatesResponse:
@@ -150,13 +160,19 @@ class StateServicer(StateServiceServicer):
             apart=("expected_version",),  # whoever comes again may have seen what the first call made
         )
         if not isinstance(response, pb.DeleteStateResponse):
-            await self._cover(response.state)
+            await self._cover(response.state, operation.assigns or "")
         answered: M = response
         return answered
 
-    async def _cover(self, state: pb.State) -> None:
-        """Take out of the answer to a change what the caller may not see now, also where it was made before."""
-        state.data = await self._manager.shown_data(call().principal, state.namespace, state.owner, state.data)
+    async def _cover(self, state: pb.State, said: str) -> None:
+        """Take out of the answer to a change what the caller may not see now, also where it was made before.
+
+        :param said: the owner that the caller has said.
+        """
+        principal = call().principal
+        state.data = await self._manager.shown_data(principal, state.namespace, state.owner, state.data)
+        if state.owner != said and not await self._manager.shows_owner(principal, state.namespace, state.owner):
+            state.owner = ""
 
 
 class StateKeepingServicer(StateKeepingServiceServicer):

@@ -17,7 +17,8 @@ from stylobate_state.errors import StateEphemeralError, StateNamespaceUnknownErr
 from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
-from stylobate_state.operation import Fire, Operation, Transition
+from stylobate_state.operation import Fire, Operation, TimerOwnerError, Transition
+from stylobate_state.people import People
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
 from stylobate_state.state_reader import StateReader
@@ -112,10 +113,7 @@ class StateManager:
             namespace.check_new_key(key.key)
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
         shown = await self._upgrades.shown(states)
-        return [
-            (await namespace.fields.sight(self._access, principal)).shows(state)
-            for (namespace, _), state in zip(states, shown, strict=True)
-        ]
+        return [await self._shown(principal, namespace, state) for (namespace, _), state in zip(states, shown, strict=True)]
 
     async def change(
         self,
@@ -134,6 +132,7 @@ class StateManager:
         :raises StateVersionConflictError: it has another.
         :raises StateNotFoundError: nothing is there, and the operation creates nothing.
         :raises StateStatusNotWritableError: a status is given that is not the present one.
+        :raises StateOwnerNotWritableError: an owner is given that is not the present one.
         :raises StateDataInvalidError: the data is not what the namespace declares.
         :raises StateEventUnknownError: the namespace declares no such event.
         :raises StateTransitionNotAllowedError: not from the present status.
@@ -162,10 +161,14 @@ class StateManager:
         return await self._transactions.change(requests)
 
     async def fire(self, key: StateKey, owner: str, operation: Fire) -> StateRecord:
-        """Carry out a timer as the service, in the name of the object's owner."""
-        principal = Principal(PrincipalKind.SERVICE, _ITSELF, tenant=key.tenant, via="state", act_for=owner)
-        request = ChangeRequest(principal, NO_CAUSE, self._namespace(principal, key.namespace), key, operation, expected=None)
-        return await self._writer.change(request)
+        """Carry out a timer as the service, in the name of the object's owner: of whoever that is when it is written."""
+        while True:
+            principal = Principal(PrincipalKind.SERVICE, _ITSELF, tenant=key.tenant, via="state", act_for=owner)
+            namespace = self._namespace(principal, key.namespace)
+            try:
+                return await self._writer.change(ChangeRequest(principal, NO_CAUSE, namespace, key, operation, expected=None))
+            except TimerOwnerError as handed_over:
+                owner = handed_over.owner
 
     async def list_states(self, principal: Principal, namespace: str, request: ListRequest = EVERYTHING) -> Page[StateRecord]:
         """Return the living objects that the principal may list; the filters are part of the query.
@@ -179,7 +182,16 @@ class StateManager:
         fields = await bound.fields.sight(self._access, principal)
         page = await self._lister.list_states(principal, bound, request, fields)
         states = await self._upgrades.shown([(bound, state) for state in page.items])
-        return Page([*map(fields.shows, states)], page.next_token, page.count)
+        shown = [*map(fields.shows, states)]
+        if any(state.owner != principal.subject for state in shown):
+            shown = [*map((await self._people(principal, bound)).shows, shown)]
+        return Page(shown, page.next_token, page.count)
+
+    async def shows_owner(self, principal: Principal, namespace: str, owner: str) -> bool:
+        """Return whether one who may read an object sees that it is this owner's."""
+        if owner in {"", principal.subject}:
+            return True
+        return (await self._people(principal, self._namespace(principal, namespace))).are_shown
 
     async def shown_data(self, principal: Principal, namespace: str, owner: str, data: bytes) -> bytes:
         """Return the data of an object as the principal sees it now: for answers that were made before it was known who asks."""
@@ -203,8 +215,8 @@ class StateManager:
     ) -> Page[HistoryEntry]:
         """Return what happened to the object, newest first; also of one that was deleted.
 
-        Who may read it only because they own it sees it from the version on that created it: a key may have belonged to
-        another before. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read;
+        Who may read it only because they own it sees it from the version on that created it for them, or handed it over to
+        them. Raises StateNotFoundError for a key that was never written, or whose object the principal may not read;
         InvalidInputError for a filter, size or token that says nothing here, with its place; StateEphemeralError where there is
         no history.
         """
@@ -222,6 +234,14 @@ class StateManager:
         if self._store.part(last) is not part:
             is_first = not part.has_events
             raise StateEphemeralError(first if is_first else last, f"transactions with {last if is_first else first}")
+
+    async def _shown(self, principal: Principal, namespace: Namespace, state: StateRecord) -> StateRecord:
+        """Return the object as the principal sees it, who may read it."""
+        state = (await namespace.fields.sight(self._access, principal)).shows(state)
+        return state if state.owner == principal.subject else (await self._people(principal, namespace)).shows(state)
+
+    async def _people(self, principal: Principal, namespace: Namespace) -> People:
+        return await People.seen(self._access, namespace.shows_people, principal)
 
     async def _may_change(self, principal: Principal) -> bool:
         """Return whether there is a namespace in which the principal could change something that is nobody's."""

@@ -22,6 +22,7 @@ from stylobate_state.document import NULL
 from stylobate_state.errors import (
     StateContendedError,
     StateDataInvalidError,
+    StateEphemeralError,
     StateHookFailedError,
     StateNotUniqueError,
     for_each,
@@ -35,7 +36,7 @@ from stylobate_state.key_locks import KeyLocks
 from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
-from stylobate_state.operation import ChangeDraft, Operation, Put, Restore
+from stylobate_state.operation import Assign, ChangeDraft, Operation, Put, Restore
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.upgrades import NO_UPGRADES, Upgrades
@@ -185,6 +186,8 @@ class StateWriter:
         live = seen if seen is not None and not seen.is_deleted else None
         subject = seen if operation.revives else live
         await self._authorize(request, subject)
+        if isinstance(operation, Assign) and not self._environment.store.part(key.namespace).has_events:
+            raise StateEphemeralError(key.namespace, "hand-overs")
         present = live.version if live is not None else 0
         if expected is not None and expected != present:
             raise StateVersionConflictError(key.namespace, key.key, expected=expected, actual=present)
@@ -216,9 +219,9 @@ class StateWriter:
         """Ask the before-hook, if there is one, and return what is to be written."""
         live = decided.live
         present = live.version if live is not None else 0
-        hook_agreed, draft = await self._consult(request, decided.draft, present)
+        hook_agreed, draft = await self._consult(request, decided.draft, live)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
-        keeps_status = draft.change in {Change.UPDATED, Change.DELETED}
+        keeps_status = draft.change.stays or draft.change is Change.DELETED
         return Write(
             key=request.key,
             change=draft.change,
@@ -254,6 +257,10 @@ class StateWriter:
             beyond = operation.beyond(namespace, live)
             if beyond and not await self._access.allows(namespace.access.write, principal, owner):
                 raise StateDataInvalidError(beyond)
+            if operation.assigns not in {None, principal.subject} and namespace.access.assign not in rules:
+                await self._access.require(
+                    namespace.access.assign, principal, f"choose the owner of {key.namespace}/{key.key}", owner
+                )
             return
         if live is not None and await self._access.allows(namespace.access.read, principal, owner):
             raise refusal(refused[0], principal, what)
@@ -262,7 +269,7 @@ class StateWriter:
         await self._access.require_possible(absent, principal, what)
         raise StateNotFoundError(key.namespace, key.key)
 
-    async def _consult(self, request: ChangeRequest, draft: ChangeDraft, seen: int) -> tuple[bool, ChangeDraft]:
+    async def _consult(self, request: ChangeRequest, draft: ChangeDraft, live: StateRecord | None) -> tuple[bool, ChangeDraft]:
         """Ask the before-hook, if there is one; it may refuse by raising, or give other data (not for a deletion)."""
         hook = request.namespace.hook(draft.change, draft.event)
         if hook is None:
@@ -270,9 +277,11 @@ class StateWriter:
         event = event_of(
             request.key,
             draft,
-            version=seen,  # not the next one, which is not sure yet; 0: nothing was there
+            version=live.version if live is not None else 0,  # not the next one, which is not sure yet
             status=draft.status,
             data=draft.data,
+            owner=_owner(request, draft, live),
+            before=live,
             actor=request.principal.subject,
             event_id=self._environment.new_id(),
             time=self._environment.clock(),

@@ -84,7 +84,7 @@ async def test_a_long_history_is_answered_by_indexes(database_for):
         (postgres_history._OF_ACTOR, (*asked, types, "rare")),
         (postgres_history._OF_TYPE, (*asked, "state.orders.transitioned")),
         (postgres_history._BEFORE, (*A, middle)),
-        (postgres_history._CREATOR, (*A, 9999, "state.orders.created")),
+        (postgres_history._OWNER_BEFORE, (*A, 9999, ["state.orders.created", "state.orders.assigned"])),
     ):
         found = await database.fetchval(f"explain (analyze, buffers, format json) {statement}", *arguments)
         plan = json.loads(found)[0]["Plan"]

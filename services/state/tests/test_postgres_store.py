@@ -46,7 +46,7 @@ async def test_each_change_leaves_its_event_in_the_declared_shape(database_for):
     assert same == {("default", "orders", "42", "state", partition_of("default", "42"), None)}
     common = {"namespace": "orders", "key": "42"}
     assert [json.loads(row["data"]) for row in rows] == [
-        common | {"version": 1, "status": "pending", "data": {"n": 9007199254740993}, "actor": "ada"},
+        common | {"version": 1, "status": "pending", "data": {"n": 9007199254740993}, "actor": "ada", "owner": "ada"},
         common | {"version": 2, "status": "pending", "data": {"n": 1.1}, "actor": "bob"},
         common | {"version": 3, "status": "paid", "data": {}, "actor": "ada", "event": "pay", "from": "pending", "to": "paid"},
         common | {"version": 4, "status": "paid", "data": None, "actor": "ada"},

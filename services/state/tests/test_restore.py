@@ -49,7 +49,7 @@ async def test_a_store_undoes_a_deletion(store):
     state = (await store.read([A]))[A]
     assert (back.version, state.owner, state.first_version, state.is_deleted) == (5, "bob", 3, False)
     assert (state.created_at, [timer.since for timer in state.timers]) == (second.created_at, [5])
-    assert await store.creator(A, before=6) == "bob"
+    assert await store.owner_before(A, 6) == "bob"
     assert await store.write([undone]) == [Refused(5)]
 
 

@@ -88,13 +88,15 @@ async def test_lists_are_filtered_sorted_and_paged(store):
     assert await keys(status="new", owner="ada", after="c") == ["other", "ä"]
 
 
-async def test_who_created_an_earlier_object_of_a_key(store):
-    """The newest creation below the version counts; there may be none."""
+async def test_whose_an_earlier_object_of_a_key_was(store):
+    """The newest creation or hand-over below the version counts, whoever made it; there may be none."""
     await store.write([write(A, 0, owner="ada", actor="ada")])
     await store.write([write(A, 1, owner="ada", actor="eve")])
     await store.write([deletion(A, owner="ada", actor="eve")])
     await store.write([write(A, 0, owner="bob", actor="bob")])
-    assert [await store.creator(A, before=version) for version in (1, 2, 3, 4, 5)] == [None, "ada", "ada", "ada", "bob"]
+    await store.write([write(A, 4, owner="carl", actor="root", change=Change.ASSIGNED)])
+    owners = [await store.owner_before(A, version) for version in (1, 2, 3, 4, 5, 6)]
+    assert owners == [None, "ada", "ada", "ada", "bob", "carl"]
 
 
 async def test_history_says_what_was_written_under_which_schema_version(store):

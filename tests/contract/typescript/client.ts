@@ -38,7 +38,7 @@ export async function journey(): Promise<string> {
 
   const history = await client.GET("/v1/state/{namespace}/{key}/history", { params: { path: key } });
   if (history.error) return history.error.code;
-  const change: "created" | "updated" | "transitioned" | "deleted" | undefined = history.data.items[0]?.change;
+  const change: "created" | "updated" | "transitioned" | "assigned" | "deleted" | "migrated" | undefined = history.data.items[0]?.change;
 
   const written = await client.PUT("/v1/state/{namespace}/{key}", { params: { path: key }, body: { data: { any: "thing" } } });
   if (written.error) return written.error.code;

@@ -182,6 +182,10 @@ class NamespaceAccess:
     create: AccessRule = AccessRule()
     write: AccessRule = AccessRule()
     delete: AccessRule = AccessRule()
+    assign: AccessRule = AccessRule()
+    """Who may say whose an object is: hand it over, or create it in another's name."""
+    show_owner: AccessRule = AccessRule()
+    """Who may know whose an object is, and who changed it, beside those who always may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +253,7 @@ class NamespaceDeclaration:
     timers: tuple[TimerDeclaration, ...] = ()
     effects: tuple[EffectDeclaration, ...] = ()
     before: Mapping[str, BeforeHook] = field(default_factory=dict)
-    """By operation: ``created``, ``updated``, ``deleted`` or the name of an event."""
+    """By operation: ``created``, ``updated``, ``deleted``, ``assigned`` or the name of an event."""
     indexes: tuple[IndexDeclaration, ...] = ()
     ttl: timedelta | None = None
     """Of an ephemeral namespace: how long an object is kept after its last change. None: the namespace is durable."""

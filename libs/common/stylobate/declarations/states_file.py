@@ -51,14 +51,14 @@ NAMESPACE_KEYS = (
 _NAMESPACE_LATER = (
     "after", "ephemeral", "guards", "migrations", "storage", "store", "validators",
 )  # fmt: skip
-ACCESS_KEYS = ("read", "list", "create", "write", "delete")
+ACCESS_KEYS = ("read", "list", "create", "write", "delete", "assign", "show_owner")
 TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
 _TRANSITION_LATER = ("after", "before")
 RETENTION_KEYS = ("deleted",)
 _LONGEST_RETENTION = timedelta(days=36_600)
 _parse_retention = partial(parse_duration, longest=_LONGEST_RETENTION)
 HOOK_KEYS = ("method", "on_unavailable")
-_OPERATIONS = ("created", "updated", "deleted")
+_OPERATIONS = ("created", "updated", "deleted", "assigned")
 _RESERVED = ("transactions",)
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

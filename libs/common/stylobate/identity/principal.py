@@ -1,5 +1,6 @@
 """Who is calling, and permissions as text: ``orders:create``, ``orders:*`` (all of an area), ``*`` (everything)."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -63,6 +64,19 @@ class Principal:
 
 
 ANONYMOUS = Principal(kind=PrincipalKind.ANONYMOUS, id="")
+
+
+_SUBJECT = re.compile(r"[!-9;-~]{1,255}")
+
+
+def subject_fault(text: str) -> str | None:
+    """Return why a text can be the id of no user, as a violation's sentence; None: it can.
+
+    It has the form of one. Whether there is such a user only auth knows, and the user may be deleted a moment later.
+    """
+    if _SUBJECT.fullmatch(text):
+        return None
+    return "can be the id of no user: those have 1 to 255 printable characters of ASCII, without spaces and `:`"
 
 
 def grants(held: Collection[str], permission: str) -> bool:

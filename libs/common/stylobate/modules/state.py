@@ -44,7 +44,7 @@ class StateObject:
     created_at: datetime
     updated_at: datetime
     owner: str
-    """The subject in whose name it was created."""
+    """The subject in whose name it was created, or to whom it was handed over; empty for an anonymous one."""
     timers: tuple[StateTimer, ...] = ()
     """What is fired if it stays in its status."""
     is_deleted: bool = False
@@ -60,7 +60,7 @@ class StateChange:
 
     version: int
     change: str
-    """``created``, ``updated``, ``transitioned``, ``deleted`` or ``migrated``: brought to a new schema version."""
+    """``created``, ``updated``, ``transitioned``, ``assigned``, ``deleted`` or ``migrated``: brought to a new schema version."""
     event: str
     """The machine's event, for a transition."""
     from_status: str
@@ -76,6 +76,10 @@ class StateChange:
     """That which the data was written under."""
     is_forgotten: bool = False
     """Whether its data is not kept any more; ``data`` is None then."""
+    owner: str = ""
+    """Whose it is since, of a creation or a hand-over."""
+    previous_owner: str = ""
+    """Whose it was before a hand-over."""
 
 
 class StateClient:
@@ -127,15 +131,22 @@ class StateClient:
             raise
         return _object(reply.state)
 
-    async def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
+    async def put(
+        self, namespace: str, key: str, data: Any, expected_version: int | None = None, *, owner: str | None = None
+    ) -> StateObject:
         """Create the object or replace its data.
 
         :param data: whatever has a JSON form, such as a dataclass.
         :param expected_version: the version it must have; 0: it must not exist yet; None: any.
-        :raises StylobateError: STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        :param owner: whose a new object is to be, where the namespace's ``assign`` lets the handler say so; None: that of whoever
+            the handler runs for. Of an object that exists it must be the owner.
+        :raises StylobateError: STATE_DATA_INVALID, STATE_VERSION_CONFLICT, STATE_CONTENDED, STATE_OWNER_NOT_WRITABLE, or what a
+            before-hook refuses with.
         """
-        request = pb.PutStateRequest(namespace=namespace, key=key, data=encode(data), expected_version=expected_version)
-        reply = await self._change(self._stub.PutState, request, namespace=namespace, key=key, data=data)
+        request = pb.PutStateRequest(
+            namespace=namespace, key=key, data=encode(data), expected_version=expected_version, owner=owner
+        )
+        reply = await self._change(self._stub.PutState, request, namespace=namespace, key=key, data=data, owner=owner)
         return _object(reply.state)
 
     async def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> StateObject:
@@ -182,6 +193,16 @@ class StateClient:
         """
         request = pb.RestoreStateRequest(namespace=namespace, key=key, version=version, expected_version=expected_version)
         reply = await self._change(self._stub.RestoreState, request, namespace=namespace, key=key, version=version)
+        return _object(reply.state)
+
+    async def assign(self, namespace: str, key: str, owner: str, expected_version: int | None = None) -> StateObject:
+        """Hand the object over: every rule ``owner`` means the new one from now on. The namespace's ``assign`` says who may.
+
+        :param owner: the id of a user; whether there is one is not looked at.
+        :raises StylobateError: STATE_NOT_FOUND, STATE_VERSION_CONFLICT, STATE_CONTENDED, or what a before-hook refuses with.
+        """
+        request = pb.AssignStateRequest(namespace=namespace, key=key, owner=owner, expected_version=expected_version)
+        reply = await self._change(self._stub.AssignState, request, namespace=namespace, key=key, owner=owner)
         return _object(reply.state)
 
     @asynccontextmanager
@@ -348,4 +369,6 @@ def _change(entry: pb.HistoryEntry) -> StateChange:
         restored_from=entry.restored_from,
         schema_version=max(entry.schema_version, 1),
         is_forgotten=entry.is_forgotten,
+        owner=entry.owner,
+        previous_owner=entry.previous_owner,
     )

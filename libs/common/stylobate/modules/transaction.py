@@ -31,10 +31,10 @@ class Transaction:
         self.results: list[StateObject] = []
         """The objects as they stand after the block, in the order of the changes; one that was deleted with ``is_deleted``."""
 
-    def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> None:
-        """Create the object or replace its data."""
-        operation = pb.PutOperation(data=encode(data))
-        self._add(namespace, key, expected_version, {"data": data}, put=operation)
+    def put(self, namespace: str, key: str, data: Any, expected_version: int | None = None, *, owner: str | None = None) -> None:
+        """Create the object, for another owner where one is given, or replace its data."""
+        operation = pb.PutOperation(data=encode(data), owner=owner)
+        self._add(namespace, key, expected_version, {"data": data, "owner": owner}, put=operation)
 
     def patch(self, namespace: str, key: str, data: Any, expected_version: int | None = None) -> None:
         """Merge into the data (RFC 7396: None removes a member)."""
@@ -53,6 +53,10 @@ class Transaction:
         """Fire an event of the namespace's machine, merging ``data`` (RFC 7396) into the object's data."""
         operation = pb.TransitionOperation(event=event, patch=b"" if data is None else encode(data))
         self._add(namespace, key, expected_version, {"event": event, "data": data}, transition=operation)
+
+    def assign(self, namespace: str, key: str, owner: str, expected_version: int | None = None) -> None:
+        """Hand the object over."""
+        self._add(namespace, key, expected_version, {"owner": owner}, assign=pb.AssignOperation(owner=owner))
 
     def _add(self, namespace: str, key: str, expected: int | None, sent: Mapping[str, Any], **operation: Any) -> None:
         self.operations.append(pb.StateOperation(namespace=namespace, key=key, expected_version=expected, **operation))

@@ -31,6 +31,7 @@ from stylobate_gateway.schemas.state import (
     Namespace,
     StateList,
     StateObject,
+    parse_owner,
     parse_put,
     parse_restore,
     parse_transition,
@@ -183,7 +184,9 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
 
         async def put(version: int | None) -> state.State:
             data = bytes(body.data)
-            command = state.PutStateRequest(namespace=namespace, key=key, data=data, status=body.status, expected_version=version)
+            command = state.PutStateRequest(
+                namespace=namespace, key=key, data=data, status=body.status, owner=body.owner, expected_version=version
+            )
             try:
                 return (await answered(given.exchange, stub.PutState, command)).state
             except StylobateError as error:
@@ -241,6 +244,17 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             return (await answered(given.exchange, stub.RestoreState, command)).state
 
         return _object(await given.guard(restore, find))
+
+    @router.put("/{key}/owner", responses=changed, openapi_extra=body_of("StateOwner"))
+    async def assign_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
+        """Hand an object over to another owner."""
+        body = parse_owner(await request.body())
+
+        async def assign(version: int | None) -> state.State:
+            command = state.AssignStateRequest(namespace=namespace, key=key, owner=body.owner, expected_version=version)
+            return (await answered(given.exchange, stub.AssignState, command)).state
+
+        return _object(await given.guard(assign, present))
 
     @router.get("/{key}/history", responses={200: answer_of("A page", History), **read}, openapi_extra=_PERHAPS)
     async def list_history(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 from stylobate.api.state.v1.state_service_pb2 import (
+    AssignOperation,
     DeleteOperation,
     PatchOperation,
     PutOperation,
@@ -34,14 +35,15 @@ class OperationBody(Struct, forbid_unknown_fields=True, tag_field="op", kw_only=
 
 
 class PutBody(OperationBody, tag="put"):
-    """``data``, and ``status`` as it is."""
+    """``data``, ``status`` as it is, and ``owner`` where it is to be another's than the caller's."""
 
     data: Raw
     status: str | None = None
+    owner: str | None = None
 
     def told(self) -> dict[str, Any]:
         """Create it or replace its data."""
-        return {"put": PutOperation(data=bytes(self.data), status=self.status)}
+        return {"put": PutOperation(data=bytes(self.data), status=self.status, owner=self.owner)}
 
 
 class PatchBody(OperationBody, tag="patch"):
@@ -83,10 +85,20 @@ class TransitionBody(OperationBody, tag="transition"):
         return {"transition": TransitionOperation(event=self.event, patch=bytes(self.data))}
 
 
+class AssignBody(OperationBody, tag="assign"):
+    """``owner``."""
+
+    owner: str
+
+    def told(self) -> dict[str, Any]:
+        """Hand it over."""
+        return {"assign": AssignOperation(owner=self.owner)}
+
+
 class TransactionBody(Struct, forbid_unknown_fields=True):
     """``{operations}``."""
 
-    operations: list[PutBody | PatchBody | DeleteBody | RestoreBody | TransitionBody]
+    operations: list[PutBody | PatchBody | DeleteBody | RestoreBody | TransitionBody | AssignBody]
 
 
 _TRANSACTION = msgspec.json.Decoder(TransactionBody)

@@ -37,6 +37,7 @@ class StateObject(BaseModel):
     data: Any = Field(description="Without the fields that you may not see.")
     created_at: datetime
     updated_at: datetime
+    owner: str | None = Field(default=None, description="Whose it is. Left out where you may not know, or where it is nobody's.")
     timers: list[StateTimer] | None = Field(default=None, description="Left out where nothing waits.")
     schema_version: int | None = Field(
         default=None, ge=1, description="The version that the data has, where that is not the one that the namespace declares."
@@ -67,7 +68,7 @@ class StateList(BaseModel):
     )
 
 
-ChangeName = Literal["created", "updated", "transitioned", "deleted", "migrated"]
+ChangeName = Literal["created", "updated", "transitioned", "assigned", "deleted", "migrated"]
 
 
 class HistoryEntry(BaseModel):
@@ -79,7 +80,7 @@ class HistoryEntry(BaseModel):
     from_status: str | None = Field(alias="from")
     to_status: str | None = Field(alias="to")
     data: Any = Field(description="Without the fields that you may not see.")
-    actor: str
+    actor: str = Field(description="Empty where you may not know, or where nobody was known.")
     time: datetime
     event_id: str
     restored_from: int | None = Field(default=None, ge=1, description="The version whose data it brought back; else left out.")
@@ -87,6 +88,10 @@ class HistoryEntry(BaseModel):
         default=None, ge=2, description="The schema version that the data was written under; left out for 1."
     )
     forgotten: Literal[True] | None = Field(default=None, description="Its data is not kept any more; else left out.")
+    owner: str | None = Field(
+        default=None, description="Whose it is since, of a creation or a hand-over; left out as an object's."
+    )
+    previous_owner: str | None = Field(default=None, description="Whose it was before a hand-over; likewise.")
 
 
 class History(BaseModel):
@@ -96,14 +101,25 @@ class History(BaseModel):
     next_page_token: str | None = Field(description="null on the last page.")
 
 
+_OWNER = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[!-9;-~]*$",
+    "description": "The id of a user, for who may by the namespace's `assign`.",
+}
 _STATUS = {"type": ["string", "null"], "description": "Only as it is: a status changes by an event."}
 _OLDER = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "description": "The version whose data to bring back"}
+_GIVEN_OWNER = _OWNER | {"type": ["string", "null"]}
 _MERGED = {"description": "Merged into the object's data (RFC 7396)"}
+
+
+_NEEDED = {"transition": ("event",), "assign": ("owner",), "restore": ("version",)}
 
 
 def _operation(name: str, **members: Any) -> dict[str, Any]:
     """Return the schema of an operation of a transaction."""
-    needed = [member for member in members if member in {"event", "version"} or (member == "data" and name != "transition")]
+    needed = [member for member in members if member in _NEEDED.get(name, ("data",))]
     properties: dict[str, Any] = {
         "op": {"const": name},
         "namespace": {"type": "string"},
@@ -127,7 +143,14 @@ DESCRIBED: dict[str, Any] = {
         "properties": {
             "data": _PAYLOAD,
             "status": _STATUS,
+            "owner": _GIVEN_OWNER,
         },
+    },
+    "StateOwner": {
+        "type": "object",
+        "required": ["owner"],
+        "additionalProperties": False,
+        "properties": {"owner": _OWNER},
     },
     "StatePatch": {"description": "A JSON merge patch (RFC 7396)"},
     "StateTransaction": {
@@ -141,11 +164,12 @@ DESCRIBED: dict[str, Any] = {
                 "maxItems": 50,
                 "items": {
                     "oneOf": [
-                        _operation("put", data=_PAYLOAD, status=_STATUS),
+                        _operation("put", data=_PAYLOAD, status=_STATUS, owner=_GIVEN_OWNER),
                         _operation("patch", data={"description": "A JSON merge patch (RFC 7396)"}),
                         _operation("delete"),
                         _operation("restore", version=_OLDER),
                         _operation("transition", event={"type": "string"}, data=_MERGED),
+                        _operation("assign", owner=_OWNER),
                     ],
                     "discriminator": {"propertyName": "op"},
                 },
@@ -172,10 +196,17 @@ OlderVersion = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class PutBody(Struct, forbid_unknown_fields=True):
-    """``{data, status?}``."""
+    """``{data, status?, owner?}``."""
 
     data: Raw
     status: str | None = None
+    owner: str | None = None
+
+
+class OwnerBody(Struct, forbid_unknown_fields=True):
+    """``{owner}``."""
+
+    owner: str
 
 
 class TransitionBody(Struct, forbid_unknown_fields=True):
@@ -192,6 +223,7 @@ class RestoreBody(Struct, forbid_unknown_fields=True):
 
 _PUT = msgspec.json.Decoder(PutBody)
 _RESTORE = msgspec.json.Decoder(RestoreBody)
+_OWNER_BODY = msgspec.json.Decoder(OwnerBody)
 _TRANSITION = msgspec.json.Decoder(TransitionBody)
 
 
@@ -203,6 +235,11 @@ def parse_put(body: bytes) -> PutBody:
 def parse_restore(body: bytes) -> RestoreBody:
     """Return the body of a restoration, which is JSON. Raises InvalidInputError."""
     return parse(_RESTORE, body)
+
+
+def parse_owner(body: bytes) -> OwnerBody:
+    """Return the body of a hand-over, which is JSON. Raises InvalidInputError."""
+    return parse(_OWNER_BODY, body)
 
 
 def parse_transition(body: bytes) -> TransitionBody:

@@ -4,7 +4,7 @@
 -- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
 -- ends in `-- groups`, where there are none; likewise what concerns indexes, older versions that are brought back (`restores`), and
 -- objects that are moved to another schema version (`migrations`): these keep their time and their timers. `versions`: events say
--- what schema version the data has, where it is not 1.
+-- what schema version the data has, where it is not 1. `assigns`: objects that are handed over, which keep their timers too.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
@@ -21,8 +21,10 @@ with i as materialized (
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
 l as materialized (
     select i.i, s.version, s.deleted_at is null as is_live, s.status, s.created_at, s.updated_at, s.timers,
+        s.owner, -- assigns
         case
             when i.expected = 0 then s.deleted_at is not null and (i.restored_from = 0 or s.owner = i.owner)
+            when i.change = 'assigned' then s.deleted_at is null and i.expected = s.version -- assigns
             else s.deleted_at is null and s.owner = i.owner and (i.expected is null or i.expected = s.version)
         end as holds
     from state s join i using (tenant, namespace, key)
@@ -109,7 +111,11 @@ u as (
         data = i.data,
         owner = i.owner,
         schema_version = i.schema_version,
-        first_version = case when l.is_live or i.restored_from > 0 then s.first_version else s.version + 1 end,
+        first_version = case
+            when s.owner <> i.owner then s.version + 1 -- assigns
+            when l.is_live or i.restored_from > 0 then s.first_version
+            else s.version + 1
+        end,
         created_at = case when l.is_live or i.restored_from > 0 then s.created_at else greatest(statement_timestamp(), s.updated_at) end,
         updated_at =
             case when i.change = 'migrated' then s.updated_at else -- migrations
@@ -118,7 +124,7 @@ u as (
         ,
         deleted_at = case when i.change = 'deleted' then greatest(statement_timestamp(), s.updated_at) end,
         timers = case
-            when i.change = 'updated' then s.timers
+            when i.change in ('updated', 'assigned') then s.timers
             when i.change = 'migrated' then s.timers -- migrations
             when i.timers is not null then state_timers(i.timers, greatest(statement_timestamp(), s.updated_at), s.version + 1)
         end
@@ -128,7 +134,7 @@ u as (
       and not exists (select from r where r.i = i.i) -- indexes
       and not exists (select from g where g.together = i.together) -- groups
     returning i.i, s.version, s.status, s.owner, s.created_at, s.updated_at, s.first_version, s.data, s.timers,
-        s.tenant, s.namespace, s.key, l.timers is not null and i.change <> 'updated'
+        s.tenant, s.namespace, s.key, l.timers is not null and i.change not in ('updated', 'assigned')
             and i.change <> 'migrated' -- migrations
             as ends_timers
 ),
@@ -180,11 +186,14 @@ e as (
             'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', i.data, 'actor', i.actor
         ) || case
             when i.change = 'transitioned' then jsonb_build_object('event', i.event, 'from', i.from_status, 'to', w.status)
+            when i.change = 'created' then jsonb_build_object('owner', w.owner)
+            when i.change = 'assigned' then jsonb_build_object('owner', w.owner, 'previous_owner', l.owner) -- assigns
             else '{}'::jsonb
         end
             || case when i.schema_version > 1 then jsonb_build_object('schema_version', i.schema_version) else '{}'::jsonb end -- versions
             || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
     from w join i using (i)
+        left join l using (i) -- assigns
 ),
 -- Timers of the status entered are queued, those of the status left are not any more.
 queued as (

@@ -64,7 +64,7 @@ class EphemeralStore:
         del time
         raise StateEphemeralError(key.namespace, "history")
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
         """Raise StateEphemeralError."""
-        del before
+        del version
         raise StateEphemeralError(key.namespace, "history")

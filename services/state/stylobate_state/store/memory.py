@@ -134,10 +134,10 @@ class MemoryStateStore:
         entries = reversed(self.history.get(key, []))
         return next((entry.version for entry in entries if entry.time < time), 0)
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
         entries = reversed(self.history.get(key, []))
-        made = (entry for entry in entries if entry.version < before and entry.change is Change.CREATED)
-        return next((entry.actor for entry in made if not entry.restored_from), None)
+        named = {Change.CREATED, Change.ASSIGNED}
+        return next((entry.owner for entry in entries if entry.version < version and entry.change in named), None)
 
     async def health(self) -> Health:
         """Memory is always there."""
@@ -154,9 +154,10 @@ class MemoryStateStore:
             refused = self._entered(states)
         if any(refused):
             return [outcome or Withheld() for outcome in refused]
+        before = [self._live(write.key) for write in group]
         outcomes = [self._keep(write, state) for write, state in zip(group, states, strict=True)]
-        for write, state, written in zip(group, states, outcomes, strict=True):
-            await self.tell(transaction, write, state, written)
+        for write, state, live, written in zip(group, states, before, outcomes, strict=True):
+            await self.tell(transaction, write, state, live, written)
         if claim is not None:
             await self._ledger.answer(transaction, [(claim, result_of(group, outcomes))])
         return [*outcomes]
@@ -172,11 +173,13 @@ class MemoryStateStore:
         """Return the version of a change of what stands there."""
         return present.version + 1 if present is not None else 1
 
-    async def tell(self, transaction: MemoryTransaction, write: Write, state: StateRecord, written: Written) -> None:
+    async def tell(
+        self, transaction: MemoryTransaction, write: Write, state: StateRecord, before: StateRecord | None, written: Written
+    ) -> None:
         """Write the change into the history and the outbox."""
-        entry = _entry(write, state, self.clock())
+        entry = _entry(write, state, before, self.clock())
         self.history.setdefault(write.key, []).append(entry)
-        event = _event(write, written, entry.time)
+        event = _event(write, written, before, entry.time)
         await self._outbox.append(transaction, [event], stream=write.key.namespace, version=written.version)
 
     def _live(self, key: StateKey) -> StateRecord | None:
@@ -215,7 +218,7 @@ class MemoryStateStore:
             owner=write.owner,
             created_at=same.created_at if same is not None else now,
             updated_at=live.updated_at if live is not None and write.change is Change.MIGRATED else now,
-            first_version=same.first_version if same is not None else version,
+            first_version=same.first_version if same is not None and same.owner == write.owner else version,
             is_deleted=write.change is Change.DELETED,
             timers=_timers(write, live, version, now),
             schema_version=write.schema_version,
@@ -248,10 +251,11 @@ def _holds(write: Write, live: StateRecord | None, present: StateRecord | None) 
     if write.expected == 0:
         is_same = not write.restored_from or (present is not None and present.owner == write.owner)
         return live is None and is_same
-    return live is not None and live.owner == write.owner and write.expected in {None, live.version}
+    is_same = live is not None and (write.change is Change.ASSIGNED or live.owner == write.owner)
+    return live is not None and is_same and write.expected in {None, live.version}
 
 
-def _entry(write: Write, state: StateRecord, now: datetime) -> HistoryEntry:
+def _entry(write: Write, state: StateRecord, before: StateRecord | None, now: datetime) -> HistoryEntry:
     is_deletion = write.change is Change.DELETED
     from_status = {Change.CREATED: "", Change.TRANSITIONED: write.from_status}.get(write.change, state.status)
     return HistoryEntry(
@@ -266,6 +270,8 @@ def _entry(write: Write, state: StateRecord, now: datetime) -> HistoryEntry:
         event_id=write.event_id,
         restored_from=write.restored_from,
         schema_version=write.schema_version,
+        owner=state.owner if write.change in {Change.CREATED, Change.ASSIGNED} else "",
+        previous_owner=before.owner if before is not None and write.change is Change.ASSIGNED else "",
     )
 
 
@@ -276,18 +282,20 @@ def _status(write: Write, live: StateRecord | None) -> str:
 
 
 def _timers(write: Write, live: StateRecord | None, version: int, now: datetime) -> tuple[Timer, ...]:
-    if write.change in {Change.UPDATED, Change.MIGRATED} and live is not None:
+    if write.change.stays and live is not None:
         return live.timers
     return tuple(Timer(start.event, now + start.after, version) for start in write.timers)
 
 
-def _event(write: Write, written: Written, time: datetime) -> Event:
+def _event(write: Write, written: Written, before: StateRecord | None, time: datetime) -> Event:
     return event_of(
         write.key,
         write,
         version=written.version,
         status=written.status,
         data=written.data,
+        owner=written.owner,
+        before=before,
         actor=write.actor,
         event_id=write.event_id,
         time=time,

@@ -52,9 +52,11 @@ class MemoryEphemeralStore(EphemeralStore, MemoryStateStore):
     def next_version(self, present: StateRecord | None) -> int:
         return present.version + 1 if present is not None else max((self.clock() - _EPOCH) // _US, self._top + 1)
 
-    async def tell(self, transaction: MemoryTransaction, write: Write, state: StateRecord, written: Written) -> None:
+    async def tell(
+        self, transaction: MemoryTransaction, write: Write, state: StateRecord, before: StateRecord | None, written: Written
+    ) -> None:
         """Tell nobody."""
-        del transaction, write, state
+        del transaction, write, state, before
         self._top = max(self._top, written.version)
 
     def _forget(self) -> None:

@@ -32,7 +32,7 @@ class StateStore(Protocol):
 
     has_events: ClassVar[bool]
     """Whether changes leave events, of which history, hooks and watches live. Where they do not, :meth:`list_history`,
-    :meth:`version_before` and :meth:`creator` raise StateEphemeralError."""
+    :meth:`version_before` and :meth:`owner_before` raise StateEphemeralError."""
 
     def part(self, namespace: str) -> "StateStore":
         """Return the store that keeps this namespace: itself, unless it is made of several."""
@@ -98,8 +98,8 @@ class StateStore(Protocol):
     async def version_before(self, key: StateKey, time: datetime) -> int:
         """Return the newest version of a key that was made before the time; 0: there was none."""
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
-        """Return in whose name the object was created that stood at the key below this version; None: there was none."""
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
+        """Return whose the object was that stood at the key below this version; None: there was none."""
 
     async def health(self) -> Health:
         """Say how the store is. Never raises for what it reports."""

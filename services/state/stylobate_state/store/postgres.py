@@ -157,6 +157,7 @@ class PostgresStateStore:
         has_restores = any(write.restored_from for write in writes)
         migrates = any(write.change is Change.MIGRATED for write in writes)
         has_versions = any(write.schema_version > 1 for write in writes)
+        has_assigns = any(write.change is Change.ASSIGNED for write in writes)
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
@@ -164,7 +165,12 @@ class PostgresStateStore:
             try:
                 entries = self._indexes.entries(writes)
                 statement = cas_statement(
-                    groups=has_groups, indexes=bool(entries), restores=has_restores, migrations=migrates, versions=has_versions
+                    groups=has_groups,
+                    indexes=bool(entries),
+                    restores=has_restores,
+                    migrations=migrates,
+                    versions=has_versions,
+                    assigns=has_assigns,
                 )
                 rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
             except ValueRefusedError as error:
@@ -244,8 +250,8 @@ class PostgresStateStore:
     async def version_before(self, key: StateKey, time: datetime) -> int:
         return await self._history.version_before(key, time)
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
-        return await self._history.creator(key, before=before)
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
+        return await self._history.owner_before(key, version)
 
     async def health(self) -> Health:
         return await self._database.health()

@@ -22,7 +22,8 @@ _ENTRY = """
     select version, type, coalesce(data ->> 'event', '') as event, data ->> 'from' as from_status,
         data ->> 'status' as status, coalesce((data ->> 'restored_from')::bigint, 0) as restored_from,
         coalesce((data ->> 'schema_version')::int, 1) as schema_version,
-        data ? 'forgotten' as is_forgotten, (data -> 'data')::text as data, actor, time, id
+        data ? 'forgotten' as is_forgotten, (data -> 'data')::text as data, actor, time, id,
+        coalesce(data ->> 'owner', '') as owner, coalesce(data ->> 'previous_owner', '') as previous_owner
     from outbox_event
     where tenant = $1 and stream = $2 and subject = $3 and version >= $4 and ($5::bigint is null or version < $5)
 """
@@ -51,11 +52,14 @@ _BEFORE = """
     )
     select low from search where low = high
 """
-_CREATOR = """
-    select actor from outbox_event
-    where tenant = $1 and stream = $2 and subject = $3 and version < $4 and type = $5
-        and state_mark(tenant, stream, subject, '', type) = state_mark($1, $2, $3, '', $5)
-        and not data ? 'restored_from'
+# A creation from before there were hand-overs does not say whose it is: the actor's.
+_OWNER_BEFORE = """
+    select coalesce(data ->> 'owner', actor) from unnest($5::text[]) as wanted (type) cross join lateral (
+        select version, actor, data from outbox_event
+        where tenant = $1 and stream = $2 and subject = $3 and version < $4 and type = wanted.type
+            and state_mark(tenant, stream, subject, '', type) = state_mark($1, $2, $3, '', wanted.type)
+        order by version desc limit 1
+    ) named
     order by version desc limit 1
 """
 
@@ -87,9 +91,10 @@ class PostgresHistory:
         """See StateStore."""
         return int(await self._database.fetchval(_BEFORE, *key, time))
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
         """See StateStore."""
-        found: str | None = await self._database.fetchval(_CREATOR, *key, before, _type(key.namespace, Change.CREATED))
+        types = [_type(key.namespace, change) for change in (Change.CREATED, Change.ASSIGNED)]
+        found: str | None = await self._database.fetchval(_OWNER_BEFORE, *key, version, types)
         return found
 
 
@@ -115,4 +120,6 @@ def _entry(row: asyncpg.Record) -> HistoryEntry:
         restored_from=row["restored_from"],
         schema_version=row["schema_version"],
         is_forgotten=is_forgotten,
+        owner=row["owner"],
+        previous_owner=row["previous_owner"],
     )

@@ -91,8 +91,8 @@ class StoreRouter:
     async def version_before(self, key: StateKey, time: datetime) -> int:
         return await self.part(key.namespace).version_before(key, time)
 
-    async def creator(self, key: StateKey, *, before: int) -> str | None:
-        return await self.part(key.namespace).creator(key, before=before)
+    async def owner_before(self, key: StateKey, version: int) -> str | None:
+        return await self.part(key.namespace).owner_before(key, version)
 
     async def health(self) -> Health:
         """Say how the durable store is; without the others it is degraded: what they keep is not served."""

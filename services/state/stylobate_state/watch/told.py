@@ -112,6 +112,8 @@ class _Payload(msgspec.Struct):
     schema_version: int = 1
     forgotten: bool = False
     from_status: str = msgspec.field(name="from", default="")
+    owner: str = ""
+    previous_owner: str = ""
 
 
 _decode = msgspec.json.Decoder(_Payload).decode
@@ -144,5 +146,7 @@ class Happened:
             restored_from=found.restored_from,
             schema_version=found.schema_version,
             is_forgotten=found.forgotten,
+            owner=found.owner,
+            previous_owner=found.previous_owner,
         )
         return cls(StateKey(event.tenant, found.namespace, found.key), entry)

@@ -9,6 +9,7 @@ from stylobate.identity import Principal
 
 from stylobate_state.fields import FieldRules
 from stylobate_state.model import Change, HistoryEntry
+from stylobate_state.people import People
 from stylobate_state.watch.told import Sight, about_of
 
 
@@ -25,6 +26,8 @@ class View:
     fields: FieldRules
     rules: Sequence[AccessRule]
     """Each must let the caller through: what is told is what a list shows, and the history."""
+    shows_people: AccessRule
+    """Who is shown whose the objects are, also where they are not the caller's."""
 
     @property
     def about(self) -> str:
@@ -38,6 +41,12 @@ class View:
     def holds(self, entry: HistoryEntry) -> bool:
         """Return whether it is one of them since."""
         return entry.change is not Change.DELETED and self.status in {"", entry.to_status}
+
+    async def people(self, access: AccessEvaluator, sight: Sight) -> People:
+        """Return whose ids the caller is shown: of objects of its own, all."""
+        if sight is Sight.OWN:
+            return People(are_shown=True, caller=self.principal.subject)
+        return await People.seen(access, self.shows_people, self.principal)
 
     async def sight(self, access: AccessEvaluator) -> Sight:
         """Return which objects the caller may see now. Raises UnauthenticatedError, PermissionDeniedError: none, ever."""

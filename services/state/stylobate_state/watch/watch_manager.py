@@ -127,7 +127,7 @@ class WatchManager:
             check_key(key)
         bound.check_status(status)
         rules = (bound.access.read,) if key else (bound.access.list, bound.access.read)
-        return View(principal, namespace, key, status, bound.fields, rules)
+        return View(principal, namespace, key, status, bound.fields, rules, bound.shows_people)
 
     async def _check_key(self, view: View, sight: Sight) -> None:
         """Raise StateKeyInvalidError for a key at which there is nothing to see, and never will be."""

@@ -10,6 +10,7 @@ from stylobate.outbox import EventLog, EventPattern, LoggedEvent, Position, Posi
 
 from stylobate_state.fields import ALL_SEEN
 from stylobate_state.model import Change, ListQuery, StateKey, StateRecord
+from stylobate_state.people import People
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.watch.feed import Feed, Subscription
@@ -32,7 +33,7 @@ class Watcher:
     passed over. In the log events have numbers without gaps: whoever goes on from a position gets each event behind it once.
 
     **Rights are asked for with every portion that is told**, not with the request. Of an owner's objects those count that are
-    the caller's now, from the version on that created them, as in the history.
+    the caller's now, from the version on that created them or handed them over, as in the history.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Watcher:
         self._types = [EventPattern.parse(f"state.{view.namespace}.*")]
         self._sight = Sight.ALL
         self._fields = ALL_SEEN
+        self._people = People(are_shown=False, caller="")
         self._position = Position.origin()
         self._shown = Shown(log, tenant, view.namespace)
         self._subscription: Subscription | None = None
@@ -141,10 +143,8 @@ class Watcher:
             await self._shown.note(states, self._position)
             if states:
                 after = states[-1].key.key
-            yield (
-                self._place() if is_complete else "",
-                Snapshot([*map(self._fields.shows, await self._to_show(states))], part, is_complete),
-            )
+            shown = [self._people.shows(self._fields.shows(state)) for state in await self._to_show(states)]
+            yield self._place() if is_complete else "", Snapshot(shown, part, is_complete)
             part += 1
 
     async def _part(self, after: str) -> tuple[Sequence[StateRecord], bool]:
@@ -220,6 +220,7 @@ class Watcher:
         """Have decided what the caller may see now."""
         self._sight = await self._view.sight(self._access)
         self._fields = await self._view.fields.sight(self._access, self._view.principal)
+        self._people = await self._view.people(self._access, self._sight)
 
     async def _tell(self, events: Sequence[LoggedEvent]) -> AsyncIterator[Told]:
         """Tell what of these events concerns the caller, each once; the position moves behind each."""
@@ -252,12 +253,14 @@ class Watcher:
         """Return what is told of something that happened; None: nothing."""
         view, key, entry = self._view, happened.key, happened.entry
         if self._sight is Sight.OWN and (standing is None or not self._may_see(standing, entry.version)):
-            # an earlier object of the key: its owner hears that it is gone, nobody of what it was
-            was_own = entry.change is Change.DELETED and standing is not None and await self._was_own(key, entry.version)
+            # not the caller's any more: whose it was hears that it is gone, and nothing of what it was
+            leaves = entry.change in {Change.DELETED, Change.ASSIGNED}
+            was_own = leaves and standing is not None and await self._was_own(key, entry.version)
             return Changed(key, entry.version, None) if was_own and view.held(entry) else None
         if view.holds(entry) or (entry.change is Change.DELETED and view.held(entry)):
             is_own = standing is not None and self._is_own(standing, entry.version)
-            return Changed(key, entry.version, self._fields.shows_entry(entry, is_own=is_own))
+            shown = self._fields.shows_entry(entry, is_own=is_own)
+            return Changed(key, entry.version, self._people.shows_entry(shown))
         return Changed(key, entry.version, None) if view.held(entry) else None
 
     def _may_see(self, standing: StateRecord, version: int) -> bool:
@@ -269,5 +272,5 @@ class Watcher:
         return standing.owner == self._view.principal.subject and version >= standing.first_version
 
     async def _was_own(self, key: StateKey, version: int) -> bool:
-        """Return whether the object that was deleted at a version had been the caller's."""
-        return await self._store.creator(key, before=version) == self._view.principal.subject
+        """Return whether the object that left its owner at a version, deleted or handed over, had been the caller's."""
+        return await self._store.owner_before(key, version) == self._view.principal.subject

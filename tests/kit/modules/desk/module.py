@@ -19,6 +19,14 @@ class Ticket:
 
 
 @dataclass
+class Gift:
+    """Something that is kept for somebody."""
+
+    key: str
+    owner: str
+
+
+@dataclass
 class Sum:
     """What JSON has no types for."""
 
@@ -79,6 +87,15 @@ class Desk(BaseModule):
     async def put_wrong(self, ctx: ActionContext) -> None:
         """Keep what the schema refuses."""
         await ctx.state.put("tickets", "wrong", {"txt": 1})
+
+    async def give(self, ctx: ActionContext, gift: Gift) -> list[str | int]:
+        """Keep something in another's name, and hand it over twice; say whose it was each time."""
+        made = await ctx.state.put("tickets", gift.key, {"text": "x"}, owner=gift.owner)
+        given = await ctx.state.assign("tickets", gift.key, "dora", expected_version=made.version)
+        async with ctx.state.transaction() as change:
+            change.assign("tickets", gift.key, "eve")
+        (last,) = change.results
+        return [made.owner, given.owner, last.owner, last.version]
 
     async def elsewhere(self, ctx: ActionContext) -> None:
         """Read from a namespace that nobody declares."""

@@ -46,7 +46,10 @@ class State(_message.Message):
     data: _builtins.bytes
     """The data as JSON."""
     owner: _builtins.str
-    """The principal in whose name it was created."""
+    """Whose it is: the principal in whose name it was created, or to whom it was handed over. Empty where nobody owns it, and where
+    the caller may read the object but not who owns it: that takes reading by permission, by ownership or through a handler, or
+    the namespace's `show_owner`.
+    """
     schema_version: _builtins.int
     """The schema version that the data has, where that is not the one that the namespace declares: its upgrade failed, or newer
     declarations wrote it. 0: the data is of the version of today.
@@ -258,6 +261,7 @@ class PutStateRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -277,6 +281,8 @@ class PutStateRequest(_message.Message):
     with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
     something newer. 0: the key stands for this change alone.
     """
+    owner: _builtins.str
+    """Whose it is to be, for who may by the namespace's `assign`. Absent: the caller's. Of an object that exists it must be the owner."""
     def __init__(
         self,
         *,
@@ -287,17 +293,22 @@ class PutStateRequest(_message.Message):
         status: _builtins.str | None = ...,
         idempotency_key: _builtins.str = ...,
         idempotency_step: _builtins.int = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "expected_version", b"expected_version", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_owner", b"_owner", "_status", b"_status", "expected_version", b"expected_version", "owner", b"owner", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "_owner", b"_owner", "_status", b"_status", "data", b"data", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "owner", b"owner", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
@@ -638,6 +649,83 @@ class RestoreStateResponse(_message.Message):
 Global___RestoreStateResponse: _TypeAlias = RestoreStateResponse  # noqa: Y015
 
 @_typing.final
+class AssignStateRequest(_message.Message):
+    """A new owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_STEP_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    key: _builtins.str
+    """The key."""
+    owner: _builtins.str
+    """The subject whose it is to be: the id of a user. Whether there is such a user is not looked at."""
+    expected_version: _builtins.int
+    """The version it must have; absent means any."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request, the
+    first answer comes again and nothing more happens; with another request it is IDEMPOTENCY_KEY_REUSED.
+    """
+    idempotency_step: _builtins.int
+    """For whoever carries out several changes as one run that is begun anew after a crash: which change of the run this is, from 1 on, all
+    with one key. Held against the first time is then the object and the method alone, since a run that reads again may have seen
+    something newer. 0: the key stands for this change alone.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        key: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
+        idempotency_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "idempotency_key", b"idempotency_key", "idempotency_step", b"idempotency_step", "key", b"key", "namespace", b"namespace", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___AssignStateRequest: _TypeAlias = AssignStateRequest  # noqa: Y015
+
+@_typing.final
+class AssignStateResponse(_message.Message):
+    """As stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    @_builtins.property
+    def state(self) -> Global___State:
+        """The object. Who has given it away sees it this last time."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___State | None = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignStateResponse: _TypeAlias = AssignStateResponse  # noqa: Y015
+
+@_typing.final
 class TransactStatesRequest(_message.Message):
     """Operations that happen together. Each has the access rules, and is refused with the errors, of the method of its name."""
 
@@ -687,6 +775,7 @@ class StateOperation(_message.Message):
     PATCH_FIELD_NUMBER: _builtins.int
     DELETE_FIELD_NUMBER: _builtins.int
     TRANSITION_FIELD_NUMBER: _builtins.int
+    ASSIGN_FIELD_NUMBER: _builtins.int
     RESTORE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
@@ -711,6 +800,10 @@ class StateOperation(_message.Message):
         """Fire an event of the status machine."""
 
     @_builtins.property
+    def assign(self) -> Global___AssignOperation:
+        """Hand it over."""
+
+    @_builtins.property
     def restore(self) -> Global___RestoreOperation:
         """Bring back the data of an older version."""
 
@@ -724,15 +817,16 @@ class StateOperation(_message.Message):
         patch: Global___PatchOperation | None = ...,
         delete: Global___DeleteOperation | None = ...,
         transition: Global___TransitionOperation | None = ...,
+        assign: Global___AssignOperation | None = ...,
         restore: Global___RestoreOperation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "assign", b"assign", "delete", b"delete", "expected_version", b"expected_version", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "delete", b"delete", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "assign", b"assign", "delete", b"delete", "expected_version", b"expected_version", "key", b"key", "namespace", b"namespace", "operation", b"operation", "patch", b"patch", "put", b"put", "restore", b"restore", "transition", b"transition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "patch", "delete", "transition", "restore"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "patch", "delete", "transition", "assign", "restore"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
@@ -749,22 +843,31 @@ class PutOperation(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """The data as JSON."""
     status: _builtins.str
     """Must equal the present status (on create the initial one) when given: FAILED_PRECONDITION `STATE_STATUS_NOT_WRITABLE`."""
+    owner: _builtins.str
+    """Whose it is to be, for who may by the namespace's `assign`. Absent: the caller's. Of an object that exists it must be the owner."""
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
         status: _builtins.str | None = ...,
+        owner: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "_status", b"_status", "owner", b"owner", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status", b"_status", "data", b"data", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_owner", b"_owner", "_status", b"_status", "data", b"data", "owner", b"owner", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__owner: _TypeAlias = _typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = _typing.Literal["_owner", b"_owner"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
 
 Global___PutOperation: _TypeAlias = PutOperation  # noqa: Y015
@@ -855,6 +958,28 @@ class RestoreOperation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RestoreOperation: _TypeAlias = RestoreOperation  # noqa: Y015
+
+@_typing.final
+class AssignOperation(_message.Message):
+    """A new owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """The subject whose it is to be: the id of a user."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignOperation: _TypeAlias = AssignOperation  # noqa: Y015
 
 @_typing.final
 class TransactStatesResponse(_message.Message):
@@ -1103,13 +1228,15 @@ class HistoryEntry(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_OWNER_FIELD_NUMBER: _builtins.int
     RESTORED_FROM_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     IS_FORGOTTEN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version it made."""
     change: _builtins.str
-    """created, updated, transitioned, deleted or migrated."""
+    """created, updated, transitioned, assigned, deleted or migrated."""
     event: _builtins.str
     """The event, for a transition."""
     from_status: _builtins.str
@@ -1119,9 +1246,13 @@ class HistoryEntry(_message.Message):
     data: _builtins.bytes
     """The data after, as JSON; empty for a deletion."""
     actor: _builtins.str
-    """The principal that did it."""
+    """The principal that did it; empty where the caller may not know who owns the object, unless it is the caller."""
     event_id: _builtins.str
     """The id of its event (CloudEvents `id`)."""
+    owner: _builtins.str
+    """Whose it is since, for a creation or a hand-over; shown to whom the object's owner is."""
+    previous_owner: _builtins.str
+    """Whose it was before, for a hand-over; likewise."""
     restored_from: _builtins.int
     """For a change that brought back the data of an older version, which that was; else 0."""
     schema_version: _builtins.int
@@ -1144,13 +1275,15 @@ class HistoryEntry(_message.Message):
         actor: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         event_id: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        previous_owner: _builtins.str = ...,
         restored_from: _builtins.int = ...,
         schema_version: _builtins.int = ...,
         is_forgotten: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "is_forgotten", b"is_forgotten", "restored_from", b"restored_from", "schema_version", b"schema_version", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change", b"change", "data", b"data", "event", b"event", "event_id", b"event_id", "from_status", b"from_status", "is_forgotten", b"is_forgotten", "owner", b"owner", "previous_owner", b"previous_owner", "restored_from", b"restored_from", "schema_version", b"schema_version", "time", b"time", "to_status", b"to_status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,11 @@ class StateServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.FromString,
                 _registered_method=True)
+        self.AssignState = channel.unary_unary(
+                '/stylobate.api.state.v1.StateService/AssignState',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateResponse.FromString,
+                _registered_method=True)
         self.TransactStates = channel.unary_unary(
                 '/stylobate.api.state.v1.StateService/TransactStates',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.TransactStatesRequest.SerializeToString,
@@ -149,6 +154,13 @@ class StateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AssignState(self, request, context):
+        """Hands an object over to another owner, for who may by the namespace's `assign`. From then on every rule `owner` means the new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TransactStates(self, request, context):
         """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
         that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
@@ -217,6 +229,11 @@ def add_StateServiceServicer_to_server(servicer, server):
                     servicer.RestoreState,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.SerializeToString,
+            ),
+            'AssignState': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignState,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateResponse.SerializeToString,
             ),
             'TransactStates': grpc.unary_unary_rpc_method_handler(
                     servicer.TransactStates,
@@ -429,6 +446,33 @@ class StateService:
             '/stylobate.api.state.v1.StateService/RestoreState',
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.RestoreStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateService/AssignState',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2.AssignStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

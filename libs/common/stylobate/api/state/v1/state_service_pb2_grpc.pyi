@@ -54,6 +54,8 @@ class StateServiceStub:
     """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
     status and owner are there again.
     """
+    AssignState: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.AssignStateRequest, _state_service_pb2.AssignStateResponse]
+    """Hands an object over to another owner, for who may by the namespace's `assign`. From then on every rule `owner` means the new one."""
     TransactStates: _grpc.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]
     """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
     that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
@@ -94,6 +96,8 @@ class StateServiceAsyncStub(StateServiceStub):
     """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
     status and owner are there again.
     """
+    AssignState: _aio.UnaryUnaryMultiCallable[_state_service_pb2.AssignStateRequest, _state_service_pb2.AssignStateResponse]  # type: ignore[assignment]
+    """Hands an object over to another owner, for who may by the namespace's `assign`. From then on every rule `owner` means the new one."""
     TransactStates: _aio.UnaryUnaryMultiCallable[_state_service_pb2.TransactStatesRequest, _state_service_pb2.TransactStatesResponse]  # type: ignore[assignment]
     """Changes several objects: all of them or none. What refuses one operation refuses all; the error is that of the first operation
     that is refused, with `index` in its metadata, and the places of its violations are those within that operation.
@@ -173,6 +177,14 @@ class StateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes the data of an older version the data of a new one; the status stays. Of an object that was deleted it undoes that: data,
         status and owner are there again.
         """
+
+    @_abc_1.abstractmethod
+    def AssignState(
+        self,
+        request: _state_service_pb2.AssignStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_service_pb2.AssignStateResponse, _abc.Awaitable[_state_service_pb2.AssignStateResponse]]:
+        """Hands an object over to another owner, for who may by the namespace's `assign`. From then on every rule `owner` means the new one."""
 
     @_abc_1.abstractmethod
     def TransactStates(

@@ -1,6 +1,7 @@
-"""What state objects were deleted, as state's event log tells it: who could read one may not go on hearing of the next.
+"""Which state objects somebody has lost, as state's event log tells it: who could read one need not be able to any more.
 
-The log and not the live copies in Redis: nothing that was deleted while this process or Redis was away is missed.
+One that was deleted may be made again by another, one that was handed over is another's already.
+The log and not the live copies in Redis: nothing that was lost while this process or Redis was away is missed.
 """
 
 import asyncio
@@ -18,28 +19,28 @@ from stylobate.resilience import Interruption, backoff
 from stylobate.rpc import from_rpc_error
 from stylobate.stopping import goes_on
 
-_TYPES = ("state.*.deleted",)
-"""An object changes its owner by being deleted and created again only."""
+_TYPES = ("state.*.deleted", "state.*.assigned")
+"""An object changes its owner by being deleted and created again, or by being handed over."""
 _log = get_logger("app")
 
-Deleted = Callable[[str, str, str], None]
+Lost = Callable[[str, str, str], None]
 """Called with tenant, namespace and key."""
 
 
-class DeletionFeed:
+class LossFeed:
     """Follows the log; :meth:`run` must run.
 
     :param events: a stub of state's EventService.
-    :param missed: called when objects may have been deleted that were not told: at the start and behind a gap in the log.
+    :param missed: called when objects may have been lost that were not told: at the start and behind a gap in the log.
     """
 
-    def __init__(self, events: Any, deleted: Deleted, missed: Callable[[], None]) -> None:
+    def __init__(self, events: Any, lost: Lost, missed: Callable[[], None]) -> None:
         self._events = events
-        self._deleted = deleted
+        self._lost = lost
         self._missed = missed
         self._position = ""
         self._is_up = False
-        self._interruption = Interruption("deletions_not_heard")
+        self._interruption = Interruption("losses_not_heard")
 
     async def run(self) -> None:
         """Follow the log, forever; after an interruption from where it stopped."""
@@ -60,7 +61,7 @@ class DeletionFeed:
             await asyncio.sleep(next(pauses))
 
     async def health(self) -> Health:
-        """Degraded while deletions are not heard of."""
+        """Degraded while losses are not heard of."""
         if not self._interruption.is_lasting:
             return Health()
         return Health(Status.DEGRADED, "state's log cannot be read: subscriptions outlive what they were allowed for")
@@ -78,10 +79,10 @@ class DeletionFeed:
         if not self._is_up:
             self._is_up = True
             if self._interruption.over():
-                _log.info("deletions_heard_again")
+                _log.info("losses_heard_again")
         for entry in message.events:
             event = Event.parse(entry.event)
-            self._deleted(event.tenant, event.type.split(".")[1], event.subject)
+            self._lost(event.tenant, event.type.split(".")[1], event.subject)
         if not self._position:
             self._missed()
         self._position = message.position
