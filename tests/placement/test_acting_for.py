@@ -51,7 +51,7 @@ def test_a_hook_works_in_the_tenant_of_its_event(subject: str, tenant: str) -> N
     runner = HookRunner.__new__(HookRunner)
     runner._service = "actions"
     event = Event("1", "state", "state.orders.created", "1", datetime.now(UTC), tenant, b"{}", subject)
-    call = cast("Any", runner)._call(event, Call(), 0.0)
+    call = cast("Any", runner)._call(event, "shop", Call(), 0.0)
     assert (call.principal.subject, call.principal.tenant) == (subject, tenant)
     there = _received(call, "actions")
     assert (there.principal.subject, there.principal.tenant) == (subject, tenant)

@@ -24,7 +24,13 @@ SPEC = ServiceSpec(
             {
                 "events.v1.EventService",
                 "state.v1.StateService",
-                "state.v1.ProjectionService",
+                "state.v1.ProjectionService/OpenProjection",
+                "state.v1.ProjectionService/ReadViews",
+                "state.v1.ProjectionService/ReadProgress",
+                "state.v1.ProjectionService/ApplyEvents",
+                "state.v1.ProjectionService/MoveProjection",
+                "state.v1.ProjectionService/SweepProjection",
+                "state.v1.ProjectionService/RebuildProjection",
                 "realtime.v1.RealtimeService/Publish",
             }
         ),
