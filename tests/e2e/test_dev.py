@@ -122,6 +122,23 @@ def test_orders_of_before_are_moved_to_a_new_schema(developed) -> None:
         assert "stands there, at version 2" in erased.stderr
         assert ada.http.get(f"/v1/state/orders/{good}?version=1").json()["code"] == "STATE_VERSION_FORGOTTEN"
         assert ada.http.get(f"/v1/state/orders/{good}?version=2").json()["version"] == 2
+        file = module.parent.parent / "orders.jsonl"
+        assert platform.command("states", "export", "orders", "--to", str(file)).returncode == 0
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-20])  # as a kill leaves it
+        assert platform.command("states", "export", "orders", "--to", str(file)).returncode == 0
+        assert file.read_bytes() == whole
+        lines = (
+            whole + b'nonsense\n{"key": "new", "data": {"total": 1, "items": [{"sku": "a", "quantity": 1}]}, "status": "paid"}\n'
+        )
+        taken = platform.command("states", "import", "orders", "-", stdin=lines.decode())
+        assert taken.returncode == 1
+        said = taken.stdout.splitlines()
+        assert (said[0][:8], said[1][:28], said[-1]) == (
+            "line 2: ",
+            "line 3: is no object of an e",
+            "orders: 1 objects written, 1 there already, 2 refused",
+        )
 
 
 def test_nobody_is_refused_while_it_restarts(developed) -> None:

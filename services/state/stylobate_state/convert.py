@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stylobate.api.state.v1.state_keeping_service_pb2 import StateFinding
+from stylobate.api.state.v1.state_keeping_service_pb2 import CarriedState, ImportRefusal, StateFinding
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
     ListHistoryRequest,
@@ -26,6 +26,7 @@ from stylobate_state.operation import Assign, Delete, Operation, Patch, Put, Res
 from stylobate_state.state_keeper import Found
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked
+from stylobate_state.state_porter import Carried, Refusal
 from stylobate_state.transaction import named
 from stylobate_state.watch.told import GONE, Changed, Gap, Snapshot, Told
 
@@ -144,6 +145,28 @@ def to_finding(found: Found) -> StateFinding:
         schema_version=found.schema_version,
         problem=found.problem,
     )
+
+
+def to_carried(state: StateRecord) -> CarriedState:
+    """Return the message for an object that is given out."""
+    return CarriedState(
+        tenant=state.key.tenant,
+        key=state.key.key,
+        data=state.data,
+        status=state.status,
+        owner=state.owner,
+        schema_version=state.schema_version,
+    )
+
+
+def from_carried(message: CarriedState) -> Carried:
+    """Return an object that is to be taken in."""
+    return Carried(message.tenant, message.key, message.data, message.status, message.owner, message.schema_version)
+
+
+def to_refusal(refusal: Refusal) -> ImportRefusal:
+    """Return the message for what was not taken in."""
+    return ImportRefusal(index=refusal.index, reason=refusal.error.reason, detail=refusal.error.detail)
 
 
 def to_watched(told: Told) -> WatchStatesResponse:

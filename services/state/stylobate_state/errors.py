@@ -280,6 +280,17 @@ class StateSchemaNewerError(UnavailableError):
         )
 
 
+class StateImportRefusedError(StylobateError):
+    """An object of an import was not taken in; the others are."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "STATE_IMPORT_REFUSED"
+    cure = "Mend the line, or import with `--replace` where the data of objects that are there is to be replaced."
+
+    def __init__(self, key: StateKey, why: str) -> None:
+        super().__init__(f"{key.namespace}/{key.key} {why}.", metadata={"namespace": key.namespace, "key": key.key})
+
+
 class StateWatchesFullError(UnavailableError):
     """The process has as many watches open as it may have."""
 

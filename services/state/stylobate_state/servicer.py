@@ -18,12 +18,15 @@ from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
 from stylobate_state.convert import (
+    from_carried,
     from_history,
     from_list,
+    to_carried,
     to_finding,
     to_history_entry,
     to_operations,
     to_put,
+    to_refusal,
     to_result,
     to_state,
     to_watched,
@@ -178,7 +181,9 @@ class StateServicer(StateServiceServicer):
 class StateKeepingServicer(StateKeepingServiceServicer):
     """Serves a StateKeeper and a HistoryForgetter to the operator's command."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("MigrateStates", "CheckStates", "EraseState"), RpcAccess.SERVICE)
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
+        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState"), RpcAccess.SERVICE
+    )
 
     def __init__(self, keeper: StateKeeper, forgetter: HistoryForgetter) -> None:
         self._keeper = keeper
@@ -202,6 +207,22 @@ class StateKeepingServicer(StateKeepingServiceServicer):
         step = await self._keeper.check(request.namespace, request.place)
         return keeping.CheckStatesResponse(
             looked=step.looked, findings=map(to_finding, step.findings), next_place=step.next_place
+        )
+
+    async def ExportStates(self, request: keeping.ExportStatesRequest, context: _Context) -> keeping.ExportStatesResponse:
+        after = StateKey(request.after_tenant, request.namespace, request.after_key) if request.after_tenant else None
+        states, place = await self._keeper.porter.give(self._keeper.namespace(request.namespace), after)
+        return keeping.ExportStatesResponse(
+            states=map(to_carried, states),
+            next_tenant=place.tenant if place is not None else "",
+            next_key=place.key if place is not None else "",
+        )
+
+    async def ImportStates(self, request: keeping.ImportStatesRequest, context: _Context) -> keeping.ImportStatesResponse:
+        namespace = self._keeper.namespace(request.namespace)
+        taken = await self._keeper.porter.take(namespace, [*map(from_carried, request.states)], replaces=request.replace)
+        return keeping.ImportStatesResponse(
+            written=taken.written, unchanged=taken.unchanged, refusals=map(to_refusal, taken.refusals)
         )
 
 

@@ -10,6 +10,7 @@ from stylobate.stopping import check_cancelled
 from stylobate_state.errors import StateContendedError, StateDataInvalidError, StateNamespaceUnknownError
 from stylobate_state.model import Change, NotUnique, Scan, StateKey, StateRecord, TooLong, Write, Written
 from stylobate_state.namespace import Namespace
+from stylobate_state.state_porter import StatePorter
 from stylobate_state.state_writer import MAX_TRIES, Environment, StateWriter
 from stylobate_state.upgrades import Fault
 
@@ -55,6 +56,8 @@ class StateKeeper:
         self._environment = environment
         self._store = environment.store
         self._writer = writer
+        self.porter = StatePorter(environment, writer)
+        """Gives objects out and takes them in."""
 
     async def migrate(self, name: str, place: str) -> Step:
         """Move some objects of older schema versions to that of today, each for exactly the version that was seen.
@@ -62,7 +65,7 @@ class StateKeeper:
         :raises StateNamespaceUnknownError: nothing declares it. :raises InvalidInputError: the place is one of another namespace.
         :raises StateUpgradeUnavailableError: the module does not answer; what was moved before stays.
         """
-        namespace = self._namespace(name)
+        namespace = self.namespace(name)
         scan = await self._store.scan(name, _behind(namespace, place), _LOOK)
         outdated = [key for key, version in scan.versions if version < namespace.schema_version]
         scan = _cut(scan, outdated)
@@ -77,7 +80,7 @@ class StateKeeper:
 
     async def check(self, name: str, place: str) -> Step:
         """Find living objects that are not what the namespace declares. Raises what :meth:`migrate` raises."""
-        namespace = self._namespace(name)
+        namespace = self.namespace(name)
         scan = await self._store.scan(name, _behind(namespace, place), _MOVE)
         keys = [key for key, _ in scan.versions]
         findings: list[Found] = []
@@ -137,7 +140,8 @@ class StateKeeper:
         problems = ((state, faults.get(state.key) or _problem(namespace, state)) for state in states)
         return [_found(state, problem) for state, problem in problems if problem]
 
-    def _namespace(self, name: str) -> Namespace:
+    def namespace(self, name: str) -> Namespace:
+        """Return what is declared. Raises StateNamespaceUnknownError."""
         if (found := self._namespaces.get(name)) is None:
             raise StateNamespaceUnknownError(name)
         return found

@@ -17,10 +17,13 @@ from stylobate.declarations.model import Severity
 from stylobate.declarations.recorded import check_recorded
 from stylobate.declarations.section import did_you_mean
 from stylobate.identity import DEFAULT_TENANT
+from stylobate.launcher.carrying import give_out, take_in
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
 
 states = typer.Typer()
+states.command("export")(give_out)
+states.command("import")(take_in)
 
 _NAMESPACE = typer.Argument(help="The namespace, as states.yaml names it.")
 _NAMESPACES = typer.Argument(help="Namespaces; without any all durable ones that the modules here declare.")

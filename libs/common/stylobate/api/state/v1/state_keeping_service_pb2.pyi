@@ -75,6 +75,204 @@ class EraseStateResponse(_message.Message):
 Global___EraseStateResponse: _TypeAlias = EraseStateResponse  # noqa: Y015
 
 @_typing.final
+class CarriedState(_message.Message):
+    """An object as it is carried from one database to another: without its version, its times and its history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Its tenant."""
+    key: _builtins.str
+    """Its key."""
+    data: _builtins.bytes
+    """The data as JSON."""
+    status: _builtins.str
+    """Its status; empty where the namespace declares no machine, and in an import for the initial one."""
+    owner: _builtins.str
+    """Its owner; empty where nobody owns it."""
+    schema_version: _builtins.int
+    """The schema version that the data has; in an import 0 for that of today."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        key: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        status: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        schema_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "key", b"key", "owner", b"owner", "schema_version", b"schema_version", "status", b"status", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CarriedState: _TypeAlias = CarriedState  # noqa: Y015
+
+@_typing.final
+class ExportStatesRequest(_message.Message):
+    """What to give out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    AFTER_TENANT_FIELD_NUMBER: _builtins.int
+    AFTER_KEY_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    after_tenant: _builtins.str
+    """Only what lies behind this key of this tenant; both empty: from the beginning."""
+    after_key: _builtins.str
+    """See `after_tenant`."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        after_tenant: _builtins.str = ...,
+        after_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "after_tenant", b"after_tenant", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportStatesRequest: _TypeAlias = ExportStatesRequest  # noqa: Y015
+
+@_typing.final
+class ExportStatesResponse(_message.Message):
+    """A part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    NEXT_TENANT_FIELD_NUMBER: _builtins.int
+    NEXT_KEY_FIELD_NUMBER: _builtins.int
+    next_tenant: _builtins.str
+    """Where the next part begins, as `after_tenant` of its request."""
+    next_key: _builtins.str
+    """Likewise, as `after_key`; empty when there is nothing behind it."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___CarriedState]:
+        """The objects; there may be none though there are others behind."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___CarriedState] | None = ...,
+        next_tenant: _builtins.str = ...,
+        next_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_key", b"next_key", "next_tenant", b"next_tenant", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportStatesResponse: _TypeAlias = ExportStatesResponse  # noqa: Y015
+
+@_typing.final
+class ImportStatesRequest(_message.Message):
+    """What to take in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    replace: _builtins.bool
+    """Whether the data of objects that are there already is replaced, where status and owner are the same."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___CarriedState]:
+        """At most 50."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        states: _abc.Iterable[Global___CarriedState] | None = ...,
+        replace: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "replace", b"replace", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportStatesRequest: _TypeAlias = ImportStatesRequest  # noqa: Y015
+
+@_typing.final
+class ImportStatesResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    written: _builtins.int
+    """Objects that were written."""
+    unchanged: _builtins.int
+    """Objects that are there in just that way."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportRefusal]:
+        """What was not taken in, and why."""
+
+    def __init__(
+        self,
+        *,
+        written: _builtins.int = ...,
+        unchanged: _builtins.int = ...,
+        refusals: _abc.Iterable[Global___ImportRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals", "unchanged", b"unchanged", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportStatesResponse: _TypeAlias = ImportStatesResponse  # noqa: Y015
+
+@_typing.final
+class ImportRefusal(_message.Message):
+    """Why one object was not taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which one, from 0."""
+    reason: _builtins.str
+    """The reason, as of an error."""
+    detail: _builtins.str
+    """In a sentence."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportRefusal: _TypeAlias = ImportRefusal  # noqa: Y015
+
+@_typing.final
 class MigrateStatesRequest(_message.Message):
     """What to move."""
 

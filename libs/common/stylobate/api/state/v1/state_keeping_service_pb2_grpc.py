@@ -50,6 +50,16 @@ class StateKeepingServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
                 _registered_method=True)
+        self.ExportStates = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/ExportStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesResponse.FromString,
+                _registered_method=True)
+        self.ImportStates = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/ImportStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.FromString,
+                _registered_method=True)
 
 
 class StateKeepingServiceServicer:
@@ -79,6 +89,20 @@ class StateKeepingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportStates(self, request, context):
+        """Living objects as they are stored, in the order of tenants and keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportStates(self, request, context):
+        """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StateKeepingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +120,16 @@ def add_StateKeepingServiceServicer_to_server(servicer, server):
                     servicer.EraseState,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.SerializeToString,
+            ),
+            'ExportStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesResponse.SerializeToString,
+            ),
+            'ImportStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +214,60 @@ class StateKeepingService:
             '/stylobate.api.state.v1.StateKeepingService/EraseState',
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/ExportStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/ImportStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

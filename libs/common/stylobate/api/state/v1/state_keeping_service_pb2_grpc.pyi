@@ -43,6 +43,10 @@ class StateKeepingServiceStub:
     """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
     happened, stay.
     """
+    ExportStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ExportStatesRequest, _state_keeping_service_pb2.ExportStatesResponse]
+    """Living objects as they are stored, in the order of tenants and keys."""
+    ImportStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ImportStatesRequest, _state_keeping_service_pb2.ImportStatesResponse]
+    """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
 
 @_typing.type_check_only
 class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
@@ -59,6 +63,10 @@ class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
     """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
     happened, stay.
     """
+    ExportStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ExportStatesRequest, _state_keeping_service_pb2.ExportStatesResponse]  # type: ignore[assignment]
+    """Living objects as they are stored, in the order of tenants and keys."""
+    ImportStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ImportStatesRequest, _state_keeping_service_pb2.ImportStatesResponse]  # type: ignore[assignment]
+    """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
 
 class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do with the objects of a namespace, a step at a time: `next_place` of one step is `place` of the next."""
@@ -90,5 +98,21 @@ class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
         happened, stay.
         """
+
+    @_abc_1.abstractmethod
+    def ExportStates(
+        self,
+        request: _state_keeping_service_pb2.ExportStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.ExportStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.ExportStatesResponse]]:
+        """Living objects as they are stored, in the order of tenants and keys."""
+
+    @_abc_1.abstractmethod
+    def ImportStates(
+        self,
+        request: _state_keeping_service_pb2.ImportStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.ImportStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.ImportStatesResponse]]:
+        """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
 
 def add_StateKeepingServiceServicer_to_server(servicer: StateKeepingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
