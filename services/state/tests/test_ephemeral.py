@@ -23,7 +23,7 @@ from stylobate_state.errors import StateEphemeralError, StateQueryNotIndexedErro
 from stylobate_state.filters import Filter
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import ListQuery, StateKey, Write, Written
-from stylobate_state.operation import Delete, Patch, Put, Restore, Transition
+from stylobate_state.operation import Assign, Delete, Patch, Put, Restore, Transition
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_lister import ListRequest
@@ -41,7 +41,7 @@ from .samples import ADA, ANONYMOUS, BOB, HANDLER, NOTES, ORDERS, write
 from .test_any_store_contract import claim
 
 TTL = timedelta(minutes=5)
-CARTS = replace(ORDERS, name="carts", ttl=TTL)
+CARTS = replace(ORDERS, name="carts", ttl=TTL, access=replace(ORDERS.access, assign=AccessRule(("owner",))))
 PADS = replace(NOTES, name="pads", ttl=TTL, fields=(FieldDeclaration("secret", AccessRule(("owner",))),))
 SPACE = "{state:default:pads}:"
 
@@ -204,8 +204,14 @@ async def test_what_there_is_not_is_refused_by_name(place: Place) -> None:
         await manager.version(ADA, "carts", "1", Moment(7))
     with pytest.raises(StateEphemeralError, match="carts is ephemeral: it has no history"):
         await manager.change(HANDLER, "carts", "1", Restore(7), expected=None)
-    with pytest.raises(StateNotFoundError):
-        await manager.list_history(BOB, "carts", "1")
+    with pytest.raises(StateEphemeralError, match="carts is ephemeral: it has no hand-overs"):
+        await manager.change(ADA, "carts", "1", Assign("bob"), expected=None)
+    for hidden in (
+        manager.list_history(BOB, "carts", "1"),
+        manager.change(BOB, "carts", "1", Assign("bob"), expected=None),
+    ):
+        with pytest.raises(StateNotFoundError):
+            await hidden
     with pytest.raises(UnauthenticatedError):
         await manager.list_history(ANONYMOUS, "carts", "1")
     for request, place_of in (
