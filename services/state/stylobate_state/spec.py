@@ -18,7 +18,14 @@ SPEC = ServiceSpec(
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     grpc_port=9093,
-    events=("state.*.created", "state.*.updated", "state.*.transitioned", "state.*.deleted", "state.*.migrated"),
+    events=(
+        "state.*.created",
+        "state.*.updated",
+        "state.*.transitioned",
+        "state.*.assigned",
+        "state.*.deleted",
+        "state.*.migrated",
+    ),
     needs=("actions",),
     calls=ServiceRights(
         own=frozenset({"actions.v1.ModuleService/CallHook", "actions.v1.ModuleService/UpgradeStates"}),

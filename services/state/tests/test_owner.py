@@ -13,6 +13,7 @@ from stylobate_state.filters import Filter
 from stylobate_state.index import indexes_of
 from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, TimerStart
 from stylobate_state.operation import Assign, Fire, Patch, Put, Transition
+from stylobate_state.spec import SPEC
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked, StateManager
 
@@ -60,6 +61,11 @@ async def test_a_hand_over_is_a_change_of_its_own(manager, log):
     assert (first.change, first.owner, first.previous_owner) == (Change.CREATED, "ada", "")
     with pytest.raises(StateVersionConflictError):
         await assign(manager, ROOT, "carl", expected=1)
+
+
+def test_hooks_may_listen_to_every_change():
+    """What the service says that it tells of is what it tells of: a hook on anything else is refused."""
+    assert set(SPEC.events) == {f"state.*.{change}" for change in Change}
 
 
 async def test_every_rule_of_the_owner_follows_at_once(manager):

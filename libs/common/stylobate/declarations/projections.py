@@ -9,7 +9,7 @@ from stylobate.declarations.section import Section, did_you_mean
 
 KEYS = ("from", "method")
 _METHOD = re.compile(r"[a-z][a-z0-9_]*", re.IGNORECASE)
-_CLOSED = ("create", "write", "delete")
+_CLOSED = ("create", "write", "delete", "assign")
 
 
 def read_projections(
