@@ -102,12 +102,16 @@ class HistoryReader:
         if until is not None:
             high = min(high, await self._store.version_before(key, until) + 1)
         before = min(high, position or MAX_VERSION)
+        people = None
+        if not principal.subject or state.owner != principal.subject:
+            people = await People.seen(self._access, namespace.shows_people, principal)
+        if request.actor and people is not None and not people.knows(request.actor):
+            return Page((), "")  # who is not shown is not found either
         query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
         found = await self._store.list_history(query)
         fields, is_owner = await self._fields(principal, namespace, state)
         items = [fields.shows_entry(item, is_own=is_owner and item.version >= state.first_version) for item in found.items]
-        if not principal.subject or state.owner != principal.subject:
-            people = await People.seen(self._access, namespace.shows_people, principal)
+        if people is not None:
             items = [*map(people.shows_entry, items)]
         return Page(items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
 

@@ -27,6 +27,10 @@ class People:
         except UnavailableError:
             return cls(are_shown=False, caller=principal.subject)
 
+    def knows(self, subject: str) -> bool:
+        """Return whether the caller may be told of what this subject did."""
+        return self.are_shown or subject == self.caller
+
     def shows(self, state: StateRecord) -> StateRecord:
         """Return the object, without its owner where that is hidden."""
         return state if self.are_shown or state.owner == self.caller else replace(state, owner="")

@@ -10,6 +10,7 @@ from stylobate.declarations.model import AccessRule, BeforeHook, IndexDeclaratio
 from stylobate.errors import InvalidInputError, PermissionDeniedError, UnauthenticatedError
 from stylobate_state.errors import StateOwnerNotWritableError
 from stylobate_state.filters import Filter
+from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.index import indexes_of
 from stylobate_state.model import Change, HistoryQuery, ListQuery, Refused, StateKey, TimerStart
 from stylobate_state.operation import Assign, Fire, Patch, Put, Transition
@@ -204,6 +205,8 @@ async def test_ids_are_shown_to_those_whom_they_concern(manager):
         assert (read.owner, listed.owner, [entry.actor for entry in history]) == (owner, owner, actors), (namespace, who)
         assert history[0].owner == owner
         assert history[0].previous_owner == actors[0]
+        found = (await manager.list_history(who, namespace, "1", HistoryRequest(actor="ada"))).items
+        assert len(found) == actors.count("ada"), "who is not shown is not found either"
 
 
 async def test_no_id_is_found_bit_by_bit(environment, memory):
