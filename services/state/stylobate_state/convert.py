@@ -1,8 +1,14 @@
 """Between the messages of ``stylobate.api.state.v1`` and the model."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
+<<<<<<< HEAD
 from stylobate.api.state.v1.state_keeping_service_pb2 import CarriedState, ImportRefusal, StateFinding
+=======
+from stylobate.api.state.v1.state_keeping_service_pb2 import StateFinding
+from stylobate.api.state.v1.state_service_pb2 import CacheUse as CacheUseMessage
+>>>>>>> ecdf9a5 (state: copies for who can do with what was true a moment ago)
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
     ListHistoryRequest,
@@ -23,6 +29,7 @@ from stylobate_state.filters import Filter
 from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import HistoryEntry, StateRecord
 from stylobate_state.operation import Assign, Delete, Operation, Patch, Put, Restore, Transition
+from stylobate_state.state_cache import CacheUse
 from stylobate_state.state_keeper import Found
 from stylobate_state.state_lister import ListRequest
 from stylobate_state.state_manager import Asked
@@ -73,6 +80,14 @@ def to_state(state: StateRecord) -> State:
     for timer in state.timers:
         if timer.at is not None:
             message.timers.add(event=timer.event).at.FromDatetime(timer.at)
+    return message
+
+
+def to_cache_use(use: CacheUse) -> CacheUseMessage:
+    """Return the message for how a read of copies was answered."""
+    message = CacheUseMessage(hits=use.hits, misses=use.misses)
+    if use.stale_s:
+        message.stale.FromTimedelta(timedelta(seconds=use.stale_s))
     return message
 
 

@@ -29,6 +29,7 @@ from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
+from stylobate_state.state_cache import StateCache
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
@@ -65,7 +66,12 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=grown, on_events=feed.offer)
     store = PostgresStateStore(database, ledger)
     ttls = _ttls(app.declarations)
+    cache = StateCache(feed, max_bytes=settings.cache_bytes) if settings.cache_bytes else None
+    if cache is not None:
+        app.check("cache", cache.health)
+        app.task("cache", cache.run)
     environment = Environment(
+        cache=cache,
         store=StoreRouter(store, {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),

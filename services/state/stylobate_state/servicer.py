@@ -22,6 +22,7 @@ from stylobate_state.convert import (
     from_history,
     from_list,
     to_carried,
+    to_cache_use,
     to_finding,
     to_history_entry,
     to_operations,
@@ -80,8 +81,11 @@ class StateServicer(StateServiceServicer):
         self._apart = apart
 
     async def GetState(self, request: pb.GetStateRequest, context: _Context) -> pb.GetStateResponse:
-        states = await self._manager.get(call().principal, [(name.namespace, name.key) for name in request.keys])
-        return pb.GetStateResponse(states=map(to_state, states))
+        principal, names = call().principal, [(name.namespace, name.key) for name in request.keys]
+        if request.consistency != pb.CONSISTENCY_CACHED:
+            return pb.GetStateResponse(states=map(to_state, await self._manager.get(principal, names)))
+        states, use = await self._manager.get_cached(principal, names)
+        return pb.GetStateResponse(states=map(to_state, states), cache=to_cache_use(use))
 
     async def GetStateVersion(self, request: pb.GetStateVersionRequest, context: _Context) -> pb.GetStateVersionResponse:
         moment = Moment(request.version, request.as_of)

@@ -20,6 +20,8 @@ class StateSettings(Settings):
     history_grace: timedelta = Field(default=timedelta(days=7), ge=timedelta(0))
     """How long versions beyond a namespace's ``history`` keep their data all the same: hooks and watches that come back within
     this time miss nothing."""
+    cache_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """What the copies of objects may take in one process, in bytes, for reads with ``consistency=cached``; 0: none are kept."""
     watches: int = Field(default=4096, ge=1)
     """Watches that may be open in one process: 503 ``STATE_WATCHES_FULL`` beyond it."""
     watches_per_caller: int = Field(default=64, ge=1)

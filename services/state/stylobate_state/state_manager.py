@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Fire, Operation, TimerOwnerError, Transition
 from stylobate_state.people import People
+from stylobate_state.state_cache import NO_USE, CacheUse
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
 from stylobate_state.state_reader import StateReader
@@ -53,6 +55,7 @@ class StateManager:
         self._store = environment.store
         self._access = environment.access
         self._reader = reader
+        self._cache = environment.cache
         self._writer = writer
         self._upgrades = environment.upgrades
         self._lister = StateLister(environment.store, environment.access)
@@ -99,10 +102,27 @@ class StateManager:
         One that does not exist is left out, and likewise one that the principal may not read; but where the principal could not
         read any object, the whole is refused in both cases.
         """
+        asked = self._asked(principal, names)
+        return await self._shown(principal, asked, await self._reader.many([key for _, key in asked]))
+
+    async def get_cached(self, principal: Principal, names: Sequence[tuple[str, str]]) -> tuple[list[StateRecord], CacheUse]:
+        """Return the same as :meth:`get`, as it stands or stood a moment ago; who may read it is decided as of now."""
+        asked = self._asked(principal, names)
+        keys = [key for _, key in asked]
+        kept = [key for key in keys if self._cache is not None and self._store.part(key.namespace).has_events]
+        found, use = await self._cache.many(kept, self._reader.many) if self._cache is not None and kept else ({}, NO_USE)
+        if others := [key for key in keys if key not in kept]:
+            found |= await self._reader.many(others)
+        return await self._shown(principal, asked, found), replace(use, misses=use.misses + len(others))
+
+    def _asked(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[tuple[Namespace, StateKey]]:
         if len(names) > MAX_SIZE:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
-        asked = [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
-        found = await self._reader.many([key for _, key in asked])
+        return [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
+
+    async def _shown(
+        self, principal: Principal, asked: Sequence[tuple[Namespace, StateKey]], found: Mapping[StateKey, StateRecord]
+    ) -> list[StateRecord]:
         states: list[tuple[Namespace, StateRecord]] = []
         for namespace, key in asked:
             state = found.get(key)

@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import grpc.aio
 
@@ -19,6 +19,7 @@ from stylobate.modules.transaction import Transaction
 from stylobate.modules.watching import WatchEvent, watch_events
 
 T = TypeVar("T")
+Consistency = Literal["strong", "cached"]
 _PAGE = 200
 _NOT_THERE = frozenset({"STATE_NOT_FOUND", "STATE_VERSION_NOT_FOUND", "STATE_VERSION_DELETED"})
 
@@ -102,22 +103,36 @@ class StateClient:
         return client
 
     async def get(
-        self, namespace: str, key: str, *, version: int | None = None, as_of: datetime | None = None
+        self,
+        namespace: str,
+        key: str,
+        *,
+        version: int | None = None,
+        as_of: datetime | None = None,
+        consistency: Consistency = "strong",
     ) -> StateObject | None:
         """Return the object as it is now, or None when there is none that the caller may see.
 
+        :param consistency: ``cached``: as it was a moment ago, from a copy; also while the database does not answer.
         :param version: as it was at this version; :param as_of: as it was then, a time with a time zone. None where nothing was
             there or it was deleted then. An older version has no timers and does not tell its owner.
         """
         if version is not None or as_of is not None:
             return await self._version(namespace, key, version, as_of)
-        found = await self.get_many(namespace, [key])
+        found = await self.get_many(namespace, [key], consistency=consistency)
         return found.get(key)
 
-    async def get_many(self, namespace: str, keys: Sequence[str]) -> dict[str, StateObject]:
-        """Return those of at most 500 objects that exist and that the caller may see, by key."""
-        wanted = [pb.StateKey(namespace=namespace, key=key) for key in keys]
-        reply = await asked(self._stub.GetState(pb.GetStateRequest(keys=wanted)), namespace=namespace, key=list(keys))
+    async def get_many(
+        self, namespace: str, keys: Sequence[str], *, consistency: Consistency = "strong"
+    ) -> dict[str, StateObject]:
+        """Return those of at most 500 objects that exist and that the caller may see, by key.
+
+        :param consistency: as in :meth:`get`.
+        """
+        request = pb.GetStateRequest(keys=[pb.StateKey(namespace=namespace, key=key) for key in keys])
+        if consistency == "cached":
+            request.consistency = pb.CONSISTENCY_CACHED
+        reply = await asked(self._stub.GetState(request), namespace=namespace, key=list(keys))
         return {state.key: _object(state) for state in reply.states}
 
     async def _version(self, namespace: str, key: str, version: int | None, as_of: datetime | None) -> StateObject | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import grpc.aio
 import orjson
@@ -88,6 +88,8 @@ Since = Annotated[_Text, Query(min_length=1, max_length=64, description="Only th
 Until = Annotated[_Text, Query(min_length=1, max_length=64, description="Only before.", json_schema_extra=_TIME)]
 _AS_OF = "As it was then; not together with `version`."
 AsOf = Annotated[_Text, Query(min_length=1, max_length=64, description=_AS_OF, json_schema_extra=_TIME)]
+_CONSISTENCY = "`cached`: as it was a moment ago, from a copy, also while the database does not answer; `Cache-Status` says how."
+Consistency = Annotated[Literal["strong", "cached"], Query(description=_CONSISTENCY)]
 _ACTOR = "Only what this principal did, as `actor` names it."
 Actor = Annotated[_Text, Query(min_length=1, max_length=512, pattern=TEXT, description=_ACTOR)]
 _CHANGES: dict[str, Any] = {"enum": [*get_args(ChangeName)]}
@@ -147,13 +149,19 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             [object_document(found) for found in response.states], response.next_page_token, response.count if count else None
         )
 
-    async def find(namespace: str, key: str) -> state.State | None:
-        request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)])
+    async def ask(
+        namespace: str, key: str, consistency: state.Consistency.ValueType = state.CONSISTENCY_STRONG
+    ) -> state.GetStateResponse:
+        request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)], consistency=consistency)
         try:
-            return next(iter((await stub.GetState(request)).states), None)
+            response: state.GetStateResponse = await stub.GetState(request)
         except StylobateError as error:  # it stands in the path, not in a list
             _place(error, lambda pointer: pointer.removeprefix("/keys/0"))
             raise
+        return response
+
+    async def find(namespace: str, key: str) -> state.State | None:
+        return next(iter((await ask(namespace, key)).states), None)
 
     async def present(namespace: str, key: str) -> state.State:
         found = await find(namespace, key)
@@ -163,7 +171,14 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
 
     @router.get("/{key}", responses=got, openapi_extra=_PERHAPS)
     async def get_object(
-        namespace: Namespace, key: Key, request: Request, given: ReadIf, *, version: Version = None, as_of: AsOf = None
+        namespace: Namespace,
+        key: Key,
+        request: Request,
+        given: ReadIf,
+        *,
+        version: Version = None,
+        as_of: AsOf = None,
+        consistency: Consistency = "strong",
     ) -> Response:
         """Read an object as it is, or as it was at a version or a time."""
         if version or as_of:
@@ -172,10 +187,17 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             if given.is_unchanged(then.version):
                 return Response(status_code=304, headers=given.unchanged(then.version))
             return _object(then, memento_headers(request.scope["raw_path"], then))
-        found = await present(namespace, key)
+        headers: dict[str, str] = {}
+        if consistency == "cached":
+            response = await ask(namespace, key, state.CONSISTENCY_CACHED)
+            if not response.states:
+                raise StateNotFoundError(namespace, key)
+            found, headers = response.states[0], {"cache-status": _cache_status(response.cache)}
+        else:
+            found = await present(namespace, key)
         if given.is_unchanged(found.version):
-            return Response(status_code=304, headers=given.unchanged(found.version))
-        return _object(found)
+            return Response(status_code=304, headers={**given.unchanged(found.version), **headers})
+        return _object(found, headers)
 
     @router.put("/{key}", responses=changed, openapi_extra=body_of("StatePut"))
     async def put_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
@@ -321,3 +343,10 @@ def _page(items: list[dict[str, Any]], token: str, count: int | None = None) -> 
     """Return the answer that a page is; with a count where one was asked for."""
     counted = {} if count is None else {"count": count}
     return Response(orjson.dumps({"items": items, "next_page_token": token or None, **counted}), media_type=JSON)
+
+
+def _cache_status(use: state.CacheUse) -> str:
+    """Return the field of RFC 9211; its `ttl` says for how long it has not been known whether a copy is the newest."""
+    if not use.hits:
+        return "state; fwd=miss"
+    return f"state; hit; ttl=-{use.stale.ToTimedelta().total_seconds():.0f}" if use.HasField("stale") else "state; hit"

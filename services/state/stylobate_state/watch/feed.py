@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
+from typing import Protocol
 
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
@@ -80,8 +81,18 @@ class Subscription:
         return taken
 
 
+class Listener(Protocol):
+    """Hears of every event of the log, as soon as it is read."""
+
+    def heard(self, logged: LoggedEvent) -> None:
+        """Take one; in the order of each partition, none left out. Must not wait."""
+
+    def lost(self) -> None:
+        """Take it that events were left out, and that nothing more is told."""
+
+
 class Feed:
-    """Hands out the events of the log to subscriptions, in its order, each once.
+    """Hands out the events of the log to subscriptions, in its order, each once, and tells listeners of all of them.
 
     The relay brings them where it runs in this process (:meth:`offer`); elsewhere they are read, when there may be some
     (:meth:`wake`) and now and then. While nobody subscribes the log is left alone.
@@ -94,15 +105,29 @@ class Feed:
         self._due = asyncio.Event()
         self._fed_at = float("-inf")
         self._subscriptions: dict[Watched, set[Subscription]] = {}
+        self._listeners: list[Listener] = []
+        self._read_at = float("-inf")
         self._interruption = Interruption("watch_feed_interrupted")
+
+    @property
+    def silence_s(self) -> float:
+        """For how long the log has not been read: what happened since is not known here."""
+        return monotonic() - self._read_at
+
+    async def listen(self, listener: Listener) -> None:
+        """Tell a listener of everything that gets a number from now on, until :meth:`ignore`. Raises UnavailableError."""
+        await self._begin()
+        self._listeners.append(listener)
+        self._due.set()
+
+    def ignore(self, listener: Listener) -> None:
+        """Tell it nothing more."""
+        self._listeners.remove(listener)
+        self._rest()
 
     async def subscribe(self, watched: Watched) -> Subscription:
         """Return a subscription from the end of the log on, to be given back with :meth:`leave`. Raises UnavailableError."""
-        if self._position is None:
-            position = await self._log.head()
-            if self._position is None:
-                self._position = position
-        subscription = Subscription(self._position)
+        subscription = Subscription(await self._begin())
         self._subscriptions.setdefault(watched, set()).add(subscription)
         self._due.set()
         return subscription
@@ -113,7 +138,18 @@ class Feed:
         found.discard(subscription)
         if not found:
             del self._subscriptions[watched]
-        if not self._subscriptions:
+        self._rest()
+
+    async def _begin(self) -> Position:
+        """Follow the log from its end on, if it is not followed yet."""
+        if self._position is None:
+            position = await self._log.head()
+            if self._position is None:
+                self._position, self._read_at = position, monotonic()
+        return self._position
+
+    def _rest(self) -> None:
+        if not self._subscriptions and not self._listeners:
             self._position = None
 
     def reached(self, subscription: Subscription) -> Position | None:
@@ -135,7 +171,7 @@ class Feed:
         """Follow the log, forever."""
         while goes_on():
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.pause_s if self._subscriptions else None):
+                async with asyncio.timeout(self._pace.pause_s if self._position is not None else None):
                     await self._due.wait()
             self._due.clear()
             try:
@@ -156,6 +192,7 @@ class Feed:
             except PositionExpiredError:
                 self._lose()
                 return
+            self._read_at = monotonic()
             if self._position is None or not self._hand_out(page.events):
                 return
             if not page.events:
@@ -182,6 +219,8 @@ class Feed:
     def _give(self, logged: LoggedEvent) -> None:
         event = logged.event
         namespace = event.type.split(".", 2)[1]
+        for listener in self._listeners:
+            listener.heard(logged)
         for key in (event.subject, ""):
             for subscription in self._subscriptions.get((event.tenant, namespace, key), ()):
                 subscription.put(logged)
@@ -189,6 +228,9 @@ class Feed:
     def _lose(self) -> None:
         """Begin anew at the end of a log that was taken back; who reads finds out by itself where it goes on."""
         self._position = None
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.lost()
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.fall_behind()

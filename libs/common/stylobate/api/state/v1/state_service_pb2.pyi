@@ -5,9 +5,11 @@ State objects: schema, status machine, versions, history."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Consistency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConsistencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consistency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONSISTENCY_UNSPECIFIED: _Consistency.ValueType  # 0
+    """As STRONG."""
+    CONSISTENCY_STRONG: _Consistency.ValueType  # 1
+    """The newest that was written."""
+    CONSISTENCY_CACHED: _Consistency.ValueType  # 2
+    """What was the newest a moment ago: a copy in the memory of a process, as long as no later change is known there. While the
+    database does not answer, copies go on being given out.
+    """
+
+class Consistency(_Consistency, metaclass=_ConsistencyEnumTypeWrapper):
+    """How new what is read must be."""
+
+CONSISTENCY_UNSPECIFIED: Consistency.ValueType  # 0
+"""As STRONG."""
+CONSISTENCY_STRONG: Consistency.ValueType  # 1
+"""The newest that was written."""
+CONSISTENCY_CACHED: Consistency.ValueType  # 2
+"""What was the newest a moment ago: a copy in the memory of a process, as long as no later change is known there. While the
+database does not answer, copies go on being given out.
+"""
+Global___Consistency: _TypeAlias = Consistency  # noqa: Y015
 
 @_typing.final
 class State(_message.Message):
@@ -149,6 +179,9 @@ class GetStateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    consistency: Global___Consistency.ValueType
+    """Whether they may be copies."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateKey]:
         """At most 500, of at most 8 MiB together; one that is named twice is read once."""
@@ -157,14 +190,47 @@ class GetStateRequest(_message.Message):
         self,
         *,
         keys: _abc.Iterable[Global___StateKey] | None = ...,
+        consistency: Global___Consistency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "keys", b"keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStateRequest: _TypeAlias = GetStateRequest  # noqa: Y015
+
+@_typing.final
+class CacheUse(_message.Message):
+    """How a read of copies was answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """How many of the objects asked for were at hand."""
+    misses: _builtins.int
+    """How many were read."""
+    @_builtins.property
+    def stale(self) -> _duration_pb2.Duration:
+        """For how long it has not been known what happened to those at hand; absent while it is known."""
+
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        stale: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stale", b"stale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "misses", b"misses", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
 
 @_typing.final
 class GetStateResponse(_message.Message):
@@ -173,18 +239,24 @@ class GetStateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATES_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___State]:
         """In the order asked for, each once."""
+
+    @_builtins.property
+    def cache(self) -> Global___CacheUse:
+        """Where copies were allowed."""
 
     def __init__(
         self,
         *,
         states: _abc.Iterable[Global___State] | None = ...,
+        cache: Global___CacheUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
