@@ -103,7 +103,7 @@ class StateManager:
         read any object, the whole is refused in both cases.
         """
         asked = self._asked(principal, names)
-        return await self._shown(principal, asked, await self._reader.many([key for _, key in asked]))
+        return await self._readable(principal, asked, await self._reader.many([key for _, key in asked]))
 
     async def get_cached(self, principal: Principal, names: Sequence[tuple[str, str]]) -> tuple[list[StateRecord], CacheUse]:
         """Return the same as :meth:`get`, as it stands or stood a moment ago; who may read it is decided as of now."""
@@ -113,14 +113,14 @@ class StateManager:
         found, use = await self._cache.many(kept, self._reader.many) if self._cache is not None and kept else ({}, NO_USE)
         if others := [key for key in keys if key not in kept]:
             found |= await self._reader.many(others)
-        return await self._shown(principal, asked, found), replace(use, misses=use.misses + len(others))
+        return await self._readable(principal, asked, found), replace(use, misses=use.misses + len(others))
 
     def _asked(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[tuple[Namespace, StateKey]]:
         if len(names) > MAX_SIZE:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MAX_SIZE} entries")])
         return [self._at(principal, namespace, key) for namespace, key in dict.fromkeys(names)]
 
-    async def _shown(
+    async def _readable(
         self, principal: Principal, asked: Sequence[tuple[Namespace, StateKey]], found: Mapping[StateKey, StateRecord]
     ) -> list[StateRecord]:
         states: list[tuple[Namespace, StateRecord]] = []

@@ -36,12 +36,8 @@ from stylobate_state.key_locks import KeyLocks
 from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
-<<<<<<< HEAD
 from stylobate_state.operation import Assign, ChangeDraft, Operation, Put, Restore
-=======
-from stylobate_state.operation import ChangeDraft, Operation, Put, Restore
 from stylobate_state.state_cache import StateCache
->>>>>>> 6950eb2 (state: copies for who can do with what was true a moment ago)
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.upgrades import NO_UPGRADES, Upgrades
