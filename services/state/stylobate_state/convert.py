@@ -3,12 +3,8 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
-<<<<<<< HEAD
 from stylobate.api.state.v1.state_keeping_service_pb2 import CarriedState, ImportRefusal, StateFinding
-=======
-from stylobate.api.state.v1.state_keeping_service_pb2 import StateFinding
 from stylobate.api.state.v1.state_service_pb2 import CacheUse as CacheUseMessage
->>>>>>> ecdf9a5 (state: copies for who can do with what was true a moment ago)
 from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
     ListHistoryRequest,
