@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
@@ -315,7 +315,9 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(sorted(RULES)), STEPS)
 def test_nothing_hidden_leaves_by_any_door(desk: Desk, name: str, steps: list[tuple[Any, str, list[str]]]) -> None:
     """Whoever does what through which door hears of no field that is hidden from them, and of all that is not."""
