@@ -91,7 +91,7 @@ async def test_a_history_is_filtered(gateway, is_problem) -> None:
     whole = (await gateway.http.get(path, headers=HEADERS)).json()["items"]
 
     async def found(**query):
-        return [entry["version"] for entry in (await gateway.http.get(path, params=query)).json()["items"]]
+        return [entry["version"] for entry in (await gateway.http.get(path, params=query, headers=HEADERS)).json()["items"]]
 
     assert await found(after_version=1, before_version=5) == [4, 3, 2]
     assert await found(since=whole[0]["time"], page_size=2) == [5, 4]

@@ -47,7 +47,7 @@ def _fault(name: str, path: tuple[str, ...], schema: JsonSchema | None, *, has_o
     if name in OWN_FIELDS:
         return f"`{name}` is of the object itself; a member of the data of that name is `data.{name}`"
     if not all(path):
-        return f"`{name}` is no path of members, such as `customer.email`"
+        return f"`{name}` is not a path of members, such as `customer.email`"
     if has_older:
         return ""
     part: Any = schema or {}

@@ -83,7 +83,7 @@ def _last(file: IO[bytes]) -> tuple[str, str]:
     try:
         found = _decode(lines[-1])
     except msgspec.MsgspecError:
-        raise CommandError(f"{file.name} is not an export: its last line is no object") from None
+        raise CommandError(f"{file.name} is not an export: its last line is not an object") from None
     return found.tenant, found.key
 
 
@@ -148,7 +148,7 @@ def _batches(source: IO[bytes]) -> Iterator[tuple[list[int], list[pb.CarriedStat
             states.append(_carried(line))
             numbers.append(number)
         except (msgspec.MsgspecError, JsonMalformedError, JsonRefusedError) as error:
-            faults.append((number, f"is no object of an export: {error}"))
+            faults.append((number, f"is not an object of an export: {error}"))
         if len(states) + len(faults) == _AT_ONCE:
             yield numbers, states, faults
             numbers, states, faults = [], [], []

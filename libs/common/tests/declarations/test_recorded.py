@@ -157,7 +157,7 @@ def test_the_record_is_what_changes_are_held_to(module: ModuleDeclaration) -> No
 
 def test_statuses_versions_and_namespaces_that_go_are_told(module: ModuleDeclaration) -> None:
     """No upgrade leads out of a status; a version goes up only; objects of a namespace that is gone are still there."""
-    assert "`paid` is no status any more" in findings(module, statuses=("pending",), schema_version=2)[0]
+    assert "`paid` is not a status any more" in findings(module, statuses=("pending",), schema_version=2)[0]
     record(replace(module, namespaces=(replace(module.namespaces[0], schema_version=2),)))
     assert "went back from 2 to 1" in findings(module)[0]
     (gone,) = check_recorded(replace(module, namespaces=()))

@@ -64,7 +64,7 @@ class Keeping(Probe):
 async def _principals(*calls: tuple[tuple[str, str], ...]) -> list[Principal]:
     """Return whom the handler saw in each of the calls, made in turn to one server."""
     probe, servicers = Keeping(), Servicers([CallInterceptor(), IdentityInterceptor(Users(), ServiceCallers(Services()))])
-    access = dict.fromkeys(("ListModules", "CallHook"), RpcAccess.OPTIONAL)
+    access = dict.fromkeys(("ListModules", "CallHook", "UpgradeStates"), RpcAccess.OPTIONAL)
     servicers.register(add_ModuleServiceServicer_to_server, probe, access, "actions")
     server = LocalServer(servicers)
     await server.start()

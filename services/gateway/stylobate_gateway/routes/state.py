@@ -78,11 +78,21 @@ Status = Annotated[str, Query(max_length=128, description="Only objects in this 
 Sort = Annotated[str, Query(max_length=256, description="A field of an index, `-` before it for the highest first.")]
 _MOST = 2**63 - 1
 Above = Annotated[int, Query(ge=0, le=_MOST, description="Only versions above it."), BeforeValidator(in_digits)]
-Below = Annotated[
-    int | SkipJsonSchema[None], Query(ge=1, le=_MOST, description="Only versions below it."), BeforeValidator(in_digits)
-]
-_AT = "As it was at this version."
-Version = Annotated[int | SkipJsonSchema[None], Query(ge=1, le=_MOST, description=_AT), BeforeValidator(in_digits)]
+
+
+def _positive(schema: dict[str, Any]) -> None:
+    """Say the bounds of a number that may be left out, which is not done of itself."""
+    for constraint in ("ge", "le"):
+        schema.pop(constraint, None)
+    schema |= {"minimum": 1, "maximum": _MOST}
+
+
+def _version(description: str) -> Any:
+    return Query(ge=1, le=_MOST, description=description, json_schema_extra=_positive)
+
+
+Below = Annotated[int | SkipJsonSchema[None], _version("Only versions below it."), BeforeValidator(in_digits)]
+Version = Annotated[int | SkipJsonSchema[None], _version("As it was at this version."), BeforeValidator(in_digits)]
 _TIME: dict[str, Any] = {"format": "date-time"}
 Since = Annotated[_Text, Query(min_length=1, max_length=64, description="Only then or later.", json_schema_extra=_TIME)]
 Until = Annotated[_Text, Query(min_length=1, max_length=64, description="Only before.", json_schema_extra=_TIME)]

@@ -15,8 +15,8 @@ class Forgetting:
     age: timedelta
     """How old the event must be that says so."""
     behind: int = 0
-    """Each event takes the data of the version away that lies so many below it. 0: each deletion that of all versions below it,
-    unless it was undone."""
+    """Each event takes away the data of the version that is this many below it. 0: each deletion takes away that of all versions
+    below it, unless it was undone."""
 
     @property
     def rule(self) -> str:
@@ -29,7 +29,7 @@ class Erased:
     """What erasing an object did."""
 
     versions: int
-    """So many lost their data."""
+    """How many lost their data."""
     living_version: int
     """That of the object that stands there, and keeps its data; 0: there is none."""
 
@@ -39,7 +39,7 @@ class Forgot:
     """What one step did."""
 
     versions: int
-    """So many lost their data."""
+    """How many lost their data."""
     has_more: bool
     """Whether there may be more to do at once."""
 
