@@ -72,7 +72,7 @@ def _changes(before: _Recorded, now: NamespaceDeclaration) -> Iterator[Finding]:
             yield Finding(now.file, now.line, text, Severity.ERROR if found.is_certain else Severity.WARNING)
     for status in before.statuses:
         if status not in now.statuses:
-            text = f"stored objects may be stranded: `{status}` is not a status any more ({about}); keep an event that leads out of it"
+            text = f"stored objects may be stranded: `{status}` is not a status any more ({about}); keep an event that leaves it"
             yield Finding(now.file, now.line, text)
     if now.statuses and not before.statuses:
         text = f"objects that are stored already have no status, so no event leads anywhere for them ({about})"
