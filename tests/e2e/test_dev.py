@@ -134,7 +134,7 @@ def test_orders_of_before_are_moved_to_a_new_schema(developed) -> None:
         taken = platform.command("states", "import", "orders", "-", stdin=lines.decode())
         assert taken.returncode == 1
         said = taken.stdout.splitlines()
-        assert (said[0][:8], said[1][:28], said[-1]) == (
+        assert (said[0][:8], said[1][:32], said[-1]) == (
             "line 2: ",
             "line 3: is not an object of an e",
             "orders: 1 objects written, 1 there already, 2 refused",

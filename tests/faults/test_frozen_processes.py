@@ -53,6 +53,37 @@ def test_a_frozen_limiter_costs_nothing_for_long(platform, ada):
     assert wait_until(lambda: "ratelimit" in ada.http.get("/v1/auth/me").headers, BACK_WITHIN)
 
 
+def test_copies_are_given_out_while_the_database_is_frozen(platform, ada):
+    """A read that may be a copy is answered, and says for how long it has not been known whether it is the newest."""
+    path = f"/v1/state/orders/{ada.order()}"
+    cached = {"consistency": "cached"}
+    assert ada.http.get(path, params=cached).headers["cache-status"] == "state; fwd=miss"
+    assert ada.http.get(path, params=cached).headers["cache-status"] == "state; hit"
+    postmaster = psutil.Process(platform.children["postgres"].pid)
+    stopped = [postmaster, *postmaster.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    try:
+
+        def is_stale() -> bool:
+            answer = ada.http.get(path, params=cached)
+            assert answer.status_code == 200, answer.text
+            return answer.headers["cache-status"].startswith("state; hit; ttl=-")
+
+        assert wait_until(is_stale, NOTICED_WITHIN)
+    finally:
+        for process in stopped:
+            process.resume()
+    assert wait_until(lambda: ada.http.get(path).status_code == 200, BACK_WITHIN), platform.log_tails()
+    assert ada.http.post(f"{path}/transitions/cancel", json={}).status_code == 200
+
+    def is_seen() -> bool:
+        answer = ada.http.get(path, params=cached)
+        return bool(answer.json()["status"] == "cancelled") and "ttl" not in answer.headers["cache-status"]
+
+    assert wait_until(is_seen, BACK_WITHIN)
+
+
 def test_a_limit_that_guards_something_holds_without_the_limiter(platform, ada):
     """While the ratelimit service is frozen an action's own limit is counted where the action runs."""
     with frozen(platform, "ratelimit"):
@@ -97,34 +128,3 @@ def test_the_log_says_what_does_not_answer(platform, ada):
     lines = [json.loads(line) for file in platform.log_files() for line in file.read_text().splitlines() if line[:1] == "{"]
     said = [line for line in lines if line["event"] == "request_unavailable" and line["level"] == "warning"]
     assert {line.get("service") for line in said} >= {"auth"}
-
-
-def test_copies_are_given_out_while_the_database_is_frozen(platform, ada):
-    """A read that may be a copy is answered, and says for how long it has not been known whether it is the newest."""
-    path = f"/v1/state/orders/{ada.order()}"
-    cached = {"consistency": "cached"}
-    assert ada.http.get(path, params=cached).headers["cache-status"] == "state; fwd=miss"
-    assert ada.http.get(path, params=cached).headers["cache-status"] == "state; hit"
-    postmaster = psutil.Process(platform.children["postgres"].pid)
-    stopped = [postmaster, *postmaster.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    try:
-
-        def is_stale() -> bool:
-            answer = ada.http.get(path, params=cached)
-            assert answer.status_code == 200, answer.text
-            return answer.headers["cache-status"].startswith("state; hit; ttl=-")
-
-        assert wait_until(is_stale, NOTICED_WITHIN)
-    finally:
-        for process in stopped:
-            process.resume()
-    assert wait_until(lambda: ada.http.get(path).status_code == 200, BACK_WITHIN), platform.log_tails()
-    assert ada.http.post(f"{path}/transitions/cancel", json={}).status_code == 200
-
-    def is_seen() -> bool:
-        answer = ada.http.get(path, params=cached)
-        return bool(answer.json()["status"] == "cancelled") and "ttl" not in answer.headers["cache-status"]
-
-    assert wait_until(is_seen, BACK_WITHIN)
