@@ -64,6 +64,7 @@ NAMESPACE = """\
       - {{ fields: [total] }}
       - {{ fields: [person.email], unique: true }}
     fields: {fields}
+    events: {{ data: [before, delta, cause] }}
 """
 CODE = """\
 from typing import Any

@@ -11,8 +11,8 @@ from stylobate.declarations.rules import uncovered
 from stylobate.json_members import Path, find, is_object, with_value, without
 
 _STATE = "state:"
-_DATA = ("data", "before")
-"""The members of an event, or of an object, that hold its data."""
+_DATA: tuple[Path, ...] = (("data",), ("before", "data"), ("delta",))
+"""Where an event, or an object, holds data, or a patch of it."""
 Publish = Callable[[str, bytes, Send | None], Awaitable[None]]
 
 
@@ -52,8 +52,8 @@ def _covered(payload: bytes, namespace: str, hidden: tuple[Path, ...]) -> bytes:
     of = find(payload, ("namespace",)).value
     if of is None or msgspec.json.decode(of) != namespace:
         return payload
-    for member in _DATA:
-        data = find(payload, (member,)).value
+    for place in _DATA:
+        data = find(payload, place).value
         if data is not None and (left := without(data, hidden)) is not data:
-            payload = with_value(payload, (member,), left)
+            payload = with_value(payload, place, left)
     return payload

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
 from stylobate.idempotency import Claim
 
 from stylobate_state.index import Index
@@ -86,6 +87,30 @@ class StateRecord:
     """Whether it is shown with data that is not of the version that its namespace declares."""
 
 
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What led to a change, as its event may tell. What is empty is left out there."""
+
+    depth: int = 0
+    """How many hooks it lies under."""
+    via: str = ""
+    """The service that asked for it: ``actions`` for a handler, a hook, or an effect."""
+    module: str = ""
+    """Whose code asked for it."""
+    request_id: str = ""
+    """For correlation only: callers choose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an event carries beside what all events do."""
+
+    before: bool = False
+    """The object as it was: version, status, data, and the schema version where that is not 1."""
+    delta: bool = False
+    """The merge patch (RFC 7396) from the data before to the data after, where there is one."""
+    cause: Origin | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """One compare-and-set with its event, as a store takes it."""
@@ -123,6 +148,8 @@ class Write:
     """Those that begin with it; not for what stays in its status, which leaves those that were there. Else these end."""
     schema_version: int = 1
     """That which the data has."""
+    beside: Beside | None = None
+    """What its event carries beside what all do; None: nothing."""
 
     def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""

@@ -13,14 +13,16 @@ from stylobate.declarations.rules import ACTIONS, handlers_of
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
+from stylobate.rpc.call import Cause
 
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceForeignError
 from stylobate_state.fields import FieldRules
 from stylobate_state.index import Index, indexes_of
 from stylobate_state.machine import Machine
-from stylobate_state.model import Change, StateRecord, TimerStart
+from stylobate_state.model import Beside, Change, Origin, StateRecord, TimerStart
 
+_LONGEST_REQUEST_ID = 128
 _NO_DATA = CompiledSchema({"type": "object", "properties": {}, "additionalProperties": False})
 
 
@@ -60,6 +62,8 @@ class Namespace:
     """What is written under it from now on."""
     upgrade: str = ""
     """The module's method that makes data of this version out of older data."""
+    event_data: tuple[str, ...] = ()
+    """What its events carry beside what all do."""
 
     @classmethod
     def of(
@@ -98,7 +102,21 @@ class Namespace:
             fields=FieldRules(declaration.fields),
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
+            event_data=declaration.event_data,
         )
+
+    def beside(self, cause: Cause, principal: Principal | None = None) -> Beside | None:
+        """Return what the event of a change carries beside what all do; None: nothing.
+
+        :param principal: who asks for the change; None: the state service does it by itself.
+        """
+        if not self.event_data:
+            return None
+        origin = None
+        if "cause" in self.event_data:
+            via, module = (principal.via, principal.module) if principal is not None else ("state", "")
+            origin = Origin(cause.hook_depth, via, module, cause.request_id[:_LONGEST_REQUEST_ID])
+        return Beside("before" in self.event_data, "delta" in self.event_data, origin)
 
     def first_kept(self, present: StateRecord, now: datetime) -> int:
         """Return the first version of an object, or a tombstone, that can still be looked at."""

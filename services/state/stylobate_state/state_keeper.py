@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stylobate.paging import no_token, page_position, page_token
+from stylobate.rpc.call import NO_CAUSE
 from stylobate.stopping import check_cancelled
 
 from stylobate_state.errors import StateContendedError, StateDataInvalidError, StateNamespaceUnknownError
@@ -129,6 +130,7 @@ class StateKeeper:
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=state.schema_version,
+            beside=self.namespace(state.key.namespace).beside(NO_CAUSE),
         )
 
     async def _check(self, namespace: Namespace, keys: Sequence[StateKey]) -> list[Found]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stylobate.errors import InvalidInputError, StylobateError, Violation
+from stylobate.rpc.call import NO_CAUSE
 from stylobate.strict_json import loads
 
 from stylobate_state.errors import (
@@ -165,6 +166,7 @@ class StatePorter:
             event_id=self._environment.new_id(),
             schema_version=namespace.schema_version,
             timers=namespace.timers.get(state.status, ()),
+            beside=namespace.beside(NO_CAUSE),
         )
         if live is None:
             return made

@@ -242,6 +242,7 @@ class StateWriter:
             restored_from=draft.restored_from,
             timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
             schema_version=request.namespace.schema_version,
+            beside=request.namespace.beside(request.cause, request.principal),
         )
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
@@ -285,6 +286,7 @@ class StateWriter:
             data=draft.data,
             owner=_owner(request, draft, live),
             before=live,
+            beside=request.namespace.beside(request.cause, request.principal),
             actor=request.principal.subject,
             event_id=self._environment.new_id(),
             time=self._environment.clock(),

@@ -45,6 +45,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=["memory", "postgres"])
+def database_or_none(request: pytest.FixtureRequest) -> DatabaseFor | None:
+    """Give what opens a database, for the adapter that needs one."""
+    return request.getfixturevalue("database_for") if request.param == "postgres" else None
+
+
+@pytest.fixture(params=["memory", "postgres"])
 def open_store(request: pytest.FixtureRequest) -> OpenStore:
     """Give each adapter in turn."""
     if request.param == "memory":

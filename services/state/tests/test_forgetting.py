@@ -59,12 +59,6 @@ class Shop:
         return sorted(entry.version for entry in entries if entry.is_forgotten)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def database_or_none(request):
-    """Give what opens a database, for the adapter that needs one."""
-    return request.getfixturevalue("database_for") if request.param == "postgres" else None
-
-
 @pytest.fixture
 async def shop(database_or_none):
     """Give the parts of each adapter in turn."""

@@ -141,8 +141,13 @@ def _namespace() -> dict[str, Any]:
         "history": _COUNT,
         "retention": _mapping(states_file.RETENTION_KEYS, {"deleted": _DURATION}, required=states_file.RETENTION_KEYS),
         "fields": _each(_mapping(fields.FIELD_KEYS, dict.fromkeys(fields.FIELD_KEYS, _ACCESS))),
+        "events": _mapping(states_file.EVENT_KEYS, {"data": _event_data()}, required=states_file.EVENT_KEYS),
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)
+
+
+def _event_data() -> dict[str, Any]:
+    return {"type": "array", "items": {"enum": [*states_file.EVENT_DATA]}, "uniqueItems": True, "minItems": 1}
 
 
 def _index() -> dict[str, Any]:

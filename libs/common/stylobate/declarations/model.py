@@ -262,6 +262,8 @@ class NamespaceDeclaration:
     deleted_for: timedelta | None = None
     """How long what was deleted keeps its data, so that it can be restored (``retention: { deleted: … }``); None: for good."""
     fields: tuple[FieldDeclaration, ...] = ()
+    event_data: tuple[str, ...] = ()
+    """What its events carry beside what all do: of :data:`~stylobate.declarations.states_file.EVENT_DATA`."""
     file: str = ""
     line: int = 0
 

@@ -47,6 +47,7 @@ NAMESPACE_KEYS = (
     "durability",
     "ttl",
     "fields",
+    "events",
 )
 _NAMESPACE_LATER = (
     "after", "ephemeral", "guards", "migrations", "storage", "store", "validators",
@@ -55,6 +56,9 @@ ACCESS_KEYS = ("read", "list", "create", "write", "delete", "assign", "show_owne
 TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
 _TRANSITION_LATER = ("after", "before")
 RETENTION_KEYS = ("deleted",)
+EVENT_KEYS = ("data",)
+EVENT_DATA = ("before", "delta", "cause")
+"""What events may carry beside what all of them do."""
 _LONGEST_RETENTION = timedelta(days=36_600)
 _parse_retention = partial(parse_duration, longest=_LONGEST_RETENTION)
 HOOK_KEYS = ("method", "on_unavailable")
@@ -113,6 +117,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         history=section.positive("history", 0),
         deleted_for=_deleted_for(section),
         fields=read_fields(section, module, schema, schema_version),
+        event_data=_event_data(section),
         file=file.file,
         line=line,
     )
@@ -132,6 +137,23 @@ def _deleted_for(section: Section) -> timedelta | None:
         return None
     is_mapping = node.value is None or isinstance(node.value, dict)
     return section.section("retention", RETENTION_KEYS).parsed("deleted", _parse_retention, required=is_mapping, unit="d")
+
+
+def _event_data(section: Section) -> tuple[str, ...]:
+    if "events" not in section:
+        return ()
+    events = section.section("events", EVENT_KEYS)
+    named = events.texts("data")
+    node = section.node("events")
+    data = events.node("data")
+    is_mapping = node is not None and (node.value is None or isinstance(node.value, dict))
+    if is_mapping and (data is None or data.value in (None, [])) and not events.is_misspelt("data"):
+        section.error("events", f"`events` says nothing: its `data` lists some of {', '.join(EVENT_DATA)}")
+    for name, line in named:
+        if name not in EVENT_DATA:
+            known = ", ".join(EVENT_DATA)
+            events.report.error(line, f"no event has `{name}`; `data` lists some of {known}{did_you_mean(name, EVENT_DATA)}")
+    return tuple(name for name, _ in named)
 
 
 def _transitions(

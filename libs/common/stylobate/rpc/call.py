@@ -45,6 +45,8 @@ class Cause:
     hook_depth: int = 0
     traceparent: str = ""
     """Of a sampled trace; else empty."""
+    request_id: str = ""
+    """Correlation only."""
 
     def event_depth(self) -> int:
         """Return the depth of an event of this cause. Raises HookRecursionError where there may be none any more.
@@ -97,7 +99,7 @@ class Call:
     @property
     def cause(self) -> Cause:
         """What a change that this call makes comes from."""
-        return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "")
+        return Cause(self.hook_depth, self.traceparent if is_sampled(self.traceparent) else "", self.request_id)
 
     def running(self, module: str, deadline: float) -> "Call":
         """Return the same call for code of the module, with a deadline; by hand, since ``replace`` costs eight times as much."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stylobate.errors import InvalidInputError, Violation
-from stylobate.rpc.call import MAX_HOOK_DEPTH
+from stylobate.rpc.call import MAX_HOOK_DEPTH, Cause
 
 from stylobate_state.document import NULL
 from stylobate_state.model import Change, StateKey, Write
@@ -139,6 +139,7 @@ class ProjectionManager:
             depth=min(depth + 1, MAX_HOOK_DEPTH),
             group=group,
             schema_version=namespace.schema_version,
+            beside=namespace.beside(Cause(depth)),
         )
 
     def _deletion(self, key: StateKey, *, owner: str, version: int) -> Write:

@@ -5,6 +5,7 @@
 -- ends in `-- groups`, where there are none; likewise what concerns indexes, older versions that are brought back (`restores`), and
 -- objects that are moved to another schema version (`migrations`): these keep their time and their timers. `versions`: events say
 -- what schema version the data has, where it is not 1. `assigns`: objects that are handed over, which keep their timers too.
+-- `tells`: events that carry what was there before, what changed of the data, and what led to it, where their namespaces ask for that.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
     select *
@@ -22,6 +23,7 @@ with i as materialized (
 l as materialized (
     select i.i, s.version, s.deleted_at is null as is_live, s.status, s.created_at, s.updated_at, s.timers,
         s.owner, -- assigns
+        s.data, s.schema_version, -- tells
         case
             when i.expected = 0 then s.deleted_at is not null and (i.restored_from = 0 or s.owner = i.owner)
             when i.change = 'assigned' then s.deleted_at is null and i.expected = s.version -- assigns
@@ -174,6 +176,14 @@ y as (
     where (state_entry.sort, state_entry.owner, state_entry.hold) is distinct from (excluded.sort, excluded.owner, excluded.hold)
 ),
 -- indexes }
+-- tells {
+-- What events carry beside what all do, with what was alive before.
+b as (
+    select (asked.place - 1)::int as i, asked.tells, l.version, l.status, l.data, l.schema_version
+    from unnest($tells::jsonb[]) with ordinality as asked (tells, place)
+        left join l on l.i = asked.place - 1 and l.is_live
+),
+-- tells }
 e as (
     insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data)
     select
@@ -192,8 +202,11 @@ e as (
         end
             || case when i.schema_version > 1 then jsonb_build_object('schema_version', i.schema_version) else '{}'::jsonb end -- versions
             || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
+            || case when b.tells is not null then state_beside(b.tells, b.version, b.status, b.data, b.schema_version, i.data) -- tells
+                else '{}'::jsonb end -- tells
     from w join i using (i)
         left join l using (i) -- assigns
+        left join b using (i) -- tells
 ),
 -- Timers of the status entered are queued, those of the status left are not any more.
 queued as (

@@ -296,6 +296,7 @@ def _event(write: Write, written: Written, before: StateRecord | None, time: dat
         data=written.data,
         owner=written.owner,
         before=before,
+        beside=write.beside,
         actor=write.actor,
         event_id=write.event_id,
         time=time,

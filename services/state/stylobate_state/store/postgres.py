@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import ClassVar, TypeVar
 
 import asyncpg
+import msgspec
 from stylobate.database import Connection, DatabaseManager
 from stylobate.database.batches import columns
 from stylobate.database.faults import is_rolled_back, unavailable
@@ -20,6 +21,7 @@ from stylobate.strict_json import compact_numbers
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
+    Beside,
     Change,
     HistoryEntry,
     HistoryQuery,
@@ -50,6 +52,7 @@ from stylobate_state.store.postgres_scan import scan
 from stylobate_state.store.postgres_timers import from_timers, to_starts
 
 T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
 _CLASHES = 8
 """How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
 
@@ -158,6 +161,7 @@ class PostgresStateStore:
         migrates = any(write.change is Change.MIGRATED for write in writes)
         has_versions = any(write.schema_version > 1 for write in writes)
         has_assigns = any(write.change is Change.ASSIGNED for write in writes)
+        tells = [[_tells(write.beside) for write in writes]] if any(write.beside for write in writes) else []
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
@@ -171,8 +175,9 @@ class PostgresStateStore:
                     migrations=migrates,
                     versions=has_versions,
                     assigns=has_assigns,
+                    tells=bool(tells),
                 )
-                rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries)
+                rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries, *tells)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
             except UnicodeDecodeError as error:
@@ -299,6 +304,13 @@ def _columns(writes: Sequence[Write]) -> list[list[object]]:
         )
         for index, write in enumerate(writes)
     )
+
+
+def _tells(beside: Beside | None) -> str | None:
+    """Return what ``state_beside`` takes."""
+    if beside is None:
+        return None
+    return _encode({"before": beside.before, "delta": beside.delta, "cause": beside.cause}).decode()
 
 
 def _state(row: asyncpg.Record) -> StateRecord:

@@ -5,6 +5,15 @@ from stylobate.database import DatabaseManager
 from stylobate_state.model import StateKey
 from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 
+# An event may carry what stood there before it: that goes with the version that it is of.
+_NEXT = """,
+    next as (
+        update outbox_event event set data = event.data - 'before' - 'delta'
+        from {forgotten} gone
+        where event.tenant = gone.tenant and event.stream = gone.stream and event.subject = gone.subject
+            and event.version = gone.version + 1 and event.data ?| array['before', 'delta']
+            and not exists (select from {forgotten} too where too.seq = event.seq)
+    )"""
 _BEGIN = """
     insert into state_forgotten (namespace, rule, partition) select $1, $2, generate_series(0, 15) on conflict do nothing
 """
@@ -32,21 +41,22 @@ _STEP = """
         from settled
         where settled.stream = $1 and older.tenant = settled.tenant and older.stream = settled.stream
             and older.subject = settled.subject and not older.data ? 'forgotten' and {which}
-        returning older.seq
-    )
+        returning older.seq, older.tenant, older.stream, older.subject, older.version
+    ){next}
     select (select count(*) from forgotten) as versions,
         exists (select from settled group by partition having count(*) = $4) as has_more
 """
-_BEHIND = _STEP.format(which="older.version = settled.version - $5")
+_BEHIND = _STEP.format(next=_NEXT.format(forgotten="forgotten"), which="older.version = settled.version - $5")
 _DELETED = _STEP.format(
+    next=_NEXT.format(forgotten="forgotten"),
     which="""older.version < settled.version and settled.type = $5 and not exists (
                 select from outbox_event undone
                 where undone.tenant = settled.tenant and undone.stream = settled.stream and undone.subject = settled.subject
                     and undone.version = settled.version + 1 and undone.data ? 'restored_from'
-            )"""
+            )""",
 )
 # The object is held meanwhile: what is the newest version stays it until this is done.
-_ERASE = """
+_ERASE_ALL = """
     with present as materialized (
         select case when deleted_at is null then version else 0 end as living
         from state where tenant = $1 and namespace = $2 and key = $3 for update
@@ -54,10 +64,11 @@ _ERASE = """
     erased as (
         update outbox_event set data = state_forget(data)
         where tenant = $1 and stream = $2 and subject = $3 and not data ? 'forgotten' and version <> (select living from present)
-        returning seq
-    )
+        returning seq, tenant, stream, subject, version
+    ){next}
     select (select count(*) from erased) as versions, coalesce((select living from present), 0) as living
 """
+_ERASE = _ERASE_ALL.format(next=_NEXT.format(forgotten="erased"))
 
 
 class PostgresForgettingStore:
