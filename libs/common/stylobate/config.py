@@ -98,7 +98,7 @@ class Settings(BaseModel):
     database_url: PostgresUrl = "postgresql://stylobate@localhost/stylobate"
     """PostgreSQL; several hosts as ``host1,host2``; see DatabaseManager."""
     database_replica_url: PostgresUrl = ""
-    """A replica of it, whose health is shown; no service reads from it yet. Empty: none."""
+    """A replica of it, for lists of state objects that may be a moment old. Empty: none."""
     database_roles: bool = True
     """Whether each service takes its own role after connecting (SET ROLE) and migrations create it."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from stylobate.api.state.v1.state_keeping_service_pb2 import CarriedState, ImportRefusal, StateFinding
-from stylobate.api.state.v1.state_service_pb2 import CacheUse as CacheUseMessage
-from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.api.state.v1.state_service_pb2 import (
+    CONSISTENCY_CACHED,
     ListHistoryRequest,
     ListStatesRequest,
     OperationResult,
@@ -19,6 +18,8 @@ from stylobate.api.state.v1.state_service_pb2 import (
     WatchSnapshot,
     WatchStatesResponse,
 )
+from stylobate.api.state.v1.state_service_pb2 import CacheUse as CacheUseMessage
+from stylobate.api.state.v1.state_service_pb2 import HistoryEntry as HistoryEntryMessage
 from stylobate.errors import InvalidInputError, Violation
 
 from stylobate_state.filters import Filter
@@ -43,6 +44,7 @@ def from_list(request: ListStatesRequest) -> ListRequest:
         size=request.page_size,
         token=request.page_token,
         count_up_to=request.count_up_to,
+        may_lag=request.consistency == CONSISTENCY_CACHED,
     )
 
 

@@ -291,6 +291,8 @@ class ListQuery:
     """Only this status; empty: all."""
     owner: str | None = None
     """Only this owner's; None: everyone's."""
+    may_lag: bool = False
+    """Whether a replica may be asked, whose objects may be a moment old."""
 
 
 class ByteRange(NamedTuple):
@@ -315,6 +317,8 @@ class IndexQuery:
     """Only entries behind this one: its bytes behind the cut, and its key."""
     owner: str | None = None
     """Only this owner's; None: everyone's."""
+    may_lag: bool = False
+    """Whether a replica may be asked, whose objects may be a moment old."""
     max_bytes: int = MAX_BYTES
 
 

@@ -51,6 +51,8 @@ class ListRequest:
     token: str = ""
     count_up_to: int = 0
     """Count the objects on all pages, but not further than this; 0: do not count."""
+    may_lag: bool = False
+    """Whether the objects may be a moment old, from a replica."""
 
 
 EVERYTHING = ListRequest()
@@ -100,7 +102,7 @@ class StateLister:
         after = page_position(about, request.token)
         if after and unreadable(after):
             raise no_token()
-        query = ListQuery(tenant, namespace.name, limit, after=after, status=request.status, owner=owner)
+        query = ListQuery(tenant, namespace.name, limit, after=after, status=request.status, owner=owner, may_lag=request.may_lag)
         found = await self._store.list_states(query)
         count = await self._store.count(replace(query, limit=request.count_up_to, after="")) if request.count_up_to else None
         return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "", count)
@@ -126,6 +128,7 @@ class StateLister:
                 is_descending=sort is not None and sort.is_descending,
                 after=after,
                 owner=owner,
+                may_lag=request.may_lag,
             )
             part = await self._store.query(query)
             if part is None:

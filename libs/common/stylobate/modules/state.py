@@ -253,6 +253,7 @@ class StateClient:
         status: str = "",
         filter: Mapping[str, Any] | None = None,  # noqa: A002  as in the URL
         sort: str = "",
+        consistency: Consistency = "strong",
     ) -> AsyncIterator[StateObject]:
         """Yield the objects that the caller may list, page by page as they are asked for.
 
@@ -264,10 +265,16 @@ class StateClient:
         :param filter: conditions by field, all of which must hold: a value, or values by operator (``eq``, ``in``, ``lt``,
             ``lte``, ``gt``, ``gte``, ``prefix``, ``exists``).
         :param sort: a field, `-` before it for the highest first.
+        :param consistency: ``cached``: from a replica of the database, where there is one; its objects may be a moment old.
         :raises StylobateError: STATE_QUERY_NOT_INDEXED, STATE_INDEX_NOT_READY.
         """
         request = pb.ListStatesRequest(
-            namespace=namespace, status=status, filters=state_filters(filter or {}), sort=sort, page_size=_PAGE
+            namespace=namespace,
+            status=status,
+            filters=state_filters(filter or {}),
+            sort=sort,
+            page_size=_PAGE,
+            consistency=pb.CONSISTENCY_CACHED if consistency == "cached" else pb.CONSISTENCY_STRONG,
         )
         while True:
             reply = await asked(self._stub.ListStates(request), namespace=namespace, status=status, filter=filter, sort=sort)

@@ -1,28 +1,22 @@
 """A log that was taken back: hooks go on with the first new event, and what is missing stands on record."""
 
 import asyncio
-import os
-import shutil
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import asyncpg
 import pytest
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.hooks import HooksManager
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.ids import new_id
-from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Event, Position, Relay, partition_of
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.redis import RedisManager
+from stylobate.testing.standby import pair
 from stylobate.testing.until import until
 
 Manager = Callable[..., HooksManager]
@@ -116,85 +110,6 @@ async def test_a_rewound_hook_goes_back_while_it_runs(
     assert not await PostgresHookStore(database).rewind("none", "state", Position.origin())
     await until(lambda: len(heard.events) == 6, within_s=30)
     assert sorted(heard.ids()[:3]) == sorted(heard.ids()[3:])
-
-
-class Pair:
-    """A primary and a standby of it, both real, in folders of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._runs = [run_folder(folder / name) for name in ("one", "two")]
-        self.primary = EmbeddedPostgres(folder / "one", self._runs[0], options={"max_wal_senders": "4"})
-        self.standby = EmbeddedPostgres(folder / "two", self._runs[1], options={"hot_standby": "on"})
-        self._folder = folder
-
-    @property
-    def url(self) -> str:
-        """The address of both: of whichever takes writes."""
-        hosts = ",".join(quote(str(server._run), safe="/") for server in (self.primary, self.standby))
-        return f"postgresql://stylobate@/stylobate?host={hosts}&port=5432,5432&target_session_attrs=read-write"
-
-    async def begin(self) -> None:
-        """Start the primary, copy it, start the standby."""
-        await self.primary.start()
-        await self.primary.ready()
-        (self._folder / "two").mkdir(exist_ok=True)
-        server = self.primary
-        server._unprivileged.give(self._folder / "two")
-        command = [
-            *(*server._unprivileged.prefix, server._programs / "pg_basebackup", "-R", "-X", "stream", "-c", "fast"),
-            *("-D", self._folder / "two" / "cluster", "-d", self.primary.url),
-        ]
-        environ = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
-        await asyncio.to_thread(subprocess.run, command, check=True, env=environ, user=server._unprivileged.user, timeout=60)
-        await self.standby.start()
-        await self.standby.ready()
-
-    async def ask(self, server: EmbeddedPostgres, query: str) -> Any:
-        """Ask one of the two."""
-        connection = await asyncpg.connect(server.url)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    async def caught_up(self) -> None:
-        """Wait until the standby has everything."""
-        end = await self.ask(self.primary, "select pg_current_wal_lsn()::text")
-        await until(lambda: self.ask(self.standby, f"select pg_last_wal_replay_lsn() >= '{end}'"), within_s=30)
-
-    async def cut(self) -> None:
-        """Let nothing more reach the standby."""
-        await self.ask(self.standby, "alter system set primary_conninfo = ''")
-        await self.ask(self.standby, "select pg_reload_conf()")
-        await until(
-            lambda: self.ask(self.primary, "select count(*) from pg_stat_replication"), lambda found: not found, within_s=30
-        )
-
-    async def fail_over(self) -> None:
-        """Kill the primary and promote the standby."""
-        assert self.primary.process.pid is not None
-        os.kill(self.primary.process.pid, signal.SIGKILL)
-        await self.primary.stop()
-        assert await self.ask(self.standby, "select pg_promote()")
-
-    async def end(self) -> None:
-        """Stop both."""
-        for server in (self.primary, self.standby):
-            with suppress(Exception):
-                await server.stop()
-        for run in self._runs:
-            shutil.rmtree(run, ignore_errors=True)
-
-
-@asynccontextmanager
-async def pair(folder: Path) -> AsyncIterator[Pair]:
-    """Give a running primary with a standby."""
-    both = Pair(folder)
-    try:
-        await both.begin()
-        yield both
-    finally:
-        await both.end()
 
 
 async def test_a_promoted_standby_without_the_last_events(

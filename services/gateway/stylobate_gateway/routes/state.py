@@ -100,6 +100,8 @@ _AS_OF = "As it was then; not together with `version`."
 AsOf = Annotated[_Text, Query(min_length=1, max_length=64, description=_AS_OF, json_schema_extra=_TIME)]
 _CONSISTENCY = "`cached`: as it was a moment ago, from a copy, also while the database does not answer; `Cache-Status` says how."
 Consistency = Annotated[Literal["strong", "cached"], Query(description=_CONSISTENCY)]
+_FROM_REPLICA = "`cached`: from a replica of the database where there is one, so objects may be a moment old."
+ListConsistency = Annotated[Literal["strong", "cached"], Query(description=_FROM_REPLICA)]
 _ACTOR = "Only what this principal did, as `actor` names it."
 Actor = Annotated[_Text, Query(min_length=1, max_length=512, pattern=TEXT, description=_ACTOR)]
 _CHANGES: dict[str, Any] = {"enum": [*get_args(ChangeName)]}
@@ -139,6 +141,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
         count: Count = 0,
         page_size: PageSize = 50,
         page_token: PageToken = "",
+        consistency: ListConsistency = "strong",
     ) -> Response:
         """List the objects that you may list, in the order of their keys or of an index, with `filter[<field>][<operator>]`."""
         query = state.ListStatesRequest(
@@ -149,6 +152,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             count_up_to=count,
             page_size=page_size,
             page_token=page_token,
+            consistency=state.CONSISTENCY_CACHED if consistency == "cached" else state.CONSISTENCY_STRONG,
         )
         try:
             response = await stub.ListStates(query)

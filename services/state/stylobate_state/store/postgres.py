@@ -48,6 +48,7 @@ from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
+from stylobate_state.store.postgres_replica import listed
 from stylobate_state.store.postgres_scan import scan
 from stylobate_state.store.postgres_timers import from_timers, to_starts
 
@@ -209,9 +210,9 @@ class PostgresStateStore:
             after = query.after if last is None else last.key.key
             args = (query.tenant, query.namespace, after, query.status, count, left)
             if query.owner is None:
-                rows = await self._database.fetch(_LIST, *args)
+                rows = await listed(self._database, _LIST, *args, may_lag=query.may_lag)
             else:
-                rows = await self._database.fetch(_LIST_OWNED, *args, query.owner)
+                rows = await listed(self._database, _LIST_OWNED, *args, query.owner, may_lag=query.may_lag)
             return [(_state(row), row["size"]) for row in rows]
 
         return await gather(query.limit, query.max_bytes, more)
@@ -237,8 +238,10 @@ class PostgresStateStore:
             return await self._indexes.count(query)
         args = (query.tenant, query.namespace, query.status, query.limit)
         if query.owner is None:
-            return int(await self._database.fetchval(_COUNT, *args))
-        return int(await self._database.fetchval(_COUNT_OWNED, *args, query.owner))
+            ((found,),) = await listed(self._database, _COUNT, *args, may_lag=query.may_lag)
+        else:
+            ((found,),) = await listed(self._database, _COUNT_OWNED, *args, query.owner, may_lag=query.may_lag)
+        return int(found)
 
     async def declare(self, indexes: Sequence[Index]) -> None:
         await self._indexes.declare(indexes)

@@ -13,6 +13,7 @@ from stylobate.database.batches import columns
 
 from stylobate_state.index import Index
 from stylobate_state.model import ByteRange, IndexQuery, IndexStanding, Write
+from stylobate_state.store.postgres_replica import listed
 
 ALONE = "lock table state_index in access exclusive mode"
 """For what must happen while no write is under way: writes hold a lock on the table until they are committed."""
@@ -152,7 +153,7 @@ class PostgresIndexes:
     async def count(self, query: IndexQuery) -> int | None:
         """Return how many entries the query finds, up to its limit; None where the index is not ready."""
         statement, owner = (_COUNT, ()) if query.owner is None else (_COUNT_OWNED, (query.owner,))
-        ascending = IndexQuery(query.tenant, query.index, query.ranges, query.limit)
+        ascending = IndexQuery(query.tenant, query.index, query.ranges, query.limit, may_lag=query.may_lag)
         found = await self._asked(statement, ascending, query.limit, *owner)
         return int(found[0]["count"]) if found and found[0]["is_ready"] else None
 
@@ -161,7 +162,7 @@ class PostgresIndexes:
             await self.read()
         id_ = self._ids.get(query.index)
         bounds = columns(_bounds(part, query) for part in query.ranges)
-        found = await self._database.fetch(statement, id_, query.tenant, *bounds, *args)
+        found = await listed(self._database, statement, id_, query.tenant, *bounds, *args, may_lag=query.may_lag)
         if not found:
             await self.read()  # removed, perhaps declared again
         return found

@@ -1122,6 +1122,7 @@ class ListStatesRequest(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     SORT_FIELD_NUMBER: _builtins.int
     COUNT_UP_TO_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     status: _builtins.str
@@ -1136,6 +1137,8 @@ class ListStatesRequest(_message.Message):
     """
     count_up_to: _builtins.int
     """Count the objects of all pages, at most so many (10,000); 0: do not count."""
+    consistency: Global___Consistency.ValueType
+    """CACHED: from a replica of the database, where there is one; its objects may be a moment old."""
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateFilter]:
         """All of them must hold. An index of the namespace must answer them, else INVALID_ARGUMENT `STATE_QUERY_NOT_INDEXED`; while it
@@ -1152,10 +1155,11 @@ class ListStatesRequest(_message.Message):
         filters: _abc.Iterable[Global___StateFilter] | None = ...,
         sort: _builtins.str = ...,
         count_up_to: _builtins.int = ...,
+        consistency: Global___Consistency.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_up_to", b"count_up_to", "filters", b"filters", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "sort", b"sort", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "count_up_to", b"count_up_to", "filters", b"filters", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "sort", b"sort", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
