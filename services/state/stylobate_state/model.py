@@ -93,7 +93,7 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     depth: int = 0
     """How many hooks it lies under."""
     via: str = ""
-    """The service that asked for it: ``actions`` for a handler, a hook, or an effect."""
+    """The service that asked for it: ``gateway`` for a request over HTTP, ``actions`` for a handler, a hook, or an effect."""
     module: str = ""
     """Whose code asked for it."""
     request_id: str = ""
