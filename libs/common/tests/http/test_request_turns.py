@@ -161,7 +161,7 @@ async def test_a_flood_is_answered_in_time(mill: Mill, caplog: pytest.LogCapture
     """Of hundreds at once some are served and the others told to come again, none is left waiting; then all is as before."""
     refused_before = _metric("http_requests_refused_total")
     async with clients(mill, GREEDY, 300) as crowd:
-        told = [status for some in await asyncio.gather(*(ask(2) for ask in crowd)) for status in some]
+        told = [status for some in await asyncio.gather(*(ask(4) for ask in crowd)) for status in some]
         assert set(told) == {200, 503}
         assert _metric("http_requests_refused_total") - refused_before == told.count(503)
         await until(lambda: _said(caplog) == told.count(503), within_s=WITHIN_S)  # the last ones too, when nobody asks any more
