@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
+from stylobate.declarations.model import IndexField
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.testing import FakeClock
 from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.errors import StateDataInvalidError
+from stylobate_state.index import Index
 from stylobate_state.model import Change, StateKey, StateRecord, Write
 from stylobate_state.projection.errors import ProjectionRebuiltError
 from stylobate_state.projection.model import Applied, Outcome, View
@@ -121,6 +123,17 @@ async def test_all_or_nothing(stores):
     assert await stores.at("b") is None
     assert await stores.apply(2, 3, made("b", group=1), made("a", b"{}", seen=1, group=1)) == done(3)
     assert (await stores.at("a")).version == 2
+
+
+async def test_what_an_index_cannot_hold_is_refused(stores):
+    """It would be refused at every try, and is said to whoever made it."""
+    await stores.states.declare([Index("sums", (IndexField("name", "text"),))])
+    await stores.projections.open("sums")
+    long = b'{"name": "' + b"x" * 2000 + b'"}'
+    with pytest.raises(StateDataInvalidError, match="index"):
+        await stores.apply(1, 1, made("a", long))
+    assert await stores.at("a") is None
+    assert await stores.apply(1, 1, made("a")) == done(1)
 
 
 async def test_events_of_several_partitions(stores):

@@ -21,6 +21,7 @@ _ROOM = 1000
 _ROOM_BYTES = 32 << 20
 """Of events that are held and not dealt with."""
 _LONGEST_PAUSE_S = 30.0
+_NEXT_TO_ANOTHER_S = 0.05
 _log = get_logger("app")
 
 
@@ -109,6 +110,8 @@ class Worker:
                 self._most = min(_AT_ONCE, 2 * self._most if dealt_with >= len(events) else dealt_with + 1)
             if folded.failure is not None:
                 self._stand(folded.failure)
+            elif not dealt_with:  # another process is at it too
+                await asyncio.sleep(_NEXT_TO_ANOTHER_S)
 
     def _next(self) -> list[LoggedEvent]:
         """Return the next events that can go together: of one tenant, each partition's in order, without those that stand."""

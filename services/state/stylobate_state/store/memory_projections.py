@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from stylobate_state.model import StateKey, Write, Written
+from stylobate_state.model import StateKey, Write
 from stylobate_state.projection.errors import ProjectionRebuiltError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
+from stylobate_state.projection.outcomes import all_written
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.projections import Deletion
 
@@ -48,7 +49,7 @@ class MemoryProjectionStore:
         if any(numbers[partition] >= first for partition, (first, _) in events.ranges.items()):
             return Outcome(numbers, is_applied=False)
         outcomes = await self._states.write(writes) if writes else []
-        if not all(isinstance(outcome, Written) for outcome in outcomes):
+        if not all_written(outcomes):
             return Outcome(numbers, is_applied=False)
         numbers = {partition: last for partition, (_, last) in events.ranges.items()}
         self._numbers |= {places[partition]: number for partition, number in numbers.items()}

@@ -6,9 +6,10 @@ import asyncpg
 from stylobate.database import Connection, DatabaseManager
 from stylobate.strict_json import compact_numbers
 
-from stylobate_state.model import StateKey, Write, Written
+from stylobate_state.model import StateKey, Write
 from stylobate_state.projection.errors import ProjectionRebuiltError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
+from stylobate_state.projection.outcomes import all_written
 from stylobate_state.store.postgres import PostgresStateStore, again
 from stylobate_state.store.projections import Deletion
 
@@ -132,7 +133,7 @@ class PostgresProjectionStore:
             if writes:
                 await connection.execute(_FRESH, events.projection, events.tenant, [write.key.key for write in writes])
                 outcomes = await self._states.write_in(connection, writes)
-                if not all(isinstance(outcome, Written) for outcome in outcomes):
+                if not all_written(outcomes):
                     raise _NotAppliedError
 
     async def move(self, name: str, generation: int, position: str | None, error: str) -> None:

@@ -30,7 +30,7 @@ class ProjectionStore(Protocol):
 
         All or nothing; what is written is of this generation from then on.
 
-        :raises StateDataInvalidError: one of them cannot be kept.
+        :raises StateDataInvalidError: one of them cannot be kept, or has values that an index cannot hold.
         """
 
     async def move(self, name: str, generation: int, position: str | None, error: str) -> None:
