@@ -5,10 +5,10 @@ from stylobate.errors import NotFoundError, StylobateError
 
 
 class ProjectionNotFoundError(NotFoundError):
-    """No module declares a projection of that name, or it never ran."""
+    """No module declares a projection of that name."""
 
     reason = "PROJECTION_NOT_FOUND"
-    cure = "Use a projection that a module declares in its states.yaml; `stylobate projections list` shows those that ran."
+    cure = "Use a projection that a module declares in its states.yaml; `stylobate projections list` shows those that run."
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no projection {name!r}.", metadata={"projection": name})

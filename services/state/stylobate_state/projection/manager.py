@@ -101,12 +101,9 @@ class ProjectionManager:
         await self._store.move(name, generation, position, error)
 
     async def rebuild(self, name: str) -> Projection:
-        """Begin it anew. Raises ProjectionNotFoundError for one that nobody declares, or that never ran."""
+        """Begin it anew; one that never ran begins. Raises ProjectionNotFoundError for one that nobody declares."""
         self._namespace(name)
-        begun = await self._store.rebuild(name)
-        if begun is None:
-            raise ProjectionNotFoundError(name)
-        return begun
+        return await self._store.rebuild(name) or await self._store.open(name)
 
     async def sweep(self, name: str, generation: int) -> bool:
         """Delete some of what was not made again; True: nothing is left. Raises ProjectionRebuiltError."""
