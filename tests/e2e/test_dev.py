@@ -89,7 +89,7 @@ def test_requests_and_failures_are_seen_as_they_happen(developed) -> None:
 
 
 def test_orders_of_before_are_moved_to_a_new_schema(developed) -> None:
-    """They are read as data of today at once, and stored as such by one command; one of which nothing is made is named."""
+    """They are read as data of today at once, and stored as such by one command, which names the one that cannot be upgraded."""
     platform, module = developed
     states, code = (module / name for name in ("states.yaml", "module.py"))
     upgrade = """

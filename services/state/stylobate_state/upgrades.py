@@ -34,7 +34,7 @@ _log = get_logger("app")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why there is no data of today."""
+    """Why the data could not be upgraded."""
 
     reason: str
     """For operators."""

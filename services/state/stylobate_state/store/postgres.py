@@ -119,7 +119,7 @@ class PostgresStateStore:
         return await again(lambda: self._claimed(writes))
 
     async def write_in(self, connection: Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
-        """Write those without idempotency keys within a transaction, of which nothing may be kept when this raises."""
+        """Write, within a transaction, what has no idempotency keys. When this raises, the transaction must be taken back."""
         return await self._settle(connection, writes)
 
     async def _claimed(self, writes: Sequence[Write]) -> list[WriteOutcome]:

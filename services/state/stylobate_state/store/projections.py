@@ -23,7 +23,7 @@ class ProjectionStore(Protocol):
         """Return the objects that stand at the keys; those of a generation before without their data."""
 
     async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
-        """Return the last number of the tenant that is applied, by partition; those of which nothing is are left out."""
+        """Return the last number of the tenant that is applied, by partition; partitions with none are left out."""
 
     async def apply(self, events: Applied, writes: Sequence[Write]) -> Outcome:
         """Write the objects and note that the events are applied, once: not where any of them was applied before.
