@@ -32,7 +32,7 @@ class Narrowing:
     """Something that is not taken any more."""
 
     pointer: str
-    """Where, in the data; `*` stands for every item of an array."""
+    """The place in the data; `*` stands for each item of an array."""
     problem: str
     is_certain: bool = True
     """False: it is another than before, and not compared any further."""
