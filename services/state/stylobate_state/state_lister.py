@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -13,13 +13,12 @@ from stylobate.identity import Principal
 from stylobate.keys import unreadable
 from stylobate.paging import no_token, page_position, page_size, page_token
 
-from stylobate_state.errors import StateIndexNotReadyError
-from stylobate_state.fields import ALL_SEEN, FieldSight, open_indexes
-from stylobate_state.filters import Condition, Filter, Points, read_filters
-from stylobate_state.index import Index
+from stylobate_state.fields import ALL_SEEN, FieldSight
+from stylobate_state.filters import Filter
 from stylobate_state.model import IndexQuery, ListQuery, StateRecord
 from stylobate_state.namespace import Namespace
-from stylobate_state.query_plan import Plan, plans, read_sort
+from stylobate_state.query_plan import Plan
+from stylobate_state.query_planner import QueryPlanner
 from stylobate_state.store.port import StateStore
 
 MOST_COUNTED = 10_000
@@ -64,6 +63,7 @@ class StateLister:
     def __init__(self, store: StateStore, access: AccessEvaluator) -> None:
         self._store = store
         self._access = access
+        self._planner = QueryPlanner(store, access)
 
     async def list_states(
         self, principal: Principal, namespace: Namespace, request: ListRequest, fields: FieldSight = ALL_SEEN
@@ -87,9 +87,7 @@ class StateLister:
         if wanted is not None:
             return Page((), "", 0 if request.count_up_to else None)
         if request.filters or request.sort:
-            closed = fields.of_others if owner is None else fields.of_own
-            indexes = open_indexes(namespace.indexes, closed)
-            return await self._by_index(principal, owner, namespace, indexes, request)
+            return await self._by_index(principal, owner, namespace, fields, request)
         return await self._by_key(principal.tenant, owner, namespace, request)
 
     async def _by_key(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
@@ -108,24 +106,19 @@ class StateLister:
         return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "", count)
 
     async def _by_index(
-        self, principal: Principal, owner: str | None, namespace: Namespace, indexes: Sequence[Index], request: ListRequest
+        self, principal: Principal, owner: str | None, namespace: Namespace, fields: FieldSight, request: ListRequest
     ) -> Page[StateRecord]:
         if request.status:
             raise InvalidInputError(violations=[Violation("/status", "with filters or a sort, say filter[status][eq]")])
-        kinds = {field.name: field.kind for index in indexes for field in index.fields}
-        conditions = read_filters(request.filters, kinds, namespace.statuses)
-        sort = read_sort(request.sort, kinds)
         limit = page_size(request.size)
-        found = plans(namespace.name, indexes, conditions, sort)
-        if owner is None:
-            found = await self._without_owners(principal, namespace, found, conditions)
-        for plan, about, after in _places(namespace.name, found, request):
+        asked = await self._planner.plan(principal, namespace, request.filters, sort=request.sort, owner=owner, fields=fields)
+        for plan, about, after in _places(namespace.name, asked.plans, request):
             query = IndexQuery(
                 principal.tenant,
                 plan.index,
                 plan.ranges,
                 limit,
-                is_descending=sort is not None and sort.is_descending,
+                is_descending=asked.sort is not None and asked.sort.is_descending,
                 after=after,
                 owner=owner,
                 may_lag=request.may_lag,
@@ -139,28 +132,7 @@ class StateLister:
             last = part.items[-1] if part.has_more else None
             token = "" if last is None else page_token(about, f"{base64.b64encode(last.place).decode()}.{last.state.key.key}")
             return Page([item.state for item in part.items], token, count)
-        raise await self._not_ready(found, owner)
-
-    async def _without_owners(
-        self, principal: Principal, namespace: Namespace, found: list[Plan], conditions: Mapping[str, Condition]
-    ) -> list[Plan]:
-        """Return the plans that tell the caller of no owners: in the order of an index one could look for ids bit by bit."""
-        silent = [plan for plan in found if all(field.name != "owner" for field in plan.index.fields)]
-        if len(silent) == len(found) or isinstance(conditions.get("owner"), Points):
-            return found
-        if await self._access.allows(namespace.shows_people, principal):
-            return found
-        if not silent:
-            raise refusal(namespace.shows_people, principal, f"look for unknown owners in {namespace.name}")
-        return silent
-
-    async def _not_ready(self, found: Sequence[Plan], owner: str | None) -> StateIndexNotReadyError:
-        standings = {standing.index: standing for standing in await self._store.indexes()}
-        index = next((plan.index for plan in found if plan.index in standings), found[0].index)
-        standing = standings.get(index)
-        entered = standing.entered if standing is not None else 0
-        has_problem = standing is not None and bool(standing.problem)
-        return StateIndexNotReadyError(index, entered=entered if owner is None else None, has_problem=has_problem)
+        raise await self._planner.not_ready(asked, owner)
 
 
 def _only_owner(request: ListRequest) -> str | None:
