@@ -1,29 +1,19 @@
 """The page of the API in a real browser: it draws, authorizes, and tries out actions as a person would."""
 
 import json
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent / "browser"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+from tests.browser import program
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_actions_are_tried_out_from_the_page(platform, tokens, tmp_path):
     """With a token, by query and by path, without a script error; an operation is no longer than a person scrolls."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None or shutil.which("npm") is None:
-        pytest.skip("chromium or npm is not installed")
-    for name in ("package.json", "package-lock.json", "docs.mjs"):
-        shutil.copy(HERE / name, tmp_path)
-    installed = run(tmp_path, "npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts")
-    if installed.returncode:
-        pytest.skip(f"npm cannot install: {installed.stderr[-300:]}")
-    done = run(tmp_path, "node", "docs.mjs", browser, platform.gateway, tokens["user"], str(tmp_path / "profile"))
+    command = [*program(tmp_path, "docs.mjs"), platform.gateway, tokens["user"], str(tmp_path / "profile")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["errors"] == []
@@ -37,8 +27,3 @@ def test_actions_are_tried_out_from_the_page(platform, tokens, tmp_path):
     assert said["tried"]["/boxes"]["url"].partition("?")[2] == "colour=red&is_open=true&most=7"
     assert said["tried"]["/boxes/{name}"]["url"].endswith("/boxes/tea")
     assert max(tried["height"] for tried in said["tried"].values()) < 3000  # pixels
-
-
-def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in the folder."""
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
