@@ -22,6 +22,13 @@ class Step(NamedTuple):
     is_known: bool = True
 
 
+
+
+def on_ticket(op: str, key: str = "t", **members: Any) -> dict[str, Any]:
+    """Return an operation of a transaction."""
+    return {"op": op, "namespace": "tickets", "key": key, **members}
+
+
 CASES: dict[str, list[Step]] = {
     "types both ways": [Step("echo", {"amount": "1.50", "after": "PT0.5S"})],
     "input": [Step("echo", {"amount": "x", "after": "PT1S"}), Step("echo", {}), Step("echo"), Step("open_up", 1)],
@@ -37,6 +44,30 @@ CASES: dict[str, list[Step]] = {
         for what in ("scribble", "get", "make", "get", "scribble", "get", "all", "full", "history", "together", "get")
     ],
     "owners": [Step("give", {"key": "b", "owner": "carl"}), Step("give", {"key": "c", "owner": "a b"})],
+    "a list of operations": [
+        Step("transact", operations)
+        for operations in (
+            [on_ticket("put", data={"text": "a"}, if_version=0), on_ticket("put", "u", data={"text": "b"})],
+            [on_ticket("patch", data={"text": "c"}), on_ticket("transition", "u", event="close"), on_ticket("delete", "none")],
+            [on_ticket("patch", data={"text": LONG})],
+            [on_ticket("put", "u", data={"text": "b"}, status="open"), on_ticket("patch", data={"text": "c"}, if_version=7)],
+            [on_ticket("transition", "u", event="close"), on_ticket("patch", data={"text": "c"}, if_version=1)],
+            [on_ticket("delete"), on_ticket("restore", "u", version=1), on_ticket("assign", "v", owner="eve")],
+            [on_ticket("delete"), on_ticket("restore", "u", version=1)],
+            [on_ticket("assign", "u", owner="eve")],
+            [on_ticket("put", "w", data={"text": "a"}), on_ticket("merge", data={})],
+            [on_ticket("delete", data={})],
+            [on_ticket("put")],
+            [on_ticket("delete", if_version=-1)],
+            [on_ticket("put", "w", data={"text": "a"}), on_ticket("delete", "w")],
+            [on_ticket("put", f"w{n}", data={"text": "a"}) for n in range(51)],
+            [on_ticket("delete", "w")],
+            [],
+            {},
+            ["delete"],
+        )
+    ]
+    + [Step("transact_wrong")],
     "defects": [Step("put_wrong"), Step("elsewhere"), Step("astray"), Step("fail"), Step("odd")],
     "channels": [Step("publish", "a"), Step("publish", "no such key"), Step("publish", "")],
     "calls": [Step("call", "desk.open_up"), Step("call", "desk.nothing"), Step("call", "desk.fail"), Step("call", "desk.refuse")],

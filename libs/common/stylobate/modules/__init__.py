@@ -14,6 +14,7 @@ from stylobate.modules.base import BaseModule
 from stylobate.modules.context import ActionContext, HookContext
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.events import on
+from stylobate.modules.operations import Operation
 from stylobate.modules.state import StateChange, StateClient, StateObject
 from stylobate.modules.transaction import Transaction
 from stylobate.modules.view import View
@@ -28,6 +29,7 @@ __all__ = [
     "HookContext",
     "InvalidInputError",
     "NotFoundError",
+    "Operation",
     "PermissionDeniedError",
     "RefusedError",
     "StateChange",

@@ -1,17 +1,18 @@
 """State objects as handlers see them: plain values in, plain values out."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import grpc.aio
 
 from stylobate.api.state.v1 import state_service_pb2 as pb
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.errors import StylobateError
+from stylobate.errors import InvalidInputError, StylobateError
+from stylobate.modules.operations import Operation, messages
 from stylobate.modules.payload import decode, encode
 from stylobate.modules.state_filters import state_filters
 from stylobate.modules.steps import Steps
@@ -220,28 +221,52 @@ class StateClient:
         reply = await self._change(self._stub.AssignState, request, namespace=namespace, key=key, owner=owner)
         return _object(reply.state)
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """Give what collects changes of several objects; at the end of the block all of them happen, or none.
+    @overload
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
-        At most 50, of different objects. A change without an expected version holds for what stands there at the end of the
-        block: name the version where a change follows from what was read.
+    @overload
+    def transaction(self, operations: Sequence[Operation]) -> Coroutine[Any, Any, list[StateObject]]: ...
 
+    def transaction(
+        self, operations: Sequence[Operation] | None = None
+    ) -> AbstractAsyncContextManager[Transaction] | Coroutine[Any, Any, list[StateObject]]:
+        """Change several objects: all changes happen, or none.
+
+        ``async with ctx.state.transaction() as change`` collects them and sends them at the end of the block. A list is sent at
+        once, and gives the objects as they stand then, in the order of the changes::
+
+            cancelled, placed = await ctx.state.transaction([
+                {"op": "transition", "namespace": "orders", "key": order_id, "event": "cancel"},
+                {"op": "put", "namespace": "orders", "key": ctx.new_id(), "data": data, "if_version": 0},
+            ])
+
+        At most 50, of different objects. A change without an expected version holds for what stands there when it is sent:
+        name the version where a change follows from what was read. Where there is nothing to change nothing is sent.
+
+        :param operations: what ``POST /v1/state/transactions`` takes.
         :raises StylobateError: what the first change that is refused is refused with, its number (from 0) as ``index`` in the
-            metadata; nothing was written.
+            metadata; nothing was written. INVALID_INPUT for what is no operation, with its place: ``/operations/1/op``.
         """
+        return self._collected() if operations is None else self._transact(messages(operations), operations)
+
+    @asynccontextmanager
+    async def _collected(self) -> AsyncIterator[Transaction]:
         transaction = Transaction()
         yield transaction
-        if not transaction.operations:
-            return
-        request = pb.TransactStatesRequest(operations=transaction.operations)
+        transaction.results += await self._transact(transaction.operations, transaction.sent)
+
+    async def _transact(self, operations: Sequence[pb.StateOperation], sent: Sequence[Mapping[str, Any]]) -> list[StateObject]:
+        if not operations:
+            return []
+        request = pb.TransactStatesRequest(operations=operations)
         try:
-            reply = await self._change(self._stub.TransactStates, request, operations=None)
+            reply = await self._change(self._stub.TransactStates, request, data={"operations": sent})
         except StylobateError as error:
             if "index" in error.metadata:
-                error.sent = transaction.sent[int(error.metadata["index"])]
+                one = sent[int(error.metadata["index"])]
+                error.sent = {"data": one} if error.reason == InvalidInputError.reason else one
             raise
-        transaction.results += [_object(one.state, is_deleted=one.is_deleted) for one in reply.results]
+        return [_object(one.state, is_deleted=one.is_deleted) for one in reply.results]
 
     def _change(self, method: Callable[[Any], Awaitable[T]], request: Any, **sent: Any) -> Awaitable[T]:
         return asked(method(request) if self._steps is None else self._steps.change(method, request), **sent)

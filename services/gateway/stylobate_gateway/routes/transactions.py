@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, Response
 from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.errors import StylobateError
+from stylobate.modules.operations import OperationBody, parse_transaction
 
 from stylobate_gateway.document.answers import Responses, refuses
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
 from stylobate_gateway.routes.state import DATA_INVALID, JSON, answer_of, body_of
-from stylobate_gateway.schemas.operations import OperationBody, parse_transaction
 from stylobate_gateway.schemas.state import TransactionResults
 from stylobate_gateway.state_documents import object_document
 

@@ -1,17 +1,15 @@
 """Shapes of state objects. Payloads pass as the bytes they came in, so that every number keeps its digits."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 from pydantic import BaseModel, Field
 from stylobate import keys
-from stylobate.errors import InvalidInputError, Violation
+from stylobate.modules.operations import OlderVersion, parse
 
 from stylobate_gateway.schemas.common import in_path
-
-T = TypeVar("T")
 
 _KEY = "Printable characters of any script, in Unicode normalization form C; no space at either end."
 Namespace = Annotated[str, in_path(r"^[a-z][a-z0-9_-]*$", 128, "orders")]
@@ -192,9 +190,6 @@ DESCRIBED: dict[str, Any] = {
 """Bodies that are never read into objects: they pass as they came."""
 
 
-OlderVersion = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-
-
 class PutBody(Struct, forbid_unknown_fields=True):
     """``{data, status?, owner?}``."""
 
@@ -245,13 +240,3 @@ def parse_owner(body: bytes) -> OwnerBody:
 def parse_transition(body: bytes) -> TransitionBody:
     """Return the body of a transition, which is JSON or empty. Raises InvalidInputError."""
     return parse(_TRANSITION, body) if body else TransitionBody()
-
-
-def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Return what the decoder makes of a body, which is JSON. Raises InvalidInputError with the place."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        pointer = path.rstrip("`").replace(".", "/").replace("[", "/").replace("]", "")
-        raise InvalidInputError(violations=[Violation(pointer, message)]) from None

@@ -97,6 +97,16 @@ class Desk(BaseModule):
         (last,) = change.results
         return [made.owner, given.owner, last.owner, last.version]
 
+    async def transact(self, ctx: ActionContext, operations: Any) -> list[Any]:
+        """Do what the caller lists, all of it or nothing."""
+        kept = await ctx.state.transaction(operations)
+        return [[one.key, one.version, one.data, one.is_deleted] for one in kept]
+
+    async def transact_wrong(self, ctx: ActionContext) -> None:
+        """List what is none, of the module's own making."""
+        wrong: Any = {"op": "merge", "namespace": "tickets", "key": "t"}
+        await ctx.state.transaction([wrong])
+
     async def elsewhere(self, ctx: ActionContext) -> None:
         """Read from a namespace that nobody declares."""
         await ctx.state.get("tikcets", "1")
