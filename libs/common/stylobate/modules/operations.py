@@ -1,6 +1,7 @@
 """The operations of a transaction as JSON has them, in the body of a request and in the list that a handler gives.
 
-What authors write is typed by the dictionaries here; what came is held to the structures. Payloads pass as the bytes they came in.
+The dictionaries are the types of what authors write; the structures hold what came to its shape. Payloads pass as the bytes
+they came in.
 """
 
 from abc import abstractmethod
