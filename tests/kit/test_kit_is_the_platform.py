@@ -22,8 +22,6 @@ class Step(NamedTuple):
     is_known: bool = True
 
 
-
-
 def on_ticket(op: str, key: str = "t", **members: Any) -> dict[str, Any]:
     """Return an operation of a transaction."""
     return {"op": op, "namespace": "tickets", "key": key, **members}
