@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bench import (
     broadcast,
+    cached_reads,
     ephemeral_writes,
     footprint,
     http_action,
@@ -50,6 +51,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P15": lambda: state_queries.measure(counts=(10_000, 100_000, 1_000_000), queries=2_000),
     "P16": timers.measure,
     "P17": lambda: ephemeral_writes.measure(rounds=5, seconds=1),
+    "P18": lambda: cached_reads.measure(rounds=5, seconds=1),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

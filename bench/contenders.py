@@ -37,7 +37,7 @@ class Contender(NamedTuple):
 
 def plain(name: str, port: int, processes: Processes) -> Contender:
     """Return a baseline that was started."""
-    requests = [_request("/orders", port)]
+    requests = [request("/orders", port)]
     return Contender(name, port, processes, requests, requests)
 
 
@@ -59,8 +59,8 @@ def action(
         platform(Path(folder), *arguments, environment=settings, checkout=checkout) as (port, processes),
     ):
         known = [{"Authorization": f"Bearer {user.token}"} for user in users(port, USERS)]
-        one = [_request(f"/v1/actions/bench.{called}", port, **who) for who in known]
-        mixed = [_request(f"/v1/actions/bench.price_{at % ACTIONS}", port, **who) for at, who in enumerate(known)]
+        one = [request(f"/v1/actions/bench.{called}", port, **who) for who in known]
+        mixed = [request(f"/v1/actions/bench.price_{at % ACTIONS}", port, **who) for at, who in enumerate(known)]
         yield Contender(name, port, processes, one, mixed)
 
 
@@ -76,9 +76,7 @@ def parse_server() -> Iterator[list[Contender]]:
         database = f"postgres://{url.username}@localhost{url.path}"
         with node.peer(folder, database, sockets) as (port, processes):
             made = _sessions(port)
-            requests = [
-                _request("/parse/functions/price", port, **_APPLICATION, **{"X-Parse-Session-Token": one}) for one in made
-            ]
+            requests = [request("/parse/functions/price", port, **_APPLICATION, **{"X-Parse-Session-Token": one}) for one in made]
             processes.found["postgres"] = psutil.Process(postgres.process.pid)
             yield [Contender(PARSE, port, processes, requests, requests)]
 
@@ -90,6 +88,10 @@ def _sessions(port: int) -> list[str]:
         return [client.post("/users", json=one).raise_for_status().json()["sessionToken"] for one in asked]
 
 
-def _request(path: str, port: int, **headers: str) -> str:
-    lines = [f"POST {path} HTTP/1.1", f"Host: {HOST}:{port}", "Content-Type: application/json", f"Content-Length: {len(_BODY)}"]
-    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", _BODY])
+def request(path: str, port: int, method: str = "POST", **headers: str) -> str:
+    """Return the text of a request; with the order that is priced, unless it is a GET."""
+    body = _BODY if method == "POST" else ""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}"]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", body])

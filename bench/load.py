@@ -1,7 +1,7 @@
 """The client that makes load: keep-alive connections over raw sockets, in a process of its own.
 
 ``python -m bench.load`` takes jobs as JSON lines on standard input and answers each with a JSON line: how many requests were
-answered with 200, how many were not, how long it took and how long they took.
+answered with 200 or 304, how many were not, how long it took and how long they took.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import uvloop
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+_GOOD = (b"HTTP/1.1 200", b"HTTP/1.1 304")
 
 
 class _Connection(asyncio.Protocol):
@@ -54,7 +55,7 @@ class _Connection(asyncio.Protocol):
             return
         self._buffer = b""
         now = perf_counter()
-        if buffer.startswith(b"HTTP/1.1 200"):
+        if buffer.startswith(_GOOD):
             self.seconds.append(now - self._begun)
         else:
             self.refused.append(buffer[:300].decode("latin-1"))
@@ -76,6 +77,8 @@ def _length(buffer: bytes, head: int) -> int:
     at = buffer.find(_LENGTH, 0, head)
     if at < 0:
         at = buffer[:head].lower().find(_LENGTH)
+    if at < 0:
+        return 0
     return int(buffer[at + len(_LENGTH) : buffer.index(b"\r", at)])
 
 

@@ -14,6 +14,10 @@ class BenchModule(BaseModule):
         """Return what an order costs: a thousand a piece."""
         return {"lines": len(order["items"]), "total": 1000 * sum(item["quantity"] for item in order["items"])}
 
+    async def echo(self, ctx: ActionContext, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002  an action gets one
+        """Return what was given."""
+        return given
+
     async def work(self, ctx: ActionContext, order: dict[str, Any]) -> dict[str, int]:
         """Return the same after a millisecond of the processor's time."""
         until = thread_time() + 0.001

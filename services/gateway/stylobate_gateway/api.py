@@ -28,9 +28,11 @@ from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.routes import accounts, actions, bans, limits, pages, transactions
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
+from stylobate_gateway.state_reads import StateReads
 from stylobate_gateway.watches import StateWatches
 
-_STATE = "/v1/state/"
+STATE = "/v1/state/"
+"""Begins the paths of state objects."""
 _OF_FORM = frozenset({400, 415, 422})
 
 
@@ -47,6 +49,7 @@ class Api:
         channels: dict[str, grpc.aio.Channel],
         catalogue: Catalogue,
         charges: Charges,
+        reads: StateReads,
         watches: StateWatches,
         *,
         version: str,
@@ -62,7 +65,7 @@ class Api:
         for area in (
             accounts.routes(channels["auth"]),
             transactions.routes(channels["state"]),
-            objects.routes(channels["state"], watches),
+            objects.routes(channels["state"], reads, watches),
             actions.routes(channels["actions"], is_open=is_open),
             limits.routes(channels["ratelimit"], charges),
             bans.routes(channels["ratelimit"]),
@@ -79,7 +82,7 @@ class Api:
             await self._inner(scope, receive, send)
         except (StylobateError, RequestValidationError, HTTPException) as error:
             refused = error if isinstance(error, StylobateError) else self._refusal_of(error, scope)
-            await self._tell_nobody_first(refused, scope)
+            await self.tell_nobody_first(refused, scope["stylobate"])
             if refused is error:
                 raise
             raise refused from None
@@ -101,17 +104,16 @@ class Api:
             case _:
                 raise error
 
-    async def _tell_nobody_first(self, refused: StylobateError, scope: Scope) -> None:
+    async def tell_nobody_first(self, refused: StylobateError, exchange: Exchange) -> None:
         """Who may not ask at all is told so, before anything is said about the form of the request. Raises StylobateError: 401.
 
         Whether a token is needed for an object depends on its namespace, and the state service knows: it is asked for the same,
         in a form that changes nothing. That costs a call only for what is refused anyway.
         """
-        exchange: Exchange = scope["stylobate"]
         is_of_form = not refused.domain and refused.http_status in _OF_FORM
-        if not is_of_form or not exchange.call.principal.is_anonymous or not exchange.path.startswith(_STATE):
+        if not is_of_form or not exchange.call.principal.is_anonymous or not exchange.path.startswith(STATE):
             return
-        namespace, key, _, event, *_ = [*exchange.path.removeprefix(_STATE).split("/"), "", "", ""]
+        namespace, key, _, event, *_ = [*exchange.path.removeprefix(STATE).split("/"), "", "", ""]
         try:
             await self._ask(exchange.method, namespace, key, event)
         except StylobateError as error:

@@ -47,9 +47,9 @@ class Cors:
         """Return whether this OPTIONS is a browser's, which asks what a page may send."""
         return exchange.headers.keys() >= {b"origin", b"access-control-request-method"}
 
-    def sending(self, scope: Scope, send: Send) -> Send:
+    def sending(self, exchange: Exchange, send: Send) -> Send:
         """Return what sends an answer with the header fields that tell a browser who may read it."""
-        asked = Headers(scope=scope)
+        asked = Headers(raw=[*exchange.sent])
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -74,13 +74,14 @@ class Cors:
 
     def _tell(self, message: Message, asked: Headers) -> None:
         """Put the fields into the beginning of an answer that tell a browser who may read it, as Starlette's layer does."""
-        rules, fields, origin = self._rules, MutableHeaders(scope=message), asked.get("origin")
+        rules, origin = self._rules, asked.get("origin")
         if origin is not None:
+            fields = MutableHeaders(scope=message)
             fields.update(rules.simple_headers)
-        if origin is not None and not rules.allow_all_origins and rules.is_allowed_origin(origin):
-            rules.allow_explicit_origin(fields, origin)
-        else:
-            fields.add_vary_header("Origin")
+            if not rules.allow_all_origins and rules.is_allowed_origin(origin):
+                rules.allow_explicit_origin(fields, origin)
+                return
+        vary(message["headers"])
 
     async def preflight(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer a preflight; what a page may not send is a problem like any other."""
@@ -93,6 +94,15 @@ class Cors:
             return
         refused = CorsRefusedError(f"{bytes(found.body).decode()} for pages of {headers['origin'][:200]!r}.")
         await exchange.refuse(send, refused, _without_body(found.raw_headers))
+
+
+def vary(fields: FieldList) -> None:
+    """Say in the fields of an answer that it may be another one for another origin: what every request without one is told."""
+    for at, (name, value) in enumerate(fields):
+        if name == b"vary":
+            fields[at] = name, value + b", Origin"
+            return
+    fields.append((b"vary", b"Origin"))
 
 
 def _without_body(fields: FieldList) -> FieldList:

@@ -16,7 +16,7 @@ from stylobate.telemetry import Span, SpanKind, counts, decided, is_sampled, is_
 from stylobate.telemetry.tallies import Count, Spread
 
 from stylobate_gateway.compression import Compression
-from stylobate_gateway.cors import Cors
+from stylobate_gateway.cors import Cors, vary
 from stylobate_gateway.exchange import Exchange
 
 _log = get_logger("app")
@@ -71,12 +71,10 @@ class Door:
         exchange = scope["stylobate"] = Exchange(scope["method"], scope["path"], scope["raw_path"], scope["headers"])
         opened = self.open(exchange)
         inner, cors = self._inner, self._cors
-        if cors is not None and (exchange.method != "POST" or b"origin" in exchange.headers):
-            if exchange.method == "OPTIONS" and cors.is_preflight(exchange):
-                inner = cors.preflight
-            else:
-                send = cors.sending(scope, send)
-        sending = answering(exchange, send, self.compression)
+        if cors is not None and exchange.method == "OPTIONS" and cors.is_preflight(exchange):
+            inner, sending = cors.preflight, answering(exchange, send, self.compression)
+        else:
+            sending = self.answering(exchange, send)
         try:
             await inner(scope, receive, sending)
         except Exception as error:  # noqa: BLE001  it is answered
@@ -85,6 +83,31 @@ class Door:
             if not exchange.route:
                 exchange.route = getattr(scope.get("route"), "path_format", "")
             self.close(exchange, opened)
+
+    def answering(self, exchange: Exchange, send: Send) -> Send:
+        """Return what sends an answer with all fields that are not of its content alone, compressed where that is wanted."""
+        if self._cors is not None and self._varies(exchange):
+            send = self._cors.sending(exchange, send)
+        return answering(exchange, send, self.compression)
+
+    async def packed(self, exchange: Exchange, fields: Headers, body: bytes | None) -> tuple[Headers, bytes | None]:
+        """Return an answer's fields and its body as they leave, to a request that came from no page of another origin.
+
+        What leaves so is the same as by :meth:`answering`.
+
+        :param fields: of its content, but for the length. :param body: text; None: it has none.
+        """
+        if self.compression is not None and body is not None and len(body) >= self.compression.least:
+            fields, body = await self.compression.pack(exchange.headers.get(b"accept-encoding", b""), fields, body)
+        fields = [*fields, *exchange.fields()]
+        if self._cors is not None and self._varies(exchange):
+            vary(fields)
+        return fields, body
+
+    @staticmethod
+    def _varies(exchange: Exchange) -> bool:
+        """Return whether the answer may depend on the origin that asks, or a cache may keep it."""
+        return exchange.method != "POST" or b"origin" in exchange.headers
 
     def open(self, exchange: Exchange) -> Span | None:
         """Let a request begin: from here on it is the current call, and its deadline runs. Return its span, if it has one."""
@@ -118,8 +141,7 @@ class Door:
         """Count a request that was refused in our place; see :class:`stylobate.app.request_turns.TurnedAway`."""
         method, cors = scope["method"], self._cors
         is_enough, told = False, list[Header]()
-        # one that was to be answered without ASGI has no fields here: no page sent it
-        if cors is not None and (method != "POST" or any(name == b"origin" for name, _ in scope.get("headers", ()))):
+        if cors is not None and (method != "POST" or any(name == b"origin" for name, _ in scope["headers"])):
             is_enough, told = cors.turned_away(scope)
         key = method, "", 204 if is_enough else 503
         (self._counted.get(key) or self._counts(key))[0].count += 1

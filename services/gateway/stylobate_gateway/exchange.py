@@ -14,8 +14,8 @@ from stylobate_gateway.called_actions import Found
 
 _READ = frozenset({
     b"accept-encoding", b"access-control-request-method", b"authorization", b"content-encoding", b"content-length",
-    b"content-type", b"host", b"idempotency-key", b"origin", b"traceparent", b"transfer-encoding", b"user-agent",
-    b"x-forwarded-for", b"x-request-id",
+    b"content-type", b"host", b"idempotency-key", b"if-match", b"if-none-match", b"origin", b"traceparent",
+    b"transfer-encoding", b"user-agent", b"x-forwarded-for", b"x-request-id",
 })  # fmt: skip
 """The header fields that the gateway looks at; routes see the others too."""
 JSON = "application/json"

@@ -1,70 +1,96 @@
-"""Calls of actions by name with nothing unusual about them, answered without ASGI.
+"""Calls of actions by name, and reads of one object, with nothing unusual about them, answered without ASGI.
 
 No rule stands here: the code that opens, admits, carries out, refuses and closes every other request does so for these too. Only
 what such a request never needs is left out: FastAPI, and the middleware for pages of other origins.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stylobate.app.express import ExpressCycle
 from stylobate.app.request_turns import ADMITTED
-from stylobate.http.asgi import Header, Receive, Scope, Send, answer
+from stylobate.http.asgi import Header, Headers, Receive, Scope, Send, answer
 
 from stylobate_gateway.admission import SMALL, Admission
+from stylobate_gateway.api import STATE
 from stylobate_gateway.catalogue import PREFIX
 from stylobate_gateway.dispatch import ActionDispatcher
-from stylobate_gateway.door import Door, answering
+from stylobate_gateway.door import Door
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.state_lane import Reading, StateLane
 
 _TARGET = re.compile(rb"[A-Za-z0-9_./-]+")
 _JSON = b"application/json"
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+_HEADS = {200: b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
 _UNUSUAL = frozenset({b"content-encoding", b"idempotency-key", b"origin"})
 """Fields of requests that take the long way."""
+Taken = Exchange | Reading
 
 
 class Express:
     """See the module, and :class:`stylobate.app.express.Express`."""
 
-    prefix = PREFIX.encode()
-
-    def __init__(self, door: Door, admission: Admission, dispatcher: ActionDispatcher) -> None:
+    def __init__(self, door: Door, admission: Admission, dispatcher: ActionDispatcher, lane: StateLane) -> None:
         self._door = door
         self._admission = admission
         self._dispatcher = dispatcher
+        self._lane = lane
+        self.prefixes: Mapping[bytes, bytes] = {b"POST": PREFIX.encode(), b"GET": STATE.encode(), b"HEAD": STATE.encode()}
         self.taken = 0
         """How many requests came this way."""
 
-    def take(self, target: bytes, headers: Sequence[Header]) -> Exchange | None:
-        """Return the exchange of a request whose body is a little JSON; None: it takes the long way."""
-        if _TARGET.fullmatch(target) is None:
-            return None
-        exchange = Exchange("POST", target.decode("ascii"), target, headers)
-        fields = exchange.headers
-        if fields.get(b"content-type") != _JSON or not _UNUSUAL.isdisjoint(fields) or exchange.body_size > SMALL:
+    def take(self, method: bytes, target: bytes, headers: Sequence[Header]) -> Taken | None:
+        """Return what is served of a call whose body is a little JSON, or of a read without one; None: it takes the long way."""
+        taken = _call_of(target, headers) if method == b"POST" else self._lane.take(method, target, headers)
+        if taken is None or not _UNUSUAL.isdisjoint(_exchange(taken).headers):
             return None
         self.taken += 1
-        return exchange
+        return taken
 
-    async def serve(self, taken: Exchange, cycle: ExpressCycle, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def serve(self, taken: Taken, cycle: ExpressCycle, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
-        opened = self._door.open(taken)
+        exchange, door = _exchange(taken), self._door
+        opened = door.open(exchange)
         try:
-            await self._admission.admit(taken, cycle.client, scope.get(ADMITTED))
-            found: Any = taken.found
-            response = await self._dispatcher.execute(found, taken, b"", cycle.whole())
-            kind, body, compression = response.content_type.encode(), response.output, self._door.compression
-            if kind == _JSON:
-                fields = taken.fields()
-                if compression is not None and len(body) >= compression.least:
-                    fields, body = await compression.pack(taken.headers.get(b"accept-encoding", b""), fields, body)
-                taken.status = 200
-                await cycle.answer(_HEAD + b"".join([b"%b: %b\r\n" % field for field in fields]), body)
+            await self._admission.admit(exchange, cycle.client, scope.get(ADMITTED))
+            if isinstance(taken, Reading):
+                await self._read(taken, cycle)
             else:
-                await answer(answering(taken, send, compression), 200, [(b"content-type", kind)], body)
+                await self._call(exchange, cycle, send)
         except Exception as error:  # noqa: BLE001  it is answered
-            await self._door.refuse(taken, answering(taken, send, self._door.compression), error)
+            await door.refuse(exchange, door.answering(exchange, send), error)
         finally:
-            self._door.close(taken, opened)
+            door.close(exchange, opened)
+
+    async def _call(self, exchange: Exchange, cycle: ExpressCycle, send: Send) -> None:
+        found: Any = exchange.found
+        response = await self._dispatcher.execute(found, exchange, b"", cycle.whole())
+        kind = response.content_type.encode()
+        if kind == _JSON:
+            await self._answer(exchange, cycle, 200, [], response.output)
+        else:
+            await answer(self._door.answering(exchange, send), 200, [(b"content-type", kind)], response.output)
+
+    async def _read(self, reading: Reading, cycle: ExpressCycle) -> None:
+        found = await self._lane.answer(reading)
+        fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in found.headers.items()]
+        await self._answer(reading.given.exchange, cycle, 304 if found.content is None else 200, fields, found.content)
+
+    async def _answer(self, exchange: Exchange, cycle: ExpressCycle, status: int, fields: Headers, content: bytes | None) -> None:
+        """Send JSON, or nothing."""
+        fields, content = await self._door.packed(exchange, fields, content)
+        exchange.status = status
+        await cycle.answer(_HEADS[status] + b"".join([b"%b: %b\r\n" % field for field in fields]), content)
+
+
+def _call_of(target: bytes, headers: Sequence[Header]) -> Exchange | None:
+    """Return the exchange of a call whose body is a little JSON."""
+    if _TARGET.fullmatch(target) is None:
+        return None
+    exchange = Exchange("POST", target.decode("ascii"), target, headers)
+    return exchange if exchange.headers.get(b"content-type") == _JSON and exchange.body_size <= SMALL else None
+
+
+def _exchange(taken: Taken) -> Exchange:
+    return taken.given.exchange if isinstance(taken, Reading) else taken

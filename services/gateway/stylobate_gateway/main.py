@@ -18,6 +18,8 @@ from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
 from stylobate_gateway.express import Express
 from stylobate_gateway.settings import GatewaySettings
+from stylobate_gateway.state_lane import StateLane
+from stylobate_gateway.state_reads import StateReads
 from stylobate_gateway.watches import StateWatches
 
 _REQUEST_TIMEOUT_S = 30.0
@@ -43,11 +45,13 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     is_development, is_open = settings.is_development, settings.open_catalogue
     loop = asyncio.get_running_loop()
     charges = Charges(Edge(limits, app.bans, app.limit_rules), catalogue)
+    reads = StateReads(channels["state"])
     watches = StateWatches(channels["state"], app.stopping, settings.watches)
     inner = Api(
         channels,
         catalogue,
         charges,
+        reads,
         watches,
         version=app.version,
         with_home=is_development,
@@ -79,5 +83,5 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         cors=cors,
         compression=Compression(settings.compress_bytes) if settings.compress_bytes else None,
     )
-    express = Express(door, admission, dispatcher) if settings.express else None
+    express = Express(door, admission, dispatcher, StateLane(inner, reads)) if settings.express else None
     app.http(door, proxies=settings.trusted_proxies, express=express, turned_away=door.turned_away)

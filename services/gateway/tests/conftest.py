@@ -181,9 +181,21 @@ async def running(
 
 
 _CALLS = frozenset(
-    {"test_answers", "test_charges", "test_edge", "test_express", "test_forms", "test_hostile_requests", "test_leftovers"}
+    {
+        "test_answers",
+        "test_charges",
+        "test_compression",
+        "test_cors",
+        "test_edge",
+        "test_express",
+        "test_forms",
+        "test_hostile_requests",
+        "test_leftovers",
+        "test_preconditions",
+        "test_state_routes",
+    }
 )
-"""Tests of what is answered without ASGI where it may be: of calls of actions by name with a little JSON."""
+"""Tests of what is answered without ASGI where it may be: calls of actions by name with a little JSON, and reads of one object."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import pytest
+import pytest_asyncio
 from prometheus_client import REGISTRY
 from stylobate.errors import CancelledCallError
 from stylobate.testing.until import until
@@ -14,6 +15,11 @@ JSON = b"content-type: application/json\r\n"
 TRACE = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00"
 CLOSE = b"connection: close\r\n"
 BODY = b'{"inner": null, "n": 1}'
+WRITE = b"PUT /v1/state/%b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ada\r\n"
+READ = b"GET /v1/state/notes/a HTTP/1.1\r\nhost: x\r\n"
+LONG_READ = READ.replace(b"/a ", b"/long ")
+CLOSED = READ.replace(b"notes", b"closed")
+ADA = b"authorization: Bearer ada\r\n"
 LONG = b'{"inner": null, "text": "%s"}' % (b"long " * 1000)
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 
@@ -61,6 +67,57 @@ CALLS = {
     "an encoded path": (ECHO.replace(b"echo", b"ech%6F") + JSON + LENGTH + b"\r\n" + BODY, False),
     "HTTP/1.0": (ECHO.replace(b"/1.1", b"/1.0") + JSON + LENGTH + b"\r\n" + BODY, False),
     "another method": (ECHO.replace(b"POST", b"PUT") + JSON + LENGTH + b"\r\n" + BODY, False),
+    "a read": (READ + b"\r\n", True),
+    "a read with a token": (READ + ADA + b"\r\n", True),
+    "a read with a token that does not hold": (READ + b"authorization: Bearer nobody7\r\n\r\n", True),
+    "a read with another scheme": (READ + b"authorization: Basic YTpi\r\n\r\n", True),
+    "a cached read": (READ.replace(b" HTTP", b"?consistency=cached HTTP") + b"\r\n", True),
+    "a strong read": (READ.replace(b" HTTP", b"?consistency=strong HTTP") + b"\r\n", True),
+    "HEAD": (READ.replace(b"GET", b"HEAD") + b"\r\n", True),
+    "HEAD of a copy": (READ.replace(b"GET", b"HEAD").replace(b" HTTP", b"?consistency=cached HTTP") + b"\r\n", True),
+    "HEAD of a long one": (LONG_READ.replace(b"GET", b"HEAD") + b"accept-encoding: gzip\r\n\r\n", True),
+    "HEAD of nothing": (READ.replace(b"GET", b"HEAD").replace(b"/a ", b"/none ") + b"\r\n", True),
+    "a long one": (LONG_READ + b"\r\n", True),
+    "a long one, compressed": (LONG_READ + b"accept-encoding: gzip\r\n\r\n", True),
+    "what the reader has": (READ + b'if-none-match: "1"\r\n\r\n', True),
+    "a copy that the reader has": (
+        READ.replace(b" HTTP", b"?consistency=cached HTTP") + b'if-none-match: "7", W/"1"\r\n\r\n', True,
+    ),
+    "what the reader has, HEAD": (READ.replace(b"GET", b"HEAD") + b"if-none-match: *\r\n\r\n", True),
+    "what the reader has compressed": (LONG_READ + b'if-none-match: "1-gzip"\r\n\r\n', True),
+    "what the reader has in two lines": (READ + b'if-none-match: "7"\r\nif-none-match: "1"\r\n\r\n', True),
+    "what the reader had": (READ + b'if-none-match: "2"\r\n\r\n', True),
+    "a version that must be there": (READ + b'if-match: "1"\r\n\r\n', True),
+    "a version that is not there": (READ + b'if-match: "2"\r\n\r\n', True),
+    "nothing there": (READ.replace(b"/a ", b"/none ") + b"\r\n", True),
+    "nothing there that must be": (READ.replace(b"/a ", b"/none ") + b"if-match: *\r\n\r\n", True),
+    "no such namespace": (READ.replace(b"notes", b"nowhere") + b"\r\n", True),
+    "no such namespace, with a token": (READ.replace(b"notes", b"nowhere") + ADA + b"\r\n", True),
+    "an object of somebody": (CLOSED + ADA + b"\r\n", True),
+    "an object of another": (CLOSED + b"authorization: Bearer bob\r\n\r\n", True),
+    "an object of somebody, for nobody": (CLOSED + b"\r\n", True),
+    "a key that none has": (READ.replace(b"/a ", b"/" + b"k" * 300 + b" ") + b"\r\n", True),
+    "a key that none has, for nobody": (CLOSED.replace(b"/a ", b"/" + b"k" * 300 + b" ") + b"\r\n", True),
+    "a key with signs": (READ.replace(b"/a ", b"/a~:@.-_ ") + b"\r\n", True),
+    "a key like a verb": (READ.replace(b"/a ", b"/watching ") + b"\r\n", True),
+    "no body said": (READ + b"content-length: 0\r\n\r\n", True),
+    "a read with a type": (READ + b"content-type: text/plain\r\n\r\n", True),
+    "a read with an id and a trace": (READ + b"x-request-id: mine\r\ntraceparent: " + TRACE + b"\r\n\r\n", True),
+    "a read with a body": (READ + b"content-length: 2\r\n\r\n{}", False),
+    "a read with chunks": (READ + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", False),
+    "a read with an origin": (READ + b"origin: http://localhost:1\r\n\r\n", False),
+    "a read with a key": (READ + b"idempotency-key: k\r\n\r\n", False),
+    "an unclear condition": (READ + b"if-none-match: 1\r\n\r\n", False),
+    "an unclear condition, for nobody": (CLOSED + b"if-none-match: 1\r\n\r\n", False),
+    "an older version": (READ.replace(b" HTTP", b"?version=1 HTTP") + b"\r\n", False),
+    "a query twice": (READ.replace(b" HTTP", b"?consistency=cached&consistency=cached HTTP") + b"\r\n", False),
+    "an unknown query": (READ.replace(b" HTTP", b"?consistency=weak HTTP") + b"\r\n", False),
+    "an empty query": (READ.replace(b" HTTP", b"? HTTP") + b"\r\n", False),
+    "an encoded key": (READ.replace(b"/a ", b"/%61 ") + b"\r\n", False),
+    "a slash at the end": (READ.replace(b"/a ", b"/a/ ") + b"\r\n", False),
+    "the transactions": (READ.replace(b"notes/a", b"transactions/a") + b"\r\n", False),
+    "a list": (READ.replace(b"/a ", b" ") + b"\r\n", False),
+    "a read in HTTP/1.0": (READ.replace(b"/1.1", b"/1.0") + b"\r\n", False),
 }  # fmt: skip
 
 
@@ -70,7 +127,17 @@ def kept() -> dict[str, bytes]:
     return {}
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def objects(gateway) -> None:
+    """Make what is read."""
+    for name in (b"notes/a", b"notes/long", b"closed/a", b"notes/a~:@.-_", b"notes/watching"):
+        data = b'{"data": %b}' % (LONG if b"long" in name else BODY)
+        made = await gateway.send(WRITE % name + CLOSE + JSON + b"content-length: %d\r\n\r\n" % len(data) + data)
+        assert made.startswith(b"HTTP/1.1 200 "), made
+
+
 @pytest.mark.parametrize("call", CALLS)
+@pytest.mark.usefixtures("objects")
 async def test_whichever_way_it_is_answered_alike(gateway, is_express, kept, call) -> None:
     """To the byte, but for the date and ids; and what is unusual takes the long way."""
     sent, is_usual = CALLS[call]

@@ -5,7 +5,7 @@ cycle, which speaks ASGI with an application, has another one in its place.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,11 +18,11 @@ from stylobate.http.asgi import Header, Receive, Scope, Send
 class Express(Protocol):
     """Answers some requests. An instance serves all connections of a listener."""
 
-    prefix: bytes
-    """Of the targets of all of them."""
+    prefixes: Mapping[bytes, bytes]
+    """By method, that of the targets of all of them."""
 
-    def take(self, target: bytes, headers: Sequence[Header]) -> Any:
-        """Return what :meth:`serve` is given of a POST of HTTP/1.1 whose body has a length; None: it is for the application.
+    def take(self, method: bytes, target: bytes, headers: Sequence[Header]) -> Any:
+        """Return what :meth:`serve` is given of a request of HTTP/1.1 without chunks; None: it is for the application.
 
         :param target: the path and query as they were sent.
         :param headers: names in lower case; the host and the framing have been looked at.
@@ -48,12 +48,13 @@ class ExpressCycle(RequestResponseCycle):
     expected_content_length = 0
     body: Any = b""
 
-    def __init__(self, protocol: Any, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: Any, method: bytes, *, keep_alive: bool) -> None:
         """Begin.
 
-        :param protocol: of the connection.
+        :param protocol: of the connection, which has read the head.
         """
-        self.scope: Any = {"method": "POST", "raw_path": protocol.url}
+        path = protocol.url.partition(b"?")[0]
+        self.scope: Any = {"method": method.decode("ascii"), "raw_path": path, "headers": protocol.headers}
         self.transport = protocol.transport
         self.flow = protocol.flow
         self.logger = protocol.logger
@@ -73,10 +74,11 @@ class ExpressCycle(RequestResponseCycle):
             raise CancelledCallError("The client went away before its request was complete.")
         return bytes(self.body)
 
-    async def answer(self, head: bytes, body: bytes) -> None:
+    async def answer(self, head: bytes, body: bytes | None) -> None:
         """Send a whole answer.
 
-        :param head: the status line and the fields of this answer, each line with its end.
+        :param head: the status line and the fields of this answer but its length, each line with its end.
+        :param body: as it is sent unless HEAD was asked; None: the answer has no length either (RFC 9110 §8.6).
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -86,7 +88,11 @@ class ExpressCycle(RequestResponseCycle):
         fields = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         transport: Any = self.transport
-        transport.write_whole(b"%bcontent-length: %d\r\n%b%b%b" % (head, len(body), fields, end, body))
+        if body is None:
+            transport.write_whole(b"%b%b%b" % (head, fields, end))
+        else:
+            sent = b"" if self.scope["method"] == "HEAD" else body
+            transport.write_whole(b"%bcontent-length: %d\r\n%b%b%b" % (head, len(body), fields, end, sent))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
@@ -94,7 +100,7 @@ class ExpressCycle(RequestResponseCycle):
         self.on_response()
 
 
-def begun(express: Express, taken: Any, protocol: Any, *, keep_alive: bool) -> tuple[ExpressCycle, Any]:
+def begun(express: Express, taken: Any, protocol: Any, method: bytes, *, keep_alive: bool) -> tuple[ExpressCycle, Any]:
     """Return the cycle of a request that was taken, and what serves it in the place of an ASGI application."""
-    cycle = ExpressCycle(protocol, keep_alive=keep_alive)
+    cycle = ExpressCycle(protocol, method, keep_alive=keep_alive)
     return cycle, partial(express.serve, taken, cycle)

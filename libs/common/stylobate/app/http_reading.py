@@ -128,8 +128,8 @@ class HttpReading(HttpUpgrading):
             self._chunks = rules.ChunkMeter()
         before, app = self.cycle, self.app
         keep_alive = version == "1.1" and parser.should_keep_alive()
-        if method == b"POST" and (taken := self._taken(version)) is not None:
-            self.cycle, app = begun(self._express, taken, self, keep_alive=keep_alive)
+        if (taken := self._taken(method, version)) is not None:
+            self.cycle, app = begun(self._express, taken, self, method, keep_alive=keep_alive)
             self.scope = self.cycle.scope
         else:
             self.scope = self._scope_of(method, version)
@@ -142,14 +142,14 @@ class HttpReading(HttpUpgrading):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))
 
-    def _taken(self, version: str) -> Any:
+    def _taken(self, method: bytes, version: str) -> Any:
         """Return the request as who answers some without ASGI takes it; None for all others."""
         express = self._express
-        if express is None or not self.url.startswith(express.prefix) or version != "1.1":
+        if express is None or (prefix := express.prefixes.get(method)) is None or not self.url.startswith(prefix):
             return None
-        if self._chunks is not None or self.expect_100_continue or self._register.is_draining:
+        if version != "1.1" or self._chunks is not None or self.expect_100_continue or self._register.is_draining:
             return None
-        return express.take(self.url, self.headers)
+        return express.take(method, self.url, self.headers)
 
     def _scope_of(self, method: bytes, version: str) -> Any:
         """Return what ASGI tells an application of a request. Raises RequestRefusedError for a path or query that is none."""

@@ -67,7 +67,8 @@ class Mounts:
     def express(self) -> Express | None:
         """What answers some requests without ASGI; None also where another application is mounted among their paths."""
         found = self._express
-        return None if found is None or any(place.encode().startswith(found.prefix) for place in self._applications) else found
+        answered = tuple(found.prefixes.values()) if found is not None else ()
+        return None if any(place.encode().startswith(answered) for place in self._applications) else found
 
     def websocket_at(self, url: bytes) -> Upgrade | None:
         """Return what makes the WebSocket of a request target; None: an upgrade is not taken up there."""

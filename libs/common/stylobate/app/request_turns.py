@@ -28,7 +28,7 @@ TurnedAway = Callable[[Scope], tuple[bool, Headers]]
 """Told of a request that is refused before it has begun. Returns the fields that its answer has beside its own, and whether they
 are all that was asked for: then they are the answer.
 
-:param scope: its method and path (``raw_path``), and its header fields unless it is one of :class:`Express`.
+:param scope: its method and path (``raw_path``), and its header fields.
 """
 FEW = 16
 """Requests that are always worked on together."""

@@ -26,12 +26,11 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 class Posts:
     """Answers every POST that has a length in the application's place, and as it does."""
 
-    prefix = b"/"
-
     def __init__(self, application: Any) -> None:
+        self.prefixes = {b"POST": b"/"}
         self._application = application
 
-    def take(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any:
+    def take(self, _method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Any:
         """Take the request."""
         path, _, query = target.partition(b"?")
         found = {"type": "http", "method": "POST", "raw_path": path, "query_string": query, "headers": [*headers]}

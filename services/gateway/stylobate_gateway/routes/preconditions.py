@@ -8,8 +8,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
-from starlette.datastructures import Headers
-from starlette.requests import Request
 from stylobate.api.state.v1.state_service_pb2 import State
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.errors import StylobateError
@@ -52,12 +50,13 @@ class Preconditions(NamedTuple):
     exchange: Exchange
 
     @classmethod
-    def of(cls, request: Request) -> "Preconditions":
+    def of(cls, exchange: Exchange, namespace: str, key: str) -> "Preconditions":
         """Read both headers. Raises InvalidHeaderError."""
-        headers, place = request.headers, request.path_params
-        match = _condition(headers, "If-Match", takes_weak=False)  # strong comparison (RFC 9110 §13.1.1)
-        none_match = _condition(headers, "If-None-Match", takes_weak=True)
-        return cls(place["namespace"], place["key"], match, none_match, request.scope["stylobate"])
+        match = _condition(
+            exchange.headers.get(b"if-match"), "If-Match", takes_weak=False
+        )  # strong comparison (RFC 9110 §13.1.1)
+        none_match = _condition(exchange.headers.get(b"if-none-match"), "If-None-Match", takes_weak=True)
+        return cls(namespace, key, match, none_match, exchange)
 
     def is_unchanged(self, version: int) -> bool:
         """Whether a reader has this version (0: no object) already. Raises the conflict where it is not one that must match."""
@@ -114,15 +113,15 @@ class Preconditions(NamedTuple):
         return StateVersionConflictError(self.namespace, self.key, actual=version)
 
 
-def _condition(headers: Headers, name: str, *, takes_weak: bool) -> Condition | None:
+def _condition(given: bytes | None, name: str, *, takes_weak: bool) -> Condition | None:
     """Read one header.
 
+    :param given: its value; None: it was not sent.
     :param takes_weak: whether a weak tag (``W/"3"``) is a name of its version; else it is one of none.
     """
-    given = headers.getlist(name)
-    if not given:
+    if given is None:
         return None
-    tags = [tag for tag in map(str.strip, ",".join(given).split(",")) if tag]
+    tags = [tag for tag in map(str.strip, given.decode("latin-1").split(",")) if tag]
     if tags == ["*"]:
         return Condition(is_any=True, versions=frozenset())
     found = [_TAG.fullmatch(tag) for tag in tags]

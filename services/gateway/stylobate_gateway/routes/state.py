@@ -1,7 +1,6 @@
 """State objects: `/v1/state`. Payloads pass as the bytes they came in, so that every number keeps its digits."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
@@ -13,7 +12,6 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.convertors import StringConvertor, register_url_convertor
 from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
-from stylobate.clients.state import StateNotFoundError
 from stylobate.errors import StylobateError
 
 from stylobate_gateway.document.answers import Responses, refuses
@@ -37,6 +35,7 @@ from stylobate_gateway.schemas.state import (
     parse_transition,
 )
 from stylobate_gateway.state_documents import memento_headers, object_document, version_document
+from stylobate_gateway.state_reads import StateReads, place
 from stylobate_gateway.watches import StateWatches
 
 _PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {}]}
@@ -57,12 +56,17 @@ NotThere = Annotated[_Text, _header("If-None-Match", '`*`: it must not exist yet
 
 async def _read_if(request: Request, if_match: Match = None, if_none_match: NotHad = None) -> Preconditions:
     del if_match, if_none_match  # for the document: a header may come in several lines
-    return Preconditions.of(request)
+    return _preconditions(request)
 
 
 async def _write_if(request: Request, _: Changing, if_match: Match = None, if_none_match: NotThere = None) -> Preconditions:
     del if_match, if_none_match
-    return Preconditions.of(request)
+    return _preconditions(request)
+
+
+def _preconditions(request: Request) -> Preconditions:
+    named = request.path_params
+    return Preconditions.of(request.scope["stylobate"], named["namespace"], named["key"])
 
 
 class _NamespaceConvertor(StringConvertor):
@@ -112,7 +116,7 @@ _FILTERED: dict[str, Any] = _PERHAPS | {"x-stylobate-filters": True}
 """Its query may hold `filter[<field>][<operator>]`; what a namespace takes stands at its own path."""
 
 
-def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # noqa: C901, PLR0915  one short function for each route
+def routes(channel: grpc.aio.Channel, reads: StateReads, watches: StateWatches) -> APIRouter:  # noqa: C901, PLR0915  one short function for each route
     """Return the area's routes over the channel to state."""
     router = area("/v1/state/{namespace:namespace}", "state")
     router.routes += watch_routes(watches)  # first: `watch` is no key there
@@ -157,31 +161,11 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
         try:
             response = await stub.ListStates(query)
         except StylobateError as error:
-            _place(error, lambda pointer: pointer.replace("/count_up_to", "/count"))
+            place(error, lambda pointer: pointer.replace("/count_up_to", "/count"))
             raise
         return _page(
             [object_document(found) for found in response.states], response.next_page_token, response.count if count else None
         )
-
-    async def ask(
-        namespace: str, key: str, consistency: state.Consistency.ValueType = state.CONSISTENCY_STRONG
-    ) -> state.GetStateResponse:
-        request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)], consistency=consistency)
-        try:
-            response: state.GetStateResponse = await stub.GetState(request)
-        except StylobateError as error:  # it stands in the path, not in a list
-            _place(error, lambda pointer: pointer.removeprefix("/keys/0"))
-            raise
-        return response
-
-    async def find(namespace: str, key: str) -> state.State | None:
-        return next(iter((await ask(namespace, key)).states), None)
-
-    async def present(namespace: str, key: str) -> state.State:
-        found = await find(namespace, key)
-        if found is None:
-            raise StateNotFoundError(namespace, key)
-        return found
 
     @router.get("/{key}", responses=got, openapi_extra=_PERHAPS)
     async def get_object(
@@ -201,17 +185,10 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             if given.is_unchanged(then.version):
                 return Response(status_code=304, headers=given.unchanged(then.version))
             return _object(then, memento_headers(request.scope["raw_path"], then))
-        headers: dict[str, str] = {}
-        if consistency == "cached":
-            response = await ask(namespace, key, state.CONSISTENCY_CACHED)
-            if not response.states:
-                raise StateNotFoundError(namespace, key)
-            found, headers = response.states[0], {"cache-status": _cache_status(response.cache)}
-        else:
-            found = await present(namespace, key)
-        if given.is_unchanged(found.version):
-            return Response(status_code=304, headers={**given.unchanged(found.version), **headers})
-        return _object(found, headers)
+        found = await reads.answer(given, is_cached=consistency == "cached")
+        if found.content is None:
+            return Response(status_code=304, headers=found.headers)
+        return Response(found.content, headers=found.headers, media_type=JSON)
 
     @router.put("/{key}", responses=changed, openapi_extra=body_of("StatePut"))
     async def put_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
@@ -229,7 +206,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
                 _place_in_body(error)
                 raise
 
-        return _object(await given.guard(put, find))
+        return _object(await given.guard(put, reads.find))
 
     @router.patch("/{key}", responses=changed, openapi_extra=body_of("StatePatch", "application/merge-patch+json", JSON))
     async def patch_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
@@ -240,7 +217,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             command = state.PatchStateRequest(namespace=namespace, key=key, patch=merged, expected_version=version)
             return (await answered(given.exchange, stub.PatchState, command)).state
 
-        return _object(await given.guard(patch, present))
+        return _object(await given.guard(patch, reads.present))
 
     @router.delete("/{key}", status_code=204, responses=refuses("State", 403, 404, 412, is_change=True), openapi_extra=_PERHAPS)
     async def delete_object(namespace: Namespace, key: Key, given: WriteIf) -> Response:
@@ -250,7 +227,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             command = state.DeleteStateRequest(namespace=namespace, key=key, expected_version=version)
             await answered(given.exchange, stub.DeleteState, command)
 
-        await given.guard(delete, present)
+        await given.guard(delete, reads.present)
         return Response(status_code=204)
 
     @router.post("/{key}/transitions/{event}", responses=changed, openapi_extra=body_of("StateTransition"))
@@ -268,7 +245,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
                 _place_in_body(error)
                 raise
 
-        return _object(await given.guard(fire, present))
+        return _object(await given.guard(fire, reads.present))
 
     @router.post("/{key}/restore", responses=restored, openapi_extra=body_of("StateRestore"))
     async def restore_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
@@ -279,7 +256,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             command = state.RestoreStateRequest(namespace=namespace, key=key, version=older, expected_version=version)
             return (await answered(given.exchange, stub.RestoreState, command)).state
 
-        return _object(await given.guard(restore, find))
+        return _object(await given.guard(restore, reads.find))
 
     @router.put("/{key}/owner", responses=changed, openapi_extra=body_of("StateOwner"))
     async def assign_object(namespace: Namespace, key: Key, request: Request, given: WriteIf) -> Response:
@@ -290,7 +267,7 @@ def routes(channel: grpc.aio.Channel, watches: StateWatches) -> APIRouter:  # no
             command = state.AssignStateRequest(namespace=namespace, key=key, owner=body.owner, expected_version=version)
             return (await answered(given.exchange, stub.AssignState, command)).state
 
-        return _object(await given.guard(assign, present))
+        return _object(await given.guard(assign, reads.present))
 
     @router.get("/{key}/history", responses={200: answer_of("A page", History), **read}, openapi_extra=_PERHAPS)
     async def list_history(
@@ -336,15 +313,10 @@ def body_of(schema: str, *kinds: str) -> dict[str, Any]:
     return {"requestBody": {"required": schema != "StateTransition", "content": content}, **_PERHAPS}
 
 
-def _place(error: StylobateError, place: Callable[[str], str]) -> None:
-    """Name the places that the state service found wrong as the caller wrote them."""
-    error.violations = tuple(replace(found, pointer=place(found.pointer)) for found in error.violations)
-
-
 def _place_in_body(error: StylobateError) -> None:
     """Name a place in an object's data as one in the body, whose member ``data`` it was."""
     if error.reason == DATA_INVALID:
-        _place(error, lambda pointer: f"/data{pointer}")
+        place(error, lambda pointer: f"/data{pointer}")
 
 
 def _object(found: state.State, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
@@ -357,10 +329,3 @@ def _page(items: list[dict[str, Any]], token: str, count: int | None = None) -> 
     """Return the answer that a page is; with a count where one was asked for."""
     counted = {} if count is None else {"count": count}
     return Response(orjson.dumps({"items": items, "next_page_token": token or None, **counted}), media_type=JSON)
-
-
-def _cache_status(use: state.CacheUse) -> str:
-    """Return the field of RFC 9211; its `ttl` says for how long it has not been known whether a copy is the newest."""
-    if not use.hits:
-        return "state; fwd=miss"
-    return f"state; hit; ttl=-{use.stale.ToTimedelta().total_seconds():.0f}" if use.HasField("stale") else "state; hit"
