@@ -25,8 +25,8 @@ class GatewaySettings(Settings):
     compress_bytes: int = Field(default=4096, ge=0)
     """Answers of as many bytes or more are compressed (gzip) for clients that take it; 0: none are."""
     express: bool = True
-    """Whether calls of actions by name, and reads of one object, that hold nothing unusual are answered without ASGI. It costs half
-    and changes nothing."""
+    """Whether calls of actions by name, and reads of one object, that hold nothing unusual are answered without ASGI. It costs
+    half and changes nothing."""
     catalogue_seconds: float = Field(default=5.0, gt=0, le=3600)
     """How often the catalogue of actions is read again, for their routes and the OpenAPI document. Where it is left as it
     is, in development twice a second."""

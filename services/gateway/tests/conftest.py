@@ -195,7 +195,7 @@ _CALLS = frozenset(
         "test_state_routes",
     }
 )
-"""Tests of what is answered without ASGI where it may be: calls of actions by name with a little JSON, and reads of one object."""
+"""Tests of what is answered without ASGI where it may be: calls of actions by name with a little JSON, reads of one object."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
