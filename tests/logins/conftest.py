@@ -2,15 +2,39 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import quantiles
 from time import perf_counter
 from typing import Any
 
 import httpx
+import pytest
+from stylobate.testing.platform import Platform
 
 PASSWORD = "a long enough password"
 TRUSTED = {"STYLOBATE_GATEWAY_TRUSTED_PROXIES": "127.0.0.1/32"}
+
+RULES = {
+    "STYLOBATE_AUTH_LOGIN_IP": "40/hour",
+    "STYLOBATE_AUTH_LOGIN_ACCOUNT": "7/hour",
+    "STYLOBATE_AUTH_REGISTER_IP": "8/hour",
+    "STYLOBATE_AUTH_REFRESH_IP": "9/hour",
+    "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8",  # what is counted here are limits: no login may find the threads busy
+    "STYLOBATE_AUTH_ARGON2_TIME_COST": "1",
+}
+
+
+@pytest.fixture(
+    scope="package",
+    params=[pytest.param(("--workers", "2"), marks=pytest.mark.soak), ("--split", "--workers", "2")],
+    ids=["two workers", "split, two each"],
+)
+def platform(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Give a platform with several processes of auth."""
+    folder = tmp_path_factory.mktemp("logins")
+    with Platform.run(folder, *request.param, environ=TRUSTED | RULES) as running:
+        yield running
 
 
 @dataclass
@@ -21,9 +45,10 @@ class Visitor:
     address: str
     email: str = field(default_factory=lambda: f"someone-{secrets.token_hex(6)}@example.com")
 
-    async def ask(self, path: str, **body: Any) -> httpx.Response:
-        """Call a route of accounts."""
-        return await self.http.post(f"/v1/auth/{path}", json=body, headers={"x-forwarded-for": self.address})
+    async def ask(self, path: str, token: str = "", /, **body: Any) -> httpx.Response:
+        """Call a route of accounts, with an access token where one is given."""
+        headers = {"x-forwarded-for": self.address} | ({"authorization": f"Bearer {token}"} if token else {})
+        return await self.http.post(f"/v1/auth/{path}", json=body, headers=headers)
 
     async def register(self) -> None:
         """Make an account."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -13,29 +12,9 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 
-from .conftest import PASSWORD, TRUSTED, Visitor
+from .conftest import PASSWORD, Visitor
 
-RULES = {
-    "STYLOBATE_AUTH_LOGIN_IP": "40/hour",
-    "STYLOBATE_AUTH_LOGIN_ACCOUNT": "7/hour",
-    "STYLOBATE_AUTH_REGISTER_IP": "8/hour",
-    "STYLOBATE_AUTH_REFRESH_IP": "9/hour",
-    "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8",  # what is counted here are limits: no login may find the threads busy
-    "STYLOBATE_AUTH_ARGON2_TIME_COST": "1",
-}
 ENOUGH = 60
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(("--workers", "2"), marks=pytest.mark.soak), ("--split", "--workers", "2")],
-    ids=["two workers", "split, two each"],
-)
-def platform(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Give a platform with several processes of auth."""
-    folder = tmp_path_factory.mktemp("logins")
-    with Platform.run(folder, *request.param, environ=TRUSTED | RULES) as running:
-        yield running
 
 
 async def _fresh(platform: Platform, address: str, path: str, **body: Any) -> str:

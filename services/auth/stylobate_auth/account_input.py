@@ -1,6 +1,7 @@
 """What an account's data must look like."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
@@ -10,7 +11,6 @@ from stylobate.errors import Violation
 from stylobate_auth.errors import AuthInvalidInputError
 from stylobate_auth.model import AccountDraft
 
-MIN_PASSWORD, MAX_PASSWORD = 8, 1024
 MAX_DISPLAY_NAME = 100
 MAX_EMAIL = 254
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
@@ -43,9 +43,10 @@ def email_key(email: str) -> str | None:
         return None
 
 
-def check_account(draft: AccountDraft, *, allow_test_domains: bool) -> AccountInput:
+def check_account(draft: AccountDraft, of_password: Sequence[Violation], *, allow_test_domains: bool) -> AccountInput:
     """Return the data as it is kept.
 
+    :param of_password: what is wrong with the password.
     :param allow_test_domains: whether addresses under ``.test`` (RFC 2606) count.
     :raises AuthInvalidInputError: with every finding.
     """
@@ -55,8 +56,7 @@ def check_account(draft: AccountDraft, *, allow_test_domains: bool) -> AccountIn
         address = _address(draft.email, allow_test_domains=allow_test_domains)
     except EmailNotValidError as error:
         findings.append(Violation("/email", str(error)))
-    if not MIN_PASSWORD <= len(draft.password) <= MAX_PASSWORD:
-        findings.append(Violation("/password", f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"))
+    findings += of_password
     name = unicodedata.normalize("NFC", draft.display_name[: 4 * MAX_DISPLAY_NAME].strip())
     if len(name) > MAX_DISPLAY_NAME:
         findings.append(Violation("/display_name", f"must have at most {MAX_DISPLAY_NAME} characters"))

@@ -15,16 +15,21 @@ from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import USER, AccessManager
-from stylobate_auth.account_input import MAX_PASSWORD, check_account, email_key
+from stylobate_auth.account_input import check_account, email_key
 from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, RegistrationClosedError
 from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Tokens, place_of, share_of
 from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.password_rules import MAX_PASSWORD, PasswordRules
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore
 
 CREATE = "users:create"
 _log = get_logger("security")
+
+
+class _PasswordReplacedError(Exception):
+    """The hash that a login was held against is not the account's any more."""
 
 
 class AccountManager:
@@ -38,10 +43,11 @@ class AccountManager:
         self,
         store: AuthStore,
         hasher: PasswordHasher,
+        rules: PasswordRules,
         sessions: SessionManager,
         access: AccessManager,
-        limits: LoginLimits,
         *,
+        limits: LoginLimits,
         place_lifetime: timedelta,
         is_open: bool,
         allow_test_domains: bool,
@@ -50,6 +56,7 @@ class AccountManager:
     ) -> None:
         self._store = store
         self._hasher = hasher
+        self._rules = rules
         self._sessions = sessions
         self._access = access
         self._limits = limits
@@ -98,27 +105,40 @@ class AccountManager:
             found = await self._store.credentials(DEFAULT_TENANT, key, place, self._clock())
             is_known = found is not None and found.is_known_place
             await self._limits.charge_account(DEFAULT_TENANT, key, place, is_known=is_known)
-        stored = found.password_hash if found else None
-        is_right = await self._hasher.verify(stored, password[:MAX_PASSWORD], share=share_of(caller), deadline=caller.deadline)
-        if found is None or not is_right:
-            await self._refuse(found, caller, InvalidCredentialsError.reason)
-            raise InvalidCredentialsError
-        account, old_hash = found.account, found.password_hash
-        new_hash = await self._hash(password, caller) if self._hasher.is_outdated(old_hash) else ""
+        while True:
+            stored = found.password_hash if found else None
+            is_right = await self._hasher.verify(
+                stored, password[:MAX_PASSWORD], share=share_of(caller), deadline=caller.deadline
+            )
+            if found is None or not is_right:
+                await self._refuse(found, caller, InvalidCredentialsError.reason)
+                raise InvalidCredentialsError
+            tokens = await self._open(found, password, caller, claim)
+            if tokens is not None:
+                return found.account, tokens
+            # changed since we looked, or made with today's parameters by another login: what holds now is asked for
+            found = await self._store.credentials_of(found.account.tenant, found.account.id)
+
+    async def _open(self, found: Credentials, password: str, caller: Call, claim: Claim | None) -> Tokens | None:
+        """Open a session of an account whose password was right; None when the hash is another by now."""
+        account, old_hash, place = found.account, found.password_hash, place_of(caller)
+        new_hash = await self._hash(password, caller) if self._hasher.is_outdated(old_hash) else old_hash
         try:
             async with self._store.transaction() as transaction:
                 await transaction.claim(claim)
+                if not await transaction.hold_password_hash(account.tenant, account.id, old_hash, new_hash):
+                    raise _PasswordReplacedError
                 session, tokens = await self._sessions.open(transaction, account, caller)
                 if place:
                     await transaction.remember_place(account.tenant, account.id, place, self._clock() + self._place_lifetime)
-                if new_hash:
-                    await transaction.replace_password_hash(account.tenant, account.id, old_hash, new_hash)
                 await transaction.answer(claim, (account, tokens))
+        except _PasswordReplacedError:
+            return None
         except BannedError:
             await self._refuse(found, caller, BannedError.reason)
             raise
         await self._sessions.opened(session)
-        return account, tokens
+        return tokens
 
     async def me(self, principal: Principal) -> Account:
         """Return the principal's account. Raises TokenRevokedError when its session is over or it is gone."""
@@ -131,7 +151,8 @@ class AccountManager:
         return account
 
     async def _make(self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None) -> Account:
-        checked = check_account(draft, allow_test_domains=self._allow_test_domains)
+        of_password = await self._rules.findings(draft.password, email=draft.email, name=draft.display_name)
+        checked = check_account(draft, of_password, allow_test_domains=self._allow_test_domains)
         password_hash = await self._hash(draft.password, caller)
         account = Account(
             tenant=tenant,

@@ -38,6 +38,14 @@ class InvalidCredentialsError(UnauthenticatedError):
     cure = "Check both and try again."
 
 
+class PasswordWrongError(PermissionDeniedError):
+    """What was sent as the account's present password is not. 403, since the token that came with it is a good one."""
+
+    reason = "AUTH_PASSWORD_WRONG"
+    default_detail = "The current password is wrong."
+    cure = "Check it and try again; who forgot it resets it."
+
+
 class RefreshInvalidError(UnauthenticatedError):
     """A refresh token that is unknown, expired, or of a session that is over."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
@@ -21,9 +22,12 @@ from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.password_manager import PasswordManager
+from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
 from stylobate_auth.session_manager import SessionManager
@@ -65,6 +69,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(store, app.declarations.roles)
     copies = RedisSessionCopies(app.redis, _now)
+    rules = PasswordRules(BreachedPasswords(Path(settings.breached_passwords)) if settings.breached_passwords else None)
     sessions = SessionManager(
         store,
         copies,
@@ -78,14 +83,16 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     accounts = AccountManager(
         store,
         hasher,
+        rules,
         sessions,
         access,
-        limits,
+        limits=limits,
         place_lifetime=settings.login_place_lifetime,
         is_open=settings.is_registration_open,
         allow_test_domains=settings.is_development,
         clock=_now,
     )
+    passwords = PasswordManager(store, hasher, rules, sessions, limits)
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
@@ -94,7 +101,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.task("idempotency", idempotency.run)
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
-    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, sessions, tokens, idempotency))
+    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, passwords, sessions, tokens, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 

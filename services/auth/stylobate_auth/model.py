@@ -62,6 +62,7 @@ class SessionEnd(StrEnum):
 
     LOGOUT = "logout"
     REFRESH_REUSED = "refresh_reused"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105  a reason
 
 
 @dataclass(frozen=True, slots=True)

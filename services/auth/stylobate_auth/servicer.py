@@ -25,6 +25,7 @@ from stylobate_auth.convert import (
     to_watch_response,
 )
 from stylobate_auth.jwt_manager import JWTManager
+from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 
@@ -40,11 +41,20 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         "LoginUser": RpcAccess.PUBLIC,
         "RefreshSession": RpcAccess.PUBLIC,
         "LogoutSession": RpcAccess.AUTHENTICATED,
+        "ChangePassword": RpcAccess.AUTHENTICATED,
         "GetMe": RpcAccess.AUTHENTICATED,
     }
 
-    def __init__(self, accounts: AccountManager, sessions: SessionManager, tokens: JWTManager, idempotency: Idempotency) -> None:
+    def __init__(
+        self,
+        accounts: AccountManager,
+        passwords: PasswordManager,
+        sessions: SessionManager,
+        tokens: JWTManager,
+        idempotency: Idempotency,
+    ) -> None:
         self._accounts = accounts
+        self._passwords = passwords
         self._sessions = sessions
         self._tokens = tokens
         self._once = idempotency.once
@@ -99,6 +109,17 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             auth.LogoutSessionResponse,
             lambda claim: self._sessions.logout(caller.principal, caller, claim),
             lambda _: auth.LogoutSessionResponse(),
+        )
+
+    async def ChangePassword(self, request: auth.ChangePasswordRequest, context: Any) -> auth.ChangePasswordResponse:
+        caller = call()
+        current, new = request.current_password, request.new_password
+        return await self._once(
+            request,
+            caller.principal,
+            auth.ChangePasswordResponse,
+            lambda claim: self._passwords.change(caller.principal, current, new, caller, claim),
+            lambda _: auth.ChangePasswordResponse(),
         )
 
     async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -139,6 +139,27 @@ class SessionManager:
             await transaction.answer(claim, None)
         if session is not None:
             await self._ended(session, SessionEnd.LOGOUT, now)
+
+    async def end_others(
+        self, transaction: AuthTransaction, account: Account, but: str, end: SessionEnd, caller: Call
+    ) -> list[Session]:
+        """End all sessions of an account but one in the caller's transaction; :meth:`others_ended` follows the commit.
+
+        :param but: the id of the session that goes on; empty: none does.
+        """
+        now = self._clock()
+        sessions = await transaction.end_sessions(account.tenant, account.id, but, end, now)
+        await transaction.revoke(*(_revocation(session) for session in sessions if session.token_expires_at > now))
+        await transaction.emit(*(_event("auth.session.ended", session, caller, reason=end.value) for session in sessions))
+        return sessions
+
+    async def others_ended(self, sessions: Iterable[Session]) -> None:
+        """Tell this process's watchers of sessions whose end was committed."""
+        now = self._clock()
+        for session in sessions:
+            if session.token_expires_at > now:
+                self._revocations.add(_revocation(session))
+                await self._copies.put(session)
 
     async def require_alive(self, principal: Principal) -> Session:
         """Return the session of the principal's token, from its copy where there is one.

@@ -2,11 +2,14 @@
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from stylobate.config import Settings, secret
 from stylobate.declarations import parse_rate_limit
+
+from stylobate_auth.breached_passwords import BreachedPasswords
 
 Registration = Literal["open", "closed", "verified"]
 
@@ -38,6 +41,9 @@ class AuthSettings(Settings):
     hashing_queue: int = Field(64, ge=0)
     """Passwords that may wait for a thread, of all addresses together: each gets its turn. Past it, or when its turn would
     come after its deadline, a caller is told AUTH_BUSY."""
+    breached_passwords: str = ""
+    """A file of passwords that are known from breaches, which nobody may take: a SHA-1 in hex a line, sorted, with or without
+    `:count`, as the downloaders of Pwned Passwords write it. Empty: common passwords only are refused."""
     login_ip: str = "120/minute burst 60"
     """Limit `login.ip`: logins of one address (of IPv6: of a /64), charged before a password is hashed."""
     login_account: str = "10/minute burst 20"
@@ -58,6 +64,13 @@ class AuthSettings(Settings):
         if value == "verified":
             raise ValueError("'verified' sends mail, which this version cannot; use 'open' or 'closed'")
         return value
+
+    @field_validator("breached_passwords")
+    @classmethod
+    def _is_a_file_of_hashes(cls, path: str) -> str:
+        if path:
+            BreachedPasswords(Path(path))
+        return path
 
     @field_validator("login_ip", "login_account", "register_ip", "refresh_ip")
     @classmethod

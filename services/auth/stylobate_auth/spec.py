@@ -17,6 +17,6 @@ SPEC = ServiceSpec(
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),
     grpc_port=9091,
-    events=("auth.session.ended", "auth.session.opened", "auth.user.registered"),
+    events=("auth.session.ended", "auth.session.opened", "auth.user.password_changed", "auth.user.registered"),
     needs=("ratelimit",),
 )

@@ -18,6 +18,8 @@ from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
+from stylobate_auth.password_manager import PasswordManager
+from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
@@ -43,12 +45,17 @@ class Auth:
     bans: BanList
     sessions: SessionManager
     accounts: AccountManager
+    passwords: PasswordManager
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
+    def draft(self, email: str = "ada@example.com", password: str = PASSWORD, **more: Any) -> AccountDraft:
+        """Return an account to make."""
+        return AccountDraft(email, password, **more)
+
     async def register(self, email: str = "ada@example.com", **more: Any) -> Account:
         """Make an account."""
-        return await self.accounts.register(AccountDraft(email, PASSWORD, **more), self.origin)
+        return await self.accounts.register(self.draft(email, **more), self.origin)
 
     async def login(self, email: str = "ada@example.com", password: str = PASSWORD) -> Tokens:
         """Log in."""
@@ -85,18 +92,21 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
     bans = BanList(lambda: clock().timestamp())
     lifetime = timedelta(days=30)
     sessions = SessionManager(store, copies, tokens, revocations, limits, bans=bans, refresh_lifetime=lifetime, clock=clock)
+    rules = PasswordRules()
+    passwords = PasswordManager(store, hasher, rules, sessions, limits)
     accounts = AccountManager(
         store,
         hasher,
+        rules,
         sessions,
         access,
-        limits,
+        limits=limits,
         place_lifetime=timedelta(days=90),
         is_open=is_open,
         allow_test_domains=False,
         clock=clock,
     )
-    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts)
+    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords)
 
 
 @pytest.fixture

@@ -92,11 +92,13 @@ class MemoryAuthTransaction:
         self.tables.emails[tenant, new.email_key] = new.account.id
         self.tables.accounts[tenant, new.account.id] = new
 
-    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
+    async def hold_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> bool:
         """See the port."""
         row = self.tables.accounts.get((tenant, account_id))
-        if row is not None and row.password_hash == old:
-            self.tables.accounts[tenant, account_id] = replace(row, password_hash=new)
+        if row is None or row.password_hash != old:
+            return False
+        self.tables.accounts[tenant, account_id] = replace(row, password_hash=new)
+        return True
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         """See the port."""
@@ -132,17 +134,27 @@ class MemoryAuthTransaction:
         ended = self.tables.sessions[tenant, session_id] = replace(session, ended_at=at, end=end)
         return ended
 
-    async def revoke(self, revocation: Revocation) -> None:
+    async def end_sessions(self, tenant: str, account_id: str, but: str, end: SessionEnd, at: datetime) -> list[Session]:
         """See the port."""
-        known = self.tables.revocations.get(revocation.key)
-        if known is not None:
-            revocation = replace(revocation, expires_at=max(revocation.expires_at, known[0].expires_at))
-        self.tables.revocations[revocation.key] = (revocation, self._clock())
-        self.revokes = True
+        found = [
+            session
+            for session in self.tables.sessions.values()
+            if (session.tenant, session.account_id) == (tenant, account_id) and session.id != but and session.is_alive(at)
+        ]
+        return [ended for session in found if (ended := await self.end_session(tenant, session.id, end, at)) is not None]
 
-    async def emit(self, event: Event) -> None:
+    async def revoke(self, *revocations: Revocation) -> None:
         """See the port."""
-        await self._outbox.append(self._inner, [event], stream="user")
+        for revocation in revocations:
+            known = self.tables.revocations.get(revocation.key)
+            until = revocation.expires_at if known is None else max(revocation.expires_at, known[0].expires_at)
+            self.tables.revocations[revocation.key] = (replace(revocation, expires_at=until), self._clock())
+            self.revokes = True
+
+    async def emit(self, *events: Event) -> None:
+        """See the port."""
+        if events:
+            await self._outbox.append(self._inner, events, stream="user")
 
     async def record(self, record: AuditRecord) -> None:
         """See the port."""
@@ -197,6 +209,11 @@ class MemoryAuthStore:
         row = self._tables.accounts[tenant, account_id]
         until = self._tables.places.get((tenant, account_id, place), now)
         return Credentials(row.account, row.password_hash, until > now)
+
+    async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
+        """See the port."""
+        row = self._tables.accounts.get((tenant, account_id))
+        return None if row is None else Credentials(row.account, row.password_hash)
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """See the port."""

@@ -174,13 +174,15 @@ async def test_tenants_do_not_see_each_other(bench: Any) -> None:
     store = bench.store
     assert await store.account("another", account.id) is None
     assert await store.credentials("another", "ada@example.com", "", NOW) is None
+    assert await store.credentials_of("another", account.id) is None
     assert await store.session("another", session.id) is None
     assert await store.roles([("another", account.id)]) == {}
     async with store.transaction() as transaction:
         assert await transaction.account("another", account.id) is None
         assert await transaction.lock_refresh("another", _token().hash) is None
         assert await transaction.end_session("another", session.id, SessionEnd.LOGOUT, NOW) is None
-        await transaction.replace_password_hash("another", account.id, "$argon2id$hash", "stolen")
+        assert not await transaction.hold_password_hash("another", account.id, "$argon2id$hash", "stolen")
+        assert await transaction.end_sessions("another", account.id, "", SessionEnd.PASSWORD_CHANGED, NOW) == []
     assert await store.session("default", session.id) == session
     assert (await store.credentials("default", "ada@example.com", "", NOW)).password_hash == "$argon2id$hash"
 
@@ -189,9 +191,56 @@ async def test_a_password_hash_is_replaced_only_if_it_is_the_old_one(bench: Any)
     """A renewed hash never undoes a password that was changed meanwhile."""
     account = await _add(bench.store, _new())
     async with bench.store.transaction() as transaction:
-        await transaction.replace_password_hash("default", account.id, "another", "lost")
-        await transaction.replace_password_hash("default", account.id, "$argon2id$hash", "new")
+        assert not await transaction.hold_password_hash("default", account.id, "another", "lost")
+        assert await transaction.hold_password_hash("default", account.id, "$argon2id$hash", "new")
+        assert await transaction.hold_password_hash("default", account.id, "new", "new")
     assert (await bench.other.credentials("default", "ada@example.com", "", NOW)).password_hash == "new"
+    assert (await bench.other.credentials_of("default", account.id)).password_hash == "new"
+
+
+async def test_a_held_password_is_not_replaced_under_a_login(bench: Any) -> None:
+    """Who opens a session with a password is waited for by who replaces it and ends the sessions, and the other way round."""
+    account = await _add(bench.store, _new())
+    session = _session(account)
+    is_held = asyncio.Event()
+
+    async def log_in() -> None:
+        async with bench.store.transaction() as transaction:
+            assert await transaction.hold_password_hash("default", account.id, "$argon2id$hash", "$argon2id$hash")
+            is_held.set()
+            await asyncio.sleep(0.02)  # as long as the other needs to come in between, if it could
+            await transaction.open_session(session, _token())
+
+    async def change() -> list[Session]:
+        await is_held.wait()
+        async with bench.other.transaction() as transaction:
+            assert await transaction.hold_password_hash("default", account.id, "$argon2id$hash", "new")
+            return await transaction.end_sessions("default", account.id, "", SessionEnd.PASSWORD_CHANGED, NOW)
+
+    _, ended = await asyncio.gather(log_in(), change())
+    assert [over.id for over in ended] == [session.id]
+    async with bench.store.transaction() as transaction:
+        assert not await transaction.hold_password_hash("default", account.id, "$argon2id$hash", "$argon2id$hash")
+
+
+async def test_all_sessions_but_one_are_ended(bench: Any) -> None:
+    """Those of the account that are alive; one that is over stays as it is, and so do others' sessions."""
+    account, other = await _add(bench.store, _new()), await _add(bench.store, _new("eve@example.com"))
+    mine, kept, over, expired = (_session(account), _session(account), _session(account), _session(account, expires_at=NOW))
+    foreign = _session(other)
+    for number, session in enumerate((mine, kept, over, expired, foreign)):
+        await _open(bench.store, session, _token(str(number)))
+    async with bench.store.transaction() as transaction:
+        await transaction.end_session("default", over.id, SessionEnd.LOGOUT, NOW)
+    at = NOW + timedelta(seconds=1)
+    async with bench.store.transaction() as transaction:
+        ended = await transaction.end_sessions("default", account.id, kept.id, SessionEnd.PASSWORD_CHANGED, at)
+        assert ended == [replace(mine, ended_at=at, end=SessionEnd.PASSWORD_CHANGED)]
+    assert await bench.other.session("default", kept.id) == kept
+    assert (await bench.other.session("default", over.id)).end is SessionEnd.LOGOUT
+    assert await bench.other.session("default", foreign.id) == foreign
+    async with bench.other.transaction() as transaction:
+        assert len(await transaction.end_sessions("default", account.id, "", SessionEnd.PASSWORD_CHANGED, at)) == 1
 
 
 async def test_a_transaction_happens_whole_or_not_at_all(bench: Any) -> None:

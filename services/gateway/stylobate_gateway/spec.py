@@ -30,6 +30,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/RefreshSession",
                 "auth.v1.AuthService/LogoutSession",
                 "auth.v1.AuthService/GetMe",
+                "auth.v1.AuthService/ChangePassword",
             }
         ),
     ),

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import stylobate.api
+from stylobate.api.auth.v1 import auth_service_pb2
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, AuthServiceStub, add_AuthServiceServicer_to_server
 from stylobate.errors import StylobateError, TokenInvalidError
@@ -122,7 +123,7 @@ async def _reason(identities: dict[str, ServiceIdentity], service: str, audience
     """Ask auth to create somebody; return the reason of the refusal, or of what the handler did instead."""
     pipeline = standard_interceptors(Users(), identities["auth"], hosted=("auth", "state"), rights=RIGHTS)
     servicers = Servicers(pipeline)
-    methods = ("RegisterUser", "CreateUser", "LoginUser", "RefreshSession", "LogoutSession", "GetMe")
+    methods = auth_service_pb2.DESCRIPTOR.services_by_name["AuthService"].methods_by_name
     servicers.register(add_AuthServiceServicer_to_server, _Accounts(), dict.fromkeys(methods, RpcAccess.AUTHENTICATED), "auth")
     server = LocalServer(servicers)
     await server.start()

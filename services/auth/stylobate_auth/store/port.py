@@ -29,8 +29,12 @@ class AuthTransaction(Protocol):
     async def add_account(self, new: NewAccount) -> None:
         """Add the account with its roles. Raises EmailTakenError, also when two come at the same moment."""
 
-    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
-        """Replace the hash if it is still the old one; else leave it: the password was changed meanwhile."""
+    async def hold_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> bool:
+        """Return whether the hash is still the old one, and then keep it from being replaced until the transaction ends.
+
+        :param new: what it is replaced with; the same as the old one: it stays. Whoever replaces it waits for those who hold it,
+            and they for who replaces it: no session is opened with a password after its sessions were ended.
+        """
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         """Return an account as the transaction sees it."""
@@ -50,11 +54,14 @@ class AuthTransaction(Protocol):
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
         """End a session and return it as it is now; None when it is unknown or was over already."""
 
-    async def revoke(self, revocation: Revocation) -> None:
+    async def end_sessions(self, tenant: str, account_id: str, but: str, end: SessionEnd, at: datetime) -> list[Session]:
+        """End every session of an account that is alive, but the one of that id; return them as they are now."""
+
+    async def revoke(self, *revocations: Revocation) -> None:
         """Add to the deny-list; an entry that is there already keeps the later of both expiries. Wakes whoever listens."""
 
-    async def emit(self, event: Event) -> None:
-        """Leave an event in the outbox."""
+    async def emit(self, *events: Event) -> None:
+        """Leave events in the outbox."""
 
     async def record(self, record: AuditRecord) -> None:
         """Write an audit record."""
@@ -71,6 +78,9 @@ class AuthStore(Protocol):
 
     async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         """Return the account of an address, as compared, with its password hash, and whether it knows the place now."""
+
+    async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
+        """Return an account with its password hash; no place is asked about."""
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """Return a session, also one that is over."""

@@ -98,6 +98,10 @@ class PostgresAuthStore:
         row = await self._database.fetchrow(CREDENTIALS, tenant, email_key, place, now)
         return None if row is None else Credentials(account_of(row), row["password_hash"], row["is_known_place"])
 
+    async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
+        row = await self._database.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
+        return None if row is None else Credentials(account_of(row), row["password_hash"])
+
     async def session(self, tenant: str, session_id: str) -> Session | None:
         key = _uuid(session_id)
         if key is None:

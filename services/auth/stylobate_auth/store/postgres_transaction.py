@@ -24,7 +24,8 @@ on conflict on constraint account_email do nothing
 returning true
 """
 _ADD_ROLES = "insert into account_role (tenant, account_id, role) select $1, $2, role from unnest($3::text[]) as r (role)"
-_REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3"
+_REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3 returning true"
+_HOLD_HASH = "select true from account where tenant = $1 and id = $2 and password_hash = $3 for share"
 _REMEMBER_PLACE = """
 insert into login_place as known (tenant, account_id, place, expires_at) values ($1, $2, $3, $4)
 on conflict (tenant, account_id, place) do update set expires_at = greatest(known.expires_at, excluded.expires_at)
@@ -42,6 +43,11 @@ _SPEND = "update refresh_token set used_at = $3 where tenant = $1 and hash = $2"
 _KEEP_SESSION = "update session set expires_at = $3, token_expires_at = $4 where tenant = $1 and id = $2"
 _END_SESSION = """
 update session set ended_at = $3, end_reason = $4 where tenant = $1 and id = $2 and ended_at is null
+returning *
+"""
+_END_SESSIONS = """
+update session set ended_at = $4, end_reason = $5
+where tenant = $1 and account_id = $2 and id is distinct from $3 and ended_at is null and expires_at > $4
 returning *
 """
 _REVOKE = """
@@ -96,8 +102,11 @@ class PostgresAuthTransaction:
             raise EmailTakenError
         await self._connection.execute(_ADD_ROLES, account.tenant, key, list(account.roles))
 
-    async def replace_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> None:
-        await self._connection.execute(_REPLACE_HASH, tenant, UUID(account_id), old, new)
+    async def hold_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> bool:
+        key = UUID(account_id)
+        if old == new:
+            return await self._connection.fetchval(_HOLD_HASH, tenant, key, old) is not None
+        return await self._connection.fetchval(_REPLACE_HASH, tenant, key, old, new) is not None
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
@@ -138,15 +147,21 @@ class PostgresAuthTransaction:
         row = await self._connection.fetchrow(_END_SESSION, tenant, UUID(session_id), at, end.value)
         return None if row is None else session_of(row)
 
-    async def revoke(self, revocation: Revocation) -> None:
-        await self._connection.execute(
-            _REVOKE, revocation.tenant, revocation.kind, revocation.id, revocation.not_before, revocation.expires_at
-        )
-        self._revoked = True
+    async def end_sessions(self, tenant: str, account_id: str, but: str, end: SessionEnd, at: datetime) -> list[Session]:
+        kept = UUID(but) if but else None
+        return [
+            session_of(row) for row in await self._connection.fetch(_END_SESSIONS, tenant, UUID(account_id), kept, at, end.value)
+        ]
 
-    async def emit(self, event: Event) -> None:
-        await self._outbox.append(self._connection, [event], stream=_STREAM)
-        self.emitted = True
+    async def revoke(self, *revocations: Revocation) -> None:
+        rows = [(entry.tenant, entry.kind, entry.id, entry.not_before, entry.expires_at) for entry in revocations]
+        await self._connection.executemany(_REVOKE, rows)
+        self._revoked = self._revoked or bool(rows)
+
+    async def emit(self, *events: Event) -> None:
+        if events:
+            await self._outbox.append(self._connection, events, stream=_STREAM)
+            self.emitted = True
 
     async def record(self, record: AuditRecord) -> None:
         await self._audit.record(self._connection, record)

@@ -11,7 +11,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate_gateway.document.answers import refuses
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
-from stylobate_gateway.schemas.accounts import Login, Refresh, Register, Registered, Session, User
+from stylobate_gateway.schemas.accounts import Login, PasswordChange, Refresh, Register, Registered, Session, User
 
 _NO_TOKEN: dict[str, Any] = {"security": []}
 _OPEN = {"is_public": True, "has_body": True, "is_change": True}
@@ -46,6 +46,13 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     async def logout(exchange: Changing) -> Response:
         """End the session: its tokens are refused everywhere within a second."""
         await answered(exchange, stub.LogoutSession, auth.LogoutSessionRequest())
+        return Response(status_code=204)
+
+    @router.post("/password/change", status_code=204, responses=refuses("Accounts", has_body=True, is_change=True))
+    async def change_password(body: PasswordChange, exchange: Changing) -> Response:
+        """Replace the password of the token's account. Every other session ends, everywhere within a second."""
+        request = auth.ChangePasswordRequest(current_password=body.current_password, new_password=body.new_password)
+        await answered(exchange, stub.ChangePassword, request)
         return Response(status_code=204)
 
     @router.get("/me", responses=refuses("Accounts", 422))

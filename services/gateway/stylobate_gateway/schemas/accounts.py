@@ -47,6 +47,13 @@ class Refresh(Input):
     refresh_token: str = Field(max_length=512, json_schema_extra=_TEXT)
 
 
+class PasswordChange(Input):
+    """A new password for the token's account."""
+
+    current_password: str = Field(max_length=1024, examples=["correct horse battery"], json_schema_extra=_TEXT)
+    new_password: str = Field(min_length=8, max_length=1024, examples=["another horse and battery"], json_schema_extra=_TEXT)
+
+
 class User(BaseModel):
     """An account."""
 

@@ -60,6 +60,11 @@ class AuthServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/ChangePassword',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
         self.GetMe = channel.unary_unary(
                 '/stylobate.api.auth.v1.AuthService/GetMe',
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.GetMeRequest.SerializeToString,
@@ -109,6 +114,15 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePassword(self, request, context):
+        """Replaces the password of the caller's account and ends every other session of it: their tokens are refused everywhere within a
+        second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
+        `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMe(self, request, context):
         """The account of the caller's token.
         """
@@ -143,6 +157,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.LogoutSession,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
             ),
             'GetMe': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMe,
@@ -286,6 +305,33 @@ class AuthService:
             '/stylobate.api.auth.v1.AuthService/LogoutSession',
             stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.LogoutSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/ChangePassword',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,11 @@ class AuthServiceStub:
     """
     LogoutSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutSessionRequest, _auth_service_pb2.LogoutSessionResponse]
     """Ends the session of the caller's token: its access and refresh tokens are refused everywhere within a second."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]
+    """Replaces the password of the caller's account and ends every other session of it: their tokens are refused everywhere within a
+    second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
+    `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
+    """
     GetMe: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]
     """The account of the caller's token."""
 
@@ -73,6 +78,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     LogoutSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutSessionRequest, _auth_service_pb2.LogoutSessionResponse]  # type: ignore[assignment]
     """Ends the session of the caller's token: its access and refresh tokens are refused everywhere within a second."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangePasswordRequest, _auth_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Replaces the password of the caller's account and ends every other session of it: their tokens are refused everywhere within a
+    second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
+    `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
+    """
     GetMe: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """The account of the caller's token."""
 
@@ -124,6 +134,17 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LogoutSessionResponse, _abc.Awaitable[_auth_service_pb2.LogoutSessionResponse]]:
         """Ends the session of the caller's token: its access and refresh tokens are refused everywhere within a second."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _auth_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangePasswordResponse, _abc.Awaitable[_auth_service_pb2.ChangePasswordResponse]]:
+        """Replaces the password of the caller's account and ends every other session of it: their tokens are refused everywhere within a
+        second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
+        `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
+        """
 
     @_abc_1.abstractmethod
     def GetMe(
