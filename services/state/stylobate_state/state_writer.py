@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
@@ -32,7 +32,7 @@ from stylobate_state.fields import NOTHING_CLOSED, Closed, open_indexes
 from stylobate_state.guards import Asking
 from stylobate_state.history_reader import HistoryReader
 from stylobate_state.hooks import BeforeHooks
-from stylobate_state.key_locks import KeyLocks
+from stylobate_state.key_locks import Held, KeyLocks
 from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
@@ -147,25 +147,23 @@ class StateWriter:
             if changed is None:
                 raise await self.conflict(request)
             return changed
-        async with AsyncExitStack() as stack:
-            await self.take_turns(stack, (request,))
+        async with self.turns((request,)):
             for attempt in range(MAX_TRIES):
-                await self.pause_before(attempt)
+                if attempt:
+                    await self.pause_before(attempt)
                 changed = await self._try(request)
                 if changed is not None:
                     return changed
         raise StateContendedError(request.key.namespace, request.key.key)
 
     async def pause_before(self, attempt: int) -> None:
-        """Wait before each try but the first, longer each time."""
-        if attempt:
-            pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
-            await self._environment.pause(pause_s)
+        """Wait before another try, longer each time."""
+        pause_s = _FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  spreads tries, hides nothing
+        await self._environment.pause(pause_s)
 
-    async def take_turns(self, stack: AsyncExitStack, requests: Sequence[ChangeRequest]) -> None:
-        """Hold the keys of what would spoil, or be spoiled by, its neighbours in this process; in one order."""
-        for key in sorted(request.key for request in requests if request.takes_turns):
-            await stack.enter_async_context(self._locks.hold(key))
+    def turns(self, requests: Sequence[ChangeRequest]) -> Held:
+        """Return what holds the keys of what would spoil, or be spoiled by, its neighbours in this process; in one order."""
+        return self._locks.hold(sorted(request.key for request in requests if request.takes_turns))
 
     async def _try(self, request: ChangeRequest) -> StateRecord | None:
         """Read, decide, compare and set. Returns None when another was faster."""

@@ -1,7 +1,7 @@
 """Several operations at once: all of them happen, in one statement, or nothing does."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 
@@ -52,10 +52,10 @@ class TransactionWriter:
         :raises StylobateError: of the first operation that is refused, with its ``index``; nothing was written.
         """
         _check_distinct([request.key for request in requests])
-        async with AsyncExitStack() as stack:
-            await self._writer.take_turns(stack, requests)
+        async with self._writer.turns(requests):
             for attempt in range(MAX_TRIES):
-                await self._writer.pause_before(attempt)
+                if attempt:
+                    await self._writer.pause_before(attempt)
                 group = await self._group(requests)
                 outcomes = await self._writer.submit(group)
                 if isinstance(outcomes[0], Written):

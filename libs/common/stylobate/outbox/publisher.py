@@ -43,9 +43,7 @@ class LivePublisher:
 
     async def _publish(self, events: Sequence[Event]) -> None:
         """Publish a batch: the commands leave together, in the order of the events."""
-        sent = (self._redis.publish(CHANNEL + event.type, event.json()) for event in events)
-        outcomes = await asyncio.gather(*sent, return_exceptions=True)
-        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        faults = await self._redis.publish_all([(CHANNEL + event.type, event.json()) for event in events])
         for fault in faults:
             if not isinstance(fault, UnavailableError):
                 raise fault

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -17,6 +17,33 @@ Reply = Any
 """bytes, int, None or a list of these."""
 
 _NOTHING = object()
+
+
+class _Together:
+    """Stands for each of several commands: one future for all of their replies."""
+
+    __slots__ = ("_future", "_left", "_replies")
+
+    def __init__(self, future: "asyncio.Future[list[Reply]]", count: int) -> None:
+        self._future = future
+        self._left = count
+        self._replies: list[Reply] = []
+
+    def done(self) -> bool:
+        """Return whether nobody waits any more."""
+        return self._future.done()
+
+    def set_result(self, reply: Reply) -> None:
+        """Take the next reply; the last one settles the future."""
+        self._replies.append(reply)
+        self._left -= 1
+        if not self._left:
+            self._future.set_result(self._replies)
+
+    set_exception = set_result
+
+
+_Waiting = asyncio.Future[Reply] | _Together
 
 
 class Link(asyncio.Protocol):
@@ -34,7 +61,7 @@ class Link(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._pushed = pushed
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=refusal)
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -62,9 +89,25 @@ class Link(asyncio.Protocol):
             return future
         self.write(*arguments)
         self._waiting.append(future)
+        self._watch()
+        return future
+
+    def send_all(self, commands: Sequence[Sequence[Argument]]) -> "asyncio.Future[list[Reply]]":
+        """Send commands, at least one; the future has what each :meth:`send` would have, errors as values, in their order."""
+        future: asyncio.Future[list[Reply]] = self._loop.create_future()
+        if self._transport is None:
+            future.set_result([unavailable("connection lost")] * len(commands))
+            return future
+        together = _Together(future, len(commands))
+        for command in commands:
+            self.write(*command)
+        self._waiting.extend([together] * len(commands))
+        self._watch()
+        return future
+
+    def _watch(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look, self._waiting[0], self._received)
-        return future
 
     def write(self, *arguments: Argument) -> None:
         """Send a command whose reply comes as a pushed message."""
@@ -77,7 +120,7 @@ class Link(asyncio.Protocol):
             self._transport.write(b"".join(self._out))
         self._out.clear()
 
-    def _look(self, oldest: "asyncio.Future[Reply]", received: int) -> None:
+    def _look(self, oldest: "_Waiting", received: int) -> None:
         """Give up a server that did not answer the command that was the oldest at the last look and is it still."""
         self._timer = None
         if not self._waiting:

@@ -112,6 +112,17 @@ class RedisManager:
         count: int = await self._pipeline.call("PUBLISH", channel, payload)
         return count
 
+    async def publish_all(self, messages: Sequence[tuple[str, bytes]]) -> list[Exception]:
+        """Publish on channels, all at once and in this order; return why some were not published, one error for each.
+
+        Costs a third of as many calls of :meth:`publish`.
+        """
+        try:
+            replies = await self._pipeline.call_all([("PUBLISH", channel, payload) for channel, payload in messages])
+        except RedisUnavailableError as error:
+            return [error] * len(messages)
+        return [reply for reply in replies if isinstance(reply, Exception)]
+
     async def subscribe(
         self,
         names: Sequence[str],

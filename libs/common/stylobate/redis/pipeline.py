@@ -1,6 +1,7 @@
 """The pipelined connection that all tasks of a process share, connected again and again when lost."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 from stylobate.errors import RedisUnavailableError
@@ -89,6 +90,18 @@ class Pipeline:
         finally:
             if timer is not None:
                 timer.cancel()
+
+    async def call_all(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        """Send commands, at least one, that leave together; return their replies in order, errors as values.
+
+        :raises RedisUnavailableError: nothing was sent.
+        """
+        link = self._link
+        if link is None:
+            link = await self._connected(None)
+        elif link.pending >= self._max_pending:
+            raise unavailable("too many commands wait")
+        return await link.send_all(commands)
 
     async def run(
         self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...], within_s: float | None = None

@@ -104,6 +104,38 @@ async def test_a_full_server_is_an_unavailable_one(redis):
     assert (await redis.health()).status is Status.HEALTHY
 
 
+async def test_messages_that_leave_together_arrive_in_their_order(redis):
+    """Publishing many at once is publishing each; commands of others get their own replies in between."""
+    heard = asyncio.Queue()
+    await redis.subscribe(["news:*"], lambda channel, payload: heard.put_nowait((channel, payload)))
+    messages = [(f"news:{n % 3}", str(n).encode()) for n in range(200)]
+    before, faults, after = await asyncio.gather(redis.call("ECHO", "a"), redis.publish_all(messages), redis.call("ECHO", "b"))
+    assert (before, faults, after) == (b"a", [], b"b")
+    assert [await heard.get() for _ in messages] == messages
+
+
+async def test_messages_whose_caller_went_away_shift_no_replies(redis):
+    """The replies to what was published for nobody are thrown away."""
+    gone = asyncio.create_task(redis.publish_all([("news", b"1"), ("news", b"2")]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await redis.call("ECHO", "a") == b"a"
+
+
+async def test_messages_that_could_not_be_published_are_told_one_by_one(redis_url):
+    """Beyond the bound, and on a connection that breaks, each message has its error."""
+    async with RedisManager.open(redis_url, max_pending=1) as manager:
+        waiting = asyncio.create_task(manager.call("PING"))
+        await asyncio.sleep(0)
+        faults = await manager.publish_all([("news", b"1"), ("news", b"2")])
+        assert [type(fault) for fault in faults] == [RedisUnavailableError] * 2
+        await waiting
+        broken = asyncio.create_task(manager.publish_all([("news", b"1")] * 3))
+        await asyncio.sleep(0)
+        manager._pipeline._link.abort("broken")
+        assert [type(fault) for fault in await broken] == [RedisUnavailableError] * 3
+
+
 async def test_commands_that_wait_are_bounded(redis_url):
     """Past the bound a command fails at once instead of queueing up."""
     async with RedisManager.open(redis_url, max_pending=3) as manager:
