@@ -57,7 +57,9 @@ def test_pages_of_a_query(person, row):
     numbers = [10, 9, 100, -1, 0, None]
     for number in numbers:
         assert take(ada, f"{row}-{number}", row, number).is_success
-    for sort, wanted in (("number", [None, -1, 0, 9, 10, 100]), ("-number", [100, 10, 9, 0, -1, None])):
+    orders = {"number": [None, -1, 0, 9, 10, 100], "-number": [100, 10, 9, 0, -1, None]}
+    orders |= {"created_at": numbers, "-created_at": numbers[::-1]}  # sorted out of what the index finds
+    for sort, wanted in orders.items():
         seen, token = [], ""
         while True:
             params = {"filter[row]": row, "sort": sort, "page_size": 2, "page_token": token}
@@ -115,6 +117,7 @@ def test_what_can_be_asked_stands_in_the_document(person):
     parameters = {parameter["name"]: parameter["schema"] for parameter in paths["/v1/state/seats"]["get"]["parameters"]}
     assert parameters["filter[number][gte]"] == {"type": "number"}
     assert parameters["filter[row][in]"]["maxItems"] == 50
-    assert parameters["sort"]["enum"] == ["row", "-row", "number", "-number"]
+    own = [sign + name for name in ("status", "owner", "created_at", "updated_at") for sign in ("", "-")]
+    assert parameters["sort"]["enum"] == ["row", "-row", "number", "-number", *own]
     assert "filter[number][prefix]" not in parameters
     assert "/v1/state/notes" not in paths

@@ -340,6 +340,27 @@ class StateQueryNotIndexedError(StylobateError):
         return error
 
 
+class StateSortTooBroadError(StylobateError):
+    """What the filters find has to be sorted, since no index has it in that order, and is more than can be."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "STATE_SORT_TOO_BROAD"
+    cure = (
+        "Narrow the filters until they find at most `most` objects, or declare an index with the fields of the filters, and that "
+        "of the sort behind them (docs/how-to/query-states.md). Behind a range no index has another order."
+    )
+
+    def __init__(self, index: Index, sort: str, most: int, wanted: Sequence[str]) -> None:
+        """Say how many could be sorted, and the fields of an index that would have them in order; none where no index could."""
+        better = f"narrow the filters, or declare an index ({','.join(wanted)})" if wanted else "narrow the filters"
+        super().__init__(
+            f"The filters find more than {most} objects of {index.namespace}, and no index has them in the order of {sort}: "
+            f"{better}.",
+            metadata={"namespace": index.namespace, "most": str(most), "index": _described(index)},
+            violations=[Violation("/sort", f"takes filters that find at most {most} objects")],
+        )
+
+
 class StateEphemeralError(StylobateError):
     """The namespace is ephemeral, and what is asked for takes one that is durable."""
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+from stylobate.declarations.model import IndexField
 from stylobate.idempotency import Claim
 
 from stylobate_state.index import Index
@@ -314,12 +315,23 @@ class IndexQuery:
     limit: int
     is_descending: bool = False
     after: tuple[bytes, str] | None = None
-    """Only entries behind this one: its bytes behind the cut, and its key."""
+    """Only entries behind this one: its place, and its key."""
     owner: str | None = None
     """Only this owner's; None: everyone's."""
     may_lag: bool = False
     """Whether a replica may be asked, whose objects may be a moment old."""
     max_bytes: int = MAX_BYTES
+    order: IndexField | None = None
+    """What they are sorted by instead of the index, which takes reading all that the ranges hold: at most MOST_SORTED."""
+
+
+MOST_SORTED = 1000
+"""Objects that a page is sorted out of where no index has them in the order that is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """A query with an order of its own finds more than MOST_SORTED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +340,7 @@ class Indexed:
 
     state: StateRecord
     place: bytes
-    """What to go on behind: the bytes of its entry behind the cut."""
+    """What to go on behind: the bytes of its entry behind the cut; in an order of its own, those of :func:`place_by`."""
 
     @property
     def data(self) -> bytes:

@@ -1,10 +1,11 @@
 """Which index answers a query, and where in it: only one that leads straight to what is asked for, never a scan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
-from stylobate.declarations.indexes import field_name
+from stylobate.declarations.indexes import MAX_FIELDS, OWN_FIELDS, field_name
+from stylobate.declarations.model import IndexField
 from stylobate.errors import InvalidInputError, Violation
 
 from stylobate_state.errors import StateQueryNotIndexedError
@@ -18,7 +19,7 @@ from stylobate_state.model import ByteRange
 class Sort:
     """What the objects of a list are sorted by."""
 
-    field: str
+    field: IndexField
     is_descending: bool
 
 
@@ -28,17 +29,24 @@ class Plan:
 
     index: Index
     ranges: tuple[ByteRange, ...]
+    order: IndexField | None = None
+    """What the objects are to be sorted by, where the index is not in this order."""
 
 
 def read_sort(text: str, kinds: Mapping[str, str]) -> Sort | None:
-    """Return what ``total`` or ``-total`` says; None for nothing. Raises InvalidInputError for a field that no index has."""
+    """Return what ``total`` or ``-total`` says; None for nothing.
+
+    :param kinds: the kind of each field of an index.
+    :raises InvalidInputError: neither an index nor every object has the field.
+    """
     if not text:
         return None
     name = field_name(text.removeprefix("-"))
-    if name not in kinds:
-        known = f"; there are: {', '.join(sorted(kinds))}" if kinds else ""
-        raise InvalidInputError(violations=[Violation("/sort", f"no index of the namespace has this field{known}")])
-    return Sort(name, text.startswith("-"))
+    known = {**OWN_FIELDS, **kinds} if kinds else {}
+    if name not in known:
+        there = f"; there are: {', '.join(sorted(known))}" if known else ""
+        raise InvalidInputError(violations=[Violation("/sort", f"no index of the namespace has this field{there}")])
+    return Sort(IndexField(name, known[name]), text.startswith("-"))
 
 
 def plans(namespace: str, indexes: Sequence[Index], conditions: Mapping[str, Condition], sort: Sort | None) -> list[Plan]:
@@ -46,14 +54,25 @@ def plans(namespace: str, indexes: Sequence[Index], conditions: Mapping[str, Con
 
     An index answers it where the query fixes its first fields (``eq``, ``in``), has at most a range on the next one, says
     nothing of the others, and is sorted by the first that is not fixed, or by one that is. One over some statuses answers
-    queries for exactly these, or for some of them where `status` is one of its fields.
+    queries for exactly these, or for some of them where `status` is one of its fields. Where it answers the filters and is in
+    another order, what it finds may still be sorted.
 
     :raises StateQueryNotIndexedError: there is none.
     """
     found = [plan for index in indexes if (plan := _plan(index, conditions, sort)) is not None]
+    if not found and sort is not None and conditions:
+        unsorted = (_plan(index, conditions, None) for index in indexes)
+        found = [replace(plan, order=sort.field) for plan in unsorted if plan is not None]
     if not found:
-        raise StateQueryNotIndexedError(namespace, [*conditions], sort.field if sort is not None else "", indexes)
+        raise StateQueryNotIndexedError(namespace, [*conditions], sort.field.name if sort is not None else "", indexes)
     return found
+
+
+def wanted_index(conditions: Mapping[str, Condition], sort: Sort) -> tuple[str, ...]:
+    """Return the fields of an index that has what the query finds in its order; none where no index could."""
+    fields = tuple(dict.fromkeys((*conditions, sort.field.name)))
+    is_fixed = all(isinstance(condition, Points) for name, condition in conditions.items() if name != sort.field.name)
+    return fields if is_fixed and len(fields) <= MAX_FIELDS else ()
 
 
 def _plan(index: Index, conditions: Mapping[str, Condition], sort: Sort | None) -> Plan | None:
@@ -63,7 +82,7 @@ def _plan(index: Index, conditions: Mapping[str, Condition], sort: Sort | None) 
     fixed: list[tuple[bytes, ...]] = []
     span, sorted_at = ANYTHING, None
     for field in index.fields:
-        if sort is not None and sort.field == field.name:
+        if sort is not None and sort.field.name == field.name:
             sorted_at = len(fixed)
         condition = left.pop(field.name, ANYTHING)
         if isinstance(condition, Span):

@@ -74,8 +74,8 @@ class QueryPlanner:
     async def _without_owners(
         self, principal: Principal, namespace: Namespace, found: list[Plan], conditions: Mapping[str, Condition]
     ) -> list[Plan]:
-        """Return the plans that tell the caller of no owners: in the order of an index one could look for ids bit by bit."""
-        silent = [plan for plan in found if all(field.name != "owner" for field in plan.index.fields)]
+        """Return the plans that tell the caller of no owners: in an order of owners one could look for ids bit by bit."""
+        silent = [plan for plan in found if all(field.name != "owner" for field in (*plan.index.fields, plan.order) if field)]
         if len(silent) == len(found) or isinstance(conditions.get("owner"), Points):
             return found
         if await self._access.allows(namespace.shows_people, principal):

@@ -13,11 +13,12 @@ from stylobate.identity import Principal
 from stylobate.keys import unreadable
 from stylobate.paging import no_token, page_position, page_size, page_token
 
+from stylobate_state.errors import StateSortTooBroadError
 from stylobate_state.fields import ALL_SEEN, FieldSight
 from stylobate_state.filters import Filter
-from stylobate_state.model import IndexQuery, ListQuery, StateRecord
+from stylobate_state.model import MOST_SORTED, IndexQuery, ListQuery, StateRecord, TooMany
 from stylobate_state.namespace import Namespace
-from stylobate_state.query_plan import Plan
+from stylobate_state.query_plan import Plan, wanted_index
 from stylobate_state.query_planner import QueryPlanner
 from stylobate_state.store.port import StateStore
 
@@ -44,7 +45,8 @@ class ListRequest:
     """Only objects in this status, without an index; empty: all. Not together with filters."""
     filters: Sequence[Filter] = ()
     sort: str = ""
-    """A field, `-` before it to go down; empty: by key, with filters by the field of the index that they leave open."""
+    """A field, `-` before it to go down; empty: by key, with filters by the field of the index that they leave open. Where no
+    index has what the filters find in this order, up to MOST_SORTED objects are sorted."""
     size: int = 0
     """0 means 50; at most 500. A page also ends before it grows over 8 MiB."""
     token: str = ""
@@ -122,10 +124,14 @@ class StateLister:
                 after=after,
                 owner=owner,
                 may_lag=request.may_lag,
+                order=plan.order,
             )
             part = await self._store.query(query)
             if part is None:
                 continue
+            if isinstance(part, TooMany):
+                wanted = wanted_index(asked.conditions, asked.sort) if asked.sort is not None else ()
+                raise StateSortTooBroadError(plan.index, request.sort, MOST_SORTED, wanted)
             count = (
                 await self._store.count(replace(query, limit=request.count_up_to, after=None)) if request.count_up_to else None
             )

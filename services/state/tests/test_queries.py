@@ -10,11 +10,14 @@ from operator import ge, gt, le, lt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stylobate.declarations.indexes import OWN_FIELDS
 from stylobate.declarations.model import AccessRule, IndexDeclaration, IndexField, NamespaceAccess, NamespaceDeclaration
 from stylobate.errors import StylobateError
+from stylobate_state.errors import StateQueryNotIndexedError, StateSortTooBroadError
 from stylobate_state.filters import Filter
 from stylobate_state.index import MOST_BYTES, Index, indexes_of
 from stylobate_state.index_encoding import encode, successor, time_of, value_of
+from stylobate_state.model import MOST_SORTED
 from stylobate_state.namespace import Namespace
 from stylobate_state.state_lister import ListRequest, StateLister
 from stylobate_state.store.memory import MemoryStateStore
@@ -134,7 +137,7 @@ _VALUES = {
 
 @st.composite
 def queries(draw):
-    """Draw a query that an index answers: its first fields fixed, perhaps a range on the next one, a sort by one of them."""
+    """Draw a query that an index answers: its first fields fixed, perhaps a range on the next one; a sort by anything."""
     index = draw(st.sampled_from(THINGS.indexes))
     names = [field.name for field in index.fields]
     fixed = draw(st.integers(0, len(names)))
@@ -144,7 +147,7 @@ def queries(draw):
         filters.append(draw(conditions(names[fixed], ranges)))
     if index.statuses:
         filters.append(Filter("status", "eq", index.statuses))
-    sort = draw(st.sampled_from(["", *names[: fixed + 1]]))
+    sort = draw(st.sampled_from(["", *names[: fixed + 1]]) | st.sampled_from(["n", "s", "b", "t", *OWN_FIELDS]))
     return filters, sort and draw(st.sampled_from(["", "-"])) + sort
 
 
@@ -173,7 +176,8 @@ def meant(item: Filter, found) -> bool:
 def fields_of(item) -> dict:
     """Return the values of an object's fields."""
     number = Decimal(item["n"]) if "n" in item else None
-    return {"s": None, "b": None} | item | {"n": number, "t": time_of(item["t"]) if "t" in item else None}
+    times = dict.fromkeys(("created_at", "updated_at"), datetime(2000, 1, 1, tzinfo=UTC))  # all are written at once
+    return {"s": None, "b": None} | item | times | {"n": number, "t": time_of(item["t"]) if "t" in item else None}
 
 
 _TENANTS = count()
@@ -196,7 +200,12 @@ async def test_queries_find_what_a_filter_finds(store, objects, asked, who, size
     principal, found, token = replace(who, tenant=tenant), [], ""
     while True:
         request = ListRequest(filters=filters, sort=sort, size=size, token=token, count_up_to=100)
-        page = await lister.list_states(principal, namespace, request)
+        try:
+            page = await lister.list_states(principal, namespace, request)
+        except StateQueryNotIndexedError:
+            assert not filters
+            assert sort.lstrip("-") not in {index.fields[0].name for index in THINGS.indexes if not index.statuses}
+            return
         found += [int(state.key.key) for state in page.items]
         token = page.next_token
         if not token:
@@ -271,3 +280,42 @@ async def test_an_index_that_is_not_ready_tells_nothing_of_objects(who, told):
         assert "secret" not in f"{refused.value.detail}{refused.value.metadata}"
         assert await store.build(10) is False
     assert refused.value.metadata == {"namespace": "things", "index": "s"} | told
+
+
+async def test_what_is_sorted_is_bounded_and_read_once(store):
+    """Up to the bound everything comes, in order, over all pages; beyond it a refusal says how to narrow, or what to declare.
+
+    What is written between two pages stands where its values put it, and moves nothing else.
+    """
+    await store.declare(indexes_of(THINGS))
+    tenant, size = f"t{next(_TENANTS)}", 250
+    lister, namespace = StateLister(store, Everything()), Namespace.of(THINGS, [], max_data_bytes=10_000)
+    ada = replace(ADA, tenant=tenant)
+
+    def thing(n, **members):
+        data = json.dumps({"n": n % 7, "s": f"{n * 37 % 1009:04d}"} | members).encode()
+        return write(StateKey(tenant, "things", f"{n:04d}"), 0, data, status="new", owner="ada")
+
+    await store.write([thing(n) for n in range(MOST_SORTED)])
+    asked = ListRequest(filters=[Filter("n", "gte", ("0",))], sort="-s", size=size)
+    seen, page = [], await lister.list_states(ada, namespace, asked)
+    await store.write([write(StateKey(tenant, "things", "0000"), 1, b'{"n": -1}', owner="ada")])
+    await store.write([thing(MOST_SORTED, s="zz")])  # the highest of all: before the pages to come
+    while True:
+        seen += [json.loads(state.data)["s"] for state in page.items]
+        if not page.next_token:
+            break
+        page = await lister.list_states(ada, namespace, replace(asked, token=page.next_token))
+    assert seen == sorted((f"{n * 37 % 1009:04d}" for n in range(1, MOST_SORTED)), reverse=True)
+    await store.write([thing(MOST_SORTED + 1)])
+    for filters, wanted in (
+        (asked.filters, "narrow the filters."),
+        ([Filter("n", "in", tuple("0123456"))], "declare an index (n,s)."),
+    ):
+        with pytest.raises(StateSortTooBroadError) as refused:
+            await lister.list_states(ada, namespace, replace(asked, filters=filters))
+        assert refused.value.detail.endswith(wanted)
+        assert refused.value.metadata == {"namespace": "things", "most": "1000", "index": "(n)"}
+        assert [violation.pointer for violation in refused.value.violations] == ["/sort"]
+    few = await lister.list_states(ada, namespace, replace(asked, filters=[Filter("n", "lt", ("2",))], count_up_to=5000))
+    assert (len(few.items), few.count) == (size, 287)

@@ -289,9 +289,10 @@ class StateClient:
         :param status: only those that stand there, by key; empty: all.
         :param filter: conditions by field, all of which must hold: a value, or values by operator (``eq``, ``in``, ``lt``,
             ``lte``, ``gt``, ``gte``, ``prefix``, ``exists``).
-        :param sort: a field, `-` before it for the highest first.
+        :param sort: a field, `-` before it for the highest first. Where no index has what the filter finds in this order, it may
+            find 1000 objects at most.
         :param consistency: ``cached``: from a replica of the database, where there is one; its objects may be a moment old.
-        :raises StylobateError: STATE_QUERY_NOT_INDEXED, STATE_INDEX_NOT_READY.
+        :raises StylobateError: STATE_QUERY_NOT_INDEXED, STATE_SORT_TOO_BROAD, STATE_INDEX_NOT_READY.
         """
         request = pb.ListStatesRequest(
             namespace=namespace,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stylobate.api.state.v1.state_service_pb2 import StateFilter
-from stylobate.declarations.indexes import BOOLEAN, NUMBER, TEXT, TIME
+from stylobate.declarations.indexes import BOOLEAN, NUMBER, OWN_FIELDS, TEXT, TIME
 from stylobate.declarations.model import NamespaceDeclaration
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.json_pointer import pointer
@@ -85,6 +85,7 @@ def described(namespace: NamespaceDeclaration) -> Iterator[dict[str, Any]]:
                 yield parameter | {"schema": _SCHEMAS[BOOLEAN] if operator == "exists" else value}
     if fields:
         yield _FIELD | {
-            "description": "A field to sort by, `-` before it for the highest first.",
-            "schema": {"type": "string", "enum": [sign + name for name in fields for sign in ("", "-")]},
+            "description": "A field to sort by, `-` before it for the highest first. Where no index has what the filters find in "
+            "this order, they may find 1000 objects at most: else `STATE_SORT_TOO_BROAD`.",
+            "schema": {"type": "string", "enum": [sign + name for name in {**fields, **OWN_FIELDS} for sign in ("", "-")]},
         }

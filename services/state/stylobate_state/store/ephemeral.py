@@ -8,7 +8,17 @@ import msgspec
 
 from stylobate_state.errors import StateDataInvalidError, StateEphemeralError, StateQueryNotIndexedError
 from stylobate_state.index import Index
-from stylobate_state.model import HistoryEntry, HistoryQuery, Indexed, IndexQuery, IndexStanding, ListQuery, Scan, StateKey
+from stylobate_state.model import (
+    HistoryEntry,
+    HistoryQuery,
+    Indexed,
+    IndexQuery,
+    IndexStanding,
+    ListQuery,
+    Scan,
+    StateKey,
+    TooMany,
+)
 from stylobate_state.store.part import Part
 
 
@@ -36,7 +46,7 @@ class EphemeralStore:
         del after, most
         raise StateEphemeralError(namespace, "schema versions, and nothing to look after")
 
-    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+    async def query(self, query: IndexQuery) -> Part[Indexed] | TooMany | None:
         """Return None: there is no index that could be ready."""
         del query
         return None

@@ -29,6 +29,7 @@ from stylobate_state.model import (
     StateRecord,
     Taken,
     Timer,
+    TooMany,
     Withheld,
     Write,
     WriteOutcome,
@@ -87,15 +88,16 @@ class MemoryStateStore:
         versions = [(state.key, state.schema_version) for state in found if not state.is_deleted]
         return Scan(versions, len(found), keys[most - 1] if len(keys) > most else None)
 
-    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+    async def query(self, query: IndexQuery) -> Part[Indexed] | TooMany | None:
         found = self._indexes.found(query)
-        if found is None:
-            return None
+        if found is None or isinstance(found, TooMany):
+            return found
         return _part([Indexed(self.objects[key], place) for place, key in found], query.limit, query.max_bytes)
 
     async def count(self, query: ListQuery | IndexQuery) -> int | None:
-        found = self._indexes.found(query) if isinstance(query, IndexQuery) else self._listed(query)
-        return None if found is None else min(len(found), query.limit)
+        if isinstance(query, ListQuery):
+            return min(len(self._listed(query)), query.limit)
+        return self._indexes.count(query)
 
     async def declare(self, indexes: Sequence[Index]) -> None:
         self._indexes.declare(indexes)

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stylobate_state.index import Hold, Index, Trait, problem
-from stylobate_state.model import IndexQuery, IndexStanding, NotUnique, StateKey, StateRecord, TooLong
+from stylobate.declarations.indexes import path_of
+from stylobate.declarations.model import IndexField
+
+from stylobate_state.index import Hold, Index, Trait, place_by, problem
+from stylobate_state.index_encoding import members
+from stylobate_state.model import MOST_SORTED, IndexQuery, IndexStanding, NotUnique, StateKey, StateRecord, TooLong, TooMany
 
 
 class _Entry(NamedTuple):
@@ -115,17 +119,15 @@ class MemoryIndexes:
         for kept in self._of(state.key.namespace):
             kept.enter(state)
 
-    def found(self, query: IndexQuery) -> list[tuple[bytes, StateKey]] | None:
-        """Return what the query finds, in its order, each with its bytes behind the cut."""
-        kept = self._kept.get(query.index)
-        if kept is None or not kept.is_ready:
+    def found(self, query: IndexQuery) -> list[tuple[bytes, StateKey]] | TooMany | None:
+        """Return what the query finds, in its order, each with its place."""
+        found = self._matches(query)
+        if found is None:
             return None
-        found = [
-            (entry.sort[cut:], StateKey(tenant, query.index.namespace, key))
-            for (tenant, key), entry in kept.entries.items()
-            for low, high, cut in query.ranges
-            if tenant == query.tenant and low <= entry.sort < high and query.owner in {None, entry.owner}
-        ]
+        if query.order is not None:
+            if len(found) > MOST_SORTED:
+                return TooMany()
+            found = [(self._place(query.order, key), key) for _, key in found]
         found.sort(key=lambda item: (item[0], item[1].key), reverse=query.is_descending)
         after = query.after
         if after is None:
@@ -135,6 +137,30 @@ class MemoryIndexes:
             for place, key in found
             if ((place, key.key) < after if query.is_descending else (place, key.key) > after)
         ]
+
+    def count(self, query: IndexQuery) -> int | None:
+        """See StateStore."""
+        found = self._matches(query)
+        return None if found is None else min(len(found), query.limit)
+
+    def _matches(self, query: IndexQuery) -> list[tuple[bytes, StateKey]] | None:
+        """Return what lies in the ranges, each with its bytes behind the cut; None where the index is not ready."""
+        kept = self._kept.get(query.index)
+        if kept is None or not kept.is_ready:
+            return None
+        return [
+            (entry.sort[cut:], StateKey(tenant, query.index.namespace, key))
+            for (tenant, key), entry in kept.entries.items()
+            for low, high, cut in query.ranges
+            if tenant == query.tenant and low <= entry.sort < high and query.owner in {None, entry.owner}
+        ]
+
+    def _place(self, order: IndexField, key: StateKey) -> bytes:
+        state = self._objects[key]
+        (raw,) = members(state.data, [path_of(order.name)])
+        return place_by(
+            order, raw, owner=state.owner, status=state.status, created_at=state.created_at, updated_at=state.updated_at
+        )
 
     def _of(self, namespace: str) -> Iterable[_Kept]:
         return (kept for kept in self._kept.values() if kept.index.namespace == namespace)

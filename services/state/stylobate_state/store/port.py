@@ -17,6 +17,7 @@ from stylobate_state.model import (
     Scan,
     StateKey,
     StateRecord,
+    TooMany,
     Write,
     WriteOutcome,
 )
@@ -66,8 +67,11 @@ class StateStore(Protocol):
         :param after: only what lies behind it; None: from the beginning. :param most: keys to look at.
         """
 
-    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
-        """Return living objects in the order of an index, within the bounds of the query; None where it is not ready."""
+    async def query(self, query: IndexQuery) -> Part[Indexed] | TooMany | None:
+        """Return living objects in the order of an index, within the bounds of the query; None where it is not ready.
+
+        Where the query has an order of its own, they are in that one, as they stood at one moment.
+        """
 
     async def count(self, query: ListQuery | IndexQuery) -> int | None:
         """Return how many objects the query finds, counted up to its limit; None where its index is not ready."""

@@ -36,6 +36,7 @@ from stylobate_state.model import (
     StateRecord,
     Taken,
     TooLong,
+    TooMany,
     Withheld,
     Write,
     WriteOutcome,
@@ -49,7 +50,9 @@ from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
 from stylobate_state.store.postgres_replica import listed
+from stylobate_state.store.postgres_rows import state_of
 from stylobate_state.store.postgres_scan import scan
+from stylobate_state.store.postgres_sorting import sorted_part
 from stylobate_state.store.postgres_timers import from_timers, to_starts
 
 T = TypeVar("T")
@@ -110,7 +113,7 @@ class PostgresStateStore:
             return {}
         tenants, namespaces, names = zip(*keys, strict=True)
         rows = await self._database.fetch(_READ, tenants, namespaces, names)
-        return {state.key: state for state in map(_state, rows)}
+        return {state.key: state for state in map(state_of, rows)}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """See StateStore. A statement; a transaction of several where there are idempotency keys."""
@@ -213,14 +216,16 @@ class PostgresStateStore:
                 rows = await listed(self._database, _LIST, *args, may_lag=query.may_lag)
             else:
                 rows = await listed(self._database, _LIST_OWNED, *args, query.owner, may_lag=query.may_lag)
-            return [(_state(row), row["size"]) for row in rows]
+            return [(state_of(row), row["size"]) for row in rows]
 
         return await gather(query.limit, query.max_bytes, more)
 
     async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
         return await scan(self._database, namespace, after, most)
 
-    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+    async def query(self, query: IndexQuery) -> Part[Indexed] | TooMany | None:
+        if query.order is not None:
+            return await sorted_part(self._database, self._indexes, query, query.order)
         is_ready = True
 
         async def more(count: int, left: int, last: Indexed | None) -> list[tuple[Indexed, int]]:
@@ -228,7 +233,7 @@ class PostgresStateStore:
             place = query if last is None else replace(query, after=(last.place, last.state.key.key))
             rows = await self._indexes.find(place, count, left)
             is_ready = rows is not None
-            return [(Indexed(_state(row), row["place"]), row["size"]) for row in rows or ()]
+            return [(Indexed(state_of(row), row["place"]), row["size"]) for row in rows or ()]
 
         part = await gather(query.limit, query.max_bytes, more)
         return part if is_ready else None
@@ -314,20 +319,3 @@ def _tells(beside: Beside | None) -> str | None:
     if beside is None:
         return None
     return _encode({"before": beside.before, "delta": beside.delta, "cause": beside.cause}).decode()
-
-
-def _state(row: asyncpg.Record) -> StateRecord:
-    tenant, namespace, key, version, status, data, owner, created_at, updated_at, first_version, is_deleted, *_ = row
-    return StateRecord(
-        key=StateKey(tenant, namespace, key),
-        version=version,
-        status=status,
-        data=compact_numbers(data.encode()),
-        owner=owner,
-        created_at=created_at,
-        updated_at=updated_at,
-        first_version=first_version,
-        is_deleted=is_deleted,
-        timers=from_timers(row["timers"]),
-        schema_version=row["schema_version"],
-    )

@@ -157,15 +157,25 @@ class PostgresIndexes:
         found = await self._asked(statement, ascending, query.limit, *owner)
         return int(found[0]["count"]) if found and found[0]["is_ready"] else None
 
-    async def _asked(self, statement: str, query: IndexQuery, *args: object) -> list[asyncpg.Record]:
-        if query.index not in self._ids:
+    async def known(self, index: Index) -> None:
+        """Look which indexes there are, if this one is not known."""
+        if index not in self._ids:
             await self.read()
-        id_ = self._ids.get(query.index)
-        bounds = columns(_bounds(part, query) for part in query.ranges)
-        found = await listed(self._database, statement, id_, query.tenant, *bounds, *args, may_lag=query.may_lag)
+
+    def everything(self, query: IndexQuery) -> list[object]:
+        """Return what statements take of a query from the beginning of its ranges: index, tenant, and the ranges as arrays."""
+        return self._arguments(IndexQuery(query.tenant, query.index, query.ranges, query.limit))
+
+    async def _asked(self, statement: str, query: IndexQuery, *args: object) -> list[asyncpg.Record]:
+        await self.known(query.index)
+        found = await listed(self._database, statement, *self._arguments(query), *args, may_lag=query.may_lag)
         if not found:
             await self.read()  # removed, perhaps declared again
         return found
+
+    def _arguments(self, query: IndexQuery) -> list[object]:
+        bounds = columns(_bounds(part, query) for part in query.ranges)
+        return [self._ids.get(query.index), query.tenant, *bounds]
 
     def _entries(self, number: int, write: Write) -> Iterator[tuple[object, ...]]:
         for id_, index in self._by_namespace.get(write.key.namespace, ()):

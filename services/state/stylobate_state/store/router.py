@@ -19,6 +19,7 @@ from stylobate_state.model import (
     Scan,
     StateKey,
     StateRecord,
+    TooMany,
     Write,
     WriteOutcome,
     grouped,
@@ -69,7 +70,7 @@ class StoreRouter:
     async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
         return await self.part(namespace).scan(namespace, after, most)
 
-    async def query(self, query: IndexQuery) -> Part[Indexed] | None:
+    async def query(self, query: IndexQuery) -> Part[Indexed] | TooMany | None:
         return await self.part(query.index.namespace).query(query)
 
     async def count(self, query: ListQuery | IndexQuery) -> int | None:

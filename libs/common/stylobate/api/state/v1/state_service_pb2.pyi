@@ -1132,8 +1132,10 @@ class ListStatesRequest(_message.Message):
     page_token: _builtins.str
     """As received from the page before."""
     sort: _builtins.str
-    """A field to sort by, `-` before it for the highest first; objects that are equal in it are sorted by key. Empty: by key, with
-    filters by what the index is sorted by behind the fields that they fix.
+    """A field to sort by, `-` before it for the highest first: of an index, or one that every object has. Objects that are equal in
+    it are sorted by key. Where no index has what the filters find in this order, it is sorted; more than 1000 objects are
+    INVALID_ARGUMENT `STATE_SORT_TOO_BROAD`. Empty: by key, with filters by what the index is sorted by behind the fields that they
+    fix.
     """
     count_up_to: _builtins.int
     """Count the objects of all pages, at most so many (10,000); 0: do not count."""
