@@ -1,16 +1,26 @@
 """State objects and what happens to them, as the HTTP API shows them."""
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.state.v1 import state_service_pb2 as state
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT = 4096
+
 
 def _time(value: Timestamp) -> str:
-    return value.ToDatetime(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    return _text(value.seconds, value.nanos)
+
+
+@lru_cache(_KEPT)
+def _text(seconds: int, nanos: int) -> str:
+    """Return a time as RFC 3339 has it: what is read often has the same ones."""
+    return (_EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)).isoformat().replace("+00:00", "Z")
 
 
 def object_document(found: state.State) -> dict[str, Any]:

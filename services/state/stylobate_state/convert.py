@@ -1,8 +1,9 @@
 """Between the messages of ``stylobate.api.state.v1`` and the model."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.state.v1.state_keeping_service_pb2 import CarriedState, ImportRefusal, StateFinding
 from stylobate.api.state.v1.state_service_pb2 import (
     CONSISTENCY_CACHED,
@@ -33,6 +34,9 @@ from stylobate_state.state_manager import Asked
 from stylobate_state.state_porter import Carried, Refusal
 from stylobate_state.transaction import named
 from stylobate_state.watch.told import GONE, Changed, Gap, Snapshot, Told
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_S = 86_400
 
 
 def from_list(request: ListStatesRequest) -> ListRequest:
@@ -73,12 +77,18 @@ def to_state(state: StateRecord) -> State:
         owner=state.owner,
         schema_version=state.schema_version if state.is_other_schema else 0,
     )
-    message.created_at.FromDatetime(state.created_at)
-    message.updated_at.FromDatetime(state.updated_at)
+    _set(message.created_at, state.created_at)
+    _set(message.updated_at, state.updated_at)
     for timer in state.timers:
         if timer.at is not None:
-            message.timers.add(event=timer.event).at.FromDatetime(timer.at)
+            _set(message.timers.add(event=timer.event).at, timer.at)
     return message
+
+
+def _set(stamp: Timestamp, time: datetime) -> None:
+    """Fill in a time, as ``FromDatetime`` does, at a fifth of its cost: every read has two."""
+    since = time - _EPOCH
+    stamp.seconds, stamp.nanos = since.days * _DAY_S + since.seconds, since.microseconds * 1000
 
 
 def to_cache_use(use: CacheUse) -> CacheUseMessage:
@@ -145,7 +155,7 @@ def to_history_entry(entry: HistoryEntry) -> HistoryEntryMessage:
         owner=entry.owner,
         previous_owner=entry.previous_owner,
     )
-    message.time.FromDatetime(entry.time)
+    _set(message.time, entry.time)
     return message
 
 

@@ -16,6 +16,7 @@ from stylobate.idempotency import Idempotency
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
+from stylobate.rpc.method import Prompt
 
 from stylobate_state.convert import (
     from_carried,
@@ -63,6 +64,9 @@ class StateServicer(StateServiceServicer):
         RpcAccess.OPTIONAL,
     )  # fmt: skip
     """Open to anyone at this border: each namespace says who may do what, ``public`` included."""
+
+    PROMPT: ClassVar[Mapping[str, Prompt]] = {"GetState": lambda request: len(request.keys) == 1}
+    """One key is read in a batch with others', which goes on whoever gives up; several are read by a query of their own."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -9,7 +10,7 @@ from time import monotonic
 from stylobate.health import Health
 from stylobate.outbox import LoggedEvent
 from stylobate.stopping import goes_on
-from stylobate.telemetry import counter, gauge, histogram
+from stylobate.telemetry import counter, counts, gauge, histogram
 
 from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.watch.feed import Feed
@@ -51,15 +52,15 @@ class StateCache:
         """Those used last at the end."""
         self._bytes = 0
         self._is_listening = False
-        self._begin = asyncio.Lock()
+        self._beginning: asyncio.Task[None] | None = None
         self._used_at = float("-inf")
         self._reads = 0
         self._heard: dict[StateKey, int] = {}
         """Versions that were told of while something is being read: what is read may be older."""
         self._epoch = 0
         """What a read of another one brings is not kept: it is not known what was told meanwhile."""
-        reads = counter("state_cache_reads", "Objects asked for that need not be the newest.", ("outcome",))
-        self._hits, self._misses, self._stale = (reads.labels(outcome) for outcome in ("hit", "miss", "stale"))
+        reads = counts("state_cache_reads", "Objects asked for that need not be the newest.", ("outcome",))
+        self._hits, self._misses, self._stale = map(reads.of, ("hit", "miss", "stale"))
         self._evictions = counter("state_cache_evictions", "Copies given up for want of room.", ())
         self._lag = histogram("state_cache_invalidation_seconds", "From a change to the end of its copy, in seconds.", ())
         gauge("state_cache_bytes", "What the copies take.", ()).set_function(lambda: float(self._bytes))
@@ -72,15 +73,16 @@ class StateCache:
         :raises DatabaseUnavailableError: one of them is not at hand, and cannot be read.
         """
         self._used_at = monotonic()
-        await self._listen()
+        if not self._is_listening:
+            await self._listen()
         silence_s = self._feed.silence_s
         stale_s = silence_s if silence_s > _STALE_AFTER_S else 0.0
         found = {key: copy for key in keys if (copy := self._copies.get(key)) is not None}
         for key, copy in found.items():
             self._copies[key] = self._copies.pop(key, copy)  # the newest use last
         missing = [key for key in keys if key not in found]
-        (self._stale if stale_s else self._hits).inc(len(found))
-        self._misses.inc(len(missing))
+        (self._stale if stale_s else self._hits).count += len(found)
+        self._misses.count += len(missing)
         use = CacheUse(len(found), len(missing), stale_s if found else 0.0)
         if missing:
             self._reads += 1
@@ -132,11 +134,20 @@ class StateCache:
         self._epoch += 1
 
     async def _listen(self) -> None:
-        if not self._is_listening:
-            async with self._begin:
-                if not self._is_listening:
-                    await self._feed.listen(self)
-                    self._is_listening = True
+        """Begin to listen, once for all who wait for it: who gives up waits for no answer of the database's."""
+        if self._beginning is None:
+            self._beginning = asyncio.get_running_loop().create_task(self._begin(), context=Context())
+            self._beginning.add_done_callback(self._has_begun)
+        await asyncio.shield(self._beginning)
+
+    async def _begin(self) -> None:
+        await self._feed.listen(self)
+        self._is_listening = True
+
+    def _has_begun(self, beginning: "asyncio.Task[None]") -> None:
+        self._beginning = None
+        if not beginning.cancelled():
+            beginning.exception()  # told to who waits, if anybody still does
 
     def _keep(self, state: StateRecord) -> None:
         key = state.key

@@ -113,7 +113,8 @@ class StateManager:
         found, use = await self._cache.many(kept, self._reader.many) if self._cache is not None and kept else ({}, NO_USE)
         if others := [key for key in keys if key not in kept]:
             found |= await self._reader.many(others)
-        return await self._readable(principal, asked, found), replace(use, misses=use.misses + len(others))
+            use = replace(use, misses=use.misses + len(others))
+        return await self._readable(principal, asked, found), use
 
     def _asked(self, principal: Principal, names: Sequence[tuple[str, str]]) -> list[tuple[Namespace, StateKey]]:
         if len(names) > MAX_SIZE:

@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stylobate.errors import UnavailableError
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate.testing import FakeClock
+from stylobate.testing.until import until
 from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.state_cache import CacheUse, StateCache
 from stylobate_state.store.memory import MemoryStateStore
@@ -88,6 +92,7 @@ async def test_what_is_not_there_is_not_kept(here):
 async def test_what_was_read_before_a_change_is_not_kept_behind_it(here):
     """A read that takes long must not bring back what is over."""
     gate = asyncio.Event()
+    await here.get()  # it listens from now on
     here.gates.append(gate)
     slow = asyncio.create_task(here.get(A))
     await asyncio.sleep(0)
@@ -105,6 +110,43 @@ async def test_a_log_that_was_taken_back_ends_every_copy(here):
     here.feed._lose()
     assert await here.get(A) == ([1], CacheUse(0, 1, 0.0))
     assert await here.get(A) == ([1], CacheUse(1, 0, 0.0))
+
+
+async def test_who_gives_up_leaves_the_log_to_the_others(here, monkeypatch):
+    """The first read waits for the database; one that is given up ends at once, and the next one need not begin anew."""
+    gate, asked, head = asyncio.Event(), [], here.log.head
+
+    async def slow_head():
+        asked.append(True)
+        while not gate.is_set():  # as a database does that hears of no cancellation
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+        return await head()
+
+    monkeypatch.setattr(here.log, "head", slow_head)
+    given_up = asyncio.create_task(here.get(A))
+    waiting = asyncio.create_task(here.get(A))
+    await until(lambda: asked)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    gate.set()
+    assert await waiting == ([1], CacheUse(0, 1, 0.0))
+    assert (await here.get(A), len(asked)) == (([1], CacheUse(1, 0, 0.0)), 1)
+
+
+async def test_a_log_that_cannot_be_read_is_said_to_all(here, monkeypatch):
+    """And the next read looks again."""
+    head = here.log.head
+
+    async def no_head():
+        raise UnavailableError
+
+    monkeypatch.setattr(here.log, "head", no_head)
+    outcomes = await asyncio.gather(here.get(A), here.get(A), return_exceptions=True)
+    assert [type(one) for one in outcomes] == [UnavailableError, UnavailableError]
+    monkeypatch.setattr(here.log, "head", head)
+    assert await here.get(A) == ([1], CacheUse(0, 1, 0.0))
 
 
 async def test_copies_stay_within_their_bytes() -> None:
@@ -154,6 +196,7 @@ class Play:
 
     async def begin(self, key: StateKey) -> None:
         """Begin a read that takes long."""
+        await self.here.get()  # it listens from now on
         self.here.gates.append(asyncio.Event())
         self.slow.append(asyncio.create_task(self.here.get(key)))
         await asyncio.sleep(0)

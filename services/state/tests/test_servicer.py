@@ -1,6 +1,7 @@
 """``StateService`` as a caller meets it: through a channel, with tokens and real error details."""
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from stylobate.idempotency import Idempotency
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.rpc import LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate.strict_json import loads
+from stylobate.testing.until import until
 from stylobate_state.servicer import StateServicer
 from stylobate_state.state_manager import StateManager
 from stylobate_state.store.memory import MemoryStateStore
@@ -70,6 +72,30 @@ async def stub(manager, watches):
     """Give the stub to the manager's namespaces."""
     async with serving(manager, watches, MemoryIdempotencyLedger()) as stub:
         yield stub
+
+
+async def test_a_read_that_is_given_up_ends_at_once(stub, manager, monkeypatch):
+    """Whatever the store does about it: the batch that it was in goes on for the others."""
+    gate, read, begun = asyncio.Event(), MemoryStateStore.read, []
+
+    async def slow_read(self, keys):
+        begun.append(keys)
+        while not gate.is_set():  # as a database does that hears of no cancellation
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+        return await read(self, keys)
+
+    await stub.PutState(pb.PutStateRequest(namespace=NOTES.name, key="a", data=TOTAL), metadata=by("ada"))
+    monkeypatch.setattr(MemoryStateStore, "read", slow_read)
+    asked = pb.GetStateRequest(keys=[pb.StateKey(namespace=NOTES.name, key="a")])
+    given_up = asyncio.ensure_future(stub.GetState(asked, metadata=by("ada")))
+    others = asyncio.ensure_future(stub.GetState(asked, metadata=by("ada")))
+    await until(lambda: begun)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    gate.set()
+    assert [found.key for found in (await others).states] == ["a"]
 
 
 @asynccontextmanager
