@@ -60,11 +60,11 @@ class TransactionWriter:
                 outcomes = await self._writer.submit(group)
                 if isinstance(outcomes[0], Written):
                     return [write.as_written(one) for write, one in zip(group, outcomes, strict=True) if isinstance(one, Written)]
+                lost = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Refused)]
                 for index, outcome in enumerate(outcomes):
-                    if isinstance(outcome, (NotUnique, TooLong)):
+                    if isinstance(outcome, (NotUnique, TooLong)) and not lost:  # else the holder may be one that is to give it up
                         with named(index):
                             raise await self._writer.beyond_index(requests[index], outcome)
-                lost = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Refused)]
                 if bound := [index for index in lost if requests[index].expected is not None]:
                     with named(bound[0]):
                         raise await self._writer.conflict(requests[bound[0]])

@@ -36,8 +36,10 @@ l as materialized (
 -- indexes {
 -- What the writes enter into indexes; sort is null where an object is not in one. Then what stands in the way: another that has
 -- the values of a unique index ('unique'), a write before it in this batch that wants them too ('later'), values that are too long.
+-- Another of the same group that gives the values up does not stand in the way.
 p as materialized (
-    select p.i, p.index_id, i.tenant, i.key, i.together, d.is_ready, d.is_unique and p.trait = 0 as claims, p.trait = 2 as is_long,
+    select p.i, p.index_id, i.tenant, i.key, i.together, d.is_ready, d.is_unique, d.is_unique and p.trait = 0 as claims,
+        p.trait = 2 as is_long,
         case when d.by_owner then i.owner end as owner,
         case when i.change <> 'deleted' and (d.statuses is null or v.status = any (d.statuses)) then
             state_index_part(d.own[1], p.part1, v.status, v.created, v.updated)
@@ -77,6 +79,11 @@ q as materialized (
     left join lateral (
         select e.key from state_entry e
         where p.claims and e.index_id = p.index_id and e.tenant = p.tenant and e.sort = p.sort and e.hold = 1 and e.key <> p.key
+            and not exists ( -- groups
+                select from p o -- groups
+                where p.together > 0 and o.together = p.together and o.index_id = p.index_id and o.tenant = p.tenant -- groups
+                    and o.key = e.key and o.sort is distinct from p.sort -- groups
+            ) -- groups
         limit 1
     ) h on true
     where p.sort is not null and (p.claims or p.is_long)
@@ -160,17 +167,20 @@ w as materialized (
     from n join i using (tenant, namespace, key)
 ),
 -- indexes {
--- Entries are made in one order too: who waits for another that wants the same values holds none that the other wants.
-x as (
-    delete from state_entry e using p join w using (i)
-    where p.sort is null and e.index_id = p.index_id and e.tenant = p.tenant and e.key = p.key
+-- What leaves an index comes first, and where a group's values may change hands all that moves: they are free then. Entries are made
+-- in one order too: who waits for another that wants the same values holds none that the other wants.
+x as materialized (
+    select state_leave(p.index_id, p.tenant, p.key, p.sort)
+    from p join w using (i)
+    where p.sort is null
+        or (p.together > 0 and p.is_unique) -- groups
 ),
 y as (
     insert into state_entry (index_id, tenant, key, sort, owner, hold)
     select p.index_id, p.tenant, p.key, p.sort, p.owner,
         case when p.is_long then 3 when not p.claims then 0 when q.holder is null then 1 else 2 end
     from p join w using (i) left join q using (i, index_id)
-    where p.sort is not null
+    where p.sort is not null and (select count(*) from x) >= 0
     order by p.index_id, p.tenant, p.sort
     on conflict (index_id, tenant, key) do update set sort = excluded.sort, owner = excluded.owner, hold = excluded.hold
     where (state_entry.sort, state_entry.owner, state_entry.hold) is distinct from (excluded.sort, excluded.owner, excluded.hold)
@@ -222,7 +232,7 @@ unqueued as (
 select
     w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version, w.data::text, w.timers::text,
     l.version as seen, l.is_live, coalesce(l.holds, i.expected = 0, false) as holds
-    , r.why, r.index_id, r.holder -- indexes
+    , r.why, r.index_id, r.holder, (select count(*) from x) as gone -- indexes
     , g.is_refused, case when w.i is null and i.together > 0 and g.together is null then state_overtaken() end -- groups
 from i
 left join w using (i)

@@ -1,6 +1,6 @@
 """State objects in memory, with their events: for tests, and the plainest statement of what a store does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar, TypeVar
@@ -150,16 +150,15 @@ class MemoryStateStore:
         claim = group[0].claim
         if claim is not None and not (await self._ledger.claim(transaction, [claim]))[0]:
             return [Taken()] * len(group)
-        refused: Sequence[WriteOutcome | None] = [self._refusal(write) for write in group]
-        states = [self._made(write) for write in group]
-        if not any(refused):
-            refused = self._entered(states)
+        states = {write.key: self._made(write) for write in group if self._holds(write)}
+        refused = [self._refusal(write, states) for write in group]
         if any(refused):
             return [outcome or Withheld() for outcome in refused]
+        self._indexes.enter([*states.values()])
         before = [self._live(write.key) for write in group]
-        outcomes = [self._keep(write, state) for write, state in zip(group, states, strict=True)]
-        for write, state, live, written in zip(group, states, before, outcomes, strict=True):
-            await self.tell(transaction, write, state, live, written)
+        outcomes = [self._keep(write, states[write.key]) for write in group]
+        for write, live, written in zip(group, before, outcomes, strict=True):
+            await self.tell(transaction, write, states[write.key], live, written)
         if claim is not None:
             await self._ledger.answer(transaction, [(claim, result_of(group, outcomes))])
         return [*outcomes]
@@ -188,23 +187,18 @@ class MemoryStateStore:
         present = self.objects.get(key)
         return None if present is None or present.is_deleted else present
 
-    def _refusal(self, write: Write) -> WriteOutcome | None:
-        """Return why it cannot be written as things stand."""
-        live = self._live(write.key)
-        if not _holds(write, live, self.objects.get(write.key)):
-            return Refused(live.version if live is not None else 0)
-        return self._indexes.refusal(self._made(write))
+    def _holds(self, write: Write) -> bool:
+        return _holds(write, self._live(write.key), self.objects.get(write.key))
 
-    def _entered(self, states: Sequence[StateRecord]) -> list[WriteOutcome | None]:
-        """Enter the objects into indexes; or none of them where one wants what another of them has, and say which."""
-        for count, state in enumerate(states):
-            refusal = self._indexes.refusal(state)
-            if refusal is not None:
-                for done in states[:count]:
-                    self._indexes.enter(self.objects.get(done.key) or replace(done, is_deleted=True))
-                return [refusal if one is state else None for one in states]
-            self._indexes.enter(state)
-        return [None] * len(states)
+    def _refusal(self, write: Write, states: Mapping[StateKey, StateRecord]) -> WriteOutcome | None:
+        """Return why it cannot be written as things stand.
+
+        :param states: what it would leave, together with those that it happens with.
+        """
+        if write.key not in states:
+            live = self._live(write.key)
+            return Refused(live.version if live is not None else 0)
+        return self._indexes.refusal(states[write.key], [*states.values()])
 
     def _made(self, write: Write) -> StateRecord:
         """Return the object as the write would leave it."""

@@ -32,8 +32,11 @@ class _Kept:
     """Up to where it is built."""
     entered: int = 0
 
-    def entry(self, state: StateRecord) -> _Entry | None:
-        """Return what the object would be in it; None for one that is not in it."""
+    def entry(self, state: StateRecord, together: Sequence[StateRecord] = ()) -> _Entry | None:
+        """Return what the object would be in it; None for one that is not in it.
+
+        :param together: all that changes with it, itself among them; what they give up is free, and the first to want it has it.
+        """
         trait, parts = self.index.parts(state.data, state.owner)
         sort = None if state.is_deleted else self.index.sort(parts, state.status, state.created_at, state.updated_at)
         if sort is None:
@@ -42,10 +45,34 @@ class _Kept:
             return _Entry(sort, state.owner, Hold.TOO_LONG)
         if not self.index.is_unique or trait is not Trait.WHOLE:
             return _Entry(sort, state.owner, Hold.PLAIN)
-        for (tenant, key), other in self.entries.items():
-            if tenant == state.key.tenant and key != state.key.key and (other.sort, other.hold) == (sort, Hold.ALONE):
-                return _Entry(sort, state.owner, Hold.DUPLICATE, key)
-        return _Entry(sort, state.owner, Hold.ALONE)
+        holder = self._holder(state, sort, together)
+        return _Entry(sort, state.owner, Hold.ALONE if holder is None else Hold.DUPLICATE, holder or "")
+
+    def _holder(self, state: StateRecord, sort: bytes, together: Sequence[StateRecord]) -> str | None:
+        """Return who else has the values, or is before it in wanting them."""
+        wanted = {other.key: self._sort(other) for other in together if other.key.tenant == state.key.tenant}
+        for key, place in wanted.items():
+            if key == state.key:
+                break
+            if place == sort:
+                return key.key
+        for (tenant, name), other in self.entries.items():
+            if tenant != state.key.tenant or name == state.key.key or (other.sort, other.hold) != (sort, Hold.ALONE):
+                continue
+            if wanted.get(state.key._replace(key=name), sort) == sort:
+                return name
+        return None
+
+    def _sort(self, state: StateRecord) -> bytes | None:
+        """Return the bytes of an object in it; None for one that is not in it."""
+        _, parts = self.index.parts(state.data, state.owner)
+        return None if state.is_deleted else self.index.sort(parts, state.status, state.created_at, state.updated_at)
+
+    def leave(self, state: StateRecord) -> None:
+        """Take the object out of it, unless it stays where it is."""
+        name = state.key.tenant, state.key.key
+        if name in self.entries and self.entries[name].sort != self._sort(state):
+            del self.entries[name]
 
     def enter(self, state: StateRecord) -> None:
         """Put the object as it stands into it, or out of it."""
@@ -104,20 +131,28 @@ class MemoryIndexes:
         """See StateStore."""
         return any(kept.build(self._objects, most) for kept in self._kept.values() if not kept.is_ready)
 
-    def refusal(self, state: StateRecord) -> NotUnique | TooLong | None:
-        """Return why the object may not be as it is meant."""
+    def refusal(self, state: StateRecord, together: Sequence[StateRecord]) -> NotUnique | TooLong | None:
+        """Return why the object may not be as it is meant.
+
+        :param together: all that changes with it, itself among them.
+        """
         for kept in self._of(state.key.namespace):
-            entry = kept.entry(state) if kept.is_ready else None
+            others = [other for other in together if other.key.namespace == state.key.namespace]
+            entry = kept.entry(state, others) if kept.is_ready else None
             if entry is not None and entry.hold is Hold.DUPLICATE:
                 return NotUnique(kept.index, state.key._replace(key=entry.holder))
             if entry is not None and entry.hold is Hold.TOO_LONG:
                 return TooLong(kept.index)
         return None
 
-    def enter(self, state: StateRecord) -> None:
-        """Take in an object as it was written."""
-        for kept in self._of(state.key.namespace):
-            kept.enter(state)
+    def enter(self, states: Sequence[StateRecord]) -> None:
+        """Take in objects as they were written, together."""
+        for state in states:
+            for kept in self._of(state.key.namespace):
+                kept.leave(state)
+        for state in states:
+            for kept in self._of(state.key.namespace):
+                kept.enter(state)
 
     def found(self, query: IndexQuery) -> list[tuple[bytes, StateKey]] | TooMany | None:
         """Return what the query finds, in its order, each with its place."""
