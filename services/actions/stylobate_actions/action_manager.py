@@ -127,7 +127,7 @@ class ActionManager:
             raise
 
     async def _ended(self, entry: ActionEntry, started: float, caller: Call, error: StylobateError | None) -> None:
-        entry.observe(self._loop.time() - started, error.reason if error is not None else "")
+        entry.observe(self._loop.time() - started, error.reason if error is not None else "", caller.traceparent)
         if self._audit is not None:
             await self._audit.note(entry.action.name, caller, error)
 

@@ -7,7 +7,7 @@ from stylobate.idempotency import IdempotencyKeyRefusedError, check_key
 from stylobate.modules.binding import BoundAction
 from stylobate.modules.payload import JSON
 from stylobate.rpc.call import Call
-from stylobate.telemetry import spreads
+from stylobate.telemetry import is_sampled, spreads
 
 from stylobate_actions.store.port import RunKey
 
@@ -29,12 +29,17 @@ class ActionEntry:
         )
         self._series = {"": self._seconds.of(action.name, _OK)}
 
-    def observe(self, seconds: float, reason: str) -> None:
-        """Count a call. Reasons are those of error classes, so they are few."""
+    def observe(self, seconds: float, reason: str, traceparent: str) -> None:
+        """Count a call. Reasons are those of error classes, so they are few.
+
+        :param traceparent: of the call; the bucket names it where it is sampled.
+        """
         series = self._series.get(reason)
         if series is None:
             series = self._series[reason] = self._seconds.of(self.action.name, reason)
         series.observe(seconds)
+        if is_sampled(traceparent):
+            series.exemplify(seconds, traceparent)
 
 
 class ActionRequest(NamedTuple):

@@ -16,7 +16,7 @@ from stylobate.modules.payload import encode
 from stylobate.modules.view import View
 from stylobate.outbox.event import Event
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Call
-from stylobate.telemetry import SpanKind, histogram, span
+from stylobate.telemetry import SpanKind, is_sampled, span, spreads
 
 from stylobate_actions.action_manager import ActionManager
 from stylobate_actions.blame import is_defect
@@ -56,7 +56,7 @@ class HookRunner:
         self._timeout_s = timeout.total_seconds()
         self._before_timeout_s = before_timeout.total_seconds()
         self._loop = loop
-        self._seconds = histogram("actions_hook_seconds", "Time of hooks by outcome, in seconds.", ("hook", "outcome"))
+        self._seconds = spreads("actions_hook_seconds", "Time of hooks by outcome, in seconds.", ("hook", "outcome"))
 
     async def handle(self, module: LoadedModule, hook: BoundHook, event: Event) -> None:
         """Run a hook on an event.
@@ -155,7 +155,10 @@ class HookRunner:
             outcome = HookFailedError.reason
             raise self._failed(module, name, error) from error
         finally:
-            self._seconds.labels(name, outcome).observe(self._loop.time() - started)
+            seconds, series = self._loop.time() - started, self._seconds.of(name, outcome)
+            series.observe(seconds)
+            if is_sampled(call.traceparent):
+                series.exemplify(seconds, call.traceparent)
         return result
 
     def _failed(self, module: LoadedModule, name: str, error: BaseException) -> HookFailedError:

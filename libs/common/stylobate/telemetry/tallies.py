@@ -72,6 +72,20 @@ class Spread:
         bucket = bisect_left(self._bounds, value)
         self.exemplars[bucket] = Exemplar({"trace_id": traceparent[3:35], "span_id": traceparent[36:52]}, value, time())
 
+    def told(self, marks: Sequence[str]) -> Any:
+        """Return the buckets as a scrape tells them: mark, count of what is not above it, exemplar.
+
+        :param marks: see :func:`marks_of`.
+        """
+        exemplars = dict(self.exemplars)
+        counts = enumerate(zip(marks, accumulate(self.buckets), strict=True))
+        return [(mark, float(count), exemplars.get(at)) for at, (mark, count) in counts]
+
+
+def marks_of(bounds: Sequence[float]) -> tuple[str, ...]:
+    """Return how a scrape names the buckets with these bounds."""
+    return (*map(str, bounds), "+Inf")
+
 
 class Spreads(Collector):
     """A histogram.
@@ -84,7 +98,7 @@ class Spreads(Collector):
     ) -> None:
         self._family = name, text, tuple(labels)
         self._bounds = tuple(bounds)
-        self._marks = (*map(str, bounds), "+Inf")
+        self._marks = marks_of(bounds)
         self._series: dict[tuple[str, ...], Spread] = {}
         registry.register(self)
 
@@ -97,8 +111,5 @@ class Spreads(Collector):
         name, text, labels = self._family
         family = HistogramMetricFamily(name, text, labels=labels)
         for values, series in list(self._series.items()):
-            exemplars = dict(series.exemplars)
-            counts = enumerate(zip(self._marks, accumulate(series.buckets), strict=True))
-            buckets: Any = [(mark, float(count), exemplars.get(at)) for at, (mark, count) in counts]
-            family.add_metric(values, buckets, series.total)
+            family.add_metric(values, series.told(self._marks), series.total)
         yield family

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
@@ -45,6 +46,23 @@ async def test_calls_are_counted_by_code_and_timed():
     assert f'stylobate_rpc_server_calls_total{{code="OK",method="{_NAME}"}} 2.0' in text
     assert f'stylobate_rpc_server_duration_seconds_count{{method="{_NAME}"}} 6.0' in text
     assert f'stylobate_rpc_server_duration_seconds_bucket{{le="+Inf",method="{_NAME}"}} 6.0' in text
+
+
+async def test_sampled_calls_are_named_where_they_were_slow():
+    """The bucket of a sampled call names its trace, in OpenMetrics; one that is not sampled leaves nothing."""
+    metrics = RpcMetrics()
+    stub = await _served(metrics, Probe())
+    traces = {flag: f"00-{flag * 32}-{flag * 16}-0{flag}" for flag in "01"}
+    for traceparent in traces.values():
+        told = (("stylobate-service-token", Services().token()), ("traceparent", traceparent))
+        await stub.CallHook(CallHookRequest(hook="echo"), timeout=5, metadata=told)
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    lines = openmetrics(registry).decode().splitlines()
+    named = [line for line in lines if "trace_id" in line]
+    assert len(named) == 1, named
+    assert named[0].startswith("stylobate_rpc_server_duration_seconds_bucket")
+    assert f'trace_id="{"1" * 32}"' in named[0]
 
 
 async def test_the_access_line_is_written_at_debug_only(caplog: pytest.LogCaptureFixture):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
 from time import perf_counter
@@ -16,7 +15,7 @@ from stylobate.ids import request_id_of
 from stylobate.logs import get_logger
 from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, current_call
 from stylobate.rpc.handlers import StreamEndedError
-from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
+from stylobate.rpc.interceptors.metrics import RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
 from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.rpc.outages import Outages
@@ -69,7 +68,7 @@ class CallInterceptor:
         """Return the behaviour that opens and ends the call; it raises nothing but the call's end."""
         name, domain, audiences = method.full_name, method.domain, method.audiences(self._hosted)
         counts = self._metrics.of(name)
-        codes, buckets = counts.codes, counts.buckets
+        codes, spread = counts.codes, counts.seconds
         clock = asyncio.get_running_loop().time
 
         async def behaviour(data: bytes, context: Context) -> bytes:
@@ -95,9 +94,9 @@ class CallInterceptor:
             finally:
                 seconds = perf_counter() - begun
                 codes[code] = codes.get(code, 0) + 1
-                buckets[bisect_left(BOUNDS_S, seconds)] += 1
-                counts.seconds += seconds
+                spread.observe(seconds)
                 if opened is not None:
+                    spread.exemplify(seconds, opened.traceparent)
                     _end_span(opened, code)
                 if _access_level.isEnabledFor(logging.DEBUG):
                     _write_line(name, code, seconds, call, context)

@@ -5,13 +5,15 @@ Counted in plain numbers on the request path; turned into Prometheus metrics whe
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from stylobate.telemetry.tallies import Spread, marks_of
+
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_MARKS = marks_of(BOUNDS_S)
 _COUNTER = "stylobate_rpc_server_calls"
 _HISTOGRAM = "stylobate_rpc_server_duration_seconds"
 
@@ -21,8 +23,7 @@ class MethodCounts:
     """What is counted of one method."""
 
     codes: dict[str, int] = field(default_factory=lambda: {"OK": 0})
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
-    seconds: float = 0.0
+    seconds: Spread = field(default_factory=lambda: Spread(BOUNDS_S))
 
 
 class RpcMetrics(Collector):
@@ -42,10 +43,6 @@ class RpcMetrics(Collector):
         for name, counts in list(self._methods.items()):
             for code, count in list(counts.codes.items()):
                 calls.add_metric((name, code), count)
-            durations.add_metric((name,), _cumulative(counts.buckets), counts.seconds)
+            durations.add_metric((name,), counts.seconds.told(_MARKS), counts.seconds.total)
         yield calls
         yield durations
-
-
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
-    return list(zip((*map(str, BOUNDS_S), "+Inf"), map(float, accumulate(buckets)), strict=True))
