@@ -8,7 +8,6 @@ from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServi
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.idempotency import Idempotency
@@ -40,7 +39,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
     tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
     database = await app.database()
-    audit = await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name))
+    audit = await app.audit_trail(PostgresAuditStore(database))
     ledger = PostgresIdempotencyLedger(database)
     secret = hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest()
     idempotency = Idempotency(ledger, _now, secret=secret)

@@ -25,7 +25,7 @@ from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.exchange import Exchange
-from stylobate_gateway.routes import accounts, actions, bans, limits, pages, transactions
+from stylobate_gateway.routes import accounts, actions, audit, bans, limits, pages, transactions
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
 from stylobate_gateway.state_reads import StateReads
@@ -69,6 +69,7 @@ class Api:
             actions.routes(channels["actions"], is_open=is_open),
             limits.routes(channels["ratelimit"], charges),
             bans.routes(channels["ratelimit"]),
+            audit.routes(channels),
             pages.routes(channels["auth"], catalogue, document.rendered, with_home=with_home, is_open=is_open),
         ):
             router.routes += area.routes

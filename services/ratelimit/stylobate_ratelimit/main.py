@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.config import ConfigError
 from stylobate.declarations import parse_rate_limit
@@ -69,7 +68,7 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
 async def _open(app: AppManager, settings: RateLimitSettings) -> PostgresBanStore:
     """Open the database and what else lives in it. Limits do not wait for it."""
     database = await app.database()
-    audit = await app.enter(AuditTrail.open(PostgresAuditStore(database), app.name))
+    audit = await app.audit_trail(PostgresAuditStore(database))
     log = PostgresEventLog(database, app.name)
     relay = Relay(
         log,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylobate import __version__
+from stylobate.api.audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
@@ -18,6 +19,7 @@ from stylobate.app.listening import ListenError, adopt, bind
 from stylobate.app.manager import AppManager
 from stylobate.app.settings import HostSettings, Placement
 from stylobate.app.shared import REDUCED_GRACE_S, Shared
+from stylobate.audit.servicer import AuditServicer
 from stylobate.clients.bans import BanFeed
 from stylobate.clients.edge import Edge
 from stylobate.clients.limit_rules import LimitRules, errors_of
@@ -226,6 +228,8 @@ class Host(Shared):
         self.servicers.use(pipeline)
         self._events = await enter(EventServicer.open(self._redis[self._apps[0].settings.redis_url]))
         self.servicers.register(add_EventServiceServicer_to_server, self._events)
+        self._audited = AuditServicer(self.access)
+        self.servicers.register(add_AuditServiceServicer_to_server, self._audited)
 
     async def _serve_grpc(self) -> None:
         """Listen; not before callers can be verified, which takes auth: a replica that cannot start serves nobody."""

@@ -13,6 +13,7 @@ from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
 from stylobate.app.shared import Shared
 from stylobate.app.tasks import SupervisedTasks
+from stylobate.audit import AuditStore, AuditTrail
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import Settings
@@ -29,6 +30,7 @@ from stylobate.services import ServiceSpec
 from stylobate.value_kinds import OnUnreachable
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
 _UNUSED_WITHIN_S = 5.0
@@ -183,6 +185,11 @@ class AppManager:
         :param heard: is called when another process may have made it grow.
         """
         return self._shared.event_log(log, heard)
+
+    async def audit_trail(self, store: AuditStore[T_contra]) -> AuditTrail[T_contra]:
+        """Give the trail of this service's audit records, and serve them (``AuditService``)."""
+        self._shared.audit_records(self.name, store)
+        return await self.enter(AuditTrail.open(store, self.name), name="audit")
 
     def http(
         self,

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc.aio
 
 from stylobate.app.mounts import Mounts
 from stylobate.app.settings import HostSettings, Placement
+from stylobate.audit import AuditStore
+from stylobate.audit.servicer import AuditServicer
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import ConfigError
@@ -47,6 +50,7 @@ class Shared:
         self._local = LocalChannel(self._local_server)
         self._rights: Mapping[str, ServiceRights] = {}
         self._events: EventServicer
+        self._audited: AuditServicer
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._redis: dict[str, RedisManager] = {}
 
@@ -65,6 +69,10 @@ class Shared:
     def event_log(self, log: EventLog, heard: Callable[[], None] | None = None) -> Callable[[], None]:
         """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
         return self._events.add(log, heard)
+
+    def audit_records(self, service: str, store: AuditStore[Any]) -> None:
+        """Serve a service's audit records to those who may read them."""
+        self._audited.add(service, store)
 
     def _remote(self, service: str) -> grpc.aio.Channel:
         """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""

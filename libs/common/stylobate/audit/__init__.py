@@ -4,7 +4,8 @@ PostgreSQL's table comes with ``MigrationSet.of("audit", "stylobate.audit")``.
 """
 
 from stylobate.audit.port import AuditStore
+from stylobate.audit.query import AuditPage, AuditQuery
 from stylobate.audit.record import AuditFact, AuditRecord, Outcome
 from stylobate.audit.trail import AuditTrail
 
-__all__ = ["AuditFact", "AuditRecord", "AuditStore", "AuditTrail", "Outcome"]
+__all__ = ["AuditFact", "AuditPage", "AuditQuery", "AuditRecord", "AuditStore", "AuditTrail", "Outcome"]

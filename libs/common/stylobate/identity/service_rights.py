@@ -31,6 +31,7 @@ OPERATOR = "cli"
 OPERATOR_RIGHTS = ServiceRights(
     own=frozenset(
         {
+            "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
             "events.v1.EventService",
             "state.v1.StateKeepingService",

@@ -27,6 +27,7 @@ COMMANDS = {
     "events": "Events.",
     "users": "Accounts.",
     "limits": "Rate limits and bans.",
+    "audit": "What was done by whom.",
     "projections": "State objects that modules make of events.",
     "config": "Settings.",
     "modules": "Modules.",

@@ -18,6 +18,7 @@ _AREAS = {
     "Accounts": ("auth",),
     "State": ("state", "actions"),  # before-hooks are actions'
     "Limits": ("ratelimit",),
+    "Audit": ("auth",),
     "Actions": ("actions", "state", "realtime"),  # what a handler calls it may let through
 }
 _OPEN = frozenset({"State", "Actions"})
