@@ -143,7 +143,8 @@ def title_of(reason: str) -> str:
     words = reason.split("_")
     if len(words) > 2 and words[0] in {"STATE", "AUTH", "ACTION", "REALTIME"}:  # noqa: PLR2004  "ACTION_FAILED" reads better whole
         words = words[1:]
-    return " ".join(words).capitalize()
+    title = " ".join(words).capitalize()
+    return f"API{title[3:]}" if words[0] == "API" else title
 
 
 class InternalError(StylobateError):

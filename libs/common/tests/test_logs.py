@@ -87,7 +87,9 @@ def test_values_of_secret_keys_are_redacted(key: str, records: Records) -> None:
 def test_tokens_inside_texts_are_redacted(records: Records) -> None:
     """A bearer header, a JWT and a password in an address never reach the file, wherever they stand."""
     get_logger().info("x", a="sent Bearer abc.def.ghi", b="got eyJhbGciOi.eyJzdWIi.c2ln", c="postgresql://u:hush@host/db")
+    get_logger().info("x", d="stylo_prod_01a20883000070008000000000000000_SecretSecret sent", e=["stylo_dev_01a2_SecretSecret"])
     text = json.dumps(records())
+    assert "SecretSecret" not in text
     assert "abc.def" not in text
     assert "eyJzdWIi" not in text
     assert "hush" not in text

@@ -61,7 +61,11 @@ class AccessManager:
         if not principal.is_service:
             questions = [Question(question.subject, question.permission, principal.tenant) for question in questions]
         held = await self._store.roles(list({(question.tenant, question.subject) for question in questions}))
-        return [self._permits(held.get((question.tenant, question.subject), ()), question.permission) for question in questions]
+        return [
+            (principal.is_service or principal.lends(question.permission))
+            and self._permits(held.get((question.tenant, question.subject), ()), question.permission)
+            for question in questions
+        ]
 
     async def require(self, principal: Principal, permission: str) -> None:
         """Return when the principal may; a service in its own name may always.
@@ -84,7 +88,7 @@ class AccessManager:
     async def _holds(self, principal: Principal, permission: str) -> bool:
         if principal.is_service and not principal.act_for:
             return True
-        if principal.scopes and not grants(principal.scopes, permission):
+        if not principal.lends(permission):
             return False
         subject = (principal.tenant, principal.subject)
         return self._permits((await self._store.roles([subject])).get(subject, ()), permission)

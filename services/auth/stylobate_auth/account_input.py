@@ -60,13 +60,18 @@ def check_account(draft: AccountDraft, of_password: Sequence[Violation], *, allo
     name = unicodedata.normalize("NFC", draft.display_name[: 4 * MAX_DISPLAY_NAME].strip())
     if len(name) > MAX_DISPLAY_NAME:
         findings.append(Violation("/display_name", f"must have at most {MAX_DISPLAY_NAME} characters"))
-    if any(unicodedata.category(character) in _CONTROL or character in _DIRECTIONS for character in name):
-        findings.append(
-            Violation("/display_name", "must not hold control characters, nor such that turn the direction of writing")
-        )
+    if fault := name_fault(name):
+        findings.append(Violation("/display_name", fault))
     if findings:
         raise AuthInvalidInputError(violations=findings)
     return AccountInput(address, _key(address), name)
+
+
+def name_fault(name: str) -> str | None:
+    """Return why a name cannot be shown, as a violation's sentence; None: it can."""
+    if any(unicodedata.category(character) in _CONTROL or character in _DIRECTIONS for character in name):
+        return "must not hold control characters, nor such that turn the direction of writing"
+    return None
 
 
 def _address(email: str, *, allow_test_domains: bool) -> str:

@@ -141,7 +141,10 @@ class AccountManager:
         return tokens
 
     async def me(self, principal: Principal) -> Account:
-        """Return the principal's account. Raises TokenRevokedError when its session is over or it is gone."""
+        """Return the principal's account.
+
+        :raises TokenRevokedError: its session is over or it is gone. :raises ApiKeyNotEnoughError: a key asks.
+        """
         if principal.kind is not PrincipalKind.USER:
             raise UnauthenticatedError("This asks about the account of an access token.")
         await self._sessions.require_alive(principal)

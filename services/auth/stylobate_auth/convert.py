@@ -1,17 +1,22 @@
 """Between the API's messages and plain types."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
 from stylobate.identity import DEFAULT_TENANT
+from stylobate.identity.api_key import ApiKeyText
 
+from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
 from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
+
+_OVERLAP = timedelta(days=1)
 
 
 def to_user(account: Account) -> auth.User:
@@ -75,6 +80,59 @@ def from_register(request: auth.RegisterUserRequest) -> AccountDraft:
 def from_create(request: auth.CreateUserRequest) -> AccountDraft:
     """Return the account that is asked for."""
     return AccountDraft(request.email, request.password, request.display_name, tuple(request.roles))
+
+
+def from_api_key(request: api_key.CreateApiKeyRequest) -> ApiKeyDraft:
+    """Return the key that is asked for."""
+    expires_at = request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None
+    return ApiKeyDraft(request.name, tuple(request.scopes), tuple(request.allowed_cidrs), expires_at, request.owner)
+
+
+def from_overlap(request: api_key.RotateApiKeyRequest) -> timedelta:
+    """Return how long a key holds after it was exchanged."""
+    return request.overlap.ToTimedelta() if request.HasField("overlap") else _OVERLAP
+
+
+def from_proofs(request: token.VerifyApiKeysRequest) -> list[ApiKeyText]:
+    """Return the keys of a request."""
+    return [ApiKeyText(proof.id, proof.secret_hash) for proof in request.proofs]
+
+
+def to_api_key(key: ApiKey, prefix: str) -> api_key.ApiKey:
+    """Return a key as its owner may see it.
+
+    :param prefix: how its text begins.
+    """
+    return api_key.ApiKey(
+        id=key.id,
+        owner=key.owner,
+        name=key.name,
+        prefix=prefix,
+        scopes=key.scopes,
+        allowed_cidrs=key.allowed_cidrs,
+        created_at=to_timestamp(key.created_at),
+        expires_at=None if key.expires_at is None else to_timestamp(key.expires_at),
+        last_used_at=None if key.last_used_at is None else to_timestamp(key.last_used_at),
+        revoked_at=None if key.revoked_at is None else to_timestamp(key.revoked_at),
+        replaced_by=key.replaced_by,
+    )
+
+
+def to_verified_key(found: VerifiedKey) -> token.VerifiedApiKey:
+    """Return how a key stands."""
+    standing = token.ApiKeyStanding.ValueType(found.standing.value)
+    key, verified_at, believed_until = found.key, found.verified_at, found.believed_until
+    if key is None or verified_at is None or believed_until is None:
+        return token.VerifiedApiKey(standing=standing)
+    return token.VerifiedApiKey(
+        standing=standing,
+        tenant=key.tenant,
+        owner=key.owner,
+        scopes=key.scopes,
+        allowed_cidrs=key.allowed_cidrs,
+        verified_at=to_timestamp(verified_at),
+        believed_until=to_timestamp(believed_until),
+    )
 
 
 def to_timestamp(time: datetime) -> Timestamp:

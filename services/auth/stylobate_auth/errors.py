@@ -1,7 +1,7 @@
 """What auth refuses, one class per reason."""
 
 import grpc
-from stylobate.errors import PermissionDeniedError, StylobateError, UnauthenticatedError, UnavailableError
+from stylobate.errors import NotFoundError, PermissionDeniedError, StylobateError, UnauthenticatedError, UnavailableError
 
 
 class AuthInvalidInputError(StylobateError):
@@ -67,3 +67,37 @@ class HashingBusyError(UnavailableError):
 
     reason = "AUTH_BUSY"
     default_detail = "Too many logins at this moment."
+
+
+class AccountUnknownError(NotFoundError):
+    """There is no account with the id."""
+
+    reason = "AUTH_ACCOUNT_UNKNOWN"
+    default_detail = "There is no such account."
+    cure = "Look up the account's id."
+
+
+class ApiKeyUnknownError(NotFoundError):
+    """There is no API key with the id."""
+
+    reason = "API_KEY_UNKNOWN"
+    default_detail = "There is no such API key."
+    cure = "List the keys; what is over is kept for 30 days."
+
+
+class ApiKeyOverError(StylobateError):
+    """An API key that cannot be exchanged any more."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "API_KEY_OVER"
+    default_detail = "The API key is revoked, expired, or was rotated before."
+    cure = "Rotate its successor, or make another key."
+
+
+class ApiKeysTooManyError(StylobateError):
+    """An account with as many API keys as it may have."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "API_KEY_TOO_MANY"
+    default_detail = "The account has as many API keys as it may have."
+    cure = "Revoke keys that nobody uses, or raise STYLOBATE_AUTH_API_KEYS_PER_ACCOUNT."

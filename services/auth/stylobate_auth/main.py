@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.app.manager import AppManager
@@ -21,6 +22,7 @@ from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
@@ -28,7 +30,7 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.revocation_manager import RevocationManager
-from stylobate_auth.servicer import AccessServicer, AuthServicer, TokenServicer
+from stylobate_auth.servicer import AccessServicer, ApiKeyServicer, AuthServicer, TokenServicer
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
 from stylobate_auth.store.postgres import PostgresAuthStore
@@ -92,16 +94,21 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         clock=_now,
     )
     passwords = PasswordManager(store, hasher, rules, sessions, limits)
+    keys = ApiKeyManager(
+        store, access, revocations, environment=settings.environment, most=settings.api_keys_per_account, clock=_now
+    )
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
     app.task("relay", relay.run)
     app.task("prune", lambda: prune_forever(lambda: store.prune(_now())))
     app.task("idempotency", idempotency.run)
+    app.task("api-keys-used", keys.run)
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
     app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, passwords, sessions, tokens, idempotency))
-    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations))
+    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
+    app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 

@@ -5,7 +5,13 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 
 from stylobate.api.auth.v1 import access_service_pb2 as access
-from stylobate.api.auth.v1 import access_service_pb2_grpc, auth_service_pb2_grpc, token_service_pb2_grpc
+from stylobate.api.auth.v1 import (
+    access_service_pb2_grpc,
+    api_key_service_pb2_grpc,
+    auth_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
+from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.idempotency import Idempotency
@@ -15,13 +21,20 @@ from stylobate.rpc.call import call
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.api_key import ApiKey
+from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.convert import (
+    from_api_key,
     from_checks,
     from_create,
+    from_overlap,
+    from_proofs,
     from_register,
+    to_api_key,
     to_list_response,
     to_tokens,
     to_user,
+    to_verified_key,
     to_watch_response,
 )
 from stylobate_auth.jwt_manager import JWTManager
@@ -133,11 +146,13 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         "GetJwks": RpcAccess.PUBLIC,
         "WatchRevocations": RpcAccess.SERVICE,
         "ListRevocations": RpcAccess.SERVICE,
+        "VerifyApiKeys": RpcAccess.SERVICE,
     }
 
-    def __init__(self, tokens: JWTManager, revocations: RevocationManager) -> None:
+    def __init__(self, tokens: JWTManager, revocations: RevocationManager, api_keys: ApiKeyManager) -> None:
         self._tokens = tokens
         self._revocations = revocations
+        self._api_keys = api_keys
 
     async def GetJwks(self, request: token.GetJwksRequest, context: Any) -> token.GetJwksResponse:
         return token.GetJwksResponse(jwks=self._tokens.jwks)
@@ -152,6 +167,10 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     async def ListRevocations(self, request: token.ListRevocationsRequest, context: Any) -> token.ListRevocationsResponse:
         return to_list_response(self._revocations.current())
 
+    async def VerifyApiKeys(self, request: token.VerifyApiKeysRequest, context: Any) -> token.VerifyApiKeysResponse:
+        found = await self._api_keys.verify(from_proofs(request))
+        return token.VerifyApiKeysResponse(api_keys=[*map(to_verified_key, found)])
+
 
 class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     """Permission decisions."""
@@ -163,3 +182,59 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
 
     async def CheckAccess(self, request: access.CheckAccessRequest, context: Any) -> access.CheckAccessResponse:
         return access.CheckAccessResponse(allowed=await self._manager.check(call().principal, from_checks(request)))
+
+
+class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
+    """API keys."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "CreateApiKey": RpcAccess.AUTHENTICATED,
+        "ListApiKeys": RpcAccess.AUTHENTICATED,
+        "GetApiKey": RpcAccess.AUTHENTICATED,
+        "RotateApiKey": RpcAccess.AUTHENTICATED,
+        "RevokeApiKey": RpcAccess.AUTHENTICATED,
+    }
+
+    def __init__(self, manager: ApiKeyManager, idempotency: Idempotency) -> None:
+        self._manager = manager
+        self._once = idempotency.once
+
+    async def CreateApiKey(self, request: api_key.CreateApiKeyRequest, context: Any) -> api_key.CreateApiKeyResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            api_key.CreateApiKeyResponse,
+            lambda claim: self._manager.create(caller.principal, from_api_key(request), caller, claim),
+            lambda made: api_key.CreateApiKeyResponse(api_key=self._api_key(made[0]), key=made[1]),
+        )
+
+    async def ListApiKeys(self, request: api_key.ListApiKeysRequest, context: Any) -> api_key.ListApiKeysResponse:
+        found, more = await self._manager.of_account(call().principal, request.owner, request.page_size, request.page_token)
+        return api_key.ListApiKeysResponse(api_keys=[*map(self._api_key, found)], next_page_token=more)
+
+    async def GetApiKey(self, request: api_key.GetApiKeyRequest, context: Any) -> api_key.GetApiKeyResponse:
+        return api_key.GetApiKeyResponse(api_key=self._api_key(await self._manager.get(call().principal, request.id)))
+
+    async def RotateApiKey(self, request: api_key.RotateApiKeyRequest, context: Any) -> api_key.RotateApiKeyResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            api_key.RotateApiKeyResponse,
+            lambda claim: self._manager.rotate(caller.principal, request.id, from_overlap(request), caller, claim),
+            lambda made: api_key.RotateApiKeyResponse(api_key=self._api_key(made[0]), key=made[1]),
+        )
+
+    async def RevokeApiKey(self, request: api_key.RevokeApiKeyRequest, context: Any) -> api_key.RevokeApiKeyResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            api_key.RevokeApiKeyResponse,
+            lambda claim: self._manager.revoke(caller.principal, request.id, caller, claim),
+            lambda _: api_key.RevokeApiKeyResponse(),
+        )
+
+    def _api_key(self, key: ApiKey) -> api_key.ApiKey:
+        return to_api_key(key, self._manager.prefix(key.id))

@@ -11,6 +11,7 @@ from stylobate.clients.bans import BanList
 from stylobate.errors import TokenRevokedError, UnauthenticatedError
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
@@ -129,7 +130,9 @@ class SessionManager:
         return account, tokens
 
     async def logout(self, principal: Principal, caller: Call, claim: Claim | None = None) -> None:
-        """End the session of the principal's token. One that is over already stays so."""
+        """End the session of the principal's token. One that is over already stays so. Raises ApiKeyNotEnoughError."""
+        if principal.is_key:
+            raise ApiKeyNotEnoughError
         if principal.kind is not PrincipalKind.USER:
             raise UnauthenticatedError("This ends the session of an access token.")
         now = self._clock()
@@ -164,8 +167,10 @@ class SessionManager:
     async def require_alive(self, principal: Principal) -> Session:
         """Return the session of the principal's token, from its copy where there is one.
 
-        :raises TokenRevokedError: it is over or unknown.
+        :raises TokenRevokedError: it is over or unknown. :raises ApiKeyNotEnoughError: a key asks, which has none.
         """
+        if principal.is_key:
+            raise ApiKeyNotEnoughError
         session = await self._copies.get(principal.tenant, principal.session)
         if session is None:
             session = await self._store.session(principal.tenant, principal.session)

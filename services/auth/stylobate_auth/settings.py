@@ -55,6 +55,8 @@ class AuthSettings(Settings):
     """Limit `register.ip`: registrations of one address, charged before a password is hashed."""
     refresh_ip: str = "20/second burst 200"
     """Limit `refresh.ip`: refreshes of one address."""
+    api_keys_per_account: int = Field(50, ge=1, le=10_000)
+    """API keys that an account may have at a time."""
     event_retention: timedelta = Field(timedelta(days=30), ge=timedelta(hours=1))
     """How long published events are kept for readers that were away."""
 

@@ -17,6 +17,14 @@ SPEC = ServiceSpec(
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),
     grpc_port=9091,
-    events=("auth.session.ended", "auth.session.opened", "auth.user.password_changed", "auth.user.registered"),
+    events=(
+        "auth.api_key.created",
+        "auth.api_key.revoked",
+        "auth.api_key.rotated",
+        "auth.session.ended",
+        "auth.session.opened",
+        "auth.user.password_changed",
+        "auth.user.registered",
+    ),
     needs=("ratelimit",),
 )

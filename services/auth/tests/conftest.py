@@ -14,6 +14,7 @@ from stylobate.rpc.call import Call
 from stylobate.testing import FakeClock
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.model import Account, AccountDraft, Tokens
@@ -46,6 +47,7 @@ class Auth:
     sessions: SessionManager
     accounts: AccountManager
     passwords: PasswordManager
+    keys: ApiKeyManager
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
@@ -106,7 +108,8 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
         allow_test_domains=False,
         clock=clock,
     )
-    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords)
+    keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
+    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords, keys)
 
 
 @pytest.fixture

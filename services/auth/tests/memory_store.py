@@ -14,6 +14,7 @@ from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
+from stylobate_auth.api_key import NewApiKey
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import (
     Account,
@@ -25,6 +26,8 @@ from stylobate_auth.model import (
     Session,
     SessionEnd,
 )
+
+from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 
 _Key = tuple[str, str]
 
@@ -43,6 +46,7 @@ class _Tables:
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
     roles_digest: str = ""
@@ -56,7 +60,7 @@ class _Tables:
         return tables
 
 
-class MemoryAuthTransaction:
+class MemoryAuthTransaction(MemoryApiKeyChanges):
     """Works on a copy of the tables."""
 
     def __init__(
@@ -161,7 +165,7 @@ class MemoryAuthTransaction:
         self.tables.records.append(record)
 
 
-class MemoryAuthStore:
+class MemoryAuthStore(MemoryApiKeys):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.
@@ -269,7 +273,7 @@ class MemoryAuthStore:
             del tables.places[place]
         gone = {key for key, (_, session_id) in tables.tokens.items() if (key[0], session_id) in sessions}
         tables.tokens = {key: row for key, row in tables.tokens.items() if key not in gone}
-        return len(sessions) + len(revocations) + len(places)
+        return len(sessions) + len(revocations) + len(places) + self._prune_api_keys(now)
 
     def _tell(self) -> None:
         for callback in self._callbacks:

@@ -8,6 +8,7 @@ from stylobate.http.asgi import Application, Message, Receive, Scope, Send, read
 from stylobate.http.errors import HostRefusedError, PayloadTooLargeError
 from stylobate.http.own_host import is_local_host
 from stylobate.identity import ANONYMOUS, ClientAddresses, TokenVerifier, client_agent
+from stylobate.identity.api_key_proofs import refuse_elsewhere
 
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges
@@ -28,7 +29,7 @@ _ACCOUNTS = "/v1/auth/"
 
 
 class Admission:
-    """Looks at the name that was asked and the size that is announced, charges address and user, verifies the bearer token.
+    """Looks at the name that was asked and the size that is announced, charges address and user, verifies the token or API key.
 
     With a token that is verified in memory all is charged in one call. With one that is not known the address is charged first,
     so that guessing never reaches a signature check or a password hash. A long body is read once the request is charged.
@@ -111,6 +112,8 @@ class Admission:
         else:
             await self._charges.request(exchange, principal or ANONYMOUS)
         if principal is not None:
+            if principal.networks:
+                refuse_elsewhere(principal, call.client_address)
             call.principal, call.authorization = principal, f"Bearer {token}"
 
 

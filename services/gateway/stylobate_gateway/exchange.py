@@ -7,6 +7,7 @@ from stylobate.clients.limit_outcome import carried_limit
 from stylobate.errors import StylobateError, TokenInvalidError
 from stylobate.http.asgi import Header, Headers, LimitText, Send, limit_headers
 from stylobate.http.problem import NO_SNIFFING, send_problem
+from stylobate.identity.api_key import the_credential
 from stylobate.ids import request_id_of
 from stylobate.rpc.call import Call
 
@@ -15,7 +16,7 @@ from stylobate_gateway.called_actions import Found
 _READ = frozenset({
     b"accept-encoding", b"access-control-request-method", b"authorization", b"content-encoding", b"content-length",
     b"content-type", b"host", b"idempotency-key", b"if-match", b"if-none-match", b"origin", b"traceparent",
-    b"transfer-encoding", b"user-agent", b"x-forwarded-for", b"x-request-id",
+    b"transfer-encoding", b"user-agent", b"x-api-key", b"x-forwarded-for", b"x-request-id",
 })  # fmt: skip
 """The header fields that the gateway looks at; routes see the others too."""
 JSON = "application/json"
@@ -101,8 +102,10 @@ class Exchange:
 
     @property
     def bearer(self) -> str:
-        """The bearer token, or empty. Raises TokenInvalidError for another scheme."""
+        """The bearer token or API key, or empty. Raises TokenInvalidError for another scheme, or for two credentials."""
         authorization = self.headers.get(b"authorization", b"").decode("latin-1")
+        if b"x-api-key" in self.headers:
+            authorization = the_credential(authorization, self.headers[b"x-api-key"].decode("latin-1"))
         if not authorization:
             return ""
         scheme, _, token = authorization.partition(" ")

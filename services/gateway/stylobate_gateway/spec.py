@@ -32,6 +32,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/LogoutSession",
                 "auth.v1.AuthService/GetMe",
                 "auth.v1.AuthService/ChangePassword",
+                "auth.v1.ApiKeyService",
             }
         ),
     ),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 class _Tokens:
     """_Tokens that are names of users: ``ada``, known at once; ``new-ada`` only after verification; ``gone`` revoked.
 
-    ``ada.acme`` is the one of another tenant.
+    ``ada.acme`` is the one of another tenant; ``stylo_…`` are keys of hers.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,9 @@ class _Tokens:
 
     async def verify(self, token: str) -> Principal:
         self.verified.append(token)
+        if token.startswith("stylo_"):
+            networks = (ip_network("192.0.2.0/24"),) if token.endswith("elsewhere") else ()
+            return Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"*"}), networks=networks)
         if not token.startswith("new-"):
             raise TokenInvalidError
         return Principal(PrincipalKind.USER, token.removeprefix("new-"))

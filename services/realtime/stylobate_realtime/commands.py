@@ -8,12 +8,15 @@ from stylobate.clients.edge import Edge
 from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
 from stylobate.identity import ANONYMOUS, Principal, TokenVerifier
+from stylobate.identity.api_key import ApiKeyPlaceError
+from stylobate.identity.api_key_proofs import refuse_elsewhere
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 
 from stylobate_realtime import codes
 from stylobate_realtime.channel_commands import ChannelCommands
 from stylobate_realtime.codes import CommandRefusedError, SessionEndedError
+from stylobate_realtime.key_renewal import KeyRenewal
 from stylobate_realtime.protocol.messages import Command, ConnectResult, RefreshResult, Reply
 from stylobate_realtime.session import ClientSession
 from stylobate_realtime.session_context import State
@@ -36,6 +39,7 @@ class Commands:
         edge: Edge,
         enter: Callable[[str], None],
         channels: ChannelCommands,
+        renewal: KeyRenewal,
         version: str,
         clock: Callable[[], float],
         now: Callable[[], float] = time.time,
@@ -45,6 +49,7 @@ class Commands:
         self._edge = edge
         self._enter = enter
         self._channels = channels
+        self._renewal = renewal
         self._version = version
         self._clock = clock
         self._now = now
@@ -91,7 +96,7 @@ class Commands:
         request = command.connect
         if session.state is not State.NEW or request is None:
             raise SessionEndedError(codes.MALFORMED)
-        token = request.token or ""
+        token = request.token or session.token
         principal = await self._identify(session, token)
         if session.state is not State.NEW:
             return
@@ -100,11 +105,13 @@ class Commands:
         client = new_id()
         expires_at = self._expires_at(principal)
         session.connected(client, principal, token, expires_at)
+        if principal.is_key:
+            self._renewal.add(session)
         result = ConnectResult(
             client=client,
             version=self._version,
-            expires=True,
-            ttl=session.ttl_s(expires_at),
+            expires=not principal.is_key,
+            ttl=0 if principal.is_key else session.ttl_s(expires_at),
             ping=round(self._settings.ping_interval.total_seconds()),
             pong=True,
         )
@@ -122,6 +129,7 @@ class Commands:
                 raise CommandRefusedError(codes.INTERNAL) from None
         if known is not None:
             await self._charge(session.address, known)
+            _require_place(session, known)
             return known
         await self._charge(session.address)
         if not token:
@@ -131,6 +139,7 @@ class Commands:
         except TokenExpiredError:
             raise CommandRefusedError(codes.TOKEN_EXPIRED) from None
         await self._charge(session.address, principal, is_address_charged=True)
+        _require_place(session, principal)
         return principal
 
     async def _refresh(self, session: ClientSession, command_id: int, token: str) -> None:
@@ -140,6 +149,7 @@ class Commands:
             principal = await self._verify(token)
         except TokenExpiredError:
             raise SessionEndedError(codes.CONNECTION_EXPIRED) from None
+        _require_place(session, principal)
         if (principal.tenant, principal.id) != (session.principal.tenant, session.principal.id):
             raise SessionEndedError(codes.INVALID_TOKEN)
         if session.state is not State.CONNECTED:
@@ -181,6 +191,14 @@ class Commands:
 
     def _expires_at(self, principal: Principal) -> float:
         return self._clock() + principal.expires_at - self._now()
+
+
+def _require_place(session: ClientSession, principal: Principal) -> None:
+    try:
+        refuse_elsewhere(principal, session.address)
+    except ApiKeyPlaceError as error:
+        _security.info("realtime_token_refused", reason=error.reason)
+        raise SessionEndedError(codes.INVALID_TOKEN) from None
 
 
 def _channel_of(command: Command) -> str:

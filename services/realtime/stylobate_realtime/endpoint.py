@@ -229,6 +229,7 @@ class RealtimeProtocol(asyncio.Protocol):
         endpoint = self.endpoint
         try:
             await endpoint.doorkeeper.charge(address)
+            credential = request.credential
         except StylobateError as error:
             self._refuse(error, request)
             return
@@ -237,6 +238,7 @@ class RealtimeProtocol(asyncio.Protocol):
         self._transport.write(request.response())
         codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
         self._session = endpoint.manager.session(self, codec, address, client_agent(request.header("user-agent")))
+        self._session.token = credential
         self._transport.resume_reading()
         if rest:
             self.data_received(rest)

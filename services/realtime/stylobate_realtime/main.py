@@ -46,6 +46,7 @@ async def build(app: AppManager, settings: RealtimeSettings) -> None:
     )
     app.task("realtime-timers", manager.run_timers)
     app.task("realtime-revocations", manager.standing.run_revocations)
+    app.task("realtime-keys", manager.renewal.run)
     app.task("realtime-access", manager.standing.run_changes)
     if rules.asks_state:
         events: EventServiceStub = EventServiceStub(app.channel("state"))  # type: ignore[no-untyped-call,unused-ignore]  # generated

@@ -45,6 +45,7 @@ class ClientSession:
         """This connection's id, once connected."""
         self.principal: Principal = ANONYMOUS
         self.token = ""
+        """What the principal is proven by; before it is connected, what came with the upgrade: a connect may do without one."""
         self.state = State.NEW
         self.subscriptions: dict[str, Subscription] = {}
         self.renewal: asyncio.Task[None] | None = None

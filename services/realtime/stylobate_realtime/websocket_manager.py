@@ -24,6 +24,7 @@ from stylobate_realtime.codes import SessionEndedError
 from stylobate_realtime.commands import Commands
 from stylobate_realtime.departures import Departures
 from stylobate_realtime.hub import Hub
+from stylobate_realtime.key_renewal import KeyRenewal
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
@@ -69,9 +70,10 @@ class WebSocketManager:
         self._channels = ChannelCommands(
             settings=settings, rules=rules, hub=self._hub, broker=broker, presence=presence, departures=self._departures
         )
+        self.renewal = KeyRenewal(verifier, clock, now)
         self._commands = Commands(
             settings=settings, verifier=verifier, edge=edge, enter=self._enter, channels=self._channels,
-            version=version, clock=clock, now=now,
+            renewal=self.renewal, version=version, clock=clock, now=now,
         )  # fmt: skip
         self._wheel = TimerWheel(clock)
         self._chance = chance or random.Random()  # noqa: S311  spreads deadlines, hides nothing

@@ -74,7 +74,7 @@ async def serve_node(
         server = _Server(config)
         serving = background.create_task(server.serve(sockets=[bound]))
         losses = LossFeed(platform.events, opened.lost, opened.standing.change)
-        work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, losses.run)
+        work = (opened.run_timers, opened.standing.run_revocations, opened.standing.run_changes, opened.renewal.run, losses.run)
         tasks = [background.create_task(run()) for run in work]
         await until(lambda: server.started)
         try:

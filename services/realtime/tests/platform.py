@@ -34,8 +34,10 @@ from stylobate.clients.limit_rules import LimitRules
 from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
 from stylobate.identity import TokenVerifier
+from stylobate.identity.api_key import write_api_key
 from stylobate.identity.auth_feed import FeedTimings
 from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.ids import new_id
 from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, call, standard_interceptors
 from stylobate_realtime.presence import PresenceEntry
@@ -62,6 +64,17 @@ class Auth(TokenServiceServicer):
         self.changed = asyncio.Condition()
         self.revoked: list[tokens_pb2.Revocation] = []
         self.access_version = 1
+        self.api_keys: dict[str, tokens_pb2.VerifiedApiKey] = {}
+        """By id."""
+
+    def api_key(self, user: str = "ann", *, ttl: float = 600.0, **known: Any) -> tuple[str, str]:
+        """Return an API key's id and text."""
+        id_ = new_id()
+        found = tokens_pb2.VerifiedApiKey(standing=tokens_pb2.API_KEY_STANDING_VALID, tenant="default", owner=user, **known)
+        found.verified_at.FromNanoseconds(time.time_ns())
+        found.believed_until.FromNanoseconds(time.time_ns() + int(ttl * 1e9))
+        self.api_keys[id_] = found
+        return id_, write_api_key("development", id_, bytes(32))[0]
 
     def token(self, user: str = "ann", *, session: str = "s1", ttl: float = 600.0, **claims: Any) -> str:
         """Return an access token."""
@@ -76,13 +89,14 @@ class Auth(TokenServiceServicer):
         """Publish another key in its place."""
         self.key, self.key_id = Ed25519PrivateKey.generate(), "key-2"
 
-    async def revoke(self, session: str = "", *, token: str = "", subject: str = "") -> None:
-        """Revoke a session, a token or all of a subject, and tell every verifier."""
+    async def revoke(self, session: str = "", *, token: str = "", subject: str = "", key: str = "") -> None:
+        """Revoke a session, a token, an API key or all of a subject, and tell every verifier."""
         expires, later = Timestamp(seconds=int(time.time()) + 600), Timestamp(seconds=int(time.time()) + 60)
         for kind, id_ in (
             (tokens_pb2.REVOCATION_KIND_SESSION, session),
             (tokens_pb2.REVOCATION_KIND_TOKEN, token),
             (tokens_pb2.REVOCATION_KIND_SUBJECT, subject),
+            (tokens_pb2.REVOCATION_KIND_KEY, key),
         ):
             if id_:
                 entry = tokens_pb2.Revocation(kind=kind, id=id_, tenant="default", expires_at=expires, not_before=later)
@@ -100,6 +114,11 @@ class Auth(TokenServiceServicer):
         """Return the key."""
         jwk = {**json.loads(OKPAlgorithm.to_jwk(self.key.public_key())), "kid": self.key_id, "alg": "EdDSA", "use": "sig"}
         return tokens_pb2.GetJwksResponse(jwks=json.dumps({"keys": [jwk]}).encode())
+
+    async def VerifyApiKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return how keys stand."""
+        unknown = tokens_pb2.VerifiedApiKey(standing=tokens_pb2.API_KEY_STANDING_UNKNOWN)
+        return tokens_pb2.VerifyApiKeysResponse(api_keys=[self.api_keys.get(proof.id, unknown) for proof in request.proofs])
 
     async def ListRevocations(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the list."""
@@ -295,7 +314,7 @@ async def open_platform() -> AsyncIterator[Platform]:
     users.register(
         add_TokenServiceServicer_to_server,
         auth,
-        {"GetJwks": RpcAccess.PUBLIC, "WatchRevocations": RpcAccess.PUBLIC, "ListRevocations": RpcAccess.PUBLIC},
+        dict.fromkeys(("GetJwks", "WatchRevocations", "ListRevocations", "VerifyApiKeys"), RpcAccess.PUBLIC),
     )
     auth_server = LocalServer(users)
     await auth_server.start()

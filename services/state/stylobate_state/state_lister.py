@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import msgspec
-from stylobate.declarations.evaluate import AccessEvaluator, refusal
+from stylobate.declarations.evaluate import AccessEvaluator, may_own, refusal
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.keys import unreadable
@@ -77,7 +77,7 @@ class StateLister:
         rule = namespace.access.list
         owner = None
         if not await self._access.allows(rule, principal):
-            if "owner" not in rule.terms or principal.is_anonymous:
+            if "owner" not in rule.terms or not may_own(principal):
                 raise refusal(rule, principal, f"list {namespace.name}")
             owner = principal.subject
         if not 0 <= request.count_up_to <= MOST_COUNTED:

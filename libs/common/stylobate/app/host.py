@@ -207,7 +207,9 @@ class Host(Shared):
         auth = self.channel("auth", identity)
         skew_s = self.settings.clock_skew.total_seconds()
         stale = self.settings.revocation_stale
-        self.verifier = await enter(TokenVerifier(auth, revocation_stale=stale, skew_s=skew_s))
+        self.verifier = await enter(
+            TokenVerifier(auth, revocation_stale=stale, skew_s=skew_s, environment=self.settings.environment)
+        )
         self.access = await enter(Access(auth, self.verifier, trace=sampled_trace))
         if "ratelimit" in self.placement.services or "ratelimit" in self.placement.addresses:
             limiter = self.channel("ratelimit", identity)

@@ -61,8 +61,7 @@ def _address(facts: Facts) -> str:
 
 
 def _api_key(facts: Facts) -> str:
-    """Return the id of the key that a principal without a session proves itself by."""
-    return "" if facts.principal.session else facts.principal.token_id
+    return facts.principal.token_id if facts.principal.is_key else ""
 
 
 _VALUES: dict[str, Callable[[Facts], str]] = {

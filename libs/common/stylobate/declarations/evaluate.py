@@ -8,6 +8,8 @@ from stylobate.declarations.rules import ACTIONS, AUTHENTICATED, OWNER, PUBLIC, 
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
 from stylobate.identity import Principal
 
+_OF_CALLERS = (AUTHENTICATED, OWNER)
+
 
 class Permissions(Protocol):
     """Decides single permissions; :class:`stylobate.identity.Access` does."""
@@ -28,11 +30,11 @@ class AccessEvaluator:
         :param owner: of the object in question; None: it has none, or everybody's objects are in question.
         """
         terms = rule.terms
-        if PUBLIC in terms or (AUTHENTICATED in terms and not principal.is_anonymous):
+        if PUBLIC in terms or (AUTHENTICATED in terms and not principal.is_anonymous and principal.lends(AUTHENTICATED)):
             return True
         if principal.via == ACTIONS and _lets_handlers_in(terms, principal.module):
             return True
-        if owner and OWNER in terms and not principal.is_anonymous and principal.subject == owner:
+        if owner and OWNER in terms and may_own(principal) and principal.subject == owner:
             return True
         for term in terms:
             if ":" in term and await self._permissions.allowed(principal, term):
@@ -50,6 +52,11 @@ class AccessEvaluator:
         Who could never be let in learns nothing about which keys exist; who could own an object may be told that it does not.
         """
         await self.require(rule, principal, what, principal.subject)
+
+
+def may_own(principal: Principal) -> bool:
+    """Return whether the term ``owner`` can let the principal in: anybody known whose token or key may be used for it."""
+    return not principal.is_anonymous and principal.lends(OWNER)
 
 
 def _lets_handlers_in(terms: Collection[str], module: str) -> bool:
@@ -73,4 +80,6 @@ def refusal(rule: AccessRule, principal: Principal, what: str) -> Unauthenticate
         return UnauthenticatedError(f"You may not {what} without logging in.")
     needed = f" It takes: {rule}." if rule.terms else " Nobody may."
     metadata = {"permission": rule.permissions[0]} if rule.permissions else {}
+    if not metadata and (missing := [term for term in rule.terms if term in _OF_CALLERS and not principal.lends(term)]):
+        metadata = {"permission": missing[0]}  # of a key: the scope that would do
     return PermissionDeniedError(f"You may not {what}.{needed}", metadata=metadata)

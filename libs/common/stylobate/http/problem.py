@@ -53,7 +53,9 @@ def problem_headers(error: StylobateError) -> Headers:
     status = error.http_status
     if status == HTTPStatus.UNAUTHORIZED:
         told = _UNQUOTABLE.sub("'", error.detail)
-        parameters = f', error="invalid_token", error_description="{told}"' if error.reason.startswith("TOKEN_") else ""
+        parameters = (
+            f', error="invalid_token", error_description="{told}"' if error.reason.startswith(("TOKEN_", "API_KEY_")) else ""
+        )
         headers.append((b"www-authenticate", f'Bearer realm="stylobate"{parameters}'.encode()))
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers.append((b"allow", error.metadata["allow"].encode()))

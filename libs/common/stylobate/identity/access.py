@@ -18,7 +18,7 @@ from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.batching import Batcher
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.identity.principal import Principal, grants
+from stylobate.identity.principal import Principal
 from stylobate.identity.verifier import TokenVerifier
 from stylobate.telemetry.traceparent import trace_of
 
@@ -75,7 +75,7 @@ class Access:
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether the principal's subject holds the permission.
 
-        Nobody anonymous does; a service in its own name does; scopes in the token narrow what the subject holds.
+        Nobody anonymous does; a service in its own name does; scopes of a token or key narrow what the subject holds.
 
         :raises UnavailableError: auth does not answer and nothing is known of the subject.
         """
@@ -83,7 +83,7 @@ class Access:
             return False
         if principal.is_service and not principal.act_for:
             return True
-        if principal.scopes and not grants(principal.scopes, permission):
+        if not principal.lends(permission):
             return False
         question = _Question(principal.tenant, principal.subject, permission)
         known, decided_at = self._decisions.get(question, (False, -inf))

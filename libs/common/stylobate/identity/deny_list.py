@@ -77,7 +77,7 @@ class DenyList:
         self._is_empty = len(self) == 0
 
     def refuses(self, principal: Principal) -> bool:
-        """Return whether the principal's session, token or subject was revoked."""
+        """Return whether the principal's session, token, key or subject was revoked."""
         if self._is_empty:
             return False
         tenant = principal.tenant
@@ -89,3 +89,7 @@ class DenyList:
             return True
         subject = self._subjects.get((tenant, principal.id))
         return subject is not None and principal.issued_at < subject[0]
+
+    def names(self, principal: Principal) -> bool:
+        """Return whether the principal's token or key itself was revoked."""
+        return not self._is_empty and (principal.tenant, principal.token_id) in self._tokens

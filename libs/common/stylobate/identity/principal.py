@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 
 DEFAULT_TENANT = "default"
 EVERYTHING = "*"
@@ -26,12 +27,13 @@ class Principal:
     """A user's UUIDv7; ``service:<name>`` for a service; empty for an anonymous caller. The token's ``sub``."""
     tenant: str = DEFAULT_TENANT
     session: str = ""
-    """The token's ``sid``; empty for a service."""
+    """The token's ``sid``; empty for a service, and for an API key."""
     token_id: str = ""
-    """The token's ``jti``."""
+    """The token's ``jti``, the id of an API key."""
     roles: tuple[str, ...] = ()
     """A hint from the token; :class:`stylobate.identity.Access` decides."""
     scopes: frozenset[str] = frozenset()
+    """What the token or key may be used for; of a token without any: everything, see :meth:`lends`."""
     issued_at: float = 0.0
     """Unix seconds."""
     expires_at: float = 0.0
@@ -42,6 +44,10 @@ class Principal:
     """For a service's own work: the subject that caused it. Counts only beside a service's token."""
     module: str = ""
     """Whose code makes the call, as the service in ``via`` says: of a handler or a hook of this module. Empty for any other."""
+    is_key: bool = False
+    """Whether an API key stands for the user."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where an API key is taken from; none: from everywhere."""
 
     @property
     def subject(self) -> str:
@@ -57,6 +63,15 @@ class Principal:
     def is_service(self) -> bool:
         """Whether a service acts in its own name (perhaps for a subject)."""
         return self.kind is PrincipalKind.SERVICE
+
+    def lends(self, term: str) -> bool:
+        """Return whether what proves the caller may be used for a right that its subject has.
+
+        An access token without scopes may for all; one with scopes, and any API key, for what the scopes cover.
+
+        :param term: a permission, or the word ``authenticated`` or ``owner`` of an access rule.
+        """
+        return not (self.is_key or self.scopes) or grants(self.scopes, term)
 
     def with_via(self, service: str, module: str = "") -> "Principal":
         """Return the same caller, coming through the service, there through code of the module."""

@@ -33,6 +33,7 @@ OPERATOR_RIGHTS = ServiceRights(
         {
             "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
+            "auth.v1.ApiKeyService",
             "events.v1.EventService",
             "state.v1.StateKeepingService",
             "state.v1.ProjectionService/ListProjections",

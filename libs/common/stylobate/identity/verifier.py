@@ -1,4 +1,4 @@
-"""Verifies access tokens: signature once, then from memory, the deny-list at every look."""
+"""Verifies access tokens and API keys: once, then from memory, the deny-list at every look."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import TokenExpiredError, TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.identity.access_token import CLOCK_SKEW_S, key_id_of, verify_access_token
+from stylobate.identity.api_key import ApiKeyExpiredError, ApiKeyRevokedError, is_api_key
+from stylobate.identity.api_key_proofs import ApiKeyProofs
 from stylobate.identity.auth_feed import AuthFeed, FeedTimings
 from stylobate.identity.principal import Principal
 
@@ -20,11 +22,15 @@ _RETRY_AFTER = timedelta(seconds=1)
 
 
 class TokenVerifier:
-    """Turns a token into a principal; an async context manager, which follows auth while it is open and does not wait for it.
+    """Turns a token or an API key into a principal; an async context manager.
+
+    It follows auth while it is open and does not wait for it. Auth is asked about a key that is not known, and again after ten
+    minutes.
 
     :param channel: to auth, in this service's own name.
     :param revocation_stale: what holds when the deny-list could not be refreshed for 30 s: ``allow`` (degraded) or ``deny``.
-    :param cache_size: tokens kept.
+    :param cache_size: tokens and keys kept.
+    :param environment: that API keys must be for; empty: any.
     :param clock: Unix seconds. :param skew_s: how far auth's clock may be ahead of it.
     """
 
@@ -37,7 +43,9 @@ class TokenVerifier:
         clock: Callable[[], float] = time.time,
         timings: FeedTimings | None = None,
         skew_s: float = CLOCK_SKEW_S,
+        environment: str = "",
     ) -> None:
+        self._proofs = ApiKeyProofs(channel, environment)
         self._cache: BoundedDict[str, Principal] = BoundedDict(cache_size)
         self._callbacks: list[Callable[[], None]] = []
         # what a key proved that is no longer published must be proven again
@@ -53,11 +61,13 @@ class TokenVerifier:
     async def __aenter__(self) -> Self:
         """Begin to follow auth."""
         self._feed.start()
+        await self._proofs.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Follow it no longer."""
         await self._feed.stop()
+        await self._proofs.__aexit__(kind, error, trace)
 
     def cached(self, token: str) -> Principal | None:
         """Return the principal of a token that was verified before and still holds; None when it must be verified.
@@ -72,7 +82,12 @@ class TokenVerifier:
             del self._cache[token]
             return None
         if self._denied.refuses(principal):
-            raise TokenRevokedError
+            if not principal.is_key:
+                raise TokenRevokedError
+            if self._denied.names(principal):
+                raise ApiKeyRevokedError
+            del self._cache[token]  # all that its owner had was ended, which may have left keys alone: auth knows
+            return None
         if self._denies_when_stale and self._feed.age_s > _STALE_S:
             raise UnavailableError("Whether the token was revoked cannot be told at the moment.", retry_after=_RETRY_AFTER)
         return principal
@@ -80,12 +95,15 @@ class TokenVerifier:
     async def verify(self, token: str) -> Principal:
         """Return who the token names.
 
-        :raises TokenInvalidError, TokenExpiredError, TokenRevokedError: it does not hold.
-        :raises UnavailableError: auth's keys were never loaded, or the deny-list is stale and the setting is ``deny``.
+        :raises TokenInvalidError, TokenExpiredError, TokenRevokedError: it does not hold; of API keys subclasses of these.
+        :raises UnavailableError: auth cannot be asked about a key, its own keys were never loaded, or the deny-list is stale and
+            the setting is ``deny``.
         """
         principal = self.cached(token)
         if principal is not None:
             return principal
+        if is_api_key(token):
+            return await self._prove(token)
         key_id = key_id_of(token)
         key = self._feed.keys.get(key_id) or await self._feed.look_for_key(key_id)
         if key is None:
@@ -97,6 +115,19 @@ class TokenVerifier:
         if verified is None:
             raise TokenExpiredError  # just now
         return verified
+
+    async def renew(self, key: str) -> Principal:
+        """Return who an API key stands for, as auth says now. Raises as :meth:`verify`."""
+        return await self._prove(key)
+
+    async def _prove(self, token: str) -> Principal:
+        principal = await self._proofs.prove(token)
+        if self._denied.names(principal):  # while auth was asked
+            raise ApiKeyRevokedError
+        if principal.expires_at <= self._clock():
+            raise ApiKeyExpiredError  # just now
+        self._cache.put(token, principal)
+        return principal
 
     def is_revoked(self, principal: Principal) -> bool:
         """Return whether the principal's session, token or subject was revoked since it was verified."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "hooks": "Durable hooks and their positions.",
     "events": "Events.",
     "users": "Accounts.",
+    "keys": "API keys.",
     "limits": "Rate limits and bans.",
     "audit": "What was done by whom.",
     "projections": "State objects that modules make of events.",

@@ -7,6 +7,7 @@ from typing import Any
 
 _SECRET_KEY = re.compile(r"pass(word|wd)|secret|token|authorization|api[_-]?key|cookie|private", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+")
+_API_KEY = re.compile(r"\b(stylo_[a-z]+_[0-9a-f]{4,32})\w*")
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]|\n"
@@ -42,7 +43,9 @@ def is_harmless(text: str, *, quotes: bool = False) -> bool:
     """
     if quotes and ('"' in text or "\\" in text):
         return False
-    return text.isprintable() and "eyJ" not in text and "://" not in text and "bearer" not in text.lower()
+    return (
+        text.isprintable() and "eyJ" not in text and "stylo_" not in text and "://" not in text and "bearer" not in text.lower()
+    )
 
 
 def _deep(value: Any) -> Any:
@@ -55,5 +58,6 @@ def _deep(value: Any) -> Any:
 
 def _clean(text: str, *, keep_lines: bool = False) -> str:
     text = _JWT.sub(_REDACTED, _BEARER.sub(r"\1" + _REDACTED, text))
+    text = _API_KEY.sub(r"\1" + _REDACTED, text)
     text = _URL_PASSWORD.sub(r"\1" + _REDACTED + "@", text)
     return _CONTROL.sub(lambda found: "\n" if keep_lines and found[0] == "\n" else f"\\x{ord(found[0]):02x}", text)

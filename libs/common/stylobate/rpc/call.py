@@ -11,6 +11,7 @@ from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal
 from stylobate.telemetry.traceparent import is_sampled
 
 AUTHORIZATION = "authorization"
+API_KEY = "x-api-key"
 USER_AGENT = "user-agent"
 SERVICE_TOKEN = "stylobate-service-token"  # noqa: S105  a metadata key
 REQUEST_ID = "x-request-id"

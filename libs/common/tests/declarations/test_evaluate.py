@@ -27,17 +27,22 @@ PRINCIPALS = {
     "bob's handler": Principal(PrincipalKind.USER, "bob", via="actions"),
     "bob's handler in the shop": BOB.with_via("actions", "shop"),
     "bob's handler in the till": BOB.with_via("actions", "till"),
+    "ada's key": Principal(PrincipalKind.USER, "ada", is_key=True),
+    "ada's key, as owner": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"owner"})),
+    "ada's key, as anybody known": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"authenticated"})),
+    "ada's key for everything": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"*"})),
     "bob, who says that he is the shop": BOB.with_via("", "shop"),
     "bob through a gateway that says shop": BOB.with_via("gateway", "shop"),
 }
 LET_THROUGH = {
     "public": set(PRINCIPALS),
-    "authenticated": {name for name in PRINCIPALS if not name.startswith("nobody")},
-    "owner": {"ada", "ada through the gateway", "ada's handler", "actions for ada"},
+    "authenticated": {name for name in PRINCIPALS if not name.startswith("nobody")} - {"ada's key", "ada's key, as owner"},
+    "owner": {"ada", "ada through the gateway", "ada's handler", "actions for ada"}
+    | {"ada's key, as owner", "ada's key for everything"},
     "actions": UNNAMED,
     "actions of shop": UNNAMED | {"bob's handler in the shop"},
     "actions of till": UNNAMED | {"bob's handler in the till"},
-    HELD: {"ada", "ada through the gateway", "ada's handler", "actions for ada"},
+    HELD: {"ada", "ada through the gateway", "ada's handler", "actions for ada", "ada's key for everything"},
     NOT_HELD: set(),
 }
 """Whom each term lets at an object of ada's, who holds one permission."""
@@ -53,7 +58,7 @@ class Permissions:
     async def allowed(self, principal, permission):
         """Decide."""
         self.asked += 1
-        return (principal.subject, permission) == ("ada", HELD)
+        return (principal.subject, permission) == ("ada", HELD) and principal.lends(permission)
 
 
 @pytest.fixture

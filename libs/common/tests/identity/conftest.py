@@ -88,6 +88,9 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         self.lists = asyncio.Semaphore(0)
         self.watchers: list[asyncio.Queue[token_service_pb2.WatchRevocationsResponse | None]] = []
         self.watched = asyncio.Event()
+        self.api_keys: dict[tuple[str, bytes], token_service_pb2.VerifiedApiKey] = {}
+        """By id and hash of the secret."""
+        self.key_calls = 0
         self.refuses_streams = False
         self.refuses_everything = False
 
@@ -106,6 +109,13 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         return token_service_pb2.ListRevocationsResponse(
             revocations=self.revocations, access_version=self.access_version, age=Duration(seconds=self.age_s)
         )
+
+    async def VerifyApiKeys(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return how keys stand."""
+        self.key_calls += 1
+        unknown = token_service_pb2.VerifiedApiKey(standing=token_service_pb2.API_KEY_STANDING_UNKNOWN)
+        found = [self.api_keys.get((proof.id, proof.secret_hash), unknown) for proof in request.proofs]
+        return token_service_pb2.VerifyApiKeysResponse(api_keys=found)
 
     async def WatchRevocations(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Send the list, then what :meth:`push` is given; None ends the stream."""

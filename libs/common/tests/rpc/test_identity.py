@@ -1,6 +1,7 @@
 """Who a call is from, by what it brings and how far the method is open."""
 
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ LONG_TENANT = ("stylobate-act-for-tenant", "t" * 129)
 DEEP = ("stylobate-hook-depth", "4")
 OWN_NAME = ("stylobate-own-name", "true")
 MODULE = ("stylobate-module", "shop")
+KEY = ("x-api-key", "stylo_7")
 
 
 async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) -> Any:
@@ -270,6 +272,30 @@ async def test_with_real_service_keys(tmp_path: Path):
         await _answer(ONLY_SERVICES, ("stylobate-service-token", stranger.token("actions")), services=auth)
         == "SERVICE_TOKEN_INVALID"
     )
+
+
+@pytest.mark.parametrize(
+    ("access", "metadata", "expected"),
+    [
+        (AUTHENTICATED, (KEY,), "user:7::"),
+        (AUTHENTICATED, (("authorization", "Bearer stylo_7"),), "user:7::"),
+        (AUTHENTICATED, (("authorization", "Bearer stylo_7"), SERVICE), "user:7:state:"),
+        (RpcAccess.PUBLIC, (KEY, USER), "anonymous:::"),
+        (AUTHENTICATED, (KEY, USER), "API_KEY_INVALID"),
+        (AUTHENTICATED, (KEY, KEY), "METADATA_REPEATED"),
+        (AUTHENTICATED, (("x-api-key", "user:7"),), "API_KEY_INVALID"),
+        (AUTHENTICATED, (("x-api-key", ""),), "API_KEY_INVALID"),
+        (AUTHENTICATED, (KEY, SERVICE), "UNAUTHENTICATED"),
+        (AUTHENTICATED, (("x-api-key", "stylo_elsewhere"),), "API_KEY_PLACE_REFUSED"),
+        (ONLY_SERVICES, (KEY,), "PERMISSION_DENIED"),
+    ],
+)
+async def test_a_key_under_its_own_name(access, metadata, expected):
+    """A client's, and one credential only; services pass it on as the bearer token that it is, and look at no place."""
+    users = Users()
+    users.known["stylo_7"] = Principal(PrincipalKind.USER, "7", is_key=True)
+    users.known["stylo_elsewhere"] = Principal(PrincipalKind.USER, "7", is_key=True, networks=(ip_network("192.0.2.0/24"),))
+    assert await _answer(access, *metadata, users=users) == expected
 
 
 class Tally:

@@ -15,9 +15,10 @@ from stylobate.idempotency import Claim
 from stylobate.outbox import Event
 
 from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken, Revocation, RevocationPage, Session, SessionEnd
+from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 
 
-class AuthTransaction(Protocol):
+class AuthTransaction(ApiKeyChanges, Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -67,8 +68,8 @@ class AuthTransaction(Protocol):
         """Write an audit record."""
 
 
-class AuthStore(Protocol):
-    """Accounts, sessions, refresh tokens, roles held, the deny-list."""
+class AuthStore(ApiKeys, Protocol):
+    """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:
         """Begin a transaction. What one holds by ``lock_refresh`` makes another wait."""
@@ -107,7 +108,10 @@ class AuthStore(Protocol):
         """Leave an audit record of something that changed nothing, written soon."""
 
     async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of sessions (with their tokens), revocations and places that expired; return how many."""
+        """Remove a bounded number of sessions (with their tokens), revocations, places and API keys whose time is over.
+
+        Return how many.
+        """
 
 
 class SessionCopies(Protocol):

@@ -11,8 +11,9 @@ from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
+from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
 
 # A transaction that began before a look may commit after it, with the time of its beginning in its rows. None lasts
 # longer than a statement may take.
@@ -55,7 +56,7 @@ delete from login_place where (tenant, account_id, place) in (
 """
 
 
-class PostgresAuthStore:
+class PostgresAuthStore(PostgresApiKeys):
     """The port on the service's own schema.
 
     :param outbox: gets the events.
@@ -88,7 +89,7 @@ class PostgresAuthStore:
             self._on_events()
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
-        key = _uuid(account_id)
+        key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
         return None if row is None else account_of(row)
 
@@ -103,14 +104,14 @@ class PostgresAuthStore:
         return None if row is None else Credentials(account_of(row), row["password_hash"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
-        key = _uuid(session_id)
+        key = uuid_of(session_id)
         if key is None:
             return None
         row = await self._database.fetchrow("select * from session where tenant = $1 and id = $2", tenant, key)
         return None if row is None else session_of(row)
 
     async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        known = [(tenant, key) for tenant, subject in subjects if (key := _uuid(subject)) is not None and "\0" not in tenant]
+        known = [(tenant, key) for tenant, subject in subjects if (key := uuid_of(subject)) is not None and "\0" not in tenant]
         if not known:
             return {}
         rows = await self._database.fetch(_ROLES, [tenant for tenant, _ in known], [key for _, key in known])
@@ -144,15 +145,6 @@ class PostgresAuthStore:
 
     async def prune(self, now: datetime) -> int:
         removed = 0
-        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES):
+        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES, PRUNE_API_KEYS):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed
-
-
-def _uuid(text: str) -> UUID | None:
-    """Return the id as the database has it; None for what is not a UUID in its usual form."""
-    try:
-        key = UUID(text)
-    except ValueError:
-        return None
-    return key if str(key) == text else None

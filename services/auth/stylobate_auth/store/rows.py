@@ -1,6 +1,7 @@
 """How accounts and sessions are read from their tables."""
 
 from typing import Any
+from uuid import UUID
 
 from stylobate_auth.model import Account, Session, SessionEnd
 
@@ -46,3 +47,12 @@ def session_of(row: Any) -> Session:
         ended_at=row["ended_at"],
         end=None if row["end_reason"] is None else SessionEnd(row["end_reason"]),
     )
+
+
+def uuid_of(text: str) -> UUID | None:
+    """Return the id as the database has it; None for what is not a UUID in its usual form."""
+    try:
+        key = UUID(text)
+    except ValueError:
+        return None
+    return key if str(key) == text else None

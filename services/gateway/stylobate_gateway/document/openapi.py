@@ -22,6 +22,7 @@ from stylobate_gateway.schemas.state import DESCRIBED
 _LIST = "/v1/state/{namespace}"
 _COMPONENT = "#/components/schemas/"
 _BEARER = "The `access_token` that `POST /v1/auth/login` answers with. Trying that out on `/docs` fills it in."
+_API_KEY = "An API key of `POST /v1/api-keys`; as bearer token it is taken too."
 _FASTAPIS_OWN = "HTTPValidationError"
 _ENTRY = "#/components/schemas/ActionEntry"
 _ANY = {"description": "Any JSON value"}
@@ -95,10 +96,19 @@ class OpenApi:
                 response["headers"] = headers_of(status, response, takes_key=takes_key)
         schemas |= problem_schemas(problem, _referred(document), set(self._catalogue.rules))
         document["components"]["headers"] = HEADERS
-        bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _BEARER}
-        document["components"]["securitySchemes"] = {"bearer": bearer}
-        document["security"] = [{"bearer": []}]
+        _secure(document)
         return document
+
+
+def _secure(document: dict[str, Any]) -> None:
+    """Say which credentials are taken. What is a person's to manage takes a token: a key is not enough."""
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _BEARER}
+    key = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _API_KEY}
+    document["components"]["securitySchemes"] = {"bearer": bearer, "apiKey": key}
+    document["security"] = [{"bearer": []}, {"apiKey": []}]
+    for operation in _operations(document):
+        if "accounts" in operation["tags"]:
+            operation.setdefault("security", [{"bearer": []}])
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

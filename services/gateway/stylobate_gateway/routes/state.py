@@ -38,7 +38,7 @@ from stylobate_gateway.state_documents import memento_headers, object_document, 
 from stylobate_gateway.state_reads import StateReads, place
 from stylobate_gateway.watches import StateWatches
 
-_PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {}]}
+_PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {"apiKey": []}, {}]}
 """Some namespaces are open to everyone."""
 JSON = "application/json"
 DATA_INVALID = "STATE_DATA_INVALID"

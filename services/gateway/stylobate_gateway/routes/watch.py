@@ -13,7 +13,7 @@ from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.state import Key, Namespace
 from stylobate_gateway.watches import MEDIA_TYPE, StateWatches
 
-_PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {}], "x-stylobate-stream": True}
+_PERHAPS: dict[str, Any] = {"security": [{"bearer": []}, {"apiKey": []}, {}], "x-stylobate-stream": True}
 _POSITION = Header(
     alias="Last-Event-ID", max_length=1024, description="The last `id` that came: goes on behind it; else with a snapshot."
 )

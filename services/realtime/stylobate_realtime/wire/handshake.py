@@ -11,11 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 from stylobate.app.http_rules import HOST, is_host
 from stylobate.errors import NotFoundError
 from stylobate.http.errors import MalformedRequestError, MethodNotAllowedError, UpgradeRequiredError
+from stylobate.identity.api_key import the_credential
 
 from stylobate_realtime.errors import OriginRefusedError
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
+_BEARER = "bearer "
 _MAX_QUERY = 32
 """Parameters of the query."""
 JSON_PROTOCOL = "centrifuge-json"
@@ -61,6 +63,14 @@ class UpgradeRequest:
     def tokens(self, name: str) -> list[str]:
         """Return the entries of a comma-separated header; an empty header has none."""
         return [token for part in self.header(name).split(",") if (token := part.strip())]
+
+    @property
+    def credential(self) -> str:
+        """The bearer token or API key that came with the request; empty: none did. Raises ApiKeyInvalidError for two."""
+        authorization = self.header("authorization")
+        if "x-api-key" in self.headers:
+            authorization = the_credential(authorization, self.header("x-api-key"))
+        return authorization[len(_BEARER) :].strip() if authorization[: len(_BEARER)].lower() == _BEARER else ""
 
     def check(self, paths: Collection[str]) -> None:
         """Refuse what is not an upgrade to a WebSocket of version 13 on one of the paths. Raises StylobateError."""

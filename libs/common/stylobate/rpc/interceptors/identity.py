@@ -1,4 +1,4 @@
-"""Who calls: verifies the tokens that came with a call and holds each method to its access.
+"""Who calls: verifies the tokens and keys that came with a call and holds each method to its access.
 
 What a call's metadata say beside its tokens is believed of services, and counts for nothing from anyone else.
 """
@@ -9,11 +9,14 @@ from typing import Protocol
 
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
+from stylobate.identity.api_key import the_credential
+from stylobate.identity.api_key_proofs import refuse_elsewhere
 from stylobate.identity.client_address import address_of_peer, client_address, client_agent
 from stylobate.identity.principal import ANONYMOUS, DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.rpc.call import (
     ACT_FOR,
     ACT_FOR_TENANT,
+    API_KEY,
     AUTHORIZATION,
     CLIENT_ADDRESS,
     CLIENT_AGENT,
@@ -34,7 +37,7 @@ from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
 _BEARER = "bearer "
 _MAX_KEPT = 10_000
 _ONCE = frozenset(
-    {ACT_FOR, ACT_FOR_TENANT, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, MODULE, OWN_NAME, SERVICE_TOKEN}
+    {ACT_FOR, ACT_FOR_TENANT, API_KEY, AUTHORIZATION, CLIENT_ADDRESS, CLIENT_AGENT, HOOK_DEPTH, MODULE, OWN_NAME, SERVICE_TOKEN}
 )
 _DEPTHS: dict[object, int] = {str(depth): depth for depth in range(MAX_HOOK_DEPTH + 1)}
 _MAX_TENANT = 128
@@ -70,7 +73,7 @@ class UserTokens(Protocol):
 class IdentityInterceptor:
     """Fills principal, authorization, act_for, hook depth and the client's address and agent of the call.
 
-    A bearer token: its subject, and beside a service token ``via`` that service. A service token alone: the service for
+    A token or API key: its subject, and beside a service token ``via`` that service. A service token alone: the service for
     ``act_for`` where that is given, the service itself where it says that it speaks in its own name, else an anonymous caller
     ``via`` that service. No credential: anonymous. ``act_for`` of anyone else counts for nothing. In a public method everybody
     is anonymous: a stale bearer token must not keep anyone from logging in.
@@ -127,6 +130,8 @@ class IdentityInterceptor:
         call.client_agent = client_agent(_text(call.metadata.get(USER_AGENT)))
         edge = self._edge
         try:
+            if API_KEY in call.metadata and access is not RpcAccess.PUBLIC:
+                authorization = the_credential(authorization, call.metadata[API_KEY])
             known = self._users.cached(_bearer(authorization)) if authorization else None
         except UnauthenticatedError:  # malformed or revoked: a look like any other
             if edge is not None:
@@ -139,6 +144,7 @@ class IdentityInterceptor:
             self._set_user(call, token, self._users.cached(token) or await self._users.verify(token), "")
             if known is None and edge is not None:
                 await edge.charge(address, call.principal, is_address_charged=True)
+            refuse_elsewhere(call.principal, address)
         if access is RpcAccess.SERVICE:
             raise _refused(authorization)
 

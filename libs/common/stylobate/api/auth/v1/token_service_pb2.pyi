@@ -57,6 +57,38 @@ verifier does not know counts for whatever session, token or subject bears its i
 """
 Global___RevocationKind: _TypeAlias = RevocationKind  # noqa: Y015
 
+class _ApiKeyStanding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApiKeyStandingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyStanding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    API_KEY_STANDING_UNSPECIFIED: _ApiKeyStanding.ValueType  # 0
+    """Never sent."""
+    API_KEY_STANDING_VALID: _ApiKeyStanding.ValueType  # 1
+    """It holds."""
+    API_KEY_STANDING_UNKNOWN: _ApiKeyStanding.ValueType  # 2
+    """There is none with this id and secret."""
+    API_KEY_STANDING_EXPIRED: _ApiKeyStanding.ValueType  # 3
+    """It is past its time."""
+    API_KEY_STANDING_REVOKED: _ApiKeyStanding.ValueType  # 4
+    """It was revoked."""
+
+class ApiKeyStanding(_ApiKeyStanding, metaclass=_ApiKeyStandingEnumTypeWrapper):
+    """How a key stands."""
+
+API_KEY_STANDING_UNSPECIFIED: ApiKeyStanding.ValueType  # 0
+"""Never sent."""
+API_KEY_STANDING_VALID: ApiKeyStanding.ValueType  # 1
+"""It holds."""
+API_KEY_STANDING_UNKNOWN: ApiKeyStanding.ValueType  # 2
+"""There is none with this id and secret."""
+API_KEY_STANDING_EXPIRED: ApiKeyStanding.ValueType  # 3
+"""It is past its time."""
+API_KEY_STANDING_REVOKED: ApiKeyStanding.ValueType  # 4
+"""It was revoked."""
+Global___ApiKeyStanding: _TypeAlias = ApiKeyStanding  # noqa: Y015
+
 @_typing.final
 class Revocation(_message.Message):
     """One entry of the deny-list."""
@@ -243,3 +275,131 @@ class ListRevocationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRevocationsResponse: _TypeAlias = ListRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class ApiKeyProof(_message.Message):
+    """What proves a key; the key itself stays with who was sent it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SECRET_HASH_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The key's id."""
+    secret_hash: _builtins.bytes
+    """SHA-256 of its secret's text."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        secret_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "secret_hash", b"secret_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiKeyProof: _TypeAlias = ApiKeyProof  # noqa: Y015
+
+@_typing.final
+class VerifyApiKeysRequest(_message.Message):
+    """Keys to verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOFS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proofs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKeyProof]:
+        """At most 256."""
+
+    def __init__(
+        self,
+        *,
+        proofs: _abc.Iterable[Global___ApiKeyProof] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proofs", b"proofs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyApiKeysRequest: _TypeAlias = VerifyApiKeysRequest  # noqa: Y015
+
+@_typing.final
+class VerifiedApiKey(_message.Message):
+    """What is known of a key; of one that does not hold the standing alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    ALLOWED_CIDRS_FIELD_NUMBER: _builtins.int
+    VERIFIED_AT_FIELD_NUMBER: _builtins.int
+    BELIEVED_UNTIL_FIELD_NUMBER: _builtins.int
+    standing: Global___ApiKeyStanding.ValueType
+    """How it stands."""
+    tenant: _builtins.str
+    """Its owner's tenant."""
+    owner: _builtins.str
+    """The account whose key it is."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it may be used for; see ApiKey."""
+
+    @_builtins.property
+    def allowed_cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Networks that it is taken from; none: from everywhere."""
+
+    @_builtins.property
+    def verified_at(self) -> _timestamp_pb2.Timestamp:
+        """When this was looked up."""
+
+    @_builtins.property
+    def believed_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when this may be believed: ten minutes at most, and not past the key's own end."""
+
+    def __init__(
+        self,
+        *,
+        standing: Global___ApiKeyStanding.ValueType = ...,
+        tenant: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_cidrs: _abc.Iterable[_builtins.str] | None = ...,
+        verified_at: _timestamp_pb2.Timestamp | None = ...,
+        believed_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["believed_until", b"believed_until", "verified_at", b"verified_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "believed_until", b"believed_until", "owner", b"owner", "scopes", b"scopes", "standing", b"standing", "tenant", b"tenant", "verified_at", b"verified_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifiedApiKey: _TypeAlias = VerifiedApiKey  # noqa: Y015
+
+@_typing.final
+class VerifyApiKeysResponse(_message.Message):
+    """How the keys stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    API_KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerifiedApiKey]:
+        """In the order of the proofs."""
+
+    def __init__(
+        self,
+        *,
+        api_keys: _abc.Iterable[Global___VerifiedApiKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_keys", b"api_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyApiKeysResponse: _TypeAlias = VerifyApiKeysResponse  # noqa: Y015

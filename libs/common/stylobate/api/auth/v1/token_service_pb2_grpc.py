@@ -50,6 +50,11 @@ class TokenServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsResponse.FromString,
                 _registered_method=True)
+        self.VerifyApiKeys = channel.unary_unary(
+                '/stylobate.api.auth.v1.TokenService/VerifyApiKeys',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer:
@@ -77,6 +82,13 @@ class TokenServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyApiKeys(self, request, context):
+        """Whose API keys these are, by their ids and the hashes of their secrets. Services only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.ListRevocations,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsResponse.SerializeToString,
+            ),
+            'VerifyApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyApiKeys,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class TokenService:
             '/stylobate.api.auth.v1.TokenService/ListRevocations',
             stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.ListRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.TokenService/VerifyApiKeys',
+            stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_token__service__pb2.VerifyApiKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class TokenServiceStub:
     """The whole deny-list at once, then each addition as it happens. Services only."""
     ListRevocations: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.ListRevocationsRequest, _token_service_pb2.ListRevocationsResponse]
     """The whole deny-list now. Services only."""
+    VerifyApiKeys: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.VerifyApiKeysRequest, _token_service_pb2.VerifyApiKeysResponse]
+    """Whose API keys these are, by their ids and the hashes of their secrets. Services only."""
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
@@ -51,6 +53,8 @@ class TokenServiceAsyncStub(TokenServiceStub):
     """The whole deny-list at once, then each addition as it happens. Services only."""
     ListRevocations: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ListRevocationsRequest, _token_service_pb2.ListRevocationsResponse]  # type: ignore[assignment]
     """The whole deny-list now. Services only."""
+    VerifyApiKeys: _aio.UnaryUnaryMultiCallable[_token_service_pb2.VerifyApiKeysRequest, _token_service_pb2.VerifyApiKeysResponse]  # type: ignore[assignment]
+    """Whose API keys these are, by their ids and the hashes of their secrets. Services only."""
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keys and revocations, for every service that verifies tokens."""
@@ -78,5 +82,13 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.ListRevocationsResponse, _abc.Awaitable[_token_service_pb2.ListRevocationsResponse]]:
         """The whole deny-list now. Services only."""
+
+    @_abc_1.abstractmethod
+    def VerifyApiKeys(
+        self,
+        request: _token_service_pb2.VerifyApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.VerifyApiKeysResponse, _abc.Awaitable[_token_service_pb2.VerifyApiKeysResponse]]:
+        """Whose API keys these are, by their ids and the hashes of their secrets. Services only."""
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

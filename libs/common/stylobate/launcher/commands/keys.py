@@ -1,0 +1,107 @@
+"""`stylobate keys`: API keys of accounts, for operators. Only the key itself goes to standard output."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import grpc.aio
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from stylobate.api.auth.v1 import api_key_service_pb2 as pb
+from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from stylobate.declarations.rules import parse_duration
+from stylobate.launcher.operator import RunningService
+from stylobate.launcher.output import CommandError, console
+
+keys = typer.Typer()
+
+_LONGEST = timedelta(days=3650)
+_ID = typer.Argument(help="The key's id, as `keys list` tells it.")
+_OWNER = typer.Argument(help="The id of the account.")
+
+
+@keys.command()
+def create(
+    owner: Annotated[str, _OWNER],
+    name: Annotated[str, typer.Argument(help="What people call the key.")],
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="A permission, `authenticated` or `owner`; may be repeated.")
+    ] = None,
+    cidr: Annotated[list[str] | None, typer.Option("--cidr", help="A network that it is taken from; may be repeated.")] = None,
+    lasts: Annotated[str, typer.Option("--for", help="How long it holds: `90d`. Without it until it is revoked.")] = "",
+) -> None:
+    """Make an API key and print it, this once."""
+    request = pb.CreateApiKeyRequest(owner=owner, name=name, scopes=scope or (), allowed_cidrs=cidr or ())
+    if lasts:
+        request.expires_at.FromDatetime(datetime.now(UTC) + _duration("--for", lasts))
+    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).CreateApiKey(request)).key)
+
+
+@keys.command("list")
+def list_keys(owner: Annotated[str, _OWNER]) -> None:
+    """List the API keys of an account that are not revoked."""
+
+    async def ask(channel: grpc.aio.Channel) -> list[pb.ApiKey]:
+        stub, found, token = ApiKeyServiceStub(channel), list[pb.ApiKey](), ""
+        while True:
+            page = await stub.ListApiKeys(pb.ListApiKeysRequest(owner=owner, page_size=500, page_token=token))
+            found += page.api_keys
+            token = page.next_page_token
+            if not token:
+                return found
+
+    found = RunningService("auth").ask(ask)
+    for key in found:
+        _print(_line(key))
+    if not found:
+        console().print("no keys")
+
+
+@keys.command()
+def rotate(
+    id: Annotated[str, _ID],  # noqa: A002  as it is called everywhere
+    overlap: Annotated[str, typer.Option(help="How long the old one still holds: `0`, or 10m to 30d.")] = "1d",
+) -> None:
+    """Make the successor of an API key and print it, this once."""
+    length = timedelta(0) if overlap == "0" else _duration("--overlap", overlap)
+    request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=int(length.total_seconds())))
+    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)).key)
+
+
+@keys.command()
+def revoke(id: Annotated[str, _ID]) -> None:  # noqa: A002
+    """End an API key: it is refused everywhere within a second."""
+    request = pb.RevokeApiKeyRequest(id=id)
+    RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RevokeApiKey(request))
+    console().print("revoked")
+
+
+def _duration(option: str, text: str) -> timedelta:
+    try:
+        return parse_duration(text, longest=_LONGEST)
+    except ValueError as error:
+        raise CommandError(f"{option}: {error}") from None
+
+
+def _show(key: str) -> None:
+    typer.echo(key)
+    typer.echo("It is not shown again.", err=True)
+
+
+def _line(key: pb.ApiKey) -> str:
+    more = [f"scopes {', '.join(key.scopes)}" if key.scopes else "no scopes"]
+    if key.allowed_cidrs:
+        more.append(f"from {', '.join(key.allowed_cidrs)}")
+    more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "for ever")
+    more.append(f"used {_time(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
+    if key.replaced_by:
+        more.append(f"rotated to {key.replaced_by}")
+    return "  ".join((key.id, key.name, *more))
+
+
+def _time(found: object) -> str:
+    return found.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[attr-defined, no-any-return]
+
+
+def _print(line: str) -> None:
+    console().print(line, highlight=False, markup=False, soft_wrap=True)

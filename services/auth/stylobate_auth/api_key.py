@@ -1,0 +1,70 @@
+"""API keys, as plain data. Times are in UTC."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+BELIEVED_FOR = timedelta(minutes=10)
+"""How long a verifier may remember that a key holds: as long as an access token does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key, without its secret."""
+
+    tenant: str
+    id: str
+    """UUIDv7."""
+    owner: str
+    """The account whose key it is."""
+    name: str
+    scopes: tuple[str, ...]
+    """Sorted."""
+    allowed_cidrs: tuple[str, ...]
+    """Networks in their one spelling; none: from everywhere."""
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    replaced_by: str = ""
+    """The id of the key that it was exchanged for."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """A key to add."""
+
+    key: ApiKey
+    secret_hash: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyDraft:
+    """What is asked for, not yet checked."""
+
+    name: str
+    scopes: tuple[str, ...] = ()
+    allowed_cidrs: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    owner: str = ""
+    """Empty: who asks."""
+
+
+class Standing(Enum):
+    """How a key stands that somebody sent."""
+
+    VALID = 1
+    UNKNOWN = 2
+    EXPIRED = 3
+    REVOKED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedKey:
+    """What is known of a key that somebody sent."""
+
+    standing: Standing
+    key: ApiKey | None = None
+    """Of one that holds."""
+    verified_at: datetime | None = None
+    believed_until: datetime | None = None

@@ -1,0 +1,89 @@
+"""Shapes of API keys."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from stylobate_gateway.schemas.common import TEXT, Input, in_path
+
+_SCOPE = r"^(\*|authenticated|owner|[a-z][a-z0-9_-]*(:[a-z0-9][a-z0-9_-]*)*:(\*|[a-z0-9][a-z0-9_-]*))$"
+_EXAMPLE = "01a20883-0000-7000-8000-000000000000"
+KeyId = Annotated[str, in_path("^[0-9a-f-]+$", 36, _EXAMPLE, "The key's id.")]
+_TEXT: dict[str, Any] = {"pattern": TEXT}
+
+
+def _with_zone(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise PydanticCustomError("timezone_aware", "must say its offset: 2027-01-31T12:00:00Z")
+    return time
+
+
+class ApiKeyCreate(Input):
+    """A key to make."""
+
+    name: str = Field(min_length=1, max_length=100, description="What people call it.", examples=["nightly import"])
+    scopes: list[Annotated[str, Field(max_length=256, json_schema_extra={"pattern": _SCOPE})]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="What it may be used for: permissions (`orders:read`, `orders:*`, `*`), and the words `authenticated` and "
+        "`owner` of access rules; never more than its owner may do at that moment. Without any: what is public.",
+        examples=[["orders:read"]],
+    )
+    expires_at: Annotated[datetime, Field(strict=False), AfterValidator(_with_zone)] | None = Field(
+        None, description="In the future; without it, it holds until it is revoked."
+    )
+    allowed_cidrs: list[Annotated[str, Field(max_length=64, json_schema_extra=_TEXT)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Networks and addresses that it is taken from; none: from everywhere.",
+        examples=[["192.0.2.0/24"]],
+    )
+    owner: str | None = Field(
+        None,
+        max_length=36,
+        json_schema_extra={"pattern": "^[0-9a-f-]+$"},
+        description="The account that it is for, else the caller's own. Another's takes `api_keys:write` and what that may do.",
+    )
+
+
+class ApiKeyRotate(Input):
+    """How long the old one still holds."""
+
+    overlap_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=2_592_000,
+        description="Seconds: 0, which ends it at once, or 600 to 2592000.",
+        examples=[86_400],
+    )
+
+
+class ApiKey(BaseModel):
+    """A key, without its secret."""
+
+    id: str
+    owner: str = Field(description="The account whose key it is.")
+    name: str
+    prefix: str = Field(description="How its text begins: all but the secret.")
+    scopes: list[str]
+    allowed_cidrs: list[str]
+    created_at: datetime
+    expires_at: datetime | None = Field(description="null: never.")
+    last_used_at: datetime | None = Field(description="To about ten minutes; null: never.")
+    revoked_at: datetime | None = Field(description="null: it was not.")
+    replaced_by: str | None = Field(description="The key that it was exchanged for.")
+
+
+class ApiKeyIssued(ApiKey):
+    """A key with its text."""
+
+    key: str | None = Field(description="Its text, told this once. null in an answer that comes again for an `Idempotency-Key`.")
+
+
+class ApiKeyList(BaseModel):
+    """A page of keys, in the order in which they were made."""
+
+    items: list[ApiKey]
+    next_page_token: str | None = Field(description="null on the last page.")
