@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
+from stylobate_auth.model import Revocation, RevocationKind
+
 BELIEVED_FOR = timedelta(minutes=10)
 """How long a verifier may remember that a key holds: as long as an access token does."""
+_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +71,8 @@ class VerifiedKey:
     """Of one that holds."""
     verified_at: datetime | None = None
     believed_until: datetime | None = None
+
+
+def revocation_of(tenant: str, key_id: str, now: datetime) -> Revocation:
+    """Return the entry of the deny-list for a key that ends now: as long as somebody may believe in it."""
+    return Revocation(tenant, RevocationKind.KEY, key_id, now + BELIEVED_FOR + _CLOCKS_DIFFER)

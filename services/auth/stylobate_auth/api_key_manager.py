@@ -20,16 +20,14 @@ from stylobate.rpc.call import Call
 from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import USER, AccessManager
-from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft, NewApiKey, Standing, VerifiedKey
+from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft, NewApiKey, Standing, VerifiedKey, revocation_of
 from stylobate_auth.api_key_input import check_api_key, check_overlap
 from stylobate_auth.errors import AccountUnknownError, ApiKeyOverError, ApiKeysTooManyError, ApiKeyUnknownError
-from stylobate_auth.model import Revocation, RevocationKind
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
 
 READ, WRITE = "api_keys:read", "api_keys:write"
 MAX_PROOFS = 256
-_CLOCKS_DIFFER = timedelta(minutes=1)
 _NOTE_EVERY_S = 10.0
 _UNKNOWN = VerifiedKey(Standing.UNKNOWN)
 Issued = tuple[ApiKey, str]
@@ -139,7 +137,7 @@ class ApiKeyManager:
             await transaction.record(_record("auth.api_key.rotate", old, caller, replaced_by=new.key.id))
             await transaction.answer(claim, (new.key, ""))
         if not overlap:
-            self._revocations.add(_revocation(old, now))
+            self._revocations.add(revocation_of(old.tenant, old.id, now))
         return new.key, text
 
     async def revoke(self, principal: Principal, key_id: str, caller: Call, claim: Claim | None = None) -> None:
@@ -152,7 +150,7 @@ class ApiKeyManager:
                 await transaction.emit(_event("auth.api_key.revoked", key, caller))
                 await transaction.record(_record("auth.api_key.revoke", key, caller))
             await transaction.answer(claim, None)
-        self._revocations.add(_revocation(key, now))
+        self._revocations.add(revocation_of(key.tenant, key.id, now))
 
     async def verify(self, proofs: Sequence[ApiKeyText]) -> list[VerifiedKey]:
         """Return how keys stand, each by its id and the hash of its secret. Raises InvalidInputError: too many at once."""
@@ -198,7 +196,7 @@ class ApiKeyManager:
     async def _end(self, transaction: AuthTransaction, key: ApiKey, now: datetime) -> bool:
         """Return whether it was not over yet."""
         was_alive = await transaction.end_api_key(key, now)
-        await transaction.revoke(_revocation(key, now))
+        await transaction.revoke(revocation_of(key.tenant, key.id, now))
         return was_alive
 
     async def _find(self, principal: Principal, key_id: str, permission: str) -> ApiKey:
@@ -223,10 +221,6 @@ class ApiKeyManager:
         if account is None:
             raise AccountUnknownError
         await self._access.require_roles(principal, set(account.roles) - {USER})
-
-
-def _revocation(key: ApiKey, now: datetime) -> Revocation:
-    return Revocation(key.tenant, RevocationKind.KEY, key.id, now + BELIEVED_FOR + _CLOCKS_DIFFER)
 
 
 def _event(type: str, key: ApiKey, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word

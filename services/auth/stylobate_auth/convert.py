@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
 from stylobate.identity import DEFAULT_TENANT
@@ -15,6 +16,7 @@ from stylobate.identity.api_key import ApiKeyText
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
 from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
+from stylobate_auth.service_account import ServiceAccount
 
 _OVERLAP = timedelta(days=1)
 
@@ -115,6 +117,13 @@ def to_api_key(key: ApiKey, prefix: str) -> api_key.ApiKey:
         last_used_at=None if key.last_used_at is None else to_timestamp(key.last_used_at),
         revoked_at=None if key.revoked_at is None else to_timestamp(key.revoked_at),
         replaced_by=key.replaced_by,
+    )
+
+
+def to_service_account(account: ServiceAccount) -> machine.ServiceAccount:
+    """Return a service account."""
+    return machine.ServiceAccount(
+        id=account.id, name=account.name, roles=account.roles, created_at=to_timestamp(account.created_at)
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditStore
@@ -30,7 +31,8 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.revocation_manager import RevocationManager
-from stylobate_auth.servicer import AccessServicer, ApiKeyServicer, AuthServicer, TokenServicer
+from stylobate_auth.service_account_manager import ServiceAccountManager
+from stylobate_auth.servicer import AccessServicer, ApiKeyServicer, AuthServicer, ServiceAccountServicer, TokenServicer
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
 from stylobate_auth.store.postgres import PostgresAuthStore
@@ -97,6 +99,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     keys = ApiKeyManager(
         store, access, revocations, environment=settings.environment, most=settings.api_keys_per_account, clock=_now
     )
+    machines = ServiceAccountManager(store, access, revocations, clock=_now)
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
@@ -109,6 +112,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, passwords, sessions, tokens, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
+    app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 

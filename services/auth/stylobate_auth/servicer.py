@@ -9,10 +9,12 @@ from stylobate.api.auth.v1 import (
     access_service_pb2_grpc,
     api_key_service_pb2_grpc,
     auth_service_pb2_grpc,
+    service_account_service_pb2_grpc,
     token_service_pb2_grpc,
 )
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.idempotency import Idempotency
 from stylobate.identity import DEFAULT_TENANT
@@ -32,6 +34,7 @@ from stylobate_auth.convert import (
     from_register,
     to_api_key,
     to_list_response,
+    to_service_account,
     to_tokens,
     to_user,
     to_verified_key,
@@ -40,6 +43,7 @@ from stylobate_auth.convert import (
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
 
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
@@ -238,3 +242,47 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
 
     def _api_key(self, key: ApiKey) -> api_key.ApiKey:
         return to_api_key(key, self._manager.prefix(key.id))
+
+
+class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServiceServicer):
+    """Service accounts."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "CreateServiceAccount": RpcAccess.AUTHENTICATED,
+        "ListServiceAccounts": RpcAccess.AUTHENTICATED,
+        "DeleteServiceAccount": RpcAccess.AUTHENTICATED,
+    }
+
+    def __init__(self, manager: ServiceAccountManager, idempotency: Idempotency) -> None:
+        self._manager = manager
+        self._once = idempotency.once
+
+    async def CreateServiceAccount(
+        self, request: machine.CreateServiceAccountRequest, context: Any
+    ) -> machine.CreateServiceAccountResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            machine.CreateServiceAccountResponse,
+            lambda claim: self._manager.create(caller.principal, request.name, request.roles, caller, claim),
+            lambda account: machine.CreateServiceAccountResponse(service_account=to_service_account(account)),
+        )
+
+    async def ListServiceAccounts(
+        self, request: machine.ListServiceAccountsRequest, context: Any
+    ) -> machine.ListServiceAccountsResponse:
+        found, more = await self._manager.page(call().principal, request.page_size, request.page_token)
+        return machine.ListServiceAccountsResponse(service_accounts=[*map(to_service_account, found)], next_page_token=more)
+
+    async def DeleteServiceAccount(
+        self, request: machine.DeleteServiceAccountRequest, context: Any
+    ) -> machine.DeleteServiceAccountResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            machine.DeleteServiceAccountResponse,
+            lambda claim: self._manager.delete(caller.principal, request.id, caller, claim),
+            lambda _: machine.DeleteServiceAccountResponse(),
+        )

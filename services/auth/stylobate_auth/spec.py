@@ -21,6 +21,8 @@ SPEC = ServiceSpec(
         "auth.api_key.created",
         "auth.api_key.revoked",
         "auth.api_key.rotated",
+        "auth.service_account.created",
+        "auth.service_account.deleted",
         "auth.session.ended",
         "auth.session.opened",
         "auth.user.password_changed",

@@ -22,6 +22,7 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
 
@@ -48,6 +49,7 @@ class Auth:
     accounts: AccountManager
     passwords: PasswordManager
     keys: ApiKeyManager
+    machines: ServiceAccountManager
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
@@ -108,8 +110,11 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
         allow_test_domains=False,
         clock=clock,
     )
+    machines = ServiceAccountManager(store, access, revocations, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
-    return Auth(clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords, keys)
+    return Auth(
+        clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords, keys, machines
+    )
 
 
 @pytest.fixture

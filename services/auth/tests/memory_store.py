@@ -26,8 +26,10 @@ from stylobate_auth.model import (
     Session,
     SessionEnd,
 )
+from stylobate_auth.service_account import ServiceAccount
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
+from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
 
 _Key = tuple[str, str]
 
@@ -46,6 +48,7 @@ class _Tables:
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
@@ -60,7 +63,7 @@ class _Tables:
         return tables
 
 
-class MemoryAuthTransaction(MemoryApiKeyChanges):
+class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryServiceAccountChanges):
     """Works on a copy of the tables."""
 
     def __init__(
@@ -165,7 +168,7 @@ class MemoryAuthTransaction(MemoryApiKeyChanges):
         self.tables.records.append(record)
 
 
-class MemoryAuthStore(MemoryApiKeys):
+class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.

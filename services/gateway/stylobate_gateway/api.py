@@ -25,7 +25,7 @@ from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.exchange import Exchange
-from stylobate_gateway.routes import accounts, actions, api_keys, audit, bans, limits, pages, transactions
+from stylobate_gateway.routes import accounts, actions, api_keys, audit, bans, limits, pages, service_accounts, transactions
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
 from stylobate_gateway.state_reads import StateReads
@@ -65,6 +65,7 @@ class Api:
         for area in (
             accounts.routes(channels["auth"]),
             api_keys.routes(channels["auth"]),
+            service_accounts.routes(channels["auth"]),
             transactions.routes(channels["state"]),
             objects.routes(channels["state"], reads, watches),
             actions.routes(channels["actions"], is_open=is_open),

@@ -33,6 +33,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/GetMe",
                 "auth.v1.AuthService/ChangePassword",
                 "auth.v1.ApiKeyService",
+                "auth.v1.ServiceAccountService",
             }
         ),
     ),

@@ -88,12 +88,15 @@ async def test_answers_have_real_schemas(document) -> None:
 
 
 async def test_who_needs_no_token_is_asked_for_none(document) -> None:
-    """Public operations ask for none, state objects perhaps, the rest for a bearer token."""
-    assert document["security"] == [{"bearer": []}]
+    """Public operations ask for none, state objects perhaps, accounts for a person's token, the rest for that or a key."""
+    assert document["security"] == [{"bearer": []}, {"apiKey": []}]
+    key = document["components"]["securitySchemes"]["apiKey"]
+    assert (key["type"], key["in"], key["name"]) == ("apiKey", "header", "X-API-Key")
     for path in ("/v1/auth/login", "/.well-known/jwks.json", "/v1/actions", "/problems/{name}", "/count"):
         assert [one["security"] for one in document["paths"][path].values()] == [[]], path
-    assert document["paths"]["/v1/state/{namespace}"]["get"]["security"] == [{"bearer": []}, {}]
-    assert "security" not in document["paths"]["/v1/auth/me"]["get"]
+    assert document["paths"]["/v1/state/{namespace}"]["get"]["security"] == [{"bearer": []}, {"apiKey": []}, {}]
+    assert "security" not in document["paths"]["/v1/limits"]["get"] or {} in document["paths"]["/v1/limits"]["get"]["security"]
+    assert document["paths"]["/v1/auth/me"]["get"]["security"] == [{"bearer": []}]
 
 
 async def test_operations_have_stable_names_of_their_own(document) -> None:

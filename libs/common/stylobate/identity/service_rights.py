@@ -34,6 +34,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
             "auth.v1.ApiKeyService",
+            "auth.v1.ServiceAccountService",
             "events.v1.EventService",
             "state.v1.StateKeepingService",
             "state.v1.ProjectionService/ListProjections",

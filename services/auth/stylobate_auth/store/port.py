@@ -16,9 +16,10 @@ from stylobate.outbox import Event
 
 from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken, Revocation, RevocationPage, Session, SessionEnd
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
+from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 
 
-class AuthTransaction(ApiKeyChanges, Protocol):
+class AuthTransaction(ApiKeyChanges, ServiceAccountChanges, Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -68,7 +69,7 @@ class AuthTransaction(ApiKeyChanges, Protocol):
         """Write an audit record."""
 
 
-class AuthStore(ApiKeys, Protocol):
+class AuthStore(ApiKeys, ServiceAccounts, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:

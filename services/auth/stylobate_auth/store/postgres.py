@@ -12,6 +12,7 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
+from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
 
@@ -56,7 +57,7 @@ delete from login_place where (tenant, account_id, place) in (
 """
 
 
-class PostgresAuthStore(PostgresApiKeys):
+class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
     """The port on the service's own schema.
 
     :param outbox: gets the events.

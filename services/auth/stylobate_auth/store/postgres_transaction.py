@@ -11,6 +11,7 @@ from stylobate.outbox import Event, Outbox
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, Session, SessionEnd
 from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
+from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of
 
 CHANGES = "auth_changes"
@@ -60,7 +61,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 """
 
 
-class PostgresAuthTransaction(PostgresApiKeyChanges):
+class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChanges):
     """The port's transaction on a connection inside one."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`stylobate keys`: API keys of accounts, for operators. Only the key itself goes to standard output."""
+"""`stylobate keys`: API keys, and the accounts of machines that own some. Of a new one nothing else goes to standard output."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -8,7 +8,9 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 
 from stylobate.api.auth.v1 import api_key_service_pb2 as pb
+from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from stylobate.api.auth.v1.service_account_service_pb2_grpc import ServiceAccountServiceStub
 from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
@@ -74,6 +76,45 @@ def revoke(id: Annotated[str, _ID]) -> None:  # noqa: A002
     request = pb.RevokeApiKeyRequest(id=id)
     RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RevokeApiKey(request))
     console().print("revoked")
+
+
+@keys.command("add-account")
+def add_account(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    role: Annotated[list[str] | None, typer.Option("--role", help="What it may do; may be repeated.")] = None,
+) -> None:
+    """Make a service account, whose keys are no person's; print its id."""
+    request = machine.CreateServiceAccountRequest(name=name, roles=role or ())
+    made = RunningService("auth").ask(lambda channel: ServiceAccountServiceStub(channel).CreateServiceAccount(request))
+    typer.echo(made.service_account.id)
+
+
+@keys.command("accounts")
+def accounts() -> None:
+    """List the service accounts."""
+
+    async def ask(channel: grpc.aio.Channel) -> list[machine.ServiceAccount]:
+        stub, found, token = ServiceAccountServiceStub(channel), list[machine.ServiceAccount](), ""
+        while True:
+            page = await stub.ListServiceAccounts(machine.ListServiceAccountsRequest(page_size=500, page_token=token))
+            found += page.service_accounts
+            token = page.next_page_token
+            if not token:
+                return found
+
+    found = RunningService("auth").ask(ask)
+    for account in found:
+        _print(f"{account.id}  {account.name}  {', '.join(account.roles) or 'no roles'}")
+    if not found:
+        console().print("no service accounts")
+
+
+@keys.command("delete-account")
+def delete_account(id: Annotated[str, _OWNER]) -> None:  # noqa: A002
+    """Delete a service account with its keys."""
+    request = machine.DeleteServiceAccountRequest(id=id)
+    RunningService("auth").ask(lambda channel: ServiceAccountServiceStub(channel).DeleteServiceAccount(request))
+    console().print("deleted")
 
 
 def _duration(option: str, text: str) -> timedelta:
