@@ -151,6 +151,8 @@ class Write:
     """That which the data has."""
     beside: Beside | None = None
     """What its event carries beside what all do; None: nothing."""
+    keeps_data: bool = False
+    """Whether the data is what was read at the expected version: a store need not take it in again."""
 
     def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""

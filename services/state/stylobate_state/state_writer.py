@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
+from typing import NamedTuple
 
 from stylobate.batching import Batcher
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
+from stylobate.declarations.model import BeforeHook
 from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
 from stylobate.idempotency import Claim, KeyTakenError
 from stylobate.identity import Principal
@@ -92,8 +94,7 @@ class ChangeRequest:
             raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What an operation makes of what was read."""
 
     draft: ChangeDraft
@@ -101,6 +102,8 @@ class Decided:
     """What was read, upgraded where the operation builds on it."""
     builds_on_present: bool
     """Whether it holds for that version only."""
+    data: bytes
+    """That which was read, as it was."""
 
 
 Group = Sequence[Write]
@@ -132,6 +135,8 @@ class StateWriter:
                     return for_each(error, len(groups))  # not one by one: it may have been written
                 if part.has_events and any(isinstance(outcome, Written) for outcome in outcomes):
                     committed()
+                if len(outcomes) == len(groups):
+                    return [[outcome] for outcome in outcomes]
                 found = iter(outcomes)
                 return [list(islice(found, len(group))) for group in groups]
 
@@ -196,12 +201,15 @@ class StateWriter:
             older = await self._history.entry(request.principal, namespace, subject, operation.version)
             then = replace(subject, data=older.data, schema_version=older.schema_version)
             operation = replace(operation, data=(await self._environment.upgrades.present(namespace, then)).data)
-        closed = await self._closed(request, subject)
-        if closed != NOTHING_CLOSED and isinstance(operation, Put):
+        closed = await self._closed(request, subject) if namespace.fields.is_any else NOTHING_CLOSED
+        is_closed = closed != NOTHING_CLOSED
+        if is_closed and isinstance(operation, Put):
             operation = replace(operation, keeps_fields=True)
-        if not isinstance(operation, Restore) and live is not None and operation.builds_on_present:
+        data = seen.data if seen is not None else NULL
+        is_older = live is not None and live.schema_version != namespace.schema_version
+        if live is not None and is_older and not isinstance(operation, Restore) and operation.builds_on_present:
             subject = live = await self._environment.upgrades.present(namespace, live)
-        if closed != NOTHING_CLOSED:
+        if is_closed:
             operation = operation.within(namespace, closed, live.data if live is not None else NULL)
         draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock()))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
@@ -209,7 +217,7 @@ class StateWriter:
                 namespace.check(draft.data)
             except StateDataInvalidError as error:
                 raise closed.cover(error) from None
-        return Decided(draft, live, operation.builds_on_present)
+        return Decided(draft, live, operation.builds_on_present, data)
 
     async def _closed(self, request: ChangeRequest, subject: StateRecord | None) -> Closed:
         """Return which fields are closed to the caller: of the object that is there, or of the one that it makes its own."""
@@ -220,7 +228,9 @@ class StateWriter:
         """Ask the before-hook, if there is one, and return what is to be written."""
         live = decided.live
         present = live.version if live is not None else 0
-        hook_agreed, draft = await self._consult(request, decided.draft, live)
+        hook_agreed, draft = False, decided.draft
+        if (hook := request.namespace.hook(draft.change, draft.event)) is not None:
+            hook_agreed, draft = True, await self._consult(request, hook, draft, live)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change.stays or draft.change is Change.DELETED
         return Write(
@@ -241,6 +251,7 @@ class StateWriter:
             timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
             schema_version=request.namespace.schema_version,
             beside=request.namespace.beside(request.cause, request.principal),
+            keeps_data=is_exact and draft.data is decided.data and live is not None,
         )
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
@@ -251,7 +262,6 @@ class StateWriter:
         principal, namespace, key, operation = request.principal, request.namespace, request.key, request.operation
         owner = live.owner if live is not None else None
         rules = operation.rules(namespace, live)
-        what = f"{operation.word} {key.namespace}/{key.key}"
         if live is None or live.is_deleted:
             namespace.check_new_key(key.key)
         refused = [rule for rule in rules if not await self._access.allows(rule, principal, owner)]
@@ -265,17 +275,16 @@ class StateWriter:
                 )
             return
         if live is not None and await self._access.allows(namespace.access.read, principal, owner):
-            raise refusal(refused[0], principal, what)
+            raise refusal(refused[0], principal, f"{operation.word} {key.namespace}/{key.key}")
         namespace.check_new_key(key.key)
         absent = operation.rule(namespace, None)
-        await self._access.require_possible(absent, principal, what)
+        await self._access.require_possible(absent, principal, f"{operation.word} {key.namespace}/{key.key}")
         raise StateNotFoundError(key.namespace, key.key)
 
-    async def _consult(self, request: ChangeRequest, draft: ChangeDraft, live: StateRecord | None) -> tuple[bool, ChangeDraft]:
-        """Ask the before-hook, if there is one; it may refuse by raising, or give other data (not for a deletion)."""
-        hook = request.namespace.hook(draft.change, draft.event)
-        if hook is None:
-            return False, draft
+    async def _consult(
+        self, request: ChangeRequest, hook: BeforeHook, draft: ChangeDraft, live: StateRecord | None
+    ) -> ChangeDraft:
+        """Ask the before-hook; it may refuse by raising, or give other data (not for a deletion)."""
         event = event_of(
             request.key,
             draft,
@@ -298,7 +307,7 @@ class StateWriter:
                 _log.error("before_hook_failed", module=hook.module, hook=hook.method, findings=findings)
                 raise StateHookFailedError(hook.module, hook.method) from error
             draft = replace(draft, data=data)
-        return True, draft
+        return draft
 
     async def beyond_index(self, request: ChangeRequest, outcome: NotUnique | TooLong) -> StylobateError:
         """Return the error for what an index refuses; who has a value is said to those only who may read that object."""

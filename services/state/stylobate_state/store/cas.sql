@@ -2,22 +2,39 @@
 -- A key stands in the batch once. Expected: 0 nothing alive, n alive at that version, null alive at any.
 -- Writes of one group (0: alone) happen together or not at all.
 -- A batch is sent without what it does not need (cas.py): what stands between `-- groups {` and `-- groups }`, or on a line that
--- ends in `-- groups`, where there are none; likewise what concerns indexes, older versions that are brought back (`restores`), and
--- objects that are moved to another schema version (`migrations`): these keep their time and their timers. `versions`: events say
+-- ends in `-- groups`, where there are none (and a line that ends in `-- not groups`, where there are); likewise what concerns new
+-- objects (`creates`), indexes, older versions that are brought back (`restores`), and objects that are moved to another schema
+-- version (`migrations`): these keep their time and their timers. `versions`: events say
 -- what schema version the data has, where it is not 1. `assigns`: objects that are handed over, which keep their timers too.
+-- `timers`: statuses with timers that begin. `origins`: changes under hooks, or in a trace.
 -- `tells`: events that carry what was there before, what changed of the data, and what led to it, where their namespaces ask for that.
+-- Data is null where it stays as it is: it is neither sent nor sent back.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
-    select *
+    select (t.place - 1)::int as i, t.*
+        , 0 as together -- not groups
+        , 0::bigint as restored_from -- not restores
+        , 1 as schema_version -- not versions
+        , null::jsonb as timers -- not timers
+        , 0::smallint as depth, '' as traceparent -- not origins
     from unnest(
-        $1::int[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
-        $10::uuid[], $11::text[], $12::text[], $13::text[], $14::smallint[],
-        $15::smallint[], $16::text[], $17::int[], $18::jsonb[], $19::int[], $20::bigint[]
-    ) as t (
-        i, tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition,
-        depth, traceparent, together, timers, schema_version, restored_from
+        $tenant::text[], $namespace::text[], $key::text[], $expected::bigint[], $owner::text[], $status::text[], $data::jsonb[],
+        $actor::text[], $event_id::uuid[], $change::text[], $event::text[], $from_status::text[], $partition::smallint[]
+        , $together::int[] -- groups
+        , $restored_from::bigint[] -- restores
+        , $schema_version::int[] -- versions
+        , $timers::jsonb[] -- timers
+        , $depth::smallint[], $traceparent::text[] -- origins
+    ) with ordinality as t (
+        tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition
+        , together -- groups
+        , restored_from -- restores
+        , schema_version -- versions
+        , timers -- timers
+        , depth, traceparent -- origins
+        , place
     )
-    where (select coalesce(max(id), 0) from state_index) <= $21
+    where (select coalesce(max(id), 0) from state_index) <= $newest
 ),
 -- The newest version of what is there, locked in one order for all batches: they cannot wait for each other in a circle.
 l as materialized (
@@ -46,7 +63,10 @@ p as materialized (
             || state_index_part(d.own[2], p.part2, v.status, v.created, v.updated)
             || state_index_part(d.own[3], p.part3, v.status, v.created, v.updated)
         end as sort
-    from unnest($22::int[], $23::bigint[], $24::smallint[], $25::bytea[], $26::bytea[], $27::bytea[])
+    from unnest(
+        $entry_write::int[], $entry_index::bigint[], $entry_trait::smallint[],
+        $entry_part1::bytea[], $entry_part2::bytea[], $entry_part3::bytea[]
+    )
         as p (i, index_id, trait, part1, part2, part3)
     join i using (i)
     join state_index d on d.id = p.index_id and not d.is_dropped
@@ -117,7 +137,7 @@ u as (
     update state s
     set version = s.version + 1,
         status = coalesce(i.status, s.status),
-        data = i.data,
+        data = coalesce(i.data, s.data),
         owner = i.owner,
         schema_version = i.schema_version,
         first_version = case
@@ -147,6 +167,7 @@ u as (
             and i.change <> 'migrated' -- migrations
             as ends_timers
 ),
+-- creates {
 n as (
     insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers, schema_version)
     select i.tenant, i.namespace, i.key, 1, coalesce(i.status, ''), i.data, i.owner, 1, statement_timestamp(), statement_timestamp(),
@@ -160,11 +181,12 @@ n as (
     on conflict (tenant, namespace, key) do nothing
     returning tenant, namespace, key, version, status, owner, created_at, updated_at, first_version, data, timers
 ),
+-- creates }
 w as materialized (
     select i, version, status, owner, created_at, updated_at, first_version, data, timers from u
-    union all
-    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version, n.data, n.timers
-    from n join i using (tenant, namespace, key)
+    union all -- creates
+    select i.i, n.version, n.status, n.owner, n.created_at, n.updated_at, n.first_version, n.data, n.timers -- creates
+    from n join i using (tenant, namespace, key) -- creates
 ),
 -- indexes {
 -- What leaves an index comes first, and where a group's values may change hands all that moves: they are free then. Entries are made
@@ -203,7 +225,7 @@ e as (
         end -- migrations
         , i.actor, i.depth, i.traceparent,
         jsonb_build_object(
-            'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', i.data, 'actor', i.actor
+            'namespace', i.namespace, 'key', i.key, 'version', w.version, 'status', w.status, 'data', w.data, 'actor', i.actor
         ) || case
             when i.change = 'transitioned' then jsonb_build_object('event', i.event, 'from', i.from_status, 'to', w.status)
             when i.change = 'created' then jsonb_build_object('owner', w.owner)
@@ -212,25 +234,28 @@ e as (
         end
             || case when i.schema_version > 1 then jsonb_build_object('schema_version', i.schema_version) else '{}'::jsonb end -- versions
             || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
-            || case when b.tells is not null then state_beside(b.tells, b.version, b.status, b.data, b.schema_version, i.data) -- tells
+            || case when b.tells is not null then state_beside(b.tells, b.version, b.status, b.data, b.schema_version, w.data) -- tells
                 else '{}'::jsonb end -- tells
     from w join i using (i)
         left join l using (i) -- assigns
         left join b using (i) -- tells
 ),
 -- Timers of the status entered are queued, those of the status left are not any more.
+-- timers {
 queued as (
     insert into state_timer (tenant, namespace, key, since, event, due_at)
     select i.tenant, i.namespace, i.key, w.version, timer.event, timer.at
     from i join w using (i) cross join jsonb_to_recordset(w.timers) as timer (event text, at timestamptz)
     where i.timers is not null
 ),
+-- timers }
 unqueued as (
     delete from state_timer t using u
     where u.ends_timers and t.tenant = u.tenant and t.namespace = u.namespace and t.key = u.key
 )
 select
-    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version, w.data::text, w.timers::text,
+    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version,
+    case when i.data is not null then w.data::text end, w.timers::text,
     l.version as seen, l.is_live, coalesce(l.holds, i.expected = 0, false) as holds
     , r.why, r.index_id, r.holder, (select count(*) from x) as gone -- indexes
     , g.is_refused, case when w.i is null and i.together > 0 and g.together is null then state_overtaken() end -- groups

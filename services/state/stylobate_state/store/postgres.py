@@ -7,22 +7,17 @@ from itertools import chain, islice
 from typing import ClassVar, TypeVar
 
 import asyncpg
-import msgspec
 from stylobate.database import Connection, DatabaseManager
-from stylobate.database.batches import columns
 from stylobate.database.faults import is_rolled_back, unavailable
 from stylobate.errors import DatabaseUnavailableError, ValueRefusedError
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
-from stylobate.outbox import partition_of
 from stylobate.stopping import check_cancelled
 from stylobate.strict_json import compact_numbers
 
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
-    Beside,
-    Change,
     HistoryEntry,
     HistoryQuery,
     Indexed,
@@ -44,7 +39,7 @@ from stylobate_state.model import (
     grouped,
     result_of,
 )
-from stylobate_state.store.cas import cas_statement
+from stylobate_state.store.cas import cas
 from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
@@ -53,10 +48,9 @@ from stylobate_state.store.postgres_replica import listed
 from stylobate_state.store.postgres_rows import state_of
 from stylobate_state.store.postgres_scan import scan
 from stylobate_state.store.postgres_sorting import sorted_part
-from stylobate_state.store.postgres_timers import from_timers, to_starts
+from stylobate_state.store.postgres_timers import from_timers
 
 T = TypeVar("T")
-_encode = msgspec.json.Encoder().encode
 _CLASHES = 8
 """How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
 
@@ -155,33 +149,20 @@ class PostgresStateStore:
             rows = await self._cas(database, writes)
         outcomes = [self._outcome(write, row) for write, row in zip(writes, rows, strict=True)]
         later = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
-        settled = iter(await self._settle(database, later) if later else ())
+        if not later:
+            return [outcome for outcome in outcomes if outcome is not None]
+        settled = iter(await self._settle(database, later))
         return [next(settled) if outcome is None else outcome for outcome in outcomes]
 
     async def _cas(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[asyncpg.Record]:
         """Run the statement, again where there are newer indexes than were known."""
-        has_groups = any(write.group for write in writes)
-        has_restores = any(write.restored_from for write in writes)
-        migrates = any(write.change is Change.MIGRATED for write in writes)
-        has_versions = any(write.schema_version > 1 for write in writes)
-        has_assigns = any(write.change is Change.ASSIGNED for write in writes)
-        tells = [[_tells(write.beside) for write in writes]] if any(write.beside for write in writes) else []
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
                 await self._indexes.read(database)
             try:
-                entries = self._indexes.entries(writes)
-                statement = cas_statement(
-                    groups=has_groups,
-                    indexes=bool(entries),
-                    restores=has_restores,
-                    migrations=migrates,
-                    versions=has_versions,
-                    assigns=has_assigns,
-                    tells=bool(tells),
-                )
-                rows = await database.fetch(statement, *_columns(writes), self._indexes.newest, *entries, *tells)
+                statement, args = cas(writes, self._indexes.newest, self._indexes.entries(writes))
+                rows = await database.fetch(statement, *args)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
             except UnicodeDecodeError as error:
@@ -194,7 +175,7 @@ class PostgresStateStore:
         """Return what became of a write; None where that is not decided yet."""
         version, status, owner, created_at, updated_at, first_version, data, timers, seen, is_live, holds, *_ = row
         if version is not None:
-            kept = compact_numbers(data.encode())
+            kept = write.data if data is None else compact_numbers(data.encode())
             return Written(version, status, owner, created_at, updated_at, first_version, kept, from_timers(timers))
         why = row.get("why")
         if not holds:
@@ -285,37 +266,3 @@ async def again(work: Callable[[], Awaitable[T]]) -> T:
                 raise
             clash = error
     raise unavailable(clash)
-
-
-def _columns(writes: Sequence[Write]) -> list[list[object]]:
-    """Return the writes as the arrays that the statement takes, in its order."""
-    return columns(
-        (
-            index,
-            *write.key,
-            write.expected,
-            write.owner,
-            write.status,
-            write.data.decode(),
-            write.actor,
-            write.event_id,
-            write.change.value,
-            write.event,
-            write.from_status,
-            partition_of(write.key.tenant, write.key.key),
-            write.depth,
-            write.traceparent,
-            write.group,
-            to_starts(write.timers),
-            write.schema_version,
-            write.restored_from,
-        )
-        for index, write in enumerate(writes)
-    )
-
-
-def _tells(beside: Beside | None) -> str | None:
-    """Return what ``state_beside`` takes."""
-    if beside is None:
-        return None
-    return _encode({"before": beside.before, "delta": beside.delta, "cause": beside.cause}).decode()

@@ -150,13 +150,6 @@ def _named(timers: Sequence[DueTimer]) -> list[list[object]]:
     return columns((*timer.key, timer.since, timer.event) for timer in timers)
 
 
-def to_starts(timers: Sequence[TimerStart]) -> str | None:
-    """Return timers that begin, as the statement of a change takes them."""
-    if not timers:
-        return None
-    return json.dumps([{"event": timer.event, "seconds": timer.after.total_seconds()} for timer in timers])
-
-
 def from_timers(kept: str | None) -> tuple[Timer, ...]:
     """Return the timers of an object as its row has them."""
     if kept is None:
