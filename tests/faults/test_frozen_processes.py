@@ -4,14 +4,20 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from time import monotonic
+from typing import Any
 
+import grpc
 import httpx
 import psutil
 import pytest
+from stylobate.api.state.v1.state_service_pb2 import ListStatesRequest
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import wait_until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from tests.people import Person
 
@@ -51,6 +57,76 @@ def test_a_frozen_limiter_costs_nothing_for_long(platform, ada):
         assert wait_until(is_served_at_once, NOTICED_WITHIN)
         assert "ratelimit" not in ada.http.get("/v1/auth/me").headers
     assert wait_until(lambda: "ratelimit" in ada.http.get("/v1/auth/me").headers, BACK_WITHIN)
+
+
+@contextmanager
+def stopped(platform: Platform, *names: str) -> Iterator[None]:
+    """Freeze servers, all of their processes, for as long as the block."""
+    roots = [psutil.Process(platform.children[name].pid) for name in names]
+    processes = [process for root in roots for process in (root, *root.children(recursive=True))]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def _by_grpc(platform: Platform, key: str) -> grpc.StatusCode:
+    with grpc.insecure_channel(platform.grpc["state"]) as channel:
+        call = channel.unary_unary("/stylobate.api.state.v1.StateService/ListStates", ListStatesRequest.SerializeToString)
+        try:
+            call(ListStatesRequest(namespace="orders"), metadata=(("x-api-key", key),), timeout=PATIENCE_S)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
+def _subscribe(socket: ClientConnection, order: str) -> None:
+    """Connect by what came with the upgrade, and subscribe to an order's channel."""
+    socket.send('{"id": 1, "connect": {}}\n' + json.dumps({"id": 2, "subscribe": {"channel": f"orders:{order}"}}))
+    answers: list[dict[str, Any]] = []
+    while len(answers) < 2:
+        answers += map(json.loads, socket.recv(timeout=PATIENCE_S).splitlines())
+    assert [set(answer) - {"id"} for answer in answers] == [{"connect"}, {"subscribe"}], answers
+
+
+def test_a_key_does_what_it_is_for_until_it_is_revoked(platform, admin, ada):
+    """At every door; a wrong one is refused with nothing to ask, a revoked one within a second, also by who starts afterwards."""
+    made = admin.http.post("/v1/api-keys", json={"name": "reader", "scopes": ["orders:read"]}).json()
+    key, order = made["key"], ada.order()
+    with httpx.Client(base_url=platform.gateway, timeout=PATIENCE_S, headers={"x-api-key": key}) as http:
+        assert http.get(f"/v1/state/orders/{order}").status_code == 200
+        assert _by_grpc(platform, key) is grpc.StatusCode.OK
+        refused = http.post("/orders", json={"items": [{"sku": "tea", "quantity": 1}]})
+        assert (refused.status_code, refused.json()["metadata"]) == (403, {"permission": "orders:create"})
+        wrong = {"x-api-key": key[:-1] + ("a" if key[-1] != "a" else "b")}
+        with stopped(platform, "valkey", "postgres"):
+            assert http.get("/v1/state/orders", headers=wrong).json()["code"] == "API_KEY_INVALID"
+            assert _by_grpc(platform, wrong["x-api-key"]) is grpc.StatusCode.UNAUTHENTICATED
+        door = connect(platform.realtime, additional_headers={"x-api-key": key})
+        with door as socket, ExitStack() as frozen_servers:
+            _subscribe(socket, order)
+            frozen_servers.enter_context(stopped(platform, "valkey"))
+            assert admin.http.delete(f"/v1/api-keys/{made['id']}").status_code == 204
+            revoked_at = monotonic()
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv(timeout=PATIENCE_S)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 3500
+            assert wait_until(lambda: http.get("/v1/state/orders").json().get("code") == "API_KEY_REVOKED", NOTICED_WITHIN)
+            assert wait_until(lambda: _by_grpc(platform, key) is grpc.StatusCode.UNAUTHENTICATED, NOTICED_WITHIN)
+            print(f"refused everywhere after {monotonic() - revoked_at:.2f} s")  # noqa: T201  for who measures
+            platform.kill("gateway")
+
+            def is_refused_by_another() -> bool:
+                with suppress(httpx.TransportError):
+                    return bool(http.get("/v1/state/orders").json().get("code") == "API_KEY_REVOKED")
+                return False
+
+            assert wait_until(is_refused_by_another, BACK_WITHIN)
 
 
 def test_copies_are_given_out_while_the_database_is_frozen(platform, ada):

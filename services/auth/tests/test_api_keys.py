@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from stylobate.api.auth.v1 import api_key_service_pb2 as pb
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError
+from stylobate.idempotency import Idempotency
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError, read_api_key
-from stylobate.rpc.call import Call
+from stylobate.rpc.call import Call, current_call
 from stylobate_auth.api_key import ApiKeyDraft, Standing
 from stylobate_auth.errors import (
     AccountUnknownError,
@@ -19,6 +21,7 @@ from stylobate_auth.errors import (
     AuthInvalidInputError,
 )
 from stylobate_auth.model import AccountDraft, Question, RevocationKind
+from stylobate_auth.servicer import ApiKeyServicer
 
 from .conftest import PASSWORD, Auth
 
@@ -266,3 +269,18 @@ async def test_pages_follow_each_other(auth: Auth) -> None:
     first, token = await auth.keys.of_account(ada, "", 2, "")
     second, end = await auth.keys.of_account(ada, "", 2, token)
     assert ([key.id for key in (*first, *second)], end) == (made, "")
+
+
+async def test_an_answer_that_comes_again_has_no_key(auth: Auth) -> None:
+    """The key was told once; what happened comes again, with its id, and nothing more happens."""
+    ada, call = await _person(auth)
+    servicer = ApiKeyServicer(auth.keys, Idempotency(auth.store.ledger, auth.clock, secret=b"s" * 32))
+    current_call.set(call)
+    made = pb.CreateApiKeyRequest(name="a", idempotency_key="create")
+    first, again = [await servicer.CreateApiKey(made, None) for _ in range(2)]
+    assert (bool(first.key), first.replayed, again.key, again.replayed) == (True, False, "", True)
+    assert first.api_key == again.api_key
+    rotated = pb.RotateApiKeyRequest(id=first.api_key.id, idempotency_key="rotate")
+    first, again = [await servicer.RotateApiKey(rotated, None) for _ in range(2)]
+    assert (bool(first.key), again.key, first.api_key.id) == (True, "", again.api_key.id)
+    assert len((await auth.keys.of_account(ada, "", 0, ""))[0]) == 2

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from stylobate.api.auth.v1 import access_service_pb2 as access
+from stylobate.api.auth.v1 import api_key_service_pb2 as keys
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
+from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEventsRequest
@@ -39,6 +41,7 @@ class Service:
         self.accounts: Any = AuthServiceStub(channel)
         self.tokens: Any = TokenServiceStub(channel)
         self.access: Any = AccessServiceStub(channel)
+        self.keys: Any = ApiKeyServiceStub(channel)
         self.events: Any = EventServiceStub(host.channel("auth", reader))
 
     async def login(self, email: str = "ada@example.com") -> Any:
@@ -114,6 +117,24 @@ async def test_the_life_of_a_session(service: Service) -> None:
         await _until("TOKEN_REVOKED", lambda t=tokens: service.accounts.GetMe(auth.GetMeRequest(), **_bearer(t)))
     request = auth.RefreshSessionRequest(refresh_token=refreshed.tokens.refresh_token)
     assert await _reason(service.accounts.RefreshSession(request)) == "AUTH_REFRESH_INVALID"
+
+
+async def test_the_life_of_an_api_key(service: Service) -> None:
+    """Made with a token, verified, no key to manage others with, refused once it is revoked; a part of it is none."""
+    login = await service.login()
+    made = await service.keys.CreateApiKey(keys.CreateApiKeyRequest(name="a", scopes=["*"]), **_bearer(login.tokens))
+
+    def ask(key: str) -> Any:
+        return service.keys.ListApiKeys(keys.ListApiKeysRequest(), **_key(key))
+
+    assert await _reason(ask(made.key)) == "API_KEY_NOT_ENOUGH"
+    await service.keys.RevokeApiKey(keys.RevokeApiKeyRequest(id=made.api_key.id), **_bearer(login.tokens))
+    await _until("API_KEY_REVOKED", lambda: ask(made.key))
+    assert await _reason(ask(made.key[:-1])) == "API_KEY_INVALID"
+
+
+def _key(key: str) -> dict[str, Any]:
+    return {"metadata": (("authorization", f"Bearer {key}"),)}
 
 
 async def test_reuse_of_a_refresh_token_ends_the_session_everywhere(service: Service) -> None:

@@ -158,7 +158,10 @@ class Commands:
         expires_at = self._expires_at(principal)
         session.authenticated(principal, token, expires_at)
         self._channels.doubt(session)
-        result = RefreshResult(client=session.client, version=self._version, expires=True, ttl=session.ttl_s(expires_at))
+        if principal.is_key:
+            self._renewal.add(session)
+        expires, ttl = not principal.is_key, 0 if principal.is_key else session.ttl_s(expires_at)
+        result = RefreshResult(client=session.client, version=self._version, expires=expires, ttl=ttl)
         session.reply(Reply(id=command_id, refresh=result))
 
     def _require_unrevoked(self, principal: Principal) -> None:

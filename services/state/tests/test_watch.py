@@ -12,7 +12,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Ban, WatchBansRespo
 from stylobate.clients.bans import BanList, BannedError
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, NamespaceAccess
-from stylobate.errors import PermissionDeniedError, TokenExpiredError, TokenRevokedError, UnauthenticatedError
+from stylobate.errors import PermissionDeniedError, TokenExpiredError, TokenRevokedError, UnauthenticatedError, UnavailableError
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
 from stylobate.outbox import partition_of
@@ -369,6 +369,22 @@ async def test_who_may_be_here_no_longer_hears_no_more(
     with pytest.raises(error):
         await desk.watch(who, position=watch.position).next()
     assert (await desk.watches.health()).metrics == {"watches": 0.0, "callers": 0.0}
+
+
+@pytest.mark.parametrize("open_parts", ["memory"], indirect=True)
+async def test_who_watches_with_a_key_is_sent_to_prove_it_anew(desk: Desk) -> None:
+    """What may be believed of a key ends before the key does: UNAVAILABLE lets who watches come again, a gateway by itself."""
+    key = replace(ADA, expires_at=50.0, is_key=True, scopes=frozenset({"*"}))
+    watch = desk.watch(key)
+    await watch.snapshot()
+    following = asyncio.create_task(watch.next())
+    await asyncio.sleep(0)
+    _expire(desk)
+    with pytest.raises(UnavailableError):
+        await following
+    await desk.write("a")
+    again = desk.watch(replace(key, expires_at=700.0), position=watch.position)
+    assert await again.next() is not None
 
 
 @pytest.mark.parametrize("open_parts", ["memory"], indirect=True)

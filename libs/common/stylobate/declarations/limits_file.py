@@ -36,6 +36,7 @@ _OF_AUTH_KEYS = ("limit", "shadow", "ban")
 MOST_REFUSALS = 1000
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*")
 _ROUTE = re.compile(r"\*|(GET|POST|PUT|PATCH|DELETE|OPTIONS)( [/*]|\*)")
+_SECRETS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 _HEADER = re.compile(r"header:[a-z][a-z0-9-]*")
 BANS = BanRule(5, timedelta(minutes=1), timedelta(minutes=1), timedelta(days=1))
 """What a ban leaves out, where the platform's file does not say it."""
@@ -170,6 +171,10 @@ def _per(section: Section) -> tuple[str, ...]:
         if part not in PER and not _HEADER.fullmatch(part):
             known: Collection[str] = (*PER, "header:<name>")
             section.report.error(line, f"`per` of {section.where}: {part!r} is not one of {', '.join(known)}")
+        elif part.removeprefix(HEADER) in _SECRETS:
+            section.report.error(
+                line, f"`per` of {section.where}: {part} is a secret, and counters are named by it; count `user` or `api_key`"
+            )
     names = tuple(part for part, _ in per)
     if "global" in names and len(names) > 1:
         section.error("per", "`global` stands alone: it counts everybody together")

@@ -1,9 +1,10 @@
 """Shapes of API keys."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from stylobate_gateway.schemas.common import TEXT, Input, in_path
@@ -14,10 +15,17 @@ KeyId = Annotated[str, in_path("^[0-9a-f-]+$", 36, _EXAMPLE, "The key's id.")]
 _TEXT: dict[str, Any] = {"pattern": TEXT}
 
 
-def _with_zone(time: datetime) -> datetime:
-    if time.tzinfo is None:
-        raise PydanticCustomError("timezone_aware", "must say its offset: 2027-01-31T12:00:00Z")
-    return time
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+
+
+def _time(text: Any) -> datetime:
+    """Read a time as RFC 3339 writes it, and in no other of the forms that Pydantic takes: a number, a day alone."""
+    try:
+        if isinstance(text, str) and _TIME.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):  # the 31st of June; a moment before the year 1
+        pass
+    raise PydanticCustomError("date_time", "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z")
 
 
 class ApiKeyCreate(Input):
@@ -31,7 +39,7 @@ class ApiKeyCreate(Input):
         "`owner` of access rules; never more than its owner may do at that moment. Without any: what is public.",
         examples=[["orders:read"]],
     )
-    expires_at: Annotated[datetime, Field(strict=False), AfterValidator(_with_zone)] | None = Field(
+    expires_at: Annotated[datetime, BeforeValidator(_time)] | None = Field(
         None, description="In the future; without it, it holds until it is revoked."
     )
     allowed_cidrs: list[Annotated[str, Field(max_length=64, json_schema_extra=_TEXT)]] = Field(

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from stylobate.clients.bans import BanList
 from stylobate.declarations.evaluate import AccessEvaluator
-from stylobate.errors import TokenExpiredError, TokenRevokedError
+from stylobate.errors import TokenExpiredError, TokenRevokedError, UnavailableError
 from stylobate.health import Health
 from stylobate.identity import Principal, limit_key
 from stylobate.outbox import EventLog
@@ -31,6 +32,9 @@ from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Sight, Told
 from stylobate_state.watch.view import View
 from stylobate_state.watch.watcher import Watcher
+
+_ANEW = timedelta(seconds=1)
+"""Whoever watches with an API key comes again, and the key is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,8 @@ class WatchManager:
             if not principal.expires_at:
                 return None
             left = principal.expires_at - environment.now()
+            if left <= 0 and principal.is_key:
+                raise UnavailableError("The API key is to be proven anew; go on from where this ended.", retry_after=_ANEW)
             if left <= 0:
                 raise TokenExpiredError
             return left

@@ -49,6 +49,7 @@ def explain(  # noqa: PLR0917  each an option of the command
     request: Annotated[str, typer.Argument(help='What is asked for: "POST /orders", or the name of an action.')],
     user: Annotated[str, typer.Option(help="The id of who asks; without it nobody is known by name.")] = "",
     session: Annotated[str, typer.Option(help="The session's id.")] = "",
+    api_key: Annotated[str, typer.Option(help="The id of the API key that it is asked with.")] = "",
     ip: Annotated[str, typer.Option(help="Where from.")] = "192.0.2.1",
     channel: Annotated[str, typer.Option(help="A realtime channel that a message is about.")] = "",
     header: Annotated[list[str] | None, typer.Option(help="A header field, `name: value`; may be repeated.")] = None,
@@ -68,7 +69,7 @@ def explain(  # noqa: PLR0917  each an option of the command
     place = (action.route or f"POST /v1/actions/{action.name}") if action else f"{method} {'/'.join(path.split('/', 4)[:4])}"
     pairs = (text.partition(":") for text in header or ())
     headers = {name.strip().lower().encode(): value.strip().encode() for name, _, value in pairs}
-    who = Principal(PrincipalKind.USER, user, session=session) if user else ANONYMOUS
+    who = Principal(PrincipalKind.USER, user, session=session, token_id=api_key, is_key=bool(api_key)) if user else ANONYMOUS
     facts = Facts(ip, who, f"{method} {path}", place, action.name if action else "", channel, headers)
     known = {rule.name: rule for rule in rules.plan.rules}
     for name, subject, why in rules.plan.explain(facts):
