@@ -1,5 +1,6 @@
 """Which rules count a request, and whom: read from one plan at every door."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ def test_each_part_counts_what_it_says(per: tuple[str, ...], named: str | None, 
     facts = Facts("192.0.2.7", ADA, "GET /v1/state/orders/7", "GET /v1/state/orders", headers={b"x-plan": b"free"})
     for principal, subject in ((ADA, named), (ANONYMOUS, nameless)):
         assert _found(plan.at_door(facts._replace(principal=principal))).get("site.x") == subject
+
+
+def test_a_key_is_counted_by_itself_and_its_owner_as_a_user() -> None:
+    """It has no session; and no token has a key's count, whatever its id."""
+    plan = LimitPlan([_rule("site.key", per=("api_key",)), _rule("site.session", per=("session",))])
+    key = Principal(PrincipalKind.USER, "ada", token_id="k1", is_key=True)
+    assert _found(plan.at_door(Facts("192.0.2.7", key))) == {"edge.ip": "192.0.2.7", "edge.user": "ada", "site.key": "k1"}
+    assert _found(plan.at_door(Facts("192.0.2.7", replace(key, is_key=False)))).keys() == {"edge.ip", "edge.user"}
 
 
 @pytest.mark.parametrize(
