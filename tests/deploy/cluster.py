@@ -14,12 +14,12 @@ import httpx
 from stylobate.identity import generate_service_keys
 from stylobate.services import installed_services, key_holders
 from stylobate.testing import commands
+from stylobate.testing.authority import Authority
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import wait_until
 
 from tests.conftest import SHOP
-from tests.deploy.authority import Authority
 
 READY_WITHIN = timedelta(minutes=4)  # six interpreters that import at once, on a machine that may be busy
 

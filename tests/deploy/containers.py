@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylobate.services import installed_services
+from stylobate.testing.authority import Authority
 from stylobate.testing.commands import Command
 
 from tests.conftest import ROOT
-from tests.deploy.authority import Authority
 from tests.deploy.cluster import Cluster
 
 BASE = "STYLOBATE_TEST_BASE_IMAGE"

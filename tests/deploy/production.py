@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from stylobate.testing.authority import Authority
 
-from tests.deploy.authority import Authority
 from tests.deploy.servers import postgres, postgres_programs, redis, redis_program
 
 

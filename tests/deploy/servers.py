@@ -13,10 +13,9 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import asyncpg
+from stylobate.testing.authority import Authority
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import wait_until
-
-from tests.deploy.authority import Authority
 
 PASSWORD = "pass word/äöü@:"  # what a URL must escape
 WITHIN = timedelta(seconds=30)

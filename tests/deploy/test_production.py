@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from stylobate.identity import generate_service_keys
 from stylobate.services import key_holders
+from stylobate.testing.authority import Authority
 from stylobate.testing.ports import free_ports
 
-from tests.deploy.authority import Authority
 from tests.deploy.cluster import Cluster
 from tests.deploy.production import servers
 

@@ -124,7 +124,7 @@ def test_missing_modules_are_one_line(project, tmp_path):
     ("name", "value"),
     [
         ("STYLOBATE_LOG_LEVEL", "loud"),
-        ("STYLOBATE_AUTH_REGISTRATION", "verified"),
+        ("STYLOBATE_AUTH_REGISTRATION", "everybody"),
         ("STYLOBATE_GATEWAY_MAX_BODY_BYTES", "many"),
         ("STYLOBATE_MODULES", "/nowhere/at/all"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from stylobate.testing.platform import Platform
+from stylobate.testing.ports import free_ports
 
 PASSWORD = "a long enough password"
 TRUSTED = {"STYLOBATE_GATEWAY_TRUSTED_PROXIES": "127.0.0.1/32"}
@@ -25,15 +26,32 @@ RULES = {
 }
 
 
+def mail_to(port: int) -> dict[str, str]:
+    """Return settings for a mail server on this machine."""
+    return {
+        "STYLOBATE_AUTH_SMTP_HOST": "127.0.0.1",
+        "STYLOBATE_AUTH_SMTP_PORT": str(port),
+        "STYLOBATE_AUTH_SMTP_SECURITY": "none",
+        "STYLOBATE_AUTH_MAIL_FROM": "Shop <no-reply@shop.example>",
+        "STYLOBATE_AUTH_MAIL_TIMEOUT": "2s",
+    }
+
+
+@pytest.fixture(scope="package")
+def mail_port() -> int:
+    """Return the port where the platform looks for a mail server: what stands there is up to each test."""
+    return free_ports(1)
+
+
 @pytest.fixture(
     scope="package",
     params=[pytest.param(("--workers", "2"), marks=pytest.mark.soak), ("--split", "--workers", "2")],
     ids=["two workers", "split, two each"],
 )
-def platform(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(request: Any, tmp_path_factory: pytest.TempPathFactory, mail_port: int) -> Iterator[Platform]:
     """Give a platform with several processes of auth."""
     folder = tmp_path_factory.mktemp("logins")
-    with Platform.run(folder, *request.param, environ=TRUSTED | RULES) as running:
+    with Platform.run(folder, *request.param, environ=TRUSTED | RULES | mail_to(mail_port)) as running:
         yield running
 
 

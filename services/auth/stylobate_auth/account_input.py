@@ -50,21 +50,31 @@ def check_account(draft: AccountDraft, of_password: Sequence[Violation], *, allo
     :param allow_test_domains: whether addresses under ``.test`` (RFC 2606) count.
     :raises AuthInvalidInputError: with every finding.
     """
-    findings: list[Violation] = []
-    address = ""
+    address, key, of_address = check_address(draft.email, allow_test_domains=allow_test_domains)
+    name, of_name = check_name(draft.display_name)
+    if findings := [*of_address, *of_password, *of_name]:
+        raise AuthInvalidInputError(violations=findings)
+    return AccountInput(address, key, name)
+
+
+def check_address(email: str, *, allow_test_domains: bool) -> tuple[str, str, list[Violation]]:
+    """Return an address as it is kept and as it is compared, both empty where the findings say what is wrong."""
     try:
-        address = _address(draft.email, allow_test_domains=allow_test_domains)
+        address = _address(email, allow_test_domains=allow_test_domains)
     except EmailNotValidError as error:
-        findings.append(Violation("/email", str(error)))
-    findings += of_password
-    name = unicodedata.normalize("NFC", draft.display_name[: 4 * MAX_DISPLAY_NAME].strip())
+        return "", "", [Violation("/email", str(error))]
+    return address, _key(address), []
+
+
+def check_name(display_name: str) -> tuple[str, list[Violation]]:
+    """Return a name as it is kept, and what is wrong with it."""
+    findings: list[Violation] = []
+    name = unicodedata.normalize("NFC", display_name[: 4 * MAX_DISPLAY_NAME].strip())
     if len(name) > MAX_DISPLAY_NAME:
         findings.append(Violation("/display_name", f"must have at most {MAX_DISPLAY_NAME} characters"))
     if fault := name_fault(name):
         findings.append(Violation("/display_name", fault))
-    if findings:
-        raise AuthInvalidInputError(violations=findings)
-    return AccountInput(address, _key(address), name)
+    return name, findings
 
 
 def name_fault(name: str) -> str | None:

@@ -16,13 +16,22 @@ from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.account_input import check_account, email_key
-from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, RegistrationClosedError
+from stylobate_auth.errors import (
+    AuthInvalidInputError,
+    EmailNotVerifiedError,
+    EmailTakenError,
+    InvalidCredentialsError,
+    RegistrationClosedError,
+)
 from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.mail.outgoing import OutgoingMail
 from stylobate_auth.model import Account, AccountDraft, Credentials, NewAccount, Tokens, place_of, share_of
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_rules import MAX_PASSWORD, PasswordRules
 from stylobate_auth.session_manager import SessionManager
-from stylobate_auth.store.port import AuthStore
+from stylobate_auth.settings import Registration
+from stylobate_auth.store.port import AuthStore, AuthTransaction
 
 CREATE = "users:create"
 _log = get_logger("security")
@@ -35,7 +44,7 @@ class _PasswordReplacedError(Exception):
 class AccountManager:
     """Makes accounts and logs them in.
 
-    :param is_open: whether anyone may register.
+    :param registration: who may register.
     :param allow_test_domains: whether addresses under ``.test`` count.
     """
 
@@ -48,8 +57,9 @@ class AccountManager:
         access: AccessManager,
         *,
         limits: LoginLimits,
+        mail: OutgoingMail,
         place_lifetime: timedelta,
-        is_open: bool,
+        registration: Registration,
         allow_test_domains: bool,
         clock: Callable[[], datetime],
         new_id: Callable[[], str] = new_id,
@@ -61,22 +71,27 @@ class AccountManager:
         self._access = access
         self._limits = limits
         self._place_lifetime = place_lifetime
-        self._is_open = is_open
+        self._mail = mail
+        self._registration = registration
         self._allow_test_domains = allow_test_domains
         self._clock = clock
         self._new_id = new_id
 
-    async def register(self, draft: AccountDraft, caller: Call, claim: Claim | None = None) -> Account:
-        """Make an account for whoever asks; roles are not theirs to choose.
+    async def register(self, draft: AccountDraft, caller: Call, claim: Claim | None = None) -> Account | None:
+        """Make an account for whoever asks; roles are not theirs to choose. None: a mail says the rest.
 
         :raises RegistrationClosedError: not here. :raises AuthInvalidInputError: with every finding.
         :raises EmailTakenError: another account has the address. :raises HashingBusyError: try again.
         :raises RateLimitedError: too many from this address.
         """
-        if not self._is_open:
+        if self._registration == "closed":
             raise RegistrationClosedError
         await self._limits.charge_place(REGISTER, place_of(caller))
-        return await self._make(DEFAULT_TENANT, replace(draft, roles=()), caller, claim)
+        draft = replace(draft, roles=())
+        if self._registration == "open":
+            return await self._make(DEFAULT_TENANT, draft, caller, claim)
+        await self._make_by_mail(DEFAULT_TENANT, draft, caller, claim)
+        return None
 
     async def create(self, principal: Principal, draft: AccountDraft, caller: Call, claim: Claim | None = None) -> Account:
         """Make an account with roles, for a service or for who holds ``users:create`` and what the roles permit.
@@ -95,6 +110,7 @@ class AccountManager:
 
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
         :raises RateLimitedError: too many from this address, or at this account.
+        :raises EmailNotVerifiedError: nobody has proven the account's address yet, which it was registered with.
         :raises BannedError: the account or its tenant is banned; told to nobody who does not know the password.
         """
         place = place_of(caller)
@@ -113,6 +129,9 @@ class AccountManager:
             if found is None or not is_right:
                 await self._refuse(found, caller, InvalidCredentialsError.reason)
                 raise InvalidCredentialsError
+            if found.must_verify:
+                await self._refuse(found, caller, EmailNotVerifiedError.reason)
+                raise EmailNotVerifiedError
             tokens = await self._open(found, password, caller, claim)
             if tokens is not None:
                 return found.account, tokens
@@ -153,7 +172,47 @@ class AccountManager:
             raise TokenRevokedError
         return account
 
+    async def _make_by_mail(self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None) -> None:
+        """Make an account that nobody gets into before its address is proven. Nobody is told whether the address has one already.
+
+        Its owner is, by mail: how to get in, or, where its address was never proven, how to choose another password. So nobody
+        who registers with somebody else's address keeps them out, or gets in with them.
+        """
+        new = await self._checked(tenant, draft, caller, must_verify=True)
+        is_allowed = await self._limits.allows_mail(tenant, new.email_key, MailKind.VERIFY_EMAIL)
+        while True:
+            found = await self._store.credentials(tenant, new.email_key, "", self._clock())
+            try:
+                async with self._store.transaction() as transaction:
+                    await transaction.claim(claim)
+                    if found is None:
+                        await self._add(transaction, new, caller)
+                        await self._mail.write(transaction, tenant, MailKind.VERIFY_EMAIL, new.account.id)
+                    else:
+                        kind = MailKind.RESET_PASSWORD if found.must_verify else MailKind.ALREADY_REGISTERED
+                        await self._mail.write(transaction, tenant, kind, found.account.id if is_allowed else None)
+                        record = _record("auth.register", found.account, caller)
+                        await transaction.record(replace(record, outcome=Outcome.DENIED, reason=EmailTakenError.reason))
+                    await transaction.answer(claim, None)
+                    return
+            except EmailTakenError:
+                continue  # at this very moment, by another
+
     async def _make(self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None) -> Account:
+        new = await self._checked(tenant, draft, caller)
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            await self._add(transaction, new, caller)
+            await transaction.answer(claim, new.account)
+        return new.account
+
+    async def _add(self, transaction: AuthTransaction, new: NewAccount, caller: Call) -> None:
+        await transaction.add_account(new)
+        await transaction.emit(_registered(new.account, caller))
+        await transaction.record(_record("auth.register", new.account, caller))
+
+    async def _checked(self, tenant: str, draft: AccountDraft, caller: Call, *, must_verify: bool = False) -> NewAccount:
+        """Return the account that is asked for. Raises AuthInvalidInputError, HashingBusyError."""
         of_password = await self._rules.findings(draft.password, email=draft.email, name=draft.display_name)
         checked = check_account(draft, of_password, allow_test_domains=self._allow_test_domains)
         password_hash = await self._hash(draft.password, caller)
@@ -166,13 +225,7 @@ class AccountManager:
             email_verified=False,
             created_at=self._clock(),
         )
-        async with self._store.transaction() as transaction:
-            await transaction.claim(claim)
-            await transaction.add_account(NewAccount(account, checked.email_key, password_hash))
-            await transaction.emit(_registered(account, caller))
-            await transaction.record(_record("auth.register", account, caller))
-            await transaction.answer(claim, account)
-        return account
+        return NewAccount(account, checked.email_key, password_hash, must_verify)
 
     async def _hash(self, password: str, caller: Call) -> str:
         return await self._hasher.hash(password, share=share_of(caller), deadline=caller.deadline)

@@ -27,7 +27,7 @@ class RegistrationClosedError(PermissionDeniedError):
 
     reason = "REGISTRATION_CLOSED"
     default_detail = "Registration is closed."
-    cure = "Ask an administrator for an account (`stylobate users create`), or set STYLOBATE_AUTH_REGISTRATION=open."
+    cure = "Ask an administrator for an account (`stylobate users create`), or set STYLOBATE_AUTH_REGISTRATION=open or =verified."
 
 
 class InvalidCredentialsError(UnauthenticatedError):
@@ -38,12 +38,40 @@ class InvalidCredentialsError(UnauthenticatedError):
     cure = "Check both and try again."
 
 
+class EmailNotVerifiedError(PermissionDeniedError):
+    """The password is right, and nobody has proven yet that the account's address is theirs. Told to nobody else."""
+
+    reason = "AUTH_EMAIL_NOT_VERIFIED"
+    default_detail = "The address of the account is not proven yet."
+    cure = "Use the token of the mail that was sent there. Whoever asks for another password gets one that proves it too."
+
+
 class PasswordWrongError(PermissionDeniedError):
     """What was sent as the account's present password is not. 403, since the token that came with it is a good one."""
 
     reason = "AUTH_PASSWORD_WRONG"
     default_detail = "The current password is wrong."
     cure = "Check it and try again; who forgot it resets it."
+
+
+class MailTokenInvalidError(StylobateError):
+    """The token of a mail is unknown, was used before, or its time is over; which of them is not said."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "AUTH_MAIL_TOKEN_INVALID"
+    default_detail = "The link does not work any more."
+    cure = "Ask for another mail; each one's token works once, and for a time."
+
+
+class NoMailError(StylobateError):
+    """There is no way for mail to leave."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_NO_MAIL"
+    default_detail = "Mail is not set up here."
+    cure = (
+        "Whoever runs the platform sets STYLOBATE_AUTH_SMTP_HOST and STYLOBATE_AUTH_MAIL_FROM, or changes the account otherwise."
+    )
 
 
 class RefreshInvalidError(UnauthenticatedError):

@@ -33,10 +33,12 @@ from stylobate.telemetry import counter
 
 from stylobate_auth.settings import AuthSettings
 
-LOGIN, REGISTER, REFRESH = "login.ip", "register.ip", "refresh.ip"
+LOGIN, REGISTER, REFRESH, MAIL = "login.ip", "register.ip", "refresh.ip", "mail.ip"
 _ACCOUNT = "login.account"
 _FIRST = RateLimit(3, timedelta(days=1), burst=3)
 """Tries of a place at an account that count as its first."""
+_MAILS = RateLimit(3, timedelta(hours=1), burst=3)
+"""Mails of a kind to one account that strangers can ask for. Past it none is sent, and the token of one of them holds still."""
 _AGAIN_AT_ONCE = 2
 """Further tries at an account before their rate holds: few, or places that go on trying would live on them for minutes."""
 _Charge = tuple[LevelSpec, ...]
@@ -61,9 +63,10 @@ class LoginLimits:
         self._key = key
         self._local = LocalCounts(clock)
         self._rules = rules or LimitRules()
-        texts = {LOGIN: settings.login_ip, REGISTER: settings.register_ip, REFRESH: settings.refresh_ip}
+        texts = {LOGIN: settings.login_ip, REGISTER: settings.register_ip, REFRESH: settings.refresh_ip, MAIL: settings.mail_ip}
         self._by_place: dict[str, _Charge] = {name: (_level(name, _limit(text)),) for name, text in texts.items()}
         self._of_settings = _limit(settings.login_account)
+        self._mails: _Charge = (_level("mail.account", _MAILS),)
         self._use()
         self._rules.on_change.append(self._use)
         self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
@@ -81,7 +84,7 @@ class LoginLimits:
     async def charge_place(self, rule: str, place: str) -> None:
         """Charge where a call comes from; a place that is not known (an older gateway's) is not charged.
 
-        :param rule: ``login.ip``, ``register.ip`` or ``refresh.ip``.
+        :param rule: ``login.ip``, ``register.ip``, ``refresh.ip`` or ``mail.ip``.
         :raises RateLimitedError: too many. :raises BannedError: the place is banned.
         """
         if not place:
@@ -108,6 +111,22 @@ class LoginLimits:
             wait_s = await self._wait(self._again, (account, account))
         if wait_s:
             raise self._error(self._new[0], wait_s)
+
+    async def allows_mail(self, tenant: str, email_key: str, kind: str) -> bool:
+        """Charge a mail to an account, whether there is one or not; return whether it may be sent. Raises BannedError."""
+        return not await self._wait_for_mail(tenant, email_key, kind)
+
+    async def charge_mail(self, tenant: str, subject: str, kind: str) -> None:
+        """Charge a mail that an account's owner asks for. Raises RateLimitedError.
+
+        :param subject: whom it would be too many for: an account, or a mailbox.
+        """
+        if wait_s := await self._wait_for_mail(tenant, subject, kind):
+            raise self._error(self._mails[0], wait_s)
+
+    async def _wait_for_mail(self, tenant: str, subject: str, kind: str) -> float:
+        name = hashlib.blake2b(f"{tenant}\0{kind}\0{subject}".encode(), key=self._key, digest_size=16).hexdigest()
+        return await self._wait(self._mails, (name,))
 
     async def _wait(self, charge: _Charge, subjects: tuple[str, ...]) -> float:
         """Charge; return the seconds until it can pass, 0 when it was charged."""

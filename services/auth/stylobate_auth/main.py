@@ -1,5 +1,6 @@
 """Builds the auth service: the only place that names an adapter."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +28,18 @@ from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
+from stylobate_auth.mail.folder import FolderTransport
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.mail.outgoing import OutgoingMail
+from stylobate_auth.mail.port import MailTransport
+from stylobate_auth.mail.sender import MailSender
+from stylobate_auth.mail.smtp import SmtpTransport
+from stylobate_auth.mail.templates import MailTemplates
+from stylobate_auth.mail.tokens import MailTokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
+from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.servicer import AccessServicer, ApiKeyServicer, AuthServicer, ServiceAccountServicer, TokenServicer
@@ -56,7 +66,8 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         retention=settings.event_retention,
         on_numbered=app.event_log(log),
     )
-    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, relay.wake)
+    mail_is_due = asyncio.Event()
+    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, on_events=relay.wake, on_mails=mail_is_due.set)
     hasher = await app.enter(
         PasswordHasher.open(
             memory_kib=settings.argon2_memory_kib,
@@ -83,6 +94,17 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         refresh_lifetime=settings.refresh_token_lifetime,
         clock=_now,
     )
+    mail_tokens = MailTokens(hashlib.sha256(b"mail\0" + settings.signing_key.encode()).digest())
+    mail = OutgoingMail(
+        mail_tokens,
+        is_on=settings.has_mail,
+        lifetimes={
+            MailKind.RESET_PASSWORD: settings.reset_token_lifetime,
+            MailKind.VERIFY_EMAIL: settings.verify_token_lifetime,
+            MailKind.CHANGE_EMAIL: settings.verify_token_lifetime,
+        },
+        clock=_now,
+    )
     accounts = AccountManager(
         store,
         hasher,
@@ -91,15 +113,29 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         access,
         limits=limits,
         place_lifetime=settings.login_place_lifetime,
-        is_open=settings.is_registration_open,
+        mail=mail,
+        registration=settings.registers,
         allow_test_domains=settings.is_development,
         clock=_now,
     )
-    passwords = PasswordManager(store, hasher, rules, sessions, limits)
     keys = ApiKeyManager(
         store, access, revocations, environment=settings.environment, most=settings.api_keys_per_account, clock=_now
     )
     machines = ServiceAccountManager(store, access, revocations, clock=_now)
+    passwords = PasswordManager(store, hasher, rules, sessions, limits=limits, mail=mail, clock=_now)
+    profiles = ProfileManager(
+        store,
+        passwords,
+        sessions,
+        limits=limits,
+        mail=mail,
+        allow_test_domains=settings.is_development,
+        clock=_now,
+    )
+    if settings.has_mail:
+        sender = _sender(settings, store, mail_tokens, mail_is_due)
+        app.task("mail", sender.run)
+        app.check("mail", sender.health)
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
@@ -109,11 +145,39 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.task("api-keys-used", keys.run)
     app.check("revocations", revocations.health)
     app.check("relay", relay.health)
-    app.servicer(add_AuthServiceServicer_to_server, AuthServicer(accounts, passwords, sessions, tokens, idempotency))
+    app.servicer(
+        add_AuthServiceServicer_to_server,
+        AuthServicer(accounts, passwords, profiles, sessions, tokens=tokens, idempotency=idempotency),
+    )
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
+
+
+def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:
+    """Return what sends mail: to the server, in development without one into a folder."""
+    sender = settings.mail_from or "no-reply@localhost"
+    server = settings.smtp
+    transport: MailTransport = (
+        FolderTransport(Path(settings.mail_folder), sender)
+        if server is None
+        else SmtpTransport(server, sender, settings.mail_timeout)
+    )
+    return MailSender(
+        store,
+        transport,
+        MailTemplates(settings.mail_product, Path(settings.mail_templates) if settings.mail_templates else None),
+        tokens,
+        links={
+            MailKind.RESET_PASSWORD: settings.mail_reset_link,
+            MailKind.VERIFY_EMAIL: settings.mail_verify_link,
+            MailKind.CHANGE_EMAIL: settings.mail_verify_link,
+        },
+        timeout=settings.mail_timeout,
+        due=due,
+        clock=_now,
+    )
 
 
 def _now() -> datetime:

@@ -8,6 +8,8 @@ from enum import IntEnum, StrEnum
 from stylobate.identity import DEFAULT_TENANT, limit_key
 from stylobate.rpc.call import Call
 
+from stylobate_auth.mail.kinds import MailKind
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -43,6 +45,8 @@ class Credentials:
     account: Account
     password_hash: str = field(repr=False)
     """Argon2id in PHC form."""
+    must_verify: bool = False
+    """Whether nobody gets in before the address is proven."""
     is_known_place: bool = False
     """Whether the place that was asked about logged in to it before."""
 
@@ -55,6 +59,50 @@ class NewAccount:
     email_key: str
     """The address as compared: at most one account of a tenant has it."""
     password_hash: str = field(repr=False)
+    must_verify: bool = False
+    """Whether nobody gets in before the address is proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMail:
+    """A mail to write: kept with what causes it, sent after that."""
+
+    tenant: str
+    id: str
+    """UUIDv7."""
+    kind: MailKind
+    account_id: str | None
+    """None: nobody is written to, and it costs the same."""
+    token_hash: bytes
+    """SHA-256 of the token that it has; the token itself stands nowhere."""
+    asked_at: datetime
+    expires_at: datetime
+    """When its token ends, and with it the tries to send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedMailToken:
+    """What a token of a mail proved."""
+
+    account_id: str
+    kind: MailKind
+
+
+@dataclass(frozen=True, slots=True)
+class DueMail:
+    """A mail that is to be sent now, to the address that its account has now."""
+
+    tenant: str
+    id: str
+    account_id: str
+    kind: MailKind
+    address: str = field(repr=False)
+    """Empty: the account has none of that kind any more."""
+    name: str = field(repr=False)
+    asked_at: datetime
+    expires_at: datetime
+    attempts: int
+    """This one counted in."""
 
 
 class SessionEnd(StrEnum):

@@ -42,6 +42,7 @@ from stylobate_auth.convert import (
 )
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.password_manager import PasswordManager
+from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
@@ -59,6 +60,12 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         "RefreshSession": RpcAccess.PUBLIC,
         "LogoutSession": RpcAccess.AUTHENTICATED,
         "ChangePassword": RpcAccess.AUTHENTICATED,
+        "RequestPasswordReset": RpcAccess.PUBLIC,
+        "ResetPassword": RpcAccess.PUBLIC,
+        "RequestEmailVerification": RpcAccess.AUTHENTICATED,
+        "ChangeEmail": RpcAccess.AUTHENTICATED,
+        "VerifyEmail": RpcAccess.PUBLIC,
+        "UpdateMe": RpcAccess.AUTHENTICATED,
         "GetMe": RpcAccess.AUTHENTICATED,
     }
 
@@ -66,12 +73,15 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self,
         accounts: AccountManager,
         passwords: PasswordManager,
+        profiles: ProfileManager,
         sessions: SessionManager,
+        *,
         tokens: JWTManager,
         idempotency: Idempotency,
     ) -> None:
         self._accounts = accounts
         self._passwords = passwords
+        self._profiles = profiles
         self._sessions = sessions
         self._tokens = tokens
         self._once = idempotency.once
@@ -83,7 +93,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             caller.principal,
             auth.RegisterUserResponse,
             lambda claim: self._accounts.register(from_register(request), caller, claim),
-            lambda account: auth.RegisterUserResponse(user=to_user(account)),
+            lambda account: auth.RegisterUserResponse(user=None if account is None else to_user(account)),
         )
 
     async def CreateUser(self, request: auth.CreateUserRequest, context: Any) -> auth.CreateUserResponse:
@@ -137,6 +147,70 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             auth.ChangePasswordResponse,
             lambda claim: self._passwords.change(caller.principal, current, new, caller, claim),
             lambda _: auth.ChangePasswordResponse(),
+        )
+
+    async def RequestPasswordReset(
+        self, request: auth.RequestPasswordResetRequest, context: Any
+    ) -> auth.RequestPasswordResetResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.RequestPasswordResetResponse,
+            lambda claim: self._passwords.forgot(request.email, caller, claim),
+            lambda _: auth.RequestPasswordResetResponse(),
+        )
+
+    async def ResetPassword(self, request: auth.ResetPasswordRequest, context: Any) -> auth.ResetPasswordResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.ResetPasswordResponse,
+            lambda claim: self._passwords.reset(request.token, request.new_password, caller, claim),
+            lambda _: auth.ResetPasswordResponse(),
+        )
+
+    async def RequestEmailVerification(
+        self, request: auth.RequestEmailVerificationRequest, context: Any
+    ) -> auth.RequestEmailVerificationResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.RequestEmailVerificationResponse,
+            lambda claim: self._profiles.request_verification(caller.principal, caller, claim),
+            lambda _: auth.RequestEmailVerificationResponse(),
+        )
+
+    async def ChangeEmail(self, request: auth.ChangeEmailRequest, context: Any) -> auth.ChangeEmailResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.ChangeEmailResponse,
+            lambda claim: self._profiles.change_email(caller.principal, request.email, request.password, caller, claim),
+            lambda _: auth.ChangeEmailResponse(),
+        )
+
+    async def VerifyEmail(self, request: auth.VerifyEmailRequest, context: Any) -> auth.VerifyEmailResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.VerifyEmailResponse,
+            lambda claim: self._profiles.verify(request.token, caller, claim),
+            lambda _: auth.VerifyEmailResponse(),
+        )
+
+    async def UpdateMe(self, request: auth.UpdateMeRequest, context: Any) -> auth.UpdateMeResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            auth.UpdateMeResponse,
+            lambda claim: self._profiles.rename(caller.principal, request.display_name, caller, claim),
+            lambda account: auth.UpdateMeResponse(user=to_user(account)),
         )
 
     async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:

@@ -1,7 +1,9 @@
 """Settings of the auth service."""
 
 import os
+import re
 from datetime import timedelta
+from email.utils import parseaddr
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -10,6 +12,7 @@ from stylobate.config import Settings, secret
 from stylobate.declarations import parse_rate_limit
 
 from stylobate_auth.breached_passwords import BreachedPasswords
+from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
 
 Registration = Literal["open", "closed", "verified"]
 
@@ -20,8 +23,8 @@ class AuthSettings(Settings):
     service: ClassVar[str] = "auth"
 
     registration: Registration | None = None
-    """Who may register: ``open`` (anyone) or ``closed`` (accounts are created by others). Unset: open in development,
-    closed elsewhere. ``verified`` needs mail, which is not there yet."""
+    """Who may register: ``open`` (anyone, at once), ``verified`` (anyone, who gets in once a mail proved the address; needs
+    mail) or ``closed`` (accounts are created by others). Unset: open in development, verified elsewhere."""
     signing_key: str = secret()
     """What access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text that
     one is derived from (HKDF-SHA256, see jwt_manager.py)."""
@@ -53,19 +56,46 @@ class AuthSettings(Settings):
     """How long an account remembers an address that logged in to it."""
     register_ip: str = "30/minute burst 150"
     """Limit `register.ip`: registrations of one address, charged before a password is hashed."""
+    mail_ip: str = "10/minute burst 30"
+    """Limit `mail.ip`: what one address may ask that sends a mail, and uses of tokens of mails."""
     refresh_ip: str = "20/second burst 200"
     """Limit `refresh.ip`: refreshes of one address."""
     api_keys_per_account: int = Field(50, ge=1, le=10_000)
     """API keys that an account may have at a time."""
+    smtp_host: str = ""
+    """A server that takes mail for everywhere. Empty: in development mail goes into `mail_folder`, elsewhere there is none, and
+    what needs it is refused."""
+    smtp_port: int = Field(0, ge=0, le=65535)
+    """Its port; 0: 587, 465 where security is `tls`, 25 where it is `none`."""
+    smtp_security: SmtpSecurity = "starttls"
+    """`starttls`, `tls` (from the first byte), or `none`, for a relay on this machine or network that one trusts."""
+    smtp_user: str = ""
+    """Who logs in there; empty: nobody does."""
+    smtp_password: str = secret(generate=False)
+    """With which password."""
+    smtp_authority: str = ""
+    """File of the certificates that the server's own is held against; empty: those of the machine."""
+    mail_from: str = ""
+    """Who mail is from: `no-reply@example.com`, or `Example <no-reply@example.com>`."""
+    mail_product: str = "Stylobate"
+    """What mails call the product."""
+    mail_folder: str = ".stylobate/mail"
+    """Where mail goes in development when there is no server; `stylobate mail` shows it."""
+    mail_templates: str = ""
+    """A folder of Jinja2 templates that take the place of ours, `<kind>.txt` and `<kind>.html`. Empty: ours."""
+    mail_timeout: timedelta = Field(timedelta(seconds=20), ge=timedelta(seconds=1), le=timedelta(minutes=5))
+    """How long handing over one mail may take. One that was taken by a process that died is sent after twice as long."""
+    mail_reset_link: str = ""
+    """The product's page for another password, with `{token}` in it, such as `https://example.com/reset#{token}`. Empty: the mail
+    holds the bare token."""
+    mail_verify_link: str = ""
+    """Likewise the page that proves an address: `https://example.com/verify#{token}`."""
+    verify_token_lifetime: timedelta = Field(timedelta(days=1), ge=timedelta(hours=1), le=timedelta(days=30))
+    """How long the token that proves an address works."""
+    reset_token_lifetime: timedelta = Field(timedelta(hours=1), ge=timedelta(minutes=30), le=timedelta(days=1))
+    """How long the token for another password works."""
     event_retention: timedelta = Field(timedelta(days=30), ge=timedelta(hours=1))
     """How long published events are kept for readers that were away."""
-
-    @field_validator("registration")
-    @classmethod
-    def _can_be_carried_out(cls, value: Registration | None) -> Registration | None:
-        if value == "verified":
-            raise ValueError("'verified' sends mail, which this version cannot; use 'open' or 'closed'")
-        return value
 
     @field_validator("breached_passwords")
     @classmethod
@@ -74,11 +104,56 @@ class AuthSettings(Settings):
             BreachedPasswords(Path(path))
         return path
 
-    @field_validator("login_ip", "login_account", "register_ip", "refresh_ip")
+    @field_validator("login_ip", "login_account", "register_ip", "refresh_ip", "mail_ip")
     @classmethod
     def _is_a_limit(cls, text: str) -> str:
         parse_rate_limit(text, plain="gcra")
         return text
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_an_address(cls, sender: str) -> str:
+        if sender and (not sender.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(sender)[1])):
+            raise ValueError("must be an address, with or without a name before it: Example <no-reply@example.com>")
+        return sender
+
+    @field_validator("mail_reset_link", "mail_verify_link")
+    @classmethod
+    def _has_a_place_for_the_token(cls, link: str) -> str:
+        if link and (link.count("{token}") != 1 or not link.startswith(("https://", "http://"))):
+            raise ValueError("must be the address of a page with {token} in it")
+        return link
+
+    @field_validator("mail_templates")
+    @classmethod
+    def _can_be_filled_in(cls, folder: str) -> str:
+        if folder:
+            from stylobate_auth.mail.templates import MailTemplates  # noqa: PLC0415  a command that asks for settings sends no mail
+
+            if not Path(folder).is_dir():
+                raise ValueError(f"{folder}: there is no such folder")
+            MailTemplates("", Path(folder))
+        return folder
+
+    @model_validator(mode="after")
+    def _can_send(self) -> Self:
+        if self.smtp_host and not self.mail_from:
+            raise ValueError("STYLOBATE_AUTH_SMTP_HOST needs STYLOBATE_AUTH_MAIL_FROM: who mail is from")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError(
+                "STYLOBATE_AUTH_SMTP_SECURITY must not be `none` where SMTP_USER logs in: the password would be sent in the clear"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_register(self) -> Self:
+        if self.registers == "verified" and not self.has_mail:
+            default = "" if self.registration else ", the default outside development,"
+            raise ValueError(
+                f"STYLOBATE_AUTH_REGISTRATION=verified{default} needs mail: "
+                "set STYLOBATE_AUTH_SMTP_HOST and STYLOBATE_AUTH_MAIL_FROM, or STYLOBATE_AUTH_REGISTRATION to `open` or `closed`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_memory_for_each_lane(self) -> Self:
@@ -87,9 +162,22 @@ class AuthSettings(Settings):
         return self
 
     @property
-    def is_registration_open(self) -> bool:
-        """Whether anyone may register."""
-        return self.registration == "open" or (self.registration is None and self.is_development)
+    def registers(self) -> Registration:
+        """Who may register."""
+        return self.registration or ("open" if self.is_development else "verified")
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """The server that mail goes to; None: there is none."""
+        if not self.smtp_host:
+            return None
+        port = self.smtp_port or {"starttls": 587, "tls": 465, "none": 25}[self.smtp_security]
+        return SmtpServer(self.smtp_host, port, self.smtp_security, self.smtp_user, self.smtp_password, self.smtp_authority)
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether there is a way for mail to leave."""
+        return bool(self.smtp_host) or self.is_development
 
     @property
     def threads(self) -> int:

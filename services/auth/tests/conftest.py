@@ -1,5 +1,7 @@
 """The managers of auth on the memory store and a clock that moves when told."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,19 +19,33 @@ from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.login_limits import LoginLimits
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.mail.outgoing import OutgoingMail
+from stylobate_auth.mail.port import Mail
+from stylobate_auth.mail.sender import MailSender
+from stylobate_auth.mail.templates import MailTemplates
+from stylobate_auth.mail.tokens import MailTokens
 from stylobate_auth.model import Account, AccountDraft, Tokens
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
+from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
-from stylobate_auth.settings import AuthSettings
+from stylobate_auth.settings import AuthSettings, Registration
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
 
 PASSWORD = "correct horse battery staple"
 DECLARED = {"user": {"orders:create"}, "clerk": {"orders:read", "orders:ship"}, "manager": {"users:create", "orders:*"}}
+
+
+LIFETIMES = {
+    MailKind.RESET_PASSWORD: timedelta(hours=1),
+    MailKind.VERIFY_EMAIL: timedelta(days=1),
+    MailKind.CHANGE_EMAIL: timedelta(days=1),
+}
 
 
 @dataclass
@@ -50,6 +66,8 @@ class Auth:
     passwords: PasswordManager
     keys: ApiKeyManager
     machines: ServiceAccountManager
+    profiles: ProfileManager
+    post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
@@ -78,6 +96,44 @@ class Auth:
         )
 
 
+class Post:
+    """Mail that is handed over to this process's memory, when told so."""
+
+    def __init__(self, store: MemoryAuthStore, clock: FakeClock) -> None:
+        self.tokens = MailTokens(b"key")
+        self.sent: list[Mail] = []
+        self.fault: Exception | None = None
+        self.sender = MailSender(
+            store,
+            self,
+            MailTemplates("Shop"),
+            self.tokens,
+            links={MailKind.RESET_PASSWORD: "https://shop.example/reset#{token}"},
+            timeout=timedelta(seconds=20),
+            due=asyncio.Event(),
+            clock=clock,
+        )
+
+    async def send(self, mail: Mail) -> None:
+        """Take a mail, and say that it could not be noted if so told."""
+        self.sent.append(mail)
+        if self.fault is not None:
+            raise self.fault
+
+    async def mails(self) -> list[Mail]:
+        """Send what is due and return it."""
+        before = len(self.sent)
+        while await self.sender.send_due():
+            pass
+        return self.sent[before:]
+
+    async def token(self) -> str:
+        """Return the token of the one mail that is due."""
+        (mail,) = await self.mails()
+        (token,) = re.findall(r"[A-Za-z0-9_-]{43}", mail.text)
+        return str(token)
+
+
 class NoLimits:
     """A ratelimit service that is away: auth counts by itself."""
 
@@ -86,7 +142,9 @@ class NoLimits:
         raise UnavailableError
 
 
-def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **rules: str) -> Auth:
+def build(
+    clock: FakeClock, hasher: PasswordHasher, *, registration: Registration = "open", has_mail: bool = True, **rules: str
+) -> Auth:
     """Put the managers together."""
     store, copies = MemoryAuthStore(clock), MemorySessionCopies()
     tokens = JWTManager(signing_key("s" * 32), timedelta(minutes=10))
@@ -96,24 +154,43 @@ def build(clock: FakeClock, hasher: PasswordHasher, *, is_open: bool = True, **r
     bans = BanList(lambda: clock().timestamp())
     lifetime = timedelta(days=30)
     sessions = SessionManager(store, copies, tokens, revocations, limits, bans=bans, refresh_lifetime=lifetime, clock=clock)
-    rules = PasswordRules()
-    passwords = PasswordManager(store, hasher, rules, sessions, limits)
+    password_rules = PasswordRules()
+    post = Post(store, clock)
+    mail = OutgoingMail(post.tokens, is_on=has_mail, lifetimes=LIFETIMES, clock=clock)
+    passwords = PasswordManager(store, hasher, password_rules, sessions, limits=limits, mail=mail, clock=clock)
+    profiles = ProfileManager(store, passwords, sessions, limits=limits, mail=mail, allow_test_domains=False, clock=clock)
     accounts = AccountManager(
         store,
         hasher,
-        rules,
+        password_rules,
         sessions,
         access,
         limits=limits,
         place_lifetime=timedelta(days=90),
-        is_open=is_open,
+        mail=mail,
+        registration=registration,
         allow_test_domains=False,
         clock=clock,
     )
     machines = ServiceAccountManager(store, access, revocations, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
     return Auth(
-        clock, store, copies, tokens, hasher, revocations, limits, access, bans, sessions, accounts, passwords, keys, machines
+        clock,
+        store,
+        copies,
+        tokens,
+        hasher,
+        revocations,
+        limits,
+        access,
+        bans,
+        sessions,
+        accounts,
+        passwords,
+        keys,
+        machines,
+        profiles,
+        post,
     )
 
 
@@ -139,4 +216,4 @@ def auth(clock: FakeClock, hasher: PasswordHasher) -> Auth:
 @pytest.fixture
 def closed_auth(clock: FakeClock, hasher: PasswordHasher) -> Auth:
     """Return an auth where nobody may register."""
-    return build(clock, hasher, is_open=False)
+    return build(clock, hasher, registration="closed")

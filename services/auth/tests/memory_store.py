@@ -16,15 +16,19 @@ from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate_auth.api_key import NewApiKey
 from stylobate_auth.errors import EmailTakenError
+from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import (
     Account,
     Credentials,
+    DueMail,
     NewAccount,
+    NewMail,
     RefreshToken,
     Revocation,
     RevocationPage,
     Session,
     SessionEnd,
+    UsedMailToken,
 )
 from stylobate_auth.service_account import ServiceAccount
 
@@ -36,6 +40,16 @@ _Key = tuple[str, str]
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class _MailRow:
+    """A mail and what became of it."""
+
+    mail: NewMail
+    due_at: datetime | None
+    attempts: int = 0
+    used_at: datetime | None = None
 
 
 @dataclass
@@ -50,6 +64,9 @@ class _Tables:
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
+    new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
+    old_emails: dict[_Key, str] = field(default_factory=dict)
+    mails: dict[_Key, _MailRow] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
     roles_digest: str = ""
@@ -158,6 +175,63 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryServiceAccountChanges):
             self.tables.revocations[revocation.key] = (replace(revocation, expires_at=until), self._clock())
             self.revokes = True
 
+    async def replace_password_hash(self, tenant: str, account_id: str, new: str) -> None:
+        """See the port."""
+        row = self.tables.accounts[tenant, account_id]
+        self.tables.accounts[tenant, account_id] = replace(row, password_hash=new)
+
+    async def hold_account(self, tenant: str, account_id: str) -> Account | None:
+        """See the port; the transaction holds everything anyway."""
+        return await self.account(tenant, account_id)
+
+    async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
+        """See the port."""
+        row = self.tables.accounts[tenant, account_id]
+        self.tables.accounts[tenant, account_id] = replace(row, account=replace(row.account, display_name=display_name))
+
+    async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
+        """See the port."""
+        self.tables.new_emails[tenant, account_id] = (email, email_key)
+
+    async def take_new_email(self, tenant: str, account_id: str) -> None:
+        """See the port."""
+        row = self.tables.accounts[tenant, account_id]
+        email, key = self.tables.new_emails.pop((tenant, account_id), ("", ""))
+        if not email or self.tables.emails.get((tenant, key), account_id) != account_id:
+            raise EmailTakenError
+        self.tables.old_emails[tenant, account_id] = row.account.email
+        del self.tables.emails[tenant, row.email_key]
+        self.tables.emails[tenant, key] = account_id
+        account = replace(row.account, email=email, email_verified=True)
+        self.tables.accounts[tenant, account_id] = replace(row, account=account, email_key=key, must_verify=False)
+
+    async def add_mail(self, mail: NewMail) -> None:
+        """See the port."""
+        self.tables.mails[mail.tenant, mail.id] = _MailRow(mail, mail.asked_at if mail.account_id else None)
+
+    async def use_mail_token(
+        self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime
+    ) -> UsedMailToken | None:
+        """See the port."""
+        for key, row in self.tables.mails.items():
+            if _is_good(row, tenant, token_hash, kinds, now):
+                self.tables.mails[key] = replace(row, used_at=now)
+                return UsedMailToken(row.mail.account_id or "", row.mail.kind)
+        return None
+
+    async def void_mail_tokens(self, tenant: str, account_id: str, kinds: Sequence[MailKind], now: datetime) -> None:
+        """See the port."""
+        for key, row in self.tables.mails.items():
+            if (row.mail.tenant, row.mail.account_id) == (tenant, account_id) and row.mail.kind in kinds and row.used_at is None:
+                self.tables.mails[key] = replace(row, used_at=now, due_at=None)
+
+    async def prove_email(self, tenant: str, account_id: str) -> None:
+        """See the port."""
+        row = self.tables.accounts[tenant, account_id]
+        self.tables.accounts[tenant, account_id] = replace(
+            row, account=replace(row.account, email_verified=True), must_verify=False
+        )
+
     async def emit(self, *events: Event) -> None:
         """See the port."""
         if events:
@@ -215,12 +289,12 @@ class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
             return None
         row = self._tables.accounts[tenant, account_id]
         until = self._tables.places.get((tenant, account_id, place), now)
-        return Credentials(row.account, row.password_hash, until > now)
+        return Credentials(row.account, row.password_hash, row.must_verify, until > now)
 
     async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
         """See the port."""
         row = self._tables.accounts.get((tenant, account_id))
-        return None if row is None else Credentials(row.account, row.password_hash)
+        return None if row is None else Credentials(row.account, row.password_hash, row.must_verify)
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """See the port."""
@@ -262,11 +336,18 @@ class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
         """See the port."""
         self._tables.records.append(record)
 
+    def mails(self) -> "MemoryMailQueue":
+        """See the port."""
+        return MemoryMailQueue(self)
+
     async def prune(self, now: datetime) -> int:
         """See the port."""
         tables = self._tables
         sessions = [key for key, session in tables.sessions.items() if session.expires_at <= now]
         revocations = [key for key, (entry, _) in tables.revocations.items() if entry.expires_at <= now]
+        mails = [key for key, row in tables.mails.items() if row.mail.expires_at <= now and row.due_at is None]
+        for key in mails:
+            del tables.mails[key]
         for key in sessions:
             del tables.sessions[key]
         places = [key for key, until in tables.places.items() if until <= now]
@@ -276,11 +357,69 @@ class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
             del tables.places[place]
         gone = {key for key, (_, session_id) in tables.tokens.items() if (key[0], session_id) in sessions}
         tables.tokens = {key: row for key, row in tables.tokens.items() if key not in gone}
-        return len(sessions) + len(revocations) + len(places) + self._prune_api_keys(now)
+        return len(sessions) + len(revocations) + len(places) + len(mails) + self._prune_api_keys(now)
 
     def _tell(self) -> None:
         for callback in self._callbacks:
             callback()
+
+
+def _is_good(row: _MailRow, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime) -> bool:
+    mail = row.mail
+    is_it = (mail.tenant, mail.token_hash) == (tenant, token_hash) and mail.kind in kinds and mail.account_id is not None
+    return is_it and row.used_at is None and mail.expires_at > now
+
+
+class MemoryMailQueue:
+    """The mails of a store."""
+
+    def __init__(self, store: MemoryAuthStore) -> None:
+        self._store = store
+
+    async def take(self, now: datetime, until: datetime, most: int) -> list[DueMail]:
+        """See the port."""
+        tables = self._store._tables
+        due = [key for key, row in tables.mails.items() if row.due_at is not None and row.due_at <= now][:most]
+        taken = []
+        for key in due:
+            row = tables.mails[key] = replace(tables.mails[key], due_at=until, attempts=tables.mails[key].attempts + 1)
+            mail, account = row.mail, tables.accounts[row.mail.tenant, row.mail.account_id or ""].account
+            address = account.email
+            if mail.kind is MailKind.CHANGE_EMAIL:
+                address = tables.new_emails.get((mail.tenant, account.id), ("", ""))[0]
+            elif mail.kind is MailKind.EMAIL_CHANGED:
+                address = tables.old_emails.get((mail.tenant, account.id), "")
+            taken.append(
+                DueMail(
+                    mail.tenant,
+                    mail.id,
+                    account.id,
+                    mail.kind,
+                    address,
+                    account.display_name,
+                    mail.asked_at,
+                    mail.expires_at,
+                    row.attempts,
+                )
+            )
+        return taken
+
+    async def done(self, mail: DueMail) -> None:
+        """See the port."""
+        tables = self._store._tables
+        tables.mails[mail.tenant, mail.id] = replace(tables.mails[mail.tenant, mail.id], due_at=None)
+        if mail.kind is MailKind.EMAIL_CHANGED:
+            tables.old_emails.pop((mail.tenant, mail.account_id), None)
+
+    async def delay(self, mail: DueMail, until: datetime) -> None:
+        """See the port."""
+        tables = self._store._tables
+        tables.mails[mail.tenant, mail.id] = replace(tables.mails[mail.tenant, mail.id], due_at=until)
+
+    async def holder(self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime) -> str | None:
+        """See the port."""
+        rows = self._store._tables.mails.values()
+        return next((row.mail.account_id for row in rows if _is_good(row, tenant, token_hash, kinds, now)), None)
 
 
 class MemorySessionCopies:

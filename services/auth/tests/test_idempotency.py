@@ -21,7 +21,9 @@ class Service:
 
     def __init__(self, auth: Auth) -> None:
         idempotency = Idempotency(auth.store.ledger, auth.clock, secret=b"s" * 32)
-        self.servicer = AuthServicer(auth.accounts, auth.passwords, auth.sessions, auth.tokens, idempotency)
+        self.servicer = AuthServicer(
+            auth.accounts, auth.passwords, auth.profiles, auth.sessions, tokens=auth.tokens, idempotency=idempotency
+        )
 
     async def call(self, request: Any, principal: Principal = ANONYMOUS) -> Any:
         """Make the call that the request is of."""

@@ -9,6 +9,9 @@ from stylobate_auth.settings import AuthSettings
 
 KEY = {"STYLOBATE_AUTH_SIGNING_KEY": "k" * 32}
 
+MAIL = {"STYLOBATE_AUTH_SMTP_HOST": "mail.example", "STYLOBATE_AUTH_MAIL_FROM": "Shop <no-reply@shop.example>"}
+PRODUCTION = {"STYLOBATE_ENVIRONMENT": "production"}
+
 
 def _load(**environ: str) -> AuthSettings:
     return AuthSettings.load(Sources(environ=KEY | environ, folders=()))
@@ -17,26 +20,61 @@ def _load(**environ: str) -> AuthSettings:
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({}, True),
-        ({"STYLOBATE_ENVIRONMENT": "staging"}, False),
-        ({"STYLOBATE_ENVIRONMENT": "production"}, False),
-        ({"STYLOBATE_ENVIRONMENT": "production", "STYLOBATE_AUTH_REGISTRATION": "open"}, True),
-        ({"STYLOBATE_AUTH_REGISTRATION": "closed"}, False),
+        ({}, "open"),
+        (PRODUCTION | MAIL, "verified"),
+        (PRODUCTION | MAIL | {"STYLOBATE_ENVIRONMENT": "staging"}, "verified"),
+        (PRODUCTION | {"STYLOBATE_AUTH_REGISTRATION": "open"}, "open"),
+        (PRODUCTION | {"STYLOBATE_AUTH_REGISTRATION": "closed"}, "closed"),
+        ({"STYLOBATE_AUTH_REGISTRATION": "verified"}, "verified"),
     ],
     ids=str,
 )
-def test_registration_is_open_in_development_only(environ: dict[str, str], expected: bool) -> None:
-    """Elsewhere somebody must have said so."""
-    assert _load(**environ).is_registration_open is expected
+def test_registration_is_open_in_development_only(environ: dict[str, str], expected: str) -> None:
+    """Elsewhere addresses are proven, unless somebody said otherwise."""
+    assert _load(**environ).registers == expected
 
 
-def test_registration_by_mail_is_refused_at_start() -> None:
-    """What cannot be carried out yet is one clear line."""
+@pytest.mark.parametrize("said", [{}, {"STYLOBATE_AUTH_REGISTRATION": "verified"}])
+def test_registration_by_mail_without_mail_stops_the_start(said: dict[str, str]) -> None:
+    """One clear line, which says what would do; that it is the default where nobody said it."""
     with pytest.raises(ConfigError) as stopped:
-        _load(STYLOBATE_AUTH_REGISTRATION="verified")
+        _load(**PRODUCTION | said)
     (finding,) = stopped.value.findings
-    assert finding.startswith("STYLOBATE_AUTH_REGISTRATION: ")
-    assert "sends mail" in finding
+    assert "needs mail: set STYLOBATE_AUTH_SMTP_HOST and STYLOBATE_AUTH_MAIL_FROM, or " in finding
+    assert ("the default outside development" in finding) == (not said)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"STYLOBATE_AUTH_SMTP_HOST": "mail"}, "SMTP_HOST needs STYLOBATE_AUTH_MAIL_FROM"),
+        (MAIL | {"STYLOBATE_AUTH_SMTP_SECURITY": "none", "STYLOBATE_AUTH_SMTP_USER": "shop"}, "in the clear"),
+        ({"STYLOBATE_AUTH_MAIL_FROM": "Shop"}, "must be an address"),
+        ({"STYLOBATE_AUTH_MAIL_FROM": "Shop <a@b.example>\nBcc: x@y.example"}, "must be an address"),
+        ({"STYLOBATE_AUTH_MAIL_RESET_LINK": "https://shop.example/reset"}, "with {token} in it"),
+        ({"STYLOBATE_AUTH_MAIL_VERIFY_LINK": "javascript:{token}"}, "with {token} in it"),
+        ({"STYLOBATE_AUTH_MAIL_TEMPLATES": "/nowhere"}, "/nowhere: there is no such folder"),
+        ({"STYLOBATE_AUTH_BREACHED_PASSWORDS": "/nowhere"}, "No such file"),
+        ({"STYLOBATE_AUTH_SMTP_SECURITY": "ssl"}, "STYLOBATE_AUTH_SMTP_SECURITY"),
+    ],
+    ids=str,
+)
+def test_mail_that_cannot_be_sent_stops_the_start(environ: dict[str, str], said: str) -> None:
+    """What would fail at the first mail fails before."""
+    with pytest.raises(ConfigError) as stopped:
+        _load(**environ)
+    assert said in "\n".join(stopped.value.findings)
+
+
+@pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+def test_a_mail_server_has_the_usual_port(security: str, port: int) -> None:
+    """Of its kind of security, unless said otherwise."""
+    server = _load(**MAIL, STYLOBATE_AUTH_SMTP_SECURITY=security).smtp
+    assert server is not None
+    assert (server.host, server.port, server.security) == ("mail.example", port, security)
+    other = _load(**MAIL, STYLOBATE_AUTH_SMTP_SECURITY=security, STYLOBATE_AUTH_SMTP_PORT="2525").smtp
+    assert other is not None
+    assert other.port == 2525
 
 
 def test_durations_read_like_durations() -> None:
@@ -53,7 +91,7 @@ def test_the_signing_key_is_generated_in_development_only(tmp_path: Path) -> Non
     sources = Sources(environ={}, folders=(), generated=tmp_path)
     assert AuthSettings.load(sources).signing_key == AuthSettings.load(sources).signing_key != ""
     with pytest.raises(ConfigError, match="STYLOBATE_AUTH_SIGNING_KEY: missing secret"):
-        AuthSettings.load(Sources(environ={"STYLOBATE_ENVIRONMENT": "production"}, folders=()))
+        AuthSettings.load(Sources(environ=PRODUCTION, folders=()))
 
 
 def _costs(memory: str, lanes: str) -> dict[str, str]:

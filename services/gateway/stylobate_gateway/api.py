@@ -25,7 +25,19 @@ from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.exchange import Exchange
-from stylobate_gateway.routes import accounts, actions, api_keys, audit, bans, limits, pages, service_accounts, transactions
+from stylobate_gateway.routes import (
+    accounts,
+    actions,
+    api_keys,
+    audit,
+    bans,
+    limits,
+    pages,
+    passwords,
+    profile,
+    service_accounts,
+    transactions,
+)
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
 from stylobate_gateway.state_reads import StateReads
@@ -63,7 +75,7 @@ class Api:
         router = APIRouter(redirect_slashes=False)
         document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces)
         for area in (
-            accounts.routes(channels["auth"]),
+            *(part.routes(channels["auth"]) for part in (accounts, passwords, profile)),
             api_keys.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),
             transactions.routes(channels["state"]),

@@ -34,6 +34,12 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/ChangePassword",
                 "auth.v1.ApiKeyService",
                 "auth.v1.ServiceAccountService",
+                "auth.v1.AuthService/RequestPasswordReset",
+                "auth.v1.AuthService/ResetPassword",
+                "auth.v1.AuthService/RequestEmailVerification",
+                "auth.v1.AuthService/ChangeEmail",
+                "auth.v1.AuthService/VerifyEmail",
+                "auth.v1.AuthService/UpdateMe",
             }
         ),
     ),

@@ -10,6 +10,7 @@ export async function journey(): Promise<string> {
     const code: string = registered.error.code;
     return code;
   }
+  if (!registered.data) return "a mail says the rest"; // registration is `verified`
   const id: string = registered.data.user.id;
 
   const placed = await client.POST("/orders", { body: { items: [{ sku: "tea", quantity: 1 }] } });

@@ -27,6 +27,7 @@ COMMANDS = {
     "events": "Events.",
     "users": "Accounts.",
     "keys": "API keys.",
+    "mail": "Show the last mails that the platform here has written in place of sending them.",
     "limits": "Rate limits and bans.",
     "audit": "What was done by whom.",
     "projections": "State objects that modules make of events.",

@@ -34,6 +34,7 @@ class LocalServers:
         ours = {
             "STYLOBATE_ENVIRONMENT": "development",
             "STYLOBATE_IDENTITY_FOLDER": str(self._project.identity),
+            "STYLOBATE_AUTH_MAIL_FOLDER": str(self._project.mail),
             "STYLOBATE_DRAIN_WAIT": "0s",
             "STYLOBATE_DRAIN_GRACE": "1s",
         }

@@ -64,6 +64,7 @@ class Project:
         self.data = self.folder / ".stylobate"
         self.logs = self.data / "logs"
         self.identity = self.data / "identity"
+        self.mail = self.data / "mail"
 
     @property
     def run(self) -> Path:

@@ -14,7 +14,20 @@ from stylobate.audit import AuditRecord
 from stylobate.idempotency import Claim
 from stylobate.outbox import Event
 
-from stylobate_auth.model import Account, Credentials, NewAccount, RefreshToken, Revocation, RevocationPage, Session, SessionEnd
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.model import (
+    Account,
+    Credentials,
+    DueMail,
+    NewAccount,
+    NewMail,
+    RefreshToken,
+    Revocation,
+    RevocationPage,
+    Session,
+    SessionEnd,
+    UsedMailToken,
+)
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 
@@ -62,6 +75,38 @@ class AuthTransaction(ApiKeyChanges, ServiceAccountChanges, Protocol):
     async def revoke(self, *revocations: Revocation) -> None:
         """Add to the deny-list; an entry that is there already keeps the later of both expiries. Wakes whoever listens."""
 
+    async def replace_password_hash(self, tenant: str, account_id: str, new: str) -> None:
+        """Replace the hash whatever it is: by who proved the account otherwise."""
+
+    async def hold_account(self, tenant: str, account_id: str) -> Account | None:
+        """Return an account, held against others until the transaction ends; whoever changes one or its mails does so first."""
+
+    async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
+        """Give an account another name."""
+
+    async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
+        """Keep an address that an account is to have once it is proven, in place of any other such."""
+
+    async def take_new_email(self, tenant: str, account_id: str) -> None:
+        """Give an account the address that was kept for it, proven. Raises EmailTakenError: another account has it by now."""
+
+    async def add_mail(self, mail: NewMail) -> None:
+        """Write a mail that is sent once the transaction is committed, without fail."""
+
+    async def use_mail_token(
+        self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime
+    ) -> UsedMailToken | None:
+        """Use the token of a mail of one of these kinds; None when it is unknown, was used or voided, or ended.
+
+        Of several who use it at once one gets it.
+        """
+
+    async def void_mail_tokens(self, tenant: str, account_id: str, kinds: Sequence[MailKind], now: datetime) -> None:
+        """Make the tokens of an account's mails of these kinds good for nothing; what is not sent yet will not be."""
+
+    async def prove_email(self, tenant: str, account_id: str) -> None:
+        """Remember that the account's address was proven."""
+
     async def emit(self, *events: Event) -> None:
         """Leave events in the outbox."""
 
@@ -108,11 +153,33 @@ class AuthStore(ApiKeys, ServiceAccounts, Protocol):
     async def note(self, record: AuditRecord) -> None:
         """Leave an audit record of something that changed nothing, written soon."""
 
+    def mails(self) -> "MailQueue":
+        """Return the mails of this store."""
+
     async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of sessions (with their tokens), revocations, places and API keys whose time is over.
+        """Remove a bounded number of sessions (with their tokens), revocations, places, mails and API keys whose time is over.
 
         Return how many.
         """
+
+
+class MailQueue(Protocol):
+    """Mails that were committed with what caused them."""
+
+    async def take(self, now: datetime, until: datetime, most: int) -> list[DueMail]:
+        """Return mails that are due, and make them due again at ``until``.
+
+        Who takes them has until then, and nobody else gets them meanwhile; when it is killed another one takes them.
+        """
+
+    async def done(self, mail: DueMail) -> None:
+        """Remember that a mail was handed over, or given up."""
+
+    async def delay(self, mail: DueMail, until: datetime) -> None:
+        """Try a mail again later."""
+
+    async def holder(self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime) -> str | None:
+        """Return whose account a token that could be used now is about; None for any other."""
 
 
 class SessionCopies(Protocol):

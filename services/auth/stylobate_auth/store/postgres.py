@@ -12,6 +12,7 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
+from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
@@ -55,6 +56,11 @@ delete from login_place where (tenant, account_id, place) in (
     select tenant, account_id, place from login_place where expires_at <= $1 order by expires_at limit $2 for update skip locked
 )
 """
+_PRUNE_MAILS = """
+delete from mail where (tenant, id) in (
+    select tenant, id from mail where expires_at <= $1 and due_at is null order by expires_at limit $2 for update skip locked
+)
+"""
 
 
 class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
@@ -63,7 +69,7 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
     :param outbox: gets the events.
     :param audit: gets the audit records.
     :param ledger: gets the answers of changes with an idempotency key.
-    :param on_events: called after a commit that held events (wakes the relay).
+    :param on_events: called after a commit that held events (wakes the relay); ``on_mails``, of one that held mails.
     """
 
     def __init__(
@@ -72,13 +78,16 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
         outbox: Outbox[Connection],
         audit: AuditTrail[Connection],
         ledger: IdempotencyLedger[Connection],
+        *,
         on_events: Callable[[], None] = lambda: None,
+        on_mails: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._audit = audit
         self._ledger = ledger
         self._on_events = on_events
+        self._on_mails = on_mails
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
@@ -88,6 +97,8 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
             await transaction.flush()
         if transaction.emitted:
             self._on_events()
+        if transaction.has_mail:
+            self._on_mails()
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
@@ -98,11 +109,13 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
         if "\0" in email_key:
             return None  # PostgreSQL cannot hold it, so no account has it
         row = await self._database.fetchrow(CREDENTIALS, tenant, email_key, place, now)
-        return None if row is None else Credentials(account_of(row), row["password_hash"], row["is_known_place"])
+        return (
+            None if row is None else Credentials(account_of(row), row["password_hash"], row["must_verify"], row["is_known_place"])
+        )
 
     async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
         row = await self._database.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
-        return None if row is None else Credentials(account_of(row), row["password_hash"])
+        return None if row is None else Credentials(account_of(row), row["password_hash"], row["must_verify"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         key = uuid_of(session_id)
@@ -144,8 +157,11 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
     async def note(self, record: AuditRecord) -> None:
         await self._audit.note(record)
 
+    def mails(self) -> PostgresMailQueue:
+        return PostgresMailQueue(self._database)
+
     async def prune(self, now: datetime) -> int:
         removed = 0
-        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES, PRUNE_API_KEYS):
+        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES, _PRUNE_MAILS, PRUNE_API_KEYS):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed

@@ -1,15 +1,18 @@
 """Changes in PostgreSQL, together with their events and audit records."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import Connection
 from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
 from stylobate.outbox import Event, Outbox
 
 from stylobate_auth.errors import EmailTakenError
-from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, Session, SessionEnd
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.model import Account, NewAccount, NewMail, RefreshToken, Revocation, Session, SessionEnd, UsedMailToken
 from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of
@@ -20,8 +23,8 @@ CHANGES = "auth_changes"
 _STREAM = "user"
 # No violation of the constraint: the server would write the address into its own log.
 _ADD_ACCOUNT = """
-insert into account (tenant, id, email, email_key, display_name, email_verified, password_hash, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into account (tenant, id, email, email_key, display_name, email_verified, password_hash, created_at, must_verify)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict on constraint account_email do nothing
 returning true
 """
@@ -52,6 +55,32 @@ update session set ended_at = $4, end_reason = $5
 where tenant = $1 and account_id = $2 and id is distinct from $3 and ended_at is null and expires_at > $4
 returning *
 """
+_SET_HASH = "update account set password_hash = $3 where tenant = $1 and id = $2"
+_HOLD_ACCOUNT = f"{ACCOUNT_BY_ID} for update"
+_RENAME = "update account set display_name = $3 where tenant = $1 and id = $2"
+_KEEP_NEW_EMAIL = "update account set new_email = $3, new_email_key = $4 where tenant = $1 and id = $2"
+_TAKE_NEW_EMAIL = """
+update account a
+set old_email = email, email = new_email, email_key = new_email_key, new_email = null, new_email_key = null,
+    email_verified = true, must_verify = false
+where tenant = $1 and id = $2 and new_email is not null
+  and not exists (select from account b where b.tenant = a.tenant and b.email_key = a.new_email_key and b.id <> a.id)
+returning true
+"""
+_ADD_MAIL = """
+insert into mail (tenant, id, account_id, kind, token_hash, asked_at, expires_at, due_at) values ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_USE_MAIL = """
+update mail set used_at = $4
+where tenant = $1 and token_hash = $2 and kind = any ($3::text[])
+  and used_at is null and expires_at > $4 and account_id is not null
+returning account_id::text, kind
+"""
+_VOID_MAILS = """
+update mail set used_at = $4, due_at = null
+where tenant = $1 and account_id = $2 and kind = any ($3::text[]) and used_at is null
+"""
+_PROVE_EMAIL = "update account set email_verified = true, must_verify = false where tenant = $1 and id = $2"
 _REVOKE = """
 insert into revocation as known (tenant, kind, id, not_before, expires_at) values ($1, $2, $3, $4, $5)
 on conflict (tenant, kind, id) do update
@@ -77,6 +106,7 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
         self._ledger = ledger
         self._revoked = False
         self.emitted = False
+        self.has_mail = False
 
     async def claim(self, claim: Claim | None) -> None:
         if claim is not None and not (await self._ledger.claim(self._connection, [claim]))[0]:
@@ -99,6 +129,7 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
             account.email_verified,
             new.password_hash,
             account.created_at,
+            new.must_verify,
         )
         if added is None:
             raise EmailTakenError
@@ -159,6 +190,46 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
         rows = [(entry.tenant, entry.kind, entry.id, entry.not_before, entry.expires_at) for entry in revocations]
         await self._connection.executemany(_REVOKE, rows)
         self._revoked = self._revoked or bool(rows)
+
+    async def replace_password_hash(self, tenant: str, account_id: str, new: str) -> None:
+        await self._connection.execute(_SET_HASH, tenant, UUID(account_id), new)
+
+    async def hold_account(self, tenant: str, account_id: str) -> Account | None:
+        row = await self._connection.fetchrow(_HOLD_ACCOUNT, tenant, UUID(account_id))
+        return None if row is None else account_of(row)
+
+    async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
+        await self._connection.execute(_RENAME, tenant, UUID(account_id), display_name)
+
+    async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
+        await self._connection.execute(_KEEP_NEW_EMAIL, tenant, UUID(account_id), email, email_key)
+
+    async def take_new_email(self, tenant: str, account_id: str) -> None:
+        try:
+            taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, UUID(account_id))
+        except asyncpg.UniqueViolationError:  # registered at this very moment
+            raise EmailTakenError from None
+        if taken is None:
+            raise EmailTakenError
+
+    async def add_mail(self, mail: NewMail) -> None:
+        account = None if mail.account_id is None else UUID(mail.account_id)
+        due = None if account is None else mail.asked_at
+        values = (mail.kind.value, mail.token_hash, mail.asked_at, mail.expires_at, due)
+        await self._connection.execute(_ADD_MAIL, mail.tenant, UUID(mail.id), account, *values)
+        self.has_mail = True
+
+    async def use_mail_token(
+        self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime
+    ) -> UsedMailToken | None:
+        row = await self._connection.fetchrow(_USE_MAIL, tenant, token_hash, [kind.value for kind in kinds], now)
+        return None if row is None else UsedMailToken(row["account_id"], MailKind(row["kind"]))
+
+    async def void_mail_tokens(self, tenant: str, account_id: str, kinds: Sequence[MailKind], now: datetime) -> None:
+        await self._connection.execute(_VOID_MAILS, tenant, UUID(account_id), [kind.value for kind in kinds], now)
+
+    async def prove_email(self, tenant: str, account_id: str) -> None:
+        await self._connection.execute(_PROVE_EMAIL, tenant, UUID(account_id))
 
     async def emit(self, *events: Event) -> None:
         if events:

@@ -8,13 +8,21 @@ from fastapi import APIRouter, Response
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
-from stylobate_gateway.document.answers import refuses
+from stylobate_gateway.document.answers import Responses, refuses
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
-from stylobate_gateway.schemas.accounts import Login, PasswordChange, Refresh, Register, Registered, Session, User
+from stylobate_gateway.schemas.accounts import (
+    Login,
+    Refresh,
+    Register,
+    Registered,
+    Session,
+    User,
+)
 
-_NO_TOKEN: dict[str, Any] = {"security": []}
-_OPEN = {"is_public": True, "has_body": True, "is_change": True}
+NO_TOKEN: dict[str, Any] = {"security": []}
+OPEN = {"is_public": True, "has_body": True, "is_change": True}
+_BY_MAIL: Responses = {202: {"description": "Registration is `verified`: a mail says the rest."}}
 
 
 def routes(channel: grpc.aio.Channel) -> APIRouter:
@@ -22,20 +30,27 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     router = area("/v1/auth", "accounts")
     stub = AuthServiceStub(channel)
 
-    @router.post("/register", status_code=201, responses=refuses("Accounts", 403, **_OPEN), openapi_extra=_NO_TOKEN)
-    async def register(body: Register, exchange: Changing) -> Registered:
+    @router.post(
+        "/register",
+        status_code=201,
+        responses=_BY_MAIL | refuses("Accounts", 403, **OPEN),
+        openapi_extra=NO_TOKEN,
+        response_model=Registered,
+    )
+    async def register(body: Register, exchange: Changing) -> Registered | Response:
         """Create an account."""
         request = auth.RegisterUserRequest(email=body.email, password=body.password, display_name=body.display_name)
-        return Registered(user=_user((await answered(exchange, stub.RegisterUser, request)).user))
+        response = await answered(exchange, stub.RegisterUser, request)
+        return Registered(user=user_of(response.user)) if response.HasField("user") else Response(status_code=202)
 
-    @router.post("/login", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
+    @router.post("/login", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
     async def login(body: Login, exchange: Changing) -> Session:
         """Open a session."""
         request = auth.LoginUserRequest(email=body.email, password=body.password)
         response = await answered(exchange, stub.LoginUser, request)
         return _session(response.tokens, response.user)
 
-    @router.post("/refresh", responses=refuses("Accounts", 401, **_OPEN), openapi_extra=_NO_TOKEN)
+    @router.post("/refresh", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
     async def refresh(body: Refresh, exchange: Changing) -> Session:
         """Exchange a refresh token for new tokens; each works once."""
         request = auth.RefreshSessionRequest(refresh_token=body.refresh_token)
@@ -48,22 +63,16 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         await answered(exchange, stub.LogoutSession, auth.LogoutSessionRequest())
         return Response(status_code=204)
 
-    @router.post("/password/change", status_code=204, responses=refuses("Accounts", has_body=True, is_change=True))
-    async def change_password(body: PasswordChange, exchange: Changing) -> Response:
-        """Replace the password of the token's account. Every other session ends, everywhere within a second."""
-        request = auth.ChangePasswordRequest(current_password=body.current_password, new_password=body.new_password)
-        await answered(exchange, stub.ChangePassword, request)
-        return Response(status_code=204)
-
     @router.get("/me", responses=refuses("Accounts", 422))
     async def me() -> User:
         """Return the account of the token."""
-        return _user((await stub.GetMe(auth.GetMeRequest())).user)
+        return user_of((await stub.GetMe(auth.GetMeRequest())).user)
 
     return router
 
 
-def _user(user: auth.User) -> User:
+def user_of(user: auth.User) -> User:
+    """Return an account as its owner sees it."""
     return User(
         id=user.id,
         email=user.email,
@@ -79,5 +88,5 @@ def _session(tokens: auth.Tokens, user: auth.User) -> Session:
         access_token=tokens.access_token,
         refresh_token=tokens.refresh_token,
         expires_in=tokens.expires_in.seconds,
-        user=_user(user),
+        user=user_of(user),
     )

@@ -54,6 +54,38 @@ class PasswordChange(Input):
     new_password: str = Field(min_length=8, max_length=1024, examples=["another horse and battery"], json_schema_extra=_TEXT)
 
 
+class PasswordForgotten(Input):
+    """An address whose password is forgotten."""
+
+    email: str = Field(max_length=254, examples=["ada@example.com"], json_schema_extra=_TEXT)
+
+
+class PasswordReset(Input):
+    """Another password, by the token of a mail."""
+
+    token: str = Field(max_length=512, json_schema_extra=_TEXT)
+    new_password: str = Field(min_length=8, max_length=1024, examples=["another horse and battery"], json_schema_extra=_TEXT)
+
+
+class EmailChange(Input):
+    """Another address for the token's account, and its password."""
+
+    email: str = Field(max_length=254, examples=["ada@example.org"], json_schema_extra={"pattern": _EMAIL})
+    password: str = Field(max_length=1024, examples=["correct horse battery"], json_schema_extra=_TEXT)
+
+
+class EmailProof(Input):
+    """The token of a mail that proves an address."""
+
+    token: str = Field(max_length=512, json_schema_extra=_TEXT)
+
+
+class Profile(Input):
+    """What others may see of the token's account."""
+
+    display_name: str = Field(max_length=100, examples=["Ada"], json_schema_extra=_shown_name)
+
+
 class User(BaseModel):
     """An account."""
 

@@ -65,6 +65,36 @@ class AuthServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/RequestPasswordReset',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/ResetPassword',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
+        self.RequestEmailVerification = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/RequestEmailVerification',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.FromString,
+                _registered_method=True)
+        self.ChangeEmail = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/ChangeEmail',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+                _registered_method=True)
+        self.VerifyEmail = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/VerifyEmail',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+                _registered_method=True)
+        self.UpdateMe = channel.unary_unary(
+                '/stylobate.api.auth.v1.AuthService/UpdateMe',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeResponse.FromString,
+                _registered_method=True)
         self.GetMe = channel.unary_unary(
                 '/stylobate.api.auth.v1.AuthService/GetMe',
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.GetMeRequest.SerializeToString,
@@ -78,7 +108,8 @@ class AuthServiceServicer:
 
     def RegisterUser(self, request, context):
         """Creates an account. PERMISSION_DENIED `REGISTRATION_CLOSED`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN`,
-        INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`.
+        INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`. Where registration is `verified` the answer is always the same,
+        without a user: a mail says the rest, to a new account how to get in, to who has one already that there is one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +124,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoginUser(self, request, context):
-        """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full.
+        """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full, PERMISSION_DENIED
+        `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +150,52 @@ class AuthServiceServicer:
         """Replaces the password of the caller's account and ends every other session of it: their tokens are refused everywhere within a
         second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
         `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """Sends a mail with a token to choose another password, if an account has the address. The answer is the same, and comes as soon, if
+        none has, and if the account was sent three within the hour. FAILED_PRECONDITION `AUTH_NO_MAIL`: mail is not set up here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Replaces the password of the account whose mail the token is from, ends every session of it, and counts its address as proven. The
+        token works once. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, `AUTH_INVALID_INPUT`. Emits as ChangePassword does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestEmailVerification(self, request, context):
+        """Sends a mail with a token that proves the address of the caller's account, unless it is proven. FAILED_PRECONDITION `AUTH_NO_MAIL`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeEmail(self, request, context):
+        """Sends a mail to an address that the caller's account is to have; until its token is used the account keeps the one it has. The answer
+        is the same when another account has it. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`, FAILED_PRECONDITION `AUTH_NO_MAIL`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyEmail(self, request, context):
+        """Uses the token of a mail that proves an address. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN` when
+        another account was quicker. Emits `auth.user.email_verified` or `auth.user.email_changed`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMe(self, request, context):
+        """Changes what others may see of the caller's account. Emits `auth.user.changed`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +240,36 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'RequestEmailVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestEmailVerification,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.SerializeToString,
+            ),
+            'ChangeEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeEmail,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.SerializeToString,
+            ),
+            'VerifyEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyEmail,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.SerializeToString,
+            ),
+            'UpdateMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMe,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeResponse.SerializeToString,
             ),
             'GetMe': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMe,
@@ -332,6 +440,168 @@ class AuthService:
             '/stylobate.api.auth.v1.AuthService/ChangePassword',
             stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/RequestPasswordReset',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/ResetPassword',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestEmailVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/RequestEmailVerification',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.RequestEmailVerificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/ChangeEmail',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.ChangeEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/VerifyEmail',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.VerifyEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AuthService/UpdateMe',
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_auth__service__pb2.UpdateMeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,14 +35,17 @@ class AuthServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     RegisterUser: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterUserRequest, _auth_service_pb2.RegisterUserResponse]
     """Creates an account. PERMISSION_DENIED `REGISTRATION_CLOSED`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN`,
-    INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`.
+    INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`. Where registration is `verified` the answer is always the same,
+    without a user: a mail says the rest, to a new account how to get in, to who has one already that there is one.
     """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateUserRequest, _auth_service_pb2.CreateUserResponse]
     """Creates an account with roles, whatever the registration setting says. Asks for the permission `users:create`
     or a service's token.
     """
     LoginUser: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LoginUserRequest, _auth_service_pb2.LoginUserResponse]
-    """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full."""
+    """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full, PERMISSION_DENIED
+    `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
+    """
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshSessionRequest, _auth_service_pb2.RefreshSessionResponse]
     """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
     session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
@@ -54,6 +57,26 @@ class AuthServiceStub:
     second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
     `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
     """
+    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]
+    """Sends a mail with a token to choose another password, if an account has the address. The answer is the same, and comes as soon, if
+    none has, and if the account was sent three within the hour. FAILED_PRECONDITION `AUTH_NO_MAIL`: mail is not set up here.
+    """
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]
+    """Replaces the password of the account whose mail the token is from, ends every session of it, and counts its address as proven. The
+    token works once. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, `AUTH_INVALID_INPUT`. Emits as ChangePassword does.
+    """
+    RequestEmailVerification: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]
+    """Sends a mail with a token that proves the address of the caller's account, unless it is proven. FAILED_PRECONDITION `AUTH_NO_MAIL`."""
+    ChangeEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]
+    """Sends a mail to an address that the caller's account is to have; until its token is used the account keeps the one it has. The answer
+    is the same when another account has it. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`, FAILED_PRECONDITION `AUTH_NO_MAIL`.
+    """
+    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]
+    """Uses the token of a mail that proves an address. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN` when
+    another account was quicker. Emits `auth.user.email_verified` or `auth.user.email_changed`.
+    """
+    UpdateMe: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateMeRequest, _auth_service_pb2.UpdateMeResponse]
+    """Changes what others may see of the caller's account. Emits `auth.user.changed`."""
     GetMe: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]
     """The account of the caller's token."""
 
@@ -64,14 +87,17 @@ class AuthServiceAsyncStub(AuthServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterUser: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RegisterUserRequest, _auth_service_pb2.RegisterUserResponse]  # type: ignore[assignment]
     """Creates an account. PERMISSION_DENIED `REGISTRATION_CLOSED`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN`,
-    INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`.
+    INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`. Where registration is `verified` the answer is always the same,
+    without a user: a mail says the rest, to a new account how to get in, to who has one already that there is one.
     """
     CreateUser: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateUserRequest, _auth_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Creates an account with roles, whatever the registration setting says. Asks for the permission `users:create`
     or a service's token.
     """
     LoginUser: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LoginUserRequest, _auth_service_pb2.LoginUserResponse]  # type: ignore[assignment]
-    """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full."""
+    """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full, PERMISSION_DENIED
+    `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
+    """
     RefreshSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshSessionRequest, _auth_service_pb2.RefreshSessionResponse]  # type: ignore[assignment]
     """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
     session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
@@ -83,6 +109,26 @@ class AuthServiceAsyncStub(AuthServiceStub):
     second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
     `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
     """
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestPasswordResetRequest, _auth_service_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
+    """Sends a mail with a token to choose another password, if an account has the address. The answer is the same, and comes as soon, if
+    none has, and if the account was sent three within the hour. FAILED_PRECONDITION `AUTH_NO_MAIL`: mail is not set up here.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ResetPasswordRequest, _auth_service_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """Replaces the password of the account whose mail the token is from, ends every session of it, and counts its address as proven. The
+    token works once. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, `AUTH_INVALID_INPUT`. Emits as ChangePassword does.
+    """
+    RequestEmailVerification: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RequestEmailVerificationRequest, _auth_service_pb2.RequestEmailVerificationResponse]  # type: ignore[assignment]
+    """Sends a mail with a token that proves the address of the caller's account, unless it is proven. FAILED_PRECONDITION `AUTH_NO_MAIL`."""
+    ChangeEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ChangeEmailRequest, _auth_service_pb2.ChangeEmailResponse]  # type: ignore[assignment]
+    """Sends a mail to an address that the caller's account is to have; until its token is used the account keeps the one it has. The answer
+    is the same when another account has it. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`, FAILED_PRECONDITION `AUTH_NO_MAIL`.
+    """
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.VerifyEmailRequest, _auth_service_pb2.VerifyEmailResponse]  # type: ignore[assignment]
+    """Uses the token of a mail that proves an address. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN` when
+    another account was quicker. Emits `auth.user.email_verified` or `auth.user.email_changed`.
+    """
+    UpdateMe: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.UpdateMeRequest, _auth_service_pb2.UpdateMeResponse]  # type: ignore[assignment]
+    """Changes what others may see of the caller's account. Emits `auth.user.changed`."""
     GetMe: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.GetMeRequest, _auth_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """The account of the caller's token."""
 
@@ -96,7 +142,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RegisterUserResponse, _abc.Awaitable[_auth_service_pb2.RegisterUserResponse]]:
         """Creates an account. PERMISSION_DENIED `REGISTRATION_CLOSED`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN`,
-        INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`.
+        INVALID_ARGUMENT `AUTH_INVALID_INPUT`. Emits `auth.user.registered`. Where registration is `verified` the answer is always the same,
+        without a user: a mail says the rest, to a new account how to get in, to who has one already that there is one.
         """
 
     @_abc_1.abstractmethod
@@ -115,7 +162,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.LoginUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.LoginUserResponse, _abc.Awaitable[_auth_service_pb2.LoginUserResponse]]:
-        """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full."""
+        """Opens a session. UNAUTHENTICATED `AUTH_INVALID_CREDENTIALS`, UNAVAILABLE `AUTH_BUSY` when the hashing queue is full, PERMISSION_DENIED
+        `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
+        """
 
     @_abc_1.abstractmethod
     def RefreshSession(
@@ -145,6 +194,62 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         second, and the caller's own go on. PERMISSION_DENIED `AUTH_PASSWORD_WRONG` when the current one is not right, INVALID_ARGUMENT
         `AUTH_INVALID_INPUT` when the new one cannot be taken. Emits `auth.user.password_changed`, and `auth.session.ended` for each session.
         """
+
+    @_abc_1.abstractmethod
+    def RequestPasswordReset(
+        self,
+        request: _auth_service_pb2.RequestPasswordResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestPasswordResetResponse, _abc.Awaitable[_auth_service_pb2.RequestPasswordResetResponse]]:
+        """Sends a mail with a token to choose another password, if an account has the address. The answer is the same, and comes as soon, if
+        none has, and if the account was sent three within the hour. FAILED_PRECONDITION `AUTH_NO_MAIL`: mail is not set up here.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _auth_service_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ResetPasswordResponse, _abc.Awaitable[_auth_service_pb2.ResetPasswordResponse]]:
+        """Replaces the password of the account whose mail the token is from, ends every session of it, and counts its address as proven. The
+        token works once. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, `AUTH_INVALID_INPUT`. Emits as ChangePassword does.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestEmailVerification(
+        self,
+        request: _auth_service_pb2.RequestEmailVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RequestEmailVerificationResponse, _abc.Awaitable[_auth_service_pb2.RequestEmailVerificationResponse]]:
+        """Sends a mail with a token that proves the address of the caller's account, unless it is proven. FAILED_PRECONDITION `AUTH_NO_MAIL`."""
+
+    @_abc_1.abstractmethod
+    def ChangeEmail(
+        self,
+        request: _auth_service_pb2.ChangeEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.ChangeEmailResponse, _abc.Awaitable[_auth_service_pb2.ChangeEmailResponse]]:
+        """Sends a mail to an address that the caller's account is to have; until its token is used the account keeps the one it has. The answer
+        is the same when another account has it. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`, FAILED_PRECONDITION `AUTH_NO_MAIL`.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyEmail(
+        self,
+        request: _auth_service_pb2.VerifyEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.VerifyEmailResponse, _abc.Awaitable[_auth_service_pb2.VerifyEmailResponse]]:
+        """Uses the token of a mail that proves an address. INVALID_ARGUMENT `AUTH_MAIL_TOKEN_INVALID`, ALREADY_EXISTS `AUTH_EMAIL_TAKEN` when
+        another account was quicker. Emits `auth.user.email_verified` or `auth.user.email_changed`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateMe(
+        self,
+        request: _auth_service_pb2.UpdateMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.UpdateMeResponse, _abc.Awaitable[_auth_service_pb2.UpdateMeResponse]]:
+        """Changes what others may see of the caller's account. Emits `auth.user.changed`."""
 
     @_abc_1.abstractmethod
     def GetMe(

@@ -1,0 +1,1 @@
+"""Mail to people with accounts: what it says, how it leaves, and that none is lost."""

@@ -1,0 +1,19 @@
+"""The server that mail is handed over to."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SmtpSecurity = Literal["starttls", "tls", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """A server that takes mail for everywhere."""
+
+    host: str
+    port: int
+    security: SmtpSecurity
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authority: str = ""
+    """File of the certificates that its own is held against; empty: those of the machine."""
