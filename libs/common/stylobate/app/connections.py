@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from stylobate.app.budget import Budget, Holder
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.http_rules import FULL, FULL_ADDRESS, UNREADABLE
+from stylobate.app.joined_writes import TurnEnd
 from stylobate.app.request_turns import RequestTurns, TurnedAway
 from stylobate.app.strangers import Strangers
 from stylobate.app.turns import ReadingTurns
@@ -70,6 +71,7 @@ class Connections(set[Any]):
         """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
         self.reading = ReadingTurns(self._loop)
+        self.turn_end = TurnEnd(self._loop)
         self.requests = RequestTurns(self._loop, bounds.beginning, bounds.requests)
         self._peers = ClientAddresses(bounds.trusted_proxies)
         self._speaking: set[Connection] = set()

@@ -87,12 +87,11 @@ class ExpressCycle(RequestResponseCycle):
         self.response_started = True
         fields = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
-        transport: Any = self.transport
         if body is None:
-            transport.write_whole(b"%b%b%b" % (head, fields, end))
+            self.transport.write(b"%b%b%b" % (head, fields, end))
         else:
             sent = b"" if self.scope["method"] == "HEAD" else body
-            transport.write_whole(b"%bcontent-length: %d\r\n%b%b%b" % (head, len(body), fields, end, sent))
+            self.transport.write(b"%bcontent-length: %d\r\n%b%b%b" % (head, len(body), fields, end, sent))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

@@ -47,7 +47,7 @@ class HttpProtocol(HttpWorking):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Put the joining transport in front of the server's."""
-        joined: Any = JoinedWrites(transport, self.loop, self._lingers_on)
+        joined: Any = JoinedWrites(transport, self._register.turn_end, self._lingers_on)
         self._writing = joined
         super().connection_made(joined)
         if self._is_over:  # ended before the loop told us of it

@@ -5,12 +5,39 @@ in one turn is joined here: one system call, one packet and one wake-up of the p
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from stylobate.app.http_bounds import SLOWEST
 
 _MOST_HELD = 64 * 1024
+
+
+class TurnEnd:
+    """Writes what all connections of a loop hold when its turn ends.
+
+    What is answered in one turn leaves together: a client that is woken by the first answer wants the processor before the
+    others are made, and its next request would begin a batch of its own.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._held: deque[JoinedWrites] = deque()
+
+    def add(self, writes: "JoinedWrites") -> None:
+        """Have it flushed when the turn ends."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(writes)
+
+    def _flush(self) -> None:
+        try:
+            while self._held:
+                self._held.popleft().flush()
+        finally:
+            if self._held:  # one could not be written: that is nothing to the others
+                self._loop.call_soon(self._flush)
 
 
 class JoinedWrites:
@@ -21,15 +48,16 @@ class JoinedWrites:
     """
 
     __slots__ = (
-        "_held", "_is_held", "_is_paused", "_is_unfinished", "_loop", "_mark", "_since", "_size", "_written", "is_closing",
+        "_held", "_is_held", "_is_paused", "_is_unfinished", "_mark", "_since", "_size", "_turn", "_written", "is_closing",
         "transport",
     )  # fmt: skip
 
     def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, is_unfinished: Callable[[], bool] = lambda: False
+        self, transport: asyncio.Transport, turn: TurnEnd, is_unfinished: Callable[[], bool] = lambda: False
     ) -> None:
         """Stand before the transport.
 
+        :param turn: flushes what is held when the turn ends.
         :param is_unfinished: asked at the close whether the peer is still sending, and sees to the end itself then.
         """
         self.transport = transport
@@ -41,7 +69,7 @@ class JoinedWrites:
         """When the wait began for what is not taken; negative: all is."""
         self._mark = 0
         """What had been taken then."""
-        self._loop = loop
+        self._turn = turn
         self._held: list[bytes] = []
         self._size = 0
         self._is_paused = False
@@ -54,7 +82,7 @@ class JoinedWrites:
     def write(self, data: bytes) -> None:
         """Hold the data until the turn ends."""
         if not self._held:
-            self._loop.call_soon(self.flush)
+            self._turn.add(self)
         size = len(data)
         if size > _MOST_HELD:
             self.flush()
@@ -65,14 +93,6 @@ class JoinedWrites:
         self._size += size
         if self._size > _MOST_HELD:
             self.flush()
-
-    def write_whole(self, data: bytes) -> None:
-        """Write what nothing more belongs to: at once, unless something is held before it."""
-        if self._held:
-            self.write(data)
-        else:
-            self._written += len(data)
-            self.transport.write(data)
 
     def flush(self) -> None:
         """Write what is held."""

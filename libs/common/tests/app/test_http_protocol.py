@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from stylobate.app.joined_writes import JoinedWrites
+from stylobate.app.joined_writes import JoinedWrites, TurnEnd
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 
@@ -29,7 +29,7 @@ class _Transport:
 async def test_what_one_turn_writes_leaves_together() -> None:
     """Head and body are one write; the next turn's are another."""
     inner = _Transport()
-    joined = JoinedWrites(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    joined = JoinedWrites(inner, TurnEnd(asyncio.get_running_loop()))  # type: ignore[arg-type]
     joined.write(b"head")
     joined.write(b"body")
     assert inner.told == []
@@ -42,7 +42,7 @@ async def test_what_one_turn_writes_leaves_together() -> None:
 async def test_nothing_is_lost_by_closing() -> None:
     """What was held goes out before the end, once."""
     inner = _Transport()
-    joined = JoinedWrites(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    joined = JoinedWrites(inner, TurnEnd(asyncio.get_running_loop()))  # type: ignore[arg-type]
     joined.write(b"last")
     joined.close()
     await asyncio.sleep(0)
@@ -52,7 +52,7 @@ async def test_nothing_is_lost_by_closing() -> None:
 async def test_a_long_answer_is_not_held() -> None:
     """Past 64 KiB it is written at once, so that flow control sees it."""
     inner = _Transport()
-    JoinedWrites(inner, asyncio.get_running_loop()).write(bytes(65 * 1024))  # type: ignore[arg-type]
+    JoinedWrites(inner, TurnEnd(asyncio.get_running_loop())).write(bytes(65 * 1024))  # type: ignore[arg-type]
     assert len(inner.told[0]) == 65 * 1024
 
 
