@@ -11,6 +11,7 @@ from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
 from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, answer, limit_text, read_body
 from stylobate.http.errors import MethodNotAllowedError
+from stylobate.rpc.caller import asking
 
 from stylobate_gateway.action_input import action_input, check_query
 from stylobate_gateway.called_actions import ESCAPE, Found, is_strange
@@ -27,7 +28,7 @@ class ActionDispatcher:
         self, inner: Application, channel: grpc.aio.Channel, catalogue: Catalogue, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._inner = inner
-        self._execute = ActionServiceStub(channel).ExecuteAction
+        self._execute = asking(ActionServiceStub(channel).ExecuteAction)
         self._catalogue = catalogue
         self._loop = loop
 
@@ -69,6 +70,7 @@ class ActionDispatcher:
         exchange.route = PREFIX + (action.name if action.name in self._catalogue.called else "{name}")
         call, body = exchange.call, await reading
         is_keyed = has_key(exchange)
+        response: ExecuteActionResponse
         if is_keyed or (action.is_running and (body or query or shape.is_object)):
             try:
                 if is_keyed:
@@ -87,7 +89,7 @@ class ActionDispatcher:
             response = await answered(exchange, partial(self._execute, timeout=action.timeout_s), request, pauses_s=())
         else:
             executing = self._execute(request, timeout=action.timeout_s)
-            del body, request  # it is under way, encoded
+            del body, request  # nobody keeps it once it is encoded
             response = await executing
         if response.HasField("rate_limit"):  # charged there: not at the door, or on what it was before
             exchange.limits = [_limit_text(response.rate_limit), *exchange.limits[bool(exchange.charged_limit) :]]

@@ -35,6 +35,7 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
+from stylobate.rpc.caller import asking
 from stylobate.telemetry import counter, trace_of
 from stylobate.value_kinds import OnUnreachable
 
@@ -112,7 +113,7 @@ class LimitsClient:
         on_unreachable: OnUnreachable = OnUnreachable.LOCAL,
         timeout: timedelta = _TIMEOUT,
     ) -> None:
-        self._stub = RateLimitServiceStub(channel)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
+        self._check_limits = asking(RateLimitServiceStub(channel).CheckLimits)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
         self._on_unreachable = on_unreachable
         self._timeout_s = timeout.total_seconds()
         self._counts = LocalCounts()
@@ -160,7 +161,7 @@ class LimitsClient:
             _add(request, _head(key) if known is None else known.head, [checks[index] for index in found])
         try:
             trace = trace_of(check.trace for check in checks)
-            response = await self._stub.CheckLimits(request, timeout=self._timeout_s, metadata=trace)
+            response = await self._check_limits(request, timeout=self._timeout_s, metadata=trace)
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
                 raise

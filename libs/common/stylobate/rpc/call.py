@@ -121,31 +121,30 @@ class Call:
             self.metadata,
         )
 
-    def passed_on(self) -> list[tuple[str, str | bytes]]:
-        """Return the metadata that goes with calls made for this one.
+    def pass_on(self, pairs: list[tuple[str, str | bytes]]) -> None:
+        """Add the metadata that goes with calls made for this one.
 
         That is the caller's bearer token, or without one whom it acts for; request id, trace, hook depth, the module whose
         code runs, the client's address and agent.
         """
-        pairs: list[tuple[str, str | bytes]] = []
+        add = pairs.append
         if self.authorization:
-            pairs.append((AUTHORIZATION, self.authorization))
+            add((AUTHORIZATION, self.authorization))
         elif self.act_for:
-            pairs.append((ACT_FOR, self.act_for))
+            add((ACT_FOR, self.act_for))
             if self.act_for_tenant not in {"", DEFAULT_TENANT}:
-                pairs.append((ACT_FOR_TENANT, self.act_for_tenant))
+                add((ACT_FOR_TENANT, self.act_for_tenant))
         elif self.own_name:
-            pairs.append(IN_OWN_NAME)
+            add(IN_OWN_NAME)
         for key, said in ((REQUEST_ID, self.request_id), (TRACEPARENT, self.traceparent), (MODULE, self.module)):
             if said:
-                pairs.append((key, said))
+                add((key, said))
         if self.hook_depth:
-            pairs.append((HOOK_DEPTH, str(self.hook_depth)))
+            add((HOOK_DEPTH, str(self.hook_depth)))
         if self.client_address:
-            pairs.append((CLIENT_ADDRESS, self.client_address))
+            add((CLIENT_ADDRESS, self.client_address))
             if self.client_agent:
-                pairs.append((CLIENT_AGENT, self.client_agent))
-        return pairs
+                add((CLIENT_AGENT, self.client_agent))
 
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)
@@ -155,7 +154,7 @@ current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=Non
 def sampled_trace() -> str:
     """Return the traceparent of the call being served if its trace is sampled; else, and outside of any, nothing."""
     served = current_call.get()
-    return served.cause.traceparent if served is not None else ""
+    return served.traceparent if served is not None and is_sampled(served.traceparent) else ""
 
 
 def call() -> Call:

@@ -153,13 +153,20 @@ def outgoing(
     :param call: the call being served; None outside of any.
     :param explicit: wins over what stands here under the same key.
     """
-    pairs: list[tuple[str, str | bytes]] = [IN_OWN_NAME] if call is None else call.passed_on()
-    if token is not None:
-        pairs.insert(0, (SERVICE_TOKEN, token()))
+    pairs: list[tuple[str, str | bytes]] = [] if token is None else [(SERVICE_TOKEN, token())]
+    if call is None:
+        pairs.append(IN_OWN_NAME)
+    else:
+        call.pass_on(pairs)
     if explicit:
         keys = {key for key, _ in explicit}
-        pairs = [*(pair for pair in pairs if pair[0] not in keys), *explicit]
+        return (*(pair for pair in pairs if pair[0] not in keys), *explicit)
     return tuple(pairs)
+
+
+def asking(method: Any) -> Any:
+    """Return what asks a stub's method for its response: ``ask`` of :class:`_Method`, else the method itself."""
+    return getattr(method, "ask", method)
 
 
 class _Method:
@@ -169,6 +176,23 @@ class _Method:
         self._channel = channel
         self._inner = inner
         self._is_stream = is_stream
+        self._asked = None if is_stream or channel.guard is not None else getattr(inner, "asked", None)
+
+    async def ask(self, request: Any, *, timeout: float | None = None, metadata: Any = None) -> Any:  # noqa: ASYNC109  grpc's
+        """Call, and return the response: for less than awaiting a call, where that is served in the task that asks."""
+        if self._asked is None:
+            return await self(request, timeout=timeout, metadata=metadata)
+        channel = self._channel
+        timeout, metadata = channel.begin(timeout, metadata, is_stream=False)
+        call = self._asked(request, timeout, metadata or ())
+        del request  # it is under way, encoded
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            seen = channel.seen(error)
+            if seen is error:
+                raise
+            raise seen from error
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""

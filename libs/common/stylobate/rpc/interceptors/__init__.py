@@ -29,7 +29,9 @@ def standard_interceptors(
     :param users: verifies bearer tokens (:class:`stylobate.identity.TokenVerifier`).
     :param services: verifies service tokens (:class:`stylobate.identity.ServiceIdentity`).
     """
+    identity = IdentityInterceptor(users, ServiceCallers(services, hosted, rights), doors, edge)
     return (
-        CallInterceptor(services, hosted=hosted, sample_ratio=sample_ratio, trust_clients=trust_traces, metrics=metrics),
-        IdentityInterceptor(users, ServiceCallers(services, hosted, rights), doors, edge),
+        CallInterceptor(
+            services, hosted=hosted, sample_ratio=sample_ratio, trust_clients=trust_traces, metrics=metrics, identity=identity
+        ),
     )

@@ -16,6 +16,7 @@ from stylobate.ids import request_id_of
 from stylobate.logs import get_logger
 from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, current_call
 from stylobate.rpc.handlers import StreamEndedError
+from stylobate.rpc.interceptors.identity import IdentityInterceptor
 from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
 from stylobate.rpc.method import Behaviour, Context, Method
@@ -47,6 +48,7 @@ class CallInterceptor:
     :param sample_ratio: the share of calls of others than services that is sampled, 0 to 1.
     :param trust_clients: whether anybody's traceparent decides.
     :param metrics: where calls are counted; None: the process's metrics.
+    :param identity: the next step, taken in the same one: each step by itself costs every call; None: nothing is.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class CallInterceptor:
         sample_ratio: float = 0.0,
         trust_clients: bool = False,
         metrics: RpcMetrics | None = None,
+        identity: IdentityInterceptor | None = None,
     ) -> None:
+        self._identity = identity
         self._services = services
         self._hosted = frozenset(hosted)
         self._ratio = sample_ratio
@@ -71,6 +75,7 @@ class CallInterceptor:
         counts = self._metrics.of(name)
         codes, spread, buckets = counts.codes, counts.seconds, counts.seconds.buckets
         clock = asyncio.get_running_loop().time
+        admit = None if self._identity is None else self._identity.admitting(method)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             begun = perf_counter()
@@ -82,6 +87,8 @@ class CallInterceptor:
             code = "OK"
             try:
                 try:
+                    if admit is not None and (waiting := admit(call, context)) is not None:
+                        await waiting
                     return await inner(data, context)
                 except (Exception, asyncio.CancelledError) as error:
                     failed = self._failure(name, call, error)

@@ -3,9 +3,9 @@
 What a call's metadata say beside its tokens is believed of services, and counts for nothing from anyone else.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
@@ -34,6 +34,8 @@ from stylobate.rpc.call import (
 from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokenInvalidError
 from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
 
+Admitting: TypeAlias = Callable[[Call, Context], Awaitable[None] | None]
+"""Fills a call or refuses it; returns what is to be awaited for that, where it takes more than a look into memory."""
 _BEARER = "bearer "
 _MAX_KEPT = 10_000
 _ONCE = frozenset(
@@ -94,35 +96,54 @@ class IdentityInterceptor:
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
-        access, service_of, edge, users = method.access, self._services.of(method), self._edge, self._users
+        admit = self.admitting(method)
 
         async def behaviour(data: bytes, context: Context) -> bytes:
-            call = current_call.get() or Call()
+            waiting = admit(current_call.get() or Call(), context)
+            if waiting is not None:
+                await waiting
+            return await inner(data, context)
+
+        return behaviour
+
+    def admitting(self, method: Method) -> Admitting:
+        """Return what fills the calls of a method, or refuses them."""
+        access, service_of, edge, users = method.access, self._services.of(method), self._edge, self._users
+
+        def admit(call: Call, context: Context) -> Awaitable[None] | None:
             if call.repeated:
                 refuse_repeated(call)
             authorization = None if access is RpcAccess.PUBLIC else call.metadata.get(AUTHORIZATION)
             try:
                 service = service_of(call, context)
-            except ServiceTokenInvalidError:  # who only says that it is a service is charged for the look
-                if edge is not None:
-                    await edge.charge(address_of_peer(context.peer()))
-                raise
+            except ServiceTokenInvalidError as error:  # who only says that it is a service is charged for the look
+                if edge is None:
+                    raise
+                return _charged_and_refused(edge, context, error)
             if not service:
-                await self._admit(call, context, authorization, access)
+                return self._admit(call, context, authorization, access)
+            _set_client_and_depth(call, is_door=service in self._doors)
+            if authorization:
+                token = _bearer(authorization)
+                principal = users.cached(token)
+                if principal is None:
+                    return self._verify(call, token, service, access)
+                self._set_user(call, token, principal, service)
+            elif access is RpcAccess.PUBLIC:
+                call.principal = _anonymous(service, "")
             else:
-                _set_client_and_depth(call, is_door=service in self._doors)
-                if authorization:
-                    token = _bearer(authorization)
-                    self._set_user(call, token, users.cached(token) or await users.verify(token), service)
-                elif access is RpcAccess.PUBLIC:
-                    call.principal = _anonymous(service, "")
-                else:
-                    set_service(call, service)
+                set_service(call, service)
             if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
                 raise UnauthenticatedError
-            return await inner(data, context)
+            return None
 
-        return behaviour
+        return admit
+
+    async def _verify(self, call: Call, token: str, service: str, access: RpcAccess) -> None:
+        """Take a service's call for a user whose token is not known by heart."""
+        self._set_user(call, token, await self._users.verify(token), service)
+        if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
+            raise UnauthenticatedError
 
     async def _admit(self, call: Call, context: Context, authorization: str | bytes | None, access: RpcAccess) -> None:
         """Take a caller who is not a service, and charge it: guessing must never reach the check of a signature uncharged."""
@@ -147,6 +168,8 @@ class IdentityInterceptor:
             refuse_elsewhere(call.principal, address)
         if access is RpcAccess.SERVICE:
             raise _refused(authorization)
+        if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
+            raise UnauthenticatedError
 
     def _set_user(self, call: Call, token: str, principal: Principal, service: str) -> None:
         if service:
@@ -158,6 +181,11 @@ class IdentityInterceptor:
             principal = kept[1]
         call.authorization = f"Bearer {token}"
         call.principal = principal
+
+
+async def _charged_and_refused(edge: Edge, context: Context, error: ServiceTokenInvalidError) -> None:
+    await edge.charge(address_of_peer(context.peer()))
+    raise error
 
 
 def refuse_repeated(call: Call) -> None:

@@ -17,7 +17,7 @@ class PromptCall(LocalUnaryCall):
     """A call of a handler that ends as soon as it is cancelled: it runs in the task of whoever awaits the call.
 
     It has an empty context there, and its deadline and its end are those of every other call: it is cancelled, and the caller
-    is told. Saved are a task, a future and two turns of the loop. What is not awaited at once begins by itself, like any other.
+    is told. Saved are a task, a future and two turns of the loop.
     """
 
     _caller: "asyncio.Task[Any] | None" = None
@@ -25,19 +25,23 @@ class PromptCall(LocalUnaryCall):
     _result: bytes | grpc.aio.AioRpcError | None = None
     _is_given_up = False
     """Whether it was ended before its handler had."""
+    _is_begun = False
+    _beginning: asyncio.Handle | None = None
 
     def __init__(self, *arguments: Any) -> None:
         """Take what a :class:`LocalCall` takes."""
         self._arguments = arguments
-        self._loop: asyncio.AbstractEventLoop = arguments[1]
-        self._beginning: asyncio.Handle | None = self._loop.call_soon(self._begin)
+
+    def begin_soon(self) -> None:
+        """Begin like any other call, unless it is awaited before."""
+        loop: asyncio.AbstractEventLoop = self._arguments[1]
+        self._beginning = loop.call_soon(self._begin)
 
     def __getattr__(self, name: str) -> Any:
         """Return what is there once a call has begun: one that is asked for it begins."""
         if name not in {"outcome", "task", "context"}:
             raise AttributeError(name)
-        if self._beginning is not None:
-            self._beginning.cancel()
+        if not self._is_begun:
             self._begin()
         elif name == "outcome":
             self.outcome = self._loop.create_future()
@@ -45,16 +49,22 @@ class PromptCall(LocalUnaryCall):
         return self.__dict__[name]
 
     def _begin(self) -> None:
-        self._beginning = None
+        self._set_out()
         super().__init__(*self._arguments)
+
+    def _set_out(self) -> None:
+        self._is_begun = True
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Serve the call and return its response. Raises AioRpcError, CancelledError."""
         live, loop, behaviour, data, metadata, timeout, decode = self._arguments
-        if self._beginning is None or (timeout is not None and timeout <= 0):
+        if self._is_begun or (timeout is not None and timeout <= 0):
             return (yield from super().__await__())
-        self._beginning.cancel()
-        self._beginning = None
+        self._set_out()
+        self._loop = loop
         caller: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]  # a task awaits it
         cancelled_before, self._caller = caller.cancelling(), caller
         context = self.context = LocalContext(loop, metadata, None if timeout is None else loop.time() + timeout)
