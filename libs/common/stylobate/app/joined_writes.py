@@ -52,9 +52,7 @@ class JoinedWrites:
         "transport",
     )  # fmt: skip
 
-    def __init__(
-        self, transport: asyncio.Transport, turn: TurnEnd, is_unfinished: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, turn: TurnEnd, is_unfinished: Callable[[], bool] = lambda: False) -> None:
         """Stand before the transport.
 
         :param turn: flushes what is held when the turn ends.
