@@ -34,6 +34,7 @@ _DIGITS = bytes(0x30 if chr(byte).isdecimal() else 0x20 for byte in range(128)).
 """Translates every digit to ``0`` and everything else to a space."""
 _LONG = b"0" * 19
 """As many digits as the smallest integer beyond 64 bits has."""
+_LONG_SIZE = len(_LONG)
 _TOO_LONG = b"0" * (MAX_DIGITS + 1)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -75,7 +76,9 @@ def loads(data: bytes) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         _explain(data, "has a number or a text that cannot be carried")
-    if data.translate(_DIGITS).find(_LONG) >= 0:  # `in` makes an exception first, to see whether it is given a number
+    if (
+        len(data) >= _LONG_SIZE and data.translate(_DIGITS).find(_LONG) >= 0
+    ):  # `in` makes an exception first, to see whether it is given a number
         _check_numbers(data)
     if data.find(b"\\u0000") >= 0 and _NUL.search(data):
         _explain(data, _HAS_NUL)
@@ -128,7 +131,7 @@ def _is_carried(integer: bytes | str) -> bool:
 
 def _is_deep(document: bytes) -> bool:
     """Whether the document, which is JSON, has more than MAX_DEPTH levels: each round takes away the innermost."""
-    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
+    if len(document) <= MAX_DEPTH or document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", document).translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):

@@ -142,7 +142,8 @@ class ActionManager:
     async def _execute(self, request: ActionRequest) -> ActionReply:
         entry, caller = request.entry, request.caller
         action, principal = entry.action, caller.principal
-        await self._access.require(action.declaration.access, principal, f"call {action.name}")
+        if not self._access.decided(action.declaration.access, principal):
+            await self._access.require(action.declaration.access, principal, f"call {action.name}")
         limit, standing = action.declaration.rate_limit, None
         if self._limits is not None and self._limits.text(action.name, limit) != request.charged:
             standing = await self._limits.charge(action.name, limit, principal, caller.client_address)

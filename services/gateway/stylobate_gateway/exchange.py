@@ -8,7 +8,7 @@ from stylobate.errors import StylobateError, TokenInvalidError
 from stylobate.http.asgi import Header, Headers, LimitText, Send, limit_headers
 from stylobate.http.problem import NO_SNIFFING, send_problem
 from stylobate.identity.api_key import the_credential
-from stylobate.ids import request_id_of
+from stylobate.ids import new_id, request_id_of
 from stylobate.rpc.call import Call
 
 from stylobate_gateway.called_actions import Found
@@ -78,7 +78,8 @@ class Exchange:
                 headers[name] = headers[name] + b", " + value if name in headers else value
         self.headers = headers
         """Those of :data:`_READ`, by name in lower case."""
-        self.request_id = request_id_of(headers.get(b"x-request-id", b"").decode("latin-1"))
+        given = headers.get(b"x-request-id")
+        self.request_id = new_id() if given is None else request_id_of(given.decode("latin-1"))
         self.call = Call(self.request_id)
         """Who asks, until when, and what of it goes on to the services."""
 

@@ -124,7 +124,7 @@ class HttpReading(HttpUpgrading):
         method = parser.get_method()
         if parser.should_upgrade() and self._is_left_aside(method, version):
             return
-        if any(name == b"transfer-encoding" for name, _ in self._watched):
+        if len(self._watched) > 1 and any(name == b"transfer-encoding" for name, _ in self._watched):  # the other is the host
             self._chunks = rules.ChunkMeter()
         before, app = self.cycle, self.app
         keep_alive = version == "1.1" and parser.should_keep_alive()

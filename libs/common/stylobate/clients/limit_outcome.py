@@ -140,8 +140,8 @@ class LimitOutcome:
         return [self._text(level, standings[2 * level], standings[2 * level + 1]) for level in shown]
 
     def _text(self, level: int, remaining: int, reset_ms: int) -> LimitText:
-        limit = self.limits[level]
-        return limit_text(limit.name, limit.quota, limit.window, remaining, -(-reset_ms // 1000))
+        name, quota, window, _, _ = self.limits[level]
+        return limit_text(name, quota, window, remaining, -(-reset_ms // 1000))
 
     def metadata(self, prefix: str = "") -> dict[str, str]:
         """Return the numbers as metadata of an error; see :func:`carried_limit`."""

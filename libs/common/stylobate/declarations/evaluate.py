@@ -1,6 +1,6 @@
 """Deciding `access:`: the one place that says whom the terms of a rule let through."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from stylobate.declarations.model import AccessRule
@@ -12,7 +12,7 @@ _OF_CALLERS = (AUTHENTICATED, OWNER)
 
 
 class Permissions(Protocol):
-    """Decides single permissions; :class:`stylobate.identity.Access` does."""
+    """Decides single permissions; :class:`stylobate.identity.Access` does, and says by ``known`` what it need not ask for."""
 
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether the principal's subject holds the permission. Raises UnavailableError when it cannot be told."""
@@ -23,12 +23,23 @@ class AccessEvaluator:
 
     def __init__(self, permissions: Permissions) -> None:
         self._permissions = permissions
+        self._known: Callable[[Principal, str], bool | None] = getattr(permissions, "known", _nothing)
 
     async def allows(self, rule: AccessRule, principal: Principal, owner: str | None = None) -> bool:
         """Return whether the rule lets the principal through.
 
         :param owner: of the object in question; None: it has none, or everybody's objects are in question.
         """
+        decided = self.decided(rule, principal, owner)
+        if decided is not None:
+            return decided
+        for term in rule.terms:
+            if ":" in term and await self._permissions.allowed(principal, term):
+                return True
+        return False
+
+    def decided(self, rule: AccessRule, principal: Principal, owner: str | None = None) -> bool | None:
+        """Return the same where nobody need be asked; None: somebody must."""
         terms = rule.terms
         if PUBLIC in terms or (AUTHENTICATED in terms and not principal.is_anonymous and principal.lends(AUTHENTICATED)):
             return True
@@ -36,10 +47,14 @@ class AccessEvaluator:
             return True
         if owner and OWNER in terms and may_own(principal) and principal.subject == owner:
             return True
+        is_open = False
         for term in terms:
-            if ":" in term and await self._permissions.allowed(principal, term):
-                return True
-        return False
+            if ":" in term:
+                known = self._known(principal, term)
+                if known:
+                    return True
+                is_open = is_open or known is None
+        return None if is_open else False
 
     async def require(self, rule: AccessRule, principal: Principal, what: str, owner: str | None = None) -> None:
         """Return when the rule lets the principal through, else raise :func:`refusal`."""
@@ -57,6 +72,10 @@ class AccessEvaluator:
 def may_own(principal: Principal) -> bool:
     """Return whether the term ``owner`` can let the principal in: anybody known whose token or key may be used for it."""
     return not principal.is_anonymous and principal.lends(OWNER)
+
+
+def _nothing(_principal: Principal, _permission: str) -> bool | None:
+    return None
 
 
 def _lets_handlers_in(terms: Collection[str], module: str) -> bool:

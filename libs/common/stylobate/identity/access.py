@@ -9,7 +9,7 @@ from datetime import timedelta
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import grpc
 
@@ -28,10 +28,9 @@ _CACHE_SIZE = 50_000
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-class _Question(NamedTuple):
-    tenant: str
-    subject: str
-    permission: str
+_UNKNOWN = (False, -inf)
+_Question = tuple[str, str, str]
+"""Tenant, subject, permission."""
 
 
 class Access:
@@ -72,6 +71,17 @@ class Access:
         """Finish the questions under way."""
         await self._batcher.__aexit__(kind, error, trace)
 
+    def known(self, principal: Principal, permission: str) -> bool | None:
+        """Return the same as :meth:`allowed` where nobody need be asked; None: somebody must."""
+        if principal.is_anonymous:
+            return False
+        if principal.is_service and not principal.act_for:
+            return True
+        if not principal.lends(permission):
+            return False
+        known, decided_at = self._decisions.get((principal.tenant, principal.subject, permission), _UNKNOWN)
+        return known if self._clock() - decided_at < self._fresh_s else None
+
     async def allowed(self, principal: Principal, permission: str) -> bool:
         """Return whether the principal's subject holds the permission.
 
@@ -79,16 +89,11 @@ class Access:
 
         :raises UnavailableError: auth does not answer and nothing is known of the subject.
         """
-        if principal.is_anonymous:
-            return False
-        if principal.is_service and not principal.act_for:
-            return True
-        if not principal.lends(permission):
-            return False
-        question = _Question(principal.tenant, principal.subject, permission)
-        known, decided_at = self._decisions.get(question, (False, -inf))
-        if self._clock() - decided_at < self._fresh_s:
-            return known
+        fresh = self.known(principal, permission)
+        if fresh is not None:
+            return fresh
+        question = (principal.tenant, principal.subject, permission)
+        known, decided_at = self._decisions.get(question, _UNKNOWN)
         generation = self._generation
         try:
             allowed = await self._batcher.submit((question, self._trace()))
@@ -101,7 +106,7 @@ class Access:
         return allowed
 
     async def _check(self, questions: list[tuple[_Question, str]]) -> Sequence[bool | Exception]:
-        checks = [AccessCheck(tenant=q.tenant, subject=q.subject, permission=q.permission) for q, _ in questions]
+        checks = [AccessCheck(tenant=tenant, subject=subject, permission=asked) for (tenant, subject, asked), _ in questions]
         try:
             response = await self._stub.CheckAccess(
                 CheckAccessRequest(checks=checks), timeout=_CALL_TIMEOUT_S, metadata=trace_of(trace for _, trace in questions)

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
+
 from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.errors import MalformedJsonError, Violation
@@ -62,7 +64,7 @@ class BoundAction:
         except (TypeError, ValueError) as error:
             raise OutputInvalidError(f"{self.name} returned what has no JSON form: {error}") from error
         if self._output is not None:
-            value = decode(payload)  # what is checked is what leaves
+            value = orjson.loads(payload)  # what is checked is what leaves; it was written by our own rules
             if not self._output.is_valid(value):
                 raise OutputInvalidError(f"{self.name} returned what its output schema refuses", self._output.violations(value))
         return payload
