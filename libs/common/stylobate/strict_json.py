@@ -76,9 +76,8 @@ def loads(data: bytes) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         _explain(data, "has a number or a text that cannot be carried")
-    if (
-        len(data) >= _LONG_SIZE and data.translate(_DIGITS).find(_LONG) >= 0
-    ):  # `in` makes an exception first, to see whether it is given a number
+    # `in` makes an exception first, to see whether it is given a number
+    if len(data) >= _LONG_SIZE and data.translate(_DIGITS).find(_LONG) >= 0:
         _check_numbers(data)
     if data.find(b"\\u0000") >= 0 and _NUL.search(data):
         _explain(data, _HAS_NUL)
