@@ -10,6 +10,7 @@ from stylobate.api.state.v1 import state_service_pb2 as state
 from stylobate.api.state.v1.state_service_pb2_grpc import StateServiceStub
 from stylobate.clients.state import StateNotFoundError
 from stylobate.errors import StylobateError
+from stylobate.rpc.caller import asking
 
 from stylobate_gateway.routes.preconditions import Preconditions
 from stylobate_gateway.state_documents import object_document
@@ -28,7 +29,7 @@ class StateReads:
     """Reads objects over a channel to state."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = StateServiceStub(channel)
+        self._get_state = asking(StateServiceStub(channel).GetState)
 
     async def answer(self, given: Preconditions, *, is_cached: bool) -> Answer:
         """Return the answer to a read of the object as it is, or was a moment ago.
@@ -59,7 +60,7 @@ class StateReads:
     async def _ask(self, namespace: str, key: str, consistency: state.Consistency.ValueType) -> state.GetStateResponse:
         request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)], consistency=consistency)
         try:
-            response: state.GetStateResponse = await self._stub.GetState(request)
+            response: state.GetStateResponse = await self._get_state(request)
         except StylobateError as error:  # it stands in the path, not in a list
             place(error, lambda pointer: pointer.removeprefix("/keys/0"))
             raise
