@@ -42,6 +42,9 @@ class _Modules:
     async def CallHook(self, _: CallHookRequest, _context: Any) -> CallHookResponse:  # noqa: N802  gRPC's name
         return CallHookResponse(data=b"{}")
 
+    async def UpgradeStates(self, _request: Any, _context: Any) -> Any:  # noqa: N802  gRPC's name
+        raise NotImplementedError
+
 
 class _Discard(SpanExporter):
     """Takes the spans and throws them away: the cost here is that of making and queueing them."""
