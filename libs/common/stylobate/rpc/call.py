@@ -121,30 +121,36 @@ class Call:
             self.metadata,
         )
 
-    def pass_on(self, pairs: list[tuple[str, str | bytes]]) -> None:
+    def pass_on(self, metadata: dict[str, str | bytes]) -> None:
         """Add the metadata that goes with calls made for this one.
 
         That is the caller's bearer token, or without one whom it acts for; request id, trace, hook depth, the module whose
         code runs, the client's address and agent.
         """
-        add = pairs.append
         if self.authorization:
-            add((AUTHORIZATION, self.authorization))
-        elif self.act_for:
-            add((ACT_FOR, self.act_for))
-            if self.act_for_tenant not in {"", DEFAULT_TENANT}:
-                add((ACT_FOR_TENANT, self.act_for_tenant))
-        elif self.own_name:
-            add(IN_OWN_NAME)
-        for key, said in ((REQUEST_ID, self.request_id), (TRACEPARENT, self.traceparent), (MODULE, self.module)):
-            if said:
-                add((key, said))
+            metadata[AUTHORIZATION] = self.authorization
+        elif self.act_for or self.own_name:
+            self._tell_for_whom(metadata)
+        if self.request_id:
+            metadata[REQUEST_ID] = self.request_id
+        if self.traceparent:
+            metadata[TRACEPARENT] = self.traceparent
+        if self.module:
+            metadata[MODULE] = self.module
         if self.hook_depth:
-            add((HOOK_DEPTH, str(self.hook_depth)))
+            metadata[HOOK_DEPTH] = str(self.hook_depth)
         if self.client_address:
-            add((CLIENT_ADDRESS, self.client_address))
+            metadata[CLIENT_ADDRESS] = self.client_address
             if self.client_agent:
-                add((CLIENT_AGENT, self.client_agent))
+                metadata[CLIENT_AGENT] = self.client_agent
+
+    def _tell_for_whom(self, metadata: dict[str, str | bytes]) -> None:
+        if not self.act_for:
+            metadata[OWN_NAME] = OWN_NAME_SAID
+            return
+        metadata[ACT_FOR] = self.act_for
+        if self.act_for_tenant not in {"", DEFAULT_TENANT}:
+            metadata[ACT_FOR_TENANT] = self.act_for_tenant
 
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)

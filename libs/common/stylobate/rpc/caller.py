@@ -15,10 +15,10 @@ import grpc.aio
 from stylobate.errors import DeadlineExceededError, StylobateError, UnavailableError
 from stylobate.logs import get_logger
 from stylobate.rpc.breaker import Guard
-from stylobate.rpc.call import IN_OWN_NAME, SERVICE_TOKEN, Call, current_call
+from stylobate.rpc.call import OWN_NAME, OWN_NAME_SAID, SERVICE_TOKEN, Call, current_call
 from stylobate.rpc.handles import CallHandle, StreamHandle
 from stylobate.rpc.interceptors.service_caller import ServiceTokenInvalidError
-from stylobate.rpc.method import ClientChannel, Decode, Encode, Metadata
+from stylobate.rpc.method import ClientChannel, Decode, Encode, HandedOn, Metadata
 from stylobate.rpc.status import RETRY_AFTER, from_rpc_error
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -122,6 +122,8 @@ class CallerChannel(GuardedChannel):
                 timeout = min(timeout, call.deadline - self._loop.time())
                 if timeout <= 0:
                     raise DeadlineExceededError  # a real channel might still send it
+        if self.is_local and not metadata:
+            return timeout, handed_on(self._token, call)
         return timeout, outgoing(self._token, call, metadata)
 
     def seen(self, error: grpc.aio.AioRpcError | UnavailableError) -> StylobateError:
@@ -153,15 +155,23 @@ def outgoing(
     :param call: the call being served; None outside of any.
     :param explicit: wins over what stands here under the same key.
     """
-    pairs: list[tuple[str, str | bytes]] = [] if token is None else [(SERVICE_TOKEN, token())]
-    if call is None:
-        pairs.append(IN_OWN_NAME)
-    else:
-        call.pass_on(pairs)
+    pairs = handed_on(token, call).items()
     if explicit:
         keys = {key for key, _ in explicit}
         return (*(pair for pair in pairs if pair[0] not in keys), *explicit)
     return tuple(pairs)
+
+
+def handed_on(token: Callable[[], str] | None, call: Call | None) -> HandedOn:
+    """Return the same for a call that stays in its process."""
+    metadata = HandedOn()
+    if token is not None:
+        metadata[SERVICE_TOKEN] = token()
+    if call is None:
+        metadata[OWN_NAME] = OWN_NAME_SAID
+    else:
+        call.pass_on(metadata)
+    return metadata
 
 
 def asking(method: Any) -> Any:
@@ -184,7 +194,7 @@ class _Method:
             return await self(request, timeout=timeout, metadata=metadata)
         channel = self._channel
         timeout, metadata = channel.begin(timeout, metadata, is_stream=False)
-        call = self._asked(request, timeout, metadata or ())
+        call = self._asked(request, timeout, metadata)
         del request  # it is under way, encoded
         try:
             return await call

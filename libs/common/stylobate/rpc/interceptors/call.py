@@ -19,7 +19,8 @@ from stylobate.rpc.handlers import StreamEndedError
 from stylobate.rpc.interceptors.identity import IdentityInterceptor
 from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
-from stylobate.rpc.method import Behaviour, Context, Method
+from stylobate.rpc.local.context import LocalContext
+from stylobate.rpc.method import Behaviour, Context, HandedOn, Method
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
@@ -80,8 +81,9 @@ class CallInterceptor:
         async def behaviour(data: bytes, context: Context) -> bytes:
             begun = perf_counter()
             call = self._open(context, audiences)
-            remaining = context.time_remaining()
-            if remaining is not None:
+            if type(context) is LocalContext:
+                call.deadline = context.deadline or 0.0
+            elif (remaining := context.time_remaining()) is not None:
                 call.deadline = clock() + remaining
             opened = _span(call, method) if is_sampled(call.traceparent) else None
             code = "OK"
@@ -127,10 +129,13 @@ class CallInterceptor:
 
     def _open(self, context: Context, audiences: Collection[str]) -> Call:
         """Return the call, from here on the current one."""
-        pairs: Any = context.invocation_metadata() or ()
-        metadata: dict[str, Any] = dict(pairs)
-        request_id, traceparent = request_id_of(metadata.get(REQUEST_ID, "")), metadata.get(TRACEPARENT)
-        if traceparent is None or not is_traceparent(traceparent):
+        pairs: Any = context.invocation if type(context) is LocalContext else context.invocation_metadata() or ()
+        is_ours = type(pairs) is HandedOn
+        metadata: dict[str, Any] = pairs if is_ours else dict(pairs)
+        request_id, traceparent = metadata.get(REQUEST_ID, ""), metadata.get(TRACEPARENT)
+        if not (is_ours and request_id):
+            request_id = request_id_of(request_id)
+        if traceparent is None or not (is_ours or is_traceparent(traceparent)):
             traceparent = new_traceparent(0.0 if SERVICE_TOKEN in metadata else self._ratio)
         elif (is_sampled(traceparent) or SERVICE_TOKEN not in metadata) and not self._decides(metadata, audiences):
             traceparent = decided(traceparent, self._ratio)

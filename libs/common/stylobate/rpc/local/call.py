@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from stylobate.rpc.local.context import LocalContext, too_large
-from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, Metadata
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, HandedOn, Metadata
 from stylobate.rpc.outcome import EXPIRED, OutcomeCall, UnaryOutcomeCall
 
 
@@ -27,7 +27,7 @@ class LocalCall(OutcomeCall):
         loop: asyncio.AbstractEventLoop,
         behaviour: Behaviour,
         data: bytes,
-        metadata: Metadata,
+        metadata: Metadata | HandedOn,
         timeout: float | None,
         decode: Decode,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Never
 import grpc
 import grpc.aio
 
-from stylobate.rpc.method import MAX_MESSAGE_BYTES, Metadata
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, HandedOn, Metadata
 
 
 class LocalContext(grpc.aio.ServicerContext[Any, Any]):
@@ -27,18 +27,20 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     _is_done = False
     _on_initial: asyncio.Future[None] | None = None
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata, deadline: float | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn, deadline: float | None) -> None:
         self._loop = loop
-        self._invocation = invocation
-        self._deadline = deadline
+        self.invocation = invocation
+        """The metadata as they came."""
+        self.deadline = deadline
+        """On the loop's clock; None: there is none."""
 
     # for the handler and the pipeline, as grpc.aio has it
 
     def invocation_metadata(self) -> Any:
-        return self._invocation
+        return tuple(self.invocation.items()) if type(self.invocation) is HandedOn else self.invocation
 
     def time_remaining(self) -> Any:
-        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+        return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         if self._initial is not None:

@@ -8,7 +8,7 @@ import grpc.aio
 
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
-from stylobate.rpc.method import Behaviour, Context, Decode, Encode, Metadata, Prompt
+from stylobate.rpc.method import Behaviour, Context, Decode, Encode, HandedOn, Prompt
 
 if TYPE_CHECKING:
     from stylobate.rpc.local.channel import LocalChannel
@@ -39,12 +39,12 @@ class LocalUnaryMethod:
         **_: Any,
     ) -> Any:
         """Begin the call. ``credentials`` and ``compression`` have no meaning inside a process."""
-        call = self.asked(request, timeout, tuple(metadata or ()), wait_for_ready=wait_for_ready)
+        call = self.asked(request, timeout, metadata, wait_for_ready=wait_for_ready)
         if isinstance(call, PromptCall):
             call.begin_soon()
         return call
 
-    def asked(self, request: Any, timeout: float | None, metadata: Metadata, *, wait_for_ready: bool | None = None) -> Any:
+    def asked(self, request: Any, timeout: float | None, metadata: Any, *, wait_for_ready: bool | None = None) -> Any:
         """Return a call for somebody who awaits it at once: it need not begin before."""
         server, behaviour, loop = self._server, self._found, self._loop
         if behaviour is None or loop is None or not server.is_accepting or self._channel.is_closed:
@@ -57,7 +57,8 @@ class LocalUnaryMethod:
             data = self._encode(request)
             if self._is_prompt is not None and self._is_prompt(request):
                 make = PromptCall
-        return make(server.live, loop, behaviour, data, metadata, timeout, self._decode)
+        came = metadata if type(metadata) is HandedOn else tuple(metadata or ())
+        return make(server.live, loop, behaviour, data, came, timeout, self._decode)
 
     def _behaviour(self, *, wait_for_ready: bool | None) -> Behaviour:
         """Return the chain, or what answers in its place; raises UsageError when the channel is closed."""
