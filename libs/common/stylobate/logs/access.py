@@ -60,6 +60,17 @@ def as_origin(origin: dict[str, str]) -> str:
     return "," + orjson.dumps(origin).decode()[1:-1] if origin else ""
 
 
+class _Second:
+    """The last second that was written; number and text are one, since several threads write."""
+
+    last = (-1, "")
+
+
 def timestamp(seconds: float) -> str:
     """Return a time in the form of RFC 3339, in UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]}Z"
+    whole = int(seconds)
+    number, text = _Second.last
+    if whole != number:
+        text = datetime.fromtimestamp(whole, UTC).isoformat()[:-6]
+        _Second.last = whole, text
+    return f"{text}.{int((seconds - whole) * 1_000_000):06d}Z"

@@ -61,22 +61,28 @@ class RotatedFile:
 
     def write(self, lines: list[str]) -> None:
         """See Output."""
+        whole = "\n".join(lines) + "\n"
+        size = len(whole.encode("utf-8", "backslashreplace"))
+        if self._size + size <= self._max_bytes:  # nearly always
+            self._put(whole)
+            self._size += size
+            return
         fitting: list[str] = []
         for line in lines:
             size = len(line.encode("utf-8", "backslashreplace")) + 1
             if self._size and self._size + size > self._max_bytes:
-                self._put(fitting)
+                self._put("".join(fitting))
                 fitting = []
                 self._handler.doRollover()
                 self._size = 0
-            fitting.append(line)
+            fitting.append(f"{line}\n")
             self._size += size
-        self._put(fitting)
+        self._put("".join(fitting))
 
-    def _put(self, lines: list[str]) -> None:
+    def _put(self, text: str) -> None:
         stream = self._handler.stream
-        if lines and stream is not None:
-            stream.write("\n".join(lines) + "\n")
+        if text and stream is not None:
+            stream.write(text)
             stream.flush()
 
     def close(self) -> None:
