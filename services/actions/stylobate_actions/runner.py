@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import copy_context
 from typing import Any, Self
 
+from stylobate.deadlines import Deadlines
 from stylobate.logs import get_logger
 from stylobate.modules.containment import contain
 from stylobate.rpc.call import Call, current_call
@@ -29,6 +30,7 @@ class Runner:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._deadlines = Deadlines(loop)
         self._running: dict[asyncio.Task[None], str] = {}
         self._stubborn = counter("actions_stubborn", "Module code that went on after it was cancelled.", ("running",))
 
@@ -57,14 +59,14 @@ class Runner:
         task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context)
         self._running[task] = name
         task.add_done_callback(self._running.pop)
-        timer = loop.call_at(call.deadline, self._expire, task, answer)
+        self._deadlines.add(task, call.deadline, self._expire, task, answer)
         try:
             return await answer
         except asyncio.CancelledError:
             task.cancel()
             raise
         finally:
-            timer.cancel()
+            self._deadlines.discard(task)
 
     def running(self, task: asyncio.Task[Any] | None) -> str:
         """Return what runs in the task; empty when it is not ours. May be asked from another thread."""

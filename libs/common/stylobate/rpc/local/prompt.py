@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from stylobate.deadlines import Deadlines
 from stylobate.rpc.local.call import LocalUnaryCall, served
 from stylobate.rpc.local.context import LocalContext
 from stylobate.rpc.outcome import EXPIRED, again
@@ -28,8 +29,12 @@ class PromptCall(LocalUnaryCall):
     _is_begun = False
     _beginning: asyncio.Handle | None = None
 
-    def __init__(self, *arguments: Any) -> None:
-        """Take what a :class:`LocalCall` takes."""
+    def __init__(self, deadlines: Deadlines, *arguments: Any) -> None:
+        """Take what a :class:`LocalCall` takes.
+
+        :param deadlines: of the method's calls.
+        """
+        self._deadlines = deadlines
         self._arguments = arguments
 
     def begin_soon(self) -> None:
@@ -67,9 +72,10 @@ class PromptCall(LocalUnaryCall):
         self._loop = loop
         caller: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]  # a task awaits it
         cancelled_before, self._caller = caller.cancelling(), caller
-        context = self.context = LocalContext(loop, metadata, None if timeout is None else loop.time() + timeout)
-        if timeout is not None:
-            self._timer = loop.call_later(timeout, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
+        deadline = None if timeout is None else loop.time() + timeout
+        context = self.context = LocalContext(loop, metadata, deadline)
+        if deadline is not None:
+            self._deadlines.add(self, deadline, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
         live.add(self)
         try:
             result = yield from _apart(served(behaviour, data, context))
@@ -80,8 +86,7 @@ class PromptCall(LocalUnaryCall):
         finally:
             self._caller = None
             live.discard(self)
-            if self._timer is not None:
-                self._timer.cancel()
+            self._deadlines.discard(self)
             context.finish()
             if "outcome" in self.__dict__:
                 self._tell()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from stylobate.deadlines import Deadlines
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
 from stylobate.rpc.method import Behaviour, Context, Decode, Encode, HandedOn, Prompt
@@ -28,6 +29,7 @@ class LocalUnaryMethod:
         self._found: Behaviour | None = None
         self._is_prompt: Prompt | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: asking for it is a system call
+        self._deadlines: Deadlines | None = None
 
     def __call__(
         self,
@@ -49,16 +51,14 @@ class LocalUnaryMethod:
         server, behaviour, loop = self._server, self._found, self._loop
         if behaviour is None or loop is None or not server.is_accepting or self._channel.is_closed:
             loop = self._loop = asyncio.get_running_loop()
+            self._deadlines = Deadlines(loop)
             behaviour = self._behaviour(wait_for_ready=wait_for_ready)
-        make: type[LocalCall] = self.call
-        if self._encode is None:
-            data = request
-        else:
-            data = self._encode(request)
-            if self._is_prompt is not None and self._is_prompt(request):
-                make = PromptCall
         came = metadata if type(metadata) is HandedOn else tuple(metadata or ())
-        return make(server.live, loop, behaviour, data, came, timeout, self._decode)
+        data = request if self._encode is None else self._encode(request)
+        arguments = server.live, loop, behaviour, data, came, timeout, self._decode
+        if self._deadlines is not None and self._is_prompt is not None and self._encode is not None and self._is_prompt(request):
+            return PromptCall(self._deadlines, *arguments)
+        return self.call(*arguments)
 
     def _behaviour(self, *, wait_for_ready: bool | None) -> Behaviour:
         """Return the chain, or what answers in its place; raises UsageError when the channel is closed."""
