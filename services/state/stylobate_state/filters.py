@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
+from stylobate.date_time import FORM, time_of
 from stylobate.declarations.indexes import BOOLEAN, NUMBER, TEXT, TIME, field_name
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.json_pointer import pointer
 
 from stylobate_state.index import MOST_BYTES
-from stylobate_state.index_encoding import BEYOND, MISSING, PRESENT, Value, encode, successor, time_of
+from stylobate_state.index_encoding import BEYOND, MISSING, PRESENT, Value, encode, successor
 
 OPERATORS = ("eq", "in", "lt", "lte", "gt", "gte", "prefix", "exists")
 MOST_VALUES = 50
@@ -21,7 +22,7 @@ _FLAGS = {"true": True, "false": False}
 _FORMS = {
     NUMBER: "must be a number, such as 100 or -0.5",
     BOOLEAN: "must be true or false",
-    TIME: "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z",
+    TIME: FORM,
     TEXT: "holds what no text has",
 }
 _MOST_EXPONENT = 400

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from stylobate.clients.state import StateNotFoundError
+from stylobate.date_time import FORM, time_of
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
@@ -17,7 +18,6 @@ from stylobate_state.errors import (
     StateVersionNotFoundError,
 )
 from stylobate_state.fields import FieldSight
-from stylobate_state.index_encoding import time_of
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
 from stylobate_state.people import People
@@ -28,7 +28,6 @@ from stylobate_state.store.port import StateStore
 MAX_VERSION = 2**63 - 1
 _JUST = timedelta(microseconds=1)
 _LATEST = datetime.max.replace(tzinfo=UTC) - _JUST
-_TIME_FORM = "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,7 @@ def _about(key: StateKey, request: HistoryRequest) -> tuple[str, ...]:
 def _time(place: str, text: str) -> datetime | None:
     found = time_of(text) if text else None
     if text and found is None:
-        raise _refused(place, _TIME_FORM)
+        raise _refused(place, FORM)
     return found
 
 

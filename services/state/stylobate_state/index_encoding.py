@@ -5,12 +5,12 @@ A text is its UTF-8 (the order of code points) up to a 0; a number its sign, dec
 long; a time its microseconds in UTC. ``store/migrations/0003_indexes.sql`` makes the same bytes of times and statuses.
 """
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
+from stylobate.date_time import time_of
 from stylobate.declarations.indexes import BOOLEAN, NUMBER, TIME
 
 MISSING = b"\x00"
@@ -22,8 +22,6 @@ _NEGATIVE, _ZERO, _POSITIVE = b"\x01", b"\x02", b"\x03"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _COMPLEMENT = bytes(255 - byte for byte in range(256))
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_LEAP = 60
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
@@ -48,23 +46,6 @@ def successor(prefix: bytes) -> bytes:
     """Return the lowest bytes above everything that begins with the prefix."""
     cut = prefix.rstrip(BEYOND)
     return cut[:-1] + bytes((cut[-1] + 1,)) if cut else BEYOND * (len(prefix) + 1)
-
-
-def time_of(text: str) -> datetime | None:
-    """Return the moment that a date-time (RFC 3339) names, to the microsecond; None for another text.
-
-    A leap second is the moment after it, as POSIX counts.
-    """
-    parts = _TIME.fullmatch(text)
-    if parts is None:
-        return None
-    day, minute, second, fraction, offset = parts.groups()
-    try:
-        at = datetime.fromisoformat(f"{day}T{minute}:00{offset.upper()}")
-        whole = timedelta(seconds=int(second), microseconds=int((fraction or "0").ljust(6, "0")[:6]))
-        return None if int(second) > _LEAP else at.astimezone(UTC) + whole
-    except (ValueError, OverflowError):
-        return None
 
 
 def members(data: bytes, paths: Sequence[Sequence[str]]) -> list[bytes]:

@@ -10,13 +10,14 @@ from operator import ge, gt, le, lt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stylobate.date_time import time_of
 from stylobate.declarations.indexes import OWN_FIELDS
 from stylobate.declarations.model import AccessRule, IndexDeclaration, IndexField, NamespaceAccess, NamespaceDeclaration
 from stylobate.errors import StylobateError
 from stylobate_state.errors import StateQueryNotIndexedError, StateSortTooBroadError
 from stylobate_state.filters import Filter
 from stylobate_state.index import MOST_BYTES, Index, indexes_of
-from stylobate_state.index_encoding import encode, successor, time_of, value_of
+from stylobate_state.index_encoding import encode, successor, value_of
 from stylobate_state.model import MOST_SORTED
 from stylobate_state.namespace import Namespace
 from stylobate_state.state_lister import ListRequest, StateLister

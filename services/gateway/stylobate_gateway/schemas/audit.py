@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
-from stylobate_gateway.schemas.common import TEXT
+from stylobate_gateway.schemas.common import TEXT, Moment
 
 _text = {"pattern": TEXT, "max_length": 512}
 OfService = Annotated[
@@ -24,8 +24,8 @@ Named = Annotated[
 ]
 Target = Annotated[str, Query(**_text, description="Only what was done to this, such as `user:<id>`.")]
 OfOutcome = Annotated[Literal["", "success", "denied", "failure"], Query(description="Only what ended so.")]
-Since = Annotated[AwareDatetime | None, Query(description="Not before this (RFC 3339).")]
-Until = Annotated[AwareDatetime | None, Query(description="Before this (RFC 3339).")]
+Since = Annotated[Moment, Query(description="Not before this .")]
+Until = Annotated[Moment, Query(description="Before this .")]
 
 
 class AuditRecord(BaseModel):

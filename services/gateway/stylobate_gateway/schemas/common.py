@@ -1,10 +1,13 @@
 """Shapes that every area uses."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
+from stylobate.date_time import FORM, time_of
 
 from stylobate_gateway.action_input import INTEGER
 
@@ -29,6 +32,16 @@ def in_digits(text: Any) -> Any:
     return text
 
 
+def _moment(text: Any) -> Any:
+    """Read a date-time of a query; what pydantic reads as one beside, such as a number of seconds, is none."""
+    found = time_of(text) if isinstance(text, str) else text
+    if isinstance(text, str) and found is None:
+        raise PydanticCustomError("datetime_parsing", FORM)
+    return found
+
+
+Moment = Annotated[datetime | SkipJsonSchema[None], BeforeValidator(_moment)]
+"""A date-time in a query, which may be left out."""
 PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most."), BeforeValidator(in_digits)]
 PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=4096, description="`next_page_token` of the page before.")]
 
