@@ -1,7 +1,9 @@
 """Every operation that changes something, sent twice with one Idempotency-Key: one change, one answer."""
 
+import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -9,30 +11,41 @@ import orjson
 import pytest
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
+from stylobate.testing.until import wait_until
 
 from tests.people import PASSWORD, Person
 
 EMAIL = f"keys-{secrets.token_hex(6)}@example.com"
 ACCOUNT = {"email": EMAIL, "password": PASSWORD}
 ORDER = {"items": [{"sku": "tea", "quantity": 1}]}
+OTHER_PASSWORD = "another long enough password"
 AGAIN_UNAUTHENTICATED = {"logout"}
 """Sent again it is 401, for the session that asks is over: which is what was asked."""
+ONCE = {"create_api_key", "rotate_api_key"}
+"""Sent again they answer without the secret, which is kept nowhere."""
+BY_MAIL = {"verify_email": "Confirm your address for Stylobate", "reset_password": "Choose a new password for Stylobate"}
+"""Operations that take the token of a mail, and its subject."""
 
 
 class Sender:
     """Sends operations with values that make them succeed, in an order in which they can."""
 
-    def __init__(self, http: httpx.Client, operations: dict[str, tuple[str, str, dict[str, Any]]]) -> None:
+    def __init__(self, platform: Platform, http: httpx.Client, operations: dict[str, tuple[str, str, dict[str, Any]]]) -> None:
+        self.platform = platform
         self.http = http
         self.operations = operations
         self.order = ""
+        self.made = ""
+        """The id of the service account or API key that was made last."""
+        self.mailed = ""
+        """The token of a mail."""
         self.tokens: dict[str, str] = {}
 
     def send(self, name: str, key: str) -> httpx.Response:
         """Send the operation."""
         method, path, operation = self.operations[name]
         at = {"namespace": "box", "key": "keys", "event": "close", "name": "keys", "order_id": self.order}
-        at |= {"level": "user", "id": "nobody-at-all"}
+        at |= {"level": "user", "id": self.made if "{id}" in path and "{level}" not in path else "nobody-at-all"}
         kinds = list(operation.get("requestBody", {}).get("content", ()))
         headers = {"idempotency-key": key} | ({"content-type": kinds[0]} if kinds else {})
         content = orjson.dumps(self.body(name)) if kinds else b""
@@ -46,6 +59,15 @@ class Sender:
             "register": ACCOUNT,
             "login": ACCOUNT,
             "refresh": {"refresh_token": self.tokens.get("refresh_token")},
+            "update_me": {"display_name": "Keys"},
+            "verify_email": {"token": self.mailed},
+            "change_email": {"email": f"moved-{EMAIL}", "password": PASSWORD},
+            "change_password": {"current_password": PASSWORD, "new_password": OTHER_PASSWORD},
+            "forgot_password": {"email": EMAIL},
+            "reset_password": {"token": self.mailed, "new_password": PASSWORD},
+            "create_service_account": {"name": "import", "roles": ["user"]},
+            "create_api_key": {"name": "nightly", "scopes": ["box:read"]},
+            "rotate_api_key": {"overlap_seconds": 0},
             "put_object": {"data": {}},
             "put_ban": {"reason": "a test"},
             "patch_object": {"a": 1},
@@ -63,6 +85,18 @@ class Sender:
         if name.startswith("shop."):
             return bodies.get(name, {"order_id": self.order})
         return bodies.get(name, {"name": "keys"} if name.startswith("box.") else {})
+
+    def prepare(self, name: str) -> None:
+        """Wait for the mail whose token an operation takes."""
+        if name in BY_MAIL:
+            assert wait_until(lambda: bool(self._mails(BY_MAIL[name])), timedelta(seconds=30))
+            self.mailed = re.findall(r"(?m)^[A-Za-z0-9_-]{43}$", self._mails(BY_MAIL[name])[-1])[0]
+
+    def _mails(self, subject: str) -> list[str]:
+        shown = self.platform.command("mail", "-n", "200").stdout
+        return [
+            mail for mail in re.split(r"(?m)^(?=Date: )", shown) if f"To: {EMAIL}\n" in mail and f"Subject: {subject}" in mail
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +120,7 @@ def sender(platform: Platform, administrator: str) -> Iterator[Sender]:
             if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
         }
         http.headers["authorization"] = f"Bearer {administrator}"
-        yield Sender(http, found)
+        yield Sender(platform, http, found)
 
 
 def test_each_operation_happens_once(sender: Sender) -> None:
@@ -97,24 +131,36 @@ def test_each_operation_happens_once(sender: Sender) -> None:
     for way in ("", ".route"):
         orders += [f"shop.{verb}_order{way}" for verb in ("place", "cancel", "place", "replace")]
     bans = ["put_ban", "delete_ban", "reset_usage"]
-    accounts = ["register", "login", "refresh", "logout"]
+    machines = ["create_service_account", "delete_service_account", "create_api_key", "rotate_api_key", "revoke_api_key"]
+    accounts = ["register", "login", "refresh", "update_me", "request_email_verification", "verify_email", "change_email"]
+    accounts += ["change_password", "logout", "forgot_password", "reset_password"]
     boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]
-    assert {*states, *orders, *boxes, *bans, *accounts} == sender.operations.keys(), "an operation that is not sent here"
-    for name in (*states, *boxes, *orders, *bans, *accounts):
+    assert {*states, *orders, *boxes, *bans, *machines, *accounts} == sender.operations.keys(), (
+        "an operation that is not sent here"
+    )
+    for name in (*states, *boxes, *orders, *bans, *machines, *accounts):
+        sender.prepare(name)
         key = secrets.token_hex(8)
         first, again = sender.send(name, key), sender.send(name, key)
         assert first.is_success, f"{name}: {first.text}"
         assert "idempotency-replayed" not in first.headers, name
         if name in AGAIN_UNAUTHENTICATED:
             assert again.status_code == 401, again.text
+            del sender.http.headers["authorization"]
             continue
         told = [
             (one.status_code, one.headers.get("etag"), one.headers.get("content-type"), one.content) for one in (first, again)
         ]
-        assert told[0] == told[1], name
+        if name in ONCE:
+            assert first.json()["key"].startswith("stylo_"), name
+            assert again.json() == first.json() | {"key": None}, name
+        else:
+            assert told[0] == told[1], name
         assert again.headers["idempotency-replayed"] == "true", name
         if name.startswith("shop.place"):
             sender.order = first.json()["id"]
+        if name in {"create_service_account", "create_api_key", "rotate_api_key"}:
+            sender.made = first.json()["id"]
         if name in {"login", "refresh"}:
             sender.tokens = first.json()
             sender.http.headers["authorization"] = f"Bearer {sender.tokens['access_token']}"

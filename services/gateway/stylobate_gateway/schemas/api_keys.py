@@ -1,31 +1,24 @@
 """Shapes of API keys."""
 
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
-from stylobate_gateway.schemas.common import TEXT, Input, in_path
+from stylobate_gateway.schemas.common import TEXT, Input, Moment, in_path
 
 _SCOPE = r"^(\*|authenticated|owner|[a-z][a-z0-9_-]*(:[a-z0-9][a-z0-9_-]*)*:(\*|[a-z0-9][a-z0-9_-]*))$"
 _EXAMPLE = "01a20883-0000-7000-8000-000000000000"
 KeyId = Annotated[str, in_path("^[0-9a-f-]+$", 36, _EXAMPLE, "The key's id.")]
 _TEXT: dict[str, Any] = {"pattern": TEXT}
+_SHORTEST, _LONGEST = 600, 2_592_000
 
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
-
-
-def _time(text: Any) -> datetime:
-    """Read a time as RFC 3339 writes it, and in no other of the forms that Pydantic takes: a number, a day alone."""
-    try:
-        if isinstance(text, str) and _TIME.fullmatch(text):
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of June; a moment before the year 1
-        pass
-    raise PydanticCustomError("date_time", "must be a date-time with an offset (RFC 3339), such as 2030-01-31T12:00:00Z")
+def _overlap(seconds: int) -> int:
+    if seconds and not _SHORTEST <= seconds <= _LONGEST:
+        raise PydanticCustomError("overlap", f"must be 0 or {_SHORTEST} to {_LONGEST} seconds")
+    return seconds
 
 
 class ApiKeyCreate(Input):
@@ -39,9 +32,7 @@ class ApiKeyCreate(Input):
         "`owner` of access rules; never more than its owner may do at that moment. Without any: what is public.",
         examples=[["orders:read"]],
     )
-    expires_at: Annotated[datetime, BeforeValidator(_time)] | None = Field(
-        None, description="In the future; without it, it holds until it is revoked."
-    )
+    expires_at: Moment | None = Field(None, description="In the future; without it, it holds until it is revoked.")
     allowed_cidrs: list[Annotated[str, Field(max_length=64, json_schema_extra=_TEXT)]] = Field(
         default_factory=list,
         max_length=64,
@@ -59,12 +50,11 @@ class ApiKeyCreate(Input):
 class ApiKeyRotate(Input):
     """How long the old one still holds."""
 
-    overlap_seconds: int = Field(
+    overlap_seconds: Annotated[int, AfterValidator(_overlap)] = Field(
         86_400,
-        ge=0,
-        le=2_592_000,
         description="Seconds: 0, which ends it at once, or 600 to 2592000.",
         examples=[86_400],
+        json_schema_extra={"anyOf": [{"const": 0}, {"minimum": _SHORTEST, "maximum": _LONGEST}]},
     )
 
 

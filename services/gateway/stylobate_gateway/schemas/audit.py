@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from stylobate_gateway.schemas.common import TEXT, Moment
 
@@ -24,8 +25,8 @@ Named = Annotated[
 ]
 Target = Annotated[str, Query(**_text, description="Only what was done to this, such as `user:<id>`.")]
 OfOutcome = Annotated[Literal["", "success", "denied", "failure"], Query(description="Only what ended so.")]
-Since = Annotated[Moment, Query(description="Not before this .")]
-Until = Annotated[Moment, Query(description="Before this .")]
+Since = Annotated[Moment | SkipJsonSchema[None], Query(description="Not before this .")]
+Until = Annotated[Moment | SkipJsonSchema[None], Query(description="Before this .")]
 
 
 class AuditRecord(BaseModel):

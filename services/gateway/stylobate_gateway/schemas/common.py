@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 from stylobate.date_time import FORM, time_of
 
@@ -32,16 +31,16 @@ def in_digits(text: Any) -> Any:
     return text
 
 
-def _moment(text: Any) -> Any:
-    """Read a date-time of a query; what pydantic reads as one beside, such as a number of seconds, is none."""
-    found = time_of(text) if isinstance(text, str) else text
-    if isinstance(text, str) and found is None:
+def _moment(text: Any) -> datetime:
+    """Read a date-time. What pydantic takes for one beside, such as a number of seconds or a day, is none."""
+    found = time_of(text) if isinstance(text, str) else None
+    if found is None:
         raise PydanticCustomError("datetime_parsing", FORM)
     return found
 
 
-Moment = Annotated[datetime | SkipJsonSchema[None], BeforeValidator(_moment)]
-"""A date-time in a query, which may be left out."""
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""A moment, as RFC 3339 writes it."""
 PageSize = Annotated[int, Query(ge=1, le=500, description="How many at most."), BeforeValidator(in_digits)]
 PageToken = Annotated[str, Query(pattern=_OPAQUE, max_length=4096, description="`next_page_token` of the page before.")]
 
