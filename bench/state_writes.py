@@ -241,7 +241,7 @@ async def _opened(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIt
             store=store,
             access=AccessEvaluator(_Nobody()),
             hooks=BeforeHooks(LocalChannel(LocalServer(Servicers())), settings.hook_timeout),  # none is declared
-            committed=relay.wake,
+            committed=lambda _namespace: relay.wake(),
             clock=lambda: datetime.now(UTC),
             new_id=new_id,
         )

@@ -162,7 +162,7 @@ async def _opened(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[_Bench, Lea
             store=PostgresStateStore(database, PostgresIdempotencyLedger(database)),
             access=AccessEvaluator(_Nobody()),
             hooks=BeforeHooks(LocalChannel(LocalServer(Servicers())), settings.hook_timeout),  # none is declared
-            committed=lambda: None,
+            committed=lambda _namespace: None,
             clock=lambda: datetime.now(UTC),
             new_id=new_id,
         )

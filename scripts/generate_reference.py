@@ -102,7 +102,7 @@ def settings() -> str:
 
 
 def _shown(default: object) -> str:
-    return f"`{default}`" if str(default) else ""
+    return f"`{default}`" if str(default) and default != {} else ""
 
 
 def _descriptions(kind: type[Settings]) -> dict[str, str]:

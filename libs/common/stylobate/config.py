@@ -23,6 +23,7 @@ from stylobate.value_kinds import PostgresUrl, RedisUrl, check_sane
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
 _LISTS = (list, tuple, set, frozenset)
+_PAIR = re.compile(r"([^\s=]+)=(\S+)")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = timedelta(days=3650)
@@ -83,8 +84,8 @@ class Settings(BaseModel):
     """Base of a service's settings. Subclass, set :attr:`service`, give every field a default that works.
 
     Fields of this base are shared: ``STYLOBATE_DATABASE_URL`` holds for every service, ``STYLOBATE_STATE_DATABASE_URL``
-    for one. A duration is written ``500ms``, ``10s``, ``15m``, ``2h`` or ``30d``; a list with commas. A class without a
-    service (the process's own settings) has no second name.
+    for one. A duration is written ``500ms``, ``10s``, ``15m``, ``2h`` or ``30d``; a list with commas; a mapping as ``name=value``
+    with white space between. A class without a service (the process's own settings) has no second name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -219,6 +220,8 @@ class Settings(BaseModel):
         annotation = cls.model_fields[name].annotation
         if get_origin(annotation) in _LISTS:
             return [part.strip() for part in text.split(",") if part.strip()]
+        if get_origin(annotation) is Mapping:
+            return cls._pairs(name, text)
         if annotation is timedelta and (found := _DURATION.fullmatch(text)):
             seconds = float(found[1]) * _UNITS[found[2]]
             if seconds > _LONGEST.total_seconds():
@@ -227,9 +230,24 @@ class Settings(BaseModel):
         return text
 
     @classmethod
+    def _pairs(cls, name: str, text: str) -> dict[str, str]:
+        """Return the pairs of a mapping. Raises ConfigError for what is none, or a name that comes twice."""
+        pairs: dict[str, str] = {}
+        for place, part in enumerate(text.split(), 1):
+            found = _PAIR.fullmatch(part)
+            if found is None:  # not quoted: it may be a secret
+                raise ConfigError([f"{cls._variable(name)}: entry {place} is not written name=value"])
+            if found[1] in pairs:
+                raise ConfigError([f"{cls._variable(name)}: {found[1]} comes twice"])
+            pairs[found[1]] = found[2]
+        return pairs
+
+    @classmethod
     def _shown(cls, name: str, value: Any) -> str:
         if _extra(cls.model_fields[name]).get("secret") and value:
             return MASK
+        if isinstance(value, Mapping):
+            return " ".join(f"{key}={_without_password(str(one))}" for key, one in value.items())
         return _without_password(str(value)) if name.endswith("_url") else str(value)
 
 

@@ -6,6 +6,7 @@ The log and not the live copies in Redis: nothing that was lost while this proce
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -15,12 +16,15 @@ from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
+from stylobate.outbox.logs import LogName, logs_of
 from stylobate.resilience import Interruption, backoff
 from stylobate.rpc import from_rpc_error
 from stylobate.stopping import goes_on
 
 _TYPES = ("state.*.deleted", "state.*.assigned")
 """An object changes its owner by being deleted and created again, or by being handed over."""
+SERVICE = "state"
+_LOGS_EVERY_S = 5.0
 _log = get_logger("app")
 
 Lost = Callable[[str, str, str], None]
@@ -28,14 +32,48 @@ Lost = Callable[[str, str, str], None]
 
 
 class LossFeed:
-    """Follows the log; :meth:`run` must run.
+    """Follows the logs; :meth:`run` must run.
 
     :param events: a stub of state's EventService.
-    :param missed: called when objects may have been lost that were not told: at the start and behind a gap in the log.
+    :param missed: called when objects may have been lost that were not told: at the start and behind a gap in a log.
     """
 
     def __init__(self, events: Any, lost: Lost, missed: Callable[[], None]) -> None:
         self._events = events
+        self._lost = lost
+        self._missed = missed
+        self._feeds = {SERVICE: _OneLog(events, SERVICE, lost, missed)}
+
+    async def run(self) -> None:
+        """Follow the logs, forever; a further one as soon as there is one."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._feeds[SERVICE].run())
+            while goes_on():
+                with suppress(StylobateError):  # the feed says so
+                    for log in await logs_of(self._events, SERVICE):
+                        self._follow(log, group)
+                await asyncio.sleep(_LOGS_EVERY_S)
+
+    async def health(self) -> Health:
+        """Degraded while losses are not heard of."""
+        unread = [source for source, feed in self._feeds.items() if feed.is_unread]
+        if not unread:
+            return Health()
+        said = f"the log of {', '.join(unread)} cannot be read: subscriptions outlive what they were allowed for"
+        return Health(Status.DEGRADED, said)
+
+    def _follow(self, log: LogName, group: asyncio.TaskGroup) -> None:
+        if log.source not in self._feeds:
+            feed = self._feeds[log.source] = _OneLog(self._events, log.source, self._lost, self._missed)
+            group.create_task(feed.run())
+
+
+class _OneLog:
+    """Follows one log."""
+
+    def __init__(self, events: Any, source: str, lost: Lost, missed: Callable[[], None]) -> None:
+        self._events = events
+        self._source = source
         self._lost = lost
         self._missed = missed
         self._position = ""
@@ -60,14 +98,13 @@ class LossFeed:
                 self._note(error)
             await asyncio.sleep(next(pauses))
 
-    async def health(self) -> Health:
-        """Degraded while losses are not heard of."""
-        if not self._interruption.is_lasting:
-            return Health()
-        return Health(Status.DEGRADED, "state's log cannot be read: subscriptions outlive what they were allowed for")
+    @property
+    def is_unread(self) -> bool:
+        """Whether it has not been heard for a while."""
+        return self._interruption.is_lasting
 
     async def _follow(self) -> None:
-        request = ReadEventsRequest(source="state", position=self._position, start=START_LATEST, types=_TYPES)
+        request = ReadEventsRequest(source=self._source, position=self._position, start=START_LATEST, types=_TYPES)
         call = self._events.ReadEvents(request)
         try:
             async for message in call:

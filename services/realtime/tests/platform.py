@@ -190,6 +190,10 @@ class Log(EventServiceServicer):
         for stream in self.streams:
             stream.cancel()
 
+    async def ListLogs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Name the one."""
+        return events_pb2.ListLogsResponse(logs=[events_pb2.Log(source=request.service)])
+
     async def ReadEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Send what is behind the position, and what comes."""
         assert list(request.types) == ["state.*.deleted", "state.*.assigned"]
@@ -324,7 +328,7 @@ async def open_platform() -> AsyncIterator[Platform]:
         servicers = Servicers(standard_interceptors(verifier, NoService()))
         names = (method.name for method in state_pb2.DESCRIPTOR.services_by_name["StateService"].methods)
         servicers.register(add_StateServiceServicer_to_server, orders, dict.fromkeys(names, RpcAccess.AUTHENTICATED))
-        servicers.register(add_EventServiceServicer_to_server, log, {"ReadEvents": RpcAccess.PUBLIC})
+        servicers.register(add_EventServiceServicer_to_server, log, dict.fromkeys(("ReadEvents", "ListLogs"), RpcAccess.PUBLIC))
         state_server = LocalServer(servicers)
         await state_server.start()
         channel = CallerChannel(LocalChannel(state_server), None)

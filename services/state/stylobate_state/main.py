@@ -1,8 +1,9 @@
 """The state service, put together: the only place that names an adapter."""
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stylobate.api.state.v1.projection_service_pb2_grpc import add_ProjectionServiceServicer_to_server
@@ -13,20 +14,15 @@ from stylobate.declarations import Declarations
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
-from stylobate.leases import LeaseManager
-from stylobate.leases.postgres import PostgresLeaseStore
-from stylobate.outbox import Relay
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
-from stylobate_state.history_forgetter import LEASE as FORGETTING
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
-from stylobate_state.index_keeper import LEASE, IndexKeeper
+from stylobate_state.places import check_main, logs_of_projections, placed
 from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
+from stylobate_state.room import Room
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
@@ -37,10 +33,7 @@ from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
 from stylobate_state.store.memory_forgetting import MemoryForgettingStore
 from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.memory_timers import MemoryTimerStore
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
-from stylobate_state.store.postgres_projections import PostgresProjectionStore
-from stylobate_state.store.postgres_timers import PostgresTimerStore
+from stylobate_state.store.port import StateStore
 from stylobate_state.store.projections import ProjectionStore
 from stylobate_state.store.redis import RedisAnswers, RedisStateStore
 from stylobate_state.store.router import StoreRouter
@@ -52,64 +45,62 @@ from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 if TYPE_CHECKING:
     from stylobate.app.memory_app import MemoryApp
 
-SOURCE = "state"
-
 
 async def build(app: AppManager, settings: StateSettings) -> None:
-    """Enter the parts in order. Waits for the database, for no other service."""
-    database = await app.database()
-    ledger = PostgresIdempotencyLedger(database)
-    idempotency = Idempotency(ledger, lambda: datetime.now(UTC))
-    log, leases = PostgresEventLog(database, SOURCE), LeaseManager(PostgresLeaseStore(database), app.node)
-    feed = Feed(log)
-    grown = app.event_log(log, feed.wake)
-    relay = Relay(log, PostgresNumbering(database, SOURCE), leases, app.redis, on_numbered=grown, on_events=feed.offer)
-    store = PostgresStateStore(database, ledger)
-    ttls = _ttls(app.declarations)
-    cache = StateCache(feed, max_bytes=settings.cache_bytes) if settings.cache_bytes else None
-    if cache is not None:
+    """Enter the parts in order. Waits for the database, for no other service and for no further database."""
+    declared, indexes = app.declarations, all_indexes(app.declarations.namespaces)
+    placed_in = placed(settings, declared)
+    main = Room(app, await app.database())
+    await check_main(main.places, settings.places, declared.namespaces)
+    further = [
+        await Room.open_apart(app, settings, main, name, apart=apart, indexes=indexes)
+        for name, apart in placed_in.items()
+        if apart
+    ]
+    rooms = {namespace: room for room in further for namespace in room.apart}
+    ttls = _ttls(declared)
+    cache = None
+    if settings.cache_bytes:
+        cache = StateCache(main.feed, {name: room.feed for name, room in rooms.items()}, max_bytes=settings.cache_bytes)
         app.check("cache", cache.health)
         app.task("cache", cache.run)
+    stores: dict[str, StateStore] = {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}
     environment = Environment(
         cache=cache,
-        store=StoreRouter(store, {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}),
+        store=StoreRouter(main.store, stores | {name: room.store for name, room in rooms.items()}),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
-        committed=relay.wake,
+        committed=lambda namespace: rooms.get(namespace, main).relay.wake(),
         clock=lambda: datetime.now(UTC),
         new_id=new_id,
     )
-    manager = await app.enter(_manager(app.declarations, environment, settings), name="state")
+    manager = await app.enter(_manager(declared, environment, settings), name="state")
     watching = WatchEnvironment(
-        log,
-        feed,
+        main.log,
+        main.feed,
         environment.store,
         environment.access,
         app.bans,
         app.verifier.is_revoked,
         upgrades=environment.upgrades,
+        apart={name: (room.log, room.feed) for name, room in rooms.items()},
     )
     watches = await app.enter(WatchManager.open(manager.namespaces, watching, settings), name="watches")
     app.verifier.on_revocation(watches.doubt)
     app.verifier.on_change(watches.doubt)
     apart = {name: Idempotency(RedisAnswers(app.redis, name), lambda: datetime.now(UTC)) for name in ttls}
-    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, idempotency, apart))
-    _serve_projections(app, PostgresProjectionStore(database, store), environment, manager)
-    app.task("watches", feed.run)
-    forgetter = HistoryForgetter(PostgresForgettingStore(database), manager.namespaces, settings.history_grace, ttls)
-    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetter))
-    app.check("relay", relay.health)
-    app.task("relay", relay.run)
-    keeper = await app.enter(IndexKeeper.open(store, all_indexes(app.declarations.namespaces)), name="indexes")
-    app.task("indexes", keeper.declare)
-    app.task("index_builder", partial(leases.run, LEASE, keeper.build))
-    timers = TimerRunner(PostgresTimerStore(database), manager.namespaces, manager)
-    app.check("timers", partial(timers.health, leases))
-    app.task("timers", partial(timers.run, leases))
-    if forgetter.rules:
-        app.task("history", partial(leases.run, FORGETTING, forgetter.run))
-    app.task("idempotency", idempotency.run)
+    apart |= {name: room.idempotency for name, room in rooms.items()}
+    app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
+    projections = {name: room.projections for name, room in rooms.items()}
+    _serve_projections(app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(declared, rooms))
+    forgetters: dict[str, HistoryForgetter] = {}
+    for room in (main, *further):
+        here = {name: one for name, one in manager.namespaces.items() if rooms.get(name, main) is room}
+        forgetter = room.forgetter(here, settings, ttls)
+        forgetters |= dict.fromkeys(here, forgetter)
+        await room.start(here, [index for index in indexes if index.namespace in here], manager, forgetter)
+    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:
@@ -124,7 +115,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
         upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
-        committed=app.committed,
+        committed=lambda _namespace: app.committed(),
         clock=app.clock,
         new_id=new_id,
     )
@@ -162,16 +153,23 @@ def _ttls(declared: Declarations) -> dict[str, timedelta]:
 
 
 def _serve_projections(
-    app: "AppManager | MemoryApp", store: ProjectionStore, environment: Environment, states: StateManager
+    app: "AppManager | MemoryApp",
+    store: ProjectionStore,
+    environment: Environment,
+    states: StateManager,
+    *,
+    apart: Mapping[str, ProjectionStore] = MappingProxyType({}),
+    logs: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     manager = ProjectionManager(
         store,
         states.namespaces,
         app.declarations.projections,
+        apart=apart,
         committed=environment.committed,
         new_id=environment.new_id,
     )
-    app.servicer(add_ProjectionServiceServicer_to_server, ProjectionServicer(manager))
+    app.servicer(add_ProjectionServiceServicer_to_server, ProjectionServicer(manager, logs))
 
 
 def _manager(

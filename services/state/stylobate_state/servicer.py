@@ -193,12 +193,17 @@ class StateKeepingServicer(StateKeepingServiceServicer):
         ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState"), RpcAccess.SERVICE
     )
 
-    def __init__(self, keeper: StateKeeper, forgetter: HistoryForgetter) -> None:
+    def __init__(self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter]) -> None:
+        """Keep the parts.
+
+        :param forgetters: by namespace.
+        """
         self._keeper = keeper
-        self._forgetter = forgetter
+        self._forgetters = forgetters
 
     async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
-        erased = await self._forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
+        forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
+        erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
 
     async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:

@@ -1,9 +1,18 @@
 """Settings of the state service."""
 
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from stylobate.config import Settings
+from stylobate.value_kinds import PostgresUrl
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+PLACES = "STYLOBATE_STATE_PLACES"
+DATABASES = "STYLOBATE_STATE_DATABASES"
+MAIN = "main"
+"""What messages call the database of `STYLOBATE_DATABASE_URL`."""
 
 
 class StateSettings(Settings):
@@ -28,3 +37,28 @@ class StateSettings(Settings):
     """Of them by one user, or by one address where nobody is known: 429 ``STATE_TOO_MANY_WATCHES`` beyond it."""
     watch_quiet: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long a watch goes without a sign of life."""
+    databases: Mapping[str, PostgresUrl] = {}
+    """Databases beside `STYLOBATE_DATABASE_URL`, for namespaces that stand apart: `archive=postgresql://…`, several with white
+    space between. One in which no namespace stands is there to be moved to."""
+    places: Mapping[str, str] = {}
+    """The namespaces that stand in one of them: `orders=archive payments=archive`. All others stand in
+    `STYLOBATE_DATABASE_URL`."""
+
+    @field_validator("databases")
+    @classmethod
+    def _has_names(cls, databases: Mapping[str, str]) -> Mapping[str, str]:
+        for name, url in databases.items():
+            if _NAME.fullmatch(name) is None or name == MAIN:
+                raise ValueError(f"{name[:80]!r} is no name of a database: lower case letters, digits and _, and not `{MAIN}`")
+            if not url:
+                raise ValueError(f"{name} has no URL")
+        return databases
+
+    @field_validator("places")
+    @classmethod
+    def _knows_databases(cls, places: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        known = info.data.get("databases")
+        for namespace, database in places.items():
+            if known is not None and database not in known:
+                raise ValueError(f"{namespace}={database}: {DATABASES} names no {database} (known: {', '.join(known) or 'none'})")
+        return places

@@ -17,6 +17,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("idempotency"),
         MigrationSet.of("state", "stylobate_state.store"),
     ),
+    apart=("databases", "places"),
     grpc_port=9093,
     events=(
         "state.*.created",

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
+from types import MappingProxyType
 
 from stylobate.health import Health
 from stylobate.outbox import LoggedEvent
@@ -45,14 +47,19 @@ class StateCache:
     Only what stood at a key is kept, never that nothing did. While nobody uses it, it holds nothing and the log is left alone.
     """
 
-    def __init__(self, feed: Feed, *, max_bytes: int) -> None:
+    def __init__(self, feed: Feed, apart: Mapping[str, Feed] = MappingProxyType({}), *, max_bytes: int) -> None:
+        """Keep nothing yet.
+
+        :param feed: of the log. :param apart: by namespace, where its events are in another log.
+        """
         self._feed = feed
+        self._apart = apart
         self._max_bytes = max_bytes
         self._copies: dict[StateKey, StateRecord] = {}
         """Those used last at the end."""
         self._bytes = 0
-        self._is_listening = False
-        self._beginning: asyncio.Task[None] | None = None
+        self._listening: set[Feed] = set()
+        self._beginnings: dict[Feed, asyncio.Task[None]] = {}
         self._used_at = float("-inf")
         self._reads = 0
         self._heard: dict[StateKey, int] = {}
@@ -73,17 +80,19 @@ class StateCache:
         :raises DatabaseUnavailableError: one of them is not at hand, and cannot be read.
         """
         self._used_at = monotonic()
-        if not self._is_listening:
-            await self._listen()
-        silence_s = self._feed.silence_s
-        stale_s = silence_s if silence_s > _STALE_AFTER_S else 0.0
+        feeds = {self._of(key) for key in keys} if self._apart else (self._feed,)
+        for feed in feeds:
+            if feed not in self._listening:
+                await self._listen(feed)
         found = {key: copy for key in keys if (copy := self._copies.get(key)) is not None}
         for key, copy in found.items():
             self._copies[key] = self._copies.pop(key, copy)  # the newest use last
+        silence_s = max((feed.silence_s for feed in {self._of(key) for key in found}), default=0.0)
+        stale_s = silence_s if silence_s > _STALE_AFTER_S else 0.0
         missing = [key for key in keys if key not in found]
         (self._stale if stale_s else self._hits).count += len(found)
         self._misses.count += len(missing)
-        use = CacheUse(len(found), len(missing), stale_s if found else 0.0)
+        use = CacheUse(len(found), len(missing), stale_s)
         if missing:
             self._reads += 1
             epoch = self._epoch
@@ -102,9 +111,10 @@ class StateCache:
         """Let go of everything when nobody has asked for a minute; forever."""
         while goes_on():
             await asyncio.sleep(_UNUSED_S / 2)
-            if self._is_listening and monotonic() - self._used_at > _UNUSED_S:
-                self._feed.ignore(self)
-                self.lost()
+            if self._listening and monotonic() - self._used_at > _UNUSED_S:
+                for feed in tuple(self._listening):
+                    feed.ignore(self)
+                    self.lost(feed)
 
     async def health(self) -> Health:
         """Say how much is kept. Always healthy: it gives out what it has."""
@@ -127,25 +137,30 @@ class StateCache:
                 self._drop(key)
                 self._lag.observe(max(0.0, (datetime.now(UTC) - event.time).total_seconds()))
 
-    def lost(self) -> None:
+    def lost(self, feed: Feed) -> None:
         """Give up everything: what happened is not known."""
-        self._is_listening = False
+        self._listening.discard(feed)
         self._copies, self._bytes = {}, 0
         self._epoch += 1
 
-    async def _listen(self) -> None:
+    def _of(self, key: StateKey) -> Feed:
+        return self._apart.get(key.namespace, self._feed)
+
+    async def _listen(self, feed: Feed) -> None:
         """Begin to listen, once for all who wait for it: who gives up waits for no answer of the database's."""
-        if self._beginning is None:
-            self._beginning = asyncio.get_running_loop().create_task(self._begin(), context=Context())
-            self._beginning.add_done_callback(self._has_begun)
-        await asyncio.shield(self._beginning)
+        beginning = self._beginnings.get(feed)
+        if beginning is None:
+            beginning = asyncio.get_running_loop().create_task(self._begin(feed), context=Context())
+            self._beginnings[feed] = beginning
+            beginning.add_done_callback(partial(self._has_begun, feed))
+        await asyncio.shield(beginning)
 
-    async def _begin(self) -> None:
-        await self._feed.listen(self)
-        self._is_listening = True
+    async def _begin(self, feed: Feed) -> None:
+        await feed.listen(self)
+        self._listening.add(feed)
 
-    def _has_begun(self, beginning: "asyncio.Task[None]") -> None:
-        self._beginning = None
+    def _has_begun(self, feed: Feed, beginning: "asyncio.Task[None]") -> None:
+        del self._beginnings[feed]
         if not beginning.cancelled():
             beginning.exception()  # told to who waits, if anybody still does
 

@@ -14,7 +14,7 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
-from stylobate_state.errors import StateEphemeralError, StateNamespaceUnknownError
+from stylobate_state.errors import StateApartError, StateEphemeralError, StateNamespaceUnknownError
 from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
@@ -167,9 +167,9 @@ class StateManager:
         """Do all that is asked, or nothing, and return the objects as they stand then.
 
         Raises what :meth:`change` raises for the first operation that is refused, with its ``index`` in the metadata;
-        InvalidInputError for none, more than 50, or two of one object; StateEphemeralError for one that cannot happen together
-        with the first. Where no namespace lets an anonymous caller change
-        anything, such a one hears of that first.
+        InvalidInputError for none, more than 50, or two of one object; StateEphemeralError, or StateApartError, for one that
+        cannot happen together with the first. Where no namespace lets an anonymous caller change anything, such a one hears
+        of that first.
         """
         if principal.is_anonymous and not await self._may_change(principal):
             raise UnauthenticatedError
@@ -249,10 +249,12 @@ class StateManager:
         return Health(store.status, store.details, {"namespaces": len(self.namespaces)}, {"store": store})
 
     def _check_together(self, requests: Sequence[ChangeRequest]) -> None:
-        """Raise StateEphemeralError for a last request that is not kept where the first is."""
+        """Raise StateEphemeralError, or StateApartError, for a last request that is not kept where the first is."""
         first, last = requests[0].key.namespace, requests[-1].key.namespace
-        part = self._store.part(first)
-        if self._store.part(last) is not part:
+        part, other = self._store.part(first), self._store.part(last)
+        if other is not part:
+            if part.has_events and other.has_events:
+                raise StateApartError(first, last, index=len(requests) - 1)
             is_first = not part.has_events
             raise StateEphemeralError(first if is_first else last, f"transactions with {last if is_first else first}")
 

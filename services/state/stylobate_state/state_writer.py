@@ -57,8 +57,8 @@ class Environment:
     store: StateStore
     access: AccessEvaluator
     hooks: BeforeHooks
-    committed: Callable[[], None]
-    """Called once after each batch in which something was written that has events; must not block."""
+    committed: Callable[[str], None]
+    """Called once after each batch in which something was written that has events, with a namespace of it; must not block."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -134,7 +134,7 @@ class StateWriter:
                 except UnavailableError as error:
                     return for_each(error, len(groups))  # not one by one: it may have been written
                 if part.has_events and any(isinstance(outcome, Written) for outcome in outcomes):
-                    committed()
+                    committed(groups[0][0].key.namespace)
                 if len(outcomes) == len(groups):
                     return [[outcome] for outcome in outcomes]
                 found = iter(outcomes)

@@ -170,7 +170,7 @@ def environment(memory: MemoryStateStore, grants: Grants, hooks: Hooks, commits:
         store=memory,
         access=AccessEvaluator(grants),
         hooks=hooks,
-        committed=lambda: commits.append(None),
+        committed=lambda _namespace: commits.append(None),
         clock=clock,
         new_id=sequence_ids(),
         pause=no_time,

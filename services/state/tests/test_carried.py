@@ -218,8 +218,8 @@ def test_nobody_changes_what_is_not_declared_for_them(namespace, asked):
         clock = FakeClock()
         store = MemoryStateStore(clock)
         environment = Environment(
-            store=store, access=AccessEvaluator(Grants({"clerk": {PERMISSION}})), hooks=Hooks(_agree), committed=lambda: None,
-            clock=clock, new_id=sequence_ids(),
+            store=store, access=AccessEvaluator(Grants({"clerk": {PERMISSION}})), hooks=Hooks(_agree),
+            committed=lambda _namespace: None, clock=clock, new_id=sequence_ids(),
         )  # fmt: skip
         async with StateManager.open({"things": namespace}, environment, max_data_bytes=1000) as manager:
             for attempt in asked:

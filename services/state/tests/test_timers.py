@@ -213,7 +213,7 @@ async def process(stores: Stores) -> AsyncIterator[Open]:
         async def open_it(declaration: Any = TIMED) -> Process:
             mine, hooks = await stores.another(), Hooks(_agree)
             environment = Environment(
-                mine.state, AccessEvaluator(Grants()), hooks, committed=lambda: None, clock=FakeClock(), new_id=new_id
+                mine.state, AccessEvaluator(Grants()), hooks, committed=lambda _namespace: None, clock=FakeClock(), new_id=new_id
             )
             declared = {declaration.name: declaration}
             manager = await stack.enter_async_context(StateManager.open(declared, environment, max_data_bytes=10_000))

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import grpc.aio
 
 from stylobate import __version__
+from stylobate.app.database_apart import Look, Opening
 from stylobate.app.express import Express
 from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
@@ -139,21 +141,38 @@ class AppManager:
             await wait_for_dependency(where, migrator.upgrade)
         else:
             await self._wait_for_migrations(where, migrator)
-        return await self.enter(
-            DatabaseManager.open(
-                settings.database_url,
-                service=self.name,
-                replica_url=settings.database_replica_url,
-                pool_size=settings.database_pool_size,
-                use_role=settings.database_roles,
-                pooler=settings.database_pooler,
-                limits=Limits(
-                    settings.database_statement_timeout,
-                    settings.database_lock_timeout,
-                    settings.database_idle_transaction_timeout,
-                ),
-            ),
-            name="database",
+        opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
+        return await self.enter(opened(pool_size=settings.database_pool_size), name="database")
+
+    async def database_apart(self, name: str, url: str, setting: str, look: Look) -> DatabaseManager:
+        """Open one more database with this service's schema. The start waits for it a moment only, and the service runs without.
+
+        Until it was there, is up to date and was looked at, whatever is asked of it is refused as unavailable.
+
+        :param setting: that the URL comes from. :param look: looks whether it may be used. Raises ConfigError where it may not.
+        :raises ConfigError: it may not, or does not let us in.
+        """
+        migrator = Migrator(url, self.name, self.spec.migrations, use_role=self.settings.database_roles, setting=setting)
+        opened = partial(self._opened, url, setting=setting)
+        database = await self.enter(opened(pool_size=self.settings.database_pool_size, waits=False), name=f"database {name}")
+        opening = Opening(name, database, migrator, lambda: opened(pool_size=1), look, migrates=self.settings.is_development)
+        self._stack.push_async_callback(opening.close)
+        if not await opening.is_soon_done():
+            self.check(f"opening {name}", opening.health)
+        return database
+
+    def _opened(self, url: str, **options: Any) -> AbstractAsyncContextManager[DatabaseManager]:
+        settings = self.settings
+        limits = Limits(
+            settings.database_statement_timeout, settings.database_lock_timeout, settings.database_idle_transaction_timeout
+        )
+        return DatabaseManager.open(
+            url,
+            service=self.name,
+            use_role=settings.database_roles,
+            pooler=settings.database_pooler,
+            limits=limits,
+            **options,
         )
 
     async def enter(self, manager: AbstractAsyncContextManager[T], *, name: str = "") -> T:

@@ -79,6 +79,8 @@ class DatabaseManager(Queries):
         connect_timeout: timedelta = timedelta(seconds=3),
         limits: Limits = Limits(),
         pooler: bool = False,
+        setting: str = URL,
+        waits: bool = True,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -90,6 +92,7 @@ class DatabaseManager(Queries):
         :param limits: of statements, which the server keeps; past them the caller gets DatabaseUnavailableError.
         :param pooler: whether a pooler in session mode stands between, which takes no startup parameters: everything is set by
             statements after connecting, and no statements are kept prepared.
+        :param setting: that the URL comes from, for who must set it right. :param waits: False: whoever asks first waits.
         :raises ConfigError: the server, or the replica, answers and does not let us in.
         """
         options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
@@ -105,7 +108,8 @@ class DatabaseManager(Queries):
             Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
         ):
             manager = cls(pool, Queries(second, is_writer=False), listener, has_replica=bool(replica_url))
-            await wait_for_dependency(f"database {hosts(url)} for {service}", partial(_ask, manager, URL, url))
+            if waits:
+                await wait_for_dependency(f"database {hosts(url)} for {service}", partial(_ask, manager, setting, url))
             if replica_url:
                 with suppress(DatabaseUnavailableError):  # without it reads fail and the rest works
                     await _ask(manager.reader, REPLICA_URL, replica_url)
@@ -118,6 +122,10 @@ class DatabaseManager(Queries):
         for itself. The callback must not block. Close the returned object to end it.
         """
         return await self._listener.listen(channel, callback)
+
+    def hold(self, why: str) -> None:
+        """Refuse everything with DatabaseUnavailableError, as if it did not answer, until it is held no more (empty)."""
+        self.held = self.reader.held = why
 
     async def health(self) -> Health:
         """Ask the server, and the replica where there is one: without it reads fail and the rest works."""

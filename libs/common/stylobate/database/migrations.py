@@ -96,9 +96,12 @@ class MigrationSet:
 class Migrator:
     """Brings the schema of one service to what its code needs. Any number of processes may do it at once."""
 
-    def __init__(self, url: str, service: str, sets: Sequence[MigrationSet], *, use_role: bool = True) -> None:
+    def __init__(
+        self, url: str, service: str, sets: Sequence[MigrationSet], *, use_role: bool = True, setting: str = URL
+    ) -> None:
         """Describe the work.
 
+        :param setting: that the URL comes from, for who must set it right.
         :param service: names the schema, and the role that owns it: ``stylobate_<service>``.
         :param use_role: create that role and work in it; else everything belongs to the user of the URL.
         :raises ValueError: for a service name that is not a plain identifier.
@@ -106,6 +109,7 @@ class Migrator:
         if _SERVICE.fullmatch(service) is None:
             raise ValueError(f"{service!r} is not a service name")
         self._url = url
+        self._setting = setting
         self._service = service
         self._role = f"stylobate_{service}" if use_role else ""
         self._sets = tuple(sets)
@@ -172,7 +176,7 @@ class Migrator:
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
 
         async def connect() -> asyncpg.Connection:
-            with refusals(URL, self._url):
+            with refusals(self._setting, self._url):
                 return await asyncpg.connect(seeking(self._url, read_only=False), timeout=5)
 
         what = f"database {hosts(self._url)} for migrations of {self._service}"

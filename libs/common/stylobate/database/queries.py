@@ -12,7 +12,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from stylobate.database.connection import Connection
-from stylobate.database.faults import LOST, NO_CONNECTION, is_rolled_back, unavailable
+from stylobate.database.faults import LOST, NO_CONNECTION, RETRY_AFTER, is_rolled_back, unavailable
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.resilience import backoff
@@ -48,6 +48,8 @@ class Queries:
         self._wait_s = wait.total_seconds()
         self._in_use = 0
         self._waiting = 0
+        self.held = ""
+        """Why nothing is asked of the server yet; empty: it is."""
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Return all rows."""
@@ -85,6 +87,8 @@ class Queries:
 
     async def acquire(self) -> _Proxy:
         """Take a connection; :meth:`release` gives it back. Raises DatabaseUnavailableError."""
+        if self.held:
+            raise DatabaseUnavailableError(metadata={"cause": self.held}, retry_after=RETRY_AFTER)
         if self._in_use >= self._pool.get_max_size():
             return await self._queue()
         self._in_use += 1

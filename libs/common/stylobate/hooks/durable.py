@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import grpc.aio
 
-from stylobate.api.events.v1.event_service_pb2 import START_LATEST, ReadEventsRequest
+from stylobate.api.events.v1.event_service_pb2 import START_LATEST, START_OPENING, ReadEventsRequest, Start
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
@@ -19,8 +19,10 @@ from stylobate.hooks.runs import OvertakenError, Patience
 from stylobate.leases import Lease, LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox import Position
+from stylobate.outbox.logs import LogName, logs_of
 from stylobate.resilience import wait_for_dependency
 from stylobate.rpc import from_rpc_error
+from stylobate.stopping import check_cancelled
 from stylobate.telemetry import gauge
 
 LEASE = "hooks-"
@@ -28,6 +30,8 @@ LEASE = "hooks-"
 
 _LATE = timedelta(seconds=30)
 _FIRST_MESSAGE_S = 5.0
+_LOGS_EVERY_S = 5.0
+"""How often it is asked whether a service has a further log."""
 _log = get_logger("app")
 
 
@@ -42,16 +46,19 @@ class DurableHooks:
         channel: Callable[[str], grpc.aio.Channel],
         patience: Patience,
     ) -> None:
-        self._by_source: dict[str, list[Hook]] = {}
+        self._by_service: dict[str, list[Hook]] = {}
         for hook in hooks:
             for source in hook.sources:
-                self._by_source.setdefault(source, []).append(hook)
+                self._by_service.setdefault(source, []).append(hook)
+        self._by_log: dict[str, list[Hook]] = dict(self._by_service)
         self._store = store
         self._leases = leases
         self._channel = channel
         self._patience = patience
         self._readers: dict[str, list[LogReader]] = {}
-        self._unregistered = set(self._by_source)
+        self._unregistered = set(self._by_service)
+        self._fresh: dict[str, set[str]] = {}
+        """By service, the hooks that begin with this process: in each log at its end."""
         self._ready = asyncio.Event()
         self._lag = gauge(
             "hook_lag_seconds", "Age of the oldest event that a durable hook has not dealt with.", ("hook", "source")
@@ -63,8 +70,8 @@ class DurableHooks:
         """Register the hooks with their logs and run them, forever."""
         moves: Batcher[Move, bool] = Batcher(self._store.move, in_flight=1, keys=lambda move: (move.place,))
         async with moves, asyncio.TaskGroup() as group:
-            for source, hooks in self._by_source.items():
-                group.create_task(self._serve(source, hooks, moves))
+            for service in self._by_service:
+                group.create_task(self._serve(service, moves, group))
 
     async def ready(self) -> None:
         """Return when every hook has its position in every log: from then on it misses nothing."""
@@ -82,7 +89,7 @@ class DurableHooks:
         }
         if self._unregistered:
             return Health(Status.UNHEALTHY, f"hooks wait for the events of {', '.join(sorted(self._unregistered))}", metrics)
-        for source in self._by_source.keys() - self._readers.keys():
+        for source in self._by_log.keys() - self._readers.keys():
             with suppress(UnavailableError):  # the database's own check says so
                 if vacancy := await self._leases.vacancy(LEASE + source):
                     return Health(Status.DEGRADED, f"nobody runs the hooks of {source}: {vacancy}", metrics)
@@ -91,23 +98,59 @@ class DurableHooks:
             return Health(Status.DEGRADED, f"hooks are behind: {', '.join(late)}", metrics)
         return Health(metrics=metrics)
 
-    async def _serve(self, source: str, hooks: list[Hook], moves: "Batcher[Move, bool]") -> None:
-        await wait_for_dependency(f"events of {source}", lambda: self._register(source, hooks), faults=(StylobateError,))
-        self._unregistered.discard(source)
+    async def _serve(self, service: str, moves: "Batcher[Move, bool]", group: asyncio.TaskGroup) -> None:
+        """Run the hooks of a service's log; and of each that it has beside it, as soon as there is one."""
+        names = [hook.name for hook in self._by_service[service]]
+        known = LogName(service)
+
+        async def begin() -> list[LogName]:
+            """Register with the further logs first: which hooks are new is told by the log of the service's own name."""
+            self._fresh.setdefault(service, set(await self._store.unknown(service, names)))
+            logs = await logs_of(EventServiceStub(self._channel(service)), service)
+            for log in logs:
+                if log.source != service:
+                    with suppress(StylobateError):  # it does not answer now; nothing happens there, and it is tried again
+                        await self._register(service, log)
+            await self._register(service, known)
+            return logs
+
+        logs = await wait_for_dependency(f"events of {service}", begin, faults=(StylobateError,))
+        self._unregistered.discard(service)
         if not self._unregistered:
             self._ready.set()
-        await self._leases.run(LEASE + source, lambda lease: self._lead(source, hooks, lease, moves))
+        group.create_task(self._run(service, known, moves))
+        while True:
+            for log in logs:
+                if log.source not in self._by_log and (hooks := self._hooks(service, log)):
+                    self._by_log[log.source] = hooks
+                    group.create_task(self._run(service, log, moves))
+            await asyncio.sleep(_LOGS_EVERY_S)
+            check_cancelled()
+            with suppress(StylobateError):  # the readers say so
+                logs = await logs_of(EventServiceStub(self._channel(service)), service)
 
-    async def _register(self, source: str, hooks: list[Hook]) -> None:
-        """Give hooks that have no position yet the end of the log."""
-        new = await self._store.unknown(source, [hook.name for hook in hooks])
-        if new:
-            await self._store.add(source, new, await self._end_of(source))
-            _log.info("hooks_registered", source=source, hooks=new)
+    async def _run(self, service: str, log: LogName, moves: "Batcher[Move, bool]") -> None:
+        source = log.source
+        await wait_for_dependency(f"events of {source}", lambda: self._register(service, log), faults=(StylobateError,))
+        await self._leases.run(LEASE + source, lambda lease: self._lead(service, source, lease, moves))
 
-    async def _end_of(self, source: str) -> Position:
-        call = EventServiceStub(self._channel(source)).ReadEvents(
-            ReadEventsRequest(source=source, start=START_LATEST), timeout=_FIRST_MESSAGE_S
+    def _hooks(self, service: str, log: LogName) -> list[Hook]:
+        return [hook for hook in self._by_service[service] if log.has(hook.pattern)]
+
+    async def _register(self, service: str, log: LogName) -> None:
+        """Give hooks that have no position yet the end of the log; its opening where they have read the service's own before."""
+        new = await self._store.unknown(log.source, [hook.name for hook in self._hooks(service, log)])
+        fresh = self._fresh[service]
+        starts = {START_LATEST: [name for name in new if log.source == service or name in fresh]}
+        starts[START_OPENING] = [name for name in new if name not in starts[START_LATEST]]
+        for start, names in starts.items():
+            if names:
+                await self._store.add(log.source, names, await self._place_in(service, log.source, start))
+                _log.info("hooks_registered", source=log.source, hooks=names)
+
+    async def _place_in(self, service: str, source: str, start: Start.ValueType) -> Position:
+        call = EventServiceStub(self._channel(service)).ReadEvents(
+            ReadEventsRequest(source=source, start=start), timeout=_FIRST_MESSAGE_S
         )
         try:
             async for message in call:
@@ -118,7 +161,8 @@ class DurableHooks:
             call.cancel()
         raise StylobateError(f"the log of {source} ended before its first message")
 
-    async def _lead(self, source: str, hooks: list[Hook], lease: Lease, moves: "Batcher[Move, bool]") -> None:
+    async def _lead(self, service: str, source: str, lease: Lease, moves: "Batcher[Move, bool]") -> None:
+        hooks = self._by_log[source]
         positions = await self._store.take(source, [hook.name for hook in hooks], lease.token)
         readers = [
             LogReader(
@@ -126,7 +170,7 @@ class DurableHooks:
                 source,
                 token=lease.token,
                 position=positions[hook.name],
-                channel=self._channel(source),
+                channel=self._channel(service),
                 store=self._store,
                 mover=moves,
                 patience=self._patience,

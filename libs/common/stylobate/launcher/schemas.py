@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import Project, services_here
+from stylobate.outbox.port import APART
 from stylobate.services import ServiceSpec, installed_services
 
 T = TypeVar("T")
@@ -40,12 +41,38 @@ def services_with(migrations: str) -> dict[str, ServiceSpec]:
     return {name: spec for name, spec in services_here().items() if any(part.name == migrations for part in spec.migrations)}
 
 
+def databases_apart(spec: ServiceSpec, where: Sources) -> Mapping[str, str]:
+    """Return the URLs of a service's further databases by their names."""
+    if spec.apart is None:
+        return {}
+    found: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart[0])
+    return found
+
+
+def _url_of(log: str, where: Sources) -> str:
+    """Return where a log is, which is named like its service or like a part of it. Raises CommandError for no such part."""
+    service, apart, part = log.partition(APART)
+    spec = installed_services()[service]
+    url: str = spec.settings.value("database_url", where)
+    if not apart or spec.apart is None:
+        return url
+    places: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart[1])
+    if part not in places:
+        raise CommandError(f"{log}: {part} stands in no further database of {service}, as far as this command is told")
+    return databases_apart(spec, where)[places[part]]
+
+
 @asynccontextmanager
-async def schema_of(name: str) -> AsyncIterator[DatabaseManager]:
-    """Open a service's schema."""
-    spec, where = installed_services()[name], sources()
+async def schema_of(log: str, further: str = "") -> AsyncIterator[DatabaseManager]:
+    """Open the schema of a service, where a log of it is.
+
+    :param log: named like the service, or one of its parts. :param further: the name of a further database instead.
+    """
+    where = sources()
+    name = log.partition(APART)[0]
+    spec = installed_services()[name]
     async with DatabaseManager.open(
-        spec.settings.value("database_url", where),
+        databases_apart(spec, where)[further] if further else _url_of(log, where),
         service=name,
         pool_size=2,
         use_role=spec.settings.value("database_roles", where),

@@ -26,6 +26,7 @@ class MemoryEventLog:
 
     def __init__(self, source: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.source = source
+        self.types: Sequence[EventPattern] = ()
         self.written: list[Event] = []
         """Every event, in the order of the commits."""
         self._clock = clock
@@ -73,6 +74,9 @@ class MemoryEventLog:
 
     async def oldest(self) -> Position:
         return self._pruned
+
+    async def opening(self) -> Position:
+        return await self.oldest()
 
     async def before(self, time: datetime) -> Position:
         first = {

@@ -32,3 +32,13 @@ class EventPattern:
     def matches(self) -> Callable[[str], object]:
         """Ask whether a type is meant: ``pattern.matches("state.orders.created")`` is truthy when it is."""
         return re.compile(self.regex).fullmatch
+
+    def within(self, other: "EventPattern") -> "EventPattern | None":
+        """Return the pattern of the types that both mean; None: there are none."""
+        segments, others = self.text.split("."), other.text.split(".")
+        if len(segments) != len(others):
+            return None
+        pairs = list(zip(segments, others, strict=True))
+        if any(mine != theirs and "*" not in (mine, theirs) for mine, theirs in pairs):
+            return None
+        return EventPattern.parse(".".join(theirs if mine == "*" else mine for mine, theirs in pairs))

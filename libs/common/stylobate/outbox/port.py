@@ -17,6 +17,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 BATCH = 500
 """How many events are numbered at once."""
+APART = "@"
+"""In the name of a log that is one of several of a service, behind the service's name: ``state@orders``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,23 @@ class EventLog(Protocol):
 
     @property
     def source(self) -> str:
-        """The service's name, the ``source`` of every event."""
+        """The service's name, the ``source`` of every event; with more behind it where the service has several logs."""
+
+    @property
+    def types(self) -> Sequence[EventPattern]:
+        """The types of events that are in it; none: all of the service's."""
 
     async def head(self) -> Position:
         """Return the position behind the newest event."""
 
     async def oldest(self) -> Position:
         """Return the position before the oldest event that is kept."""
+
+    async def opening(self) -> Position:
+        """Return the position before the first event that was written to this log itself.
+
+        What lies before, where that is not the oldest, was carried here from another log.
+        """
 
     async def before(self, time: datetime) -> Position:
         """Return the position before the first event of this time or a later one, in each partition."""

@@ -8,6 +8,10 @@ from typing import Any, ClassVar, Self
 
 from stylobate.api.events.v1.event_service_pb2 import (
     START_EARLIEST,
+    START_OPENING,
+    ListLogsRequest,
+    ListLogsResponse,
+    Log,
     ReadEventsRequest,
     ReadEventsResponse,
 )
@@ -40,7 +44,7 @@ class EventServicer(GeneratedServicer):
     the position of what it has dealt with and comes back with it misses nothing.
     """
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"ReadEvents": RpcAccess.SERVICE}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("ReadEvents", "ListLogs"), RpcAccess.SERVICE)
 
     def __init__(self, watch: LogWatch, quiet: timedelta = _QUIET) -> None:
         """Serve what the watch watches.
@@ -72,6 +76,11 @@ class EventServicer(GeneratedServicer):
         :param heard: is called when a live copy comes.
         """
         return self._watch.add(log, heard)
+
+    async def ListLogs(self, request: ListLogsRequest, context: Any) -> ListLogsResponse:  # noqa: ARG002, N802  the generated signature
+        """Name the logs of a service in this process."""
+        logs = self._watch.logs(request.service)
+        return ListLogsResponse(logs=[Log(source=log.source, types=[kind.text for kind in log.types]) for log in logs])
 
     async def ReadEvents(self, request: ReadEventsRequest, context: Any) -> AsyncIterator[ReadEventsResponse]:  # noqa: ARG002, N802  the generated signature
         """Read a log from a position on. The first message says where it begins."""
@@ -107,6 +116,8 @@ async def _start(log: EventLog, request: ReadEventsRequest, partitions: Sequence
         position = Position.parse(request.position)
         await log.check(position, partitions)
         return position
+    if request.start == START_OPENING:
+        return await log.opening()
     return await (log.oldest() if request.start == START_EARLIEST else log.head())
 
 

@@ -9,7 +9,7 @@ from stylobate.errors import StylobateError
 from stylobate.logs import get_logger
 from stylobate.outbox.errors import EventSourceUnknownError
 from stylobate.outbox.pace import Pace
-from stylobate.outbox.port import EventLog
+from stylobate.outbox.port import APART, EventLog
 from stylobate.outbox.position import Position
 from stylobate.stopping import end, goes_on
 
@@ -52,6 +52,11 @@ class LogWatch:
             tail.due.set()
         for heard in self._heard:
             heard()
+
+    def logs(self, service: str) -> list[EventLog]:
+        """Return the logs of a service, that of its own name first. Raises EventSourceUnknownError where it has none here."""
+        apart = (tail.log for source, tail in self._tails.items() if source.startswith(f"{service}{APART}"))
+        return [self.log(service), *apart]
 
     def log(self, source: str) -> EventLog:
         """Return the log of a source. Raises EventSourceUnknownError."""

@@ -333,7 +333,9 @@ def servicers(
     made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=metrics or RpcMetrics()))
     access = {"ListModules": every or RpcAccess.OPTIONAL, "CallHook": every or hook, "UpgradeStates": RpcAccess.SERVICE}
     made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
-    made.register(event_grpc.add_EventServiceServicer_to_server, probe, {"ReadEvents": every or RpcAccess.PUBLIC})
+    made.register(
+        event_grpc.add_EventServiceServicer_to_server, probe, dict.fromkeys(("ReadEvents", "ListLogs"), every or RpcAccess.PUBLIC)
+    )
     return made
 
 

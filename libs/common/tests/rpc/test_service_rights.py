@@ -79,7 +79,11 @@ def _called(service: str) -> set[str]:
     return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
-_LIBRARY = {"actions": ("modules", "hooks", "clients"), "realtime": ("hooks",), "cli": ("launcher", "hooks")}
+_LIBRARY = {
+    "actions": ("modules", "hooks", "clients", "outbox"),
+    "realtime": ("hooks", "outbox"),
+    "cli": ("launcher", "hooks", "outbox"),
+}
 """What of the library calls other services in whose name; what every process calls everyone may."""
 
 

@@ -43,7 +43,9 @@ async def test_a_stream_that_is_no_generator_is_refused():
             """Return nothing."""
 
     with pytest.raises(ValueError, match="async generator"):
-        Servicers().register(add_EventServiceServicer_to_server, Wrong(), {"ReadEvents": RpcAccess.PUBLIC})
+        Servicers().register(
+            add_EventServiceServicer_to_server, Wrong(), dict.fromkeys(("ReadEvents", "ListLogs"), RpcAccess.PUBLIC)
+        )
 
 
 async def test_streamed_requests_are_refused():

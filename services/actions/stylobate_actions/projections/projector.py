@@ -23,7 +23,7 @@ from stylobate.stopping import check_cancelled, end, goes_on
 from stylobate_actions.projections.fold import Fold, Method
 from stylobate_actions.projections.worker import REBUILT, Worker
 
-SOURCE = "state"
+SERVICE = "state"
 _NOTED_EVERY_S = 2.0
 _TIMEOUT_S = 10.0
 _log = get_logger("app")
@@ -42,6 +42,7 @@ class Projector:
         self._events = EventServiceStub(channel)
         self._method = method
         self._worker: Worker | None = None
+        self._log = SERVICE
         self._unread_since: float | None = None
         self._unread = Interruption("projection_log_unreadable")
 
@@ -87,6 +88,7 @@ class Projector:
 
     async def _run(self, projection: pb.Projection) -> None:
         """Feed one generation. Raises what ends it."""
+        self._log = projection.log or SERVICE
         start = Position.parse(projection.position) if projection.position else await self._first(START_EARLIEST)
         latest = await self._first(START_LATEST)
         worker = Worker(self.name, Fold(self.name, projection.generation, self._service, self._method), start.numbers)
@@ -105,7 +107,7 @@ class Projector:
         pauses, reached = backoff(maximum=1.0), start
         while goes_on():
             try:
-                request = ReadEventsRequest(source=SOURCE, position=str(reached), types=self._types)
+                request = ReadEventsRequest(source=self._log, position=str(reached), types=self._types)
                 async with aclosing(self._messages(request)) as messages:
                     async for message in messages:
                         self._unread_since = None
@@ -147,7 +149,7 @@ class Projector:
 
     async def _first(self, start: Start.ValueType) -> Position:
         """Return one end of the log."""
-        async with aclosing(self._messages(ReadEventsRequest(source=SOURCE, start=start, types=self._types))) as messages:
+        async with aclosing(self._messages(ReadEventsRequest(source=self._log, start=start, types=self._types))) as messages:
             async for message in messages:
                 return Position.parse(message.position)
         raise UnavailableError("the log ended before its first message")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.rpc.call import MAX_HOOK_DEPTH, Cause
@@ -42,10 +43,16 @@ class ProjectionManager:
         namespaces: Mapping[str, Namespace],
         declared: Collection[str],
         *,
-        committed: Callable[[], None],
+        committed: Callable[[str], None],
         new_id: Callable[[], str],
+        apart: Mapping[str, ProjectionStore] = MappingProxyType({}),
     ) -> None:
+        """Keep the parts.
+
+        :param store: of those that are not among the ones apart, which are by name.
+        """
         self._store = store
+        self._apart = apart
         self._namespaces = {name: namespaces[name] for name in declared if name in namespaces}
         self._committed = committed
         self._new_id = new_id
@@ -53,11 +60,12 @@ class ProjectionManager:
     async def open(self, name: str) -> Projection:
         """Return where it stands. Raises ProjectionNotFoundError for one that nobody declares."""
         self._namespace(name)
-        return await self._store.open(name)
+        return await self._of(name).open(name)
 
     async def standings(self) -> Sequence[Projection]:
         """Return all that were ever opened, by name."""
-        return await self._store.standings()
+        found = [one for store in {self._store, *self._apart.values()} for one in await store.standings()]
+        return sorted(found, key=lambda one: one.name)
 
     async def read(self, name: str, generation: int, tenant: str, keys: Sequence[str]) -> list[View]:
         """Return what stands at each key. Raises ProjectionRebuiltError, InvalidInputError, StateKeyInvalidError."""
@@ -66,13 +74,13 @@ class ProjectionManager:
             raise InvalidInputError(violations=[Violation("/keys", f"has more than {MOST_KEYS} entries")])
         for key in keys:
             namespace.check_new_key(key)
-        found = await self._store.read(name, generation, tenant, keys)
+        found = await self._of(name).read(name, generation, tenant, keys)
         return [found.get(key) or View(key, 0, None, "") for key in keys]
 
     async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
         """Return the last number of the tenant that is applied, by partition. Raises ProjectionRebuiltError."""
         self._namespace(name)
-        return await self._store.progress(name, generation, tenant)
+        return await self._of(name).progress(name, generation, tenant)
 
     async def apply(self, events: Applied, changes: Sequence[ViewChange], depth: int) -> Outcome:
         """Write what the events came to, once.
@@ -91,27 +99,30 @@ class ProjectionManager:
                 namespace.check(change.data)
         grouped = 1 if len(changes) > 1 else 0
         writes = [self._write(namespace, events.tenant, change, depth, grouped) for change in changes]
-        outcome = await self._store.apply(events, writes)
+        outcome = await self._of(namespace.name).apply(events, writes)
         if outcome.is_applied:
-            self._committed()
+            self._committed(namespace.name)
         return outcome
 
     async def move(self, name: str, generation: int, position: str | None, error: str) -> None:
         """Note how far it has come, and why it does not go on. Raises ProjectionRebuiltError."""
-        await self._store.move(name, generation, position, error)
+        await self._of(name).move(name, generation, position, error)
 
     async def rebuild(self, name: str) -> Projection:
         """Begin it anew; one that never ran begins. Raises ProjectionNotFoundError for one that nobody declares."""
         self._namespace(name)
-        return await self._store.rebuild(name) or await self._store.open(name)
+        return await self._of(name).rebuild(name) or await self._of(name).open(name)
 
     async def sweep(self, name: str, generation: int) -> bool:
         """Delete some of what was not made again; True: nothing is left. Raises ProjectionRebuiltError."""
         self._namespace(name)
-        swept = await self._store.sweep(name, generation, _SWEPT_AT_ONCE, self._deletion)
+        swept = await self._of(name).sweep(name, generation, _SWEPT_AT_ONCE, self._deletion)
         if swept:
-            self._committed()
+            self._committed(name)
         return not swept
+
+    def _of(self, name: str) -> ProjectionStore:
+        return self._apart.get(name, self._store)
 
     def _namespace(self, name: str) -> Namespace:
         try:

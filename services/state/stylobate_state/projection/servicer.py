@@ -2,6 +2,7 @@
 """``ProjectionService`` on the wire: convert in, ask the manager, convert out."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import grpc.aio
@@ -26,11 +27,18 @@ class ProjectionServicer(ProjectionServiceServicer):
         RpcAccess.SERVICE,
     )  # fmt: skip
 
-    def __init__(self, manager: ProjectionManager) -> None:
+    def __init__(self, manager: ProjectionManager, logs: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Keep the parts.
+
+        :param logs: by projection, the log that has its events, where that is not the service's own.
+        """
         self._manager = manager
+        self._logs = logs
 
     async def OpenProjection(self, request: pb.OpenProjectionRequest, context: _Context) -> pb.OpenProjectionResponse:
-        return pb.OpenProjectionResponse(projection=_projection(await self._manager.open(request.name)))
+        projection = _projection(await self._manager.open(request.name))
+        projection.log = self._logs.get(request.name, "")
+        return pb.OpenProjectionResponse(projection=projection)
 
     async def ReadViews(self, request: pb.ReadViewsRequest, context: _Context) -> pb.ReadViewsResponse:
         views = await self._manager.read(request.name, request.generation, request.tenant, request.keys)

@@ -29,20 +29,20 @@ from stylobate_state.store.port import StateStore
 
 
 class StoreRouter:
-    """A StateStore. Indexes are those of the durable one.
+    """A StateStore. Indexes are those of the first one; who keeps those of another one asks it.
 
     :param durable: keeps every namespace that is not among the others.
-    :param ephemeral: by namespace.
+    :param apart: by namespace; several may be kept by one.
     """
 
     has_events: ClassVar[bool] = True
 
-    def __init__(self, durable: StateStore, ephemeral: Mapping[str, StateStore]) -> None:
+    def __init__(self, durable: StateStore, apart: Mapping[str, StateStore]) -> None:
         self._durable = durable
-        self._ephemeral = ephemeral
+        self._apart = apart
 
     def part(self, namespace: str) -> StateStore:
-        return self._ephemeral.get(namespace, self._durable)
+        return self._apart.get(namespace, self._durable)
 
     async def read(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         parts: dict[StateStore, list[StateKey]] = {}
@@ -97,8 +97,8 @@ class StoreRouter:
 
     async def health(self) -> Health:
         """Say how the durable store is; without the others it is degraded: what they keep is not served."""
-        durable, *others = await asyncio.gather(self._durable.health(), *(store.health() for store in self._ephemeral.values()))
-        away = [name for name, health in zip(self._ephemeral, others, strict=True) if health.status is not Status.HEALTHY]
+        durable, *others = await asyncio.gather(self._durable.health(), *(store.health() for store in self._apart.values()))
+        away = [name for name, health in zip(self._apart, others, strict=True) if health.status is not Status.HEALTHY]
         if not away:
             return durable
         said = f"not served: {', '.join(away)}: {others[0].details}"

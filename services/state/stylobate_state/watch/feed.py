@@ -87,8 +87,8 @@ class Listener(Protocol):
     def heard(self, logged: LoggedEvent) -> None:
         """Take one; in the order of each partition, none left out. Must not wait."""
 
-    def lost(self) -> None:
-        """Take it that events were left out, and that nothing more is told."""
+    def lost(self, feed: "Feed") -> None:
+        """Take it that events of this feed were left out, and that nothing more is told of it."""
 
 
 class Feed:
@@ -230,7 +230,7 @@ class Feed:
         self._position = None
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            listener.lost()
+            listener.lost(self)
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.fall_behind()

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -50,6 +50,8 @@ class WatchEnvironment:
     now: Callable[[], float] = time.time
     """Unix seconds, by which tokens expire."""
     upgrades: Upgrades = NO_UPGRADES
+    apart: Mapping[str, tuple[EventLog, Feed]] = field(default_factory=dict)
+    """By namespace, where its events are in another log."""
 
 
 class WatchManager:
@@ -161,10 +163,11 @@ class WatchManager:
                 raise TokenExpiredError
             return left
 
+        log, feed = environment.apart.get(view.namespace, (environment.log, environment.feed))
         return Watcher(
             view,
-            log=environment.log,
-            feed=environment.feed,
+            log=log,
+            feed=feed,
             store=environment.store,
             reader=self._reader,
             access=environment.access,

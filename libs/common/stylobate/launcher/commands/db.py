@@ -11,7 +11,7 @@ from stylobate.database import DatabaseManager, Migrator
 from stylobate.ids import new_id
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import services_here
-from stylobate.launcher.schemas import WITHIN, answering, in_schemas, services_with, sources
+from stylobate.launcher.schemas import WITHIN, answering, databases_apart, in_schemas, schema_of, services_with, sources
 from stylobate.outbox.postgres import PostgresNumbering
 from stylobate.services import installed_services
 
@@ -47,6 +47,7 @@ def show_pending(within: timedelta) -> None:
 @db.command()
 def restored(
     services: Annotated[list[str] | None, typer.Argument(help="Whose database was restored; none: all that keep events.")] = None,
+    database: Annotated[str, typer.Option(help="A further database of the service, as its settings name it.")] = "",
 ) -> None:
     """Say that a database was restored to an earlier state: its event log begins a new epoch.
 
@@ -61,7 +62,18 @@ def restored(
         await PostgresNumbering(database, name).begin(epoch, "restored, said the command line")
         console().print(f"{name}: epoch {epoch} has begun")
 
-    in_schemas(services or keeping, begin)
+    if not database:
+        in_schemas(services or keeping, begin)
+        return
+    if len(services) != 1 or database not in databases_apart(installed_services()[services[0]], sources()):
+        raise CommandError(f"--database {database}: say the one service that has a further database of that name")
+
+    async def begin_there() -> None:
+        async with asyncio.timeout(WITHIN.total_seconds()), schema_of(services[0], database) as there:
+            await begin(services[0], there)
+
+    with answering():
+        asyncio.run(begin_there())
 
 
 def _users(grant_to: Sequence[str]) -> list[tuple[str, str]]:
@@ -79,7 +91,7 @@ async def _upgrade(users: Sequence[tuple[str, str]]) -> None:
     for name, migrator in _migrators().items():
         applied = await migrator.upgrade()
         console().print(f"{name}: {'applied ' + ', '.join(applied) if applied else 'up to date'}")
-        for user in [user for service, user in users if service in ("", name)]:
+        for user in [user for service, user in users if service in ("", name.partition(" ")[0])]:
             await migrator.grant(user)
             console().print(f"{name}: {user} may take its role")
 
@@ -91,15 +103,13 @@ async def _pending(within: timedelta) -> dict[str, list[str]]:
 
 
 def _migrators() -> dict[str, Migrator]:
-    """Return a migrator per service with a schema."""
+    """Return a migrator per service with a schema, and for each further database that it has."""
     where = sources()
-    return {
-        name: Migrator(
-            spec.settings.value("database_url", where),
-            name,
-            spec.migrations,
-            use_role=spec.settings.value("database_roles", where),
-        )
-        for name, spec in services_here().items()
-        if spec.migrations
-    }
+    migrators: dict[str, Migrator] = {}
+    for name, spec in services_here().items():
+        if spec.migrations:
+            use_role = spec.settings.value("database_roles", where)
+            urls = {name: spec.settings.value("database_url", where)}
+            urls |= {f"{name} in {database}": url for database, url in databases_apart(spec, where).items()}
+            migrators |= {what: Migrator(url, name, spec.migrations, use_role=use_role) for what, url in urls.items()}
+    return migrators

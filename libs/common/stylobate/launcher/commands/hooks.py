@@ -10,6 +10,7 @@ from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.schemas import in_schemas, services_with
 from stylobate.outbox import Position
+from stylobate.outbox.port import APART
 from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.services import event_sources
 
@@ -37,7 +38,7 @@ def listing() -> None:
 @hooks.command()
 def rewind(
     hook: Annotated[str, typer.Argument(help="Its name, as `hooks list` shows it.")],
-    source: Annotated[str, typer.Option("--source", help="Whose log.")] = "state",
+    source: Annotated[str, typer.Option("--source", help="Whose log, as `hooks list` shows it.")] = "state",
     start: Annotated[bool, typer.Option("--start", help="To the oldest event that is kept.")] = False,
     end: Annotated[bool, typer.Option("--end", help="Past the newest event: what lies between is not run.")] = False,
     since: Annotated[datetime | None, typer.Option("--since", help="Before the first event of this time.")] = None,
@@ -46,7 +47,7 @@ def rewind(
     if (start, end, since is not None).count(True) != 1:
         raise CommandError("say one of --start, --end and --since TIME")
     moment = _passed(since) if since is not None else None
-    if source not in event_sources():
+    if source.partition(APART)[0] not in event_sources():
         raise CommandError(f"{source} keeps no log of events")
 
     async def place(source: str, database: DatabaseManager) -> Position:

@@ -98,12 +98,16 @@ class PostgresEventLog:
     def __init__(self, database: DatabaseManager, source: str) -> None:
         self._database = database
         self.source = source
+        self.types: Sequence[EventPattern] = ()
 
     async def head(self) -> Position:
         return (await self._ends())[1]
 
     async def oldest(self) -> Position:
         return (await self._ends())[0]
+
+    async def opening(self) -> Position:
+        return await self.oldest()
 
     async def before(self, time: datetime) -> Position:
         rows = await self._database.fetch(_BEFORE, time)

@@ -31,6 +31,10 @@ class _StartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Start.ValueType
     """Only what comes from now on."""
     START_EARLIEST: _Start.ValueType  # 2
     """From the oldest event kept."""
+    START_OPENING: _Start.ValueType  # 3
+    """From the first event that was written to this log itself: what lies before was carried here together with its namespace, and those
+    who read the log where it came from have had it.
+    """
 
 class Start(_Start, metaclass=_StartEnumTypeWrapper):
     """Where to begin when there is no position yet."""
@@ -41,7 +45,85 @@ START_LATEST: Start.ValueType  # 1
 """Only what comes from now on."""
 START_EARLIEST: Start.ValueType  # 2
 """From the oldest event kept."""
+START_OPENING: Start.ValueType  # 3
+"""From the first event that was written to this log itself: what lies before was carried here together with its namespace, and those
+who read the log where it came from have had it.
+"""
 Global___Start: _TypeAlias = Start  # noqa: Y015
+
+@_typing.final
+class ListLogsRequest(_message.Message):
+    """Whose logs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """The service, such as `state`."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogsRequest: _TypeAlias = ListLogsRequest  # noqa: Y015
+
+@_typing.final
+class Log(_message.Message):
+    """One log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """What ReadEventsRequest calls it: `state`, `state@orders`."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The types of events that are in it; none means all of the service's."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Log: _TypeAlias = Log  # noqa: Y015
+
+@_typing.final
+class ListLogsResponse(_message.Message):
+    """All of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Log]:
+        """The one that is named like the service comes first."""
+
+    def __init__(
+        self,
+        *,
+        logs: _abc.Iterable[Global___Log] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logs", b"logs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogsResponse: _TypeAlias = ListLogsResponse  # noqa: Y015
 
 @_typing.final
 class ReadEventsRequest(_message.Message):
@@ -55,7 +137,7 @@ class ReadEventsRequest(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The service whose log is read, such as `state`: several may answer at one address."""
+    """The service whose log is read, such as `state`: several may answer at one address. Or one of its logs, as ListLogs names it."""
     position: _builtins.str
     """Where to go on, as received; empty: `start` decides."""
     start: Global___Start.ValueType

@@ -40,6 +40,11 @@ class EventServiceStub:
                 request_serializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsResponse.FromString,
                 _registered_method=True)
+        self.ListLogs = channel.unary_unary(
+                '/stylobate.api.events.v1.EventService/ListLogs',
+                request_serializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer:
@@ -54,6 +59,13 @@ class EventServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogs(self, request, context):
+        """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ReadEvents,
                     request_deserializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsResponse.SerializeToString,
+            ),
+            'ListLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogs,
+                    request_deserializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class EventService:
             '/stylobate.api.events.v1.EventService/ReadEvents',
             stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsRequest.SerializeToString,
             stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ReadEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.events.v1.EventService/ListLogs',
+            stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsRequest.SerializeToString,
+            stylobate_dot_api_dot_events_dot_v1_dot_event__service__pb2.ListLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class EventServiceStub:
     """Reads the log from a position on, and stays open for what comes. Events of one subject arrive in their order.
     OUT_OF_RANGE `POSITION_EXPIRED` when the position lies before what is kept.
     """
+    ListLogs: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListLogsRequest, _event_service_pb2.ListLogsResponse]
+    """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -47,6 +49,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """Reads the log from a position on, and stays open for what comes. Events of one subject arrive in their order.
     OUT_OF_RANGE `POSITION_EXPIRED` when the position lies before what is kept.
     """
+    ListLogs: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListLogsRequest, _event_service_pb2.ListLogsResponse]  # type: ignore[assignment]
+    """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """The numbered log, for services only. Served by every service that has an outbox."""
@@ -60,5 +64,13 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads the log from a position on, and stays open for what comes. Events of one subject arrive in their order.
         OUT_OF_RANGE `POSITION_EXPIRED` when the position lies before what is kept.
         """
+
+    @_abc_1.abstractmethod
+    def ListLogs(
+        self,
+        request: _event_service_pb2.ListLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_event_service_pb2.ListLogsResponse, _abc.Awaitable[_event_service_pb2.ListLogsResponse]]:
+        """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -53,6 +53,7 @@ class Projection(_message.Message):
     BEGUN_AT_FIELD_NUMBER: _builtins.int
     REBUILDING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The namespace that it makes."""
     generation: _builtins.int
@@ -63,6 +64,8 @@ class Projection(_message.Message):
     """Whether it is being rebuilt: what was made before is shown until it is made again, or swept."""
     error: _builtins.str
     """Why it does not go on; empty while it does."""
+    log: _builtins.str
+    """The log that has the events it is made of, as EventService names it; empty: `state`."""
     @_builtins.property
     def begun_at(self) -> _timestamp_pb2.Timestamp:
         """When it was begun."""
@@ -76,10 +79,11 @@ class Projection(_message.Message):
         begun_at: _timestamp_pb2.Timestamp | None = ...,
         rebuilding: _builtins.bool = ...,
         error: _builtins.str = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "error", b"error", "generation", b"generation", "name", b"name", "position", b"position", "rebuilding", b"rebuilding"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun_at", b"begun_at", "error", b"error", "generation", b"generation", "log", b"log", "name", b"name", "position", b"position", "rebuilding", b"rebuilding"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,83 @@
+"""Opening a database that only a part of a service needs: the rest runs without it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from stylobate.database import DatabaseManager, Migrator
+from stylobate.health import Health, Status
+from stylobate.logs import get_logger
+from stylobate.stopping import end
+
+Look = Callable[[DatabaseManager], Awaitable[None]]
+"""Looks whether a database may be used. Raises ConfigError where it may not."""
+_WITHIN_S = 3.0
+"""So long a start waits: within it a wrong setting is refused."""
+_MIGRATIONS_LOOK_S = 1.0
+_log = get_logger("app")
+
+
+class Opening:
+    """Holds a database back until it was there, is up to date and was looked at.
+
+    :param anew: opens it once more, for the look. :param migrates: whether this process brings the schema up to date; else it
+        waits for whoever does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: DatabaseManager,
+        migrator: Migrator,
+        anew: Callable[[], AbstractAsyncContextManager[DatabaseManager]],
+        look: Look,
+        *,
+        migrates: bool,
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._migrator = migrator
+        self._anew = anew
+        self._look = look
+        self._migrates = migrates
+        database.hold("it was not there yet")
+        self._task = asyncio.create_task(self._open(), name=f"opening-{name}")
+
+    async def is_soon_done(self) -> bool:
+        """Wait a moment, and return whether it is open. Raises what the look raised, or the migrations."""
+        await asyncio.wait([self._task], timeout=_WITHIN_S)
+        if self._task.done():
+            self._task.result()
+            return True
+        _log.warning("database_apart_awaited", database=self._name, why=self._database.held)
+        self._task.add_done_callback(self._opened)
+        return False
+
+    async def close(self) -> None:
+        """Give it up."""
+        await end((self._task,))
+
+    async def health(self) -> Health:
+        """Say why the database is not used yet, or never will be by this process."""
+        if not self._task.done():
+            return Health(Status.DEGRADED, self._database.held)
+        error = None if self._task.cancelled() else self._task.exception()
+        return Health() if error is None else Health(Status.DEGRADED, f"not used: {error}")
+
+    async def _open(self) -> None:
+        if self._migrates:
+            await self._migrator.upgrade()
+        while pending := await self._migrator.pending():
+            self._database.hold(f"behind on migrations: {', '.join(pending)}; run `stylobate db upgrade`")
+            await asyncio.sleep(_MIGRATIONS_LOOK_S)
+        async with self._anew() as looking:
+            await self._look(looking)
+        self._database.hold("")
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        if error := task.exception():
+            _log.error("database_apart_refused", database=self._name, error=str(error))
+        else:
+            _log.info("database_apart_opened", database=self._name)

@@ -1,0 +1,125 @@
+"""One database of the service, with what works on it: its log and relay, its timers, its indexes, what it forgets."""
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from stylobate.app.manager import AppManager
+from stylobate.database import DatabaseManager
+from stylobate.idempotency import Idempotency
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.leases import LeaseManager
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox import EventLog, Relay
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
+
+from stylobate_state.history_forgetter import LEASE as FORGETTING
+from stylobate_state.history_forgetter import HistoryForgetter
+from stylobate_state.index import Index
+from stylobate_state.index_keeper import LEASE, IndexKeeper
+from stylobate_state.namespace import Namespace
+from stylobate_state.places import SOURCE, settle
+from stylobate_state.settings import DATABASES, StateSettings
+from stylobate_state.state_manager import StateManager
+from stylobate_state.store.placed_log import PlacedLog
+from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
+from stylobate_state.store.postgres_places import PostgresPlaceStore
+from stylobate_state.store.postgres_projections import PostgresProjectionStore
+from stylobate_state.store.postgres_timers import PostgresTimerStore
+from stylobate_state.timer_runner import TimerRunner
+from stylobate_state.watch.feed import Feed
+
+
+class Room:
+    """The parts of one database.
+
+    :param name: of the database, in names of checks and tasks; empty: the service's first one.
+    :param apart: the namespaces for which it is there; none for the first one, which keeps whatever is nowhere else.
+    """
+
+    def __init__(self, app: AppManager, database: DatabaseManager, name: str = "", apart: Collection[str] = ()) -> None:
+        self.apart = apart
+        self.places = PostgresPlaceStore(database, SOURCE)
+        ledger = PostgresIdempotencyLedger(database)
+        self.idempotency = Idempotency(ledger, lambda: datetime.now(UTC))
+        self.log = PostgresEventLog(database, SOURCE)
+        self.feed = Feed(self.log)
+        self.store = PostgresStateStore(database, ledger)
+        self.projections = PostgresProjectionStore(database, self.store)
+        self._app = app
+        self._name = name
+        self._database = database
+        self._leases = LeaseManager(PostgresLeaseStore(database), app.node)
+        served: list[EventLog] = [PlacedLog(self.log, one, self.places) for one in sorted(apart)] if name else [self.log]
+        grown = [app.event_log(log, self.feed.wake) for log in served]
+        self.relay = Relay(
+            self.log,
+            PostgresNumbering(database, SOURCE),
+            self._leases,
+            app.redis,
+            on_numbered=grown[0] if len(grown) == 1 else partial(_all, grown),
+            on_events=self.feed.offer,
+        )
+
+    @classmethod
+    async def open_apart(
+        cls,
+        app: AppManager,
+        settings: StateSettings,
+        main: "Room",
+        name: str,
+        *,
+        apart: Collection[str],
+        indexes: Collection[Index],
+    ) -> "Room":
+        """Open a further database. It may be away: what stands in it is refused as unavailable until it is there."""
+
+        async def look(database: DatabaseManager) -> None:
+            there = PostgresPlaceStore(database, SOURCE)
+            for namespace in sorted(apart):
+                await settle(namespace, name, main.places, there)
+            store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
+            # before anything is served: a write that came before would not be held to a unique one
+            await store.declare([index for index in indexes if index.namespace in apart])
+
+        return cls(app, await app.database_apart(name, settings.databases[name], DATABASES, look), name, apart)
+
+    def forgetter(
+        self, namespaces: Mapping[str, Namespace], settings: StateSettings, ephemeral: Collection[str]
+    ) -> HistoryForgetter:
+        """Make what takes data away here."""
+        return HistoryForgetter(PostgresForgettingStore(self._database), namespaces, settings.history_grace, ephemeral)
+
+    async def start(
+        self, namespaces: Mapping[str, Namespace], indexes: Collection[Index], manager: StateManager, forgetter: HistoryForgetter
+    ) -> None:
+        """Begin what runs beside the traffic.
+
+        :param namespaces: those that stand here. :param indexes: of these.
+        """
+        app, leases = self._app, self._leases
+        app.task(self._named("watches"), self.feed.run)
+        app.check(self._named("relay"), self.relay.health)
+        app.task(self._named("relay"), self.relay.run)
+        if self._name:  # declared when it was opened
+            keeper = IndexKeeper(self.store, tuple(indexes))
+            app.check(self._named("indexes"), keeper.health)
+        else:
+            keeper = await app.enter(IndexKeeper.open(self.store, tuple(indexes)), name="indexes")
+        app.task(self._named("indexes"), keeper.declare)
+        app.task(self._named("index_builder"), partial(leases.run, LEASE, keeper.build))
+        timers = TimerRunner(PostgresTimerStore(self._database), namespaces, manager)
+        app.check(self._named("timers"), partial(timers.health, leases))
+        app.task(self._named("timers"), partial(timers.run, leases))
+        if forgetter.rules:
+            app.task(self._named("history"), partial(leases.run, FORGETTING, forgetter.run))
+        app.task(self._named("idempotency"), self.idempotency.run)
+
+    def _named(self, part: str) -> str:
+        return f"{part} {self._name}" if self._name else part
+
+
+def _all(grown: Collection[Callable[[], None]]) -> None:
+    for tell in grown:
+        tell()
