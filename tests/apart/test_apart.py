@@ -1,10 +1,13 @@
 """Namespaces in a database of their own: everything of them is there, and its outage is theirs alone."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from stylobate.testing.platform import Platform
+from stylobate.testing.platform import Platform, PlatformFailedError
+from stylobate.testing.until import wait_until
 
 from tests.apart.conftest import Archive
 from tests.conftest import ROOT, SHOP
@@ -69,3 +72,101 @@ def test_everything_of_a_namespace_is_in_its_database(
     assert archive.ask("select count(*) from state.state_entry") > 0
     listing = platform.command("hooks", "list")
     assert "state@orders" in listing.stdout, listing.stdout + listing.stderr
+
+
+def test_a_projection_is_made_in_another_database_than_its_events(archive: Archive, ada: Person) -> None:
+    """The balances stand apart, the entries in the main database: each entry counts."""
+    for number in range(4):
+        assert ada.http.put(f"/v1/state/entries/{number}", json={"data": {"account": "acme", "amount": 10}}).status_code == 201
+    assert wait_until(lambda: balance(ada) == {"sum": 40, "changes": 4}, WITHIN)
+    assert archive.ask("select count(*) from state.state where namespace = 'balances'") == 5
+    assert archive.ask("select count(*) from state.state where namespace = 'entries'") == 0
+
+
+def test_watches_and_copies_follow_the_log_of_the_database(platform: Platform, ada: Person) -> None:
+    """A watch tells how an order stands and what happens to it, a copy is given up when it does."""
+    order = ada.order()
+    cached = f"/v1/state/orders/{order}?consistency=cached"
+    assert [ada.http.get(cached).json()["status"] for _ in range(2)] == ["pending", "pending"]
+    with ada.http.stream("GET", f"/v1/state/orders/{order}/watch") as telling:
+        lines = (line.removeprefix("data: ") for line in telling.iter_lines() if line.startswith("data: {"))
+        assert json.loads(next(lines))["states"][0]["status"] == "pending"
+        assert ada.http.post(f"/v1/state/orders/{order}/transitions/pay").status_code == 200
+        assert json.loads(next(lines))["data"]["event"] == "pay"
+    assert wait_until(lambda: ada.http.get(cached).json()["status"] == "paid", WITHIN)
+
+
+def test_a_transaction_over_both_databases_is_refused(ada: Person, admin: Person) -> None:
+    """With both operations named, and nothing written."""
+    order = ada.order()
+    asked = [
+        {"op": "put", "namespace": "entries", "key": "never", "data": {"account": "acme", "amount": 1}},
+        {"op": "transition", "namespace": "orders", "key": order, "event": "pay"},
+    ]
+    answer = ada.http.post("/v1/state/transactions", json={"operations": asked})
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["metadata"]["index"]) == (422, "STATE_APART", "1"), answer.text
+    assert ada.http.get("/v1/state/entries/never").status_code == 404
+    assert ada.http.get(f"/v1/state/orders/{order}").json()["status"] == "pending"
+
+
+def test_an_outage_is_that_of_the_database_alone(platform: Platform, archive: Archive, ada: Person, witness: Witness) -> None:
+    """While one is away its namespaces answer 503, the others go on with hooks and all; when it is back so are they."""
+    order = ada.order()
+    archive.stop()
+    away = ada.http.get(f"/v1/state/orders/{order}")
+    assert (away.status_code, away.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+    assert ada.http.put("/v1/state/entries/apart", json={"data": {"account": "zeta", "amount": 1}}).status_code == 201
+    assert ada.http.get("/v1/state/entries/apart").json()["version"] == 1
+    assert witness.saw_all({("apart", "")}, WITHIN)
+    assert wait_until(lambda: "archive" in json.dumps(platform.status()), WITHIN)
+    archive.start()
+    assert wait_until(lambda: ada.http.get(f"/v1/state/orders/{order}").status_code == 200, WITHIN)
+    assert ada.http.post(f"/v1/state/orders/{order}/transitions/pay").status_code == 200
+    assert witness.saw_all({(order, "pay")}, WITHIN)
+
+
+def balance(person: Person, account: str = "acme") -> dict[str, int]:
+    """Return what an account holds."""
+    found = person.http.get(f"/v1/state/balances/{account}").json().get("data", {})
+    return {name: found.get(name) for name in ("sum", "changes")}
+
+
+def test_a_namespace_is_moved_with_all_that_was_ever_written_of_it(
+    platform: Platform, archive: Archive, ada: Person, witness: Witness
+) -> None:
+    """Versions, history, tombstones and answers go along; writes wait for the new place; no hook hears anything twice."""
+    http = ada.http
+    for amount in (1, 2, 3):
+        http.put("/v1/state/entries/moved", json={"data": {"account": "moved", "amount": amount}})
+    http.put("/v1/state/entries/gone", json={"data": {"account": "moved", "amount": 5}})
+    http.delete("/v1/state/entries/gone")
+    keyed = {"headers": {"idempotency-key": "once"}, "json": {"data": {"account": "moved", "amount": 9}}}
+    made = http.put("/v1/state/entries/keyed", **keyed)
+    before = {key: http.get(f"/v1/state/entries/{key}/history").json()["items"] for key in ("moved", "gone", "keyed", "1")}
+    assert wait_until(lambda: balance(ada, "moved")["sum"] == 12, WITHIN)
+    done = platform.command("states", "move", "entries", "archive")
+    assert done.returncode == 0, done.stderr
+    late = http.put("/v1/state/entries/moved", json={"data": {"account": "moved", "amount": 4}})
+    assert (late.status_code, late.json()["code"]) == (503, "STATE_MOVED")
+    assert http.get("/v1/state/entries/moved").json()["version"] == 3
+    again = platform.command("states", "move", "entries", "archive")
+    assert "it stands in archive already" in again.stderr
+    platform.stop()
+    folder, environ = platform.project.folder, witness.environ | {"STYLOBATE_STATE_DATABASES": f"archive={archive.url}"}
+    left_out = {"STYLOBATE_STATE_PLACES": "orders=archive balances=archive"}
+    with pytest.raises(PlatformFailedError, match="STYLOBATE_STATE_PLACES: entries stands in the database archive"):
+        Platform(folder, environ=environ | left_out).start()
+    named = {"STYLOBATE_STATE_PLACES": "orders=archive balances=archive entries=archive"}
+    with Platform.run(folder, environ=environ | named) as moved, Person(moved.gateway) as person:
+        person.email = ada.email
+        http = person.login().http
+        after = {key: http.get(f"/v1/state/entries/{key}/history").json()["items"] for key in before}
+        assert after == before
+        again = http.put("/v1/state/entries/keyed", **keyed)
+        assert (again.json()["version"], again.headers["idempotency-replayed"]) == (made.json()["version"], "true")
+        assert http.put("/v1/state/entries/gone", json={"data": {"account": "moved", "amount": 7}}).json()["version"] == 3
+        assert wait_until(lambda: balance(person, "moved")["sum"] == 19, WITHIN)
+        assert witness.saw_all({("gone", "")}, WITHIN)
+        told = Counter(line["id"] for line in witness.seen() if line["type"].startswith("state.entries."))
+        assert set(told.values()) == {1}, told

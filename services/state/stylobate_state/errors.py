@@ -391,6 +391,17 @@ class StateMovedError(StylobateError):
         )
 
 
+class StateMoveRefusedError(StylobateError):
+    """The namespace cannot be moved to that database; nothing was changed."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "STATE_MOVE_REFUSED"
+    cure = "Name a namespace that stands in the first database, and another database that STYLOBATE_STATE_DATABASES names."
+
+    def __init__(self, namespace: str, why: str) -> None:
+        super().__init__(f"{namespace} is not moved: {why}.", metadata={"namespace": namespace})
+
+
 class StateApartError(StylobateError):
     """Operations of one transaction are on objects that stand in different databases; nothing was written."""
 

@@ -27,6 +27,7 @@ from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
 from stylobate_state.state_manager import StateManager
+from stylobate_state.state_mover import StateMover, Target
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
@@ -49,13 +50,12 @@ if TYPE_CHECKING:
 async def build(app: AppManager, settings: StateSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service and for no further database."""
     declared, indexes = app.declarations, all_indexes(app.declarations.namespaces)
-    placed_in = placed(settings, declared)
+    sources = {one.name: one.sources for module in declared.modules for one in module.projections}
+    placed_in = placed(settings, declared.namespaces, sources)
     main = Room(app, await app.database())
     await check_main(main.places, settings.places, declared.namespaces)
     further = [
-        await Room.open_apart(app, settings, main, name, apart=apart, indexes=indexes)
-        for name, apart in placed_in.items()
-        if apart
+        await Room.open_apart(app, settings, main, name, apart=apart, indexes=indexes) for name, apart in placed_in.items()
     ]
     rooms = {namespace: room for room in further for namespace in room.apart}
     ttls = _ttls(declared)
@@ -93,14 +93,18 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     apart |= {name: room.idempotency for name, room in rooms.items()}
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
     projections = {name: room.projections for name, room in rooms.items()}
-    _serve_projections(app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(declared, rooms))
+    _serve_projections(app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(sources, rooms))
     forgetters: dict[str, HistoryForgetter] = {}
-    for room in (main, *further):
+    for room in (main, *(room for room in further if room.apart)):  # in the others nothing stands yet
         here = {name: one for name, one in manager.namespaces.items() if rooms.get(name, main) is room}
         forgetter = room.forgetter(here, settings, ttls)
         forgetters |= dict.fromkeys(here, forgetter)
         await room.start(here, [index for index in indexes if index.namespace in here], manager, forgetter)
-    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters))
+    targets = {room.name: Target(room.places, main.carrier(room)) for room in further}
+    mover = StateMover(
+        manager.namespaces, indexes=indexes, places=settings.places, main=main.places, targets=targets, ephemeral=ttls
+    )
+    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters, mover))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

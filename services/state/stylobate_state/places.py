@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from stylobate.config import ConfigError
-from stylobate.declarations.model import Declarations
+from stylobate.declarations.model import NamespaceDeclaration
 from stylobate.outbox.port import APART
 
 from stylobate_state.settings import DATABASES, MAIN, PLACES, StateSettings
@@ -13,10 +13,19 @@ SOURCE = "state"
 """Of the events, and the name of the service's own log."""
 
 
-def placed(settings: StateSettings, declared: Declarations) -> dict[str, frozenset[str]]:
-    """Return the namespaces of each further database by its name. Raises ConfigError for what cannot stand there."""
-    findings = [_finding(name, database, declared) for name, database in settings.places.items()]
-    findings += [_projection(name, sources, settings.places) for name, sources in _sources(declared).items()]
+Sources = Mapping[str, Collection[str]]
+"""Of each projection, the namespaces of whose events it is made."""
+
+
+def placed(
+    settings: StateSettings, namespaces: Mapping[str, NamespaceDeclaration], sources: Sources
+) -> dict[str, frozenset[str]]:
+    """Return the namespaces of each further database by its name. Raises ConfigError for what cannot stand there.
+
+    :param namespaces: all that are declared.
+    """
+    findings = [_finding(name, database, namespaces.get(name)) for name, database in settings.places.items()]
+    findings += [_projection(name, made_of, settings.places) for name, made_of in sources.items()]
     if wrong := [finding for finding in findings if finding]:
         raise ConfigError(wrong)
     return {
@@ -25,8 +34,7 @@ def placed(settings: StateSettings, declared: Declarations) -> dict[str, frozens
     }
 
 
-def _finding(name: str, database: str, declared: Declarations) -> str:
-    found = declared.namespaces.get(name)
+def _finding(name: str, database: str, found: NamespaceDeclaration | None) -> str:
     if found is None:
         return f"{PLACES}: {name}={database}: no module declares a namespace {name}"
     if found.ttl is not None:
@@ -34,21 +42,17 @@ def _finding(name: str, database: str, declared: Declarations) -> str:
     return ""
 
 
-def logs_of_projections(declared: Declarations, apart: Collection[str]) -> dict[str, str]:
+def logs_of_projections(sources: Sources, apart: Collection[str]) -> dict[str, str]:
     """Return the log that has the events of each projection, where that is not the service's own.
 
     :param apart: the namespaces that stand in further databases.
     """
-    return {name: log_name(one) for name, sources in _sources(declared).items() for one in sources if one in apart}
+    return {name: log_name(one) for name, made_of in sources.items() for one in made_of if one in apart}
 
 
 def log_name(namespace: str) -> str:
     """Return what the log of a namespace that stands apart is called."""
     return f"{SOURCE}{APART}{namespace}"
-
-
-def _sources(declared: Declarations) -> Mapping[str, Collection[str]]:
-    return {one.name: one.sources for module in declared.modules for one in module.projections}
 
 
 def _projection(name: str, sources: Collection[str], places: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from stylobate_state.settings import DATABASES, StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.store.placed_log import PlacedLog
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 from stylobate_state.store.postgres_places import PostgresPlaceStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
@@ -47,8 +48,8 @@ class Room:
         self.feed = Feed(self.log)
         self.store = PostgresStateStore(database, ledger)
         self.projections = PostgresProjectionStore(database, self.store)
+        self.name = name
         self._app = app
-        self._name = name
         self._database = database
         self._leases = LeaseManager(PostgresLeaseStore(database), app.node)
         served: list[EventLog] = [PlacedLog(self.log, one, self.places) for one in sorted(apart)] if name else [self.log]
@@ -91,6 +92,10 @@ class Room:
         """Make what takes data away here."""
         return HistoryForgetter(PostgresForgettingStore(self._database), namespaces, settings.history_grace, ephemeral)
 
+    def carrier(self, there: "Room") -> PostgresCarrier:
+        """Make what carries namespaces from here to another database."""
+        return PostgresCarrier(self._database, there._database, there.store, SOURCE, there.name)  # noqa: SLF001  of its own kind
+
     async def start(
         self, namespaces: Mapping[str, Namespace], indexes: Collection[Index], manager: StateManager, forgetter: HistoryForgetter
     ) -> None:
@@ -102,7 +107,7 @@ class Room:
         app.task(self._named("watches"), self.feed.run)
         app.check(self._named("relay"), self.relay.health)
         app.task(self._named("relay"), self.relay.run)
-        if self._name:  # declared when it was opened
+        if self.name:  # declared when it was opened
             keeper = IndexKeeper(self.store, tuple(indexes))
             app.check(self._named("indexes"), keeper.health)
         else:
@@ -117,7 +122,7 @@ class Room:
         app.task(self._named("idempotency"), self.idempotency.run)
 
     def _named(self, part: str) -> str:
-        return f"{part} {self._name}" if self._name else part
+        return f"{part} {self.name}" if self.name else part
 
 
 def _all(grown: Collection[Callable[[], None]]) -> None:

@@ -39,6 +39,7 @@ from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.operation import Assign, Delete, Operation, Patch, Restore, Transition
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_manager import StateManager
+from stylobate_state.state_mover import StateMover
 from stylobate_state.watch.watch_manager import WatchManager
 
 _Context = grpc.aio.ServicerContext[object, object]
@@ -190,21 +191,26 @@ class StateKeepingServicer(StateKeepingServiceServicer):
     """Serves a StateKeeper and a HistoryForgetter to the operator's command."""
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
-        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState"), RpcAccess.SERVICE
+        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState", "MoveStates"), RpcAccess.SERVICE
     )
 
-    def __init__(self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter]) -> None:
+    def __init__(self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter], mover: StateMover) -> None:
         """Keep the parts.
 
         :param forgetters: by namespace.
         """
         self._keeper = keeper
         self._forgetters = forgetters
+        self._mover = mover
 
     async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
         forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
         erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
+
+    async def MoveStates(self, request: keeping.MoveStatesRequest, context: _Context) -> keeping.MoveStatesResponse:
+        step = await self._mover.step(request.namespace, request.database, request.place)
+        return keeping.MoveStatesResponse(objects=step.objects, versions=step.versions, next_place=step.next_place)
 
     async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:
         step = await self._keeper.migrate(request.namespace, request.place)

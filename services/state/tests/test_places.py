@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 from stylobate.config import ConfigError, Sources
 from stylobate.database import DatabaseManager
-from stylobate.declarations.model import Declarations
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import EventPattern, PositionExpiredError
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
@@ -81,14 +80,18 @@ def _side(database: DatabaseManager) -> Side:
         ({"DATABASES": "a=http://h/d"}, "STYLOBATE_STATE_DATABASES: .*must begin with postgresql"),
         ({"DATABASES": "a=postgresql://h/d", "PLACES": "nothing=a"}, "STYLOBATE_STATE_PLACES: nothing=a: no module declares"),
         ({"DATABASES": "a=postgresql://h/d", "PLACES": "pads=a"}, "STYLOBATE_STATE_PLACES: pads=a: pads is ephemeral"),
+        ({"DATABASES": "a=postgresql://h/d", "PLACES": "orders=a"}, "orders=a: the projection sums is made of other namespaces"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_setting(environ: dict[str, str], said: str) -> None:
     """At the start, whatever is wrong: the form, a name that is not known, a namespace that stands in no database."""
     ephemeral = replace(NOTES, name="pads", ttl=timedelta(minutes=5))
-    declared = Declarations(namespaces={"orders": ORDERS, "pads": ephemeral})
     with pytest.raises(ConfigError, match=said):
-        placed(StateSettings.load(Sources({f"STYLOBATE_STATE_{name}": text for name, text in environ.items()}, ())), declared)
+        placed(
+            StateSettings.load(Sources({f"STYLOBATE_STATE_{name}": text for name, text in environ.items()}, ())),
+            {"orders": ORDERS, "pads": ephemeral},
+            {"sums": ("orders", "pads")},
+        )
 
 
 async def test_a_new_namespace_begins_where_its_place_is(sides: tuple[Side, Side]) -> None:

@@ -56,6 +56,33 @@ def migrate(namespace: Annotated[str, _NAMESPACE]) -> None:
 
 
 @states.command()
+def move(
+    namespace: Annotated[str, _NAMESPACE],
+    database: Annotated[str, typer.Argument(help="Where to, as STYLOBATE_STATE_DATABASES names it.")],
+) -> None:
+    """Move a namespace to another database, with versions, history, owners and timers; begun anew, it goes on.
+
+    From its beginning nobody can write the namespace, until the service runs with STYLOBATE_STATE_PLACES saying where it stands.
+    """
+    objects = versions = 0
+    said_at = time.monotonic()
+
+    async def step(stub: Any, place: str) -> str:
+        nonlocal objects, versions, said_at
+        request = pb.MoveStatesRequest(namespace=namespace, database=database, place=place)
+        found: pb.MoveStatesResponse = await stub.MoveStates(request, timeout=_STEP_S)
+        objects, versions = objects + found.objects, versions + found.versions
+        if time.monotonic() >= said_at + _SAY_EVERY_S:
+            said_at = time.monotonic()
+            typer.echo(f"{namespace}: {objects} objects, {versions} versions carried", err=True)
+        return found.next_place
+
+    _go_through(step)
+    console().print(f"{namespace}: {objects} objects with {versions} versions carried to {database}", highlight=False)
+    console().print(f"now set STYLOBATE_STATE_PLACES: {namespace}={database}", highlight=False)
+
+
+@states.command()
 def check(
     namespaces: Annotated[list[str] | None, _NAMESPACES] = None,
     live: Annotated[bool, typer.Option("--live", help="Look at the objects that the running platform holds.")] = False,

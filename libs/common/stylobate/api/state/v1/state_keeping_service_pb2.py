@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/state/v1/state_keeping_service.proto\x12\x16stylobate.api.state.v1\"C\n\x11\x45raseStateRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\">\n\x12\x45raseStateResponse\x12\x10\n\x08versions\x18\x01 \x01(\x05\x12\x16\n\x0eliving_version\x18\x02 \x01(\x03\"p\n\x0c\x43\x61rriedState\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x16\n\x0eschema_version\x18\x06 \x01(\x05\"Q\n\x13\x45xportStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_tenant\x18\x02 \x01(\t\x12\x11\n\tafter_key\x18\x03 \x01(\t\"s\n\x14\x45xportStatesResponse\x12\x34\n\x06states\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.CarriedState\x12\x13\n\x0bnext_tenant\x18\x02 \x01(\t\x12\x10\n\x08next_key\x18\x03 \x01(\t\"o\n\x13ImportStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x34\n\x06states\x18\x02 \x03(\x0b\x32$.stylobate.api.state.v1.CarriedState\x12\x0f\n\x07replace\x18\x03 \x01(\x08\"s\n\x14ImportStatesResponse\x12\x0f\n\x07written\x18\x01 \x01(\x05\x12\x11\n\tunchanged\x18\x02 \x01(\x05\x12\x37\n\x08refusals\x18\x03 \x03(\x0b\x32%.stylobate.api.state.v1.ImportRefusal\">\n\rImportRefusal\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"8\n\x14MigrateStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"\x9d\x01\n\x15MigrateStatesResponse\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\x0e\n\x06looked\x18\x02 \x01(\x05\x12\x10\n\x08migrated\x18\x03 \x01(\x05\x12\x36\n\x08\x66indings\x18\x04 \x03(\x0b\x32$.stylobate.api.state.v1.StateFinding\x12\x12\n\nnext_place\x18\x05 \x01(\t\"6\n\x12\x43heckStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"q\n\x13\x43heckStatesResponse\x12\x0e\n\x06looked\x18\x01 \x01(\x05\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.stylobate.api.state.v1.StateFinding\x12\x12\n\nnext_place\x18\x03 \x01(\t\"e\n\x0cStateFinding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x0f\n\x07problem\x18\x05 \x01(\t2\xb0\x04\n\x13StateKeepingService\x12l\n\rMigrateStates\x12,.stylobate.api.state.v1.MigrateStatesRequest\x1a-.stylobate.api.state.v1.MigrateStatesResponse\x12k\n\x0b\x43heckStates\x12*.stylobate.api.state.v1.CheckStatesRequest\x1a+.stylobate.api.state.v1.CheckStatesResponse\"\x03\x90\x02\x01\x12\x63\n\nEraseState\x12).stylobate.api.state.v1.EraseStateRequest\x1a*.stylobate.api.state.v1.EraseStateResponse\x12n\n\x0c\x45xportStates\x12+.stylobate.api.state.v1.ExportStatesRequest\x1a,.stylobate.api.state.v1.ExportStatesResponse\"\x03\x90\x02\x01\x12i\n\x0cImportStates\x12+.stylobate.api.state.v1.ImportStatesRequest\x1a,.stylobate.api.state.v1.ImportStatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2stylobate/api/state/v1/state_keeping_service.proto\x12\x16stylobate.api.state.v1\"G\n\x11MoveStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\r\n\x05place\x18\x03 \x01(\t\"K\n\x12MoveStatesResponse\x12\x0f\n\x07objects\x18\x01 \x01(\x05\x12\x10\n\x08versions\x18\x02 \x01(\x05\x12\x12\n\nnext_place\x18\x03 \x01(\t\"C\n\x11\x45raseStateRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\">\n\x12\x45raseStateResponse\x12\x10\n\x08versions\x18\x01 \x01(\x05\x12\x16\n\x0eliving_version\x18\x02 \x01(\x03\"p\n\x0c\x43\x61rriedState\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x16\n\x0eschema_version\x18\x06 \x01(\x05\"Q\n\x13\x45xportStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x61\x66ter_tenant\x18\x02 \x01(\t\x12\x11\n\tafter_key\x18\x03 \x01(\t\"s\n\x14\x45xportStatesResponse\x12\x34\n\x06states\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.CarriedState\x12\x13\n\x0bnext_tenant\x18\x02 \x01(\t\x12\x10\n\x08next_key\x18\x03 \x01(\t\"o\n\x13ImportStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x34\n\x06states\x18\x02 \x03(\x0b\x32$.stylobate.api.state.v1.CarriedState\x12\x0f\n\x07replace\x18\x03 \x01(\x08\"s\n\x14ImportStatesResponse\x12\x0f\n\x07written\x18\x01 \x01(\x05\x12\x11\n\tunchanged\x18\x02 \x01(\x05\x12\x37\n\x08refusals\x18\x03 \x03(\x0b\x32%.stylobate.api.state.v1.ImportRefusal\">\n\rImportRefusal\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"8\n\x14MigrateStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"\x9d\x01\n\x15MigrateStatesResponse\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\x0e\n\x06looked\x18\x02 \x01(\x05\x12\x10\n\x08migrated\x18\x03 \x01(\x05\x12\x36\n\x08\x66indings\x18\x04 \x03(\x0b\x32$.stylobate.api.state.v1.StateFinding\x12\x12\n\nnext_place\x18\x05 \x01(\t\"6\n\x12\x43heckStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"q\n\x13\x43heckStatesResponse\x12\x0e\n\x06looked\x18\x01 \x01(\x05\x12\x36\n\x08\x66indings\x18\x02 \x03(\x0b\x32$.stylobate.api.state.v1.StateFinding\x12\x12\n\nnext_place\x18\x03 \x01(\t\"e\n\x0cStateFinding\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x16\n\x0eschema_version\x18\x04 \x01(\x05\x12\x0f\n\x07problem\x18\x05 \x01(\t2\x95\x05\n\x13StateKeepingService\x12l\n\rMigrateStates\x12,.stylobate.api.state.v1.MigrateStatesRequest\x1a-.stylobate.api.state.v1.MigrateStatesResponse\x12k\n\x0b\x43heckStates\x12*.stylobate.api.state.v1.CheckStatesRequest\x1a+.stylobate.api.state.v1.CheckStatesResponse\"\x03\x90\x02\x01\x12\x63\n\nEraseState\x12).stylobate.api.state.v1.EraseStateRequest\x1a*.stylobate.api.state.v1.EraseStateResponse\x12n\n\x0c\x45xportStates\x12+.stylobate.api.state.v1.ExportStatesRequest\x1a,.stylobate.api.state.v1.ExportStatesResponse\"\x03\x90\x02\x01\x12i\n\x0cImportStates\x12+.stylobate.api.state.v1.ImportStatesRequest\x1a,.stylobate.api.state.v1.ImportStatesResponse\x12\x63\n\nMoveStates\x12).stylobate.api.state.v1.MoveStatesRequest\x1a*.stylobate.api.state.v1.MoveStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +35,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEKEEPINGSERVICE'].methods_by_name['CheckStates']._serialized_options = b'\220\002\001'
   _globals['_STATEKEEPINGSERVICE'].methods_by_name['ExportStates']._loaded_options = None
   _globals['_STATEKEEPINGSERVICE'].methods_by_name['ExportStates']._serialized_options = b'\220\002\001'
-  _globals['_ERASESTATEREQUEST']._serialized_start=78
-  _globals['_ERASESTATEREQUEST']._serialized_end=145
-  _globals['_ERASESTATERESPONSE']._serialized_start=147
-  _globals['_ERASESTATERESPONSE']._serialized_end=209
-  _globals['_CARRIEDSTATE']._serialized_start=211
-  _globals['_CARRIEDSTATE']._serialized_end=323
-  _globals['_EXPORTSTATESREQUEST']._serialized_start=325
-  _globals['_EXPORTSTATESREQUEST']._serialized_end=406
-  _globals['_EXPORTSTATESRESPONSE']._serialized_start=408
-  _globals['_EXPORTSTATESRESPONSE']._serialized_end=523
-  _globals['_IMPORTSTATESREQUEST']._serialized_start=525
-  _globals['_IMPORTSTATESREQUEST']._serialized_end=636
-  _globals['_IMPORTSTATESRESPONSE']._serialized_start=638
-  _globals['_IMPORTSTATESRESPONSE']._serialized_end=753
-  _globals['_IMPORTREFUSAL']._serialized_start=755
-  _globals['_IMPORTREFUSAL']._serialized_end=817
-  _globals['_MIGRATESTATESREQUEST']._serialized_start=819
-  _globals['_MIGRATESTATESREQUEST']._serialized_end=875
-  _globals['_MIGRATESTATESRESPONSE']._serialized_start=878
-  _globals['_MIGRATESTATESRESPONSE']._serialized_end=1035
-  _globals['_CHECKSTATESREQUEST']._serialized_start=1037
-  _globals['_CHECKSTATESREQUEST']._serialized_end=1091
-  _globals['_CHECKSTATESRESPONSE']._serialized_start=1093
-  _globals['_CHECKSTATESRESPONSE']._serialized_end=1206
-  _globals['_STATEFINDING']._serialized_start=1208
-  _globals['_STATEFINDING']._serialized_end=1309
-  _globals['_STATEKEEPINGSERVICE']._serialized_start=1312
-  _globals['_STATEKEEPINGSERVICE']._serialized_end=1872
+  _globals['_MOVESTATESREQUEST']._serialized_start=78
+  _globals['_MOVESTATESREQUEST']._serialized_end=149
+  _globals['_MOVESTATESRESPONSE']._serialized_start=151
+  _globals['_MOVESTATESRESPONSE']._serialized_end=226
+  _globals['_ERASESTATEREQUEST']._serialized_start=228
+  _globals['_ERASESTATEREQUEST']._serialized_end=295
+  _globals['_ERASESTATERESPONSE']._serialized_start=297
+  _globals['_ERASESTATERESPONSE']._serialized_end=359
+  _globals['_CARRIEDSTATE']._serialized_start=361
+  _globals['_CARRIEDSTATE']._serialized_end=473
+  _globals['_EXPORTSTATESREQUEST']._serialized_start=475
+  _globals['_EXPORTSTATESREQUEST']._serialized_end=556
+  _globals['_EXPORTSTATESRESPONSE']._serialized_start=558
+  _globals['_EXPORTSTATESRESPONSE']._serialized_end=673
+  _globals['_IMPORTSTATESREQUEST']._serialized_start=675
+  _globals['_IMPORTSTATESREQUEST']._serialized_end=786
+  _globals['_IMPORTSTATESRESPONSE']._serialized_start=788
+  _globals['_IMPORTSTATESRESPONSE']._serialized_end=903
+  _globals['_IMPORTREFUSAL']._serialized_start=905
+  _globals['_IMPORTREFUSAL']._serialized_end=967
+  _globals['_MIGRATESTATESREQUEST']._serialized_start=969
+  _globals['_MIGRATESTATESREQUEST']._serialized_end=1025
+  _globals['_MIGRATESTATESRESPONSE']._serialized_start=1028
+  _globals['_MIGRATESTATESRESPONSE']._serialized_end=1185
+  _globals['_CHECKSTATESREQUEST']._serialized_start=1187
+  _globals['_CHECKSTATESREQUEST']._serialized_end=1241
+  _globals['_CHECKSTATESRESPONSE']._serialized_start=1243
+  _globals['_CHECKSTATESRESPONSE']._serialized_end=1356
+  _globals['_STATEFINDING']._serialized_start=1358
+  _globals['_STATEFINDING']._serialized_end=1459
+  _globals['_STATEKEEPINGSERVICE']._serialized_start=1462
+  _globals['_STATEKEEPINGSERVICE']._serialized_end=2123
 # @@protoc_insertion_point(module_scope)

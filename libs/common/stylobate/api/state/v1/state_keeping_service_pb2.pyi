@@ -19,6 +19,66 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class MoveStatesRequest(_message.Message):
+    """What goes where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    database: _builtins.str
+    """The database, as the service's settings name it."""
+    place: _builtins.str
+    """As received from the step before; empty: begin, or go on with what was begun."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        database: _builtins.str = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "namespace", b"namespace", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveStatesRequest: _TypeAlias = MoveStatesRequest  # noqa: Y015
+
+@_typing.final
+class MoveStatesResponse(_message.Message):
+    """What was carried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PLACE_FIELD_NUMBER: _builtins.int
+    objects: _builtins.int
+    """Objects carried now, deleted ones included."""
+    versions: _builtins.int
+    """Versions carried now."""
+    next_place: _builtins.str
+    """Empty when all of it is done."""
+    def __init__(
+        self,
+        *,
+        objects: _builtins.int = ...,
+        versions: _builtins.int = ...,
+        next_place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_place", b"next_place", "objects", b"objects", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveStatesResponse: _TypeAlias = MoveStatesResponse  # noqa: Y015
+
+@_typing.final
 class EraseStateRequest(_message.Message):
     """Whose history."""
 

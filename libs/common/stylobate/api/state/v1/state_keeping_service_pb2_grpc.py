@@ -60,6 +60,11 @@ class StateKeepingServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.FromString,
                 _registered_method=True)
+        self.MoveStates = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/MoveStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.FromString,
+                _registered_method=True)
 
 
 class StateKeepingServiceServicer:
@@ -103,6 +108,14 @@ class StateKeepingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MoveStates(self, request, context):
+        """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
+        is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StateKeepingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +143,11 @@ def add_StateKeepingServiceServicer_to_server(servicer, server):
                     servicer.ImportStates,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.SerializeToString,
+            ),
+            'MoveStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +286,33 @@ class StateKeepingService:
             '/stylobate.api.state.v1.StateKeepingService/ImportStates',
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ImportStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/MoveStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class StateKeepingServiceStub:
     """Living objects as they are stored, in the order of tenants and keys."""
     ImportStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ImportStatesRequest, _state_keeping_service_pb2.ImportStatesResponse]
     """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
+    MoveStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.MoveStatesRequest, _state_keeping_service_pb2.MoveStatesResponse]
+    """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
+    is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    """
 
 @_typing.type_check_only
 class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
@@ -67,6 +71,10 @@ class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
     """Living objects as they are stored, in the order of tenants and keys."""
     ImportStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ImportStatesRequest, _state_keeping_service_pb2.ImportStatesResponse]  # type: ignore[assignment]
     """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
+    MoveStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.MoveStatesRequest, _state_keeping_service_pb2.MoveStatesResponse]  # type: ignore[assignment]
+    """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
+    is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    """
 
 class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do with the objects of a namespace, a step at a time: `next_place` of one step is `place` of the next."""
@@ -114,5 +122,15 @@ class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_keeping_service_pb2.ImportStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.ImportStatesResponse]]:
         """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
+
+    @_abc_1.abstractmethod
+    def MoveStates(
+        self,
+        request: _state_keeping_service_pb2.MoveStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.MoveStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.MoveStatesResponse]]:
+        """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
+        is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        """
 
 def add_StateKeepingServiceServicer_to_server(servicer: StateKeepingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
