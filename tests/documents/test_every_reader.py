@@ -84,7 +84,7 @@ async def platform(database_for: DatabaseFor) -> AsyncIterator[Platform]:
     database = await database_for("state", MigrationSet.of("outbox"), MigrationSet.of("state", "stylobate_state.store"))
     stores = (PostgresStateStore(database, PostgresIdempotencyLedger(database)), MemoryStateStore(lambda: datetime.now(UTC)))
     environments = [
-        Environment(store, AccessEvaluator(Nobody()), Nobody(), lambda: None, lambda: datetime.now(UTC), new_id)
+        Environment(store, AccessEvaluator(Nobody()), Nobody(), lambda _: None, lambda: datetime.now(UTC), new_id)
         for store in stores
     ]
     declared: dict[str, Any] = {"max_data_bytes": MAX_BYTES, "channels": {"free": CHANNEL}}

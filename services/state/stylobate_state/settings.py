@@ -49,7 +49,9 @@ class StateSettings(Settings):
     def _has_names(cls, databases: Mapping[str, str]) -> Mapping[str, str]:
         for name, url in databases.items():
             if _NAME.fullmatch(name) is None or name == MAIN:
-                raise ValueError(f"{name[:80]!r} is no name of a database: lower case letters, digits and _, and not `{MAIN}`")
+                raise ValueError(
+                    f"{name[:80]!r} is not a name for a database: lower case letters, digits and _, and not `{MAIN}`"
+                )
             if not url:
                 raise ValueError(f"{name} has no URL")
         return databases

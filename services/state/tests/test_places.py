@@ -76,7 +76,7 @@ def _side(database: DatabaseManager) -> Side:
         ({"PLACES": "orders=archive"}, "STYLOBATE_STATE_PLACES: .*names no archive"),
         ({"PLACES": "orders"}, "STYLOBATE_STATE_PLACES: entry 1 is not written name=value"),
         ({"PLACES": "orders=a orders=b"}, "STYLOBATE_STATE_PLACES: orders comes twice"),
-        ({"DATABASES": "main=postgresql://h/d"}, "STYLOBATE_STATE_DATABASES: .*'main' is no name"),
+        ({"DATABASES": "main=postgresql://h/d"}, "STYLOBATE_STATE_DATABASES: .*'main' is not a name"),
         ({"DATABASES": "a=http://h/d"}, "STYLOBATE_STATE_DATABASES: .*must begin with postgresql"),
         ({"DATABASES": "a=postgresql://h/d", "PLACES": "nothing=a"}, "STYLOBATE_STATE_PLACES: nothing=a: no module declares"),
         ({"DATABASES": "a=postgresql://h/d", "PLACES": "pads=a"}, "STYLOBATE_STATE_PLACES: pads=a: pads is ephemeral"),

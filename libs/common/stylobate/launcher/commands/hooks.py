@@ -23,9 +23,7 @@ def listing() -> None:
     found = in_schemas(services_with("hooks"), lambda _, database: PostgresHookStore(database).listing())
     rows = [row for rows in found for row in rows]
     sources = {row.source for row in rows}
-    heads = dict(
-        zip(sources, in_schemas(sources, lambda source, database: PostgresEventLog(database, source).head()), strict=True)
-    )
+    heads = {source: _end(source) for source in sources}
     if not rows:
         console().print("no durable hook has a position yet")
     for row in rows:
@@ -77,5 +75,18 @@ def _passed(time: datetime) -> datetime:
     return moment
 
 
-def _behind(position: Position, head: Position) -> int:
-    return sum(max(0, end - number) for number, end in zip(position.numbers, head.numbers, strict=True))
+def _end(source: str) -> Position | None:
+    """Return the end of a log; None where the further database that it is in does not answer, or is not named here."""
+    try:
+        (head,) = in_schemas([source], lambda source, database: PostgresEventLog(database, source).head())
+    except CommandError:
+        if APART not in source:
+            raise
+        return None
+    return head
+
+
+def _behind(position: Position, head: Position | None) -> str:
+    if head is None:
+        return "unknown"
+    return str(sum(max(0, end - number) for number, end in zip(position.numbers, head.numbers, strict=True)))
