@@ -205,6 +205,7 @@ class StateKeepingServicer(StateKeepingServiceServicer):
 
     async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
         forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
+        await self._mover.check_here(request.namespace)
         erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
 

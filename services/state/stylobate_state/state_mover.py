@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stylobate.paging import no_token, page_position, page_token
 
-from stylobate_state.errors import StateEphemeralError, StateMoveRefusedError, StateNamespaceUnknownError
+from stylobate_state.errors import StateEphemeralError, StateMovedError, StateMoveRefusedError, StateNamespaceUnknownError
 from stylobate_state.index import Index
 from stylobate_state.model import StateKey
 from stylobate_state.namespace import Namespace
@@ -89,6 +89,11 @@ class StateMover:
             return MoveStep(0, 0, place)
         await target.carrier.finish(name)
         return MoveStep(0, 0, "")
+
+    async def check_here(self, name: str) -> None:
+        """Raise StateMovedError for a namespace that stands elsewhere by now, or is being moved, unknown to these settings."""
+        if name not in self._places and name in await self._main.elsewhere():
+            raise StateMovedError(name)
 
     async def _target(self, name: str, database: str) -> Target:
         """Return where it goes; what is refused is refused in each step."""

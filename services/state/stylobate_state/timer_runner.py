@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Protocol
 
 from stylobate.clients.state import StateNotFoundError
@@ -17,7 +19,8 @@ from stylobate.resilience import backoff
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter
 
-from stylobate_state.model import StateKey, StateRecord
+from stylobate_state.errors import StateMovedError
+from stylobate_state.model import StateKey, StateRecord, TimerStart
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Fire, TimerGoneError
 from stylobate_state.store.timers import DueTimer, DueTimers, TimerStore
@@ -94,8 +97,12 @@ class TimerRunner:
                 waiting.setdefault(pause, []).append(timer)
             else:
                 spent.append(timer)
-        if spent:
-            await self._store.spend(spent)
+        by_namespace = groupby(sorted(spent, key=attrgetter("key")), key=attrgetter("key.namespace"))
+        for timers in [list(timers) for _, timers in by_namespace]:  # one that is being moved holds up no other
+            try:
+                await self._store.spend(timers)
+            except StateMovedError:
+                waiting.setdefault(_NOT_DECLARED, []).extend(timers)
         for pause, timers in waiting.items():
             await self._store.put_off(timers, pause)
         return due
@@ -106,13 +113,17 @@ class TimerRunner:
             declared = [(status, start) for status, starts in namespace.timers.items() for start in starts]
             await self._store.forget_fills(namespace.name, [(status, start.event) for status, start in declared])
             for status, start in declared:
-                filled, count = await self._store.fill(namespace.name, status, start, _FILL_AT_ONCE), 0
-                while not filled.is_done:
-                    count += filled.count
-                    await asyncio.sleep(0)
-                    filled = await self._store.fill(namespace.name, status, start, _FILL_AT_ONCE)
-                if count := count + filled.count:
-                    _log.info("timers_filled", namespace=namespace.name, status=status, fires=start.event, count=count)
+                with suppress(StateMovedError):  # who has it by now does this
+                    await self._fill(namespace.name, status, start)
+
+    async def _fill(self, namespace: str, status: str, start: TimerStart) -> None:
+        filled, count = await self._store.fill(namespace, status, start, _FILL_AT_ONCE), 0
+        while not filled.is_done:
+            count += filled.count
+            await asyncio.sleep(0)
+            filled = await self._store.fill(namespace, status, start, _FILL_AT_ONCE)
+        if count := count + filled.count:
+            _log.info("timers_filled", namespace=namespace, status=status, fires=start.event, count=count)
 
     async def _lead(self, lease: Lease) -> None:
         _log.info("timers_lead", lease=lease.token)

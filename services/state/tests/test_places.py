@@ -8,12 +8,14 @@ import pytest
 import pytest_asyncio
 from stylobate.config import ConfigError, Sources
 from stylobate.database import DatabaseManager
+from stylobate.declarations.model import IndexField
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import EventPattern, PositionExpiredError
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.testing.databases import Databases
 from stylobate_state.errors import StateApartError, StateMovedError
-from stylobate_state.model import StateKey, Written
+from stylobate_state.index import Index
+from stylobate_state.model import StateKey, TimerStart, Written
 from stylobate_state.operation import Put
 from stylobate_state.places import check_main, placed, settle
 from stylobate_state.settings import StateSettings
@@ -22,11 +24,13 @@ from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.placed_log import PlacedLog
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.postgres_places import PostgresPlaceStore
+from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.router import StoreRouter
 
 from .conftest import MIGRATION_SETS
-from .samples import ADA, HANDLER, NOTES, ORDERS, write
+from .samples import ADA, HANDLER, NOTES, ORDERS, deletion, write
 
 PAPERS = replace(NOTES, name="papers")
 
@@ -144,6 +148,59 @@ async def test_the_log_of_a_namespace_is_its_part_of_the_log(sides: tuple[Side, 
     assert (nothing.events, nothing.position) == ([], await log.head())
     with pytest.raises(PositionExpiredError):
         await orders.check(await PostgresEventLog(main.database, "state").head())
+
+
+ROWS = """
+    select to_jsonb(s)::text || coalesce(t.due_at::text, '') from state s left join state_timer t using (tenant, namespace, key)
+    where namespace = 'orders' order by tenant, key
+"""
+EVENTS = (
+    "select (to_jsonb(e) - 'seq' - 'number')::text from outbox_event e where stream = 'orders' order by tenant, subject, version"
+)
+LOG = "select subject, version from outbox_event where stream = 'orders' order by partition, number"
+
+
+async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> None:
+    """Row by row: objects of two tenants, deleted ones, timers, a history of which the end has no number yet; however often."""
+    main, apart = sides
+    timers = (TimerStart("cancel", timedelta(hours=1)),)
+    exact = b'{"total": 1.50, "big": 12345678901234567890.1234567890, "none": null}'
+    await main.write(*(write(key(f"{number:02}"), 0, timers=timers) for number in range(45)))
+    await main.write(write(StateKey("other", "orders", "1"), 0, exact), write(key("1", "notes"), 0))
+    await main.write(write(key("03"), 1, b"[1.0, 1]"), deletion(key("04"), 1))
+    await apart.places.take("notes")
+    await apart.write(*(write(key(f"{number:02}", "notes"), 0) for number in range(20)))
+    await main.store.write([write(key("03"), 2, b"[2]")])  # nobody has numbered it
+    carrier = PostgresCarrier(main.database, apart.database, apart.store, "state", "archive")
+    await carrier.begin("orders")
+    with pytest.raises(StateMovedError):
+        await PostgresTimerStore(main.database).fill("orders", "new", TimerStart("late", timedelta(hours=1)), 100)
+    expected = [await main.database.fetch(query) for query in (ROWS, EVENTS)]
+    place, counts = None, []
+    while True:
+        carried = await carrier.carry("orders", place, 20)
+        again = await carrier.carry("orders", place, 20)
+        assert (again.objects, again.versions, again.place) == (0, 0, carried.place)
+        if carried.place is None:
+            break
+        place = carried.place
+        counts.append((carried.objects, carried.versions))
+    assert counts == [(20, 23), (20, 20), (5, 5), (1, 1)]
+    index = Index("orders", (IndexField("total", "number"),), is_unique=True)
+    while await carrier.enter([index]):
+        pass
+    await carrier.finish("orders")
+    assert [await apart.database.fetch(query) for query in (ROWS, EVENTS)] == expected
+    in_log = [tuple(row) for row in await apart.database.fetch(LOG)]
+    assert [version for subject, version in in_log if subject == "03"] == [1, 2, 3]
+    orders = PlacedLog(PostgresEventLog(apart.database, "state"), "orders", apart.places)
+    assert len((await orders.read(await orders.oldest(), limit=1000)).events) == 49
+    assert not (await orders.read(await orders.opening(), limit=1000)).events
+    await apart.write(write(key("03"), 3, b"[3]"))
+    (fresh,) = (await orders.read(await orders.opening(), limit=1000)).events
+    assert fresh.event.value()["version"] == 4
+    assert not await main.database.fetch("select from state_timer where namespace = 'orders'")
+    assert all(standing.is_ready for standing in await apart.store.indexes())
 
 
 async def test_a_transaction_over_two_databases_is_refused(environment: Environment, memory: MemoryStateStore) -> None:

@@ -15,7 +15,7 @@ from stylobate.idempotency import IdempotencyLedger
 from stylobate.stopping import check_cancelled
 from stylobate.strict_json import compact_numbers
 
-from stylobate_state.errors import StateDataInvalidError, StateMovedError
+from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
     HistoryEntry,
@@ -44,7 +44,7 @@ from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
-from stylobate_state.store.postgres_places import FENCE
+from stylobate_state.store.postgres_places import fenced
 from stylobate_state.store.postgres_replica import listed
 from stylobate_state.store.postgres_rows import state_of
 from stylobate_state.store.postgres_scan import scan
@@ -163,13 +163,10 @@ class PostgresStateStore:
                 await self._indexes.read(database)
             try:
                 statement, args = cas(writes, self._indexes.newest, self._indexes.entries(writes))
-                rows = await database.fetch(statement, *args)
+                with fenced():
+                    rows = await database.fetch(statement, *args)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
-            except asyncpg.CheckViolationError as error:
-                if (fenced := error.constraint_name or "").startswith(FENCE):
-                    raise StateMovedError(fenced.removeprefix(FENCE)) from error
-                raise
             except UnicodeDecodeError as error:
                 raise StateDataInvalidError.at("", "is not UTF-8") from error
             if rows:

@@ -1,12 +1,16 @@
 """Where namespaces stand, in PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import asyncpg
 from stylobate.database import DatabaseManager
 from stylobate.ids import new_id
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
-FENCE = "state_elsewhere_"
+from stylobate_state.errors import StateMovedError
+
+_FENCE_NAME = "state_elsewhere_"
 """Before the namespace in the name of the constraint that refuses to write it."""
 _TAKE = """
     insert into state_place (namespace, opening)
@@ -33,6 +37,18 @@ _HAS_OBJECTS = """
         where t.tenant is not null and exists (select from state s where s.tenant = t.tenant and s.namespace = $1)
     )
 """
+
+
+@contextmanager
+def fenced() -> Iterator[None]:
+    """Raise StateMovedError for what would write a namespace that stands elsewhere."""
+    try:
+        yield
+    except asyncpg.CheckViolationError as error:
+        name = error.constraint_name or ""
+        if not name.startswith(_FENCE_NAME):
+            raise
+        raise StateMovedError(name.removeprefix(_FENCE_NAME)) from error
 
 
 class _HasObjectsError(Exception):
@@ -65,7 +81,7 @@ class PostgresPlaceStore:
         await self._database.execute(_TAKE, namespace)
 
     async def give(self, namespace: str, database: str, *, with_objects: bool) -> bool:
-        fence = f"{FENCE}{namespace}"
+        fence = f"{_FENCE_NAME}{namespace}"
         try:
             async with self._database.transaction() as connection:
                 if not await connection.fetchval(_IS_FENCED, fence):

@@ -8,6 +8,7 @@ from stylobate.database import DatabaseManager
 from stylobate.database.batches import columns
 
 from stylobate_state.model import StateKey, Timer, TimerStart
+from stylobate_state.store.postgres_places import fenced
 from stylobate_state.store.timers import DueTimer, DueTimers, Filled
 
 _DUE = """
@@ -125,14 +126,16 @@ class PostgresTimerStore:
         await self._database.fetch(_PUT_OFF, *_named(timers), by)
 
     async def spend(self, timers: Sequence[DueTimer]) -> None:
-        await self._database.fetch(_SPEND, *_named(timers))
+        with fenced():
+            await self._database.fetch(_SPEND, *_named(timers))
 
     async def fill(self, namespace: str, status: str, start: TimerStart, limit: int) -> Filled:
         ((*position, done_at),) = await self._database.fetch(_FILLING, namespace, status, start.event)
         if done_at is not None:
             return Filled(0, is_done=True)
         seconds = start.after.total_seconds()
-        ((count, seen),) = await self._database.fetch(_FILL, namespace, status, start.event, *position, limit, seconds)
+        with fenced():
+            ((count, seen),) = await self._database.fetch(_FILL, namespace, status, start.event, *position, limit, seconds)
         return Filled(count, is_done=seen < limit)
 
     async def forget_fills(self, namespace: str, declared: Sequence[tuple[str, str]]) -> None:

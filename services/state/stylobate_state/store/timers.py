@@ -44,7 +44,8 @@ class Filled:
 class TimerStore(Protocol):
     """Knows which timers are due. A change of an object writes and removes its timers itself, see StateStore.write.
 
-    Every method is one atomic step, may be made by several processes at once, and raises DatabaseUnavailableError.
+    Every method is one atomic step, may be made by several processes at once, and raises DatabaseUnavailableError. What would
+    change objects of a namespace that stands elsewhere by now raises StateMovedError.
     """
 
     async def due(self, limit: int) -> DueTimers:
