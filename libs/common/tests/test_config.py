@@ -1,6 +1,7 @@
 """Settings: the order of their sources, what is reported, and how secrets are treated."""
 
 import stat
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ class ShopSettings(Settings):
 
     limit: int = 3
     names: tuple[str, ...] = ()
+    stores: Mapping[str, str] = {}
     patience: timedelta = timedelta(seconds=5)
     signing_key: str = secret()
     mail_password: str = secret(generate=False)
@@ -67,6 +69,16 @@ def test_durations_are_written_with_a_unit(text: str, expected: float, generated
 def test_lists_are_written_with_commas(generated: Path) -> None:
     """Blanks around items do not count."""
     assert ShopSettings.load(Sources({"STYLOBATE_SHOP_NAMES": "a, b,c"}, (), generated)).names == ("a", "b", "c")
+
+
+def test_mappings_are_pairs_with_white_space_between(generated: Path) -> None:
+    """Lines of a mounted file too; what is not a pair, or comes twice, is refused by its place; passwords are not shown."""
+    sources = Sources({"STYLOBATE_SHOP_STORES": "one=postgresql://ada:secret@h/d\n two=x=y "}, (), generated)
+    assert ShopSettings.load(sources).stores == {"one": "postgresql://ada:secret@h/d", "two": "x=y"}
+    assert _origin(sources, "stores")[0] == f"one=postgresql://ada:{MASK}@h/d two=x=y"
+    for text, said in (("one=1 secret", "entry 2 is not written name=value"), ("one=1 one=2", "one comes twice")):
+        with pytest.raises(ConfigError, match=f"^STYLOBATE_SHOP_STORES: {said}$"):
+            ShopSettings.load(Sources({"STYLOBATE_SHOP_STORES": text}, (), generated))
 
 
 def test_every_finding_is_told_at_once(generated: Path) -> None:

@@ -105,3 +105,21 @@ def test_odd_pattern_is_refused(text: str) -> None:
     """A pattern that could match nothing, or would mean something to a regular expression, raises the typed error."""
     with pytest.raises(EventPatternInvalidError):
         EventPattern.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("state.*.created", "state.orders.*", "state.orders.created"),
+        ("*.*.created", "state.orders.*", "state.orders.created"),
+        ("state.orders.*", "state.orders.*", "state.orders.*"),
+        ("state.notes.*", "state.orders.*", ""),
+        ("auth.*", "state.orders.*", ""),
+    ],
+)
+def test_two_patterns_have_a_pattern_of_what_both_mean(one: str, other: str, both: str) -> None:
+    """Whichever is asked; empty: no type is of both."""
+    patterns = EventPattern.parse(one), EventPattern.parse(other)
+    for first, second in (patterns, reversed(patterns)):
+        found = first.within(second)
+        assert (found.text if found is not None else "") == both
