@@ -15,7 +15,7 @@ from tests.people import PASSWORD, Person
 from tests.witness import MODULE, Witness
 
 TALLY = ROOT / "tests" / "modules" / "tally"
-WITHIN = timedelta(seconds=20)
+WITHIN = timedelta(seconds=60)
 """What stands apart: the shop's orders, and a projection of entries that are in the main database."""
 
 
