@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
+from stylobate.resilience import wait_for_dependency
 from stylobate.stopping import end
 
 Look = Callable[[DatabaseManager], Awaitable[None]]
@@ -71,7 +72,7 @@ class Opening:
             self._database.hold(f"behind on migrations: {', '.join(pending)}; run `stylobate db upgrade`")
             await asyncio.sleep(_MIGRATIONS_LOOK_S)
         async with self._anew() as looking:
-            await self._look(looking)
+            await wait_for_dependency(f"look at database {self._name}", lambda: self._look(looking))
         self._database.hold("")
 
     def _opened(self, task: asyncio.Task[None]) -> None:
