@@ -59,6 +59,36 @@ async def test_an_owner_changes_everything_of_an_account(platform: Platform) -> 
         assert nobody.post("/v1/auth/login", json={"email": moved, "password": NEW}).status_code == 200
 
 
+async def test_an_owner_sees_and_ends_sessions(platform: Platform) -> None:
+    """With where they are used from; one, then all others; each is out everywhere soon, the one that asks never."""
+    with Person(platform.gateway).register() as ada:
+        others = []
+        for agent in ("phone", "laptop", "library"):
+            login = {"email": ada.email, "password": PASSWORD}
+            answer = ada.http.post("/v1/auth/login", json=login, headers={"user-agent": agent})
+            others.append(answer.json()["access_token"])
+        listed = ada.http.get("/v1/auth/sessions").json()["items"]
+        assert [(item["agent"], item["current"]) for item in listed[:3]] == [
+            ("library", False), ("laptop", False), ("phone", False),
+        ]  # fmt: skip
+        assert [item["current"] for item in listed] == [False, False, False, True]
+        assert {item["address"] for item in listed} == {"127.0.0.1"}
+        page = ada.http.get("/v1/auth/sessions", params={"page_size": 3}).json()
+        rest = ada.http.get("/v1/auth/sessions", params={"page_token": page["next_page_token"]}).json()
+        assert [*page["items"], *rest["items"]] == listed
+
+        def status(token: str) -> int:
+            return ada.http.get("/v1/auth/me", headers={"authorization": f"Bearer {token}"}).status_code
+
+        assert ada.http.delete(f"/v1/auth/sessions/{listed[0]['id']}").status_code == 204
+        await until(lambda: status(others[2]) == 401)
+        assert [status(token) for token in others[:2]] == [200, 200]
+        assert _code(ada.http.delete(f"/v1/auth/sessions/{listed[0]['id']}")) == (404, "AUTH_SESSION_NOT_FOUND")
+        assert ada.http.delete("/v1/auth/sessions").status_code == 204
+        await until(lambda: [status(token) for token in others] == [401] * 3)
+        assert [item["current"] for item in ada.http.get("/v1/auth/sessions").json()["items"]] == [True]
+
+
 async def test_a_forgotten_password_is_replaced_by_mail(platform: Platform) -> None:
     """With the same answer for who has no account; every session of the account ends."""
     with Person(platform.gateway).register() as ada, logged_out(platform.gateway) as nobody:

@@ -8,13 +8,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
+from stylobate.api.auth.v1 import session_service_pb2 as pb
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.identity.api_key import ApiKeyText
 
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
-from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Tokens
+from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Session, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.service_account import ServiceAccount
 
@@ -30,6 +31,19 @@ def to_user(account: Account) -> auth.User:
         roles=account.roles,
         email_verified=account.email_verified,
         created_at=to_timestamp(account.created_at),
+    )
+
+
+def to_session(session: Session, current: str) -> pb.Session:
+    """Return a session as its owner sees it; ``current``: the id of the one that asks."""
+    return pb.Session(
+        id=session.id,
+        opened_at=to_timestamp(session.opened_at),
+        seen_at=to_timestamp(session.seen_at or session.opened_at),
+        expires_at=to_timestamp(session.expires_at),
+        address=session.address,
+        agent=session.agent,
+        current=session.id == current,
     )
 
 

@@ -74,6 +74,14 @@ class NoMailError(StylobateError):
     )
 
 
+class SessionNotFoundError(NotFoundError):
+    """The caller's account has no session of that id that lives."""
+
+    reason = "AUTH_SESSION_NOT_FOUND"
+    default_detail = "There is no such session."
+    cure = "List the sessions; one that is over is not there any more."
+
+
 class RefreshInvalidError(UnauthenticatedError):
     """A refresh token that is unknown, expired, or of a session that is over."""
 

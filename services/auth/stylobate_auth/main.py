@@ -9,6 +9,7 @@ from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServi
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
+from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditStore
@@ -42,7 +43,14 @@ from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
-from stylobate_auth.servicer import AccessServicer, ApiKeyServicer, AuthServicer, ServiceAccountServicer, TokenServicer
+from stylobate_auth.servicer import (
+    AccessServicer,
+    ApiKeyServicer,
+    AuthServicer,
+    ServiceAccountServicer,
+    SessionServicer,
+    TokenServicer,
+)
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
 from stylobate_auth.store.postgres import PostgresAuthStore
@@ -149,6 +157,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         add_AuthServiceServicer_to_server,
         AuthServicer(accounts, passwords, profiles, sessions, tokens=tokens, idempotency=idempotency),
     )
+    app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))

@@ -110,6 +110,8 @@ class SessionEnd(StrEnum):
 
     LOGOUT = "logout"
     REFRESH_REUSED = "refresh_reused"
+    REVOKED = "revoked"
+    """By its owner, from another one or itself."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  a reason
 
 
@@ -128,6 +130,12 @@ class Session:
     """When the newest access token ends: a revocation holds until then."""
     ended_at: datetime | None = None
     end: SessionEnd | None = None
+    address: str = ""
+    """Of the client, at the login or the newest refresh."""
+    agent: str = ""
+    """What the client called itself then."""
+    seen_at: datetime | None = None
+    """When that was; None: of an older release's session, not known."""
 
     def is_alive(self, now: datetime) -> bool:
         """Return whether it may still be used."""

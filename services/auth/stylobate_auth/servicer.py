@@ -10,11 +10,13 @@ from stylobate.api.auth.v1 import (
     api_key_service_pb2_grpc,
     auth_service_pb2_grpc,
     service_account_service_pb2_grpc,
+    session_service_pb2_grpc,
     token_service_pb2_grpc,
 )
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
+from stylobate.api.auth.v1 import session_service_pb2 as session
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.idempotency import Idempotency
 from stylobate.identity import DEFAULT_TENANT
@@ -35,6 +37,7 @@ from stylobate_auth.convert import (
     to_api_key,
     to_list_response,
     to_service_account,
+    to_session,
     to_tokens,
     to_user,
     to_verified_key,
@@ -215,6 +218,49 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def GetMe(self, request: auth.GetMeRequest, context: Any) -> auth.GetMeResponse:
         return auth.GetMeResponse(user=to_user(await self._accounts.me(call().principal)))
+
+
+class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
+    """The caller's own sessions."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "ListSessions": RpcAccess.AUTHENTICATED,
+        "RevokeSession": RpcAccess.AUTHENTICATED,
+        "RevokeOtherSessions": RpcAccess.AUTHENTICATED,
+    }
+
+    def __init__(self, sessions: SessionManager, idempotency: Idempotency) -> None:
+        self._sessions = sessions
+        self._once = idempotency.once
+
+    async def ListSessions(self, request: session.ListSessionsRequest, context: Any) -> session.ListSessionsResponse:
+        principal = call().principal
+        sessions, token = await self._sessions.alive(principal, request.page_size, request.page_token)
+        return session.ListSessionsResponse(
+            sessions=(to_session(found, principal.session) for found in sessions), next_page_token=token
+        )
+
+    async def RevokeSession(self, request: session.RevokeSessionRequest, context: Any) -> session.RevokeSessionResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            session.RevokeSessionResponse,
+            lambda claim: self._sessions.revoke(caller.principal, request.session_id, caller, claim),
+            lambda _: session.RevokeSessionResponse(),
+        )
+
+    async def RevokeOtherSessions(
+        self, request: session.RevokeOtherSessionsRequest, context: Any
+    ) -> session.RevokeOtherSessionsResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            session.RevokeOtherSessionsResponse,
+            lambda claim: self._sessions.revoke_others(caller.principal, caller, claim),
+            lambda _: session.RevokeOtherSessionsResponse(),
+        )
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):

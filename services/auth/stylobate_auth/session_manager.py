@@ -1,6 +1,7 @@
 """Sessions: opened at login, lengthened by refreshing, ended by logout or by a sign of theft."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,9 +16,10 @@ from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
+from stylobate.paging import no_token, page_position, page_size, page_token
 from stylobate.rpc.call import Call
 
-from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
+from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError, SessionNotFoundError
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.login_limits import REFRESH, LoginLimits
 from stylobate_auth.model import Account, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens, place_of
@@ -26,6 +28,8 @@ from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 
 _SECRET_BYTES = 32
 _MAX_TOKEN = 256
+_MAX_AGENT = 256
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """A revocation outlives the last token by this much: a verifier's clock may be behind."""
 _log = get_logger("security")
@@ -76,6 +80,9 @@ class SessionManager:
             opened_at=now,
             expires_at=token.expires_at,
             token_expires_at=now + self._tokens.lifetime,
+            address=caller.client_address,
+            agent=caller.client_agent[:_MAX_AGENT],
+            seen_at=now,
         )
         await transaction.open_session(session, token)
         await transaction.emit(_event("auth.session.opened", session, caller))
@@ -113,7 +120,14 @@ class SessionManager:
             if token.used_at is None:
                 self._bans.refuse("", Principal(PrincipalKind.USER, account.id, tenant, session=session.id))
                 token_expires_at = max(session.token_expires_at, now + self._tokens.lifetime)
-                session = replace(session, expires_at=new_token.expires_at, token_expires_at=token_expires_at)
+                session = replace(
+                    session,
+                    expires_at=new_token.expires_at,
+                    token_expires_at=token_expires_at,
+                    address=caller.client_address,
+                    agent=caller.client_agent[:_MAX_AGENT],
+                    seen_at=now,
+                )
                 await transaction.rotate_refresh(session, token, new_token)
                 await transaction.record(_record("auth.refresh", session, caller))
                 tokens = self._answer(account, session, new_secret, now)
@@ -142,6 +156,47 @@ class SessionManager:
             await transaction.answer(claim, None)
         if session is not None:
             await self._ended(session, SessionEnd.LOGOUT, now)
+
+    async def alive(self, principal: Principal, size: int, token: str) -> tuple[list[Session], str]:
+        """Return a page of the principal's own sessions that live, the newest first, and the token of the next one.
+
+        :raises InvalidInputError: no size or token of ours. :raises TokenRevokedError: the session that asks is over.
+        """
+        await self._require_own(principal)
+        about, most = ("sessions", principal.id), page_size(size)
+        before = page_position(about, token)
+        if before and not _ID.fullmatch(before):
+            raise no_token()
+        found = await self._store.sessions(principal.tenant, principal.id, self._clock(), before, most + 1)
+        return found[:most], page_token(about, found[most - 1].id) if len(found) > most else ""
+
+    async def revoke(self, principal: Principal, session_id: str, caller: Call, claim: Claim | None = None) -> None:
+        """End one of the principal's own sessions. Raises SessionNotFoundError, TokenRevokedError."""
+        await self._require_own(principal)
+        now, end = self._clock(), SessionEnd.REVOKED
+        found = await self._store.session(principal.tenant, session_id)
+        if found is None or found.account_id != principal.id or not found.is_alive(now):
+            raise SessionNotFoundError
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            session = await self._end(transaction, principal.tenant, found.id, end, now=now, caller=caller)
+            await transaction.answer(claim, None)
+        if session is not None:
+            await self._ended(session, end, now)
+
+    async def revoke_others(self, principal: Principal, caller: Call, claim: Claim | None = None) -> None:
+        """End every session of the principal's account but its own. Raises TokenRevokedError."""
+        await self._require_own(principal)
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            account = await transaction.hold_account(principal.tenant, principal.id)
+            if account is None:
+                raise TokenRevokedError
+            ended = await self.end_others(transaction, account, principal.session, SessionEnd.REVOKED, caller)
+            for session in ended:
+                await transaction.record(_record("auth.session.revoke", session, caller))
+            await transaction.answer(claim, None)
+        await self.others_ended(ended)
 
     async def end_others(
         self, transaction: AuthTransaction, account: Account, but: str, end: SessionEnd, caller: Call
@@ -180,6 +235,11 @@ class SessionManager:
             raise TokenRevokedError
         return session
 
+    async def _require_own(self, principal: Principal) -> None:
+        if principal.kind is not PrincipalKind.USER:
+            raise UnauthenticatedError("This is about the sessions of an access token's account.")
+        await self.require_alive(principal)
+
     async def _end(
         self, transaction: AuthTransaction, tenant: str, session_id: str, end: SessionEnd, *, now: datetime, caller: Call
     ) -> Session | None:
@@ -189,8 +249,9 @@ class SessionManager:
             return None
         await transaction.revoke(_revocation(session))
         await transaction.emit(_event("auth.session.ended", session, caller, reason=end.value))
-        if end is SessionEnd.LOGOUT:
-            await transaction.record(_record("auth.logout", session, caller))
+        if end is not SessionEnd.REFRESH_REUSED:
+            action = "auth.logout" if end is SessionEnd.LOGOUT else "auth.session.revoke"
+            await transaction.record(_record(action, session, caller))
         else:
             record = _record("auth.refresh", session, caller)
             await transaction.record(replace(record, outcome=Outcome.DENIED, reason=RefreshReusedError.reason))

@@ -300,6 +300,17 @@ class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
         """See the port."""
         return self._tables.sessions.get((tenant, session_id))
 
+    async def sessions(self, tenant: str, account_id: str, now: datetime, before: str, most: int) -> list[Session]:
+        """See the port."""
+        found = [
+            session
+            for session in self._tables.sessions.values()
+            if (session.tenant, session.account_id) == (tenant, account_id)
+            and session.is_alive(now)
+            and (not before or session.id < before)
+        ]
+        return sorted(found, key=lambda session: session.id, reverse=True)[:most]
+
     async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
         """See the port."""
         rows = {subject: self._tables.accounts[subject].account.roles for subject in subjects if subject in self._tables.accounts}

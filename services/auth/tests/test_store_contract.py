@@ -309,6 +309,23 @@ async def test_a_refresh_token_is_spent_by_one(bench: Any) -> None:
     assert sorted(await asyncio.gather(use(bench.store, "a"), use(bench.other, "b"))) == [False, True]
 
 
+async def test_sessions_that_live_are_listed(bench: Any) -> None:
+    """The newest first, with the place of the newest refresh; in pages; not those that are over, or another's."""
+    account, other = await _add(bench.store, _new()), await _add(bench.store, _new("eve@example.com"))
+    first, second, over, expired = (_session(account), _session(account), _session(account), _session(account, expires_at=NOW))
+    for number, session in enumerate((first, second, over, expired, _session(other))):
+        await _open(bench.store, session, _token(str(number)))
+    seen = replace(first, address="198.51.100.1", agent="phone", seen_at=NOW)
+    async with bench.store.transaction() as transaction:
+        await transaction.end_session("default", over.id, SessionEnd.LOGOUT, NOW)
+        await transaction.rotate_refresh(seen, _token("0"), _token("new"))
+    store = bench.other
+    assert await store.sessions("default", account.id, NOW, "", 10) == [second, seen]
+    assert await store.sessions("default", account.id, NOW, "", 1) == [second]
+    assert await store.sessions("default", account.id, NOW, second.id, 10) == [seen]
+    assert await store.sessions("another", account.id, NOW, "", 10) == []
+
+
 async def test_places_are_remembered(bench: Any) -> None:
     """A place is known until its time, the later of two; of one account and tenant; to every process."""
     account = await _add(bench.store, _new())

@@ -36,6 +36,7 @@ from stylobate_gateway.routes import (
     passwords,
     profile,
     service_accounts,
+    sessions,
     transactions,
 )
 from stylobate_gateway.routes import state as objects
@@ -75,7 +76,7 @@ class Api:
         router = APIRouter(redirect_slashes=False)
         document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces)
         for area in (
-            *(part.routes(channels["auth"]) for part in (accounts, passwords, profile)),
+            *(part.routes(channels["auth"]) for part in (accounts, passwords, profile, sessions)),
             api_keys.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),
             transactions.routes(channels["state"]),

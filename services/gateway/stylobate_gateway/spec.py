@@ -31,6 +31,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/RefreshSession",
                 "auth.v1.AuthService/LogoutSession",
                 "auth.v1.AuthService/GetMe",
+                "auth.v1.SessionService",
                 "auth.v1.AuthService/ChangePassword",
                 "auth.v1.ApiKeyService",
                 "auth.v1.ServiceAccountService",

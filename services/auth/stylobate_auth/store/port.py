@@ -132,6 +132,9 @@ class AuthStore(ApiKeys, ServiceAccounts, Protocol):
     async def session(self, tenant: str, session_id: str) -> Session | None:
         """Return a session, also one that is over."""
 
+    async def sessions(self, tenant: str, account_id: str, now: datetime, before: str, most: int) -> list[Session]:
+        """Return sessions of an account that live, the newest first; ``before``: only ones older than that id, empty: all."""
+
     async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
         """Return the roles held by each (tenant, account id) that holds any."""
 

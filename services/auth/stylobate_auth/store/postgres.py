@@ -22,6 +22,11 @@ from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, se
 _LATE_COMMITS = timedelta(seconds=30)
 _PRUNE_BATCH = 1000
 
+_SESSIONS = """
+select * from session
+where tenant = $1 and account_id = $2 and ended_at is null and expires_at > $3 and ($4::uuid is null or id < $4)
+order by id desc limit $5
+"""
 _ROLES = """
 select r.tenant, r.account_id::text as id, array_agg(r.role order by r.role) as roles
 from unnest($1::text[], $2::uuid[]) as q (tenant, account_id)
@@ -123,6 +128,10 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
             return None
         row = await self._database.fetchrow("select * from session where tenant = $1 and id = $2", tenant, key)
         return None if row is None else session_of(row)
+
+    async def sessions(self, tenant: str, account_id: str, now: datetime, before: str, most: int) -> list[Session]:
+        rows = await self._database.fetch(_SESSIONS, tenant, UUID(account_id), now, uuid_of(before), most)
+        return [session_of(row) for row in rows]
 
     async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
         known = [(tenant, key) for tenant, subject in subjects if (key := uuid_of(subject)) is not None and "\0" not in tenant]

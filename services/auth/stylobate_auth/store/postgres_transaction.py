@@ -36,7 +36,8 @@ insert into login_place as known (tenant, account_id, place, expires_at) values 
 on conflict (tenant, account_id, place) do update set expires_at = greatest(known.expires_at, excluded.expires_at)
 """
 _ADD_SESSION = """
-insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at) values ($1, $2, $3, $4, $5, $6)
+insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at, address, agent, seen_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _ADD_TOKEN = "insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $2, $3, $4, $5)"  # noqa: S105  SQL
 _SESSION_OF = "select session_id from refresh_token where tenant = $1 and hash = $2"
@@ -45,7 +46,9 @@ select hash, session_id, issued_at, expires_at, used_at from refresh_token where
 """  # noqa: S105  SQL
 _LOCK_SESSION = "select * from session where tenant = $1 and id = $2 for update"
 _SPEND = "update refresh_token set used_at = $3 where tenant = $1 and hash = $2"
-_KEEP_SESSION = "update session set expires_at = $3, token_expires_at = $4 where tenant = $1 and id = $2"
+_KEEP_SESSION = """
+update session set expires_at = $3, token_expires_at = $4, address = $5, agent = $6, seen_at = $7 where tenant = $1 and id = $2
+"""
 _END_SESSION = """
 update session set ended_at = $3, end_reason = $4 where tenant = $1 and id = $2 and ended_at is null
 returning *
@@ -157,6 +160,9 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
             session.opened_at,
             session.expires_at,
             session.token_expires_at,
+            session.address,
+            session.agent,
+            session.seen_at,
         )
         await self._add_token(session, token)
 
@@ -172,9 +178,9 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
     async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
         await self._connection.execute(_SPEND, session.tenant, spent.hash, token.issued_at)
         await self._add_token(session, token)
-        await self._connection.execute(
-            _KEEP_SESSION, session.tenant, UUID(session.id), session.expires_at, session.token_expires_at
-        )
+        times = session.expires_at, session.token_expires_at
+        place = session.address, session.agent, session.seen_at
+        await self._connection.execute(_KEEP_SESSION, session.tenant, UUID(session.id), *times, *place)
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
         row = await self._connection.fetchrow(_END_SESSION, tenant, UUID(session_id), at, end.value)

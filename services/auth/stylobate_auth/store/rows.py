@@ -46,6 +46,9 @@ def session_of(row: Any) -> Session:
         token_expires_at=row["token_expires_at"],
         ended_at=row["ended_at"],
         end=None if row["end_reason"] is None else SessionEnd(row["end_reason"]),
+        address=row["address"],
+        agent=row["agent"],
+        seen_at=row["seen_at"],
     )
 
 

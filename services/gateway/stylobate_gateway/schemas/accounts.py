@@ -111,3 +111,22 @@ class Session(BaseModel):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  RFC 6750
     expires_in: int = Field(description="Seconds that the access token holds.")
     user: User
+
+
+class OpenSession(BaseModel):
+    """A session that lives."""
+
+    id: str
+    opened_at: datetime
+    seen_at: datetime = Field(description="When it was refreshed last, or opened.")
+    expires_at: datetime = Field(description="When it ends unless it is refreshed.")
+    address: str = Field(description="Of its client then; may be empty.")
+    agent: str = Field(description="What its client called itself then; may be empty.")
+    current: bool = Field(description="Whether it is the one of the token that asks.")
+
+
+class SessionList(BaseModel):
+    """A page of sessions, the newest first."""
+
+    items: list[OpenSession]
+    next_page_token: str | None = Field(description="null on the last page.")
