@@ -215,7 +215,7 @@ class ApiKeyManager:
 
     async def _require_roles_of(self, principal: Principal, owner: str) -> None:
         """Return when the principal may have what a key of the account's has: all that its roles permit."""
-        if owner == principal.id:
+        if owner == principal.id and not principal.is_service:
             return
         account = await self._store.account(principal.tenant, owner)
         if account is None:

@@ -198,6 +198,15 @@ async def test_keys_of_others_take_a_permission(auth: Auth) -> None:
         await auth.keys.create(root, ApiKeyDraft("a", owner="01a20883-0000-7000-8000-000000000000"), root_call)
 
 
+async def test_a_service_has_no_keys_of_its_own(auth: Auth) -> None:
+    """The operator's command makes them for accounts; without one it is told that there is none."""
+    with pytest.raises(AccountUnknownError):
+        await auth.keys.create(auth.service, ApiKeyDraft("a"), auth.origin)
+    ada, _ = await _person(auth)
+    assert (await auth.keys.create(auth.service, ApiKeyDraft("a", owner=ada.id), auth.origin))[0].owner == ada.id
+    assert (await auth.keys.of_account(auth.service, "", 0, ""))[0] == []
+
+
 async def test_nobody_makes_a_key_that_may_more_than_they(clock: Any, hasher: Any) -> None:
     """Who may write the keys of others, and is not an administrator, makes none for one."""
     from .conftest import DECLARED, build
