@@ -20,6 +20,8 @@ class HttpWorking(HttpReading):
     _answered: RequestResponseCycle | None = None
     """What the application is busy with; :attr:`cycle` is what was read last."""
     _running = 0
+    _waiting: RequestResponseCycle | None = None
+    """What waits for its turn."""
     _is_known = False
     """Whether a request was admitted on it."""
 
@@ -41,6 +43,7 @@ class HttpWorking(HttpReading):
                 turn.end()
         elif turns.wait(self._register.whose(self), partial(self._begin_late, cycle, app), partial(self._refuse_late, cycle)):
             self._running += 1  # what waits is kept, so it counts
+            self._waiting = cycle
         else:
             self._answer_overloaded(cycle)
 
@@ -60,6 +63,7 @@ class HttpWorking(HttpReading):
     def _begin_late(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
         """Do the same for a request that has waited for its turn."""
         self._running -= 1
+        self._waiting = None
         has_begun = self._begin(cycle, app, turn)
         if not self._running:
             self._register.has_ended_work(self)
@@ -68,16 +72,38 @@ class HttpWorking(HttpReading):
     def _refuse_late(self, cycle: RequestResponseCycle) -> None:
         """Refuse a request that has waited for its turn in vain."""
         self._running -= 1
+        self._waiting = None
         if not self._running:
             self._register.has_ended_work(self)
         if not self.transport.is_closing():
             self._answer_overloaded(cycle)
 
+    def give_up(self) -> bool:
+        """Let go of the connection, since there are too many of strangers; a request that waits for its turn is refused.
+
+        False: one is about to be admitted.
+        """
+        waiting, self._waiting = self._waiting, None
+        if self.cycle is None or self._is_in_body or self.transport.is_closing():
+            self.end("crowd")
+        elif waiting is not None:
+            self._register.cut("crowd")
+            self._register.requests.count_refused(1)
+            waiting.keep_alive = False
+            self._answer_overloaded(waiting)
+        elif self._running:
+            return False
+        else:  # what it was answered may still be on its way
+            self._register.cut("crowd")
+            self.transport.close()
+        return True
+
     def _answer_overloaded(self, cycle: RequestResponseCycle) -> None:
-        """Refuse a request in as few steps as there are; the connection stays."""
+        """Refuse a request in as few steps as there are; the connection stays, unless there are many of strangers."""
         cycle.response_started = cycle.response_complete = True
         scope: Any = cycle.scope
-        is_head, is_last = scope["method"] == "HEAD", not cycle.keep_alive
+        is_head = scope["method"] == "HEAD"
+        is_last = not cycle.keep_alive or (not self._is_known and self._register.strangers.are_many)
         is_enough, told = self._register.turned_away(scope)
         fields, request_id = [*self.server_state.default_headers, *told], new_id()
         if is_enough:

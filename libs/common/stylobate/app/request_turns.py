@@ -139,7 +139,7 @@ class RequestTurns:
         """
         now = self._loop.time()
         if self._lasts(now) and self._queue.before(whose) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
-            self._count_refused(1)
+            self.count_refused(1)
             return False
         self._queue.put(whose, _Waiting(begin, refuse, now))
         self._go_on_looking()
@@ -211,7 +211,7 @@ class RequestTurns:
         if self._lasts(now):
             oldest = now - _AT_MOST_S
             stale = self._queue.shed(lambda waiting: waiting.since < oldest)
-            self._count_refused(len(stale))
+            self.count_refused(len(stale))
             for waiting in stale:
                 waiting.refuse()
         self._pass_on()
@@ -248,7 +248,8 @@ class RequestTurns:
             self._limit = limit
             self._level.set(limit)
 
-    def _count_refused(self, count: int) -> None:
+    def count_refused(self, count: int) -> None:
+        """Count requests that are refused; the next look says so."""
         if count:
             self._refused.inc(count)
             self._refused_count += count

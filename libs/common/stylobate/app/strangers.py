@@ -10,14 +10,15 @@ _FEW = 8
 class Stranger(Protocol):
     """What the register of strangers asks of a connection."""
 
-    def end(self, cause: str) -> None:
-        """Drop the connection."""
+    def give_up(self) -> bool:
+        """Let go of the connection, with the answer that it is owed; False: a request of it is about to be admitted."""
 
 
 class Strangers:
     """How many there are of each address. When they are too many, the address that has most gives up its oldest.
 
-    Who sends a request as soon as it is connected is a stranger for a moment only, and no crowd of others takes its place.
+    Who sends a request as soon as it is connected is a stranger for a moment only, and no crowd of others takes its place. While
+    more is asked than the process can do, many wait for their turn: those are told that it does not come.
     """
 
     def __init__(self, most: int) -> None:
@@ -25,6 +26,11 @@ class Strangers:
         self._most = most
         self._count = 0
         self._by_owner: dict[str, dict[Stranger, None]] = {}
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are so many that one is better let go."""
+        return self._count > self._most // 2
 
     def add(self, owner: str, stranger: Stranger) -> None:
         """Count a connection that was just accepted."""
@@ -48,13 +54,16 @@ class Strangers:
         surplus = self._count - self._most * 7 // 8
         crowds = [(-len(theirs), owner) for owner, theirs in self._by_owner.items() if len(theirs) > _FEW]
         heapify(crowds)
+        oldest = {owner: iter(tuple(self._by_owner[owner])) for _, owner in crowds}
         while surplus > 0 and crowds:
             size, owner = crowds[0]
-            oldest = next(iter(self._by_owner[owner]))
-            self.remove(owner, oldest)
-            oldest.end("crowd")
-            surplus -= 1
-            if -size - 1 > _FEW:
+            stranger = next(oldest[owner], None)
+            if stranger is not None and not stranger.give_up():
+                continue
+            if stranger is not None:
+                self.remove(owner, stranger)
+                surplus -= 1
+            if stranger is not None and -size - 1 > _FEW:
                 heapreplace(crowds, (size + 1, owner))
             else:
                 heappop(crowds)

@@ -187,6 +187,19 @@ async def test_a_crowd_of_strangers_loses_its_oldest(said: bytes, express_for) -
         await until(lambda: "/again" in hall.begun)
 
 
+async def test_who_waits_in_a_crowd_is_told_so(express_for) -> None:
+    """A request that waits for its turn is refused, not dropped, when strangers are too many; one that has begun is answered."""
+    async with opened(express_for, requests=1, strangers=32) as hall:
+        first, _ = await hall.ask(GREEDY, "/first")
+        await hall.has_begun("/first")
+        crowd = [(await hall.ask(GREEDY, f"/{number}"))[0] for number in range(60)]
+        answers = [await asyncio.wait_for(reader.read(), WITHIN_S) for reader in crowd[:28]]
+        assert [answer.split(b"\r\n", 1)[0] for answer in answers] == [b"HTTP/1.1 503 Service Unavailable"] * 28
+        assert all(b"\r\nconnection: close\r\n" in answer for answer in answers)
+        hall.answer("/first")
+        assert b" 200 " in await first.readline()
+
+
 async def test_a_trusted_proxy_is_no_crowd(express_for) -> None:
     """Its connections are those of many."""
     async with opened(express_for, strangers=8, trusted_proxies=(f"{GREEDY}/32",)) as hall:
