@@ -193,9 +193,10 @@ async def test_who_waits_in_a_crowd_is_told_so(express_for) -> None:
         first, _ = await hall.ask(GREEDY, "/first")
         await hall.has_begun("/first")
         crowd = [(await hall.ask(GREEDY, f"/{number}"))[0] for number in range(60)]
-        answers = [await asyncio.wait_for(reader.read(), WITHIN_S) for reader in crowd[:28]]
-        assert [answer.split(b"\r\n", 1)[0] for answer in answers] == [b"HTTP/1.1 503 Service Unavailable"] * 28
-        assert all(b"\r\nconnection: close\r\n" in answer for answer in answers)
+        answers = [await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN_S) for reader in crowd]
+        assert [answer.split(b"\r\n", 1)[0] for answer in answers] == [b"HTTP/1.1 503 Service Unavailable"] * 60
+        assert all(b"\r\nconnection: close\r\n" in answer for answer in answers[:28])
+        assert hall.begun == ["/first"]
         hall.answer("/first")
         assert b" 200 " in await first.readline()
 
