@@ -249,6 +249,10 @@ def watches(desk: Desk, who: str, _fields: list[str]) -> None:
                 if event.kind == "change":
                     break
             desk.answers.append((who, f"watch {path}", " ".join(told)))
+    for field in ("notes", "total"):
+        rule = RULES[desk.name].get(field, {}).get("read")
+        with desk.http[who].stream("GET", f"/v1/state/{desk.name}/watch", params={f"filter[{field}][gte]": "a"}) as answer:
+            assert answer.status_code == (200 if rule is None or may(rule, who, "") else 422), (who, field, rule)
 
 
 def over_grpc(desk: Desk, who: str, fields: list[str]) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import secrets
 from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
 
 import httpx
 import pytest
 from stylobate.testing.plain_http import NO_TLS
+from stylobate.testing.server_events import ServerEvent, ServerEventReader
 
 from tests.people import Person
 
@@ -111,6 +114,36 @@ def test_a_token_is_of_one_query(person, row):
     assert ada.http.get("/v1/state/seats", params=query | {"page_token": token}).is_success
 
 
+def test_what_matches_is_followed(person, row):
+    """Over SSE: what comes to match is told, what matches no more is gone; who comes back is told what it missed."""
+    ada = person()
+    query = {"filter[row]": row, "filter[number][gte]": "2"}
+    take(ada, f"{row}-1", row, 1)
+    take(ada, f"{row}-2", row, 2)
+    with ada.http.stream("GET", "/v1/state/seats/watch", params=query) as answer:
+        assert answer.status_code == HTTPStatus.OK, answer.read()
+        events = told(answer)
+        begun = next(events)
+        assert [item["key"] for item in begun.data["items"]] == [f"{row}-2"]
+        take(ada, f"{row}-1", row, 3)
+        take(ada, f"{row}-2", row, 1)
+        heard = [next(events) for _ in range(2)]
+    assert {(event.data["key"], event.data["change"]) for event in heard} == {(f"{row}-1", "updated"), (f"{row}-2", "gone")}
+    take(ada, f"{row}-1", row, None)
+    with ada.http.stream("GET", "/v1/state/seats/watch", params=query, headers={"last-event-id": heard[-1].id}) as answer:
+        left = next(told(answer)).data
+        assert (left["key"], left["change"], left["version"]) == (f"{row}-1", "gone", 3)
+    for asked, code in ({"filter[colour]": "red"}, "INVALID_INPUT"), ({"filter[number][gte]": "2"}, "STATE_QUERY_NOT_INDEXED"):
+        refused = ada.http.get("/v1/state/seats/watch", params=asked)
+        assert (refused.status_code, refused.json()["code"]) == (422, code)
+
+
+def told(answer: httpx.Response) -> Iterator[ServerEvent]:
+    """Yield what a stream tells."""
+    reader = ServerEventReader()
+    return (event for line in answer.iter_lines() if (event := reader.line(line)) is not None and event.kind)
+
+
 def test_what_can_be_asked_stands_in_the_document(person):
     """Each namespace with indexes has its filters, with their types, at its own path."""
     paths = person().http.get("/openapi.json").json()["paths"]
@@ -121,3 +154,5 @@ def test_what_can_be_asked_stands_in_the_document(person):
     assert parameters["sort"]["enum"] == ["row", "-row", "number", "-number", *own]
     assert "filter[number][prefix]" not in parameters
     assert "/v1/state/notes" not in paths
+    watched = {parameter["name"] for parameter in paths["/v1/state/seats/watch"]["get"]["parameters"]}
+    assert watched == (parameters.keys() - {"sort", "page_size", "page_token", "count", "consistency"}) | {"Last-Event-ID"}

@@ -14,6 +14,7 @@ from stylobate.api.state.v1.state_service_pb2 import (
     PutStateRequest,
     State,
     StateChange,
+    StateFilter,
     StateOperation,
     WatchGap,
     WatchSnapshot,
@@ -39,11 +40,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_S = 86_400
 
 
+def from_filters(filters: Iterable[StateFilter]) -> list[Filter]:
+    """Return the filters of a list or a watch."""
+    return [Filter(item.field, item.operator, tuple(item.values)) for item in filters]
+
+
 def from_list(request: ListStatesRequest) -> ListRequest:
     """Return what is to be listed."""
     return ListRequest(
         status=request.status,
-        filters=[Filter(item.field, item.operator, tuple(item.values)) for item in request.filters],
+        filters=from_filters(request.filters),
         sort=request.sort,
         size=request.page_size,
         token=request.page_token,

@@ -119,6 +119,29 @@ def place_by(field: IndexField, raw: bytes, *, owner: str, status: str, created_
     return encode(own[field.name] if field.name in own else value_of(field.kind, raw))[:MOST_BYTES]
 
 
+@dataclass(frozen=True)
+class IndexedFields:
+    """The fields that the indexes of a namespace have, but for the status, which every event tells."""
+
+    paths: tuple[tuple[str, ...], ...]
+    """Of those in the data: the name of the field, then the members that lead to it."""
+    own: tuple[str, ...]
+    """Those that the object itself has."""
+
+    @classmethod
+    def of(cls, indexes: Sequence[Index]) -> "IndexedFields | None":
+        """Return those of a namespace's indexes; None where there are none."""
+        names = sorted({field.name for index in indexes for field in index.fields})
+        own = tuple(name for name in names if name in OWN_FIELDS and name != "status")
+        paths = tuple((name, *path_of(name)) for name in names if name not in OWN_FIELDS)
+        return cls(paths, own) if paths or own else None
+
+    @cached_property
+    def text(self) -> str:
+        """As JSON, as ``state_aside`` takes them."""
+        return msgspec.json.encode([self.paths, self.own]).decode()
+
+
 def indexes_of(declaration: NamespaceDeclaration) -> tuple[Index, ...]:
     """Return the indexes of a namespace."""
     by_owner = "owner" in declaration.access.list.terms

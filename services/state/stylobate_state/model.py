@@ -10,7 +10,7 @@ import msgspec
 from stylobate.declarations.model import IndexField
 from stylobate.idempotency import Claim
 
-from stylobate_state.index import Index
+from stylobate_state.index import Index, IndexedFields
 
 MAX_BYTES = 8 * 1024 * 1024
 """Of the data in one answer: half of the longest message between services."""
@@ -110,6 +110,8 @@ class Beside:
     delta: bool = False
     """The merge patch (RFC 7396) from the data before to the data after, where there is one."""
     cause: Origin | None = None
+    aside: IndexedFields | None = None
+    """Of which the log keeps what they were, for watches with filters."""
 
 
 @dataclass(frozen=True, slots=True)

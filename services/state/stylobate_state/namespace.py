@@ -18,7 +18,7 @@ from stylobate.rpc.call import Cause
 from stylobate_state.document import parse_document
 from stylobate_state.errors import StateDataInvalidError, StateKeyInvalidError, StateNamespaceForeignError
 from stylobate_state.fields import FieldRules
-from stylobate_state.index import Index, indexes_of
+from stylobate_state.index import Index, IndexedFields, indexes_of
 from stylobate_state.machine import Machine
 from stylobate_state.model import Beside, Change, Origin, StateRecord, TimerStart
 
@@ -64,6 +64,8 @@ class Namespace:
     """The module's method that makes data of this version out of older data."""
     event_data: tuple[str, ...] = ()
     """What its events carry beside what all do."""
+    aside: IndexedFields | None = None
+    """What its log keeps for watches with filters."""
 
     @classmethod
     def of(
@@ -103,6 +105,7 @@ class Namespace:
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
             event_data=declaration.event_data,
+            aside=IndexedFields.of(indexes_of(declaration)),
         )
 
     def beside(self, cause: Cause, principal: Principal | None = None) -> Beside | None:
@@ -111,12 +114,12 @@ class Namespace:
         :param principal: who asks for the change; None: the state service does it by itself.
         """
         if not self.event_data:
-            return None
+            return Beside(aside=self.aside) if self.aside is not None else None
         origin = None
         if "cause" in self.event_data:
             via, module = (principal.via, principal.module) if principal is not None else ("state", "")
             origin = Origin(cause.hook_depth, via, module, cause.request_id[:_LONGEST_REQUEST_ID])
-        return Beside("before" in self.event_data, "delta" in self.event_data, origin)
+        return Beside("before" in self.event_data, "delta" in self.event_data, origin, self.aside)
 
     def first_kept(self, present: StateRecord, now: datetime) -> int:
         """Return the first version of an object, or a tombstone, that can still be looked at."""

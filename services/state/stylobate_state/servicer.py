@@ -20,6 +20,7 @@ from stylobate.rpc.method import Prompt
 
 from stylobate_state.convert import (
     from_carried,
+    from_filters,
     from_history,
     from_list,
     to_cache_use,
@@ -149,6 +150,7 @@ class StateServicer(StateServiceServicer):
             request.namespace,
             request.key,
             status=request.status,
+            filters=from_filters(request.filters),
             position=request.position,
         )
         async with aclosing(telling):

@@ -3,9 +3,9 @@
 from stylobate_state.model import Change, StateKey
 
 from .samples import ADA, BOB, write
-from .test_watch import Desk, desk, open_parts, settings
+from .test_watch import Desk, desk, namespaces, open_parts, settings
 
-__all__ = ["desk", "open_parts", "settings"]
+__all__ = ["desk", "namespaces", "open_parts", "settings"]
 
 
 async def hand_over(desk: Desk, key: str, owner: str, namespace: str = "owned") -> None:

@@ -141,8 +141,16 @@ def settings() -> StateSettings:
     return StateSettings()
 
 
+@pytest.fixture
+def namespaces() -> dict[str, Namespace]:
+    """Give these, unless a test has its own."""
+    return NAMESPACES
+
+
 @pytest_asyncio.fixture
-async def desk(open_parts: Callable[[], Awaitable[Parts]], grants: Grants, settings: StateSettings) -> AsyncIterator[Desk]:
+async def desk(
+    open_parts: Callable[[], Awaitable[Parts]], grants: Grants, settings: StateSettings, namespaces: dict[str, Namespace]
+) -> AsyncIterator[Desk]:
     """Give the parts of each adapter in turn."""
     store, log, numbering = await open_parts()
     await numbering.claim(1)
@@ -153,7 +161,7 @@ async def desk(open_parts: Callable[[], Awaitable[Parts]], grants: Grants, setti
         return principal.id in desk.revoked
 
     environment = WatchEnvironment(log, feed, store, access, bans, is_revoked, lambda: desk.now)
-    async with WatchManager.open(NAMESPACES, environment, settings) as watches:
+    async with WatchManager.open(namespaces, environment, settings) as watches:
         desk = Desk(store, log, numbering, feed, watches, grants, bans)
         yield desk
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -151,7 +152,7 @@ class MemoryApp:
     def committed(self) -> None:
         """Give what was written its numbers: who watches hears of it at once, hooks when the test says so."""
         numbered = self.log.number_now()
-        self._undelivered += numbered
+        self._undelivered += [replace(one, event=replace(one.event, aside=b"")) for one in numbered]
         for told in self.on_events:
             told(numbered)
 

@@ -356,7 +356,15 @@ class StateClient:
             if not request.page_token:
                 return
 
-    async def watch(self, namespace: str, key: str = "", *, status: str = "", position: str = "") -> AsyncGenerator[WatchEvent]:
+    async def watch(
+        self,
+        namespace: str,
+        key: str = "",
+        *,
+        status: str = "",
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  likewise
+        position: str = "",
+    ) -> AsyncGenerator[WatchEvent]:
         """Yield how an object stands, or those of a namespace that the caller may list and read, then every change as it happens.
 
         It has no end of its own: leave the loop, or let the handler's time run out. Leave it with ``contextlib.aclosing``, so
@@ -364,17 +372,21 @@ class StateClient:
 
         :param key: which need not exist yet; empty: the whole namespace.
         :param status: only objects while they stand there; empty: all.
+        :param filter: only objects while these conditions hold, as :meth:`list` has them; not with a key or a status.
         :param position: ``position`` of the last event of a watch of the same: it goes on behind it, without a snapshot.
-        :raises StylobateError: POSITION_INVALID, STATE_TOO_MANY_WATCHES, STATE_WATCHES_FULL; UNAVAILABLE when the service stops:
-            who comes back with the last position misses nothing.
+        :raises StylobateError: POSITION_INVALID, STATE_TOO_MANY_WATCHES, STATE_WATCHES_FULL, as a list with filters
+            STATE_QUERY_NOT_INDEXED, STATE_INDEX_NOT_READY; UNAVAILABLE when the service stops: who comes back with the last
+            position misses nothing.
         """
-        request = pb.WatchStatesRequest(namespace=namespace, key=key, status=status, position=position)
+        request = pb.WatchStatesRequest(
+            namespace=namespace, key=key, status=status, filters=state_filters(filter or {}), position=position
+        )
         async with aclosing(watch_events(self._stub.WatchStates(request), _object, _change)) as telling:
             try:
                 async for told in telling:
                     yield told
             except StylobateError as error:
-                error.sent = error.sent or {"namespace": namespace, "key": key, "status": status}
+                error.sent = error.sent or {"namespace": namespace, "key": key, "status": status, "filter": filter}
                 raise
 
 

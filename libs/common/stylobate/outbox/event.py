@@ -63,6 +63,8 @@ class Event:
     """How many hooks it lies under: 1 for what a hook did, 2 for what a hook on that did. So circles are found."""
     traceparent: str = ""
     """The trace that it belongs to, where that is sampled; hooks go on with it."""
+    aside: bytes = b""
+    """What only the service that wrote it reads in its log, as JSON; empty: nothing. It does not go out with the event."""
 
     @classmethod
     def new(

@@ -1,6 +1,7 @@
 """What every outbox, log and numbering promises, held against all of them."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,6 +47,18 @@ async def test_event_lives_and_dies_with_the_transaction(journal: Any) -> None:
     stored = logged.event
     assert (stored.id, stored.type, stored.subject, stored.tenant, stored.actor) == (event.id, event.type, "s1", "acme", "u1")
     assert (stored.source, stored.time, stored.value()) == ("test", event.time, {"a": 1})
+
+
+async def test_what_stands_aside_is_read_in_the_log_alone(journal: Any) -> None:
+    """Whoever follows the log in its own service has it; the event as it goes out has not."""
+    first, second = Event.new("test.thing.made", "s1", {"a": 1}), Event.new("test.thing.made", "s1", {})
+    async with journal.transaction() as transaction:
+        await journal.outbox.append(transaction, [replace(first, aside=b'{"was": [1.50]}'), second], stream="thing")
+    numbered = [logged.event for logged in await journal.number()]
+    read = [logged.event for logged in await journal.all()]
+    for events in (numbered, read):
+        assert [json.loads(event.aside or b"null") for event in events] == [{"was": [1.5]}, None]
+    assert b"was" not in read[0].json()
 
 
 async def test_a_version_is_taken_once(journal: Any) -> None:

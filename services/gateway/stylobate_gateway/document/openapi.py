@@ -15,11 +15,10 @@ from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.document.answers import HEADERS, headers_of, problem_schemas, refuses
 from stylobate_gateway.document.components import Components, ModuleSchema, untitled
 from stylobate_gateway.idempotency import DESCRIPTION, FORM, NAME
-from stylobate_gateway.routes.filters import list_of
+from stylobate_gateway.routes.filters import queries_of
 from stylobate_gateway.schemas.common import Problem
 from stylobate_gateway.schemas.state import DESCRIBED
 
-_LIST = "/v1/state/{namespace}"
 _COMPONENT = "#/components/schemas/"
 _BEARER = "The `access_token` that `POST /v1/auth/login` answers with. Trying that out on `/docs` fills it in."
 _API_KEY = "An API key of `POST /v1/api-keys`; as bearer token it is taken too."
@@ -81,10 +80,7 @@ class OpenApi:
         for schema in schemas.values():
             if "properties" in schema:
                 schema["properties"] = {name: untitled(field) for name, field in schema["properties"].items()}
-        general = document["paths"][_LIST]["get"]
-        document["paths"] |= {
-            _LIST.replace("{namespace}", namespace.name): {"get": list_of(namespace, general)} for namespace in self._namespaces
-        }
+        document["paths"] |= queries_of(self._namespaces, document["paths"])
         components = Components(schemas)
         for action in self._catalogue.actions:
             operations = _operations_of(action, self._catalogue.called[action.name], components, is_open=self._is_open)

@@ -1,7 +1,7 @@
 """``filter[total][gte]=100&filter[status][in]=paid,shipped``: conditions on objects in a query, and how they are documented."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stylobate.api.state.v1.state_service_pb2 import StateFilter
@@ -38,6 +38,12 @@ _SAID = {
     "gte": "Greater or equal.",
     "exists": "Whether there is a value.",
 }
+_LIST = "/v1/state/{namespace}"
+_WATCH = f"{_LIST}/watch"
+_SUMMARIES = {
+    "list": "List the objects of {} that you may list, in the order of their keys or of an index",
+    "watch": "Follow the objects of {} that you may list and read: how they stand, then every change",
+}
 _FIELD = {"name": "sort", "in": "query", "required": False}
 
 
@@ -55,23 +61,37 @@ def read_filters(query: bytes) -> list[StateFilter]:
     return found
 
 
-def list_of(namespace: NamespaceDeclaration, general: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the operation that lists a namespace's objects, with what its indexes let it be asked for.
+def queries_of(namespaces: Iterable[NamespaceDeclaration], paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lists and the watches of each namespace by its own path, with what its indexes let them be asked for.
 
-    :param general: the operation that lists those of any.
+    :param paths: those of any namespace among others.
     """
-    kept = [parameter for parameter in general["parameters"] if parameter["name"] not in {"namespace", "sort"}]
     return {
-        **general,
-        "operationId": f"list_{namespace.name.replace('-', '_')}",
-        "summary": f"List the objects of {namespace.name} that you may list, in the order of their keys or of an index",
-        "parameters": [*described(namespace), *kept],
+        path.replace("{namespace}", namespace.name): {"get": _of(namespace, verb, paths[path]["get"])}
+        for path, verb in ((_LIST, "list"), (_WATCH, "watch"))
+        for namespace in namespaces
     }
 
 
-def described(namespace: NamespaceDeclaration) -> Iterator[dict[str, Any]]:
-    """Yield the parameters that lists of a namespace take beside those that all take."""
-    fields = {field.name: field.kind for index in namespace.indexes for field in index.fields}
+def _of(namespace: NamespaceDeclaration, verb: str, general: Mapping[str, Any]) -> dict[str, Any]:
+    kept = [parameter for parameter in general["parameters"] if parameter["name"] not in {"namespace", "sort"}]
+    sorts = _sorts(namespace) if verb == "list" else ()
+    return {
+        **general,
+        "operationId": f"{verb}_{namespace.name.replace('-', '_')}",
+        "summary": _SUMMARIES[verb].format(namespace.name),
+        "parameters": [*_filters(namespace), *sorts, *kept],
+    }
+
+
+def _fields(namespace: NamespaceDeclaration) -> dict[str, str]:
+    """Return the kinds of the fields that a namespace's objects are found by."""
+    return {field.name: field.kind for index in namespace.indexes for field in index.fields}
+
+
+def _filters(namespace: NamespaceDeclaration) -> Iterator[dict[str, Any]]:
+    """Yield the parameters that filter a namespace's objects."""
+    fields = _fields(namespace)
     for name, kind in fields.items():
         for operator in _OPERATORS[kind]:
             value = _SCHEMAS[kind]
@@ -83,7 +103,11 @@ def described(namespace: NamespaceDeclaration) -> Iterator[dict[str, Any]]:
                 yield parameter | {"style": "form", "explode": False, "schema": values}
             else:
                 yield parameter | {"schema": _SCHEMAS[BOOLEAN] if operator == "exists" else value}
-    if fields:
+
+
+def _sorts(namespace: NamespaceDeclaration) -> Iterator[dict[str, Any]]:
+    """Yield the parameter that sorts a namespace's objects, where it has an index."""
+    if fields := _fields(namespace):
         yield _FIELD | {
             "description": "A field to sort by, `-` before it for the highest first. Where no index has what the filters find in "
             "this order, they may find 1000 objects at most: else `STATE_SORT_TOO_BROAD`.",

@@ -9,6 +9,7 @@ from stylobate.http.errors import MethodNotAllowedError
 
 from stylobate_gateway.dispatch import allow
 from stylobate_gateway.document.answers import Responses, refuses
+from stylobate_gateway.routes.filters import read_filters
 from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.state import Key, Namespace
 from stylobate_gateway.watches import MEDIA_TYPE, StateWatches
@@ -26,16 +27,18 @@ _STREAM: Responses = {
     },
     **refuses("State", 403, 404, 422),
 }
+_FILTERED: Responses = _STREAM | refuses("State", 409)
 
 
 def watch_routes(watches: StateWatches) -> list[BaseRoute]:
     """Return the routes."""
     router = area("/v1/state/{namespace}", "state")
 
-    @router.get("/watch", responses=_STREAM, response_class=Response, openapi_extra=_PERHAPS)
+    @router.get("/watch", responses=_FILTERED, response_class=Response, openapi_extra=_PERHAPS | {"x-stylobate-filters": True})
     async def watch_objects(namespace: Namespace, request: Request, after: After = "", status: Status = "") -> Response:
-        """Follow the objects that you may list and read: how they stand, then every change."""
-        asked = WatchStatesRequest(namespace=namespace, status=status, position=after)
+        """Follow objects that you may list and read, with `filter[<field>][<operator>]`: how they stand, then every change."""
+        filters = read_filters(request.scope["query_string"])
+        asked = WatchStatesRequest(namespace=namespace, status=status, filters=filters, position=after)
         return await watches.open(request.scope["stylobate"], asked)
 
     @router.get("/{key}/watch", responses=_STREAM, response_class=Response, openapi_extra=_PERHAPS)

@@ -19,7 +19,7 @@ from stylobate_state.model import Beside, Change, Write
 _ENTRY = ("entry_write", "entry_index", "entry_trait", "entry_part1", "entry_part2", "entry_part3")
 """The columns of what is entered into indexes."""
 _PARTS = (
-    "creates", "groups", "indexes", "restores", "migrations", "versions", "assigns", "timers", "origins", "tells",
+    "creates", "groups", "indexes", "restores", "migrations", "versions", "assigns", "timers", "origins", "tells", "asides",
 )  # fmt: skip
 _encode = msgspec.json.Encoder().encode
 
@@ -49,6 +49,7 @@ def cas(writes: Sequence[Write], newest: int, entries: Sequence[Sequence[object]
         "timers": any(write.timers for write in writes),
         "origins": any(write.depth or write.traceparent for write in writes),
         "tells": any(tells),
+        "asides": any(write.beside is not None and write.beside.aside for write in writes),
     }
     text, names = _statement(frozenset(part for part, is_wanted in parts.items() if is_wanted))
     return text, [list(map(_COLUMNS[name], writes)) if name in _COLUMNS else others[name] for name in names]
@@ -85,9 +86,14 @@ def _starts(write: Write) -> str | None:
 
 def _tells(beside: Beside | None) -> str | None:
     """Return what ``state_beside`` takes."""
-    if beside is None:
+    if beside is None or not (beside.before or beside.delta or beside.cause):
         return None
     return _encode({"before": beside.before, "delta": beside.delta, "cause": beside.cause}).decode()
+
+
+def _aside(write: Write) -> str | None:
+    """Return what ``state_aside`` takes."""
+    return write.beside.aside.text if write.beside is not None and write.beside.aside is not None else None
 
 
 _COLUMNS: Mapping[str, Callable[[Write], object]] = {
@@ -98,6 +104,7 @@ _COLUMNS: Mapping[str, Callable[[Write], object]] = {
     "partition": _partition,
     "together": attrgetter("group"),
     "timers": _starts,
+    "aside": _aside,
     **{
         name: attrgetter(name)
         for name in (

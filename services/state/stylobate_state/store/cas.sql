@@ -8,6 +8,7 @@
 -- what schema version the data has, where it is not 1. `assigns`: objects that are handed over, which keep their timers too.
 -- `timers`: statuses with timers that begin. `origins`: changes under hooks, or in a trace.
 -- `tells`: events that carry what was there before, what changed of the data, and what led to it, where their namespaces ask for that.
+-- `asides`: events of namespaces with indexes, which keep the fields of these for watches with filters.
 -- Data is null where it stays as it is: it is neither sent nor sent back.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
@@ -25,6 +26,7 @@ with i as materialized (
         , $schema_version::int[] -- versions
         , $timers::jsonb[] -- timers
         , $depth::smallint[], $traceparent::text[] -- origins
+        , $aside::jsonb[] -- asides
     ) with ordinality as t (
         tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition
         , together -- groups
@@ -32,6 +34,7 @@ with i as materialized (
         , schema_version -- versions
         , timers -- timers
         , depth, traceparent -- origins
+        , aside -- asides
         , place
     )
     where (select coalesce(max(id), 0) from state_index) <= $newest
@@ -41,6 +44,7 @@ l as materialized (
     select i.i, s.version, s.deleted_at is null as is_live, s.status, s.created_at, s.updated_at, s.timers,
         s.owner, -- assigns
         s.data, s.schema_version, -- tells
+        s.data as data_was, s.owner as owner_was, -- asides
         case
             when i.expected = 0 then s.deleted_at is not null and (i.restored_from = 0 or s.owner = i.owner)
             when i.change = 'assigned' then s.deleted_at is null and i.expected = s.version -- assigns
@@ -217,7 +221,10 @@ b as (
 ),
 -- tells }
 e as (
-    insert into outbox_event (id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data)
+    insert into outbox_event (
+        id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent, data
+        , aside -- asides
+    )
     select
         i.event_id, i.tenant, i.partition, i.namespace, i.key, w.version, 'state.' || i.namespace || '.' || i.change, 'state',
         case when i.change = 'migrated' then greatest(statement_timestamp(), w.updated_at) else -- migrations
@@ -236,9 +243,13 @@ e as (
             || case when i.restored_from > 0 then jsonb_build_object('restored_from', i.restored_from) else '{}'::jsonb end -- restores
             || case when b.tells is not null then state_beside(b.tells, b.version, b.status, b.data, b.schema_version, w.data) -- tells
                 else '{}'::jsonb end -- tells
+        , case when i.aside is not null then state_aside( -- asides
+            i.aside, was.data_was, was.owner_was, was.created_at, was.updated_at, w.owner, w.created_at, w.updated_at -- asides
+        ) end -- asides
     from w join i using (i)
         left join l using (i) -- assigns
         left join b using (i) -- tells
+        left join l was on was.i = i.i and was.is_live -- asides
 ),
 -- Timers of the status entered are queued, those of the status left are not any more.
 -- timers {

@@ -12,6 +12,7 @@ from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
 
+from stylobate_state.aside import aside_of
 from stylobate_state.change_event import event_of
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
@@ -181,6 +182,8 @@ class MemoryStateStore:
         entry = _entry(write, state, before, self.clock())
         self.history.setdefault(write.key, []).append(entry)
         event = _event(write, written, before, entry.time)
+        if write.beside is not None and write.beside.aside is not None:
+            event = replace(event, aside=aside_of(write.beside.aside, before, state))
         await self._outbox.append(transaction, [event], stream=write.key.namespace, version=written.version)
 
     def _live(self, key: StateKey) -> StateRecord | None:

@@ -33,10 +33,10 @@ _LOCK = "select partition from outbox_head order by partition for update"
 _PUT_EVENTS = """
     with put as (
         insert into outbox_event (
-            id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data, traceparent, number
+            id, tenant, partition, stream, subject, version, type, source, time, actor, depth, data, traceparent, aside, number
         )
         select e.id, e.tenant, e.partition, e.stream, e.subject, e.version, e.type, e.source, e.time, e.actor, e.depth, e.data,
-            e.traceparent, h.number + row_number() over (partition by e.partition order by e.number nulls last, e.seq)
+            e.traceparent, e.aside, h.number + row_number() over (partition by e.partition order by e.number nulls last, e.seq)
         from carried_event e join outbox_head h using (partition)
         where exists (select from carried_state c where c.tenant = e.tenant and c.key = e.subject)
         order by e.partition, e.number nulls last, e.seq

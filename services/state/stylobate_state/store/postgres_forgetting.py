@@ -5,13 +5,13 @@ from stylobate.database import DatabaseManager
 from stylobate_state.model import StateKey
 from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 
-# An event may carry what stood there before it: that goes with the version that it is of.
+# An event may carry what stood there before it, and keep some of it aside: that goes with the version that it is of.
 _NEXT = """,
     next as (
-        update outbox_event event set data = event.data - 'before' - 'delta'
+        update outbox_event event set data = event.data - 'before' - 'delta', aside = null
         from {forgotten} gone
         where event.tenant = gone.tenant and event.stream = gone.stream and event.subject = gone.subject
-            and event.version = gone.version + 1 and event.data ?| array['before', 'delta']
+            and event.version = gone.version + 1 and (event.data ?| array['before', 'delta'] or event.aside is not null)
             and not exists (select from {forgotten} too where too.seq = event.seq)
     )"""
 _BEGIN = """
@@ -37,7 +37,7 @@ _STEP = """
         where place.namespace = $1 and place.rule = $2 and place.partition = reached.partition
     ),
     forgotten as (
-        update outbox_event older set data = state_forget(older.data)
+        update outbox_event older set data = state_forget(older.data), aside = null
         from settled
         where settled.stream = $1 and older.tenant = settled.tenant and older.stream = settled.stream
             and older.subject = settled.subject and not older.data ? 'forgotten' and {which}
@@ -62,7 +62,7 @@ _ERASE_ALL = """
         from state where tenant = $1 and namespace = $2 and key = $3 for update
     ),
     erased as (
-        update outbox_event set data = state_forget(data)
+        update outbox_event set data = state_forget(data), aside = null
         where tenant = $1 and stream = $2 and subject = $3 and not data ? 'forgotten' and version <> (select living from present)
         returning seq, tenant, stream, subject, version
     ){next}

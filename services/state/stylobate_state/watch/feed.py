@@ -50,7 +50,7 @@ class Subscription:
         """Let an event wait."""
         if self.is_behind:
             return
-        size = len(logged.event.data)
+        size = len(logged.event.data) + len(logged.event.aside)
         if self._waiting and (len(self._waiting) >= _MOST or self._bytes + size > _MOST_BYTES):
             self.fall_behind()
             return

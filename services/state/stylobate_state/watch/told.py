@@ -10,6 +10,7 @@ import msgspec
 from stylobate.outbox import LoggedEvent, Position
 from stylobate.outbox.errors import PositionInvalidError
 
+from stylobate_state.filters import Filter
 from stylobate_state.model import Change, HistoryEntry, StateKey, StateRecord
 
 GONE = "gone"
@@ -33,10 +34,16 @@ class GapReason(StrEnum):
     """More is to be seen, or less."""
     OTHER_WATCH = "OTHER_WATCH"
     """The position is one of another watch."""
+    FIELDS_UNKNOWN = "FIELDS_UNKNOWN"
+    """A filter asks for something that was not written with a change."""
 
 
 class ForgottenError(Exception):
     """What is to be told is not kept any more: what was told before counts no more. Never leaves the service."""
+
+
+class FieldsUnknownError(Exception):
+    """What a filter asks for was not written with a change, by an earlier release. Never leaves the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,12 @@ Told = tuple[str, Snapshot | Changed | Gap | None]
 None: nothing, it is only a sign of life."""
 
 
-def about_of(namespace: str, key: str, status: str) -> str:
+def about_of(namespace: str, key: str, status: str, filters: Sequence[Filter] = ()) -> str:
     """Return what tells the positions of this watch from those of others."""
-    return f"{zlib.crc32(chr(0).join((namespace, key, status)).encode()):08x}"
+    said = chr(0).join((namespace, key, status)).encode()
+    if filters:  # one without keeps the positions that it had before there were any
+        said += msgspec.json.encode(sorted(filters))
+    return f"{zlib.crc32(said):08x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,8 @@ class Happened:
 
     key: StateKey
     entry: HistoryEntry
+    aside: bytes = b""
+    """As it stands aside of the event."""
 
     @classmethod
     def of(cls, logged: LoggedEvent) -> "Happened":
@@ -149,4 +161,4 @@ class Happened:
             owner=found.owner,
             previous_owner=found.previous_owner,
         )
-        return cls(StateKey(event.tenant, found.namespace, found.key), entry)
+        return cls(StateKey(event.tenant, found.namespace, found.key), entry, event.aside)

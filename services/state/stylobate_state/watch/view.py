@@ -8,6 +8,7 @@ from stylobate.declarations.model import AccessRule
 from stylobate.identity import Principal
 
 from stylobate_state.fields import FieldRules
+from stylobate_state.filters import Filter
 from stylobate_state.model import Change, HistoryEntry
 from stylobate_state.people import People
 from stylobate_state.watch.told import Sight, about_of
@@ -15,7 +16,7 @@ from stylobate_state.watch.told import Sight, about_of
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One watch's question. Fields of the data that are indexed will stand beside the status."""
+    """One watch's question."""
 
     principal: Principal
     namespace: str
@@ -28,11 +29,13 @@ class View:
     """Each must let the caller through: what is told is what a list shows, and the history."""
     shows_people: AccessRule
     """Who is shown whose the objects are, also where they are not the caller's."""
+    filters: Sequence[Filter] = ()
+    """What the fields of the objects must be, as it was sent; not with a key or a status."""
 
     @property
     def about(self) -> str:
         """What tells the positions of this watch from those of others."""
-        return about_of(self.namespace, self.key, self.status)
+        return about_of(self.namespace, self.key, self.status, self.filters)
 
     def held(self, entry: HistoryEntry) -> bool:
         """Return whether the object was one of those that are followed before it happened."""

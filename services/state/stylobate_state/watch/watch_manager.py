@@ -10,7 +10,7 @@ from functools import partial
 
 from stylobate.clients.bans import BanList
 from stylobate.declarations.evaluate import AccessEvaluator
-from stylobate.errors import TokenExpiredError, TokenRevokedError, UnavailableError
+from stylobate.errors import InvalidInputError, TokenExpiredError, TokenRevokedError, UnavailableError, Violation
 from stylobate.health import Health
 from stylobate.identity import Principal, limit_key
 from stylobate.outbox import EventLog
@@ -22,13 +22,16 @@ from stylobate_state.errors import (
     StateTooManyWatchesError,
     StateWatchesFullError,
 )
+from stylobate_state.filters import Filter
 from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
+from stylobate_state.query_planner import QueryPlanner
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.upgrades import NO_UPGRADES, Upgrades
 from stylobate_state.watch.feed import Feed
+from stylobate_state.watch.pages import Pages
 from stylobate_state.watch.told import Sight, Told
 from stylobate_state.watch.view import View
 from stylobate_state.watch.watcher import Watcher
@@ -64,6 +67,7 @@ class WatchManager:
         self._environment = environment
         self._reader = reader
         self._settings = settings
+        self._planner = QueryPlanner(environment.store, environment.access)
         self._open: Counter[str] = Counter()
         self._watchers: set[Watcher] = set()
         environment.bans.on_added.append(self.doubt)
@@ -87,24 +91,37 @@ class WatchManager:
         return Health(metrics={"watches": float(len(self._watchers)), "callers": float(len(self._open))})
 
     async def watch(
-        self, principal: Principal, address: str, namespace: str, key: str, *, status: str = "", position: str = ""
+        self,
+        principal: Principal,
+        address: str,
+        namespace: str,
+        key: str,
+        *,
+        status: str = "",
+        filters: Sequence[Filter] = (),
+        position: str = "",
     ) -> AsyncGenerator[Told]:
         """Tell how things stand, then what happens; ends with the error that ends the watch.
 
         :param address: where the caller is. :param key: empty: the whole namespace. :param status: empty: all.
+        :param filters: what the fields of the objects must be; not together with a key or a status.
         :param position: as told last by a watch of the same; empty: from now on, with a snapshot.
         :raises StateNamespaceUnknownError, StateKeyInvalidError, InvalidInputError, PositionInvalidError: what is asked for.
         :raises StateNamespaceForeignError: a handler asks, whose module does not depend on the namespace's.
+        :raises StateQueryNotIndexedError, StateIndexNotReadyError: no index answers the filters, or not yet.
         :raises StateEphemeralError: nothing is told of changes there.
         :raises UnauthenticatedError, PermissionDeniedError, TokenRevokedError, TokenExpiredError, BannedError: who asks.
         :raises StateWatchesFullError, StateTooManyWatchesError: there are too many.
         :raises UnavailableError: something does not answer; whoever comes back with the last position misses nothing.
         """
-        view = self._view(principal, namespace, key, status)
+        view = self._view(principal, namespace, key, status, filters)
         whose = principal.subject or limit_key(address)
         sight = await view.sight(self._environment.access)
         if not self._environment.store.part(namespace).has_events:
             raise StateEphemeralError(namespace, "watches")
+        if filters and (key or status):
+            place, said = ("/filter", "is for all of a namespace") if key else ("/status", "with filters, say filter[status][eq]")
+            raise InvalidInputError(violations=[Violation(place, said)])
         if key:
             await self._check_key(view, sight)
         if len(self._watchers) >= self._settings.watches:
@@ -124,7 +141,7 @@ class WatchManager:
             if not self._open[whose]:
                 del self._open[whose]
 
-    def _view(self, principal: Principal, namespace: str, key: str, status: str) -> View:
+    def _view(self, principal: Principal, namespace: str, key: str, status: str, filters: Sequence[Filter]) -> View:
         bound = self._namespaces.get(namespace)
         if bound is None:
             raise StateNamespaceUnknownError(namespace)
@@ -133,7 +150,7 @@ class WatchManager:
             check_key(key)
         bound.check_status(status)
         rules = (bound.access.read,) if key else (bound.access.list, bound.access.read)
-        return View(principal, namespace, key, status, bound.fields, rules, bound.shows_people)
+        return View(principal, namespace, key, status, bound.fields, rules, bound.shows_people, filters)
 
     async def _check_key(self, view: View, sight: Sight) -> None:
         """Raise StateKeyInvalidError for a key at which there is nothing to see, and never will be."""
@@ -149,6 +166,7 @@ class WatchManager:
 
     def _watcher(self, view: View, address: str) -> Watcher:
         environment, principal = self._environment, view.principal
+        namespace = self._namespaces[view.namespace]
 
         def check() -> float | None:
             if environment.is_revoked(principal):
@@ -170,8 +188,9 @@ class WatchManager:
             feed=feed,
             store=environment.store,
             reader=self._reader,
+            pages=Pages(view, namespace, store=environment.store, reader=self._reader, planner=self._planner),
             access=environment.access,
-            shown=partial(self._shown, self._namespaces[view.namespace]),
+            shown=partial(self._shown, namespace),
             check=check,
             quiet=self._settings.watch_quiet,
         )

@@ -9,20 +9,32 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.outbox import EventLog, EventPattern, LoggedEvent, Position, PositionExpiredError, partition_of
 
 from stylobate_state.fields import ALL_SEEN
-from stylobate_state.model import Change, ListQuery, StateKey, StateRecord
+from stylobate_state.model import Change, StateKey, StateRecord
 from stylobate_state.people import People
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
 from stylobate_state.watch.feed import Feed, Subscription
+from stylobate_state.watch.followed import EVERYTHING
+from stylobate_state.watch.pages import Pages
 from stylobate_state.watch.shown import Shown
-from stylobate_state.watch.told import Changed, ForgottenError, Gap, GapReason, Happened, Place, Sight, Snapshot, Told
+from stylobate_state.watch.told import (
+    Changed,
+    FieldsUnknownError,
+    ForgottenError,
+    Gap,
+    GapReason,
+    Happened,
+    Place,
+    Sight,
+    Snapshot,
+    Told,
+)
 from stylobate_state.watch.view import View
 
-_PART = 200
-_PART_BYTES = 1024 * 1024
-"""Of a snapshot; of what is read of the log at once the log has its own bound."""
 _READ = 64
 _AGAIN_S = 0.05
+_UNKNOWN_EVERY_S = 5.0
+"""Between snapshots for the sake of what an earlier release leaves out, while it goes on writing."""
 
 
 class Watcher:
@@ -44,6 +56,7 @@ class Watcher:
         feed: Feed,
         store: StateStore,
         reader: StateReader,
+        pages: Pages,
         access: AccessEvaluator,
         shown: Callable[[Sequence[StateRecord]], Awaitable[Sequence[StateRecord]]],
         check: Callable[[], float | None],
@@ -51,7 +64,7 @@ class Watcher:
     ) -> None:
         """Prepare.
 
-        :param shown: makes of objects what readers see: data of today.
+        :param pages: of its snapshots. :param shown: makes of objects what readers see: data of today.
         :param check: raises StylobateError when the caller may not be connected any more; else the seconds for which it may.
         :param quiet: how long a reader goes without a sign of life.
         """
@@ -60,6 +73,7 @@ class Watcher:
         self._feed = feed
         self._store = store
         self._reader = reader
+        self._pages = pages
         self._access = access
         self._to_show = shown
         self._check = check
@@ -71,12 +85,14 @@ class Watcher:
         self._sight = Sight.ALL
         self._fields = ALL_SEEN
         self._people = People(are_shown=False, caller="")
+        self._followed = EVERYTHING
         self._position = Position.origin()
         self._shown = Shown(log, tenant, view.namespace)
         self._subscription: Subscription | None = None
         self._is_doubted = False
         self._now = asyncio.get_running_loop().time
         self._told_at = self._now()
+        self._unknown_at = float("-inf")
 
     def wake(self) -> None:
         """Have the caller's standing and rights looked at now."""
@@ -94,6 +110,7 @@ class Watcher:
         place = Place.parse(position) if position else None
         self._check()
         await self._look()
+        self._followed = await self._pages.begin(self._sight, self._fields)
         gap = None if place is None else await self._gap_at(place)
         if place is not None and gap is None:
             self._position = place.position
@@ -109,6 +126,10 @@ class Watcher:
                 gap = GapReason.RIGHTS_CHANGED
             except (PositionExpiredError, ForgottenError):
                 gap = GapReason.POSITION_EXPIRED
+            except FieldsUnknownError:
+                gap = GapReason.FIELDS_UNKNOWN
+                await asyncio.sleep(self._unknown_at + _UNKNOWN_EVERY_S - self._now())
+                self._unknown_at = self._now()
             async for told in self._anew(gap):
                 yield told
 
@@ -132,31 +153,19 @@ class Watcher:
 
     async def _anew(self, gap: GapReason | None) -> AsyncIterator[Told]:
         """Tell the gap if there is one, then the objects in parts as they stand; the position is where the log ended before."""
-        if gap is not None:
-            yield "", Gap(gap)
+        self._followed = await self._pages.begin(self._sight, self._fields)
         self._position = await self._log.head()
         self._shown.forget()
-        part, after, is_complete = 1, "", False
+        part, is_complete = 1, False
         while not is_complete:
             self._check()
-            states, is_complete = await self._part(after)
+            states, is_complete = await self._pages.next(lambda state: self._may_see(state, state.version))
+            if gap is not None and part == 1:  # not before there is something to begin with
+                yield "", Gap(gap)
             await self._shown.note(states, self._position)
-            if states:
-                after = states[-1].key.key
             shown = [self._people.shows(self._fields.shows(state)) for state in await self._to_show(states)]
             yield self._place() if is_complete else "", Snapshot(shown, part, is_complete)
             part += 1
-
-    async def _part(self, after: str) -> tuple[Sequence[StateRecord], bool]:
-        view = self._view
-        if view.key:
-            found = await self._reader.one(StateKey(*self._watched))
-            is_there = found is not None and not found.is_deleted and view.status in {"", found.status}
-            return ([found] if found is not None and is_there and self._may_see(found, found.version) else [], True)
-        owner = None if self._sight is Sight.ALL else view.principal.subject
-        query = ListQuery(view.principal.tenant, view.namespace, _PART, _PART_BYTES, after=after, status=view.status, owner=owner)
-        page = await self._store.list_states(query)
-        return page.items, not page.has_more
 
     # what happens
 
@@ -212,9 +221,14 @@ class Watcher:
         """Return whether the caller sees what it saw before. Raises StylobateError where it may see nothing, or not be here."""
         self._is_doubted = False
         self._check()
-        before = self._sight, self._fields
+        before = self._seen
         await self._look()
-        return before == (self._sight, self._fields)
+        return before == self._seen
+
+    @property
+    def _seen(self) -> tuple[object, ...]:
+        """What the caller sees; filters for unknown owners are for those who are shown all of them."""
+        return self._sight, self._fields, self._people if self._followed.seeks_owners else None
 
     async def _look(self) -> None:
         """Have decided what the caller may see now."""
@@ -251,17 +265,25 @@ class Watcher:
 
     async def _changed(self, happened: Happened, standing: StateRecord | None) -> Changed | None:
         """Return what is told of something that happened; None: nothing."""
-        view, key, entry = self._view, happened.key, happened.entry
+        key, entry = happened.key, happened.entry
         if self._sight is Sight.OWN and (standing is None or not self._may_see(standing, entry.version)):
             # not the caller's any more: whose it was hears that it is gone, and nothing of what it was
             leaves = entry.change in {Change.DELETED, Change.ASSIGNED}
             was_own = leaves and standing is not None and await self._was_own(key, entry.version)
-            return Changed(key, entry.version, None) if was_own and view.held(entry) else None
-        if view.holds(entry) or (entry.change is Change.DELETED and view.held(entry)):
+            return Changed(key, entry.version, None) if was_own and self._held(happened) else None
+        if self._hold(happened) or (entry.change is Change.DELETED and self._held(happened)):
             is_own = standing is not None and self._is_own(standing, entry.version)
             shown = self._fields.shows_entry(entry, is_own=is_own)
             return Changed(key, entry.version, self._people.shows_entry(shown))
-        return Changed(key, entry.version, None) if view.held(entry) else None
+        return Changed(key, entry.version, None) if self._held(happened) else None
+
+    def _held(self, happened: Happened) -> bool:
+        """Return whether the object was one of those that are followed before it happened."""
+        return self._view.held(happened.entry) and self._followed.held(happened)
+
+    def _hold(self, happened: Happened) -> bool:
+        """Return whether it is one of them since. Raises ForgottenError, FieldsUnknownError."""
+        return self._view.holds(happened.entry) and self._followed.hold(happened)
 
     def _may_see(self, standing: StateRecord, version: int) -> bool:
         """Return whether a version of the object that stands at a key now is the caller's to see."""

@@ -21,7 +21,8 @@ _BYTES = 8 * 1024 * 1024
 # One statement, so one snapshot: the ends and the events fit together also while a relay numbers and a pruning deletes.
 _READ = """
 select p.partition, p.number as start, h.number as head, h.pruned, h.epoch,
-       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.traceparent, e.data, e.size
+       e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth, e.traceparent, e.data, e.aside,
+       e.size
 from unnest($1::smallint[], $2::bigint[]) as p (partition, number)
 join outbox_head h on h.partition = p.partition
 left join lateral (
@@ -30,7 +31,7 @@ left join lateral (
             sum(octet_length(t.data)) over (order by t.number rows unbounded preceding) - octet_length(t.data) as used
         from (
             select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.depth, o.traceparent,
-                   o.data::text as data
+                   o.data::text as data, o.aside::text as aside
             from outbox_event o
             where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
               and ($3::text[] is null or o.type ~ any ($3))

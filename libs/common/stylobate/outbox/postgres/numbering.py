@@ -47,14 +47,14 @@ with here as materialized (
     ) n
     where e.seq = n.seq
     returning e.seq, e.partition, e.number, e.id, e.tenant, e.subject, e.type, e.source, e.time, e.actor, e.depth,
-              e.traceparent, e.data
+              e.traceparent, e.data, e.aside
 ), moved as (
     update outbox_head h set number = n.number
     from (select partition, max(number) as number from numbered group by partition) n
     where h.partition = n.partition and h.token = $1
 )
 select here.is_mine and not here.is_same as is_moved, here.oldest, pg_current_xact_id_if_assigned()::text::bigint as own,
-       seq, partition, number, id::text, tenant, subject, type, source, time, actor, depth, traceparent, data::text
+       seq, partition, number, id::text, tenant, subject, type, source, time, actor, depth, traceparent, data::text, aside::text
 from here left join numbered on true order by partition, number
 """
 
@@ -79,6 +79,7 @@ def logged_event(row: Any) -> LoggedEvent:
         row["actor"],
         row["depth"],
         row["traceparent"],
+        compact_numbers(row["aside"].encode()) if row["aside"] is not None else b"",
     )
     return LoggedEvent(event, row["partition"], row["number"])
 

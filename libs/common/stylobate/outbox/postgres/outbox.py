@@ -17,15 +17,15 @@ with locked as materialized (
 ), drawn as materialized (
     select nextval('outbox_event_seq_seq') as seq, e.*
     from unnest($5::uuid[], $6::text[], $7::smallint[], $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::jsonb[],
-                $13::smallint[], $14::text[])
-        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, traceparent, position)
+                $13::smallint[], $14::text[], $15::jsonb[])
+        with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, traceparent, aside, position)
     where (select count(*) from locked) >= 0
     order by e.position
 )
 insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent,
-                          data)
+                          data, aside)
 select seq, id, tenant, partition, $2, subject, coalesce($4::bigint + position - 1, seq), type, $3, time, actor, depth,
-       traceparent, data
+       traceparent, data, aside
 from drawn order by seq
 """
 
@@ -49,7 +49,10 @@ class PostgresOutbox:
         subjects = {(event.tenant, event.subject) for event in events} if version is None else ()
         keys = sorted(lock_key(b"outbox", self._source, stream, *subject) for subject in subjects)
         rows = [
-            (e.id, e.tenant, e.partition, e.subject, e.type, e.time, e.actor, e.data.decode(), e.depth, e.traceparent)
+            (
+                *(e.id, e.tenant, e.partition, e.subject, e.type, e.time, e.actor, e.data.decode(), e.depth, e.traceparent),
+                e.aside.decode() or None,
+            )
             for e in events
         ]
         try:

@@ -1405,6 +1405,7 @@ class WatchStatesRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     key: _builtins.str
@@ -1413,6 +1414,12 @@ class WatchStatesRequest(_message.Message):
     """Only objects while they have this status, which the namespace must have; empty means all."""
     position: _builtins.str
     """As received last from a watch of the same: it goes on behind it. Empty means from the beginning, with a snapshot."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateFilter]:
+        """Only objects while all of these hold; not together with a key or a status. An index of the namespace must answer them, as for a
+        list.
+        """
+
     def __init__(
         self,
         *,
@@ -1420,10 +1427,11 @@ class WatchStatesRequest(_message.Message):
         key: _builtins.str = ...,
         status: _builtins.str = ...,
         position: _builtins.str = ...,
+        filters: _abc.Iterable[Global___StateFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "namespace", b"namespace", "position", b"position", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filters", b"filters", "key", b"key", "namespace", b"namespace", "position", b"position", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1488,7 +1496,7 @@ class WatchSnapshot(_message.Message):
     """Whether it is the last part."""
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___State]:
-        """In the order of their keys."""
+        """In the order of their keys; with filters in that of an index, where one that moves meanwhile may be shown twice, the newer last."""
 
     def __init__(
         self,
@@ -1548,7 +1556,8 @@ class WatchGap(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """POSITION_EXPIRED: the log does not reach back so far, or was taken back. RIGHTS_CHANGED: the caller sees more, or less.
-    OTHER_WATCH: the position is one of another watch.
+    OTHER_WATCH: the position is one of another watch. FIELDS_UNKNOWN: an earlier release wrote a change without what a filter on the
+    owner or a time asks for.
     """
     def __init__(
         self,
