@@ -165,7 +165,8 @@ class Reader:
             left = self.world.chance.randrange(1, 30)
             async for place, told in telling:
                 self.take(told)
-                position, left = place or position, left - 1
+                # what was told before a gap counts no more, and neither does where that was
+                position, left = place or ("" if isinstance(told, Gap) else position), left - 1
                 if (is_over.is_set() and self.is_done()) or (left <= 0 and told is not None):
                     break
             await telling.aclose()
