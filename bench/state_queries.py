@@ -89,9 +89,11 @@ async def _load(database: DatabaseManager, first: int, last: int) -> None:
         statuses = [chance.choice(_STATUSES) for _ in keys]
         totals = [chance.randrange(1, _TOTALS) for _ in keys]
         sorts = [encode(status) + encode(Decimal(total)) for status, total in zip(statuses, totals, strict=True)]
-        await database.execute(_LOAD, USER.tenant, keys, statuses, totals, sorts)
-        await database.execute(_ENTER, USER.tenant, keys, statuses, totals, sorts)
-        await database.execute(_BY_HAND, keys, statuses, totals)
+        await asyncio.gather(
+            database.execute(_LOAD, USER.tenant, keys, statuses, totals, sorts),
+            database.execute(_ENTER, USER.tenant, keys, statuses, totals, sorts),
+            database.execute(_BY_HAND, keys, statuses, totals),
+        )
     for table in ("state", "state_entry", "by_hand"):
         await database.execute(f"analyze {table}")
 
@@ -143,7 +145,9 @@ async def _measure(counts: Sequence[int], queries: int) -> dict[str, list[float]
                 await _load(database, loaded, count)
                 loaded = count
                 found[f"{count:,} objects, the manager"] = await _times(queries, ours)
-                found[f"{count:,} objects, the manager, out of {_SORTED} by another field"] = await _times(queries, sorted_out)
+                found[f"{count:,} objects, the manager, out of {_SORTED} by another field"] = await _times(
+                    queries // 5, sorted_out
+                )
                 found[f"{count:,} objects, SQL by hand"] = await _times(queries, by_hand)
     return found
 
@@ -165,7 +169,8 @@ def measure(counts: Sequence[int], queries: int) -> Report:
         Target(f"p50 among {counts[-1]:,}", ours[-1], 5.0, unit="ms"),
         Target(f"p50 among {counts[-1]:,} against {counts[0]:,}", ours[-1] / ours[0], 1.5),
     ]
+    loading_s = (datetime.now(UTC) - begun).total_seconds()
     report.notes.append(
-        f"{queries} queries one after the other; with loading {(datetime.now(UTC) - begun).total_seconds():.0f} s"
+        f"{queries} queries one after the other, {queries // 5} of those that sort; with loading {loading_s:.0f} s"
     )
     return report

@@ -3,7 +3,7 @@
 64 transitions are in flight, on a key each; the manager reads, decides, checks and collects writes into batches. The other side
 is as lean as can be: it knows what to write and sends it, one statement (and so one transaction) per write, over 16 or 32
 connections, whichever is quicker. PostgreSQL and Valkey are embedded ones, as durable as they are by default; the relay that
-numbers events runs all the while. What indexes cost shows in namespaces of their own. Then a minute of transitions without a
+numbers events runs all the while. What indexes cost shows in namespaces of their own. Then half a minute of transitions without a
 pause: what a table or an index that fills up costs shows in its last ten seconds. Transactions of five objects stand beside them,
 and one of those at a time beside a single write.
 """
