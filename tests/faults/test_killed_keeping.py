@@ -99,11 +99,7 @@ async def killed_at(platform: Platform, lock: str, *args: Any, work: tuple[str, 
         if is_behind:
             assert begun.ended().returncode == 0
         waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))"
-        try:
-            await until(lambda: looking.fetchval(waits, connection.get_server_pid()), within_s=15)
-        except AssertionError:
-            print("DEBUG", work, begun._done, await stored(platform))
-            raise
+        await until(lambda: looking.fetchval(waits, connection.get_server_pid()), within_s=WITHIN.total_seconds())
         platform.kill("state")
         if not is_behind:
             assert begun.ended().returncode != 0
@@ -144,9 +140,8 @@ async def keep(platform: Platform, count: int) -> None:
 
     states = platform.project.folder / "modules" / "papers" / "states.yaml"
     states.write_text(states.read_text().replace("schema:", CHANGED, 1))
-    for name in ("actions", "gateway", "ratelimit", "realtime", "state"):  # all know the declarations
-        platform.kill(name)
-    platform.wait_healthy(WITHIN)
+    platform.stop()  # every process knows the declarations
+    platform.start()
     lock = "select from state.state where namespace = 'papers' and key = $1 for update"
     await killed_at(platform, lock, middle, work=("migrate", "papers"))
     objects, _ = await stored(platform)
@@ -159,7 +154,7 @@ async def keep(platform: Platform, count: int) -> None:
     assert await until(lambda: stored(platform), lambda found: found == (moved, ends), within_s=WITHIN.total_seconds())
 
     async with httpx.AsyncClient(base_url=platform.gateway, verify=NO_TLS) as http:
-        assert (await http.delete(f"/v1/state/papers/{middle}")).status_code == 200
+        assert (await http.delete(f"/v1/state/papers/{middle}")).status_code == 204
     erase = ("erase", "papers", middle)
     await killed_at(platform, lock.replace("version = 1", "version = 3"), middle, work=erase)
     assert platform.command("states", *erase).returncode == 0
