@@ -39,12 +39,21 @@ class Sender:
         """The id of the service account or API key that was made last."""
         self.mailed = ""
         """The token of a mail."""
+        self.session = ""
+        """The id of a session that is not the sender's own."""
         self.tokens: dict[str, str] = {}
 
     def send(self, name: str, key: str) -> httpx.Response:
         """Send the operation."""
         method, path, operation = self.operations[name]
-        at = {"namespace": "box", "key": "keys", "event": "close", "name": "keys", "order_id": self.order}
+        at = {
+            "namespace": "box",
+            "key": "keys",
+            "event": "close",
+            "name": "keys",
+            "order_id": self.order,
+            "session_id": self.session,
+        }
         at |= {"level": "user", "id": self.made if "{id}" in path and "{level}" not in path else "nobody-at-all"}
         kinds = list(operation.get("requestBody", {}).get("content", ()))
         headers = {"idempotency-key": key} | ({"content-type": kinds[0]} if kinds else {})
@@ -87,10 +96,16 @@ class Sender:
         return bodies.get(name, {"name": "keys"} if name.startswith("box.") else {})
 
     def prepare(self, name: str) -> None:
-        """Wait for the mail whose token an operation takes."""
+        """Bring about what an operation takes: the token of a mail, another session."""
         if name in BY_MAIL:
             assert wait_until(lambda: bool(self._mails(BY_MAIL[name])), timedelta(seconds=30))
             self.mailed = re.findall(r"(?m)^[A-Za-z0-9_-]{43}$", self._mails(BY_MAIL[name])[-1])[0]
+
+        if name == "revoke_session":
+            other = {"email": EMAIL, "password": OTHER_PASSWORD}
+            assert self.http.post("/v1/auth/login", json=other, headers={"authorization": ""}).status_code == 200
+            sessions = self.http.get("/v1/auth/sessions").json()["items"]
+            (self.session,) = [session["id"] for session in sessions if not session["current"]]
 
     def _mails(self, subject: str) -> list[str]:
         shown = self.platform.command("mail", "-n", "200").stdout
@@ -133,7 +148,7 @@ def test_each_operation_happens_once(sender: Sender) -> None:
     bans = ["put_ban", "delete_ban", "reset_usage"]
     machines = ["create_service_account", "delete_service_account", "create_api_key", "rotate_api_key", "revoke_api_key"]
     accounts = ["register", "login", "refresh", "update_me", "request_email_verification", "verify_email", "change_email"]
-    accounts += ["change_password", "logout", "forgot_password", "reset_password"]
+    accounts += ["change_password", "revoke_session", "revoke_other_sessions", "logout", "forgot_password", "reset_password"]
     boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]
     assert {*states, *orders, *boxes, *bans, *machines, *accounts} == sender.operations.keys(), (
         "an operation that is not sent here"

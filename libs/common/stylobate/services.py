@@ -62,6 +62,8 @@ class ServiceSpec:
     """Its HTTP port where each service has a process; 0: the next free one."""
     events: tuple[str, ...] = ()
     """The types of events in its log. ``*`` stands for any name that modules declare: ``state.*.created``."""
+    audits: bool = False
+    """Whether it keeps audit records, and serves them."""
     needs: tuple[str, ...] = ()
     """The services whose channels it opens, beside what every process asks of auth and ratelimit."""
     calls: ServiceRights = field(default_factory=ServiceRights)
@@ -91,6 +93,11 @@ def key_holders() -> tuple[str, ...]:
 def event_sources() -> tuple[str, ...]:
     """Return the services that publish events."""
     return tuple(spec.name for spec in _installed() if spec.events)
+
+
+def audited() -> tuple[str, ...]:
+    """Return the services that keep audit records. State's history is a record of its own."""
+    return tuple(spec.name for spec in _installed() if spec.audits)
 
 
 def served_prefixes() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from stylobate.app.memory_app import MemoryApp
+from stylobate.audit import AuditTrail
 from stylobate.config import Environment
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
@@ -54,6 +55,10 @@ class DatabaseApp(MemoryApp):
     def check(self, name: str, check: Callable[[], Any]) -> None:
         """Keep a health check."""
         self.checks[name] = check
+
+    async def audit_trail(self, store: Any) -> Any:
+        """Open the trail of audit records."""
+        return await self.enter(AuditTrail.open(store, self.name))
 
     def ready_when(self, wait: Callable[[], Any]) -> None:
         """Take what readiness waits for; this test has no probe to hold back."""

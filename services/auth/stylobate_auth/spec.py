@@ -16,6 +16,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("audit"),
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),
+    audits=True,
     grpc_port=9091,
     events=(
         "auth.api_key.created",

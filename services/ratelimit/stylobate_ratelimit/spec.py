@@ -18,6 +18,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("audit"),
         MigrationSet.of("ratelimit", "stylobate_ratelimit.store"),
     ),
+    audits=True,
     grpc_port=9092,
     events=("ratelimit.ban.lifted", "ratelimit.ban.started"),
 )

@@ -16,7 +16,7 @@ from stylobate_realtime.session_context import State
 _log = get_logger("app")
 _LOOK_S = 5.0
 _BEFORE_S = 60.0
-"""How long before its end an answer is asked for anew: while auth is away there are so many looks, and then the grace."""
+"""How long before its end an answer is asked for anew: while auth is away it is tried this often, and then the grace runs."""
 
 
 class KeyRenewal:

@@ -111,7 +111,7 @@ class Beside:
     """The merge patch (RFC 7396) from the data before to the data after, where there is one."""
     cause: Origin | None = None
     aside: IndexedFields | None = None
-    """Of which the log keeps what they were, for watches with filters."""
+    """The log keeps their values of before, for watches with filters."""
 
 
 @dataclass(frozen=True, slots=True)

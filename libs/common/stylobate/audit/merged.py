@@ -9,8 +9,6 @@ import orjson
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2 import ListRecordsResponse, Record
 
-AUDITED = ("actions", "auth", "ratelimit")
-"""The services that keep records. State's history is a record of its own."""
 OUTCOMES = {"success": pb.OUTCOME_SUCCESS, "denied": pb.OUTCOME_DENIED, "failure": pb.OUTCOME_FAILURE}
 _TOLD = {outcome: name for name, outcome in OUTCOMES.items()}
 
@@ -25,7 +23,7 @@ class Merged(NamedTuple):
 
 
 def merged(pages: Mapping[str, ListRecordsResponse], size: int) -> Merged:
-    """Return at most so many records out of a page of each service, all asked for with the same ``before``.
+    """Return at most ``size`` records out of a page of each service, all asked for with the same ``before``.
 
     What one service has told goes only as far down as the one that has told the least: it may have older ones in between.
     """

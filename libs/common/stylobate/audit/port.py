@@ -21,7 +21,7 @@ class AuditStore(Protocol[T_contra]):
         """
 
     async def read(self, query: AuditQuery, limit: int) -> AuditPage:
-        """Return at most so many records, the latest first. What was left to be written in a batch is there within a second.
+        """Return at most ``limit`` records, the latest first. What was left to be written in a batch is there within a second.
 
         One answer looks at a bounded number of records: it may hold fewer, even none, and yet tell where to go on.
 

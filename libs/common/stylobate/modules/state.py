@@ -245,7 +245,7 @@ class StateClient:
 
         :param operations: what ``POST /v1/state/transactions`` takes.
         :raises StylobateError: what the first change that is refused is refused with, its number (from 0) as ``index`` in the
-            metadata; nothing was written. INVALID_INPUT for what is no operation, with its place: ``/operations/1/op``.
+            metadata; nothing was written. INVALID_INPUT where one is not an operation, with its place: ``/operations/1/op``.
         """
         return self._collected() if operations is None else self._transact(messages(operations), operations)
 

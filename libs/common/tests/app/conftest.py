@@ -41,9 +41,13 @@ class _Tokens(TokenServiceServicer):
     async def ListRevocations(self, request: Any, context: Any) -> tokens.ListRevocationsResponse:  # noqa: N802
         return tokens.ListRevocationsResponse(age=Duration())
 
+    async def VerifyApiKeys(self, request: Any, context: Any) -> tokens.VerifyApiKeysResponse:  # noqa: N802
+        return tokens.VerifyApiKeysResponse()
+
 
 async def _build_auth(app: AppManager, settings: Settings) -> None:
-    access = dict.fromkeys(("GetJwks", "WatchRevocations", "ListRevocations"), RpcAccess.SERVICE) | {"GetJwks": RpcAccess.PUBLIC}
+    methods = ("GetJwks", "WatchRevocations", "ListRevocations", "VerifyApiKeys")
+    access = dict.fromkeys(methods, RpcAccess.SERVICE) | {"GetJwks": RpcAccess.PUBLIC}
     app.servicer(add_TokenServiceServicer_to_server, _Tokens(), access)
 
 

@@ -17,6 +17,7 @@ WITHOUT = {
     "RebuildProjection": "begins anew, which twice is as good as once",
     "EraseState": "takes away what is there, however often it is asked",
     "ImportStates": "passes over what is there already in just that way",
+    "MoveStates": "goes on where it was left, however often it is asked",
     "MigrateStates": "moves what was not moved yet, however often it is asked",
     "ReadEvents": "a read; a stream is opened anew by who reads it, from its own position",
     "WatchBans": "a read; a stream is opened anew by who reads it",

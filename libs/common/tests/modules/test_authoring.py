@@ -95,6 +95,25 @@ def test_what_has_no_json_form_is_refused(value: Any) -> None:
         encode(value)
 
 
+RECORDED = {
+    "auth.account.change",
+    "auth.api_key.create",
+    "auth.api_key.revoke",
+    "auth.api_key.rotate",
+    "auth.email.change",
+    "auth.email.changed",
+    "auth.email.verification",
+    "auth.email.verify",
+    "auth.password.change",
+    "auth.password.forgot",
+    "auth.password.reset",
+    "auth.service_account.create",
+    "auth.service_account.delete",
+    "auth.session.revoke",
+}
+"""What audit records of auth are called: no event has these names."""
+
+
 def test_every_event_of_auth_may_be_listened_to() -> None:
     """The types that hooks are checked against are those that the service writes."""
     source = Path(__file__).parents[4] / "services" / "auth" / "stylobate_auth"
@@ -102,9 +121,10 @@ def test_every_event_of_auth_may_be_listened_to() -> None:
         name
         for file in source.rglob("*.py")
         if file.name != "spec.py"
-        for name in re.findall(r'"(auth\.[a-z]+\.[a-z_]+)"', file.read_text())
+        for name in re.findall(r'"(auth\.[a-z_]+\.[a-z_]+)"', file.read_text())
     }
-    assert written == set(installed_services()["auth"].events)
+    assert written - RECORDED == set(installed_services()["auth"].events)
+    assert written >= RECORDED
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 409, 410, 412, 422, 429, 503])

@@ -13,7 +13,17 @@ from .conftest import write_pki
 from .probe import Probe, Users, Wire, servicers
 from .test_service_rights import METHODS
 
-READS = ("Get", "List", "CheckAccess", "CheckStates", "ExportStates", "ReadProgress", "ReadViews", "UpgradeStates")
+READS = (
+    "Get",
+    "List",
+    "CheckAccess",
+    "CheckStates",
+    "ExportStates",
+    "ReadProgress",
+    "ReadViews",
+    "UpgradeStates",
+    "VerifyApiKeys",
+)
 
 
 async def _server(probe: Probe, address: str = "127.0.0.1:0", tls: TlsSettings | None = None) -> GrpcServer:

@@ -39,6 +39,10 @@ RIGHTS = {name: spec.calls for name, spec in installed_services().items()} | {OP
 OWN: dict[str, set[str] | None] = {
     "auth.v1.TokenService": None,
     "auth.v1.AccessService": None,
+    "audit.v1.AuditService": {"cli"},
+    "auth.v1.ApiKeyService": {"cli"},
+    "auth.v1.ApiKeyService/GetApiKey": set(),
+    "auth.v1.ServiceAccountService": {"cli"},
     "ratelimit.v1.RateLimitService/CheckLimits": None,
     "ratelimit.v1.RateLimitService/WatchBans": None,
     "ratelimit.v1.RateLimitService/ListRules": {"cli"},

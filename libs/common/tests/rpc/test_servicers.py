@@ -42,6 +42,9 @@ async def test_a_stream_that_is_no_generator_is_refused():
         async def ReadEvents(self, request: Any, context: Any) -> None:  # noqa: N802  gRPC's name
             """Return nothing."""
 
+        async def ListLogs(self, request: Any, context: Any) -> None:  # noqa: N802  gRPC's name
+            """Return nothing."""
+
     with pytest.raises(ValueError, match="async generator"):
         Servicers().register(
             add_EventServiceServicer_to_server, Wrong(), dict.fromkeys(("ReadEvents", "ListLogs"), RpcAccess.PUBLIC)

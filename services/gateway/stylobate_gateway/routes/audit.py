@@ -7,7 +7,7 @@ import grpc.aio
 from fastapi import APIRouter
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2_grpc import AuditServiceStub
-from stylobate.audit.merged import AUDITED, OUTCOMES, merged, told
+from stylobate.audit.merged import OUTCOMES, merged, told
 from stylobate.paging import page_position, page_token
 
 from stylobate_gateway.document.answers import refuses
@@ -24,6 +24,9 @@ from stylobate_gateway.schemas.audit import (
     Until,
 )
 from stylobate_gateway.schemas.common import PageSize, PageToken
+
+AUDITED = ("actions", "auth", "ratelimit")
+"""The services that keep records. State's history is a record of its own."""
 
 
 def routes(channels: Mapping[str, grpc.aio.Channel]) -> APIRouter:

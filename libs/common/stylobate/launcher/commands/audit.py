@@ -9,16 +9,17 @@ import typer
 
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2_grpc import AuditServiceStub
-from stylobate.audit.merged import AUDITED, OUTCOMES, merged, told
+from stylobate.audit.merged import OUTCOMES, merged, told
 from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
+from stylobate.services import audited
 
 audit = typer.Typer()
 
 _PAGE = 500
 _LONGEST = timedelta(days=36_500)
-_SERVICE = typer.Option(help=f"Only records of this service: {', '.join(AUDITED)}. Without it of all.")
+_SERVICE = typer.Option(help="Only records of this service, such as auth; without it of all.")
 _ACTOR = typer.Option(help="Only what this principal did: an id.")
 _ACTION = typer.Option(help="Only what has this name; `*` at its end stands for the rest: `auth.*`.")
 _TARGET = typer.Option(help="Only what was done to this: `user:<id>`.")
@@ -98,9 +99,10 @@ def _time(option: str, text: str) -> datetime:
 
 def _records(service: str, request: pb.ListRecordsRequest) -> Iterator[dict[str, Any]]:
     """Yield records, the latest first, page by page."""
-    if service and service not in AUDITED:
-        raise CommandError(f"--service: one of {', '.join(AUDITED)}")
-    asked = [service] if service else AUDITED
+    kept = audited()
+    if service and service not in kept:
+        raise CommandError(f"--service: one of {', '.join(kept)}")
+    asked = [service] if service else kept
     services = {name: RunningService(name) for name in asked}
     while True:
         pages = {}

@@ -83,7 +83,7 @@ def add_account(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     role: Annotated[list[str] | None, typer.Option("--role", help="What it may do; may be repeated.")] = None,
 ) -> None:
-    """Make a service account, whose keys are no person's; print its id."""
+    """Make a service account, which owns keys for a program; print its id."""
     request = machine.CreateServiceAccountRequest(name=name, roles=role or ())
     made = RunningService("auth").ask(lambda channel: ServiceAccountServiceStub(channel).CreateServiceAccount(request))
     typer.echo(made.service_account.id)
@@ -133,7 +133,7 @@ def _line(key: pb.ApiKey) -> str:
     more = [f"scopes {', '.join(key.scopes)}" if key.scopes else "no scopes"]
     if key.allowed_cidrs:
         more.append(f"from {', '.join(key.allowed_cidrs)}")
-    more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "for ever")
+    more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "without end")
     more.append(f"used {_time(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
     if key.replaced_by:
         more.append(f"rotated to {key.replaced_by}")
