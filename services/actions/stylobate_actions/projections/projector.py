@@ -90,6 +90,8 @@ class Projector:
         """Feed one generation. Raises what ends it."""
         self._log = projection.log or SERVICE
         start = Position.parse(projection.position) if projection.position else await self._first(START_EARLIEST)
+        if not projection.position:  # before any event: what was applied is told by numbers, and those are of this log alone
+            await self._move(projection.generation, str(start), "")
         latest = await self._first(START_LATEST)
         worker = Worker(self.name, Fold(self.name, projection.generation, self._service, self._method), start.numbers)
         self._worker = worker
@@ -135,12 +137,13 @@ class Projector:
                 if is_rebuilding and all(map(operator.ge, position.numbers, latest.numbers)):
                     await self._sweep(pb.SweepProjectionRequest(name=self.name, generation=generation))
                     is_rebuilding = False
-                request = pb.MoveProjectionRequest(
-                    name=self.name, generation=generation, position=str(position), error=worker.error
-                )
-                await self._service.MoveProjection(request, timeout=_TIMEOUT_S)
+                await self._move(generation, str(position), worker.error)
             except UnavailableError as error:
                 self._note(error)
+
+    async def _move(self, generation: int, position: str, error: str) -> None:
+        request = pb.MoveProjectionRequest(name=self.name, generation=generation, position=position, error=error)
+        await self._service.MoveProjection(request, timeout=_TIMEOUT_S)
 
     async def _sweep(self, request: pb.SweepProjectionRequest) -> None:
         while not (await self._service.SweepProjection(request, timeout=_TIMEOUT_S)).done:
