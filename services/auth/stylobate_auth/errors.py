@@ -64,7 +64,7 @@ class MailTokenInvalidError(StylobateError):
 
 
 class NoMailError(StylobateError):
-    """There is no way for mail to leave."""
+    """No mail server is set, so no mail can be sent."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "AUTH_NO_MAIL"

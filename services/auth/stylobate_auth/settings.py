@@ -63,7 +63,7 @@ class AuthSettings(Settings):
     api_keys_per_account: int = Field(50, ge=1, le=10_000)
     """API keys that an account may have at a time."""
     smtp_host: str = ""
-    """A server that takes mail for everywhere. Empty: in development mail goes into `mail_folder`, elsewhere there is none, and
+    """The mail server that sends everything. Empty: in development mail goes into `mail_folder`, elsewhere there is none, and
     what needs it is refused."""
     smtp_port: int = Field(0, ge=0, le=65535)
     """Its port; 0: 587, 465 where security is `tls`, 25 where it is `none`."""

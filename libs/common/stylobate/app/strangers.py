@@ -29,7 +29,7 @@ class Strangers:
 
     @property
     def are_many(self) -> bool:
-        """Whether there are so many that one is better let go."""
+        """Whether there are too many, so that one must be closed."""
         return self._count > self._most // 2
 
     def add(self, owner: str, stranger: Stranger) -> None:

@@ -8,7 +8,7 @@ SmtpSecurity = Literal["starttls", "tls", "none"]
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """A server that takes mail for everywhere."""
+    """The mail server that everything is sent through."""
 
     host: str
     port: int
