@@ -4,8 +4,10 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from stylobate.services import audited
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import wait_until
+from stylobate_gateway.routes.audit import AUDITED
 
 from tests.people import PASSWORD, Person
 
@@ -23,6 +25,11 @@ def pages(watcher: Person, **asked: Any) -> list[dict[str, Any]]:
         token = answer.json()["next_page_token"] or ""
         if not token:
             return found
+
+
+def test_the_gateway_asks_every_service_that_keeps_records() -> None:
+    """A service that begins to keep records is one that `GET /v1/audit` must ask."""
+    assert sorted(audited()) == list(AUDITED)
 
 
 def test_what_a_person_did_is_one_list(platform: Platform) -> None:

@@ -1,4 +1,4 @@
-"""API keys: made, exchanged and ended by whoever owns them or may write those of others; verified for every service."""
+"""API keys: their owners, or who may change keys of others, make, rotate and revoke them; services have them verified here."""
 
 import asyncio
 import hmac

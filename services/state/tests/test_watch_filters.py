@@ -241,7 +241,7 @@ async def test_a_filter_is_of_what_its_caller_sees(shop: Desk) -> None:
 
 
 async def test_whose_rights_are_its_own_objects_hears_of_these(shop: Desk) -> None:
-    """Also where lists are for everybody, so that the index knows no owners."""
+    """The same holds where everybody may list: the index has no owners there."""
     for name in ("owned", "read-own"):
         await put(shop, "a", '{"total": 100}', namespace=name)
         await put(shop, "b", '{"total": 100}', namespace=name, owner="bob")

@@ -30,7 +30,7 @@ PRINCIPALS = {
     "ada's key": Principal(PrincipalKind.USER, "ada", is_key=True),
     "ada's key, as owner": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"owner"})),
     "ada's key, as anybody known": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"authenticated"})),
-    "ada's key for everything": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"*"})),
+    "ada's key with every scope": Principal(PrincipalKind.USER, "ada", is_key=True, scopes=frozenset({"*"})),
     "bob, who says that he is the shop": BOB.with_via("", "shop"),
     "bob through a gateway that says shop": BOB.with_via("gateway", "shop"),
 }
@@ -38,11 +38,11 @@ LET_THROUGH = {
     "public": set(PRINCIPALS),
     "authenticated": {name for name in PRINCIPALS if not name.startswith("nobody")} - {"ada's key", "ada's key, as owner"},
     "owner": {"ada", "ada through the gateway", "ada's handler", "actions for ada"}
-    | {"ada's key, as owner", "ada's key for everything"},
+    | {"ada's key, as owner", "ada's key with every scope"},
     "actions": UNNAMED,
     "actions of shop": UNNAMED | {"bob's handler in the shop"},
     "actions of till": UNNAMED | {"bob's handler in the till"},
-    HELD: {"ada", "ada through the gateway", "ada's handler", "actions for ada", "ada's key for everything"},
+    HELD: {"ada", "ada through the gateway", "ada's handler", "actions for ada", "ada's key with every scope"},
     NOT_HELD: set(),
 }
 """Whom each term lets at an object of ada's, who holds one permission."""

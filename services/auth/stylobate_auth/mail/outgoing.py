@@ -42,7 +42,7 @@ class OutgoingMail:
             raise NoMailError
 
     async def write(self, transaction: AuthTransaction, tenant: str, kind: MailKind, account_id: str | None) -> None:
-        """Write a mail; nothing happens where there is no way for it to leave.
+        """Write a mail; nothing happens where mail is not set up.
 
         :param account_id: None: nobody is written to, and it costs the same.
         """
