@@ -12,6 +12,7 @@ from bench.processes import ROOT
 from bench.report import RESULTS, text
 
 PAGE = ROOT / "docs" / "reference" / "benchmarks.md"
+_MICROSECONDS = re.compile(r"\bus\b")
 _PLACE = re.compile(r"(<!-- (P\d+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
@@ -51,7 +52,7 @@ def _section(document: dict[str, Any]) -> str:
 
 def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
     lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(cell.strip().replace(' us', ' µs') for cell in line)} |" for line in lines]
+    return [f"| {' | '.join(_MICROSECONDS.sub('µs', cell.strip()) for cell in line)} |" for line in lines]
 
 
 def _with_unit(figure: str, unit: str) -> str:
