@@ -50,7 +50,7 @@ class Sender:
             "namespace": "box",
             "key": "keys",
             "event": "close",
-            "name": "keys",
+            "name": "staff" if "/roles/" in path else "keys",
             "order_id": self.order,
             "session_id": self.session,
         }
@@ -146,7 +146,15 @@ def test_each_operation_happens_once(sender: Sender) -> None:
     for way in ("", ".route"):
         orders += [f"shop.{verb}_order{way}" for verb in ("place", "cancel", "place", "replace")]
     bans = ["put_ban", "delete_ban", "reset_usage"]
-    machines = ["create_service_account", "delete_service_account", "create_api_key", "rotate_api_key", "revoke_api_key"]
+    machines = [
+        "create_service_account",
+        "assign_role",
+        "remove_role",
+        "delete_service_account",
+        "create_api_key",
+        "rotate_api_key",
+        "revoke_api_key",
+    ]
     accounts = ["register", "login", "refresh", "update_me", "request_email_verification", "verify_email", "change_email"]
     accounts += ["change_password", "revoke_session", "revoke_other_sessions", "logout", "forgot_password", "reset_password"]
     boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]

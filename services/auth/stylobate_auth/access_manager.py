@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from stylobate.errors import InvalidInputError, PermissionDeniedError, Violation
 from stylobate.identity import Principal, grants
@@ -25,10 +26,12 @@ class AccessManager:
     Nothing is remembered between questions; who asks remembers, and the access version tells when that ends.
 
     :param declared: permissions by role, of all modules together; added to the builtin roles.
+    :param clock: the time in UTC, for roles that end.
     """
 
-    def __init__(self, store: AuthStore, declared: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, store: AuthStore, declared: Mapping[str, Collection[str]], *, clock: Callable[[], datetime]) -> None:
         self._store = store
+        self._clock = clock
         self._roles = {
             name: _BUILTIN.get(name, frozenset()) | frozenset(declared.get(name, ())) for name in {*_BUILTIN, *declared}
         }
@@ -60,7 +63,7 @@ class AccessManager:
             raise PermissionDeniedError("You may ask about your own permissions only.")
         if not principal.is_service:
             questions = [Question(question.subject, question.permission, principal.tenant) for question in questions]
-        held = await self._store.roles(list({(question.tenant, question.subject) for question in questions}))
+        held = await self._store.roles(list({(question.tenant, question.subject) for question in questions}), self._clock())
         return [
             (principal.is_service or principal.lends(question.permission))
             and self._permits(held.get((question.tenant, question.subject), ()), question.permission)
@@ -91,7 +94,7 @@ class AccessManager:
         if not principal.lends(permission):
             return False
         subject = (principal.tenant, principal.subject)
-        return self._permits((await self._store.roles([subject])).get(subject, ()), permission)
+        return self._permits((await self._store.roles([subject], self._clock())).get(subject, ()), permission)
 
     def _permits(self, roles: Iterable[str], permission: str) -> bool:
         return any(grants(self._roles.get(role, ()), permission) for role in roles)

@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import role_service_pb2 as role
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import session_service_pb2 as pb
 from stylobate.api.auth.v1 import token_service_pb2 as token
@@ -17,6 +18,7 @@ from stylobate.identity.api_key import ApiKeyText
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
 from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Session, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
+from stylobate_auth.role import HeldRole, RoleDraft
 from stylobate_auth.service_account import ServiceAccount
 
 _OVERLAP = timedelta(days=1)
@@ -139,6 +141,21 @@ def to_service_account(account: ServiceAccount) -> machine.ServiceAccount:
     return machine.ServiceAccount(
         id=account.id, name=account.name, roles=account.roles, created_at=to_timestamp(account.created_at)
     )
+
+
+def to_held_role(held: HeldRole) -> role.HeldRole:
+    """Return a role that an account holds."""
+    return role.HeldRole(
+        role=held.role,
+        expires_at=None if held.expires_at is None else to_timestamp(held.expires_at),
+        assigned_at=None if held.assigned_at is None else to_timestamp(held.assigned_at),
+        assigned_by=held.assigned_by,
+    )
+
+
+def from_assign(request: role.AssignRoleRequest) -> RoleDraft:
+    """Return the role that is to be given."""
+    return RoleDraft(request.role, request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None)
 
 
 def to_verified_key(found: VerifiedKey) -> token.VerifiedApiKey:

@@ -113,6 +113,31 @@ class AccountUnknownError(NotFoundError):
     cure = "Look up the account's id."
 
 
+class RoleUnknownError(NotFoundError):
+    """There is no role of the name."""
+
+    reason = "AUTH_ROLE_UNKNOWN"
+    default_detail = "There is no such role."
+    cure = "Check the name: roles are declared in modules, beside `admin` and `user`."
+
+
+class RoleNotHeldError(NotFoundError):
+    """The account does not hold the role."""
+
+    reason = "AUTH_ROLE_NOT_HELD"
+    default_detail = "The account does not hold this role."
+    cure = "List the account's roles; one that has ended is not there any more."
+
+
+class RoleKeptError(StylobateError):
+    """A role that an account must keep: the last administrator's, or ``user``."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_ROLE_KEPT"
+    default_detail = "The account must keep this role."
+    cure = "Make somebody else administrator first, without an end. Every account of a person keeps `user`."
+
+
 class ApiKeyUnknownError(NotFoundError):
     """There is no API key with the id."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
@@ -42,6 +43,8 @@ from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.role_manager import RoleManager
+from stylobate_auth.role_servicer import RoleServicer
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.servicer import (
     AccessServicer,
@@ -89,7 +92,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
     limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
     revocations = RevocationManager(store, clock=_now)
-    access = AccessManager(store, app.declarations.roles)
+    access = AccessManager(store, app.declarations.roles, clock=_now)
     copies = RedisSessionCopies(app.redis, _now)
     rules = PasswordRules(BreachedPasswords(Path(settings.breached_passwords)) if settings.breached_passwords else None)
     sessions = SessionManager(
@@ -129,6 +132,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     keys = ApiKeyManager(
         store, access, revocations, environment=settings.environment, most=settings.api_keys_per_account, clock=_now
     )
+    roles = RoleManager(store, access, clock=_now)
     machines = ServiceAccountManager(store, access, revocations, clock=_now)
     passwords = PasswordManager(store, hasher, rules, sessions, limits=limits, mail=mail, clock=_now)
     profiles = ProfileManager(
@@ -147,6 +151,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
+    app.task("role-ends", roles.run)
     app.task("relay", relay.run)
     app.task("prune", lambda: prune_forever(lambda: store.prune(_now())))
     app.task("idempotency", idempotency.run)
@@ -161,6 +166,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
+    app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, idempotency))
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 

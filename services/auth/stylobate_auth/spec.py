@@ -22,6 +22,8 @@ SPEC = ServiceSpec(
         "auth.api_key.created",
         "auth.api_key.revoked",
         "auth.api_key.rotated",
+        "auth.role.assigned",
+        "auth.role.removed",
         "auth.service_account.created",
         "auth.service_account.deleted",
         "auth.session.ended",

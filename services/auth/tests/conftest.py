@@ -31,6 +31,7 @@ from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.role_manager import RoleManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings, Registration
@@ -66,6 +67,7 @@ class Auth:
     passwords: PasswordManager
     keys: ApiKeyManager
     machines: ServiceAccountManager
+    roles: RoleManager
     profiles: ProfileManager
     post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
@@ -149,7 +151,7 @@ def build(
     store, copies = MemoryAuthStore(clock), MemorySessionCopies()
     tokens = JWTManager(signing_key("s" * 32), timedelta(minutes=10))
     revocations = RevocationManager(store, clock=clock)
-    access = AccessManager(store, DECLARED)
+    access = AccessManager(store, DECLARED, clock=clock)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
     bans = BanList(lambda: clock().timestamp())
     lifetime = timedelta(days=30)
@@ -173,6 +175,7 @@ def build(
         clock=clock,
     )
     machines = ServiceAccountManager(store, access, revocations, clock=clock)
+    roles = RoleManager(store, access, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
     return Auth(
         clock,
@@ -189,6 +192,7 @@ def build(
         passwords,
         keys,
         machines,
+        roles,
         profiles,
         post,
     )

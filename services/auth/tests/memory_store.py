@@ -30,9 +30,11 @@ from stylobate_auth.model import (
     SessionEnd,
     UsedMailToken,
 )
+from stylobate_auth.role import HeldRole
 from stylobate_auth.service_account import ServiceAccount
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
+from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
 
 _Key = tuple[str, str]
@@ -62,6 +64,7 @@ class _Tables:
     tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class _Tables:
         return tables
 
 
-class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryServiceAccountChanges):
+class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServiceAccountChanges):
     """Works on a copy of the tables."""
 
     def __init__(
@@ -242,7 +245,7 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryServiceAccountChanges):
         self.tables.records.append(record)
 
 
-class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
+class MemoryAuthStore(MemoryApiKeys, MemoryRoles, MemoryServiceAccounts):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.
@@ -310,11 +313,6 @@ class MemoryAuthStore(MemoryApiKeys, MemoryServiceAccounts):
             and (not before or session.id < before)
         ]
         return sorted(found, key=lambda session: session.id, reverse=True)[:most]
-
-    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        """See the port."""
-        rows = {subject: self._tables.accounts[subject].account.roles for subject in subjects if subject in self._tables.accounts}
-        return {subject: roles for subject, roles in rows.items() if roles}
 
     async def announce_roles(self, digest: str) -> int:
         """See the port."""

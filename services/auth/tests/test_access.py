@@ -40,9 +40,9 @@ async def test_a_batch_is_bounded(auth: Any) -> None:
 async def test_the_access_version_rises_when_roles_mean_something_else(auth: Any) -> None:
     """A restart with the same declarations changes nothing; one with others ends cached decisions everywhere."""
     first = await auth.access.announce()
-    assert await AccessManager(auth.store, {"user": ["orders:create"]}).announce() == first + 1
-    assert await AccessManager(auth.store, {"user": ["orders:create"], "admin": []}).announce() == first + 1
-    assert await AccessManager(auth.store, {"user": ["orders:create", "orders:read"]}).announce() == first + 2
+    assert await AccessManager(auth.store, {"user": ["orders:create"]}, clock=auth.clock).announce() == first + 1
+    assert await AccessManager(auth.store, {"user": ["orders:create"], "admin": []}, clock=auth.clock).announce() == first + 1
+    assert await AccessManager(auth.store, {"user": ["orders:create", "orders:read"]}, clock=auth.clock).announce() == first + 2
     await auth.revocations.look()
     assert auth.revocations.current().access_version == first + 2
 

@@ -35,6 +35,7 @@ from stylobate_gateway.routes import (
     pages,
     passwords,
     profile,
+    roles,
     service_accounts,
     sessions,
     transactions,
@@ -78,6 +79,7 @@ class Api:
         for area in (
             *(part.routes(channels["auth"]) for part in (accounts, passwords, profile, sessions)),
             api_keys.routes(channels["auth"]),
+            roles.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),
             transactions.routes(channels["state"]),
             objects.routes(channels["state"], reads, watches),

@@ -16,9 +16,9 @@ from stylobate_realtime.session import ClientSession
 _log = get_logger("app")
 _SLICE = 1000
 """Sessions looked through before the loop gets its turn."""
-_LOOKS_S = (0.0, 1.2, 11.0)
-"""When rights are asked for after roles changed: at once; when every process must have heard of it too, which is within a
-second, for another one may have answered by what it knew before; and when that has come to one whose stream was cut."""
+_LOOKS_S = (0.0, 0.5, 1.2, 11.0)
+"""When rights are asked for after roles changed: at once; when the others have heard of it too, for one may have answered by what
+it knew before; when they must have, which is within a second; and when that has come to one whose stream was cut."""
 _REST_S = 0.5
 """Between two looks at least, however often roles change."""
 

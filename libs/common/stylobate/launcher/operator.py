@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import grpc
 import grpc.aio
+import typer
 
 from stylobate.app import HostSettings
 from stylobate.config import Sources
@@ -24,18 +25,23 @@ _OF_TLS = ("handshake", "Socket closed", "certificate", "SSL")
 """What gRPC says where TLS is the matter: also of a server that hangs up for want of it."""
 _REFUSED = "Failed to connect"
 _ANSWER_S = 2.0
+ADDRESS = typer.Option(
+    "--address", help="Where the service is, of a platform elsewhere: `auth:9091`. Without it the one of this folder."
+)
+"""Of a command's parameter."""
 
 
 class RunningService:
     """A service of the running platform; ``STYLOBATE_<SERVICE>_ADDRESS`` says of one elsewhere where.
 
+    :param address: the same, and counts before it; empty: not said.
     :raises CommandError: nothing runs.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, address: str = "") -> None:
         self._name = name
         self._setting = f"STYLOBATE_{name.upper()}_ADDRESS"
-        if address := os.environ.get(self._setting):
+        if address := address or os.environ.get(self._setting, ""):
             self._target, self._settings = address, HostSettings.load(Sources.of_process())
             return
         project = Project(Path.cwd())

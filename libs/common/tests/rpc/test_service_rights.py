@@ -42,6 +42,7 @@ OWN: dict[str, set[str] | None] = {
     "audit.v1.AuditService": {"cli"},
     "auth.v1.ApiKeyService": {"cli"},
     "auth.v1.ApiKeyService/GetApiKey": set(),
+    "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},
     "ratelimit.v1.RateLimitService/CheckLimits": None,
     "ratelimit.v1.RateLimitService/WatchBans": None,

@@ -29,10 +29,11 @@ from stylobate_auth.model import (
     UsedMailToken,
 )
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
+from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 
 
-class AuthTransaction(ApiKeyChanges, ServiceAccountChanges, Protocol):
+class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -79,7 +80,10 @@ class AuthTransaction(ApiKeyChanges, ServiceAccountChanges, Protocol):
         """Replace the hash whatever it is: by who proved the account otherwise."""
 
     async def hold_account(self, tenant: str, account_id: str) -> Account | None:
-        """Return an account, held against others until the transaction ends; whoever changes one or its mails does so first."""
+        """Return an account, held against others until the transaction ends; None: there is none.
+
+        Whoever changes one, its roles or its mails does so first.
+        """
 
     async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
         """Give an account another name."""
@@ -114,7 +118,7 @@ class AuthTransaction(ApiKeyChanges, ServiceAccountChanges, Protocol):
         """Write an audit record."""
 
 
-class AuthStore(ApiKeys, ServiceAccounts, Protocol):
+class AuthStore(ApiKeys, Roles, ServiceAccounts, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:
@@ -134,9 +138,6 @@ class AuthStore(ApiKeys, ServiceAccounts, Protocol):
 
     async def sessions(self, tenant: str, account_id: str, now: datetime, before: str, most: int) -> list[Session]:
         """Return sessions of an account that live, the newest first; ``before``: only ones older than that id, empty: all."""
-
-    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return the roles held by each (tenant, account id) that holds any."""
 
     async def announce_roles(self, digest: str) -> int:
         """Say what the roles mean now; return the access version, raised by one if the digest is another than before."""

@@ -1,6 +1,6 @@
 """The port in PostgreSQL: its reads, and the look into the deny-list."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,6 +13,7 @@ from stylobate.outbox import Outbox
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
+from stylobate_auth.store.postgres_roles import PostgresRoles
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
@@ -26,12 +27,6 @@ _SESSIONS = """
 select * from session
 where tenant = $1 and account_id = $2 and ended_at is null and expires_at > $3 and ($4::uuid is null or id < $4)
 order by id desc limit $5
-"""
-_ROLES = """
-select r.tenant, r.account_id::text as id, array_agg(r.role order by r.role) as roles
-from unnest($1::text[], $2::uuid[]) as q (tenant, account_id)
-join account_role r using (tenant, account_id)
-group by r.tenant, r.account_id
 """
 _ANNOUNCE = """
 with changed as (
@@ -68,7 +63,7 @@ delete from mail where (tenant, id) in (
 """
 
 
-class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
+class PostgresAuthStore(PostgresApiKeys, PostgresRoles, PostgresServiceAccounts):
     """The port on the service's own schema.
 
     :param outbox: gets the events.
@@ -132,13 +127,6 @@ class PostgresAuthStore(PostgresApiKeys, PostgresServiceAccounts):
     async def sessions(self, tenant: str, account_id: str, now: datetime, before: str, most: int) -> list[Session]:
         rows = await self._database.fetch(_SESSIONS, tenant, UUID(account_id), now, uuid_of(before), most)
         return [session_of(row) for row in rows]
-
-    async def roles(self, subjects: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, ...]]:
-        known = [(tenant, key) for tenant, subject in subjects if (key := uuid_of(subject)) is not None and "\0" not in tenant]
-        if not known:
-            return {}
-        rows = await self._database.fetch(_ROLES, [tenant for tenant, _ in known], [key for _, key in known])
-        return {(row["tenant"], row["id"]): tuple(row["roles"]) for row in rows}
 
     async def announce_roles(self, digest: str) -> int:
         version = await self._database.fetchval(_ANNOUNCE, digest, CHANGES)

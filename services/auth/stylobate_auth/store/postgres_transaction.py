@@ -14,8 +14,9 @@ from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import Account, NewAccount, NewMail, RefreshToken, Revocation, Session, SessionEnd, UsedMailToken
 from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
+from stylobate_auth.store.postgres_roles import PostgresRoleChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of, uuid_of
 
 CHANGES = "auth_changes"
 """Notified with every commit that changes the deny-list or the access version."""
@@ -93,7 +94,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 """
 
 
-class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChanges):
+class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, PostgresServiceAccountChanges):
     """The port's transaction on a connection inside one."""
 
     def __init__(
@@ -108,6 +109,7 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
         self._audit = audit
         self._ledger = ledger
         self._revoked = False
+        self._changes_access = False
         self.emitted = False
         self.has_mail = False
 
@@ -201,7 +203,8 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
         await self._connection.execute(_SET_HASH, tenant, UUID(account_id), new)
 
     async def hold_account(self, tenant: str, account_id: str) -> Account | None:
-        row = await self._connection.fetchrow(_HOLD_ACCOUNT, tenant, UUID(account_id))
+        key = uuid_of(account_id)
+        row = None if key is None else await self._connection.fetchrow(_HOLD_ACCOUNT, tenant, key)
         return None if row is None else account_of(row)
 
     async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
@@ -247,7 +250,9 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresServiceAccountChang
 
     async def flush(self) -> None:
         """Do what belongs at the end of the transaction."""
-        if self._revoked:
+        if self._changes_access:
+            await self._raise_version()
+        if self._revoked or self._changes_access:
             await self._connection.execute("select pg_notify($1, '')", CHANGES)
 
     async def _add_token(self, session: Session, token: RefreshToken) -> None:

@@ -1,0 +1,66 @@
+"""`stylobate users roles`: which roles an account holds."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from stylobate.api.auth.v1 import role_service_pb2 as pb
+from stylobate.api.auth.v1.role_service_pb2_grpc import RoleServiceStub
+from stylobate.declarations.rules import parse_duration
+from stylobate.launcher.operator import ADDRESS, RunningService
+from stylobate.launcher.output import CommandError, console
+
+user_roles = typer.Typer()
+
+_LONGEST = timedelta(days=3650)
+_USER = typer.Argument(help="The id of the account.")
+_ROLE = typer.Argument(help="The role's name.")
+
+
+@user_roles.command()
+def add(
+    user: Annotated[str, _USER],
+    role: Annotated[str, _ROLE],
+    lasts: Annotated[str, typer.Option("--for", help="How long it is held: `30m`, `8h`, `90d`. Without it for good.")] = "",
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Give an account a role, or another end to one that it holds: in force everywhere within a second."""
+    request = pb.AssignRoleRequest(user_id=user, role=role)
+    if lasts:
+        try:
+            request.expires_at.FromDatetime(datetime.now(UTC) + parse_duration(lasts, longest=_LONGEST))
+        except ValueError as error:
+            raise CommandError(f"--for: {error}") from None
+    held = RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).AssignRole(request)).role
+    _print(_line(held))
+
+
+@user_roles.command()
+def remove(user: Annotated[str, _USER], role: Annotated[str, _ROLE], address: Annotated[str, ADDRESS] = "") -> None:
+    """Take a role from an account, also for tokens that it has."""
+    request = pb.RemoveRoleRequest(user_id=user, role=role)
+    RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).RemoveRole(request))
+    console().print("removed")
+
+
+@user_roles.command("list")
+def list_roles(user: Annotated[str, _USER], address: Annotated[str, ADDRESS] = "") -> None:
+    """List the roles of an account."""
+    request = pb.ListUserRolesRequest(user_id=user)
+    for held in RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).ListUserRoles(request)).roles:
+        _print(_line(held))
+
+
+def _line(held: pb.HeldRole) -> str:
+    end = f"until {_time(held.expires_at)}" if held.HasField("expires_at") else "without end"
+    given = f"given {_time(held.assigned_at)} by {held.assigned_by}" if held.HasField("assigned_at") else "with the account"
+    return f"{held.role}  {end}  {given}"
+
+
+def _time(found: object) -> str:
+    return found.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[attr-defined, no-any-return]
+
+
+def _print(line: str) -> None:
+    console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,218 @@
+"""The roles of accounts: given, taken away, and ended when their time is over."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from stylobate.audit import AuditRecord
+from stylobate.errors import UnavailableError, Violation
+from stylobate.idempotency import Claim
+from stylobate.identity import Principal
+from stylobate.identity.api_key import ApiKeyNotEnoughError
+from stylobate.logs import get_logger
+from stylobate.outbox import Event
+from stylobate.resilience import Interruption
+from stylobate.rpc.call import Call
+from stylobate.stopping import goes_on
+
+from stylobate_auth.access_manager import ADMIN, USER, AccessManager
+from stylobate_auth.errors import (
+    AccountUnknownError,
+    AuthInvalidInputError,
+    RoleKeptError,
+    RoleNotHeldError,
+    RoleUnknownError,
+)
+from stylobate_auth.model import Account
+from stylobate_auth.role import HeldRole, RoleDraft
+from stylobate_auth.store.port import AuthStore, AuthTransaction
+
+READ, ASSIGN = "roles:read", "roles:assign"
+_AT_ONCE = 500
+_LOOK_EVERY_S = 10.0
+"""At the latest; who gives a role an end, here or elsewhere, has it looked for at once."""
+_PAUSE_S, _REST_S = 0.5, 0.05
+"""After a look that failed; before the next one at least."""
+_log = get_logger("app")
+
+
+class RoleManager:
+    """Keeps the roles of accounts.
+
+    :param clock: the time in UTC.
+    """
+
+    def __init__(self, store: AuthStore, access: AccessManager, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._access = access
+        self._clock = clock
+        self._due = asyncio.Event()
+        self._interruption = Interruption("role_ends_interrupted")
+
+    async def assign(
+        self, principal: Principal, account_id: str, draft: RoleDraft, caller: Call, claim: Claim | None = None
+    ) -> HeldRole:
+        """Give a role, or another end to one that is held.
+
+        :raises ApiKeyNotEnoughError: a key asks.
+        :raises PermissionDeniedError: it takes ``ASSIGN`` and all that the role permits.
+        :raises RoleUnknownError, AccountUnknownError: there is none. :raises AuthInvalidInputError: its end is over.
+        :raises RoleKeptError: the last administrator's role, or ``user``, gets no end.
+        """
+        role, expires_at = draft.role, draft.expires_at
+        await self._require(principal, role)
+        if role not in self._access.roles:
+            raise RoleUnknownError
+        now = self._clock()
+        if expires_at is not None and expires_at <= now:
+            raise AuthInvalidInputError(violations=[Violation("/expires_at", "must be in the future")])
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            account, known = await self._hold(transaction, principal.tenant, account_id)
+            held = next((held for held in known if held.role == role), None)
+            if held is None or held.expires_at != expires_at:
+                if expires_at is not None:
+                    await self._may_end(transaction, account, role)
+                held = HeldRole(role, expires_at, now, principal.id)
+                await transaction.put_held_role(account.tenant, account.id, held)
+                await transaction.change_access()
+                until = {} if expires_at is None else {"expires_at": expires_at.isoformat()}
+                await transaction.emit(_event("auth.role.assigned", account.id, role, principal, caller, **until))
+                await transaction.record(_record("auth.role.assign", account.id, role, principal, caller, **until))
+            await transaction.answer(claim, held)
+        return held
+
+    async def remove(self, principal: Principal, account_id: str, role: str, caller: Call, claim: Claim | None = None) -> None:
+        """Take a role away.
+
+        :raises RoleNotHeldError: it is not held. :raises RoleKeptError: the last administrator's, or ``user``. Else as
+            :meth:`assign`.
+        """
+        await self._require(principal, role)
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            account, known = await self._hold(transaction, principal.tenant, account_id)
+            if not any(held.role == role for held in known):
+                raise RoleNotHeldError
+            await self._may_end(transaction, account, role)
+            await transaction.remove_held_role(account.tenant, account.id, role)
+            await transaction.change_access()
+            await transaction.emit(_event("auth.role.removed", account.id, role, principal, caller, reason="removed"))
+            await transaction.record(_record("auth.role.remove", account.id, role, principal, caller))
+            await transaction.answer(claim, None)
+
+    async def of_account(self, principal: Principal, account_id: str) -> Sequence[HeldRole]:
+        """Return what an account holds, by name; empty: the principal's own. Raises as :meth:`assign`."""
+        if principal.is_key:
+            raise ApiKeyNotEnoughError
+        account_id = account_id or principal.id
+        if account_id != principal.id:
+            await self._access.require(principal, READ)
+        if await self._store.account(principal.tenant, account_id) is None:
+            raise AccountUnknownError
+        now = self._clock()
+        found = await self._store.held_roles(principal.tenant, account_id)
+        return [held for held in found if held.expires_at is None or held.expires_at > now]
+
+    async def run(self) -> None:
+        """End roles when their time is over, forever; also those that other processes gave an end."""
+        async with self._store.listen(self._due.set):
+            while goes_on():
+                self._due.clear()
+                pause = await self._look()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._due.wait()
+
+    async def end_due(self) -> datetime | None:
+        """Remove the roles whose end has come; return when the next one ends. Raises DatabaseUnavailableError."""
+        while True:
+            end = await self._store.next_role_end()
+            if end is None or end > self._clock():
+                return end
+            async with self._store.transaction() as transaction:
+                ended = await transaction.end_roles(self._clock(), _AT_ONCE)
+                if ended:
+                    await transaction.change_access()
+                for one in ended:
+                    data = {"user_id": one.account_id, "role": one.role, "reason": "expired"}
+                    await transaction.emit(
+                        Event.new("auth.role.removed", one.account_id, data, source="auth", tenant=one.tenant, actor="")
+                    )
+                    await transaction.record(
+                        AuditRecord(
+                            action="auth.role.expire",
+                            tenant=one.tenant,
+                            target=f"user:{one.account_id}",
+                            detail={"role": one.role},
+                        )
+                    )
+            if not ended:
+                return end  # another process is at it
+
+    async def _look(self) -> float:
+        """End what is due; return the seconds until the next look."""
+        try:
+            end = await self.end_due()
+        except UnavailableError as error:
+            self._interruption.note(error=f"{type(error).__name__}: {error}")
+            return _PAUSE_S
+        if self._interruption.over():
+            _log.info("role_ends_resumed")
+        if end is None:
+            return _LOOK_EVERY_S
+        return min(max((end - self._clock()).total_seconds(), _REST_S), _LOOK_EVERY_S)
+
+    async def _require(self, principal: Principal, role: str) -> None:
+        if principal.is_key:
+            raise ApiKeyNotEnoughError
+        await self._access.require(principal, ASSIGN)
+        await self._access.require_roles(principal, [role])
+
+    async def _hold(self, transaction: AuthTransaction, tenant: str, account_id: str) -> tuple[Account, list[HeldRole]]:
+        """Return an account with its roles, held against others. Raises AccountUnknownError."""
+        account = await transaction.hold_account(tenant, account_id)
+        if account is None:
+            raise AccountUnknownError
+        return account, await transaction.held_roles(tenant, account.id)
+
+    async def _may_end(self, transaction: AuthTransaction, account: Account, role: str) -> None:
+        """Return when the role of an account may end. Raises RoleKeptError."""
+        if role == USER and account.email:
+            raise RoleKeptError("Every account of a person holds `user`.")
+        if role == ADMIN:
+            await keep_an_administrator(transaction, account.tenant, account.id)
+
+
+async def keep_an_administrator(transaction: AuthTransaction, tenant: str, account_id: str) -> None:
+    """Return when somebody else stays administrator, or this account is none: before it ends to be one.
+
+    :raises RoleKeptError: it is the last one.
+    """
+    if await transaction.hold_administrators(tenant) == {account_id}:
+        raise RoleKeptError("The last administrator stays one: make another one first.")
+
+
+def _event(
+    type: str,  # noqa: A002  CloudEvents' own word
+    account_id: str,
+    role: str,
+    principal: Principal,
+    caller: Call,
+    **more: str,
+) -> Event:
+    data = {"user_id": account_id, "role": role, **more}
+    return Event.new(type, account_id, data, source="auth", tenant=principal.tenant, actor=principal.id, cause=caller.cause)
+
+
+def _record(action: str, account_id: str, role: str, principal: Principal, caller: Call, **more: str) -> AuditRecord:
+    return AuditRecord(
+        action=action,
+        actor=principal.id,
+        tenant=principal.tenant,
+        via=principal.via,
+        target=f"user:{account_id}",
+        request_id=caller.request_id,
+        detail={"role": role, "address": caller.client_address, **more},
+    )

@@ -1,0 +1,53 @@
+"""The RPCs of roles: convert in, call the manager, convert out."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from stylobate.api.auth.v1 import role_service_pb2 as pb
+from stylobate.api.auth.v1 import role_service_pb2_grpc
+from stylobate.idempotency import Idempotency
+from stylobate.rpc import RpcAccess
+from stylobate.rpc.call import call
+
+from stylobate_auth.convert import from_assign, to_held_role
+from stylobate_auth.role_manager import RoleManager
+
+# ruff: noqa: N802, ARG002  the names and signatures are the generated ones
+
+
+class RoleServicer(role_service_pb2_grpc.RoleServiceServicer):
+    """Roles of accounts."""
+
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "AssignRole": RpcAccess.AUTHENTICATED,
+        "RemoveRole": RpcAccess.AUTHENTICATED,
+        "ListUserRoles": RpcAccess.AUTHENTICATED,
+    }
+
+    def __init__(self, manager: RoleManager, idempotency: Idempotency) -> None:
+        self._manager = manager
+        self._once = idempotency.once
+
+    async def AssignRole(self, request: pb.AssignRoleRequest, context: Any) -> pb.AssignRoleResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            pb.AssignRoleResponse,
+            lambda claim: self._manager.assign(caller.principal, request.user_id, from_assign(request), caller, claim),
+            lambda held: pb.AssignRoleResponse(role=to_held_role(held)),
+        )
+
+    async def RemoveRole(self, request: pb.RemoveRoleRequest, context: Any) -> pb.RemoveRoleResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            pb.RemoveRoleResponse,
+            lambda claim: self._manager.remove(caller.principal, request.user_id, request.role, caller, claim),
+            lambda _: pb.RemoveRoleResponse(),
+        )
+
+    async def ListUserRoles(self, request: pb.ListUserRolesRequest, context: Any) -> pb.ListUserRolesResponse:
+        found = await self._manager.of_account(call().principal, request.user_id)
+        return pb.ListUserRolesResponse(roles=[*map(to_held_role, found)])

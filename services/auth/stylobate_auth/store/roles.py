@@ -1,0 +1,45 @@
+"""What auth keeps of the roles that accounts hold: its part of the port."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from stylobate_auth.role import EndedRole, HeldRole
+
+
+class RoleChanges(Protocol):
+    """What a transaction does with them."""
+
+    async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
+        """Return the roles of an account by name, also those whose end has come but that were not removed yet."""
+
+    async def put_held_role(self, tenant: str, account_id: str, held: HeldRole) -> None:
+        """Give an account a role, in place of the same role with another end."""
+
+    async def remove_held_role(self, tenant: str, account_id: str, role: str) -> None:
+        """Take a role from an account."""
+
+    async def hold_administrators(self, tenant: str) -> set[str]:
+        """Return the ids of persons who hold ``admin`` without an end, held against others until the transaction ends.
+
+        Who takes the role from one holds them first: of two who take the last two from each other one fails.
+        """
+
+    async def end_roles(self, now: datetime, most: int) -> list[EndedRole]:
+        """Remove roles whose end has come, that nobody else is removing, and return them."""
+
+    async def change_access(self) -> None:
+        """Raise the access version with this transaction: decisions that were made before end everywhere."""
+
+
+class Roles(Protocol):
+    """How they are read."""
+
+    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Return the roles held by each (tenant, account id) that holds any, without those whose end has come."""
+
+    async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
+        """Return the roles of an account as its transaction does."""
+
+    async def next_role_end(self) -> datetime | None:
+        """Return when the first role that has an end ends; None: none has."""
