@@ -19,7 +19,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     router = area("/v1/users/{id}/roles", "access")
     stub = RoleServiceStub(channel)
 
-    @router.get("", responses=refuses("Accounts", 404))
+    @router.get("", responses=refuses("Accounts", 404, 422))
     async def list_user_roles(id: AccountId) -> HeldRoleList:  # noqa: A002  the name in the path
         """List the roles of an account. Others' than one's own take `roles:read`."""
         response = await stub.ListUserRoles(pb.ListUserRolesRequest(user_id=id))
