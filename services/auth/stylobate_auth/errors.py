@@ -91,11 +91,13 @@ class RefreshInvalidError(UnauthenticatedError):
 
 
 class RefreshReusedError(UnauthenticatedError):
-    """A refresh token was used a second time: whoever holds the other copy may be a thief, so the session is over."""
+    """A refresh token came again long after its use: whoever holds the other copy may be a thief, so the session is over."""
 
     reason = "AUTH_REFRESH_REUSED"
     default_detail = "The refresh token was used before; its session has been ended."
-    cure = "Log in again. A client must keep the newest refresh token and use each one once."
+    cure = (
+        "Log in again. A client must keep the newest refresh token; one that was used can be sent again for 5 s, and not later."
+    )
 
 
 class HashingBusyError(UnavailableError):

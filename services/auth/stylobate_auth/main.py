@@ -42,6 +42,7 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
+from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.role_manager import RoleManager
 from stylobate_auth.role_servicer import RoleServicer
@@ -100,10 +101,12 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         copies,
         tokens,
         revocations,
-        limits,
         bans=app.bans,
-        refresh_lifetime=settings.refresh_token_lifetime,
+        lifetimes=settings.lifetimes,
         clock=_now,
+    )
+    refreshes = await app.enter(
+        RefreshManager(store, sessions, tokens, limits, bans=app.bans, lifetimes=settings.lifetimes, clock=_now)
     )
     mail_tokens = MailTokens(hashlib.sha256(b"mail\0" + settings.signing_key.encode()).digest())
     mail = OutgoingMail(
@@ -160,7 +163,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.check("relay", relay.health)
     app.servicer(
         add_AuthServiceServicer_to_server,
-        AuthServicer(accounts, passwords, profiles, sessions, tokens=tokens, idempotency=idempotency),
+        AuthServicer(accounts, passwords, profiles, sessions, refreshes, tokens=tokens, idempotency=idempotency),
     )
     app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))

@@ -142,17 +142,6 @@ class Session:
         return self.ended_at is None and now < self.expires_at
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
-    """A refresh token as it is kept."""
-
-    hash: bytes
-    """SHA-256; the token itself is known to the client alone."""
-    issued_at: datetime
-    expires_at: datetime
-    used_at: datetime | None = None
-
-
 class RevocationKind(IntEnum):
     """What a revocation names; the numbers of the API."""
 

@@ -46,6 +46,7 @@ from stylobate_auth.convert import (
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.profile_manager import ProfileManager
+from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
@@ -78,6 +79,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         passwords: PasswordManager,
         profiles: ProfileManager,
         sessions: SessionManager,
+        refreshes: RefreshManager,
         *,
         tokens: JWTManager,
         idempotency: Idempotency,
@@ -86,6 +88,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._passwords = passwords
         self._profiles = profiles
         self._sessions = sessions
+        self._refreshes = refreshes
         self._tokens = tokens
         self._once = idempotency.once
 
@@ -125,7 +128,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
             request,
             caller.principal,
             auth.RefreshSessionResponse,
-            lambda claim: self._sessions.refresh(DEFAULT_TENANT, request.refresh_token, caller, claim),
+            lambda claim: self._refreshes.refresh(DEFAULT_TENANT, request.refresh_token, caller, claim),
             lambda result: auth.RefreshSessionResponse(
                 tokens=to_tokens(result[1], self._tokens.lifetime), user=to_user(result[0])
             ),

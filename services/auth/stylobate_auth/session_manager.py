@@ -1,8 +1,6 @@
-"""Sessions: opened at login, lengthened by refreshing, ended by logout or by a sign of theft."""
+"""Sessions: opened at login, ended by logout, by their owner, or by a sign of theft. Refreshing stands beside."""
 
-import hashlib
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,34 +12,28 @@ from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.ids import new_id
-from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.paging import no_token, page_position, page_size, page_token
 from stylobate.rpc.call import Call
 
-from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError, SessionNotFoundError
+from stylobate_auth.errors import RefreshReusedError, SessionNotFoundError
 from stylobate_auth.jwt_manager import JWTManager
-from stylobate_auth.login_limits import REFRESH, LoginLimits
-from stylobate_auth.model import Account, RefreshToken, Revocation, RevocationKind, Session, SessionEnd, Tokens, place_of
+from stylobate_auth.model import Account, Revocation, RevocationKind, Session, SessionEnd, Tokens
+from stylobate_auth.refresh_token import RefreshToken, first_token, hash_of
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.session_lifetimes import SessionLifetimes
 from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 
-_SECRET_BYTES = 32
-_MAX_TOKEN = 256
-_MAX_AGENT = 256
+MAX_AGENT = 256
+"""Characters that are kept of what a client calls itself."""
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """A revocation outlives the last token by this much: a verifier's clock may be behind."""
-_log = get_logger("security")
 
 
 class SessionManager:
     """Keeps sessions.
 
-    A refresh token is opaque, works once and is kept as its SHA-256 only. A second use ends its session: the deny-list
-    then refuses the access tokens too.
-
-    :param refresh_lifetime: how long a refresh token holds, and with it a session that nobody refreshes.
     :param clock: the time in UTC.
     """
 
@@ -51,10 +43,9 @@ class SessionManager:
         copies: SessionCopies,
         tokens: JWTManager,
         revocations: RevocationManager,
-        limits: LoginLimits,
         *,
         bans: BanList,
-        refresh_lifetime: timedelta,
+        lifetimes: SessionLifetimes,
         clock: Callable[[], datetime],
         new_id: Callable[[], str] = new_id,
     ) -> None:
@@ -62,9 +53,8 @@ class SessionManager:
         self._copies = copies
         self._tokens = tokens
         self._revocations = revocations
-        self._limits = limits
         self._bans = bans
-        self._refresh_lifetime = refresh_lifetime
+        self._lifetimes = lifetimes
         self._clock = clock
         self._new_id = new_id
 
@@ -72,76 +62,26 @@ class SessionManager:
         """Open a session in the caller's transaction; :meth:`opened` follows the commit. Raises BannedError."""
         self._bans.refuse("", Principal(PrincipalKind.USER, account.id, account.tenant))
         now = self._clock()
-        secret, token = self._refresh_token(now)
+        secret, ends_at = first_token(), self._lifetimes.end(now, now)
         session = Session(
             tenant=account.tenant,
             id=self._new_id(),
             account_id=account.id,
             opened_at=now,
-            expires_at=token.expires_at,
+            expires_at=ends_at,
             token_expires_at=now + self._tokens.lifetime,
             address=caller.client_address,
-            agent=caller.client_agent[:_MAX_AGENT],
+            agent=caller.client_agent[:MAX_AGENT],
             seen_at=now,
         )
-        await transaction.open_session(session, token)
+        await transaction.open_session(session, RefreshToken(hash_of(secret), now, ends_at))
         await transaction.emit(_event("auth.session.opened", session, caller))
-        await transaction.record(_record("auth.login", session, caller))
-        return session, self._answer(account, session, secret, now)
+        await transaction.record(session_record("auth.login", session, caller))
+        return session, Tokens(self._tokens.sign(account, session, now), secret, now + self._tokens.lifetime)
 
     async def opened(self, session: Session) -> None:
         """Keep a copy of a session whose transaction was committed."""
         await self._copies.put(session)
-
-    async def refresh(self, tenant: str, secret: str, caller: Call, claim: Claim | None = None) -> tuple[Account, Tokens]:
-        """Exchange a refresh token for new tokens.
-
-        :raises RefreshInvalidError: unknown, expired, or its session is over.
-        :raises RefreshReusedError: it was used before; its session is over now.
-        :raises RateLimitedError: too many from this address.
-        :raises BannedError: the account, its tenant or the session is banned; the token holds on.
-        """
-        await self._limits.charge_place(REFRESH, place_of(caller))
-        if not secret or len(secret) > _MAX_TOKEN:
-            raise RefreshInvalidError
-        now = self._clock()
-        new_secret, new_token = self._refresh_token(now)
-        async with self._store.transaction() as transaction:
-            await transaction.claim(claim)
-            found = await transaction.lock_refresh(tenant, _hash(secret))
-            if found is None:
-                raise RefreshInvalidError
-            token, session = found
-            if not session.is_alive(now) or now >= token.expires_at:
-                raise RefreshInvalidError
-            account = await transaction.account(tenant, session.account_id)
-            if account is None:
-                raise RefreshInvalidError
-            if token.used_at is None:
-                self._bans.refuse("", Principal(PrincipalKind.USER, account.id, tenant, session=session.id))
-                token_expires_at = max(session.token_expires_at, now + self._tokens.lifetime)
-                session = replace(
-                    session,
-                    expires_at=new_token.expires_at,
-                    token_expires_at=token_expires_at,
-                    address=caller.client_address,
-                    agent=caller.client_agent[:_MAX_AGENT],
-                    seen_at=now,
-                )
-                await transaction.rotate_refresh(session, token, new_token)
-                await transaction.record(_record("auth.refresh", session, caller))
-                tokens = self._answer(account, session, new_secret, now)
-                await transaction.answer(claim, (account, tokens))
-            else:
-                await self._end(transaction, tenant, session.id, SessionEnd.REFRESH_REUSED, now=now, caller=caller)
-        if token.used_at is not None:
-            _log.warning(
-                "refresh_token_reused", session=session.id, account=session.account_id, used_at=token.used_at.isoformat()
-            )
-            await self._ended(session, SessionEnd.REFRESH_REUSED, now)
-            raise RefreshReusedError
-        await self._copies.put(session)
-        return account, tokens
 
     async def logout(self, principal: Principal, caller: Call, claim: Claim | None = None) -> None:
         """End the session of the principal's token. One that is over already stays so. Raises ApiKeyNotEnoughError."""
@@ -194,7 +134,7 @@ class SessionManager:
                 raise TokenRevokedError
             ended = await self.end_others(transaction, account, principal.session, SessionEnd.REVOKED, caller)
             for session in ended:
-                await transaction.record(_record("auth.session.revoke", session, caller))
+                await transaction.record(session_record("auth.session.revoke", session, caller))
             await transaction.answer(claim, None)
         await self.others_ended(ended)
 
@@ -227,13 +167,22 @@ class SessionManager:
         if principal.is_key:
             raise ApiKeyNotEnoughError
         session = await self._copies.get(principal.tenant, principal.session)
-        if session is None:
+        now = self._clock()
+        if session is None or (session.ended_at is None and not session.is_alive(now)):  # refreshed since it was copied
             session = await self._store.session(principal.tenant, principal.session)
             if session is not None:
                 await self._copies.add(session)
-        if session is None or not session.is_alive(self._clock()):
+        if session is None or not session.is_alive(now):
             raise TokenRevokedError
         return session
+
+    async def end_reused(self, session: Session, caller: Call) -> None:
+        """End a session one of whose refresh tokens came long after it was used. One that is over already stays so."""
+        now, end = self._clock(), SessionEnd.REFRESH_REUSED
+        async with self._store.transaction() as transaction:
+            ended = await self._end(transaction, session.tenant, session.id, end, now=now, caller=caller)
+        if ended is not None:
+            await self._ended(ended, end, now)
 
     async def _require_own(self, principal: Principal) -> None:
         if principal.kind is not PrincipalKind.USER:
@@ -251,9 +200,9 @@ class SessionManager:
         await transaction.emit(_event("auth.session.ended", session, caller, reason=end.value))
         if end is not SessionEnd.REFRESH_REUSED:
             action = "auth.logout" if end is SessionEnd.LOGOUT else "auth.session.revoke"
-            await transaction.record(_record(action, session, caller))
+            await transaction.record(session_record(action, session, caller))
         else:
-            record = _record("auth.refresh", session, caller)
+            record = session_record("auth.refresh", session, caller)
             await transaction.record(replace(record, outcome=Outcome.DENIED, reason=RefreshReusedError.reason))
         return session
 
@@ -261,17 +210,6 @@ class SessionManager:
         """Tell this process's watchers at once; the others hear of it from the database."""
         self._revocations.add(_revocation(session))
         await self._copies.put(replace(session, ended_at=at, end=end))
-
-    def _refresh_token(self, now: datetime) -> tuple[str, RefreshToken]:
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
-        return secret, RefreshToken(_hash(secret), now, now + self._refresh_lifetime)
-
-    def _answer(self, account: Account, session: Session, secret: str, now: datetime) -> Tokens:
-        return Tokens(self._tokens.sign(account, session, now), secret, now + self._tokens.lifetime)
-
-
-def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()  # 256 random bits need no slow hash
 
 
 def _revocation(session: Session) -> Revocation:
@@ -284,7 +222,8 @@ def _event(type: str, session: Session, caller: Call, **more: str) -> Event:  # 
     return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=who, cause=caller.cause)
 
 
-def _record(action: str, session: Session, caller: Call) -> AuditRecord:
+def session_record(action: str, session: Session, caller: Call) -> AuditRecord:
+    """Return what is recorded of something that happened to a session."""
     return AuditRecord(
         action=action,
         actor=session.account_id,

@@ -13,6 +13,7 @@ from stylobate.declarations import parse_rate_limit
 
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
+from stylobate_auth.session_lifetimes import SessionLifetimes
 
 Registration = Literal["open", "closed", "verified"]
 
@@ -31,7 +32,12 @@ class AuthSettings(Settings):
     access_token_lifetime: timedelta = Field(timedelta(minutes=10), ge=timedelta(seconds=10), le=timedelta(hours=1))
     """How long an access token holds. The deny-list keeps a revocation for as long."""
     refresh_token_lifetime: timedelta = Field(timedelta(days=30), ge=timedelta(minutes=1))
-    """How long a session lives without being refreshed."""
+    """How long a session lives without being refreshed; not longer than `session_lifetime`."""
+    session_lifetime: timedelta = Field(timedelta(days=365), ge=timedelta(minutes=1))
+    """How long a session lives, however often it is refreshed: then its user logs in again."""
+    refresh_grace: timedelta = Field(timedelta(seconds=5), ge=timedelta(0), le=timedelta(minutes=1))
+    """How long a refresh token that was used is answered with the same next one, for those who race or whose answer was lost.
+    After that its use ends the session; `0s`: a second use always does."""
     argon2_memory_kib: int = Field(19 * 1024, ge=8, le=4 * 1024**2)
     """Memory of one password hash, at least 8 for each lane. With the other two the second profile of OWASP's list for
     Argon2id; a password is hashed anew at its next login when these change."""
@@ -156,6 +162,16 @@ class AuthSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _lifetimes_fit(self) -> Self:
+        if self.refresh_token_lifetime > self.session_lifetime:
+            raise ValueError("refresh_token_lifetime must not be longer than session_lifetime, when every session ends")
+        if self.access_token_lifetime > self.refresh_token_lifetime:
+            raise ValueError("access_token_lifetime must not be longer than refresh_token_lifetime")
+        if self.refresh_grace >= self.access_token_lifetime:
+            raise ValueError("refresh_grace must be shorter than access_token_lifetime")
+        return self
+
+    @model_validator(mode="after")
     def _has_memory_for_each_lane(self) -> Self:
         if self.argon2_memory_kib < 8 * self.argon2_parallelism:
             raise ValueError("argon2_memory_kib must be at least 8 for each lane of argon2_parallelism")
@@ -165,6 +181,11 @@ class AuthSettings(Settings):
     def registers(self) -> Registration:
         """Who may register."""
         return self.registration or ("open" if self.is_development else "verified")
+
+    @property
+    def lifetimes(self) -> SessionLifetimes:
+        """How long sessions hold."""
+        return SessionLifetimes(self.refresh_token_lifetime, self.session_lifetime, self.refresh_grace)
 
     @property
     def smtp(self) -> SmtpServer | None:

@@ -30,15 +30,18 @@ from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
+from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.role_manager import RoleManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
+from stylobate_auth.session_lifetimes import SessionLifetimes
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings, Registration
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
 
 PASSWORD = "correct horse battery staple"
+GRACE = timedelta(seconds=5)
 DECLARED = {"user": {"orders:create"}, "clerk": {"orders:read", "orders:ship"}, "manager": {"users:create", "orders:*"}}
 
 
@@ -63,6 +66,7 @@ class Auth:
     access: AccessManager
     bans: BanList
     sessions: SessionManager
+    refreshes: RefreshManager
     accounts: AccountManager
     passwords: PasswordManager
     keys: ApiKeyManager
@@ -154,8 +158,9 @@ def build(
     access = AccessManager(store, DECLARED, clock=clock)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
     bans = BanList(lambda: clock().timestamp())
-    lifetime = timedelta(days=30)
-    sessions = SessionManager(store, copies, tokens, revocations, limits, bans=bans, refresh_lifetime=lifetime, clock=clock)
+    lifetimes = SessionLifetimes(timedelta(days=30), timedelta(days=100), GRACE)
+    sessions = SessionManager(store, copies, tokens, revocations, bans=bans, lifetimes=lifetimes, clock=clock)
+    refreshes = RefreshManager(store, sessions, tokens, limits, bans=bans, lifetimes=lifetimes, clock=clock)
     password_rules = PasswordRules()
     post = Post(store, clock)
     mail = OutgoingMail(post.tokens, is_on=has_mail, lifetimes=LIFETIMES, clock=clock)
@@ -188,6 +193,7 @@ def build(
         access,
         bans,
         sessions,
+        refreshes,
         accounts,
         passwords,
         keys,
@@ -212,9 +218,11 @@ async def hasher() -> AsyncIterator[PasswordHasher]:
 
 
 @pytest.fixture
-def auth(clock: FakeClock, hasher: PasswordHasher) -> Auth:
+async def auth(clock: FakeClock, hasher: PasswordHasher) -> AsyncIterator[Auth]:
     """Return an auth where anyone may register."""
-    return build(clock, hasher)
+    auth = build(clock, hasher)
+    async with auth.refreshes:
+        yield auth
 
 
 @pytest.fixture

@@ -23,17 +23,18 @@ from stylobate_auth.model import (
     DueMail,
     NewAccount,
     NewMail,
-    RefreshToken,
     Revocation,
     RevocationPage,
     Session,
     SessionEnd,
     UsedMailToken,
 )
+from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.role import HeldRole
 from stylobate_auth.service_account import ServiceAccount
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
+from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
 
@@ -61,7 +62,8 @@ class _Tables:
     accounts: dict[_Key, NewAccount] = field(default_factory=dict)
     emails: dict[_Key, str] = field(default_factory=dict)
     sessions: dict[_Key, Session] = field(default_factory=dict)
-    tokens: dict[tuple[str, bytes], tuple[RefreshToken, str]] = field(default_factory=dict)
+    tokens: dict[tuple[str, bytes], TokenRow] = field(default_factory=dict)
+    secrets: dict[_Key, bytes] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class _Tables:
         return tables
 
 
-class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServiceAccountChanges):
+class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServiceAccountChanges, MemoryRefreshChanges):
     """Works on a copy of the tables."""
 
     def __init__(
@@ -140,18 +142,7 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServic
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         """See the port."""
         self.tables.sessions[session.tenant, session.id] = session
-        self.tables.tokens[session.tenant, token.hash] = (token, session.id)
-
-    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
-        """See the port; the transaction holds everything anyway."""
-        found = self.tables.tokens.get((tenant, token_hash))
-        return None if found is None else (found[0], self.tables.sessions[tenant, found[1]])
-
-    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
-        """See the port."""
-        self.tables.tokens[session.tenant, spent.hash] = (replace(spent, used_at=token.issued_at), session.id)
-        self.tables.tokens[session.tenant, token.hash] = (token, session.id)
-        self.tables.sessions[session.tenant, session.id] = session
+        self.tables.tokens[session.tenant, token.hash] = TokenRow(token, session.id)
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
         """See the port."""
@@ -240,12 +231,12 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServic
         if events:
             await self._outbox.append(self._inner, events, stream="user")
 
-    async def record(self, record: AuditRecord) -> None:
+    async def record(self, *records: AuditRecord) -> None:
         """See the port."""
-        self.tables.records.append(record)
+        self.tables.records.extend(records)
 
 
-class MemoryAuthStore(MemoryApiKeys, MemoryRoles, MemoryServiceAccounts):
+class MemoryAuthStore(MemoryApiKeys, MemoryRoles, MemoryServiceAccounts, MemoryRefreshTokens):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.
@@ -364,9 +355,11 @@ class MemoryAuthStore(MemoryApiKeys, MemoryRoles, MemoryServiceAccounts):
             del tables.revocations[revocation]
         for place in places:
             del tables.places[place]
-        gone = {key for key, (_, session_id) in tables.tokens.items() if (key[0], session_id) in sessions}
-        tables.tokens = {key: row for key, row in tables.tokens.items() if key not in gone}
-        return len(sessions) + len(revocations) + len(places) + len(mails) + self._prune_api_keys(now)
+        tables.tokens = {key: row for key, row in tables.tokens.items() if (key[0], row.session_id) not in sessions}
+        tokens = [key for key, row in tables.tokens.items() if row.token.expires_at <= now]
+        for token in tokens:
+            del tables.tokens[token]
+        return len(sessions) + len(tokens) + len(revocations) + len(places) + len(mails) + self._prune_api_keys(now)
 
     def _tell(self) -> None:
         for callback in self._callbacks:

@@ -265,6 +265,6 @@ async def test_a_refresh_token_waits_for_the_end_of_the_ban(auth: Any, level: st
     auth.bans.take(WatchBansResponse(bans=[Ban(level=level, tenant="default", subject=subject)]))
     for _ in range(2):
         with pytest.raises(BannedError):
-            await auth.sessions.refresh("default", tokens.refresh_token, auth.origin)
+            await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
     auth.bans.take(WatchBansResponse(lifted=[BanSubject(level=level, tenant="default", subject=subject)]))
-    assert (await auth.sessions.refresh("default", tokens.refresh_token, auth.origin))[0] == account
+    assert (await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin))[0] == account

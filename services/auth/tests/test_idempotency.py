@@ -10,7 +10,7 @@ from stylobate.rpc.call import Call, current_call
 from stylobate_auth.errors import EmailTakenError, InvalidCredentialsError, RefreshReusedError
 from stylobate_auth.servicer import AuthServicer
 
-from .conftest import PASSWORD, Auth
+from .conftest import GRACE, PASSWORD, Auth
 
 REGISTER = pb.RegisterUserRequest(email="ada@example.com", password=PASSWORD, idempotency_key="register")
 LOGIN = pb.LoginUserRequest(email="ada@example.com", password=PASSWORD, idempotency_key="login")
@@ -22,7 +22,13 @@ class Service:
     def __init__(self, auth: Auth) -> None:
         idempotency = Idempotency(auth.store.ledger, auth.clock, secret=b"s" * 32)
         self.servicer = AuthServicer(
-            auth.accounts, auth.passwords, auth.profiles, auth.sessions, tokens=auth.tokens, idempotency=idempotency
+            auth.accounts,
+            auth.passwords,
+            auth.profiles,
+            auth.sessions,
+            auth.refreshes,
+            tokens=auth.tokens,
+            idempotency=idempotency,
         )
 
     async def call(self, request: Any, principal: Principal = ANONYMOUS) -> Any:
@@ -70,6 +76,7 @@ async def test_a_key_is_no_way_around_a_check(auth: Auth) -> None:
     with pytest.raises(InvalidCredentialsError):
         await service.call(pb.LoginUserRequest(email=LOGIN.email, password="wrong", idempotency_key="another"))
     await service.call(refresh(token, "refresh"))
+    auth.clock.advance(2 * GRACE)
     with pytest.raises(RefreshReusedError):
         await service.call(refresh(token, ""))
 

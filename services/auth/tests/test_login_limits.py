@@ -122,7 +122,7 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "login.ip": lambda auth, origin: auth.accounts.login("nobody@example.com", "x", origin),
     "login.ip, no address": lambda auth, origin: auth.accounts.login("junk", "x", origin),
     "register.ip": lambda auth, origin: auth.accounts.register(AccountDraft("junk", "x"), origin),
-    "refresh.ip": lambda auth, origin: auth.sessions.refresh("default", "made up", origin),
+    "refresh.ip": lambda auth, origin: auth.refreshes.refresh("default", "made up", origin),
 }
 
 
@@ -142,13 +142,14 @@ async def test_an_address_is_charged_before_anything_costs(clock: Any, hasher: A
             assert error.retry_after == timedelta(seconds=1200)
         return isinstance(error, RateLimitedError)
 
-    for address in (HOME, OFFICE, "2001:db8::1"):
-        assert [await refused(address) for _ in range(5)] == [False, False, False, True, True]
-    hashed = _counted(auth)
-    assert await refused(HOME)
-    assert await refused("2001:db8::2")
-    assert not hashed
-    assert not await refused("2001:db8:0:1::1")
+    async with auth.refreshes:
+        for address in (HOME, OFFICE, "2001:db8::1"):
+            assert [await refused(address) for _ in range(5)] == [False, False, False, True, True]
+        hashed = _counted(auth)
+        assert await refused(HOME)
+        assert await refused("2001:db8::2")
+        assert not hashed
+        assert not await refused("2001:db8:0:1::1")
 
 
 async def test_a_place_that_nobody_told_is_not_charged(clock: Any, hasher: Any) -> None:

@@ -25,7 +25,7 @@ async def _is_over(auth: Auth, tokens: Tokens) -> bool:
         await auth.accounts.me(auth.principal(tokens))
     except TokenRevokedError:
         with pytest.raises(RefreshInvalidError):
-            await auth.sessions.refresh("default", tokens.refresh_token, auth.origin)
+            await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
         return True
     return False
 
@@ -40,7 +40,7 @@ async def test_an_owner_sees_where_a_session_is_used_from(auth: Auth) -> None:
     laptop = await _login(auth, "198.51.100.3", "a" * 300)
     await auth.sessions.logout(auth.principal(over), auth.origin)
     auth.clock.advance(timedelta(minutes=5))
-    await auth.sessions.refresh(
+    await auth.refreshes.refresh(
         "default", phone.refresh_token, replace(auth.origin, client_address="2001:db8::1", client_agent="new phone")
     )
     found, token = await auth.sessions.alive(auth.principal(phone), 0, "")

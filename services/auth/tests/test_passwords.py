@@ -44,12 +44,12 @@ async def test_the_new_password_holds_and_every_other_session_ends(auth: Auth) -
     await auth.passwords.change(auth.principal(mine), PASSWORD, NEW, auth.origin)
     assert (await _in(auth, PASSWORD), await _in(auth, NEW)) == (False, True)
     assert await auth.accounts.me(auth.principal(mine)) == account
-    await auth.sessions.refresh("default", mine.refresh_token, auth.origin)
+    await auth.refreshes.refresh("default", mine.refresh_token, auth.origin)
     for tokens in others:
         with pytest.raises(TokenRevokedError):
             await auth.accounts.me(auth.principal(tokens))
         with pytest.raises(RefreshInvalidError):
-            await auth.sessions.refresh("default", tokens.refresh_token, auth.origin)
+            await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
     listed = {entry.id for entry in (await auth.store.revocations(None)).entries}
     assert listed == {auth.principal(tokens).session for tokens in others}
 

@@ -18,7 +18,8 @@ from stylobate.outbox.postgres import PostgresOutbox
 from stylobate.testing.until import until
 from stylobate_auth.account_input import email_key
 from stylobate_auth.errors import EmailTakenError
-from stylobate_auth.model import Account, NewAccount, RefreshToken, Revocation, RevocationKind, Session, SessionEnd
+from stylobate_auth.model import Account, NewAccount, Revocation, RevocationKind, Session, SessionEnd
+from stylobate_auth.refresh_token import RefreshToken, Rotation
 from stylobate_auth.store.postgres import PostgresAuthStore
 
 SETS = (
@@ -63,12 +64,25 @@ async def test_refreshing_ending_and_pruning_never_wait_for_each_other(store: An
         sessions.append((session, token))
 
     async def refresh(session: Session, token: RefreshToken) -> None:
+        new = RefreshToken(bytes([255, *token.hash[1:]]), NOW, NOW + timedelta(days=30))
         async with store.transaction() as transaction:
-            found = await transaction.lock_refresh("default", token.hash)
+            await transaction.rotate_refresh([Rotation(session, token, new, b"s" * 32)])
             await asyncio.sleep(0)
-            if found is not None:
-                new = RefreshToken(bytes([255, *token.hash[1:]]), NOW, NOW + timedelta(days=30))
-                await transaction.rotate_refresh(session, token, new)
+
+    async def refresh_all(number: int) -> None:
+        """As a batch does: of sessions in the order in which they came, which is no other's."""
+        rotations = [
+            Rotation(session, token, RefreshToken(bytes([254, *token.hash[1:]]), NOW, NOW + timedelta(days=30)), b"s" * 32)
+            for session, token in (sessions[(number * 11 + at * 7) % len(sessions)] for at in range(40))
+        ]
+        async with store.transaction() as transaction:
+            await transaction.rotate_refresh(rotations)
+            await asyncio.sleep(0)
+
+    async def end_all() -> None:
+        async with store.transaction() as transaction:
+            await transaction.end_sessions("default", account.account.id, "", SessionEnd.REVOKED, NOW + timedelta(seconds=100))
+            await asyncio.sleep(0)
 
     async def end(session: Session) -> None:
         async with store.transaction() as transaction:
@@ -76,8 +90,9 @@ async def test_refreshing_ending_and_pruning_never_wait_for_each_other(store: An
             await transaction.revoke(Revocation("default", RevocationKind.SESSION, session.id, NOW - timedelta(seconds=1)))
 
     work = [refresh(*pair) for pair in sessions] + [end(session) for session, _ in reversed(sessions)]
-    work += [store.prune(NOW + timedelta(days=1)) for _ in range(60)]
-    order = [work[(number * 97) % len(work)] for number in range(len(work))]  # 360 and 97 share no factor: each once
+    work += [store.prune(NOW + timedelta(days=1)) for _ in range(60)] + [refresh_all(number) for number in range(20)]
+    work += [end_all() for _ in range(20)]
+    order = [work[(number * 97) % len(work)] for number in range(len(work))]  # 400 and 97 share no factor: each once
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def at_its_turn(one: Coroutine[Any, Any, Any]) -> None:
@@ -100,14 +115,15 @@ async def test_a_refresh_waits_for_nothing_that_waits_for_it(store: Any) -> None
         await holder._connection.execute("select from session where id = $1 for update", session.id)
 
         async def refresh() -> Any:
+            new = RefreshToken(b"n" * 32, NOW, NOW + timedelta(days=30))
             async with store.transaction() as transaction:
-                return await transaction.lock_refresh("default", token.hash)
+                return await transaction.rotate_refresh([Rotation(session, token, new, b"s" * 32)])
 
         waiting = asyncio.create_task(refresh())
         await until(lambda: store._database.fetchval("select count(*) from pg_locks where not granted"), within_s=60)
         # the token is free: with the other order this would wait for the refresh, which waits for us
         await holder._connection.execute("delete from session where id = $1", session.id)
-    assert await waiting is None
+    assert await waiting == [False]
 
 
 async def test_a_taken_address_is_no_violation(store: Any, database: Any) -> None:

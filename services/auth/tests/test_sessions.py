@@ -9,10 +9,13 @@ import pytest
 from stylobate.audit import Outcome
 from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
 from stylobate_auth.model import RevocationKind, SessionEnd
+from stylobate_auth.refresh_manager import RefreshManager
+
+from .conftest import GRACE
 
 
 async def _refresh(auth: Any, secret: str) -> Any:
-    return (await auth.sessions.refresh("default", secret, auth.origin))[1]
+    return (await auth.refreshes.refresh("default", secret, auth.origin))[1]
 
 
 async def test_a_refresh_token_gives_new_tokens_once(auth: Any) -> None:
@@ -28,10 +31,11 @@ async def test_a_refresh_token_gives_new_tokens_once(auth: Any) -> None:
 
 
 async def test_a_second_use_ends_the_session(auth: Any) -> None:
-    """A refresh token that comes twice may be stolen: every token of its session is dead, and it is recorded."""
+    """A refresh token that comes again later may be stolen: every token of its session is dead, and it is recorded."""
     await auth.register()
     first = await auth.login()
     second = await _refresh(auth, first.refresh_token)
+    auth.clock.advance(GRACE + timedelta(seconds=1))
     with pytest.raises(RefreshReusedError):
         await _refresh(auth, first.refresh_token)
     with pytest.raises(RefreshInvalidError):
@@ -41,7 +45,7 @@ async def test_a_second_use_ends_the_session(auth: Any) -> None:
     assert (entry.kind, entry.id, entry.expires_at) == (
         RevocationKind.SESSION,
         session_id,
-        second.expires_at + timedelta(minutes=1),
+        second.expires_at + GRACE + timedelta(minutes=1),
     )
     assert auth.store.events[-1].type == "auth.session.ended"
     assert auth.store.events[-1].value()["reason"] == "refresh_reused"
@@ -49,13 +53,91 @@ async def test_a_second_use_ends_the_session(auth: Any) -> None:
     assert (await auth.store.session("default", session_id)).end is SessionEnd.REFRESH_REUSED
 
 
-async def test_of_two_at_the_same_moment_one_is_a_reuse(auth: Any) -> None:
-    """There is no moment in which one token works twice."""
+async def test_those_who_race_get_the_same_next_token(auth: Any) -> None:
+    """Twenty at the same moment, and one within the grace time after: one next token, an access token each."""
     await auth.register()
     tokens = await auth.login()
-    answers = await asyncio.gather(*(_refresh(auth, tokens.refresh_token) for _ in range(4)), return_exceptions=True)
-    assert sum(not isinstance(answer, Exception) for answer in answers) == 1
-    assert sum(isinstance(answer, RefreshReusedError) for answer in answers) == 1
+    answers = await asyncio.gather(*(_refresh(auth, tokens.refresh_token) for _ in range(20)))
+    auth.clock.advance(GRACE)
+    answers.append(await _refresh(auth, tokens.refresh_token))
+    (newest,) = {answer.refresh_token for answer in answers}
+    assert len({answer.access_token for answer in answers}) == 21
+    assert [record.action for record in auth.store.records].count("auth.refresh") == 21
+    assert (await _refresh(auth, newest)).refresh_token not in {newest, tokens.refresh_token}
+
+
+async def test_who_comes_late_gets_the_newest_token(auth: Any) -> None:
+    """Also when the next token was used since: a page that is behind another one does not bring an old token back."""
+    await auth.register()
+    tokens = await auth.login()
+    newest = tokens
+    for _ in range(4):
+        newest = await _refresh(auth, newest.refresh_token)
+        auth.clock.advance(timedelta(seconds=1))
+    assert (await _refresh(auth, tokens.refresh_token)).refresh_token == newest.refresh_token
+
+
+async def test_every_rotation_has_a_secret_of_its_own(auth: Any) -> None:
+    """Who has an old token cannot derive newer ones from what is kept, once nobody races any more."""
+    await auth.register()
+    tokens = await auth.login()
+    key = ("default", auth.principal(tokens).session)
+    secrets = set()
+    for _ in range(3):
+        tokens = await _refresh(auth, tokens.refresh_token)
+        secrets.add(auth.store._tables.secrets[key])
+        auth.clock.advance(3 * GRACE)
+    assert len(secrets) == 3
+
+
+async def test_a_session_that_the_release_before_refreshed_goes_on(auth: Any) -> None:
+    """It left no secret: who races is told to come with the newer token, nothing ends, and the newer token works."""
+    await auth.register()
+    tokens = await auth.login()
+    newer = await _refresh(auth, tokens.refresh_token)
+    auth.store._tables.secrets.clear()
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, tokens.refresh_token)
+    assert await _refresh(auth, newer.refresh_token)
+
+
+async def test_a_token_that_another_process_uses_meanwhile(auth: Any) -> None:
+    """Between the look and the write: the next token is the other's. A session that ends there gives none."""
+    await auth.register()
+    tokens, gone = await auth.login(), await auth.login()
+    inner, others = auth.store.refresh_tokens, []
+
+    async def late(keys: Any) -> Any:
+        found = await inner(keys)
+        if not others:
+            others.append(None)
+            others[0] = await other.refresh("default", tokens.refresh_token, auth.origin)
+            await auth.sessions.logout(auth.principal(gone), auth.origin)
+        return found
+
+    lifetimes = auth.refreshes._lifetimes
+    async with RefreshManager(
+        auth.store, auth.sessions, auth.tokens, auth.limits, bans=auth.bans, lifetimes=lifetimes, clock=auth.clock
+    ) as other:
+        auth.store.refresh_tokens = late
+        work = [_refresh(auth, one.refresh_token) for one in (tokens, gone)]
+        mine, over = await asyncio.gather(*work, return_exceptions=True)
+    assert mine.refresh_token == others[0][1].refresh_token
+    assert isinstance(over, RefreshInvalidError)
+
+
+async def test_a_session_ends_with_its_absolute_time(auth: Any) -> None:
+    """However often it is refreshed; the last refresh token holds no longer than that."""
+    await auth.register()
+    tokens, opened_at = await auth.login(), auth.clock()
+    for _ in range(4):
+        auth.clock.advance(timedelta(days=24))
+        tokens = await _refresh(auth, tokens.refresh_token)
+    (session,) = (await auth.sessions.alive(auth.principal(tokens), 0, ""))[0]
+    assert session.expires_at == opened_at + timedelta(days=100)
+    auth.clock.advance(timedelta(days=4))
+    with pytest.raises(RefreshInvalidError):
+        await _refresh(auth, tokens.refresh_token)
 
 
 async def test_the_session_of_another_is_untouched(auth: Any) -> None:
@@ -63,6 +145,7 @@ async def test_the_session_of_another_is_untouched(auth: Any) -> None:
     await auth.register()
     mine, other = await auth.login(), await auth.login()
     await _refresh(auth, mine.refresh_token)
+    auth.clock.advance(2 * GRACE)
     with pytest.raises(RefreshReusedError):
         await _refresh(auth, mine.refresh_token)
     assert await _refresh(auth, other.refresh_token)
@@ -122,7 +205,7 @@ async def test_another_tenants_refresh_is_unknown(auth: Any) -> None:
     await auth.register()
     tokens = await auth.login()
     with pytest.raises(RefreshInvalidError):
-        await auth.sessions.refresh("another", tokens.refresh_token, auth.origin)
+        await auth.refreshes.refresh("another", tokens.refresh_token, auth.origin)
     assert await _refresh(auth, tokens.refresh_token)
 
 

@@ -23,13 +23,13 @@ from stylobate_auth.model import (
     Account,
     NewAccount,
     NewMail,
-    RefreshToken,
     Revocation,
     RevocationKind,
     Session,
     SessionEnd,
     UsedMailToken,
 )
+from stylobate_auth.refresh_token import RefreshToken, Rotation
 from stylobate_auth.store.postgres import PostgresAuthStore
 
 from .memory_store import MemoryAuthStore
@@ -139,6 +139,14 @@ async def _register(store: Any, new: NewAccount, *, fail: bool) -> None:
             raise RuntimeError
 
 
+def _rotation(session: Session, spent: str = "first", new: str = "second") -> Rotation:
+    return Rotation(session, _token(spent), _token(new), b"s" * 32)
+
+
+def _record() -> AuditRecord:
+    return AuditRecord(action="auth.refresh", actor="u", target="session:s")
+
+
 async def _open(store: Any, session: Session, token: RefreshToken) -> None:
     async with store.transaction() as transaction:
         await transaction.open_session(session, token)
@@ -190,7 +198,7 @@ async def test_tenants_do_not_see_each_other(bench: Any) -> None:
     assert await store.roles([("another", account.id)], NOW) == {}
     async with store.transaction() as transaction:
         assert await transaction.account("another", account.id) is None
-        assert await transaction.lock_refresh("another", _token().hash) is None
+        assert await transaction.refresh_tokens([("another", _token().hash)]) == [None]
         assert await transaction.end_session("another", session.id, SessionEnd.LOGOUT, NOW) is None
         assert not await transaction.hold_password_hash("another", account.id, "$argon2id$hash", "stolen")
         assert await transaction.end_sessions("another", account.id, "", SessionEnd.PASSWORD_CHANGED, NOW) == []
@@ -274,19 +282,25 @@ async def test_a_session_is_rotated_and_ended(bench: Any) -> None:
     session = _session(account)
     await _open(bench.store, session, _token())
     later = replace(session, expires_at=NOW + timedelta(days=31), token_expires_at=NOW + timedelta(minutes=11))
+    (found,) = await bench.other.refresh_tokens([("default", _token().hash)])
+    assert (found.token, found.session, found.account, found.secret, found.since_used) == (_token(), session, account, b"", None)
     async with bench.store.transaction() as transaction:
-        found = await transaction.lock_refresh("default", _token().hash)
-        assert found == (_token(), session)
-        await transaction.rotate_refresh(later, _token(), _token("second"))
-    async with bench.other.transaction() as transaction:
-        assert await transaction.lock_refresh("default", _token().hash) == (replace(_token(), used_at=NOW), later)
-        assert await transaction.lock_refresh("default", _token("second").hash) == (_token("second"), later)
-        assert await transaction.lock_refresh("default", _token("third").hash) is None
+        assert await transaction.rotate_refresh([_rotation(later)]) == [True]
+        assert (await transaction.refresh_tokens([("default", _token().hash)]))[0].since_used is not None
+    keys = [("default", _token(name).hash) for name in ("third", "first", "second")]
+    unknown, spent, newest = await bench.other.refresh_tokens(keys)
+    assert unknown is None
+    assert timedelta(0) <= spent.since_used < timedelta(minutes=1)
+    assert (newest.token.hash, newest.token.expires_at, newest.since_used) == (_token("second").hash, _token().expires_at, None)
+    assert timedelta(0) <= newest.since_issued < timedelta(minutes=1)
+    assert spent.session == newest.session == later
+    assert spent.secret == newest.secret == b"s" * 32
     async with bench.other.transaction() as transaction:
         ended = await transaction.end_session("default", session.id, SessionEnd.LOGOUT, NOW)
         assert ended == replace(later, ended_at=NOW, end=SessionEnd.LOGOUT)
         assert await transaction.end_session("default", session.id, SessionEnd.REFRESH_REUSED, NOW) is None
         assert await transaction.end_session("default", new_id(), SessionEnd.LOGOUT, NOW) is None
+    assert await bench.store.rotate([(_rotation(later, "second", "third"), _record())]) == [False]
     assert await bench.store.session("default", session.id) == ended
     assert await bench.store.session("default", new_id()) is None
     assert await bench.store.session("default", "no id") is None
@@ -300,13 +314,28 @@ async def test_a_refresh_token_is_spent_by_one(bench: Any) -> None:
 
     async def use(store: Any, name: str) -> bool:
         async with store.transaction() as transaction:
-            token, held = await transaction.lock_refresh("default", _token().hash)
+            (is_done,) = await transaction.rotate_refresh([_rotation(session, "first", name)])
             await asyncio.sleep(0.01)  # as long as the other needs to come in between, if it could
-            if token.used_at is None:
-                await transaction.rotate_refresh(held, token, _token(name))
-            return token.used_at is None
+            return bool(is_done)
 
     assert sorted(await asyncio.gather(use(bench.store, "a"), use(bench.other, "b"))) == [False, True]
+
+
+async def test_many_refresh_tokens_are_spent_in_one_step(bench: Any) -> None:
+    """Each but those that were spent before or whose session is over; a record of each that was."""
+    account = await _add(bench.store, _new())
+    sessions = [_session(account) for _ in range(4)]
+    for number, session in enumerate(sessions):
+        await _open(bench.store, session, _token(str(number)))
+    async with bench.other.transaction() as transaction:
+        await transaction.end_session("default", sessions[1].id, SessionEnd.LOGOUT, NOW)
+        await transaction.rotate_refresh([_rotation(sessions[2], "2", "before")])
+    before = len(await bench.records())
+    rotations = [_rotation(session, str(number), f"new {number}") for number, session in enumerate(sessions)]
+    assert await bench.store.rotate([(rotation, _record()) for rotation in rotations]) == [True, False, False, True]
+    assert len(await bench.records()) == before + 2
+    found = await bench.other.refresh_tokens([("default", _token(f"new {number}").hash) for number in range(4)])
+    assert [one is not None for one in found] == [True, False, False, True]
 
 
 async def test_sessions_that_live_are_listed(bench: Any) -> None:
@@ -318,7 +347,7 @@ async def test_sessions_that_live_are_listed(bench: Any) -> None:
     seen = replace(first, address="198.51.100.1", agent="phone", seen_at=NOW)
     async with bench.store.transaction() as transaction:
         await transaction.end_session("default", over.id, SessionEnd.LOGOUT, NOW)
-        await transaction.rotate_refresh(seen, _token("0"), _token("new"))
+        assert await transaction.rotate_refresh([_rotation(seen, "0", "new")]) == [True]
     store = bench.other
     assert await store.sessions("default", account.id, NOW, "", 10) == [second, seen]
     assert await store.sessions("default", account.id, NOW, "", 1) == [second]
@@ -421,9 +450,10 @@ async def test_pruning_removes_what_expired(bench: Any) -> None:
     assert await bench.store.prune(NOW) == 0
     assert await bench.store.session("default", old.id) is None
     assert await bench.store.session("default", alive.id) == alive
-    async with bench.store.transaction() as transaction:
-        assert await transaction.lock_refresh("default", _token("old").hash) is None
-        assert await transaction.lock_refresh("default", _token("alive").hash) is not None
+    gone, stays = await bench.store.refresh_tokens([("default", _token(name).hash) for name in ("old", "alive")])
+    assert (gone, stays is None) == (None, False)
+    assert await bench.store.prune(NOW + timedelta(days=30)) > 0
+    assert await bench.store.refresh_tokens([("default", _token("alive").hash)]) == [None]
 
 
 def _mail(account: Account | None, token: bytes = b"token", **changes: Any) -> NewMail:

@@ -70,9 +70,11 @@ class AuditTrail(Generic[T_contra]):
             await end((writing,))
             await trail._finish()
 
-    async def record(self, transaction: T_contra, record: AuditRecord) -> None:
-        """Write a record with the caller's transaction: it is kept if and only if the change is."""
-        await self._store.insert([made_storable(record)], transaction)  # what the database refused would undo the caller's change
+    async def record(self, transaction: T_contra, *records: AuditRecord) -> None:
+        """Write records with the caller's transaction: they are kept if and only if the change is."""
+        await self._store.insert(
+            [*map(made_storable, records)], transaction
+        )  # what the database refused would undo the caller's change
 
     async def note(self, record: AuditRecord | AuditFact) -> None:
         """Leave a record to be written within a second. Waits only when the bound is reached."""

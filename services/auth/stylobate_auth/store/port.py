@@ -21,19 +21,20 @@ from stylobate_auth.model import (
     DueMail,
     NewAccount,
     NewMail,
-    RefreshToken,
     Revocation,
     RevocationPage,
     Session,
     SessionEnd,
     UsedMailToken,
 )
+from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
+from stylobate_auth.store.sessions import RefreshChanges, RefreshRotations
 
 
-class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Protocol):
+class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, RefreshChanges, Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -60,12 +61,6 @@ class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Protoco
 
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         """Add a session with its first refresh token."""
-
-    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
-        """Return a refresh token with its session, both held against others until the transaction ends; None: unknown."""
-
-    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
-        """Mark the first token as used when the second was issued, add the second, keep the session's new times."""
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
         """End a session and return it as it is now; None when it is unknown or was over already."""
@@ -114,15 +109,15 @@ class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Protoco
     async def emit(self, *events: Event) -> None:
         """Leave events in the outbox."""
 
-    async def record(self, record: AuditRecord) -> None:
-        """Write an audit record."""
+    async def record(self, *records: AuditRecord) -> None:
+        """Write audit records."""
 
 
-class AuthStore(ApiKeys, Roles, ServiceAccounts, Protocol):
+class AuthStore(ApiKeys, Roles, ServiceAccounts, RefreshRotations, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:
-        """Begin a transaction. What one holds by ``lock_refresh`` makes another wait."""
+        """Begin a transaction."""
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         """Return an account; None when there is none (also for an id that is not a UUID)."""
@@ -161,7 +156,7 @@ class AuthStore(ApiKeys, Roles, ServiceAccounts, Protocol):
         """Return the mails of this store."""
 
     async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of sessions (with their tokens), revocations, places, mails and API keys whose time is over.
+        """Remove a bounded number of sessions (with their tokens), refresh tokens, revocations, places, mails and API keys that are over.
 
         Return how many.
         """

@@ -13,6 +13,7 @@ from stylobate.outbox import Outbox
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
+from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
 from stylobate_auth.store.postgres_roles import PostgresRoles
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
@@ -63,7 +64,7 @@ delete from mail where (tenant, id) in (
 """
 
 
-class PostgresAuthStore(PostgresApiKeys, PostgresRoles, PostgresServiceAccounts):
+class PostgresAuthStore(PostgresApiKeys, PostgresRoles, PostgresServiceAccounts, PostgresRefreshTokens):
     """The port on the service's own schema.
 
     :param outbox: gets the events.
@@ -159,6 +160,13 @@ class PostgresAuthStore(PostgresApiKeys, PostgresRoles, PostgresServiceAccounts)
 
     async def prune(self, now: datetime) -> int:
         removed = 0
-        for statement in (_PRUNE_SESSIONS, _PRUNE_REVOCATIONS, _PRUNE_PLACES, _PRUNE_MAILS, PRUNE_API_KEYS):
+        for statement in (
+            _PRUNE_SESSIONS,
+            PRUNE_REFRESH_TOKENS,
+            _PRUNE_REVOCATIONS,
+            _PRUNE_PLACES,
+            _PRUNE_MAILS,
+            PRUNE_API_KEYS,
+        ):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed

@@ -12,8 +12,10 @@ from stylobate.outbox import Event, Outbox
 
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
-from stylobate_auth.model import Account, NewAccount, NewMail, RefreshToken, Revocation, Session, SessionEnd, UsedMailToken
+from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Session, SessionEnd, UsedMailToken
+from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
+from stylobate_auth.store.postgres_refresh import PostgresRefreshChanges
 from stylobate_auth.store.postgres_roles import PostgresRoleChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of, uuid_of
@@ -41,23 +43,19 @@ insert into session (tenant, id, account_id, opened_at, expires_at, token_expire
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _ADD_TOKEN = "insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $2, $3, $4, $5)"  # noqa: S105  SQL
-_SESSION_OF = "select session_id from refresh_token where tenant = $1 and hash = $2"
-_LOCK_TOKEN = """
-select hash, session_id, issued_at, expires_at, used_at from refresh_token where tenant = $1 and hash = $2 for update
-"""  # noqa: S105  SQL
-_LOCK_SESSION = "select * from session where tenant = $1 and id = $2 for update"
-_SPEND = "update refresh_token set used_at = $3 where tenant = $1 and hash = $2"
-_KEEP_SESSION = """
-update session set expires_at = $3, token_expires_at = $4, address = $5, agent = $6, seen_at = $7 where tenant = $1 and id = $2
-"""
 _END_SESSION = """
 update session set ended_at = $3, end_reason = $4 where tenant = $1 and id = $2 and ended_at is null
 returning *
 """
+# In the order of their ids, as refreshes hold them.
 _END_SESSIONS = """
-update session set ended_at = $4, end_reason = $5
-where tenant = $1 and account_id = $2 and id is distinct from $3 and ended_at is null and expires_at > $4
-returning *
+with held as materialized (
+    select tenant, id from session
+    where tenant = $1 and account_id = $2 and id is distinct from $3 and ended_at is null and expires_at > $4
+    order by tenant, id for update
+)
+update session s set ended_at = $4, end_reason = $5 from held h where s.tenant = h.tenant and s.id = h.id
+returning s.*
 """
 _SET_HASH = "update account set password_hash = $3 where tenant = $1 and id = $2"
 _HOLD_ACCOUNT = f"{ACCOUNT_BY_ID} for update"
@@ -94,7 +92,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 """
 
 
-class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, PostgresServiceAccountChanges):
+class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, PostgresServiceAccountChanges, PostgresRefreshChanges):
     """The port's transaction on a connection inside one."""
 
     def __init__(
@@ -166,23 +164,9 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, Postgr
             session.agent,
             session.seen_at,
         )
-        await self._add_token(session, token)
-
-    async def lock_refresh(self, tenant: str, token_hash: bytes) -> tuple[RefreshToken, Session] | None:
-        """See the port. Everyone who locks both locks the session's row first: so does the removal of a session."""
-        session_id = await self._connection.fetchval(_SESSION_OF, tenant, token_hash)
-        held = None if session_id is None else await self._connection.fetchrow(_LOCK_SESSION, tenant, session_id)
-        row = None if held is None else await self._connection.fetchrow(_LOCK_TOKEN, tenant, token_hash)
-        if row is None or held is None:
-            return None
-        return RefreshToken(row["hash"], row["issued_at"], row["expires_at"], row["used_at"]), session_of(held)
-
-    async def rotate_refresh(self, session: Session, spent: RefreshToken, token: RefreshToken) -> None:
-        await self._connection.execute(_SPEND, session.tenant, spent.hash, token.issued_at)
-        await self._add_token(session, token)
-        times = session.expires_at, session.token_expires_at
-        place = session.address, session.agent, session.seen_at
-        await self._connection.execute(_KEEP_SESSION, session.tenant, UUID(session.id), *times, *place)
+        await self._connection.execute(
+            _ADD_TOKEN, session.tenant, token.hash, UUID(session.id), token.issued_at, token.expires_at
+        )
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
         row = await self._connection.fetchrow(_END_SESSION, tenant, UUID(session_id), at, end.value)
@@ -245,8 +229,8 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, Postgr
             await self._outbox.append(self._connection, events, stream=_STREAM)
             self.emitted = True
 
-    async def record(self, record: AuditRecord) -> None:
-        await self._audit.record(self._connection, record)
+    async def record(self, *records: AuditRecord) -> None:
+        await self._audit.record(self._connection, *records)
 
     async def flush(self) -> None:
         """Do what belongs at the end of the transaction."""
@@ -254,8 +238,3 @@ class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, Postgr
             await self._raise_version()
         if self._revoked or self._changes_access:
             await self._connection.execute("select pg_notify($1, '')", CHANGES)
-
-    async def _add_token(self, session: Session, token: RefreshToken) -> None:
-        await self._connection.execute(
-            _ADD_TOKEN, session.tenant, token.hash, UUID(session.id), token.issued_at, token.expires_at
-        )

@@ -42,7 +42,7 @@ class Login(Input):
 
 
 class Refresh(Input):
-    """A refresh token to exchange; it works once."""
+    """A refresh token to exchange."""
 
     refresh_token: str = Field(max_length=512, json_schema_extra=_TEXT)
 

@@ -132,8 +132,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefreshSession(self, request, context):
-        """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
-        session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
+        """Exchanges a refresh token for new tokens. Sent again within the grace time (5 s) it gives the same next refresh token; later its
+        use ends the whole session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`. An unknown or expired one: `AUTH_REFRESH_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

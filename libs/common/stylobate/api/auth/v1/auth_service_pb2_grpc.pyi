@@ -47,8 +47,8 @@ class AuthServiceStub:
     `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
     """
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshSessionRequest, _auth_service_pb2.RefreshSessionResponse]
-    """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
-    session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
+    """Exchanges a refresh token for new tokens. Sent again within the grace time (5 s) it gives the same next refresh token; later its
+    use ends the whole session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`. An unknown or expired one: `AUTH_REFRESH_INVALID`.
     """
     LogoutSession: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutSessionRequest, _auth_service_pb2.LogoutSessionResponse]
     """Ends the session of the caller's token: its access and refresh tokens are refused everywhere within a second."""
@@ -99,8 +99,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     `AUTH_EMAIL_NOT_VERIFIED` when the password is right and the account was registered with an address that is not proven yet.
     """
     RefreshSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RefreshSessionRequest, _auth_service_pb2.RefreshSessionResponse]  # type: ignore[assignment]
-    """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
-    session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
+    """Exchanges a refresh token for new tokens. Sent again within the grace time (5 s) it gives the same next refresh token; later its
+    use ends the whole session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`. An unknown or expired one: `AUTH_REFRESH_INVALID`.
     """
     LogoutSession: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.LogoutSessionRequest, _auth_service_pb2.LogoutSessionResponse]  # type: ignore[assignment]
     """Ends the session of the caller's token: its access and refresh tokens are refused everywhere within a second."""
@@ -172,8 +172,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.RefreshSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RefreshSessionResponse, _abc.Awaitable[_auth_service_pb2.RefreshSessionResponse]]:
-        """Exchanges a refresh token for new tokens; each refresh token works once. A second use of one ends the whole
-        session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`; an unknown or expired one: `AUTH_REFRESH_INVALID`.
+        """Exchanges a refresh token for new tokens. Sent again within the grace time (5 s) it gives the same next refresh token; later its
+        use ends the whole session: UNAUTHENTICATED `AUTH_REFRESH_REUSED`. An unknown or expired one: `AUTH_REFRESH_INVALID`.
         """
 
     @_abc_1.abstractmethod
