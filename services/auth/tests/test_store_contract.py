@@ -281,7 +281,7 @@ async def test_a_session_is_rotated_and_ended(bench: Any) -> None:
     account = await _add(bench.store, _new())
     session = _session(account)
     await _open(bench.store, session, _token())
-    later = replace(session, expires_at=NOW + timedelta(days=31), token_expires_at=NOW + timedelta(minutes=11))
+    later = replace(session, expires_at=NOW + timedelta(days=31), token_expires_at=NOW + timedelta(minutes=11), seen_at=NOW)
     (found,) = await bench.other.refresh_tokens([("default", _token().hash)])
     assert (found.token, found.session, found.account, found.secret, found.since_used) == (_token(), session, account, b"", None)
     async with bench.store.transaction() as transaction:
