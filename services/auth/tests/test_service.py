@@ -139,7 +139,7 @@ def _key(key: str) -> dict[str, Any]:
 
 
 async def test_twenty_refreshes_of_one_token(service: Service, empty_database: str) -> None:
-    """All get the one next token and an access token that works; the old one a little later ends the session, for all of these."""
+    """All get the one next token and an access token that works; the old one, a little later, ends the session for all."""
     login = await service.login()
     request = auth.RefreshSessionRequest(refresh_token=login.tokens.refresh_token)
     answers = [one.tokens for one in await asyncio.gather(*(service.accounts.RefreshSession(request) for _ in range(20)))]

@@ -156,7 +156,7 @@ class AuthStore(ApiKeys, Roles, ServiceAccounts, RefreshRotations, Protocol):
         """Return the mails of this store."""
 
     async def prune(self, now: datetime) -> int:
-        """Remove a bounded number of sessions (with their tokens), refresh tokens, revocations, places, mails and API keys that are over.
+        """Remove a bounded number of sessions, refresh tokens, revocations, places, mails and API keys that are over.
 
         Return how many.
         """

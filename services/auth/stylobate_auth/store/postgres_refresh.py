@@ -28,7 +28,9 @@ with asked as (
     select * from unnest(
         $1::text[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::text[],
         $9::text[], $10::bytea[], $11::timestamptz[]
-    ) with ordinality as q (tenant, id, spent, hash, now, expires_at, token_expires_at, address, agent, secret, token_ends_at, number)
+    ) with ordinality as q (
+        tenant, id, spent, hash, now, expires_at, token_expires_at, address, agent, secret, token_ends_at, number
+    )
 ), held as materialized (
     select s.tenant, s.id from asked q join session s on s.tenant = q.tenant and s.id = q.id
     where s.ended_at is null and s.expires_at > q.now
