@@ -52,7 +52,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
 
     @router.post("/refresh", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
     async def refresh(body: Refresh, exchange: Changing) -> Session:
-        """Exchange a refresh token for new tokens; within five seconds it gives the same next one, later its use ends the session."""
+        """Exchange a refresh token for new tokens; within 5 s it gives the same next one, later its use ends the session."""
         request = auth.RefreshSessionRequest(refresh_token=body.refresh_token)
         response = await answered(exchange, stub.RefreshSession, request)
         return _session(response.tokens, response.user)
