@@ -42,6 +42,8 @@ class Sender:
         self.session = ""
         """The id of a session that is not the sender's own."""
         self.tokens: dict[str, str] = {}
+        self.person = ""
+        """The id of somebody else's account."""
 
     def send(self, name: str, key: str) -> httpx.Response:
         """Send the operation."""
@@ -55,6 +57,7 @@ class Sender:
             "session_id": self.session,
         }
         at |= {"level": "user", "id": self.made if "{id}" in path and "{level}" not in path else "nobody-at-all"}
+        at |= {"id": self.person or self.made} if path.startswith("/v1/users/") else {}
         kinds = list(operation.get("requestBody", {}).get("content", ()))
         headers = {"idempotency-key": key} | ({"content-type": kinds[0]} if kinds else {})
         content = orjson.dumps(self.body(name)) if kinds else b""
@@ -101,6 +104,9 @@ class Sender:
             assert wait_until(lambda: bool(self._mails(BY_MAIL[name])), timedelta(seconds=30))
             self.mailed = re.findall(r"(?m)^[A-Za-z0-9_-]{43}$", self._mails(BY_MAIL[name])[-1])[0]
 
+        if name == "disable_user":
+            with Person(self.platform.gateway, "somebody") as somebody:
+                self.person = somebody.register().id
         if name == "revoke_session":
             other = {"email": EMAIL, "password": OTHER_PASSWORD}
             assert self.http.post("/v1/auth/login", json=other, headers={"authorization": ""}).status_code == 200
@@ -155,13 +161,14 @@ def test_each_operation_happens_once(sender: Sender) -> None:
         "rotate_api_key",
         "revoke_api_key",
     ]
+    people = ["disable_user", "enable_user", "revoke_user_sessions"]
     accounts = ["register", "login", "refresh", "update_me", "request_email_verification", "verify_email", "change_email"]
     accounts += ["change_password", "revoke_session", "revoke_other_sessions", "logout", "forgot_password", "reset_password"]
     boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]
-    assert {*states, *orders, *boxes, *bans, *machines, *accounts} == sender.operations.keys(), (
+    assert {*states, *orders, *boxes, *bans, *machines, *people, *accounts} == sender.operations.keys(), (
         "an operation that is not sent here"
     )
-    for name in (*states, *boxes, *orders, *bans, *machines, *accounts):
+    for name in (*states, *boxes, *orders, *bans, *machines, *people, *accounts):
         sender.prepare(name)
         key = secrets.token_hex(8)
         first, again = sender.send(name, key), sender.send(name, key)

@@ -17,6 +17,7 @@ from stylobate.rpc.call import Call
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.account_input import check_account, email_key
 from stylobate_auth.errors import (
+    AccountDisabledError,
     AuthInvalidInputError,
     EmailNotVerifiedError,
     EmailTakenError,
@@ -111,6 +112,7 @@ class AccountManager:
         :raises InvalidCredentialsError: no account with both. :raises HashingBusyError: try again.
         :raises RateLimitedError: too many from this address, or at this account.
         :raises EmailNotVerifiedError: nobody has proven the account's address yet, which it was registered with.
+        :raises AccountDisabledError: an administrator disabled it.
         :raises BannedError: the account or its tenant is banned; told to nobody who does not know the password.
         """
         place = place_of(caller)
@@ -129,6 +131,9 @@ class AccountManager:
             if found is None or not is_right:
                 await self._refuse(found, caller, InvalidCredentialsError.reason)
                 raise InvalidCredentialsError
+            if found.account.disabled_at is not None:
+                await self._refuse(found, caller, AccountDisabledError.reason)
+                raise AccountDisabledError
             if found.must_verify:
                 await self._refuse(found, caller, EmailNotVerifiedError.reason)
                 raise EmailNotVerifiedError

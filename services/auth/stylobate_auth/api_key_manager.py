@@ -22,7 +22,13 @@ from stylobate.stopping import goes_on
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft, NewApiKey, Standing, VerifiedKey, revocation_of
 from stylobate_auth.api_key_input import check_api_key, check_overlap
-from stylobate_auth.errors import AccountUnknownError, ApiKeyOverError, ApiKeysTooManyError, ApiKeyUnknownError
+from stylobate_auth.errors import (
+    AccountDisabledError,
+    AccountUnknownError,
+    ApiKeyOverError,
+    ApiKeysTooManyError,
+    ApiKeyUnknownError,
+)
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
 
@@ -73,6 +79,7 @@ class ApiKeyManager:
 
         :raises ApiKeyNotEnoughError: a key asks. :raises PermissionDeniedError: it is for another account, which takes ``WRITE``
             and all that the account's roles permit. :raises AccountUnknownError: there is none.
+        :raises AccountDisabledError: nobody is let in to it.
         :raises AuthInvalidInputError: with every finding. :raises ApiKeysTooManyError: the account has enough.
         """
         owner = draft.owner or principal.id
@@ -96,6 +103,9 @@ class ApiKeyManager:
             await transaction.claim(claim)
             if await transaction.count_api_keys(principal.tenant, owner, now) >= self._most:
                 raise ApiKeysTooManyError(f"An account has at most {self._most} API keys.")
+            account = await transaction.account(principal.tenant, owner)
+            if account is None or account.disabled_at is not None:
+                raise AccountUnknownError if account is None else AccountDisabledError
             await transaction.add_api_key(new)
             await transaction.emit(_event("auth.api_key.created", new.key, caller))
             await transaction.record(_record("auth.api_key.create", new.key, caller, scopes=list(new.key.scopes)))

@@ -11,7 +11,9 @@ from stylobate.api.auth.v1 import role_service_pb2 as role
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import session_service_pb2 as pb
 from stylobate.api.auth.v1 import token_service_pb2 as token
+from stylobate.api.auth.v1 import user_service_pb2 as users
 from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
+from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.identity.api_key import ApiKeyText
 
@@ -20,6 +22,7 @@ from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Se
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.role import HeldRole, RoleDraft
 from stylobate_auth.service_account import ServiceAccount
+from stylobate_auth.user import UserQuery
 
 _OVERLAP = timedelta(days=1)
 
@@ -34,6 +37,36 @@ def to_user(account: Account) -> auth.User:
         email_verified=account.email_verified,
         created_at=to_timestamp(account.created_at),
     )
+
+
+def to_user_account(account: Account) -> users.UserAccount:
+    """Return an account as an administrator sees it."""
+    return users.UserAccount(
+        id=account.id,
+        email=account.email,
+        display_name=account.display_name,
+        roles=account.roles,
+        email_verified=account.email_verified,
+        created_at=to_timestamp(account.created_at),
+        status=users.USER_STATUS_ACTIVE if account.disabled_at is None else users.USER_STATUS_DISABLED,
+        disabled_at=None if account.disabled_at is None else to_timestamp(account.disabled_at),
+    )
+
+
+def from_user_query(request: users.ListUsersRequest) -> UserQuery:
+    """Return which accounts are asked for. Raises InvalidInputError."""
+    after, before = (
+        _from_time(request, name) if request.HasField(name) else None for name in ("created_after", "created_before")
+    )
+    return UserQuery(request.email, request.role, after, before)
+
+
+def _from_time(request: users.ListUsersRequest, name: str) -> datetime:
+    time: Timestamp = getattr(request, name)
+    try:
+        return time.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInputError(violations=[Violation(f"/{name}", "is not a time")]) from None
 
 
 def to_session(session: Session, current: str) -> pb.Session:

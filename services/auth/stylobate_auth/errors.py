@@ -46,6 +46,23 @@ class EmailNotVerifiedError(PermissionDeniedError):
     cure = "Use the token of the mail that was sent there. Whoever asks for another password gets one that proves it too."
 
 
+class AccountDisabledError(PermissionDeniedError):
+    """The password is right, and an administrator has disabled the account. Told to nobody else."""
+
+    reason = "AUTH_ACCOUNT_DISABLED"
+    default_detail = "The account is disabled."
+    cure = "Ask an administrator; `stylobate users enable` lets its owner in again."
+
+
+class LastAdministratorError(StylobateError):
+    """Nobody would be left who may do everything."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_LAST_ADMINISTRATOR"
+    default_detail = "This is the last administrator."
+    cure = "Make another one first: `stylobate users create <email> --admin`."
+
+
 class PasswordWrongError(PermissionDeniedError):
     """What was sent as the account's present password is not. 403, since the token that came with it is a good one."""
 

@@ -12,6 +12,7 @@ from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
@@ -59,6 +60,8 @@ from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
+from stylobate_auth.user_manager import UserManager
+from stylobate_auth.user_servicer import UserServicer
 
 
 async def build(app: AppManager, settings: AuthSettings) -> None:
@@ -170,6 +173,13 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, idempotency))
+    app.servicer(
+        add_UserServiceServicer_to_server,
+        UserServicer(
+            UserManager(store, access, sessions, revocations, token_lifetime=settings.access_token_lifetime, clock=_now),
+            idempotency,
+        ),
+    )
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 

@@ -25,6 +25,8 @@ class Account:
     """Sorted."""
     email_verified: bool
     created_at: datetime
+    disabled_at: datetime | None = None
+    """Since when nobody is let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class SessionEnd(StrEnum):
     LOGOUT = "logout"
     REFRESH_REUSED = "refresh_reused"
     REVOKED = "revoked"
-    """By its owner, from another one or itself."""
+    """By its owner, from another one or itself; or by an administrator."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  a reason
 
 

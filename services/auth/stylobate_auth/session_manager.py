@@ -103,11 +103,15 @@ class SessionManager:
         :raises InvalidInputError: no size or token of ours. :raises TokenRevokedError: the session that asks is over.
         """
         await self._require_own(principal)
-        about, most = ("sessions", principal.id), page_size(size)
+        return await self.page(principal.tenant, principal.id, size, token)
+
+    async def page(self, tenant: str, account_id: str, size: int, token: str) -> tuple[list[Session], str]:
+        """Return a page of an account's sessions that live, the newest first. Raises InvalidInputError."""
+        about, most = ("sessions", account_id), page_size(size)
         before = page_position(about, token)
         if before and not _ID.fullmatch(before):
             raise no_token()
-        found = await self._store.sessions(principal.tenant, principal.id, self._clock(), before, most + 1)
+        found = await self._store.sessions(tenant, account_id, self._clock(), before, most + 1)
         return found[:most], page_token(about, found[most - 1].id) if len(found) > most else ""
 
     async def revoke(self, principal: Principal, session_id: str, caller: Call, claim: Claim | None = None) -> None:
@@ -219,7 +223,8 @@ def _revocation(session: Session) -> Revocation:
 def _event(type: str, session: Session, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word
     data = {"user_id": session.account_id, "session_id": session.id, **more}
     who = session.account_id
-    return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=who, cause=caller.cause)
+    actor = caller.principal.id or who
+    return Event.new(type, who, data, source="auth", tenant=session.tenant, actor=actor, cause=caller.cause)
 
 
 def session_record(action: str, session: Session, caller: Call) -> AuditRecord:

@@ -37,6 +37,7 @@ from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_lifetimes import SessionLifetimes
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings, Registration
+from stylobate_auth.user_manager import UserManager
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
 
@@ -73,6 +74,7 @@ class Auth:
     machines: ServiceAccountManager
     roles: RoleManager
     profiles: ProfileManager
+    users: UserManager
     post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
@@ -181,6 +183,7 @@ def build(
     )
     machines = ServiceAccountManager(store, access, revocations, clock=clock)
     roles = RoleManager(store, access, clock=clock)
+    users = UserManager(store, access, sessions, revocations, token_lifetime=tokens.lifetime, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
     return Auth(
         clock,
@@ -200,6 +203,7 @@ def build(
         machines,
         roles,
         profiles,
+        users,
         post,
     )
 

@@ -38,7 +38,9 @@ class MemoryRoleChanges:
         return {
             account_id
             for of, account_id in self.tables.accounts.keys() - self.tables.service_accounts.keys()
-            if of == tenant and any(h.role == "admin" and h.expires_at is None for h in _held(self.tables, of, account_id))
+            if of == tenant
+            and self.tables.accounts[of, account_id].account.disabled_at is None
+            and any(h.role == "admin" and h.expires_at is None for h in _held(self.tables, of, account_id))
         }
 
     async def end_roles(self, now: datetime, most: int) -> list[EndedRole]:

@@ -37,6 +37,7 @@ from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
+from .memory_users import MemoryUserChanges, MemoryUsers
 
 _Key = tuple[str, str]
 
@@ -85,7 +86,9 @@ class _Tables:
         return tables
 
 
-class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServiceAccountChanges, MemoryRefreshChanges):
+class MemoryAuthTransaction(
+    MemoryApiKeyChanges, MemoryRefreshChanges, MemoryRoleChanges, MemoryServiceAccountChanges, MemoryUserChanges
+):
     """Works on a copy of the tables."""
 
     def __init__(
@@ -124,7 +127,7 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServic
     async def hold_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> bool:
         """See the port."""
         row = self.tables.accounts.get((tenant, account_id))
-        if row is None or row.password_hash != old:
+        if row is None or row.password_hash != old or row.account.disabled_at is not None:
             return False
         self.tables.accounts[tenant, account_id] = replace(row, password_hash=new)
         return True
@@ -236,7 +239,7 @@ class MemoryAuthTransaction(MemoryApiKeyChanges, MemoryRoleChanges, MemoryServic
         self.tables.records.extend(records)
 
 
-class MemoryAuthStore(MemoryApiKeys, MemoryRoles, MemoryServiceAccounts, MemoryRefreshTokens):
+class MemoryAuthStore(MemoryApiKeys, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemoryUsers):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.

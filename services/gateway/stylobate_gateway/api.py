@@ -39,6 +39,7 @@ from stylobate_gateway.routes import (
     service_accounts,
     sessions,
     transactions,
+    users,
 )
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
@@ -81,6 +82,7 @@ class Api:
             api_keys.routes(channels["auth"]),
             roles.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),
+            users.routes(channels["auth"]),
             transactions.routes(channels["state"]),
             objects.routes(channels["state"], reads, watches),
             actions.routes(channels["actions"], is_open=is_open),

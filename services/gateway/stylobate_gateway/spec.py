@@ -36,6 +36,7 @@ SPEC = ServiceSpec(
                 "auth.v1.ApiKeyService",
                 "auth.v1.RoleService",
                 "auth.v1.ServiceAccountService",
+                "auth.v1.UserService",
                 "auth.v1.AuthService/RequestPasswordReset",
                 "auth.v1.AuthService/ResetPassword",
                 "auth.v1.AuthService/RequestEmailVerification",

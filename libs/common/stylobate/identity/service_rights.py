@@ -36,6 +36,7 @@ OPERATOR_RIGHTS = ServiceRights(
             *(f"auth.v1.ApiKeyService/{name}" for name in ("CreateApiKey", "ListApiKeys", "RotateApiKey", "RevokeApiKey")),
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",
+            "auth.v1.UserService",
             "events.v1.EventService",
             "state.v1.StateKeepingService",
             "state.v1.ProjectionService/ListProjections",

@@ -113,6 +113,9 @@ RECORDED = {
     "auth.service_account.create",
     "auth.service_account.delete",
     "auth.session.revoke",
+    "auth.user.disable",
+    "auth.user.enable",
+    "auth.user.end_sessions",
 }
 """What audit records of auth are called: no event has these names."""
 

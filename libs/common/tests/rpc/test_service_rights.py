@@ -44,6 +44,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.ApiKeyService/GetApiKey": set(),
     "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},
+    "auth.v1.UserService": {"cli"},
     "ratelimit.v1.RateLimitService/CheckLimits": None,
     "ratelimit.v1.RateLimitService/WatchBans": None,
     "ratelimit.v1.RateLimitService/ListRules": {"cli"},

@@ -32,9 +32,10 @@ from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 from stylobate_auth.store.sessions import RefreshChanges, RefreshRotations
+from stylobate_auth.store.users import UserChanges, Users
 
 
-class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, RefreshChanges, Protocol):
+class AuthTransaction(ApiKeyChanges, RefreshChanges, RoleChanges, ServiceAccountChanges, UserChanges, Protocol):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -47,7 +48,7 @@ class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Refresh
         """Add the account with its roles. Raises EmailTakenError, also when two come at the same moment."""
 
     async def hold_password_hash(self, tenant: str, account_id: str, old: str, new: str) -> bool:
-        """Return whether the hash is still the old one, and then keep it from being replaced until the transaction ends.
+        """Return whether the hash is still the old one and the account not disabled; then nobody changes either until the end.
 
         :param new: what it is replaced with; the same as the old one: it stays. Whoever replaces it waits for those who hold it,
             and they for who replaces it: no session is opened with a password after its sessions were ended.
@@ -113,7 +114,7 @@ class AuthTransaction(ApiKeyChanges, RoleChanges, ServiceAccountChanges, Refresh
         """Write audit records."""
 
 
-class AuthStore(ApiKeys, Roles, ServiceAccounts, RefreshRotations, Protocol):
+class AuthStore(ApiKeys, RefreshRotations, Roles, ServiceAccounts, Users, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:

@@ -17,6 +17,7 @@ from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, Postgres
 from stylobate_auth.store.postgres_roles import PostgresRoles
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
+from stylobate_auth.store.postgres_users import PostgresUsers
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
 
 # A transaction that began before a look may commit after it, with the time of its beginning in its rows. None lasts
@@ -64,7 +65,7 @@ delete from mail where (tenant, id) in (
 """
 
 
-class PostgresAuthStore(PostgresApiKeys, PostgresRoles, PostgresServiceAccounts, PostgresRefreshTokens):
+class PostgresAuthStore(PostgresApiKeys, PostgresRefreshTokens, PostgresRoles, PostgresServiceAccounts, PostgresUsers):
     """The port on the service's own schema.
 
     :param outbox: gets the events.

@@ -14,7 +14,7 @@ from stylobate_auth.store.sessions import RefreshKey
 
 _FIND = """
 select q.number, s.*, t.hash, t.issued_at, t.expires_at as token_ends_at, clock_timestamp() - t.issued_at as since_issued,
-       clock_timestamp() - t.used_at as since_used, a.email, a.display_name, a.email_verified, a.created_at,
+       clock_timestamp() - t.used_at as since_used, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
        array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
 from unnest($1::text[], $2::bytea[]) with ordinality as q (tenant, hash, number)
 join refresh_token t on t.tenant = q.tenant and t.hash = q.hash

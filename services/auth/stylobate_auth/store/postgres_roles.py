@@ -29,9 +29,9 @@ _REMOVE = "delete from account_role where tenant = $1 and account_id = $2 and ro
 _ADMINISTRATORS = """
 select r.account_id::text as id
 from account_role r join account a on a.tenant = r.tenant and a.id = r.account_id
-where r.tenant = $1 and r.role = 'admin' and r.expires_at is null and not a.is_service
+where r.tenant = $1 and r.role = 'admin' and r.expires_at is null and not a.is_service and a.disabled_at is null
 order by r.account_id
-for update of r
+for update
 """
 _END = """
 delete from account_role where (tenant, account_id, role) in (

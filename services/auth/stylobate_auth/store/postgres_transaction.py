@@ -18,6 +18,7 @@ from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
 from stylobate_auth.store.postgres_refresh import PostgresRefreshChanges
 from stylobate_auth.store.postgres_roles import PostgresRoleChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
+from stylobate_auth.store.postgres_users import PostgresUserChanges
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of, uuid_of
 
 CHANGES = "auth_changes"
@@ -32,8 +33,13 @@ on conflict on constraint account_email do nothing
 returning true
 """
 _ADD_ROLES = "insert into account_role (tenant, account_id, role) select $1, $2, role from unnest($3::text[]) as r (role)"
-_REPLACE_HASH = "update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3 returning true"
-_HOLD_HASH = "select true from account where tenant = $1 and id = $2 and password_hash = $3 for share"
+_REPLACE_HASH = """
+update account set password_hash = $4 where tenant = $1 and id = $2 and password_hash = $3 and disabled_at is null
+returning true
+"""
+_HOLD_HASH = """
+select true from account where tenant = $1 and id = $2 and password_hash = $3 and disabled_at is null for share
+"""
 _REMEMBER_PLACE = """
 insert into login_place as known (tenant, account_id, place, expires_at) values ($1, $2, $3, $4)
 on conflict (tenant, account_id, place) do update set expires_at = greatest(known.expires_at, excluded.expires_at)
@@ -92,7 +98,9 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 """
 
 
-class PostgresAuthTransaction(PostgresApiKeyChanges, PostgresRoleChanges, PostgresServiceAccountChanges, PostgresRefreshChanges):
+class PostgresAuthTransaction(
+    PostgresApiKeyChanges, PostgresRefreshChanges, PostgresRoleChanges, PostgresServiceAccountChanges, PostgresUserChanges
+):
     """The port's transaction on a connection inside one."""
 
     def __init__(

@@ -20,9 +20,9 @@ class RoleChanges(Protocol):
         """Take a role from an account."""
 
     async def hold_administrators(self, tenant: str) -> set[str]:
-        """Return the ids of persons who hold ``admin`` without an end, held against others until the transaction ends.
+        """Return who holds ``admin`` without an end and may log in, held against others until the transaction ends: persons only.
 
-        Who takes the role from one holds them first: of two who take the last two from each other one fails.
+        Who takes the role from one, or disables one, holds them first: of two who take the last two from each other one fails.
         """
 
     async def end_roles(self, now: datetime, most: int) -> list[EndedRole]:

@@ -6,13 +6,15 @@ from uuid import UUID
 from stylobate_auth.model import Account, Session, SessionEnd
 
 ACCOUNT_BY_ID = """
-select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.password_hash, a.must_verify,
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
+       a.password_hash, a.must_verify,
        array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
 from account a
 where a.tenant = $1 and a.id = $2
 """
 CREDENTIALS = """
-select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.password_hash, a.must_verify,
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
+       a.password_hash, a.must_verify,
        exists (
            select from login_place p where p.tenant = a.tenant and p.account_id = a.id and p.place = $3 and p.expires_at > $4
        ) as is_known_place,
@@ -32,6 +34,7 @@ def account_of(row: Any) -> Account:
         roles=tuple(row["roles"]),
         email_verified=row["email_verified"],
         created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
     )
 
 

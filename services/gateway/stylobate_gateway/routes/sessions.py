@@ -25,7 +25,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     async def list_sessions(page_size: PageSize = 50, page_token: PageToken = "") -> SessionList:
         """List the sessions of the token's account that live, the newest first."""
         response = await stub.ListSessions(pb.ListSessionsRequest(page_size=page_size, page_token=page_token))
-        return SessionList(items=list(map(_session, response.sessions)), next_page_token=response.next_page_token or None)
+        return SessionList(items=list(map(to_session, response.sessions)), next_page_token=response.next_page_token or None)
 
     @router.delete("", status_code=204, responses=refuses("Accounts", is_change=True))
     async def revoke_other_sessions(exchange: Changing) -> Response:
@@ -42,7 +42,8 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     return router
 
 
-def _session(session: pb.Session) -> OpenSession:
+def to_session(session: pb.Session) -> OpenSession:
+    """Return a session as a client sees it."""
     return OpenSession(
         id=session.id,
         opened_at=session.opened_at.ToDatetime(tzinfo=UTC),

@@ -1,18 +1,26 @@
-"""`stylobate users`."""
+"""`stylobate users`: accounts of people."""
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
+import grpc.aio
 import typer
 
+from stylobate.api.auth.v1 import user_service_pb2 as pb
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from stylobate.api.auth.v1.session_service_pb2 import Session
+from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
+from stylobate.date_time import FORM, time_of
 from stylobate.launcher.commands.user_roles import user_roles
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import console
+from stylobate.launcher.output import CommandError, console
 
 users = typer.Typer()
 users.add_typer(user_roles, name="roles", help="Which roles an account holds.", no_args_is_help=True)
+
+_ID = typer.Argument(help="The account's id, as `users list` tells it.")
 
 
 @users.command()
@@ -35,3 +43,108 @@ def create(  # noqa: PLR0917  each an option of the command
     request = CreateUserRequest(email=email, password=password, display_name=name, roles=held)
     user = auth.ask(lambda channel: AuthServiceStub(channel).CreateUser(request)).user
     console().print(f"created {user.email} ({user.id}) with the roles {', '.join(user.roles)}")
+
+
+@users.command("list")
+def list_users(
+    email: Annotated[str, typer.Option(help="Only the one with this address.")] = "",
+    role: Annotated[str, typer.Option(help="Only those that hold this role.")] = "",
+    created_after: Annotated[str, typer.Option(help="Only those made at this time (RFC 3339) or later.")] = "",
+    created_before: Annotated[str, typer.Option(help="Only those made before this time.")] = "",
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """List people's accounts, in the order in which they were made."""
+    request = pb.ListUsersRequest(email=email, role=role, page_size=500)
+    for option, text in (("created_after", created_after), ("created_before", created_before)):
+        if text:
+            getattr(request, option).FromDatetime(_time(option, text))
+
+    async def ask(channel: grpc.aio.Channel) -> list[pb.UserAccount]:
+        stub, found = UserServiceStub(channel), list[pb.UserAccount]()
+        while True:
+            page = await stub.ListUsers(request)
+            found += page.users
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    found = RunningService("auth", address).ask(ask)
+    for user in found:
+        _print("  ".join((user.id, user.email, ", ".join(user.roles), _status(user))))
+    if not found:
+        console().print("no accounts")
+
+
+@users.command()
+def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002  as it is called everywhere
+    """Show an account."""
+    user = RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).GetUser(pb.GetUserRequest(id=id))).user
+    rows = {
+        "id": user.id,
+        "email": f"{user.email} ({'proven' if user.email_verified else 'not proven'})",
+        "name": user.display_name or "none",
+        "roles": ", ".join(user.roles) or "none",
+        "created": f"{user.created_at.ToDatetime():%Y-%m-%dT%H:%M:%SZ}",
+        "status": _status(user),
+    }
+    for name, value in rows.items():
+        _print(f"{name:<8} {value}")
+
+
+@users.command()
+def disable(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002
+    """Let nobody in to an account any more: its sessions end and its API keys are revoked within a second."""
+    RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).DisableUser(pb.DisableUserRequest(id=id)))
+    console().print("disabled")
+
+
+@users.command()
+def enable(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002
+    """Let an account's owner in again. What was ended stays ended."""
+    RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).EnableUser(pb.EnableUserRequest(id=id)))
+    console().print("enabled")
+
+
+@users.command()
+def sessions(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002
+    """List the sessions of an account that live, the newest first."""
+    request = pb.ListUserSessionsRequest(id=id, page_size=500)
+
+    async def ask(channel: grpc.aio.Channel) -> list[Session]:
+        stub, found = UserServiceStub(channel), list[Session]()
+        while True:
+            page = await stub.ListUserSessions(request)
+            found += page.sessions
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    found = RunningService("auth", address).ask(ask)
+    for session in found:
+        seen = f"{session.seen_at.ToDatetime():%Y-%m-%dT%H:%M:%SZ}"
+        _print("  ".join(filter(None, (session.id, f"seen {seen}", session.address, session.agent))))
+    if not found:
+        console().print("no sessions")
+
+
+@users.command("sign-out")
+def sign_out(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002
+    """End every session of an account, everywhere within a second."""
+    request = pb.RevokeUserSessionsRequest(id=id)
+    RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).RevokeUserSessions(request))
+    console().print("signed out")
+
+
+def _status(user: pb.UserAccount) -> str:
+    return pb.UserStatus.Name(user.status).removeprefix("USER_STATUS_").lower()
+
+
+def _time(option: str, text: str) -> datetime:
+    found = time_of(text)
+    if found is None:
+        raise CommandError(f"--{option.replace('_', '-')}: {FORM}")
+    return found.astimezone(UTC)
+
+
+def _print(line: str) -> None:
+    console().print(line, highlight=False, markup=False, soft_wrap=True)

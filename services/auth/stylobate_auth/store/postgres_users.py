@@ -1,0 +1,62 @@
+"""People's accounts in PostgreSQL, as administrators see and change them: what the store and its transactions do."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from stylobate.database import Connection, DatabaseManager
+
+from stylobate_auth.model import Account
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, uuid_of
+from stylobate_auth.user import UserPlace, UserQuery
+
+_BY_ID = f"{ACCOUNT_BY_ID} and not a.is_service"
+_HOLD = f"{_BY_ID} for update"
+_SET_DISABLED = "update account set disabled_at = $3 where tenant = $1 and id = $2"
+_END_KEYS = """
+update api_key set revoked_at = $3 where tenant = $1 and owner_id = $2 and revoked_at is null returning id::text
+"""
+# The place is a bound of the index, also for the first page: with `or` it would be looked at row by row.
+_LIST = """
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
+       array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
+from account a
+where a.tenant = $1 and not a.is_service and (a.created_at, a.id) > ($2, $3) and a.created_at >= $4 and a.created_at < $5
+  and ($6 = '' or a.email_key = $6)
+  and ($7 = '' or exists (select from account_role r where r.tenant = a.tenant and r.account_id = a.id and r.role = $7))
+order by a.created_at, a.id limit $8
+"""
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class PostgresUserChanges:
+    """The part of a transaction."""
+
+    _connection: Connection
+
+    async def hold_user(self, tenant: str, account_id: str) -> Account | None:
+        key = uuid_of(account_id)
+        row = None if key is None else await self._connection.fetchrow(_HOLD, tenant, key)
+        return None if row is None else account_of(row)
+
+    async def set_disabled(self, tenant: str, account_id: str, at: datetime | None) -> None:
+        await self._connection.execute(_SET_DISABLED, tenant, UUID(account_id), at)
+
+    async def end_api_keys(self, tenant: str, account_id: str, at: datetime) -> list[str]:
+        return sorted(row["id"] for row in await self._connection.fetch(_END_KEYS, tenant, UUID(account_id), at))
+
+
+class PostgresUsers:
+    """The part of the store."""
+
+    _database: DatabaseManager
+
+    async def user(self, tenant: str, account_id: str) -> Account | None:
+        key = uuid_of(account_id)
+        row = None if key is None else await self._database.fetchrow(_BY_ID, tenant, key)
+        return None if row is None else account_of(row)
+
+    async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
+        place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))
+        since, until = query.created_after or _FIRST, query.created_before or _LAST
+        rows = await self._database.fetch(_LIST, tenant, *place, since, until, query.email, query.role, limit)
+        return [account_of(row) for row in rows]
