@@ -106,7 +106,7 @@ async def test_disabled_ends_all_and_enabled_brings_nothing_back(auth: Auth) -> 
         with pytest.raises(TokenRevokedError):
             await auth.accounts.me(auth.principal(tokens))
         with pytest.raises(RefreshInvalidError):
-            await auth.sessions.refresh("default", tokens.refresh_token, auth.origin)
+            await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
         with pytest.raises(MailTokenInvalidError):
             await auth.passwords.reset(mailed, "another long password", auth.origin)
         assert (await auth.keys.verify([read_api_key(text)]))[0].standing is Standing.REVOKED
@@ -157,7 +157,7 @@ async def test_sessions_are_ended_by_an_administrator(auth: Auth) -> None:
     assert (await auth.users.sessions(root, ada.id, 0, ""))[0] == []
     for token in tokens:
         with pytest.raises(RefreshInvalidError):
-            await auth.sessions.refresh("default", token.refresh_token, auth.origin)
+            await auth.refreshes.refresh("default", token.refresh_token, auth.origin)
     assert (await auth.accounts.me(auth.principal(await auth.login()))).id == ada.id
 
 
