@@ -1,18 +1,18 @@
 """Asking the guard of a transition: what it sees, and what becomes of a no."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from stylobate.declarations.guard import Guard, GuardRaisedError
 from stylobate.identity import Principal
+from stylobate.made_often import made_often
 from stylobate.strict_json import loads
 
 from stylobate_state.errors import StateGuardFailedError, StateGuardRefusedError
 from stylobate_state.model import StateRecord
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class Asking:
     """Who asks for a change, and when."""
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from stylobate.declarations.model import IndexField
 from stylobate.idempotency import Claim
+from stylobate.made_often import made_often
 
 from stylobate_state.index import Index, IndexedFields
 
@@ -58,10 +59,13 @@ class Change(StrEnum):
     @property
     def stays(self) -> bool:
         """Whether the object stays in its status, and goes on waiting for its timers."""
-        return self in {Change.UPDATED, Change.ASSIGNED, Change.MIGRATED}
+        return self in _STAYING
 
 
-@dataclass(frozen=True, slots=True)
+_STAYING = frozenset((Change.UPDATED, Change.ASSIGNED, Change.MIGRATED))
+
+
+@made_often
 class StateRecord:
     """An object as it stands, or the tombstone that it left."""
 
@@ -114,7 +118,7 @@ class Beside:
     """The log keeps their values of before, for watches with filters."""
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class Write:
     """One compare-and-set with its event, as a store takes it."""
 
@@ -185,7 +189,7 @@ class Scan:
     """Behind which to go on; None: there is nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class Written:
     """A write that happened: the object as it stands now."""
 

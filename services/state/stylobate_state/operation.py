@@ -9,6 +9,7 @@ from stylobate.declarations.rules import PUBLIC
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity.principal import subject_fault
 from stylobate.json_members import without
+from stylobate.made_often import made_often
 
 from stylobate_state.document import NULL
 from stylobate_state.errors import StateOwnerNotWritableError, StateStatusNotWritableError
@@ -19,7 +20,7 @@ from stylobate_state.model import Change, StateRecord
 from stylobate_state.namespace import Namespace
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class ChangeDraft:
     """A change as it is meant, before hooks, schema and the store had their say."""
 

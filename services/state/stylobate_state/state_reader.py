@@ -35,7 +35,7 @@ class StateReader:
                     return for_each(error, len(keys))
                 return [found.get(key) for key in keys]
 
-            return Batcher(flush)
+            return Batcher(flush, max_size=part.most_at_once)
 
         async with Lanes(store, namespaces, reads) as lanes:
             yield cls(store, lanes)

@@ -17,6 +17,7 @@ from stylobate.errors import InvalidInputError, StylobateError, UnavailableError
 from stylobate.idempotency import Claim, KeyTakenError
 from stylobate.identity import Principal
 from stylobate.logs import get_logger
+from stylobate.made_often import made_often
 from stylobate.rpc.call import Cause
 
 from stylobate_state.change_event import event_of
@@ -68,7 +69,7 @@ class Environment:
     """Of who reads what need not be the newest; None: nothing is kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class ChangeRequest:
     """An operation, who asks for it, and on what."""
 
@@ -140,7 +141,7 @@ class StateWriter:
                 found = iter(outcomes)
                 return [list(islice(found, len(group))) for group in groups]
 
-            return Batcher(flush, in_flight=2, keys=_keys)
+            return Batcher(flush, max_size=part.most_at_once, in_flight=2, keys=_keys)
 
         async with Lanes(environment.store, namespaces, writes) as lanes:
             yield cls(environment, reader, lanes)

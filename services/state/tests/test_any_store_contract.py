@@ -83,6 +83,17 @@ async def test_an_exact_version_is_compared(any_store):
     await check_history(any_store, A, [2, 1])
 
 
+async def test_data_that_stays_need_not_be_sent(any_store):
+    """A write that says that it leaves the data as it was read changes the rest, and only at the version that was read."""
+    first = await created(any_store, A, data=b'{"total": 5}', status="pending")
+    data = (await any_store.read([A]))[A].data
+    same = write(A, first, data, status="paid", change=Change.TRANSITIONED, keeps_data=True)
+    (second,) = await any_store.write([same])
+    assert (second.version, second.status, second.data) == (first + 1, "paid", data)
+    assert (await any_store.read([A]))[A].data == data
+    assert await any_store.write([same]) == [Refused(first + 1)]
+
+
 async def test_creating_what_exists_is_refused(any_store):
     """Expected 0 means that nothing alive may stand there."""
     first = await created(any_store, A, data=b"[1]")

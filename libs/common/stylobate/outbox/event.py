@@ -1,7 +1,6 @@
 """An event: what it holds, its JSON form (CloudEvents 1.0), its partition."""
 
 import zlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ import orjson
 
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.ids import new_id
+from stylobate.made_often import made_often
 from stylobate.outbox.errors import EventInvalidError
 from stylobate.rpc.call import NO_CAUSE, Cause
 
@@ -41,7 +41,7 @@ class _Envelope(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class Event:
     """Something that happened. Its type is in the past tense with the domain first: ``state.orders.transitioned``."""
 
@@ -141,7 +141,7 @@ class Event:
         return partition_of(self.tenant, self.subject)
 
 
-@dataclass(frozen=True, slots=True)
+@made_often
 class LoggedEvent:
     """An event with its place in the log."""
 

@@ -1,6 +1,7 @@
 """One connection to the server: commands pipelined, replies in their order, parsed by hiredis."""
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ Reply = Any
 """bytes, int, None or a list of these."""
 
 _NOTHING = object()
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 
 class _Together:
@@ -67,6 +69,8 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
         self.is_entered = False
+        self.run_id = b""
+        """Of the server, for as long as the connection lasts; empty where it does not tell."""
         self.is_subscriber = False
         self.lost: asyncio.Future[str] = loop.create_future()
         """Done when the connection is gone, with the reason."""
@@ -229,4 +233,15 @@ async def _enter(link: Link, address: RedisAddress) -> None:
         if role[0] != b"master":
             raise unavailable("ReadOnlyError: it is a replica")
     await link.send("PING")
+    link.run_id = await _run_id(link)
     link.is_entered = True
+
+
+async def _run_id(link: Link) -> bytes:
+    try:
+        found = _RUN_ID.search(await link.send("INFO", "server"))
+    except RedisUnavailableError:
+        raise
+    except Exception:  # noqa: BLE001  redis-py's type, see faults.py: a user who may not ask
+        return b""
+    return found[1] if found else b""

@@ -74,10 +74,10 @@ class Pipeline:
             connection broke on the way back.
         :raises redis.exceptions.ResponseError: when the server refuses the command.
         """
-        link = self._link
-        if link is None:
-            link = await self._connected(within_s)
-        elif link.pending >= self._max_pending:
+        return await self._ask(self._link or await self._connected(within_s), arguments, within_s)
+
+    async def _ask(self, link: Link, arguments: tuple[Argument, ...], within_s: float | None) -> Reply:
+        if link.pending >= self._max_pending:
             raise unavailable("too many commands wait")
         reply = link.send(*arguments)
         timer = None if within_s is None else reply.get_loop().call_later(within_s, _give_up, reply, within_s)
@@ -96,10 +96,8 @@ class Pipeline:
 
         :raises RedisUnavailableError: nothing was sent.
         """
-        link = self._link
-        if link is None:
-            link = await self._connected(None)
-        elif link.pending >= self._max_pending:
+        link = self._link or await self._connected(None)
+        if link.pending >= self._max_pending:
             raise unavailable("too many commands wait")
         return await link.send_all(commands)
 
@@ -107,10 +105,12 @@ class Pipeline:
         self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...], within_s: float | None = None
     ) -> Reply:
         """Run a script; one that the server does not know (it was restarted) is sent along, once."""
+        link = self._link or await self._connected(within_s)
+        said = (len(keys), *keys, *arguments, *((link.run_id,) if script.hears_run_id else ()))
         try:
-            return await self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, within_s=within_s)
+            return await self._ask(link, ("EVALSHA", script.sha, *said), within_s)
         except ScriptUnknownError:
-            return await self.call("EVAL", script.text, len(keys), *keys, *arguments, within_s=within_s)
+            return await self._ask(link, ("EVAL", script.text, *said), within_s)
 
     async def _connected(self, within_s: float | None) -> Link:
         """Wait for the attempt to connect that is under way; between two attempts there is nothing to wait for."""

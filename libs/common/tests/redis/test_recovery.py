@@ -34,6 +34,31 @@ async def _answers(manager, status=Status.HEALTHY):
     await until(manager.health, lambda found: found.status is status, within_s=60)
 
 
+async def test_a_script_hears_which_run_of_the_server_it_is_in(server):
+    """The last argument is the server's run_id, also after it was started anew, and where the script has to be sent along."""
+    script = Script("return {ARGV[#ARGV], string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')}", hears_run_id=True)
+    async with RedisManager.open(server.url) as manager:
+        runs = []
+        for _ in range(2):
+            heard, is_so = await manager.run(script, ["key"], ["argument"])
+            assert heard == is_so
+            runs.append(heard)
+            server.process.kill()
+            await server.process.wait()
+            await _started(server)
+            await _answers(manager)
+        assert runs[0] != runs[1]
+
+
+async def test_a_script_hears_nothing_where_the_server_does_not_tell(server):
+    """A user who may not ask for it is let in all the same; the run is empty then."""
+    async with RedisManager.open(server.url) as manager:
+        await manager.call("ACL", "SETUSER", "few", "on", ">secret", "~*", "+@all", "-info")
+    url = server.url.replace("unix://", "unix://few:secret@", 1)
+    async with RedisManager.open(url) as manager:
+        assert await manager.run(Script("return ARGV[1]", hears_run_id=True)) == b""
+
+
 async def test_everything_works_again_after_a_kill(server):
     """After kill -9 commands fail at once while it is down; when it is back all parts work, nothing acknowledged is lost."""
     heard, returned = asyncio.Queue(), asyncio.Event()

@@ -40,6 +40,8 @@ class EphemeralStore:
     """The part of a StateStore without history and indexes: it has none, and says so where it is asked for any."""
 
     has_events: ClassVar[bool] = False
+    most_at_once: ClassVar[int] = 32
+    """While Valkey works at one batch this process makes the next; a call costs little beside what it carries."""
 
     async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
         """Raise StateEphemeralError: what is never kept for long is neither moved to another schema nor looked after."""

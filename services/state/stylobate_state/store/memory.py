@@ -54,6 +54,7 @@ class MemoryStateStore:
     """
 
     has_events: ClassVar[bool] = True
+    most_at_once: ClassVar[int] = 256
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class StateStore(Protocol):
     has_events: ClassVar[bool]
     """Whether changes leave events, of which history, hooks and watches live. Where they do not, :meth:`list_history`,
     :meth:`version_before` and :meth:`owner_before` raise StateEphemeralError."""
+    most_at_once: ClassVar[int]
+    """Keys in one call of :meth:`read` or :meth:`write`, for what arrives together: more would sooner be done in two calls."""
 
     def part(self, namespace: str) -> "StateStore":
         """Return the store that keeps this namespace: itself, unless it is made of several."""

@@ -91,6 +91,7 @@ class PostgresStateStore:
     """A StateStore in the service's schema, beside the outbox's tables."""
 
     has_events: ClassVar[bool] = True
+    most_at_once: ClassVar[int] = 256
 
     def __init__(self, database: DatabaseManager, ledger: IdempotencyLedger[Connection]) -> None:
         self._database = database

@@ -31,7 +31,6 @@ from stylobate_state.store.ephemeral import EphemeralStore, as_kept, check_list
 from stylobate_state.store.part import Part
 
 _PACKAGE = "stylobate_state.store"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _ANY = -1
 """No expected version, to the script."""
@@ -75,7 +74,7 @@ class RedisStateStore(EphemeralStore):
         self._redis = redis
         self._namespace = namespace
         self._ttl_ms = max(1, ttl // _MS)
-        self._write_script = Script.of(_PACKAGE, "write_ephemeral.lua")
+        self._write_script = Script.of(_PACKAGE, "write_ephemeral.lua", hears_run_id=True)
         self._list_script = Script.of(_PACKAGE, "list_ephemeral.lua")
         self._count_script = Script.of(_PACKAGE, "count_ephemeral.lua")
 
@@ -94,7 +93,7 @@ class RedisStateStore(EphemeralStore):
         return {key: _state(key, _kept(one)) for key, one in zip(keys, stored, strict=True) if one is not None}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
-        kept = [as_kept(write.data) for write in writes]
+        kept = [write.data if write.keeps_data else as_kept(write.data) for write in writes]
         tenants: dict[str, list[int]] = {}
         for index, write in enumerate(writes):
             tenants.setdefault(write.key.tenant, []).append(index)
@@ -125,7 +124,7 @@ class RedisStateStore(EphemeralStore):
                 _ANY if write.expected is None else write.expected,
                 write.owner,
                 False if write.status is None else write.status,
-                data.decode(),  # cmsgpack knows no bytes
+                not write.keeps_data and data.decode(),  # cmsgpack knows no bytes
                 write.change is Change.DELETED,
                 write.group,
                 0 if write.claim is None else len(claims),
@@ -225,7 +224,7 @@ def _translated(namespace: str) -> Iterator[None]:
 
 
 def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)  # exact for as long as a double holds them, beyond the year 2100
 
 
 def _state(key: StateKey, kept: _Kept) -> StateRecord:

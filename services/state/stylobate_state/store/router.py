@@ -36,6 +36,7 @@ class StoreRouter:
     """
 
     has_events: ClassVar[bool] = True
+    most_at_once: ClassVar[int] = 256
 
     def __init__(self, durable: StateStore, apart: Mapping[str, StateStore]) -> None:
         self._durable = durable

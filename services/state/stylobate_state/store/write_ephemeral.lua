@@ -4,8 +4,11 @@
 -- KEYS     what is known of the namespace, its keys, its owners with their keys, what expires when; then the objects in the order
 --          of the writes; then the idempotency keys. All carry one hash tag, so in a cluster a namespace of a tenant is one slot.
 -- ARGV[1]  msgpack: {length of what stands before the key in the name of an object, time to live in ms, writes, claims}
---          a write: {expected (-1: any, 0: nothing alive), owner, status or false, data, is it a deletion, group or 0, claim or 0}
+--          a write: {expected (-1: any, 0: nothing alive), owner, status or false, data or false (it stays as it is), is it a
+--          deletion, group or 0, claim or 0}
 --          a claim: {request, time to live in ms}; it is taken for the group of its write
+-- ARGV[2]  the run_id of this server, empty where it is not known: its sender learned it on this connection, and to ask for it here
+--          (INFO) would take as long as a write does
 -- returns  msgpack, for each write: {0, version, status, created, updated, first version}, or
 --          {1, version that stood there} refused, {2} withheld with its group, {3} its idempotency key is taken
 --
@@ -74,14 +77,17 @@ while first <= count do
 end
 
 -- Write.
+local run = ARGV[2]
 local meta = call('HMGET', META, 'run', 'base', 'top')
-local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
 local base, top = tonumber(meta[2] or 0), tonumber(meta[3] or 0)
-if run == nil or run ~= meta[1] then
+local is_known = run ~= '' and run == meta[1]
+if not is_known then
   top = max(top, now)
   base = top
 end
+local top_was = top
 local kept = {}                            -- by claim: the objects as they stand since
+local due = {}
 local some = false
 for i = 1, count do
   if not outcomes[i] then
@@ -93,7 +99,7 @@ for i = 1, count do
     local updated = object and max(now, object[5]) or now
     local created = live and object[4] or updated
     local first_version = live and object[6] or version
-    local state = {version, status, owner, created, updated, first_version, is_deleted, write[4]}
+    local state = {version, status, owner, created, updated, first_version, is_deleted, write[4] or object[8]}
     local name = KEYS[OBJECTS + i]
     local key = sub(name, cut + 1)
     local member = owner .. '\0' .. key
@@ -103,7 +109,8 @@ for i = 1, count do
       call('ZREM', BY_OWNER, member)
       call('ZREM', DUE, member)
     else
-      call('ZADD', DUE, now_ms + ttl, member)
+      due[#due + 1] = now_ms + ttl
+      due[#due + 1] = member
       if not live then
         call('ZADD', BY_KEY, 0, key)
         call('ZADD', BY_OWNER, 0, member)
@@ -133,7 +140,12 @@ while first <= count do
 end
 
 if some then
-  call('HSET', META, 'run', run or '', 'base', text(base), 'top', text(top))
+  if #due > 0 then
+    call('ZADD', DUE, unpack(due))
+  end
+  if not is_known or top > top_was then
+    call('HSET', META, 'run', run, 'base', text(base), 'top', text(top))
+  end
   -- Forget what has expired, more than what is new: the sets never hold much beyond what lives.
   local gone = call('ZRANGEBYSCORE', DUE, '-inf', '(' .. now_ms, 'LIMIT', 0, 2 * count + 8)
   for i = 1, #gone do
