@@ -14,7 +14,7 @@ from stylobate.identity import DEFAULT_TENANT
 from stylobate.outbox import Event
 from stylobate.rpc import Call
 from stylobate.rpc.caller import outgoing
-from stylobate.rpc.interceptors.identity import set_service
+from stylobate.rpc.interceptors.identity import set_service, take_metadata, take_over
 from stylobate.services import installed_services
 from stylobate.testing.syntax import tree_of
 from stylobate_actions.hook_runner import HookRunner
@@ -31,7 +31,10 @@ PACKAGES = [
 def _received(call: Call, service: str) -> Call:
     """Return the call as the next service finds it, after its metadata went over the wire."""
     found = Call(metadata=dict(outgoing(None, call)))
-    set_service(found, service)
+    set_service(found, service, take_metadata(found, is_door=False))
+    beside = Call()  # and as one of the same process does, without any
+    set_service(beside, service, take_over(beside, call, is_door=False))
+    assert (beside.principal, beside.act_for, beside.act_for_tenant) == (found.principal, found.act_for, found.act_for_tenant)
     return found
 
 

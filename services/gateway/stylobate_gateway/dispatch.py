@@ -9,7 +9,7 @@ from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, Ex
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
-from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, answer, limit_text, read_body
+from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, answer, limit_text_of, read_body, standing
 from stylobate.http.errors import MethodNotAllowedError
 from stylobate.rpc.caller import asking
 
@@ -115,4 +115,4 @@ def _check_body(shape: RouteInput, exchange: Exchange, body: bytes) -> None:
 
 def _limit_text(limit: RateLimit) -> LimitText:
     reset = limit.reset.seconds + (limit.reset.nanos > 0)
-    return limit_text(limit.policy, limit.quota, limit.window.seconds, limit.remaining, reset)
+    return standing(limit_text_of(limit.policy, limit.quota, limit.window.seconds), limit.remaining, reset)

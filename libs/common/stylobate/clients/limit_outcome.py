@@ -1,17 +1,17 @@
 """How a check of limits went, and what is told of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
-from typing import NamedTuple, Self
+from typing import Self
 
 import grpc
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
 from stylobate.clients.bans import BannedError
 from stylobate.errors import StylobateError
-from stylobate.http.asgi import LimitText, limit_text
+from stylobate.http.asgi import LimitText, limit_text_of, standing
 
 LIMIT = "limit."
 """What the keys begin with, in the metadata of an error, that say how a limit stands."""
@@ -27,8 +27,9 @@ class RateLimitedError(StylobateError):
     cure = "Wait for the time in Retry-After; the headers RateLimit and RateLimit-Policy say how the limit stands."
 
 
-class AppliedLimit(NamedTuple):
-    """A level as the ratelimit service applied it."""
+@dataclass(frozen=True, slots=True)
+class AppliedLimit:
+    """A level as the ratelimit service applied it. Made when the service tells of it, and kept."""
 
     name: str = ""
     quota: int = 0
@@ -39,6 +40,12 @@ class AppliedLimit(NamedTuple):
     """Whether it is one that the service knows by name, and not one that the caller brought."""
     is_shadow: bool = False
     """Whether it is counted only, and told to nobody."""
+    text: LimitText = field(init=False)
+    """Its entry in one header field, and how its entry in the other begins: see :mod:`stylobate.http.asgi`."""
+
+    def __post_init__(self) -> None:
+        """Make the texts."""
+        object.__setattr__(self, "text", limit_text_of(self.name, self.quota, self.window))
 
     @classmethod
     def of(cls, policy: Policy, *, is_rule: bool = False) -> Self:
@@ -125,23 +132,23 @@ class LimitOutcome:
             return []
         standings = self.standings
         if not standings:
-            is_told = self.allowed and not self.limits[self.level].is_shadow
-            return [self._text(self.level, self.remaining, self.reset_ms)] if is_told else []
-        shown, tightest = [], -1
-        for level in range(len(self.limits) - 1, -1, -1):
-            if (level == self.level and not self.allowed) or self.limits[level].is_shadow:
+            limit = self.limits[self.level]
+            return [standing(limit.text, self.remaining, self.reset)] if self.allowed and not limit.is_shadow else []
+        shown: list[LimitText] = []
+        tightest, left = -1, 0
+        level = len(self.limits)
+        for limit in reversed(self.limits):
+            level -= 1
+            if limit.is_shadow or (level == self.level and not self.allowed):
                 continue
-            if not self.limits[level].is_rule:
-                shown.append(level)
-            elif tightest < 0 or standings[2 * level] <= standings[2 * tightest]:
-                tightest = level
+            remaining = standings[2 * level]
+            if not limit.is_rule:
+                shown.append(standing(limit.text, remaining, -(-standings[2 * level + 1] // 1000)))
+            elif tightest < 0 or remaining <= left:
+                tightest, left = level, remaining
         if tightest >= 0:
-            shown.append(tightest)
-        return [self._text(level, standings[2 * level], standings[2 * level + 1]) for level in shown]
-
-    def _text(self, level: int, remaining: int, reset_ms: int) -> LimitText:
-        name, quota, window, _, _ = self.limits[level]
-        return limit_text(name, quota, window, remaining, -(-reset_ms // 1000))
+            shown.append(standing(self.limits[tightest].text, left, -(-standings[2 * tightest + 1] // 1000)))
+        return shown
 
     def metadata(self, prefix: str = "") -> dict[str, str]:
         """Return the numbers as metadata of an error; see :func:`carried_limit`."""
@@ -163,7 +170,10 @@ def carried_limit(error: StylobateError) -> list[LimitText]:
     error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
     if error.reason == RateLimitedError.reason:
         carried = error.metadata
-    return [limit_text(*(carried[name] for name in _NUMBERS))] if carried.keys() >= set(_NUMBERS) else []
+    if not carried.keys() >= set(_NUMBERS):
+        return []
+    policy, quota, window, remaining, reset = (carried[name] for name in _NUMBERS)
+    return [standing(limit_text_of(policy, quota, window), remaining, reset)]
 
 
 def _metadata(numbers: Sequence[object], prefix: str = "") -> dict[str, str]:

@@ -43,12 +43,17 @@ async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None
     await send({"type": "http.response.body", "body": body})
 
 
-def limit_text(policy: str, quota: int | str, window: int | str, remaining: int | str, reset: int | str) -> LimitText:
-    """Return the entries of a limit; ``window`` and ``reset`` (until it is full again) in whole seconds.
+def limit_text_of(policy: str, quota: int | str, window: int | str) -> LimitText:
+    """Return the entry of a limit in the one field, and how its entry in the other begins; ``window`` in whole seconds.
 
     Source: draft-ietf-httpapi-ratelimit-headers, structured fields of RFC 9651.
     """
-    return f'"{policy}";q={quota};w={window}', f'"{policy}";r={remaining};t={reset}'
+    return f'"{policy}";q={quota};w={window}', f'"{policy}";r='
+
+
+def standing(text: LimitText, remaining: int | str, reset: int | str) -> LimitText:
+    """Return both entries of a limit; ``reset`` (until it is full again) in whole seconds."""
+    return text[0], f"{text[1]}{remaining};t={reset}"
 
 
 def limit_headers(limits: Sequence[LimitText]) -> Headers:

@@ -95,7 +95,9 @@ class Call:
     module: str = ""
     """Whose code runs: said with the calls that it makes. Never passed on from a call that came: that is in the principal."""
     metadata: Mapping[str, str | bytes] = field(default_factory=dict)
-    """Everything that came with the call, as it came: nothing in here is verified."""
+    """Everything that came with the call, as it came: nothing in here is verified. Of a call of this process: nothing."""
+    handed_on: "HandedOn | None" = None
+    """What a call of this process came with instead."""
 
     @property
     def cause(self) -> Cause:
@@ -119,6 +121,7 @@ class Call:
             self.repeated,
             module,
             self.metadata,
+            self.handed_on,
         )
 
     def pass_on(self, metadata: dict[str, str | bytes]) -> None:
@@ -151,6 +154,45 @@ class Call:
         metadata[ACT_FOR] = self.act_for
         if self.act_for_tenant not in {"", DEFAULT_TENANT}:
             metadata[ACT_FOR_TENANT] = self.act_for_tenant
+
+
+class HandedOn:
+    """What goes with a call that stays in its process: the call that it is made for, in the place of metadata that tell of it.
+
+    The form of what stands there was looked at when it came. Who calls is verified as ever: the service's token, its rights, and
+    that the user's token still holds.
+    """
+
+    __slots__ = ("authorization", "call", "is_own", "service_token")
+
+    def __init__(self, service_token: str, call: Call | None) -> None:
+        self.service_token = service_token
+        self.call = call
+        """None: the service calls outside of any, in its own name."""
+        if call is None:
+            self.authorization, self.is_own = "", True
+        else:
+            self.authorization = call.authorization
+            self.is_own = not call.authorization and (bool(call.act_for) or call.own_name)
+
+    def metadata(self) -> dict[str, str | bytes]:
+        """Return what goes along where the call leaves its process."""
+        return passed_on(self.service_token, self.call)
+
+
+def passed_on(service_token: str, call: Call | None) -> dict[str, str | bytes]:
+    """Return the metadata of a call that is made for another one.
+
+    :param service_token: empty: none goes along. :param call: the call being served; None outside of any.
+    """
+    metadata: dict[str, str | bytes] = {}
+    if service_token:
+        metadata[SERVICE_TOKEN] = service_token
+    if call is None:
+        metadata[OWN_NAME] = OWN_NAME_SAID
+    else:
+        call.pass_on(metadata)
+    return metadata
 
 
 current_call: ContextVar[Call | None] = ContextVar("stylobate_call", default=None)

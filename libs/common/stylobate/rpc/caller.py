@@ -15,10 +15,10 @@ import grpc.aio
 from stylobate.errors import DeadlineExceededError, StylobateError, UnavailableError
 from stylobate.logs import get_logger
 from stylobate.rpc.breaker import Guard
-from stylobate.rpc.call import OWN_NAME, OWN_NAME_SAID, SERVICE_TOKEN, Call, current_call
+from stylobate.rpc.call import Call, HandedOn, current_call, passed_on
 from stylobate.rpc.handles import CallHandle, StreamHandle
 from stylobate.rpc.interceptors.service_caller import ServiceTokenInvalidError
-from stylobate.rpc.method import ClientChannel, Decode, Encode, HandedOn, Metadata
+from stylobate.rpc.method import ClientChannel, Decode, Encode, Metadata
 from stylobate.rpc.status import RETRY_AFTER, from_rpc_error
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -122,8 +122,8 @@ class CallerChannel(GuardedChannel):
                 timeout = min(timeout, call.deadline - self._loop.time())
                 if timeout <= 0:
                     raise DeadlineExceededError  # a real channel might still send it
-        if self.is_local and not metadata:
-            return timeout, handed_on(self._token, call)
+        if self.is_local and not metadata and self._token is not None:
+            return timeout, HandedOn(self._token(), call)
         return timeout, outgoing(self._token, call, metadata)
 
     def seen(self, error: grpc.aio.AioRpcError | UnavailableError) -> StylobateError:
@@ -155,23 +155,11 @@ def outgoing(
     :param call: the call being served; None outside of any.
     :param explicit: wins over what stands here under the same key.
     """
-    pairs = handed_on(token, call).items()
+    pairs = passed_on("" if token is None else token(), call).items()
     if explicit:
         keys = {key for key, _ in explicit}
         return (*(pair for pair in pairs if pair[0] not in keys), *explicit)
     return tuple(pairs)
-
-
-def handed_on(token: Callable[[], str] | None, call: Call | None) -> HandedOn:
-    """Return the same for a call that stays in its process."""
-    metadata = HandedOn()
-    if token is not None:
-        metadata[SERVICE_TOKEN] = token()
-    if call is None:
-        metadata[OWN_NAME] = OWN_NAME_SAID
-    else:
-        call.pass_on(metadata)
-    return metadata
 
 
 def asking(method: Any) -> Any:
@@ -186,18 +174,18 @@ class _Method:
         self._channel = channel
         self._inner = inner
         self._is_stream = is_stream
-        self._asked = None if is_stream or channel.guard is not None else getattr(inner, "asked", None)
+        self._ask = None if is_stream or channel.guard is not None else getattr(inner, "ask", None)
 
     async def ask(self, request: Any, *, timeout: float | None = None, metadata: Any = None) -> Any:  # noqa: ASYNC109  grpc's
         """Call, and return the response: for less than awaiting a call, where that is served in the task that asks."""
-        if self._asked is None:
+        if self._ask is None:
             return await self(request, timeout=timeout, metadata=metadata)
         channel = self._channel
         timeout, metadata = channel.begin(timeout, metadata, is_stream=False)
-        call = self._asked(request, timeout, metadata)
+        asked = self._ask(request, timeout, metadata)
         del request  # it is under way, encoded
         try:
-            return await call
+            return await asked
         except grpc.aio.AioRpcError as error:
             seen = channel.seen(error)
             if seen is error:

@@ -18,14 +18,6 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
-class HandedOn(dict[str, str | bytes]):
-    """The metadata of a call that stays in its process, as :class:`stylobate.rpc.caller.CallerChannel` makes them.
-
-    They come from a call that was looked at when it came, so that the forms of its ids need not be looked at again. What they
-    say of who calls is verified as ever.
-    """
-
-
 Behaviour: TypeAlias = Callable[[bytes, Context], Coroutine[Any, Any, bytes]]
 """What serves a call: the encoded request in, the encoded response out.
 

@@ -8,7 +8,7 @@ import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
-from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers
+from stylobate.rpc import Call, LocalChannel, LocalServer, RpcAccess, Servicers, current_call, from_rpc_error
 from stylobate.testing.until import until
 
 from .probe import Probe, Wire
@@ -192,3 +192,36 @@ async def test_a_stopping_server_ends_prompt_calls(prompt: Wire):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_who_asks_is_told_in_its_own_task(prompt: Wire):
+    """It needs no handle; the call that it serves itself is the current one again when it is told, also of a failure."""
+    ask, task = prompt.modules.CallHook.ask, asyncio.current_task()
+    mine = Call("r-1")
+    current_call.set(mine)
+    assert (await ask(CallHookRequest(hook="which_task"), 5, ())).data == str(id(task)).encode()
+    assert current_call.get() is mine
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask(CallHookRequest(hook="out_of_stock"), 5, ())
+    assert from_rpc_error(raised.value).reason == "SHOP_OUT_OF_STOCK"
+    assert current_call.get() is mine
+    assert (await ask(CallHookRequest(hook="which_task"), None, ())).data == str(id(task)).encode()
+
+
+async def test_who_asks_waits_no_longer_than_it_wants(prompt: Wire):
+    """Its deadline, its end by another and a server that stops leave no cancellation behind in its task."""
+    ask, task = prompt.modules.CallHook.ask, asyncio.current_task()
+    assert task is not None
+    for timeout in (0.01, 0):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ask(CallHookRequest(hook="wait"), timeout, ())
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert prompt.probe.cancelled.is_set()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await ask(CallHookRequest(hook="wait"), None, ())
+    asyncio.get_running_loop().call_soon(asyncio.create_task, prompt.server.stop(0.01))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await ask(CallHookRequest(hook="wait"), 5, ())
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert task.cancelling() == 0

@@ -10,6 +10,7 @@ import stylobate
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.rpc import Call, CallerChannel, TlsSettings, current_call
+from stylobate.rpc.caller import asking
 
 from .probe import Services, wire
 
@@ -17,7 +18,8 @@ OURS = str(Path(next(iter(stylobate.__path__))))
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 FILES = {
     "local": {"local/call.py", "local/context.py", "local/unary.py", "outcome.py"},
-    "prompt": {"local/call.py", "local/context.py", "local/prompt.py", "local/unary.py"},
+    "prompt": {"local/asked.py", "local/call.py", "local/context.py", "local/prompt.py", "local/unary.py"},
+    "asked": {"local/asked.py", "local/call.py", "local/context.py", "local/unary.py"},
     "unix": {"breaker.py"},
 }
 """What belongs to the transport, in the folder rpc; all else is the same for a call that stays in its process."""
@@ -29,8 +31,8 @@ BOTH = {
     "interceptors/identity.py",
     "interceptors/service_caller.py",
 }
-FUNCTIONS = {"local": 28, "prompt": 32, "unix": 25}
-"""At most, of the library; keys and tokens are the tests' here."""
+FUNCTIONS = {"local": 26, "prompt": 33, "asked": 26, "unix": 25}
+"""At most, of the library; keys and tokens are the tests' here. Who asks makes no handle."""
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -43,14 +45,15 @@ async def test_a_call_walks_through_few_rooms(kind: str, tmp_path: Path, tls: Tl
         if event == "call" and code.co_filename.startswith(OURS) and "/api/" not in code.co_filename:
             entered.add((code.co_filename.removeprefix(f"{OURS}/"), code.co_qualname))
 
-    async with wire(kind, tmp_path, tls) as made:
+    async with wire("prompt" if kind == "asked" else kind, tmp_path, tls) as made:
         stub = ModuleServiceStub(CallerChannel(made.channel, Services().token, service="actions"))
+        list_modules = asking(stub.ListModules) if kind == "asked" else stub.ListModules
         current_call.set(Call("r-1", TRACE, "Bearer user:7", client_address="203.0.113.9", client_agent="curl/8.5"))
-        await stub.ListModules(ListModulesRequest())
+        await list_modules(ListModulesRequest())
         before = sys.getprofile()
         sys.setprofile(note)
         try:
-            await stub.ListModules(ListModulesRequest())
+            await list_modules(ListModulesRequest())
         finally:
             sys.setprofile(before)
     files = {file for file, _ in entered}

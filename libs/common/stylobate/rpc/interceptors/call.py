@@ -6,27 +6,29 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import grpc.aio
 from opentelemetry.trace import SpanKind
 
 from stylobate.errors import InternalError, StylobateError, TokenInvalidError
-from stylobate.ids import request_id_of
+from stylobate.ids import new_id, request_id_of
 from stylobate.logs import get_logger
-from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, current_call
+from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, HandedOn, current_call
 from stylobate.rpc.handlers import StreamEndedError
 from stylobate.rpc.interceptors.identity import IdentityInterceptor
 from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
 from stylobate.rpc.local.context import LocalContext
-from stylobate.rpc.method import Behaviour, Context, HandedOn, Method
+from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
 
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span a failure; the others are the caller's affair (OpenTelemetry's conventions for gRPC)."""
+_NOTHING: Mapping[str, str | bytes] = MappingProxyType({})
 _log = get_logger("app")
 _access = get_logger("access")
 _access_level = logging.getLogger("stylobate.access")  # asked first: a disabled structlog call costs more than the counting
@@ -81,7 +83,7 @@ class CallInterceptor:
         async def behaviour(data: bytes, context: Context) -> bytes:
             begun = perf_counter()
             call = self._open(context, audiences)
-            if type(context) is LocalContext:
+            if isinstance(context, LocalContext):
                 call.deadline = context.deadline or 0.0
             elif (remaining := context.time_remaining()) is not None:
                 call.deadline = clock() + remaining
@@ -129,25 +131,39 @@ class CallInterceptor:
 
     def _open(self, context: Context, audiences: Collection[str]) -> Call:
         """Return the call, from here on the current one."""
-        pairs: Any = context.invocation if type(context) is LocalContext else context.invocation_metadata() or ()
-        is_ours = type(pairs) is HandedOn
-        metadata: dict[str, Any] = pairs if is_ours else dict(pairs)
-        request_id, traceparent = metadata.get(REQUEST_ID, ""), metadata.get(TRACEPARENT)
-        if not (is_ours and request_id):
-            request_id = request_id_of(request_id)
-        if traceparent is None or not (is_ours or is_traceparent(traceparent)):
-            traceparent = new_traceparent(0.0 if SERVICE_TOKEN in metadata else self._ratio)
-        elif (is_sampled(traceparent) or SERVICE_TOKEN not in metadata) and not self._decides(metadata, audiences):
+        if isinstance(context, LocalContext) and type(context.invocation) is HandedOn:
+            return self._handed_on(context.invocation, audiences)
+        pairs: Any = context.invocation_metadata() or ()
+        metadata: dict[str, Any] = dict(pairs)
+        token, traceparent = metadata.get(SERVICE_TOKEN), metadata.get(TRACEPARENT)
+        if traceparent is None or not is_traceparent(traceparent):
+            traceparent = new_traceparent(self._ratio if token is None else 0.0)
+        elif (is_sampled(traceparent) or token is None) and not self._decides(token, audiences):
             traceparent = decided(traceparent, self._ratio)
-        call = Call(request_id, traceparent, metadata=metadata)
+        call = Call(request_id_of(metadata.get(REQUEST_ID, "")), traceparent, metadata=metadata)
         if len(metadata) < len(pairs):
             call.repeated = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         current_call.set(call)
         return call
 
-    def _decides(self, metadata: Mapping[str, Any], audiences: Collection[str]) -> bool:
-        """Return whether the caller's traceparent says if there is a span."""
-        token = metadata.get(SERVICE_TOKEN)
+    def _handed_on(self, came: HandedOn, audiences: Collection[str]) -> Call:
+        """Return the call, which one of this process makes: the ids of that one have their form."""
+        caller = came.call
+        if caller is None:
+            request_id, traceparent = new_id(), new_traceparent(0.0)
+        else:
+            request_id, traceparent = caller.request_id or new_id(), caller.traceparent or new_traceparent(0.0)
+            if is_sampled(traceparent) and not self._decides(came.service_token, audiences):
+                traceparent = decided(traceparent, self._ratio)
+        call = Call(request_id, traceparent, metadata=_NOTHING, handed_on=came)
+        current_call.set(call)
+        return call
+
+    def _decides(self, token: Any, audiences: Collection[str]) -> bool:
+        """Return whether the caller's traceparent says if there is a span.
+
+        :param token: of a service, if one came.
+        """
         if self._trust_clients or self._services is None or not isinstance(token, str):
             return self._trust_clients
         try:

@@ -113,7 +113,9 @@ class IdentityInterceptor:
         def admit(call: Call, context: Context) -> Awaitable[None] | None:
             if call.repeated:
                 refuse_repeated(call)
-            authorization = None if access is RpcAccess.PUBLIC else call.metadata.get(AUTHORIZATION)
+            handed_on = call.handed_on
+            said = call.metadata.get(AUTHORIZATION) if handed_on is None else handed_on.authorization
+            authorization = None if access is RpcAccess.PUBLIC else said
             try:
                 service = service_of(call, context)
             except ServiceTokenInvalidError as error:  # who only says that it is a service is charged for the look
@@ -122,26 +124,27 @@ class IdentityInterceptor:
                 return _charged_and_refused(edge, context, error)
             if not service:
                 return self._admit(call, context, authorization, access)
-            _set_client_and_depth(call, is_door=service in self._doors)
+            is_door = service in self._doors
+            module = (
+                take_metadata(call, is_door=is_door) if handed_on is None else take_over(call, handed_on.call, is_door=is_door)
+            )
             if authorization:
                 token = _bearer(authorization)
                 principal = users.cached(token)
                 if principal is None:
-                    return self._verify(call, token, service, access)
-                self._set_user(call, token, principal, service)
-            elif access is RpcAccess.PUBLIC:
-                call.principal = _anonymous(service, "")
+                    return self._verify(call, token, service, module, access)
+                self._set_user(call, token, principal, service, module)
             else:
-                set_service(call, service)
+                set_service(call, service, module, is_public=access is RpcAccess.PUBLIC)
             if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
                 raise UnauthenticatedError
             return None
 
         return admit
 
-    async def _verify(self, call: Call, token: str, service: str, access: RpcAccess) -> None:
+    async def _verify(self, call: Call, token: str, service: str, module: str, access: RpcAccess) -> None:
         """Take a service's call for a user whose token is not known by heart."""
-        self._set_user(call, token, await self._users.verify(token), service)
+        self._set_user(call, token, await self._users.verify(token), service, module)
         if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
             raise UnauthenticatedError
 
@@ -162,7 +165,7 @@ class IdentityInterceptor:
             await edge.charge(address, known or ANONYMOUS)
         if authorization:
             token = _bearer(authorization)
-            self._set_user(call, token, self._users.cached(token) or await self._users.verify(token), "")
+            self._set_user(call, token, self._users.cached(token) or await self._users.verify(token))
             if known is None and edge is not None:
                 await edge.charge(address, call.principal, is_address_charged=True)
             refuse_elsewhere(call.principal, address)
@@ -171,9 +174,8 @@ class IdentityInterceptor:
         if access is RpcAccess.AUTHENTICATED and call.principal.is_anonymous:
             raise UnauthenticatedError
 
-    def _set_user(self, call: Call, token: str, principal: Principal, service: str) -> None:
+    def _set_user(self, call: Call, token: str, principal: Principal, service: str = "", module: str = "") -> None:
         if service:
-            module = _text(call.metadata.get(MODULE))
             kept = self._through.get((token, service, module))
             if kept is None or kept[0] is not principal:
                 kept = principal, principal.with_via(service, module)
@@ -194,20 +196,15 @@ def refuse_repeated(call: Call) -> None:
         raise MetadataRepeatedError(f"{', '.join(sorted(found))} came more than once.")
 
 
-def set_service(call: Call, name: str) -> None:
+def set_service(call: Call, name: str, module: str, *, is_public: bool = False) -> None:
     """Fill the principal of a service's call without a bearer token. Raises MetadataTooLongError."""
-    metadata = call.metadata
-    call.act_for = _text(metadata.get(ACT_FOR))
-    call.own_name = metadata.get(OWN_NAME) == OWN_NAME_SAID
-    tenant = DEFAULT_TENANT
-    if call.act_for:
-        tenant = call.act_for_tenant = _text(metadata.get(ACT_FOR_TENANT)) or DEFAULT_TENANT
-        if len(tenant) > _MAX_TENANT:
+    if is_public:
+        call.principal = _anonymous(name, "")
+    elif call.act_for:
+        if len(call.act_for_tenant) > _MAX_TENANT:
             raise MetadataTooLongError(f"{ACT_FOR_TENANT} is longer than {_MAX_TENANT} characters.")
-    module = _text(metadata.get(MODULE))
-    if call.act_for:
         kind, own = PrincipalKind.SERVICE, f"service:{name}"
-        call.principal = Principal(kind, own, tenant, via=name, act_for=call.act_for, module=module)
+        call.principal = Principal(kind, own, tenant=call.act_for_tenant, via=name, act_for=call.act_for, module=module)
     else:
         call.principal = _service(name, module) if call.own_name else _anonymous(name, module)
 
@@ -223,10 +220,10 @@ def _anonymous(name: str, module: str) -> Principal:
     return ANONYMOUS.with_via(name, module)
 
 
-def _set_client_and_depth(call: Call, *, is_door: bool) -> None:
-    """Note where a door says that the client is, and how deep in hooks a service's call is.
+def take_metadata(call: Call, *, is_door: bool) -> str:
+    """Note what a service's call says: where a door says that the client is, for whom it is without a token, its depth in hooks.
 
-    :raises HookRecursionError: it is too deep, or not one digit.
+    Returns the module whose code makes it. Raises HookRecursionError: it is too deep, or not one digit.
     """
     metadata = call.metadata
     if is_door and CLIENT_ADDRESS in metadata:
@@ -237,6 +234,32 @@ def _set_client_and_depth(call: Call, *, is_door: bool) -> None:
         if depth is None:
             raise HookRecursionError
         call.hook_depth = depth
+    if not metadata.get(AUTHORIZATION):
+        call.act_for = _text(metadata.get(ACT_FOR))
+        call.own_name = metadata.get(OWN_NAME) == OWN_NAME_SAID
+        if call.act_for:
+            call.act_for_tenant = _text(metadata.get(ACT_FOR_TENANT)) or DEFAULT_TENANT
+    return _text(metadata.get(MODULE))
+
+
+def take_over(call: Call, caller: Call | None, *, is_door: bool) -> str:
+    """Fill a call of this process from the one that it is made for; return the module whose code makes it.
+
+    :param caller: None: it is made outside of any. :raises HookRecursionError: it is too deep in hooks.
+    """
+    if caller is None:
+        call.own_name = True
+        return ""
+    if is_door and caller.client_address:
+        call.client_address, call.client_agent = caller.client_address, caller.client_agent
+    call.hook_depth = caller.hook_depth
+    if call.hook_depth > MAX_HOOK_DEPTH:
+        raise HookRecursionError
+    if not caller.authorization:
+        call.act_for, call.own_name = caller.act_for, caller.own_name and not caller.act_for
+        if call.act_for:
+            call.act_for_tenant = caller.act_for_tenant or DEFAULT_TENANT
+    return caller.module
 
 
 def _text(value: str | bytes | None) -> str:

@@ -68,8 +68,8 @@ class ServiceCallers:
         verify = self._tokens.verify
 
         def service_of(call: Call, context: Context) -> str:
-            metadata = call.metadata
-            token = metadata.get(SERVICE_TOKEN)
+            metadata, handed_on = call.metadata, call.handed_on
+            token = metadata.get(SERVICE_TOKEN) if handed_on is None else handed_on.service_token
             if token is None:
                 return ""
             try:
@@ -78,7 +78,11 @@ class ServiceCallers:
                 reason = ServiceTokenInvalidError.reason
                 self._say("service_token_refused", reason, method=name, peer=context.peer(), why=error.detail)
                 raise ServiceTokenInvalidError from error
-            is_own = not metadata.get(AUTHORIZATION) and (bool(metadata.get(ACT_FOR)) or metadata.get(OWN_NAME) == OWN_NAME_SAID)
+            if handed_on is not None:
+                is_own = handed_on.is_own
+            else:
+                acts = bool(metadata.get(ACT_FOR)) or metadata.get(OWN_NAME) == OWN_NAME_SAID
+                is_own = acts and not metadata.get(AUTHORIZATION)
             allowed = own if is_own else through
             if allowed is not None and service not in allowed:
                 facts = {"service": service, "method": name, "peer": context.peer(), "in_own_name": str(is_own).lower()}

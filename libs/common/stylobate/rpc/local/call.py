@@ -8,8 +8,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from stylobate.rpc.call import HandedOn
 from stylobate.rpc.local.context import LocalContext, too_large
-from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, HandedOn, Metadata
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, Metadata
 from stylobate.rpc.outcome import EXPIRED, OutcomeCall, UnaryOutcomeCall
 
 

@@ -8,7 +8,8 @@ from typing import Any, Never
 import grpc
 import grpc.aio
 
-from stylobate.rpc.method import MAX_MESSAGE_BYTES, HandedOn, Metadata
+from stylobate.rpc.call import HandedOn
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Metadata
 
 
 class LocalContext(grpc.aio.ServicerContext[Any, Any]):
@@ -37,7 +38,7 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     # for the handler and the pipeline, as grpc.aio has it
 
     def invocation_metadata(self) -> Any:
-        return tuple(self.invocation.items()) if type(self.invocation) is HandedOn else self.invocation
+        return tuple(self.invocation.metadata().items()) if type(self.invocation) is HandedOn else self.invocation
 
     def time_remaining(self) -> Any:
         return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())

@@ -9,9 +9,9 @@ import grpc
 import grpc.aio
 
 from stylobate.deadlines import Deadlines
-from stylobate.rpc.local.call import LocalUnaryCall, served
-from stylobate.rpc.local.context import LocalContext
-from stylobate.rpc.outcome import EXPIRED, again
+from stylobate.rpc.local.asked import AskedCall
+from stylobate.rpc.local.call import LocalUnaryCall
+from stylobate.rpc.outcome import again
 
 
 class PromptCall(LocalUnaryCall):
@@ -21,11 +21,9 @@ class PromptCall(LocalUnaryCall):
     is told. Saved are a task, a future and two turns of the loop.
     """
 
-    _caller: "asyncio.Task[Any] | None" = None
-    """Where it runs, while it does."""
+    _asked: AskedCall | None = None
+    """Itself as its handler sees it, while that runs in the task of whoever awaits it."""
     _result: bytes | grpc.aio.AioRpcError | None = None
-    _is_given_up = False
-    """Whether it was ended before its handler had."""
     _is_begun = False
     _beginning: asyncio.Handle | None = None
 
@@ -70,59 +68,36 @@ class PromptCall(LocalUnaryCall):
             return (yield from super().__await__())
         self._set_out()
         self._loop = loop
-        caller: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]  # a task awaits it
-        cancelled_before, self._caller = caller.cancelling(), caller
-        deadline = None if timeout is None else loop.time() + timeout
-        context = self.context = LocalContext(loop, metadata, deadline)
-        if deadline is not None:
-            self._deadlines.add(self, deadline, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
-        live.add(self)
+        asked = self.context = self._asked = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
         try:
-            result = yield from _apart(served(behaviour, data, context))
-            if self._is_given_up:
-                caller.uncancel()
-            else:
-                self._result = result
+            result: bytes = yield from _apart(asked.answer(behaviour, data, live, self._deadlines))
+            self._result = result
+        except grpc.aio.AioRpcError as error:
+            self._result = again(error)
+            raise
         finally:
-            self._caller = None
-            live.discard(self)
-            self._deadlines.discard(self)
-            context.finish()
+            self._asked = None
             if "outcome" in self.__dict__:
                 self._tell()
-        if self._result is None or caller.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
-        if isinstance(self._result, bytes):
-            return self._result if decode is None else decode(self._result)
-        raise again(self._result)
+        return result if decode is None else decode(result)
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
         """Cancel the handler, and tell the caller."""
-        if self._caller is None:
+        if self._asked is None:
             super().end(code, details)
         else:
-            self._give_up(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details))
+            self._asked.end(code, details)
 
     def drop(self) -> None:
         """Cancel the handler, and the wait of the caller."""
-        if self._caller is None:
+        if self._asked is None:
             super().drop()
         else:
-            self._give_up(None)
-
-    @property
-    def ended(self) -> "asyncio.Future[Any]":
-        """Done once the handler has ended."""
-        return self.outcome if self._caller is not None else self.task
-
-    def _give_up(self, result: grpc.aio.AioRpcError | None) -> None:
-        if self._caller is not None and not self._is_given_up:
-            self._is_given_up, self._result = True, result
-            self._caller.cancel()
+            self._asked.drop()
 
     def _tell(self) -> None:
         """Settle the outcome, which somebody asked for, once it is known."""
-        if self.outcome.done() or self._caller is not None:
+        if self.outcome.done() or self._asked is not None:
             return
         if self._result is None:
             self.outcome.cancel()

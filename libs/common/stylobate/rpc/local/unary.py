@@ -7,9 +7,11 @@ import grpc
 import grpc.aio
 
 from stylobate.deadlines import Deadlines
+from stylobate.rpc.call import HandedOn
+from stylobate.rpc.local.asked import AskedCall
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
-from stylobate.rpc.method import Behaviour, Context, Decode, Encode, HandedOn, Prompt
+from stylobate.rpc.method import Behaviour, Context, Decode, Encode, Prompt
 
 if TYPE_CHECKING:
     from stylobate.rpc.local.channel import LocalChannel
@@ -28,8 +30,8 @@ class LocalUnaryMethod:
         self._decode = decode
         self._found: Behaviour | None = None
         self._is_prompt: Prompt | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # kept: asking for it is a system call
-        self._deadlines: Deadlines | None = None
+        self._loop: asyncio.AbstractEventLoop  # kept: asking for it is a system call
+        self._deadlines: Deadlines
 
     def __call__(
         self,
@@ -41,24 +43,39 @@ class LocalUnaryMethod:
         **_: Any,
     ) -> Any:
         """Begin the call. ``credentials`` and ``compression`` have no meaning inside a process."""
-        call = self.asked(request, timeout, metadata, wait_for_ready=wait_for_ready)
-        if isinstance(call, PromptCall):
-            call.begin_soon()
-        return call
-
-    def asked(self, request: Any, timeout: float | None, metadata: Any, *, wait_for_ready: bool | None = None) -> Any:
-        """Return a call for somebody who awaits it at once: it need not begin before."""
-        server, behaviour, loop = self._server, self._found, self._loop
-        if behaviour is None or loop is None or not server.is_accepting or self._channel.is_closed:
-            loop = self._loop = asyncio.get_running_loop()
-            self._deadlines = Deadlines(loop)
-            behaviour = self._behaviour(wait_for_ready=wait_for_ready)
-        came = metadata if type(metadata) is HandedOn else tuple(metadata or ())
+        behaviour = self._ready(wait_for_ready=wait_for_ready)
         data = request if self._encode is None else self._encode(request)
-        arguments = server.live, loop, behaviour, data, came, timeout, self._decode
-        if self._deadlines is not None and self._is_prompt is not None and self._encode is not None and self._is_prompt(request):
-            return PromptCall(self._deadlines, *arguments)
+        came = metadata if type(metadata) is HandedOn else tuple(metadata or ())
+        arguments = self._server.live, self._loop, behaviour, data, came, timeout, self._decode
+        if self._is_prompt is not None and self._encode is not None and self._is_prompt(request):
+            call = PromptCall(self._deadlines, *arguments)
+            call.begin_soon()
+            return call
         return self.call(*arguments)
+
+    async def ask(self, request: Any, timeout: float | None, metadata: Any) -> Any:  # noqa: ASYNC109  grpc's
+        """Call, and return the response: the same for somebody who awaits it at once, and needs no handle.
+
+        Unlike all other calls its handler sees the caller's context variables; the call being served is its own.
+        """
+        behaviour, decode = self._ready(), self._decode
+        if self._is_prompt is None or not self._is_prompt(request) or (timeout is not None and timeout <= 0):
+            return await self(request, timeout=timeout, metadata=metadata)
+        data = request if self._encode is None else self._encode(request)
+        del request  # it is under way, encoded
+        loop = self._loop
+        call = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
+        answered = await call.answer(behaviour, data, self._server.live, self._deadlines)
+        return answered if decode is None else decode(answered)
+
+    def _ready(self, *, wait_for_ready: bool | None = None) -> Behaviour:
+        """Return what serves a call now."""
+        found = self._found
+        if found is not None and self._server.is_accepting and not self._channel.is_closed:
+            return found
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
+        return self._behaviour(wait_for_ready=wait_for_ready)
 
     def _behaviour(self, *, wait_for_ready: bool | None) -> Behaviour:
         """Return the chain, or what answers in its place; raises UsageError when the channel is closed."""
