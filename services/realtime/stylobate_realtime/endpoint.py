@@ -7,6 +7,7 @@ is involved; the server's shutdown calls :meth:`RealtimeProtocol.shutdown`.
 import asyncio
 import socket
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -89,6 +90,7 @@ class RealtimeProtocol(asyncio.Protocol):
         """Take the socket over from the HTTP server."""
         self._connections.add(self)
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=CALM)
         raw = transport.get_extra_info("socket")
         if raw is not None:
             with suppress(OSError):  # smaller kernel buffers show earlier who is slow
@@ -150,6 +152,8 @@ class RealtimeProtocol(asyncio.Protocol):
         """Note that the peer has caught up."""
         self._blocked_at = 0.0
         self._settle_own()
+        if self._session is not None:
+            self._session.unblocked()
 
     def _settle_own(self) -> None:
         if self._own:
@@ -181,6 +185,10 @@ class RealtimeProtocol(asyncio.Protocol):
     def amid_since(self) -> float:
         """Return the time since which a message of the peer is not whole; 0: there is none."""
         return self._amid_at
+
+    def straight(self) -> Callable[[bytes], object] | None:
+        """Return the transport's write while no more than CALM waits: what the bounds of :meth:`write` are asked for is more."""
+        return None if self._blocked_at else self._transport.write
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""

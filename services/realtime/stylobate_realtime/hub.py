@@ -1,7 +1,6 @@
 """Topics to sessions on this node: a broadcast is encoded once per encoding and the same bytes go to every socket.
 
-Publications of one topic that come in within a turn of the loop are joined before they are shared, so that a burst costs each
-socket as much as one of them.
+See :mod:`stylobate_realtime.fan_out` for how publications go on to many.
 """
 
 import asyncio
@@ -12,12 +11,13 @@ from msgspec import Raw
 from stylobate.logs import get_logger
 
 from stylobate_realtime.broker import Broadcast, Broker
+from stylobate_realtime.fan_out import FanOut
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Membership, Publication, Push, Reply
 from stylobate_realtime.session import ClientSession
 from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.wire.framing import Opcode, frame
-from stylobate_realtime.write_queue import JOINED, WriteQueue
+from stylobate_realtime.write_queue import WriteQueue
 
 _log = get_logger("app")
 
@@ -44,11 +44,7 @@ class Hub:
         self._broker = broker
         self._writes = writes
         self._waiting_limit = waiting_limit
-        self._held: _Topic | None = None
-        """Whose publications are held, to be joined."""
-        self._frames: dict[Codec, list[bytes]] = {}
-        """They, encoded."""
-        self._held_bytes = 0
+        self._fan_out = FanOut(writes)
         self._topics: dict[str, _Topic] = {}
         broker.attach(self.deliver)
 
@@ -145,41 +141,20 @@ class Hub:
             return  # it was under way when the last member left
         reply = Reply(push=_push(topic.channel, broadcast))
         is_publication = broadcast.kind == "publication"
-        if topic is not self._held or not is_publication:
+        if not is_publication:
             self._writes.settle()
         for codec, members in topic.members.items():
             if not members:
                 continue
             encoded = _frame(codec, reply)
             if is_publication:
-                self._hold(topic, codec, encoded)
+                self._fan_out.hold(topic.members, codec, encoded)
             else:
                 for session, subscription in members.items():
                     if subscription.wants_membership:
                         session.send(encoded)
         if topic.arriving:
             self._keep(topic.arriving, reply, is_publication=is_publication)
-
-    def _hold(self, topic: _Topic, codec: Codec, encoded: bytes) -> None:
-        self._held_bytes += len(encoded)
-        if self._held_bytes > JOINED:
-            self._writes.settle()
-            self._held_bytes = len(encoded)
-        if self._held is None:
-            self._held = topic
-            self._writes.hold(self)
-        self._frames.setdefault(codec, []).append(encoded)
-
-    def flush(self) -> None:
-        """Queue the publications that are held for the members of their topic."""
-        topic, self._held = self._held, None
-        found, self._frames, self._held_bytes = self._frames, {}, 0
-        if topic is None:
-            return
-        for codec, frames in found.items():
-            encoded = frames[0] if len(frames) == 1 else b"".join(frames)
-            for session in topic.members[codec]:
-                session.send(encoded)
 
     def _keep(self, arriving: dict[ClientSession, Subscription], reply: Reply, *, is_publication: bool) -> None:
         """Keep a broadcast for who will be a member; what is too much for one ends its subscribe, it is not shortened."""

@@ -21,15 +21,18 @@ class ClientSession:
     """See the module. Not bound to WebSocket: whole frames come in by :meth:`receive`."""
 
     __slots__ = (
-        "_connection", "_context", "_expires_at", "_frames", "_own", "_ping_at", "_pong_by", "_presence_at",
-        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "leaving", "principal", "renewal",
-        "state", "subscriptions", "token",
+        "_connection", "_context", "_expires_at", "_own", "_ping_at", "_pong_by", "_presence_at",
+        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "frames", "leaving", "principal", "renewal",
+        "state", "straight", "subscriptions", "token",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, connection: ClientSocket, codec: Codec, address: str, agent: str) -> None:
         self._context = context
         self._connection = connection
-        self._frames: list[bytes] = []
+        self.frames: list[bytes] = []
+        """What is queued, whole frames in order."""
+        self.straight = connection.straight()
+        """Writes to the socket at once; for whoever finds nothing queued. None while the peer is behind, and once it is gone."""
         self._queue = CommandQueue(self, context, connection)
         self._own = 0
         """Bytes of what is queued that nobody else is sent."""
@@ -102,16 +105,16 @@ class ClientSession:
 
     def send(self, encoded: bytes) -> None:
         """Queue a whole frame, which others may be sent too; what is queued within a loop turn leaves together, in order."""
-        if not self._frames:
+        if not self.frames:
             self._context.writes.add(self)
-        self._frames.append(encoded)
+        self.frames.append(encoded)
 
     def flush(self) -> None:
         """Write what is queued."""
-        frames, own = self._frames, self._own
+        frames, own = self.frames, self._own
         if not frames or self.state is State.CLOSED:
             return
-        self._frames, self._own = [], 0
+        self.frames, self._own = [], 0
         if len(frames) > 1 and sum(map(len, frames)) <= JOINED:
             frames = [b"".join(frames)]
         for data in frames:
@@ -188,7 +191,13 @@ class ClientSession:
 
     def blocked(self) -> None:
         """Note that the peer takes too little: look again when its time is over."""
+        self.straight = None
         self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout.total_seconds())
+
+    def unblocked(self) -> None:
+        """Note that the peer has caught up."""
+        if self.state is not State.CLOSED:
+            self.straight = self._connection.straight()
 
     def amid(self) -> None:
         """Note that a message has begun and not come whole: look again when its time is over."""
@@ -215,7 +224,8 @@ class ClientSession:
         if self.state is State.CLOSED:
             return False
         self.state = State.CLOSED
-        self._frames.clear()
+        self.straight = None
+        self.frames.clear()
         self._context.handler.closed(self, code)
         return True
 

@@ -36,6 +36,9 @@ class ClientSocket(Protocol):
         :param own: how many of the bytes, and of those written right behind, are held for this peer alone.
         """
 
+    def straight(self) -> Callable[[bytes], object] | None:
+        """Return what writes frames that others are sent too; None while the peer is behind: then :meth:`write` decides."""
+
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""
 

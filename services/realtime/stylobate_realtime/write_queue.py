@@ -11,7 +11,7 @@ JOINED = 16_384
 CALM = 65_536
 """Bytes that may wait for a client without it being behind."""
 _BATCH = 500
-"""Connections flushed before the loop gets its turn: a large fan-out must not hold up everything else."""
+"""Connections written to before the loop gets its turn: a large fan-out must not hold up everything else."""
 
 
 class Flushed(Protocol):
@@ -21,12 +21,23 @@ class Flushed(Protocol):
         """Write what is queued."""
 
 
+class Held(Protocol):
+    """What is yet to be queued for many, or written straight to them."""
+
+    def queue(self) -> None:
+        """Queue it with each."""
+
+    def write(self, most: int) -> int:
+        """Write it to at most so many; return how many more it could have been, 0 while some are left."""
+
+
 class WriteQueue:
     """The connections with something to write, and what is yet to be queued for many of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, batch: int = _BATCH) -> None:
         self._loop = loop
-        self._ahead: Flushed | None = None
+        self._batch = batch
+        self._ahead: Held | None = None
         self._dirty: deque[Flushed] = deque()
         self._is_scheduled = False
 
@@ -36,8 +47,8 @@ class WriteQueue:
         if not self._is_scheduled:
             self._schedule()
 
-    def hold(self, ahead: Flushed) -> None:
-        """Have it flushed before the connections are, and by :meth:`settle`. Called once until then."""
+    def hold(self, ahead: Held) -> None:
+        """Have it written at the end of this turn, or queued by :meth:`settle`. Called once until then."""
         self._ahead = ahead
         if not self._is_scheduled:
             self._schedule()
@@ -46,21 +57,24 @@ class WriteQueue:
         """Queue what is held. Whoever queues something of a connection's own calls it first, so that all stays in order."""
         if (ahead := self._ahead) is not None:
             self._ahead = None
-            ahead.flush()
+            ahead.queue()
 
     def _schedule(self) -> None:
         self._is_scheduled = True
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        dirty = self._dirty
+        dirty, left = self._dirty, self._batch
         try:
-            self.settle()
-            for _ in range(min(len(dirty), _BATCH)):
+            if dirty:
+                self.settle()  # who waits already is not overtaken
+            elif self._ahead is not None and (left := self._ahead.write(left)):
+                self._ahead = None
+            for _ in range(min(len(dirty), left)):
                 dirty.popleft().flush()
         finally:  # one connection's defect must not silence the others
-            self._is_scheduled = bool(dirty)
-            if dirty:
+            self._is_scheduled = bool(dirty) or self._ahead is not None
+            if self._is_scheduled:
                 self._loop.call_soon(self._flush)
 
 

@@ -107,6 +107,7 @@ async def test_reader_that_is_too_far_behind_is_dropped(stage):
     for talk in (slow, quick):
         await talk.say({"id": 2, "subscribe": {"channel": "news:1"}})
     slow.socket.keeps_up = False
+    slow.session.blocked()  # as the transport says
     await stage.manager.publish("default", "news:1", b"1", {})
     await quick.settle()
     assert slow.socket.is_aborted

@@ -65,10 +65,15 @@ def shown(message: Any) -> object:
     return push["channel"], (push.get("pub") or push["join"])["info"]["user"]
 
 
+@pytest.mark.parametrize("batch", [2, 500])
 @pytest.mark.parametrize("seed", range(6))
-async def test_all_stays_in_order_within_a_turn(platform, stage, seed: int):
-    """Whatever happens between publications, everybody gets what they would if each left at once, in that order."""
+async def test_all_stays_in_order(platform, stage, seed: int, batch: int):
+    """Whatever happens between publications, everybody gets what they would if each left at once, in that order.
+
+    Also what happens while a publication is on its way to many, some of whom have it.
+    """
     chance = random.Random(seed)
+    stage.manager._hub._writes._batch = batch
     scene = Scene(stage, [await stage.connected(f"user-{number}") for number in range(6)], platform.channels["news"])
     for number in range(400):
         at, channel = chance.randrange(6), chance.choices(CHANNELS, (9, 1))[0]
