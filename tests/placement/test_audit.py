@@ -77,6 +77,9 @@ def test_what_a_person_did_is_one_list(platform: Platform) -> None:
             listed.stdout
         )
         assert len(listed.stdout.splitlines()) == 2
+        verified = platform.command("audit", "verify")
+        assert (verified.returncode, verified.stderr) == (0, ""), verified
+        assert [line.split()[0] for line in verified.stdout.splitlines()] == list(audited())
         for wrong in (("--outcome", "maybe"), ("--since", "yesterday"), ("--service", "state"), ("--action", "a*b")):
             refused = platform.command("audit", "list", *wrong)
             assert refused.returncode != 0

@@ -113,12 +113,21 @@ class Settings(BaseModel):
     """How long a statement may wait for a lock."""
     database_idle_transaction_timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long a transaction may rest between two statements."""
+    audit_retention: timedelta = Field(default=timedelta(0))
+    """How old audit records get before they are deleted, at least ``1d``; 0: they are kept. The rest is verified all the same."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
     identity_private_key: str = ""
     """File of this service's Ed25519 private key (PEM); empty: ``<identity_folder>/<service>.pem``."""
     identity_folder: str = ".stylobate/identity"
     """Folder with the public keys of all services as ``<service>.pub.pem``."""
+
+    @field_validator("audit_retention")
+    @classmethod
+    def _is_a_day(cls, value: timedelta) -> timedelta:
+        if value and value < timedelta(days=1):
+            raise ValueError("must be 0 or at least 1d")
+        return value
 
     @field_validator("*")
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
 from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.clients.realtime import Publisher
 from stylobate.declarations.evaluate import AccessEvaluator
@@ -87,7 +87,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
             await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable)),
             app.limit_rules,
         ),
-        audit=ActionTrail(await app.audit_trail(PostgresAuditStore(database))),
+        audit=ActionTrail(await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)),
         hooks=hooks,
         runs=Runs(PostgresRunLedger(database, HOLD, LIFETIME), asyncio.get_running_loop(), new_id),
         environ=os.environ,

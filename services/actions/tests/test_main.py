@@ -56,7 +56,7 @@ class DatabaseApp(MemoryApp):
         """Keep a health check."""
         self.checks[name] = check
 
-    async def audit_trail(self, store: Any) -> Any:
+    async def audit_trail(self, store: Any, chain: Any, leases: Any) -> Any:
         """Open the trail of audit records."""
         return await self.enter(AuditTrail.open(store, self.name))
 

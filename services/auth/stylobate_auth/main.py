@@ -14,8 +14,9 @@ from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceSer
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
+from stylobate.database import DatabaseManager
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
@@ -68,19 +69,12 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
     tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
     database = await app.database()
-    audit = await app.audit_trail(PostgresAuditStore(database))
+    leases = LeaseManager(PostgresLeaseStore(database), app.node)
+    audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
     ledger = PostgresIdempotencyLedger(database)
     secret = hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest()
     idempotency = Idempotency(ledger, _now, secret=secret)
-    log = PostgresEventLog(database, app.name)
-    relay = Relay(
-        log,
-        PostgresNumbering(database, app.name),
-        LeaseManager(PostgresLeaseStore(database), app.node),
-        app.redis,
-        retention=settings.event_retention,
-        on_numbered=app.event_log(log),
-    )
+    relay = _relay(app, settings, database, leases)
     mail_is_due = asyncio.Event()
     store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, on_events=relay.wake, on_mails=mail_is_due.set)
     hasher = await app.enter(
@@ -163,7 +157,6 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.task("idempotency", idempotency.run)
     app.task("api-keys-used", keys.run)
     app.check("revocations", revocations.health)
-    app.check("relay", relay.health)
     app.servicer(
         add_AuthServiceServicer_to_server,
         AuthServicer(accounts, passwords, profiles, sessions, refreshes, tokens=tokens, idempotency=idempotency),
@@ -181,6 +174,21 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         ),
     )
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
+
+
+def _relay(app: AppManager, settings: AuthSettings, database: DatabaseManager, leases: LeaseManager) -> Relay:
+    """Return what numbers the service's events, watched by its health."""
+    log = PostgresEventLog(database, app.name)
+    relay = Relay(
+        log,
+        PostgresNumbering(database, app.name),
+        leases,
+        app.redis,
+        retention=settings.event_retention,
+        on_numbered=app.event_log(log),
+    )
+    app.check("relay", relay.health)
+    return relay
 
 
 def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:

@@ -24,7 +24,7 @@ SPEC = ServiceSpec(
                 "ratelimit.v1.RateLimitService/ListBans",
                 "ratelimit.v1.RateLimitService/GetUsage",
                 "ratelimit.v1.RateLimitService/ResetUsage",
-                "audit.v1.AuditService",
+                "audit.v1.AuditService/ListRecords",
                 "auth.v1.TokenService/GetJwks",
                 "auth.v1.AuthService/RegisterUser",
                 "auth.v1.AuthService/LoginUser",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.config import ConfigError
 from stylobate.declarations import parse_rate_limit
 from stylobate.declarations.model import LimitRule
@@ -68,12 +68,13 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
 async def _open(app: AppManager, settings: RateLimitSettings) -> PostgresBanStore:
     """Open the database and what else lives in it. Limits do not wait for it."""
     database = await app.database()
-    audit = await app.audit_trail(PostgresAuditStore(database))
+    leases = LeaseManager(PostgresLeaseStore(database), app.node)
+    audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
     log = PostgresEventLog(database, app.name)
     relay = Relay(
         log,
         PostgresNumbering(database, app.name),
-        LeaseManager(PostgresLeaseStore(database), app.node),
+        leases,
         app.redis,
         retention=settings.event_retention,
         on_numbered=app.event_log(log),

@@ -15,7 +15,7 @@ from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
 from stylobate.app.shared import Shared
 from stylobate.app.tasks import SupervisedTasks
-from stylobate.audit import AuditStore, AuditTrail
+from stylobate.audit import AuditChain, AuditSealer, AuditStore, AuditTrail
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import Settings
@@ -23,6 +23,7 @@ from stylobate.database import DatabaseManager, Limits, Migrator
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import BoundedCheck, Health, HealthCheck, Status
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
+from stylobate.leases import LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox import EventLog
 from stylobate.redis import RedisManager
@@ -205,9 +206,12 @@ class AppManager:
         """
         return self._shared.event_log(log, heard)
 
-    async def audit_trail(self, store: AuditStore[T_contra]) -> AuditTrail[T_contra]:
-        """Give the trail of this service's audit records, and serve them (``AuditService``)."""
-        self._shared.audit_records(self.name, store)
+    async def audit_trail(self, store: AuditStore[T_contra], chain: AuditChain, leases: LeaseManager) -> AuditTrail[T_contra]:
+        """Give the trail of this service's audit records, seal them in a chain, and serve them (``AuditService``)."""
+        self._shared.audit_records(self.name, store, chain)
+        sealer = AuditSealer(chain, self.name, leases, retention=self.settings.audit_retention or None)
+        self.task("audit-chain", sealer.run)
+        self.check("audit-chain", sealer.health)
         return await self.enter(AuditTrail.open(store, self.name), name="audit")
 
     def http(

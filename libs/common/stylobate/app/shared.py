@@ -9,7 +9,7 @@ import grpc.aio
 
 from stylobate.app.mounts import Mounts
 from stylobate.app.settings import HostSettings, Placement
-from stylobate.audit import AuditStore
+from stylobate.audit import AuditChain, AuditStore
 from stylobate.audit.servicer import AuditServicer
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
@@ -70,9 +70,9 @@ class Shared:
         """Serve the log under its source's name. What is returned wakes its readers in this process: it has grown."""
         return self._events.add(log, heard)
 
-    def audit_records(self, service: str, store: AuditStore[Any]) -> None:
+    def audit_records(self, service: str, store: AuditStore[Any], chain: AuditChain) -> None:
         """Serve a service's audit records to those who may read them."""
-        self._audited.add(service, store)
+        self._audited.add(service, store, chain)
 
     def _remote(self, service: str) -> grpc.aio.Channel:
         """Return the process's one connection to a service elsewhere. Raises ConfigError when nobody said where."""

@@ -9,6 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2_grpc import AuditServiceServicer as GeneratedServicer
+from stylobate.audit.chain import AuditChain
+from stylobate.audit.convert_chain import BLOCKS, from_stretch, to_known
 from stylobate.audit.port import AuditStore
 from stylobate.audit.query import AuditQuery, Place
 from stylobate.audit.record import AuditRecord, Outcome
@@ -35,29 +37,47 @@ class _Permissions(Protocol):
 class AuditServicer(GeneratedServicer):
     """Serves every service's records of the process; a request names one."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"ListRecords": RpcAccess.AUTHENTICATED}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(("ListRecords", "VerifyRecords"), RpcAccess.AUTHENTICATED)
 
     def __init__(self, access: _Permissions) -> None:
         self._access = access
-        self._stores: dict[str, AuditStore[Any]] = {}
+        self._kept: dict[str, tuple[AuditStore[Any], AuditChain]] = {}
 
-    def add(self, service: str, store: AuditStore[Any]) -> None:
+    def add(self, service: str, store: AuditStore[Any], chain: AuditChain) -> None:
         """Serve the records of one more service."""
-        self._stores[service] = store
+        self._kept[service] = store, chain
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Any) -> pb.ListRecordsResponse:  # noqa: ARG002, N802  the generated signature
         """Return a service's records."""
+        principal = await self._reader()
+        query, size = _query(request, principal.tenant or DEFAULT_TENANT), page_size(request.page_size)
+        store, _ = self._of(request.service)
+        page = await store.read(query, size)
+        return pb.ListRecordsResponse(records=map(_told, page.records), reached=str(page.reached or ""))
+
+    async def VerifyRecords(self, request: pb.VerifyRecordsRequest, context: Any) -> pb.VerifyRecordsResponse:  # noqa: ARG002, N802  likewise
+        """Verify some blocks of a service's chain."""
+        await self._reader()
+        known = to_known(request)
+        _, chain = self._of(request.service)
+        return from_stretch(
+            request.service, await chain.stretch(request.after, BLOCKS), known, known and await chain.block(known[0])
+        )
+
+    async def _reader(self) -> Principal:
+        """Return who asks, if they may. Raises UnauthenticatedError, PermissionDeniedError."""
         principal = call().principal
         if principal.is_anonymous:
             raise UnauthenticatedError
         if not await self._access.allowed(principal, READ):
             raise PermissionDeniedError(f"This takes {READ}.", metadata={"permission": READ})
-        query, size = _query(request, principal.tenant or DEFAULT_TENANT), page_size(request.page_size)
-        store = self._stores.get(request.service)
-        if store is None:  # its database was not opened yet
+        return principal
+
+    def _of(self, service: str) -> tuple[AuditStore[Any], AuditChain]:
+        kept = self._kept.get(service)
+        if kept is None:  # its database was not opened yet
             raise UnavailableError
-        page = await store.read(query, size)
-        return pb.ListRecordsResponse(records=map(_told, page.records), reached=str(page.reached or ""))
+        return kept
 
 
 def _query(request: pb.ListRecordsRequest, tenant: str) -> AuditQuery:

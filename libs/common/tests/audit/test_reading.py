@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.audit import AuditQuery, AuditRecord, AuditStore, Outcome
-from stylobate.audit import postgres as adapter
 from stylobate.audit.merged import merged
 from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.audit.postgres import store as adapter
 from stylobate.audit.query import Place
 from stylobate.database import MigrationSet
 from stylobate.errors import InvalidInputError

@@ -23,6 +23,7 @@ READS = (
     "ReadViews",
     "UpgradeStates",
     "VerifyApiKeys",
+    "VerifyRecords",
 )
 
 

@@ -1,7 +1,9 @@
 """`stylobate audit`: what was done by whom."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -25,6 +27,10 @@ _ACTION = typer.Option(help="Only what has this name; `*` at its end stands for 
 _TARGET = typer.Option(help="Only what was done to this: `user:<id>`.")
 _OUTCOME = typer.Option(help="Only what ended so: success, denied or failure.")
 _SINCE = typer.Option(help="Not before this: a time (RFC 3339), or how long ago: `90m`, `7d`.")
+_KNOWN = typer.Option(
+    help="A head that was printed or logged earlier, `auth:12:<hash>`, and must still be in the chain; may be repeated."
+)
+_HEAD = re.compile(r"(\w+):([1-9]\d{0,17}):([0-9a-f]{64})")
 _UNTIL = typer.Option(help="Before this, likewise.")
 
 
@@ -70,6 +76,65 @@ def export(  # noqa: PLR0917
         typer.echo(orjson.dumps(record).decode())
 
 
+@audit.command()
+def verify(
+    service: Annotated[str, _SERVICE] = "",
+    known: Annotated[list[str] | None, _KNOWN] = None,
+) -> None:
+    """Hold all records against the chain that they were sealed in: what was changed, taken away, put in or moved is found."""
+    blocks = _known(known or [])
+    whole = [_verified(name, running, blocks.get(name)) for name, running in _asked(service).items()]
+    if not all(whole):
+        raise typer.Exit(1)
+
+
+def _verified(name: str, running: RunningService, known: pb.Block | None) -> bool:
+    """Verify a service's records, stretch by stretch; say what was found, and return whether all is as it was sealed."""
+    request = pb.VerifyRecordsRequest(service=name, known=known)
+    blocks, records, deleted, is_whole = 0, 0, "", True
+    while True:
+        page = running.ask(partial(_verify, request))
+        blocks, records, is_whole = blocks + page.blocks, records + page.records, is_whole and not page.faults
+        for fault in page.faults:
+            _say(f"{name}  block {fault.block}: {fault.detail}")
+        if page.HasField("deleted"):
+            deleted = f"; those until {page.deleted.time.ToDatetime():%Y-%m-%d %H:%M:%S} were deleted by retention"
+        if not page.reached:
+            break
+        request = pb.VerifyRecordsRequest(service=name, after=page.reached)
+    ended = "as they were sealed" if is_whole else "NOT as they were sealed"
+    head = f"head {name}:{page.head.number}:{page.head.hash}" if page.HasField("head") else "nothing is sealed yet"
+    _say(f"{name}  {records} records in {blocks} blocks: {ended}, {page.unsealed} not sealed yet{deleted}; {head}")
+    return is_whole
+
+
+def _verify(request: pb.VerifyRecordsRequest, channel: Any) -> Awaitable[pb.VerifyRecordsResponse]:
+    answer: Awaitable[pb.VerifyRecordsResponse] = AuditServiceStub(channel).VerifyRecords(request)
+    return answer
+
+
+def _say(text: str) -> None:
+    console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _known(texts: list[str]) -> dict[str, pb.Block]:
+    found = {}
+    for text in texts:
+        match = _HEAD.fullmatch(text)
+        if match is None or match[1] not in audited():
+            raise CommandError(f"--known: {text!r} is not a head as `stylobate audit verify` prints it: auth:12:<64 hex digits>")
+        found[match[1]] = pb.Block(number=int(match[2]), hash=match[3])
+    return found
+
+
+def _asked(service: str) -> dict[str, RunningService]:
+    """Return the services that are asked. Raises CommandError."""
+    kept = audited()
+    if service and service not in kept:
+        raise CommandError(f"--service: one of {', '.join(kept)}")
+    return {name: RunningService(name) for name in ([service] if service else kept)}
+
+
 def _request(  # noqa: PLR0917
     actor: str, action: str, target: str, outcome: str, since: str, until: str
 ) -> pb.ListRecordsRequest:
@@ -99,11 +164,7 @@ def _time(option: str, text: str) -> datetime:
 
 def _records(service: str, request: pb.ListRecordsRequest) -> Iterator[dict[str, Any]]:
     """Yield records, the latest first, page by page."""
-    kept = audited()
-    if service and service not in kept:
-        raise CommandError(f"--service: one of {', '.join(kept)}")
-    asked = [service] if service else kept
-    services = {name: RunningService(name) for name in asked}
+    services = _asked(service)
     while True:
         pages = {}
         for name, running in services.items():

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/audit/v1/audit_service.proto\x12\x16stylobate.api.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x12ListRecordsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x30\n\x07outcome\x18\x05 \x01(\x0e\x32\x1f.stylobate.api.audit.v1.Outcome\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\"\x82\x02\n\x06Record\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0b\n\x03via\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x1f.stylobate.api.audit.v1.Outcome\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x0b \x01(\x0c\x12\x10\n\x08position\x18\x0c \x01(\t\"W\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.audit.v1.Record\x12\x0f\n\x07reached\x18\x02 \x01(\t*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_SUCCESS\x10\x01\x12\x12\n\x0eOUTCOME_DENIED\x10\x02\x12\x13\n\x0fOUTCOME_FAILURE\x10\x03\x32{\n\x0c\x41uditService\x12k\n\x0bListRecords\x12*.stylobate.api.audit.v1.ListRecordsRequest\x1a+.stylobate.api.audit.v1.ListRecordsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/audit/v1/audit_service.proto\x12\x16stylobate.api.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x12ListRecordsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x30\n\x07outcome\x18\x05 \x01(\x0e\x32\x1f.stylobate.api.audit.v1.Outcome\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x62\x65\x66ore\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\"\x82\x02\n\x06Record\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0b\n\x03via\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x30\n\x07outcome\x18\x08 \x01(\x0e\x32\x1f.stylobate.api.audit.v1.Outcome\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x0b \x01(\x0c\x12\x10\n\x08position\x18\x0c \x01(\t\"W\n\x13ListRecordsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.audit.v1.Record\x12\x0f\n\x07reached\x18\x02 \x01(\t\"d\n\x14VerifyRecordsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\x12,\n\x05known\x18\x03 \x01(\x0b\x32\x1d.stylobate.api.audit.v1.Block\"O\n\x05\x42lock\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x05\x46\x61ult\x12\r\n\x05\x62lock\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xe7\x01\n\x15VerifyRecordsResponse\x12-\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.audit.v1.Fault\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x03\x12\x0f\n\x07records\x18\x03 \x01(\x03\x12\x0f\n\x07reached\x18\x04 \x01(\x03\x12+\n\x04head\x18\x05 \x01(\x0b\x32\x1d.stylobate.api.audit.v1.Block\x12\x10\n\x08unsealed\x18\x06 \x01(\x03\x12.\n\x07\x64\x65leted\x18\x07 \x01(\x0b\x32\x1d.stylobate.api.audit.v1.Block*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_SUCCESS\x10\x01\x12\x12\n\x0eOUTCOME_DENIED\x10\x02\x12\x13\n\x0fOUTCOME_FAILURE\x10\x03\x32\xee\x01\n\x0c\x41uditService\x12k\n\x0bListRecords\x12*.stylobate.api.audit.v1.ListRecordsRequest\x1a+.stylobate.api.audit.v1.ListRecordsResponse\"\x03\x90\x02\x01\x12q\n\rVerifyRecords\x12,.stylobate.api.audit.v1.VerifyRecordsRequest\x1a-.stylobate.api.audit.v1.VerifyRecordsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListRecords']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListRecords']._serialized_options = b'\220\002\001'
-  _globals['_OUTCOME']._serialized_start=711
-  _globals['_OUTCOME']._serialized_end=807
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyRecords']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyRecords']._serialized_options = b'\220\002\001'
+  _globals['_OUTCOME']._serialized_start=1168
+  _globals['_OUTCOME']._serialized_end=1264
   _globals['_LISTRECORDSREQUEST']._serialized_start=104
   _globals['_LISTRECORDSREQUEST']._serialized_end=359
   _globals['_RECORD']._serialized_start=362
   _globals['_RECORD']._serialized_end=620
   _globals['_LISTRECORDSRESPONSE']._serialized_start=622
   _globals['_LISTRECORDSRESPONSE']._serialized_end=709
-  _globals['_AUDITSERVICE']._serialized_start=809
-  _globals['_AUDITSERVICE']._serialized_end=932
+  _globals['_VERIFYRECORDSREQUEST']._serialized_start=711
+  _globals['_VERIFYRECORDSREQUEST']._serialized_end=811
+  _globals['_BLOCK']._serialized_start=813
+  _globals['_BLOCK']._serialized_end=892
+  _globals['_FAULT']._serialized_start=894
+  _globals['_FAULT']._serialized_end=932
+  _globals['_VERIFYRECORDSRESPONSE']._serialized_start=935
+  _globals['_VERIFYRECORDSRESPONSE']._serialized_end=1166
+  _globals['_AUDITSERVICE']._serialized_start=1267
+  _globals['_AUDITSERVICE']._serialized_end=1505
 # @@protoc_insertion_point(module_scope)

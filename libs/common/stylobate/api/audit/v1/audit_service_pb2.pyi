@@ -201,3 +201,145 @@ class ListRecordsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRecordsResponse: _TypeAlias = ListRecordsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyRecordsRequest(_message.Message):
+    """Which stretch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """The service whose records are verified."""
+    after: _builtins.int
+    """`reached` of the answer before; 0: from the beginning."""
+    @_builtins.property
+    def known(self) -> Global___Block:
+        """A block as it was told of earlier: it must still be in the chain. Without it nothing is looked up."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        after: _builtins.int = ...,
+        known: Global___Block | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "known", b"known", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRecordsRequest: _TypeAlias = VerifyRecordsRequest  # noqa: Y015
+
+@_typing.final
+class Block(_message.Message):
+    """A stretch of records, sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number, from 1."""
+    hash: _builtins.str
+    """A SHA-256 over its records and the hash of the block before it, in hex: over all records up to here."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When its newest record was made."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        hash: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "number", b"number", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Block: _TypeAlias = Block  # noqa: Y015
+
+@_typing.final
+class Fault(_message.Message):
+    """Something that is not as it was sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    block: _builtins.int
+    """The first block that it shows in."""
+    detail: _builtins.str
+    """What is the matter, a sentence for people."""
+    def __init__(
+        self,
+        *,
+        block: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "detail", b"detail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fault: _TypeAlias = Fault  # noqa: Y015
+
+@_typing.final
+class VerifyRecordsResponse(_message.Message):
+    """How a stretch stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAULTS_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    UNSEALED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    blocks: _builtins.int
+    """How many blocks were looked at."""
+    records: _builtins.int
+    """How many records they were sealed with."""
+    reached: _builtins.int
+    """Where to go on; 0: this was the end."""
+    unsealed: _builtins.int
+    """Records that are not sealed yet, which takes some ten seconds; 100,000 may be more."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fault]:
+        """What is not as it was sealed; none: all is."""
+
+    @_builtins.property
+    def head(self) -> Global___Block:
+        """The newest block; none: nothing is sealed yet. Kept elsewhere, it shows a chain that was made anew or cut short."""
+
+    @_builtins.property
+    def deleted(self) -> Global___Block:
+        """The block up to which retention took records away; none: it did not."""
+
+    def __init__(
+        self,
+        *,
+        faults: _abc.Iterable[Global___Fault] | None = ...,
+        blocks: _builtins.int = ...,
+        records: _builtins.int = ...,
+        reached: _builtins.int = ...,
+        head: Global___Block | None = ...,
+        unsealed: _builtins.int = ...,
+        deleted: Global___Block | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "deleted", b"deleted", "faults", b"faults", "head", b"head", "reached", b"reached", "records", b"records", "unsealed", b"unsealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRecordsResponse: _TypeAlias = VerifyRecordsResponse  # noqa: Y015

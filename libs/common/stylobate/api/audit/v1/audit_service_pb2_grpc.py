@@ -40,6 +40,11 @@ class AuditServiceStub:
                 request_serializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsResponse.FromString,
                 _registered_method=True)
+        self.VerifyRecords = channel.unary_unary(
+                '/stylobate.api.audit.v1.AuditService/VerifyRecords',
+                request_serializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -53,6 +58,13 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyRecords(self, request, context):
+        """Holds a stretch of one service's records against the chain that they were sealed in. Takes `audit:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListRecords,
                     request_deserializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsResponse.SerializeToString,
+            ),
+            'VerifyRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyRecords,
+                    request_deserializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class AuditService:
             '/stylobate.api.audit.v1.AuditService/ListRecords',
             stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsRequest.SerializeToString,
             stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.ListRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.audit.v1.AuditService/VerifyRecords',
+            stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsRequest.SerializeToString,
+            stylobate_dot_api_dot_audit_dot_v1_dot_audit__service__pb2.VerifyRecordsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class AuditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListRecords: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListRecordsRequest, _audit_service_pb2.ListRecordsResponse]
     """Lists one service's records, the latest first. Takes `audit:read`."""
+    VerifyRecords: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyRecordsRequest, _audit_service_pb2.VerifyRecordsResponse]
+    """Holds a stretch of one service's records against the chain that they were sealed in. Takes `audit:read`."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
@@ -43,6 +45,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRecords: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListRecordsRequest, _audit_service_pb2.ListRecordsResponse]  # type: ignore[assignment]
     """Lists one service's records, the latest first. Takes `audit:read`."""
+    VerifyRecords: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyRecordsRequest, _audit_service_pb2.VerifyRecordsResponse]  # type: ignore[assignment]
+    """Holds a stretch of one service's records against the chain that they were sealed in. Takes `audit:read`."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads audit records. Served by every service that keeps them."""
@@ -54,5 +58,13 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListRecordsResponse, _abc.Awaitable[_audit_service_pb2.ListRecordsResponse]]:
         """Lists one service's records, the latest first. Takes `audit:read`."""
+
+    @_abc_1.abstractmethod
+    def VerifyRecords(
+        self,
+        request: _audit_service_pb2.VerifyRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_service_pb2.VerifyRecordsResponse, _abc.Awaitable[_audit_service_pb2.VerifyRecordsResponse]]:
+        """Holds a stretch of one service's records against the chain that they were sealed in. Takes `audit:read`."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
