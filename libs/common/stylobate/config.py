@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from stylobate.value_kinds import PostgresUrl, RedisUrl, check_sane
+from stylobate.value_kinds import HttpUrl, PostgresUrl, RedisUrl, check_sane
 
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
@@ -117,6 +117,9 @@ class Settings(BaseModel):
     """How old audit records get before they are deleted, at least ``1d``; 0: they are kept. The rest is verified all the same."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
     """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
+    public_url: HttpUrl = ""
+    """Where clients reach the platform, without a slash at its end: `https://api.example.com`. It is the `iss` of tokens.
+    Empty: that is `stylobate`, and there is no metadata of OAuth 2.0. `stylobate up` sets it in development."""
     identity_private_key: str = ""
     """File of this service's Ed25519 private key (PEM); empty: ``<identity_folder>/<service>.pem``."""
     identity_folder: str = ".stylobate/identity"
@@ -133,6 +136,13 @@ class Settings(BaseModel):
     @classmethod
     def _is_sane(cls, value: Any) -> Any:
         return check_sane(value)
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_issuer(cls, url: str) -> str:
+        if url.endswith("/") or "?" in url or "#" in url or "@" in url:
+            raise ValueError("must have no slash at its end, no query and no credentials: https://api.example.com")
+        return url
 
     @property
     def is_development(self) -> bool:

@@ -1,9 +1,7 @@
-"""Access tokens: signing them, and the public key that they are verified with."""
+"""Access tokens, and the key that a setting stands for."""
 
-import hashlib
-import json
-from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
+from typing import Any
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,11 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from stylobate.config import ConfigError
-from stylobate.identity.access_token import AUDIENCE, ISSUER, TYPE
+from stylobate.identity.access_token import AUDIENCE, TYPE
 from stylobate.ids import new_id
 
+from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.model import Account, Session
 
+FIRST_PARTY = "stylobate"
+"""The ``client_id`` of sessions: the platform's own API, which nobody registers as."""
+_PASSWORD = ["pwd"]
+"""How sessions are opened (RFC 8176)."""
 _SALT = b"stylobate.auth.signing_key"
 _INFO = b"ed25519 v1"
 _LEAST_CHARACTERS = 32
@@ -24,40 +27,42 @@ _NAME = "STYLOBATE_AUTH_SIGNING_KEY"
 
 
 class JWTManager:
-    """Signs access tokens (RFC 9068, EdDSA) and publishes the key set.
+    """Signs access tokens (RFC 9068).
 
     :param lifetime: of a token.
     """
 
-    def __init__(self, key: Ed25519PrivateKey, lifetime: timedelta) -> None:
-        self._key = key
+    def __init__(self, ring: KeyRing, lifetime: timedelta) -> None:
+        self._ring = ring
         self.lifetime = lifetime
-        x = urlsafe_b64encode(key.public_key().public_bytes_raw()).rstrip(b"=").decode()
-        public = {"crv": "Ed25519", "kty": "OKP", "x": x}
-        self.key_id = thumbprint(public)
-        self.jwks = json.dumps({"keys": [{**public, "kid": self.key_id, "alg": "EdDSA", "use": "sig"}]}).encode()
-        """The key set (RFC 7517)."""
-        self._headers = {"typ": TYPE, "kid": self.key_id}
 
     def sign(self, account: Account, session: Session, now: datetime) -> str:
         """Return an access token of the session that holds from now for the lifetime.
 
         ``iat`` has microseconds (RFC 7519 §2 allows it): a login in the second in which everything of a user was ended is not.
         """
+        claims = self._claims(account, FIRST_PARTY, now, self.lifetime)
+        auth_time = int(session.opened_at.timestamp())
+        return self._sign(claims | {"sid": session.id, "auth_time": auth_time, "acr": "1", "amr": _PASSWORD}, now)
+
+    def _claims(self, account: Account, client_id: str, now: datetime, lifetime: timedelta) -> dict[str, Any]:
         issued_at = round(now.timestamp(), 6)
-        claims = {
-            "iss": ISSUER,
+        return {
+            "iss": self._ring.issuer,
             "aud": AUDIENCE,
             "sub": account.id,
+            "client_id": client_id,
             "tenant": account.tenant,
-            "sid": session.id,
             "jti": new_id(),
             "iat": issued_at,
-            "exp": int(issued_at) + int(self.lifetime.total_seconds()),
+            "exp": int(issued_at) + int(lifetime.total_seconds()),
             "roles": list(account.roles),
             "scope": "",
         }
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers=self._headers)
+
+    def _sign(self, claims: dict[str, Any], now: datetime) -> str:
+        signer = self._ring.signer(now)
+        return jwt.encode(claims, signer.key, algorithm=signer.algorithm, headers={"typ": TYPE, "kid": signer.key_id})
 
 
 def signing_key(material: str) -> Ed25519PrivateKey:
@@ -84,9 +89,3 @@ def _from_pem(text: str) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError([f"{_NAME}: not an Ed25519 key"])
     return key
-
-
-def thumbprint(jwk: dict[str, str]) -> str:
-    """Return the RFC 7638 thumbprint of a key given by its required members."""
-    canonical = json.dumps(jwk, separators=(",", ":"), sort_keys=True)
-    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()

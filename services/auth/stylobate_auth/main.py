@@ -11,6 +11,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_
 from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from stylobate.api.auth.v1.signing_key_service_pb2_grpc import add_SigningKeyServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.manager import AppManager
@@ -19,6 +20,7 @@ from stylobate.clients.limits import LimitsClient
 from stylobate.database import DatabaseManager
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.identity.access_token import ISSUER
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
@@ -31,6 +33,8 @@ from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.key_encryption import SecretKeyEncryption
+from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.mail.folder import FolderTransport
 from stylobate_auth.mail.kinds import MailKind
@@ -59,6 +63,8 @@ from stylobate_auth.servicer import (
 )
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
+from stylobate_auth.signing_key_manager import SigningKeyManager
+from stylobate_auth.signing_key_servicer import SigningKeyServicer
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
 from stylobate_auth.user_manager import UserManager
@@ -67,7 +73,8 @@ from stylobate_auth.user_servicer import UserServicer
 
 async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
-    tokens = JWTManager(signing_key(settings.signing_key), settings.access_token_lifetime)
+    ring = KeyRing(settings.public_url or ISSUER)
+    tokens = JWTManager(ring, settings.access_token_lifetime)
     database = await app.database()
     leases = LeaseManager(PostgresLeaseStore(database), app.node)
     audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
@@ -91,6 +98,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(store, app.declarations.roles, clock=_now)
+    signing_keys = await _signing_keys(app, settings, store, ring, access=access, idempotency=idempotency)
     copies = RedisSessionCopies(app.redis, _now)
     rules = PasswordRules(BreachedPasswords(Path(settings.breached_passwords)) if settings.breached_passwords else None)
     sessions = SessionManager(
@@ -162,7 +170,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         AuthServicer(accounts, passwords, profiles, sessions, refreshes, tokens=tokens, idempotency=idempotency),
     )
     app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
-    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(tokens, revocations, keys))
+    app.servicer(add_TokenServiceServicer_to_server, TokenServicer(signing_keys, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, idempotency))
@@ -189,6 +197,36 @@ def _relay(app: AppManager, settings: AuthSettings, database: DatabaseManager, l
     )
     app.check("relay", relay.health)
     return relay
+
+
+async def _signing_keys(
+    app: AppManager,
+    settings: AuthSettings,
+    store: PostgresAuthStore,
+    ring: KeyRing,
+    *,
+    access: AccessManager,
+    idempotency: Idempotency,
+) -> SigningKeyManager:
+    """Load the signing keys, which are sealed in the database, and keep and serve them from now on."""
+    former = [text for text in (settings.key_encryption_key_before, settings.signing_key) if text]
+    keys = SigningKeyManager(
+        store,
+        ring,
+        SecretKeyEncryption(settings.key_encryption_key or settings.signing_key, former),
+        access,
+        first=signing_key(settings.signing_key),
+        algorithm=settings.signing_algorithm,
+        every=settings.signing_key_rotation,
+        notice=settings.signing_key_notice,
+        clock=_now,
+    )
+    await wait_for_dependency("the signing keys in the database of auth", keys.start)
+    app.task("signing-keys", keys.run)
+    app.task("signing-keys-prune", lambda: prune_forever(lambda: keys.prune(_now())))
+    app.check("signing-keys", keys.health)
+    app.servicer(add_SigningKeyServiceServicer_to_server, SigningKeyServicer(keys, idempotency))
+    return keys
 
 
 def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:

@@ -50,6 +50,7 @@ from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_manager import SessionManager
+from stylobate_auth.signing_key_manager import SigningKeyManager
 
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
@@ -276,13 +277,14 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         "VerifyApiKeys": RpcAccess.SERVICE,
     }
 
-    def __init__(self, tokens: JWTManager, revocations: RevocationManager, api_keys: ApiKeyManager) -> None:
-        self._tokens = tokens
+    def __init__(self, keys: SigningKeyManager, revocations: RevocationManager, api_keys: ApiKeyManager) -> None:
+        self._keys = keys
         self._revocations = revocations
         self._api_keys = api_keys
 
     async def GetJwks(self, request: token.GetJwksRequest, context: Any) -> token.GetJwksResponse:
-        return token.GetJwksResponse(jwks=self._tokens.jwks)
+        jwks, issuers = self._keys.jwks()
+        return token.GetJwksResponse(jwks=jwks, issuers=issuers)
 
     async def WatchRevocations(
         self, request: token.WatchRevocationsRequest, context: Any

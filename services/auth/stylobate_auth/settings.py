@@ -15,6 +15,7 @@ from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
 from stylobate_auth.session_lifetimes import SessionLifetimes
 
+_LEAST_SECRET = 32
 Registration = Literal["open", "closed", "verified"]
 
 
@@ -27,8 +28,19 @@ class AuthSettings(Settings):
     """Who may register: ``open`` (anyone, at once), ``verified`` (anyone, who gets in once a mail proved the address; needs
     mail) or ``closed`` (accounts are created by others). Unset: open in development, verified elsewhere."""
     signing_key: str = secret()
-    """What access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text that
-    one is derived from (HKDF-SHA256, see jwt_manager.py)."""
+    """The first key that access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text
+    that one is derived from (HKDF-SHA256, see jwt_manager.py). Later ones are made, and kept in the database."""
+    key_encryption_key: str = secret(generate=False)
+    """What signing keys are sealed with in the database: at least 32 characters of secret text. Empty: a key that is derived from
+    `signing_key`."""
+    key_encryption_key_before: str = secret(generate=False)
+    """The one before it, while it is exchanged; what was sealed with that is sealed anew."""
+    signing_algorithm: Literal["EdDSA", "RS256"] = "EdDSA"
+    """What new signing keys are for. Keys are exchanged when this changes."""
+    signing_key_rotation: timedelta = Field(timedelta(days=90), ge=timedelta(0))
+    """How long a signing key is used before the next one takes its place; `0s`: until `stylobate keys rotate`."""
+    signing_key_notice: timedelta = Field(timedelta(minutes=10), ge=timedelta(seconds=1), le=timedelta(hours=1))
+    """How long the next key is published before it is used. Longer than the time for which verifiers elsewhere keep keys."""
     access_token_lifetime: timedelta = Field(timedelta(minutes=10), ge=timedelta(seconds=10), le=timedelta(hours=1))
     """How long an access token holds. The deny-list keeps a revocation for as long."""
     refresh_token_lifetime: timedelta = Field(timedelta(days=30), ge=timedelta(minutes=1))
@@ -140,6 +152,19 @@ class AuthSettings(Settings):
                 raise ValueError(f"{folder}: there is no such folder")
             MailTemplates("", Path(folder))
         return folder
+
+    @field_validator("key_encryption_key", "key_encryption_key_before")
+    @classmethod
+    def _is_long_enough(cls, text: str) -> str:
+        if text and len(text) < _LEAST_SECRET:
+            raise ValueError(f"must have at least {_LEAST_SECRET} characters")
+        return text
+
+    @model_validator(mode="after")
+    def _keys_rest(self) -> Self:
+        if self.signing_key_rotation and self.signing_key_rotation < 2 * self.signing_key_notice:
+            raise ValueError("STYLOBATE_AUTH_SIGNING_KEY_ROTATION must be 0s or at least twice STYLOBATE_AUTH_SIGNING_KEY_NOTICE")
+        return self
 
     @model_validator(mode="after")
     def _can_send(self) -> Self:

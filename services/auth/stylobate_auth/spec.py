@@ -28,6 +28,7 @@ SPEC = ServiceSpec(
         "auth.service_account.deleted",
         "auth.session.ended",
         "auth.session.opened",
+        "auth.signing_key.rotated",
         "auth.user.changed",
         "auth.user.disabled",
         "auth.user.email_changed",

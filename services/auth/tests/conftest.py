@@ -18,6 +18,7 @@ from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.mail.outgoing import OutgoingMail
@@ -155,7 +156,7 @@ def build(
 ) -> Auth:
     """Put the managers together."""
     store, copies = MemoryAuthStore(clock), MemorySessionCopies()
-    tokens = JWTManager(signing_key("s" * 32), timedelta(minutes=10))
+    tokens = JWTManager(KeyRing.of(signing_key("s" * 32)), timedelta(minutes=10))
     revocations = RevocationManager(store, clock=clock)
     access = AccessManager(store, DECLARED, clock=clock)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())

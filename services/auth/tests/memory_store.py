@@ -32,11 +32,13 @@ from stylobate_auth.model import (
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.role import HeldRole
 from stylobate_auth.service_account import ServiceAccount
+from stylobate_auth.signing_key import SigningKey
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
+from .memory_signing_keys import MemorySigningKeyChanges, MemorySigningKeys
 from .memory_users import MemoryUserChanges, MemoryUsers
 
 _Key = tuple[str, str]
@@ -70,6 +72,8 @@ class _Tables:
     held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
+    signing_keys: dict[str, SigningKey] = field(default_factory=dict)
+    issuers: dict[str, datetime] = field(default_factory=dict)
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
     old_emails: dict[_Key, str] = field(default_factory=dict)
     mails: dict[_Key, _MailRow] = field(default_factory=dict)
@@ -87,7 +91,12 @@ class _Tables:
 
 
 class MemoryAuthTransaction(
-    MemoryApiKeyChanges, MemoryRefreshChanges, MemoryRoleChanges, MemoryServiceAccountChanges, MemoryUserChanges
+    MemoryApiKeyChanges,
+    MemoryRefreshChanges,
+    MemoryRoleChanges,
+    MemoryServiceAccountChanges,
+    MemorySigningKeyChanges,
+    MemoryUserChanges,
 ):
     """Works on a copy of the tables."""
 
@@ -239,7 +248,7 @@ class MemoryAuthTransaction(
         self.tables.records.extend(records)
 
 
-class MemoryAuthStore(MemoryApiKeys, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemoryUsers):
+class MemoryAuthStore(MemoryApiKeys, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemorySigningKeys, MemoryUsers):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.

@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.config import ConfigError
 from stylobate.identity.access_token import key_id_of, parse_jwks, verify_access_token
-from stylobate_auth.jwt_manager import JWTManager, signing_key, thumbprint
+from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.model import Account, Session
+from stylobate_auth.signing_key import public_jwk, thumbprint
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 600_000, tzinfo=UTC)
 ACCOUNT = Account("default", "user-1", "ada@example.com", "Ada", ("clerk", "user"), False, NOW)
@@ -26,26 +28,26 @@ def _pem(key: object) -> str:
 
 def test_what_auth_signs_every_service_verifies() -> None:
     """The key set and the token fit the library's verification, claim by claim."""
-    manager = JWTManager(signing_key("x" * 64), timedelta(minutes=10))
-    token = manager.sign(ACCOUNT, SESSION, NOW)
-    key = parse_jwks(manager.jwks)[key_id_of(token)]
+    ring = KeyRing.of(signing_key("x" * 64))
+    token = JWTManager(ring, timedelta(minutes=10)).sign(ACCOUNT, SESSION, NOW)
+    key = parse_jwks(ring.jwks(NOW))[key_id_of(token)]
     principal = verify_access_token(token, key, NOW.timestamp())
     assert (principal.id, principal.tenant, principal.session) == ("user-1", "default", "session-1")
     assert (principal.roles, principal.scopes) == (("clerk", "user"), frozenset())
     assert principal.issued_at == NOW.timestamp()  # with its fraction: a login in the second of "end everything" holds
     assert principal.expires_at <= (NOW + timedelta(minutes=10)).timestamp()
-    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "at+jwt", "kid": manager.key_id}
+    assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "at+jwt", "kid": ring.signer(NOW).key_id}
 
 
 def test_each_token_has_an_id_of_its_own() -> None:
     """Two tokens of one second differ."""
-    manager = JWTManager(signing_key("x" * 64), timedelta(minutes=10))
+    manager = JWTManager(KeyRing.of(signing_key("x" * 64)), timedelta(minutes=10))
     assert manager.sign(ACCOUNT, SESSION, NOW) != manager.sign(ACCOUNT, SESSION, NOW)
 
 
 def test_the_key_set_holds_no_private_part() -> None:
     """Only the public members are published."""
-    (jwk,) = json.loads(JWTManager(signing_key("x" * 64), timedelta(minutes=10)).jwks)["keys"]
+    (jwk,) = json.loads(KeyRing.of(signing_key("x" * 64)).jwks(NOW))["keys"]
     assert jwk.keys() == {"crv", "kty", "x", "kid", "alg", "use"}
 
 
@@ -57,7 +59,7 @@ def test_the_thumbprint_is_the_standards() -> None:
 
 def test_the_derivation_never_changes() -> None:
     """The same text gives the same key in every release: a change would end all sessions."""
-    assert JWTManager(signing_key("x" * 64), timedelta(minutes=1)).key_id == "me7ozj_t1J6AFQGgEFuOOsJElKEWJcX08NTvfdiLjQE"
+    assert public_jwk(signing_key("x" * 64))["kid"] == "me7ozj_t1J6AFQGgEFuOOsJElKEWJcX08NTvfdiLjQE"
     assert signing_key("y" * 64).public_key() != signing_key("x" * 64).public_key()
 
 

@@ -105,13 +105,13 @@ class Commands:
         client = new_id()
         expires_at = self._expires_at(principal)
         session.connected(client, principal, token, expires_at)
-        if principal.is_key:
+        if principal.sends_key:
             self._renewal.add(session)
         result = ConnectResult(
             client=client,
             version=self._version,
-            expires=not principal.is_key,
-            ttl=0 if principal.is_key else session.ttl_s(expires_at),
+            expires=not principal.sends_key,
+            ttl=0 if principal.sends_key else session.ttl_s(expires_at),
             ping=round(self._settings.ping_interval.total_seconds()),
             pong=True,
         )
@@ -158,9 +158,9 @@ class Commands:
         expires_at = self._expires_at(principal)
         session.authenticated(principal, token, expires_at)
         self._channels.doubt(session)
-        if principal.is_key:
+        if principal.sends_key:
             self._renewal.add(session)
-        expires, ttl = not principal.is_key, 0 if principal.is_key else session.ttl_s(expires_at)
+        expires, ttl = not principal.sends_key, 0 if principal.sends_key else session.ttl_s(expires_at)
         result = RefreshResult(client=session.client, version=self._version, expires=expires, ttl=ttl)
         session.reply(Reply(id=command_id, refresh=result))
 

@@ -45,7 +45,7 @@ class KeyRenewal:
         """Have those proven again whose answer is about to end; close those whose key does not hold any more."""
         self._sessions = {session for session in self._sessions if session.state is State.CONNECTED}
         for session in tuple(self._sessions):
-            if session.principal.is_key and session.principal.expires_at - self._now() < _BEFORE_S:
+            if session.principal.sends_key and session.principal.expires_at - self._now() < _BEFORE_S:
                 await self._renew(session)
 
     async def _renew(self, session: ClientSession) -> None:

@@ -88,7 +88,7 @@ class BanList:
             keys += [
                 ("user", tenant, principal.id),
                 ("session", tenant, principal.session),
-                ("api_key", tenant, principal.token_id),
+                ("api_key", tenant, principal.key_id or principal.token_id),
                 ("tenant", tenant, tenant),
             ]
         now = self._clock()

@@ -61,7 +61,8 @@ def _address(facts: Facts) -> str:
 
 
 def _api_key(facts: Facts) -> str:
-    return facts.principal.token_id if facts.principal.is_key else ""
+    who = facts.principal
+    return who.key_id or who.token_id if who.is_key else ""
 
 
 _VALUES: dict[str, Callable[[Facts], str]] = {

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any
 
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from stylobate.api.auth.v1.token_service_pb2 import (
     GetJwksRequest,
@@ -23,7 +22,8 @@ from stylobate.api.auth.v1.token_service_pb2 import (
 )
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.errors import StylobateError
-from stylobate.identity.access_token import parse_jwks
+from stylobate.identity.access_token import ISSUER, KeySet, parse_jwks
+from stylobate.identity.compact_token import VerifyingKey
 from stylobate.identity.deny_list import DenyList
 from stylobate.logs import get_logger
 from stylobate.resilience import Interruption, backoff
@@ -41,7 +41,7 @@ class FeedTimings:
 
     list_every: timedelta = timedelta(seconds=5)
     keys_every: timedelta = timedelta(minutes=5)
-    unknown_key_pause: timedelta = timedelta(seconds=5)
+    unknown_key_pause: timedelta = timedelta(seconds=1)
     """Between two looks for keys that tokens with unknown key ids can cause."""
     silence: timedelta = timedelta(seconds=3)
     """A stream that says nothing for so long is opened again."""
@@ -81,7 +81,9 @@ class AuthFeed:
         """Whether the stream is up."""
         self._interruptions = {what: Interruption("auth_feed_interrupted") for what in (_KEYS, _LIST, _STREAM)}
         self._tasks: list[asyncio.Task[None]] = []
-        self.keys: dict[str, Ed25519PublicKey] = {}
+        self.keys: KeySet = {}
+        self.issuers: frozenset[str] = frozenset({ISSUER})
+        """Of whom tokens are taken."""
         self.denied = DenyList()
         self.access_version = 0
         self.ready = asyncio.Event()
@@ -101,16 +103,24 @@ class AuthFeed:
         """Seconds since the deny-list was last known to be current; infinite before it was loaded."""
         return monotonic() - self._listed_at
 
-    async def look_for_key(self, key_id: str) -> Ed25519PublicKey | None:
+    async def look_for_key(self, key_id: str) -> VerifyingKey | None:
         """Return the key of an id that is not known yet: ask auth, at most once in the pause of the timings."""
+        await self._look_again(lambda: key_id in self.keys)
+        return self.keys.get(key_id)
+
+    async def look_for_issuer(self, issuer: str) -> bool:
+        """Return whether tokens of this issuer are taken; where that is not known yet auth is asked, as for a key."""
+        await self._look_again(lambda: issuer in self.issuers)
+        return issuer in self.issuers
+
+    async def _look_again(self, is_known: Callable[[], bool]) -> None:
         async with self._keys_lock:  # the callers that waited find what the first one fetched
-            if key_id not in self.keys and monotonic() - self._keys_at >= self._timings.unknown_key_pause.total_seconds():
+            if not is_known() and monotonic() - self._keys_at >= self._timings.unknown_key_pause.total_seconds():
                 try:
                     await self._load_keys()
                 except _FAULTS as error:
                     self._keys_at = max(self._keys_at, monotonic())  # the pause holds for failures too
                     _log.warning("keys_not_refreshed", error=f"{type(error).__name__}: {error}")
-        return self.keys.get(key_id)
 
     async def _for_ever(self, what: str, work: Callable[[], Any]) -> None:
         """Run the work again and again; wait between failures, and say of a row that it began and that it lasts."""
@@ -149,6 +159,7 @@ class AuthFeed:
             raise ValueError("auth's key set holds no key")
         lost = self.keys.keys() - keys.keys()
         self.keys = keys
+        self.issuers = frozenset({ISSUER, *response.issuers})
         self._keys_at = monotonic()
         if lost:
             for callback in self._on_keys_lost:

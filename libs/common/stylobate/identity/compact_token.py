@@ -3,25 +3,29 @@
 import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _HEADERS = frozenset({"alg", "typ", "kid"})
 _LATEST = 253_402_300_799.0
 """The end of the year 9999 (RFC 3339 knows no later one)."""
-_jws = jwt.PyJWS(algorithms=["EdDSA"])
+EDDSA = frozenset({"EdDSA"})
+_jws = jwt.PyJWS(algorithms=["EdDSA", "RS256"])
+VerifyingKey = Ed25519PublicKey | RSAPublicKey
+"""A public key; its kind says the one algorithm that it verifies."""
 
 
-def key_id(token: str, kind: str, *, longest: int) -> str:
+def key_id(token: str, kind: str, *, longest: int, algorithms: Collection[str] = EDDSA) -> str:
     """Return the key id in a token's header.
 
     :param kind: what ``typ`` must be.
-    :param longest: characters.
+    :param longest: characters. :param algorithms: one of which ``alg`` must be.
     :raises ValueError: malformed, in a second spelling (padding, spare bits), of another kind or algorithm, or with a header
         that changes what the rest means (``crit``, ``jwk``, ``b64`` and so on).
     """
@@ -29,15 +33,24 @@ def key_id(token: str, kind: str, *, longest: int) -> str:
         raise ValueError("not a token in compact form")
     header, _, signature = (_decoded(part) for part in token.split("."))
     found = _object(header)
-    if found.get("alg") != "EdDSA" or found.get("typ") != kind or not found.keys() <= _HEADERS or not signature:
+    algorithm = found.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in algorithms or not signature:
+        raise ValueError("a token of another algorithm")
+    if found.get("typ") != kind or not found.keys() <= _HEADERS:
         raise ValueError("a token of another kind")
     return text(found, "kid")
 
 
-def claims(token: str, key: Ed25519PublicKey) -> dict[str, Any]:
-    """Return the claims of a token whose header was read. Raises ValueError: not signed by the key, or no JSON object."""
+def claims(token: str, key: VerifyingKey) -> dict[str, Any]:
+    """Return the claims of a token whose header was read.
+
+    What the header says of the algorithm is held against the key's own, never believed.
+
+    :raises ValueError: not signed by the key, or no JSON object.
+    """
+    algorithm = "EdDSA" if isinstance(key, Ed25519PublicKey) else "RS256"
     try:
-        payload = _jws.decode(token, cast("Any", key), algorithms=["EdDSA"])
+        payload = _jws.decode(token, cast("Any", key), algorithms=[algorithm])
     except jwt.PyJWTError as error:
         raise ValueError("not signed by this key") from error
     return _object(payload)

@@ -84,8 +84,10 @@ class DenyList:
         if (tenant, principal.session) in self._sessions or (tenant, principal.token_id) in self._tokens:
             return True
         if self._unknown and any(
-            (tenant, name) in self._unknown for name in (principal.session, principal.token_id, principal.id)
+            (tenant, name) in self._unknown for name in (principal.session, principal.token_id, principal.id, principal.key_id)
         ):
+            return True
+        if principal.key_id and (tenant, principal.key_id) in self._tokens:
             return True
         subject = self._subjects.get((tenant, principal.id))
         return subject is not None and principal.issued_at < subject[0]

@@ -29,7 +29,7 @@ class Principal:
     session: str = ""
     """The token's ``sid``; empty for a service, and for an API key."""
     token_id: str = ""
-    """The token's ``jti``, the id of an API key."""
+    """The token's ``jti``; the id of an API key that was sent itself."""
     roles: tuple[str, ...] = ()
     """A hint from the token; :class:`stylobate.identity.Access` decides."""
     scopes: frozenset[str] = frozenset()
@@ -45,7 +45,9 @@ class Principal:
     module: str = ""
     """Whose code makes the call, as the service in ``via`` says: of a handler or a hook of this module. Empty for any other."""
     is_key: bool = False
-    """Whether an API key stands for the user."""
+    """Whether an API key stands for the user: it was sent itself, or the access token was issued for one."""
+    key_id: str = ""
+    """The id of the API key that an access token was issued for; empty where the key itself was sent."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Where an API key is taken from; none: from everywhere."""
 
@@ -53,6 +55,11 @@ class Principal:
     def subject(self) -> str:
         """The id whose rights and ownership count: ``act_for`` where a service acts for someone, else ``id``."""
         return self.act_for or self.id
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether the caller sends an API key itself, with every call."""
+        return self.is_key and not self.key_id
 
     @property
     def is_anonymous(self) -> bool:

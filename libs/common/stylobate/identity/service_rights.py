@@ -37,6 +37,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",
             "auth.v1.UserService",
+            "auth.v1.SigningKeyService",
             "events.v1.EventService",
             "state.v1.StateKeepingService",
             "state.v1.ProjectionService/ListProjections",

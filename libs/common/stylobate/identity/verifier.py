@@ -11,10 +11,11 @@ import grpc
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import TokenExpiredError, TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import Health, Status
-from stylobate.identity.access_token import CLOCK_SKEW_S, key_id_of, verify_access_token
+from stylobate.identity.access_token import CLOCK_SKEW_S, IssuerUnknownError, key_id_of, verify_access_token
 from stylobate.identity.api_key import ApiKeyExpiredError, ApiKeyRevokedError, is_api_key
 from stylobate.identity.api_key_proofs import ApiKeyProofs
 from stylobate.identity.auth_feed import AuthFeed, FeedTimings
+from stylobate.identity.compact_token import VerifyingKey
 from stylobate.identity.principal import Principal
 
 _STALE_S = 30.0
@@ -82,7 +83,7 @@ class TokenVerifier:
             del self._cache[token]
             return None
         if self._denied.refuses(principal):
-            if not principal.is_key:
+            if not principal.sends_key:
                 raise TokenRevokedError
             if self._denied.names(principal):
                 raise ApiKeyRevokedError
@@ -110,11 +111,20 @@ class TokenVerifier:
             if not self._feed.keys:
                 raise UnavailableError("Tokens cannot be verified: auth has not been reached yet.", retry_after=_RETRY_AFTER)
             raise TokenInvalidError
-        self._cache.put(token, verify_access_token(token, key, self._clock(), self._skew_s))
+        try:
+            principal = self._read(token, key)
+        except IssuerUnknownError as error:
+            if not await self._feed.look_for_issuer(error.issuer):
+                raise
+            principal = self._read(token, key)
+        self._cache.put(token, principal)
         verified = self.cached(token)
         if verified is None:
             raise TokenExpiredError  # just now
         return verified
+
+    def _read(self, token: str, key: VerifyingKey) -> Principal:
+        return verify_access_token(token, key, self._clock(), self._skew_s, self._feed.issuers)
 
     async def renew(self, key: str) -> Principal:
         """Return who an API key stands for, as auth says now. Raises as :meth:`verify`."""

@@ -32,10 +32,13 @@ from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 from stylobate_auth.store.sessions import RefreshChanges, RefreshRotations
+from stylobate_auth.store.signing_keys import SigningKeyChanges, SigningKeys
 from stylobate_auth.store.users import UserChanges, Users
 
 
-class AuthTransaction(ApiKeyChanges, RefreshChanges, RoleChanges, ServiceAccountChanges, UserChanges, Protocol):
+class AuthTransaction(
+    ApiKeyChanges, RefreshChanges, RoleChanges, ServiceAccountChanges, SigningKeyChanges, UserChanges, Protocol
+):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 
     async def claim(self, claim: Claim | None) -> None:
@@ -114,7 +117,7 @@ class AuthTransaction(ApiKeyChanges, RefreshChanges, RoleChanges, ServiceAccount
         """Write audit records."""
 
 
-class AuthStore(ApiKeys, RefreshRotations, Roles, ServiceAccounts, Users, Protocol):
+class AuthStore(ApiKeys, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:

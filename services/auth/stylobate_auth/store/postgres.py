@@ -16,6 +16,7 @@ from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
 from stylobate_auth.store.postgres_roles import PostgresRoles
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
+from stylobate_auth.store.postgres_signing_keys import PostgresSigningKeys
 from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
 from stylobate_auth.store.postgres_users import PostgresUsers
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
@@ -65,7 +66,9 @@ delete from mail where (tenant, id) in (
 """
 
 
-class PostgresAuthStore(PostgresApiKeys, PostgresRefreshTokens, PostgresRoles, PostgresServiceAccounts, PostgresUsers):
+class PostgresAuthStore(
+    PostgresApiKeys, PostgresRefreshTokens, PostgresRoles, PostgresServiceAccounts, PostgresSigningKeys, PostgresUsers
+):
     """The port on the service's own schema.
 
     :param outbox: gets the events.

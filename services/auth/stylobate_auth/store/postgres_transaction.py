@@ -18,6 +18,7 @@ from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
 from stylobate_auth.store.postgres_refresh import PostgresRefreshChanges
 from stylobate_auth.store.postgres_roles import PostgresRoleChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
+from stylobate_auth.store.postgres_signing_keys import PostgresSigningKeyChanges
 from stylobate_auth.store.postgres_users import PostgresUserChanges
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of, uuid_of
 
@@ -99,7 +100,12 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 
 
 class PostgresAuthTransaction(
-    PostgresApiKeyChanges, PostgresRefreshChanges, PostgresRoleChanges, PostgresServiceAccountChanges, PostgresUserChanges
+    PostgresApiKeyChanges,
+    PostgresRefreshChanges,
+    PostgresRoleChanges,
+    PostgresServiceAccountChanges,
+    PostgresSigningKeyChanges,
+    PostgresUserChanges,
 ):
     """The port's transaction on a connection inside one."""
 

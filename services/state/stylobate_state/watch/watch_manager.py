@@ -175,7 +175,7 @@ class WatchManager:
             if not principal.expires_at:
                 return None
             left = principal.expires_at - environment.now()
-            if left <= 0 and principal.is_key:
+            if left <= 0 and principal.sends_key:
                 raise UnavailableError("The API key is to be proven anew; go on from where this ended.", retry_after=_ANEW)
             if left <= 0:
                 raise TokenExpiredError

@@ -9,8 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from stylobate.api.auth.v1 import api_key_service_pb2 as pb
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
+from stylobate.api.auth.v1 import signing_key_service_pb2 as signing
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import ServiceAccountServiceStub
+from stylobate.api.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
@@ -61,13 +63,27 @@ def list_keys(owner: Annotated[str, _OWNER]) -> None:
 
 @keys.command()
 def rotate(
-    id: Annotated[str, _ID],  # noqa: A002  as it is called everywhere
+    id: Annotated[str, typer.Argument(help="The key's id, as `keys list` tells it.")] = "",  # noqa: A002  as it is called everywhere
     overlap: Annotated[str, typer.Option(help="How long the old one still holds: `0`, or 10m to 30d.")] = "1d",
 ) -> None:
-    """Make the successor of an API key and print it, this once."""
+    """Make the successor of an API key and print it, this once; without an id that of the key that signs access tokens."""
+    if not id:
+        made = RunningService("auth").ask(
+            lambda channel: SigningKeyServiceStub(channel).RotateSigningKey(signing.RotateSigningKeyRequest())
+        )
+        _print(_signing_line(made.key))
+        return
     length = timedelta(0) if overlap == "0" else _duration("--overlap", overlap)
     request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=int(length.total_seconds())))
     _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)).key)
+
+
+@keys.command("signing")
+def list_signing_keys() -> None:
+    """List the keys that access tokens are signed with, the newest first."""
+    request = signing.ListSigningKeysRequest()
+    for key in RunningService("auth").ask(lambda channel: SigningKeyServiceStub(channel).ListSigningKeys(request)).keys:
+        _print(_signing_line(key))
 
 
 @keys.command()
@@ -138,6 +154,11 @@ def _line(key: pb.ApiKey) -> str:
     if key.replaced_by:
         more.append(f"rotated to {key.replaced_by}")
     return "  ".join((key.id, key.name, *more))
+
+
+def _signing_line(key: signing.SigningKey) -> str:
+    place = signing.SigningKeyPlace.Name(key.place).removeprefix("SIGNING_KEY_PLACE_").lower()
+    return f"{key.id}  {key.algorithm}  {place}  from {_time(key.signs_from)}"
 
 
 def _time(found: object) -> str:

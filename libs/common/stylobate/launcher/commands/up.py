@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from stylobate.app.listening import bind
-from stylobate.config import ConfigError
+from stylobate.config import ConfigError, Environment
 from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.identity import generate_service_keys
 from stylobate.launcher.commands.config import findings, unknown
@@ -130,6 +130,8 @@ class _Up:
         if self._servers.postgres is not None and (ignored := set_aside_libpq(os.environ)):
             warn(f"ignored from the environment: {', '.join(ignored)}")
         self._environment = self._servers.environment()
+        if self._environment["STYLOBATE_ENVIRONMENT"] == Environment.DEVELOPMENT:
+            self._environment.setdefault("STYLOBATE_PUBLIC_URL", layout.endpoints["gateway"])
         self._supervisor: Supervisor
         self._logs: Logs
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/token_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x01\n\nRevocation\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.RevocationKind\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\nnot_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\x10\n\x0eGetJwksRequest\"\x1f\n\x0fGetJwksResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\x0c\"\x19\n\x17WatchRevocationsRequest\"\xa4\x01\n\x18WatchRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x03 \x01(\x03\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16ListRevocationsRequest\"\x91\x01\n\x17ListRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x02 \x01(\x03\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\".\n\x0b\x41piKeyProof\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"J\n\x14VerifyApiKeysRequest\x12\x32\n\x06proofs\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.ApiKeyProof\"\xf4\x01\n\x0eVerifiedApiKey\x12\x37\n\x08standing\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.ApiKeyStanding\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x15\n\rallowed_cidrs\x18\x05 \x03(\t\x12/\n\x0bverified_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x62\x65lieved_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x15VerifyApiKeysResponse\x12\x37\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32%.stylobate.api.auth.v1.VerifiedApiKey*\x9f\x01\n\x0eRevocationKind\x12\x1f\n\x1bREVOCATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOCATION_KIND_SESSION\x10\x01\x12\x19\n\x15REVOCATION_KIND_TOKEN\x10\x02\x12\x1b\n\x17REVOCATION_KIND_SUBJECT\x10\x03\x12\x17\n\x13REVOCATION_KIND_KEY\x10\x04*\xa8\x01\n\x0e\x41piKeyStanding\x12 \n\x1c\x41PI_KEY_STANDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PI_KEY_STANDING_VALID\x10\x01\x12\x1c\n\x18\x41PI_KEY_STANDING_UNKNOWN\x10\x02\x12\x1c\n\x18\x41PI_KEY_STANDING_EXPIRED\x10\x03\x12\x1c\n\x18\x41PI_KEY_STANDING_REVOKED\x10\x04\x32\xcc\x03\n\x0cTokenService\x12]\n\x07GetJwks\x12%.stylobate.api.auth.v1.GetJwksRequest\x1a&.stylobate.api.auth.v1.GetJwksResponse\"\x03\x90\x02\x01\x12u\n\x10WatchRevocations\x12..stylobate.api.auth.v1.WatchRevocationsRequest\x1a/.stylobate.api.auth.v1.WatchRevocationsResponse0\x01\x12u\n\x0fListRevocations\x12-.stylobate.api.auth.v1.ListRevocationsRequest\x1a..stylobate.api.auth.v1.ListRevocationsResponse\"\x03\x90\x02\x01\x12o\n\rVerifyApiKeys\x12+.stylobate.api.auth.v1.VerifyApiKeysRequest\x1a,.stylobate.api.auth.v1.VerifyApiKeysResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/token_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x01\n\nRevocation\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.RevocationKind\x12\n\n\x02id\x18\x02 \x01(\t\x12.\n\nnot_before\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\x10\n\x0eGetJwksRequest\"0\n\x0fGetJwksResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\x0c\x12\x0f\n\x07issuers\x18\x02 \x03(\t\"\x19\n\x17WatchRevocationsRequest\"\xa4\x01\n\x18WatchRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x03 \x01(\x03\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x18\n\x16ListRevocationsRequest\"\x91\x01\n\x17ListRevocationsResponse\x12\x36\n\x0brevocations\x18\x01 \x03(\x0b\x32!.stylobate.api.auth.v1.Revocation\x12\x16\n\x0e\x61\x63\x63\x65ss_version\x18\x02 \x01(\x03\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\".\n\x0b\x41piKeyProof\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"J\n\x14VerifyApiKeysRequest\x12\x32\n\x06proofs\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.ApiKeyProof\"\xf4\x01\n\x0eVerifiedApiKey\x12\x37\n\x08standing\x18\x01 \x01(\x0e\x32%.stylobate.api.auth.v1.ApiKeyStanding\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x15\n\rallowed_cidrs\x18\x05 \x03(\t\x12/\n\x0bverified_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x62\x65lieved_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x15VerifyApiKeysResponse\x12\x37\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32%.stylobate.api.auth.v1.VerifiedApiKey*\x9f\x01\n\x0eRevocationKind\x12\x1f\n\x1bREVOCATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOCATION_KIND_SESSION\x10\x01\x12\x19\n\x15REVOCATION_KIND_TOKEN\x10\x02\x12\x1b\n\x17REVOCATION_KIND_SUBJECT\x10\x03\x12\x17\n\x13REVOCATION_KIND_KEY\x10\x04*\xa8\x01\n\x0e\x41piKeyStanding\x12 \n\x1c\x41PI_KEY_STANDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PI_KEY_STANDING_VALID\x10\x01\x12\x1c\n\x18\x41PI_KEY_STANDING_UNKNOWN\x10\x02\x12\x1c\n\x18\x41PI_KEY_STANDING_EXPIRED\x10\x03\x12\x1c\n\x18\x41PI_KEY_STANDING_REVOKED\x10\x04\x32\xcc\x03\n\x0cTokenService\x12]\n\x07GetJwks\x12%.stylobate.api.auth.v1.GetJwksRequest\x1a&.stylobate.api.auth.v1.GetJwksResponse\"\x03\x90\x02\x01\x12u\n\x10WatchRevocations\x12..stylobate.api.auth.v1.WatchRevocationsRequest\x1a/.stylobate.api.auth.v1.WatchRevocationsResponse0\x01\x12u\n\x0fListRevocations\x12-.stylobate.api.auth.v1.ListRevocationsRequest\x1a..stylobate.api.auth.v1.ListRevocationsResponse\"\x03\x90\x02\x01\x12o\n\rVerifyApiKeys\x12+.stylobate.api.auth.v1.VerifyApiKeysRequest\x1a,.stylobate.api.auth.v1.VerifyApiKeysResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,32 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENSERVICE'].methods_by_name['ListRevocations']._serialized_options = b'\220\002\001'
   _globals['_TOKENSERVICE'].methods_by_name['VerifyApiKeys']._loaded_options = None
   _globals['_TOKENSERVICE'].methods_by_name['VerifyApiKeys']._serialized_options = b'\220\002\001'
-  _globals['_REVOCATIONKIND']._serialized_start=1198
-  _globals['_REVOCATIONKIND']._serialized_end=1357
-  _globals['_APIKEYSTANDING']._serialized_start=1360
-  _globals['_APIKEYSTANDING']._serialized_end=1528
+  _globals['_REVOCATIONKIND']._serialized_start=1215
+  _globals['_REVOCATIONKIND']._serialized_end=1374
+  _globals['_APIKEYSTANDING']._serialized_start=1377
+  _globals['_APIKEYSTANDING']._serialized_end=1545
   _globals['_REVOCATION']._serialized_start=134
   _globals['_REVOCATION']._serialized_end=323
   _globals['_GETJWKSREQUEST']._serialized_start=325
   _globals['_GETJWKSREQUEST']._serialized_end=341
   _globals['_GETJWKSRESPONSE']._serialized_start=343
-  _globals['_GETJWKSRESPONSE']._serialized_end=374
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=376
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=401
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=404
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=568
-  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=570
-  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=594
-  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=597
-  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=742
-  _globals['_APIKEYPROOF']._serialized_start=744
-  _globals['_APIKEYPROOF']._serialized_end=790
-  _globals['_VERIFYAPIKEYSREQUEST']._serialized_start=792
-  _globals['_VERIFYAPIKEYSREQUEST']._serialized_end=866
-  _globals['_VERIFIEDAPIKEY']._serialized_start=869
-  _globals['_VERIFIEDAPIKEY']._serialized_end=1113
-  _globals['_VERIFYAPIKEYSRESPONSE']._serialized_start=1115
-  _globals['_VERIFYAPIKEYSRESPONSE']._serialized_end=1195
-  _globals['_TOKENSERVICE']._serialized_start=1531
-  _globals['_TOKENSERVICE']._serialized_end=1991
+  _globals['_GETJWKSRESPONSE']._serialized_end=391
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=393
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=418
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=421
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=585
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=587
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=611
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=614
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=759
+  _globals['_APIKEYPROOF']._serialized_start=761
+  _globals['_APIKEYPROOF']._serialized_end=807
+  _globals['_VERIFYAPIKEYSREQUEST']._serialized_start=809
+  _globals['_VERIFYAPIKEYSREQUEST']._serialized_end=883
+  _globals['_VERIFIEDAPIKEY']._serialized_start=886
+  _globals['_VERIFIEDAPIKEY']._serialized_end=1130
+  _globals['_VERIFYAPIKEYSRESPONSE']._serialized_start=1132
+  _globals['_VERIFYAPIKEYSRESPONSE']._serialized_end=1212
+  _globals['_TOKENSERVICE']._serialized_start=1548
+  _globals['_TOKENSERVICE']._serialized_end=2008
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,68 @@
+"""What the private halves of signing keys are sealed with before they are stored: the port, and a key of this process."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_NONCE = 12
+
+
+class KeyNotOpenedError(Exception):
+    """What was sealed cannot be opened here: with another key, or it was changed."""
+
+
+class KeyEncryption(Protocol):
+    """Seals and opens. A service such as Vault Transit can stand behind it, so it may take a while and fail."""
+
+    @property
+    def id(self) -> str:
+        """What is sealed now is sealed with this."""
+
+    async def seal(self, data: bytes, about: str) -> bytes:
+        """Return the data sealed, for opening with the same ``about`` alone."""
+
+    async def open(self, sealed: bytes, sealed_by: str, about: str) -> bytes:
+        """Return what was sealed. Raises KeyNotOpenedError."""
+
+
+class SecretKeyEncryption:
+    """AES-256-GCM (NIST SP 800-38D) with keys that secrets are the input of (HKDF-SHA256, RFC 5869).
+
+    :param secret: of the key that seals. :param former: others that may have sealed what is opened.
+    """
+
+    def __init__(self, secret: str, former: Sequence[str] = ()) -> None:
+        self._id, self._key = _key(secret)
+        self._keys = dict(_key(text) for text in (*former, secret))
+
+    @property
+    def id(self) -> str:
+        """See the port."""
+        return self._id
+
+    async def seal(self, data: bytes, about: str) -> bytes:
+        """See the port."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._key.encrypt(nonce, data, about.encode())
+
+    async def open(self, sealed: bytes, sealed_by: str, about: str) -> bytes:
+        """See the port."""
+        key = self._keys.get(sealed_by)
+        if key is None:
+            raise KeyNotOpenedError
+        try:
+            return key.decrypt(sealed[:_NONCE], sealed[_NONCE:], about.encode())
+        except (InvalidTag, ValueError):
+            raise KeyNotOpenedError from None
+
+
+def _key(secret: str) -> tuple[str, AESGCM]:
+    derive = HKDF(algorithm=SHA256(), length=32, salt=b"stylobate.auth.key_encryption", info=b"aes-256-gcm v1").derive
+    key = derive(secret.encode())
+    return hashlib.sha256(b"id\0" + key).hexdigest()[:16], AESGCM(key)
