@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from stylobate.ids import new_id
 from stylobate_auth.jwt_manager import JWTManager, signing_key
+from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.model import Account, Session
 
 from bench import node
@@ -115,7 +116,7 @@ def _opening(port: int, **how: Any) -> dict[str, Any]:
 
 def _tokens(count: int) -> list[str]:
     """Return access tokens of users who never logged in: a socket needs a signature that holds, and no account."""
-    signer, now = JWTManager(signing_key(_KEY), timedelta(hours=1)), datetime.now(UTC)
+    signer, now = JWTManager(KeyRing.of(signing_key(_KEY)), timedelta(hours=1)), datetime.now(UTC)
     end = now + signer.lifetime
     tokens = []
     for number in range(count):

@@ -73,8 +73,6 @@ from stylobate_auth.user_servicer import UserServicer
 
 async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
-    ring = KeyRing(settings.public_url or ISSUER)
-    tokens = JWTManager(ring, settings.access_token_lifetime)
     database = await app.database()
     leases = LeaseManager(PostgresLeaseStore(database), app.node)
     audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
@@ -98,7 +96,8 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(store, app.declarations.roles, clock=_now)
-    signing_keys = await _signing_keys(app, settings, store, ring, access=access, idempotency=idempotency)
+    signing_keys = await _signing_keys(app, settings, store, access=access, idempotency=idempotency)
+    tokens = JWTManager(signing_keys.ring, settings.access_token_lifetime)
     copies = RedisSessionCopies(app.redis, _now)
     rules = PasswordRules(BreachedPasswords(Path(settings.breached_passwords)) if settings.breached_passwords else None)
     sessions = SessionManager(
@@ -203,7 +202,6 @@ async def _signing_keys(
     app: AppManager,
     settings: AuthSettings,
     store: PostgresAuthStore,
-    ring: KeyRing,
     *,
     access: AccessManager,
     idempotency: Idempotency,
@@ -212,7 +210,7 @@ async def _signing_keys(
     former = [text for text in (settings.key_encryption_key_before, settings.signing_key) if text]
     keys = SigningKeyManager(
         store,
-        ring,
+        KeyRing(settings.public_url or ISSUER),
         SecretKeyEncryption(settings.key_encryption_key or settings.signing_key, former),
         access,
         first=signing_key(settings.signing_key),

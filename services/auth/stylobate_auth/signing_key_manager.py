@@ -71,7 +71,8 @@ class SigningKeyManager:
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._ring = ring
+        self.ring = ring
+        """What signs; it stays the same."""
         self._encryption = encryption
         self._access = access
         self._first = first
@@ -93,7 +94,7 @@ class SigningKeyManager:
                 await transaction.add_signing_key(await self._sealed(self._first, now, now))
         await self.look()
         try:
-            self._ring.signer(now)
+            self.ring.signer(now)
         except UnavailableError:
             raise ConfigError([_NOT_OPENED]) from None
 
@@ -121,7 +122,7 @@ class SigningKeyManager:
         unopened: list[str] = []
         for key in keys:
             try:
-                private[key.id] = self._ring.private(key.id) or await self._open(key)
+                private[key.id] = self.ring.private(key.id) or await self._open(key)
             except KeyNotOpenedError:
                 unopened.append(key.id)
                 continue
@@ -131,7 +132,7 @@ class SigningKeyManager:
         if unopened and unopened != self._unopened:
             _log.error("signing_keys_not_opened", keys=unopened, cure="every auth process needs the same key-encryption key")
         self._unopened = unopened
-        self._ring.take(keys, private, {self._ring.issuer, *issuers})
+        self.ring.take(keys, private, {self.ring.issuer, *issuers})
 
     async def rotate_if_due(self) -> None:
         """Publish the next key when the schedule says so. Raises DatabaseUnavailableError."""
@@ -153,11 +154,11 @@ class SigningKeyManager:
 
     def published(self) -> list[tuple[SigningKey, Place]]:
         """Return the published keys, the newest first."""
-        return self._ring.published(self._clock())
+        return self.ring.published(self._clock())
 
     def jwks(self) -> tuple[bytes, list[str]]:
         """Return the key set, and the issuers whose tokens count."""
-        return self._ring.jwks(self._clock()), sorted(self._ring.issuers)
+        return self.ring.jwks(self._clock()), sorted(self.ring.issuers)
 
     def place(self, key: SigningKey) -> Place:
         """Return where a key stands that was just made or found."""
@@ -212,10 +213,10 @@ class SigningKeyManager:
 
     async def _keep_issuer(self, now: datetime) -> None:
         """Note from time to time that tokens are made in this name."""
-        if self._ring.issuer == ISSUER or (self._issuer_counts_until or now) - now > KEPT_FOR:
+        if self.ring.issuer == ISSUER or (self._issuer_counts_until or now) - now > KEPT_FOR:
             return
         until = now + _ISSUER_KEPT
-        await self._store.keep_issuer(self._ring.issuer, until)
+        await self._store.keep_issuer(self.ring.issuer, until)
         self._issuer_counts_until = until
 
     async def _require(self, principal: Principal, permission: str) -> None:

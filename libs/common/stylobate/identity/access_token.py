@@ -94,7 +94,7 @@ def verify_access_token(
 
     :param token: whose header was read by :func:`key_id_of`.
     :param now: Unix seconds. :param skew_s: how far auth's clock may be ahead.
-    :param issuers: of one of which the token must be.
+    :param issuers: whose tokens are taken.
     :raises TokenInvalidError, TokenExpiredError: it does not hold; revocation is not looked at here.
     """
     try:

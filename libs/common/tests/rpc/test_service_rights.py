@@ -45,6 +45,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},
     "auth.v1.UserService": {"cli"},
+    "auth.v1.SigningKeyService": {"cli"},
     "ratelimit.v1.RateLimitService/CheckLimits": None,
     "ratelimit.v1.RateLimitService/WatchBans": None,
     "ratelimit.v1.RateLimitService/ListRules": {"cli"},

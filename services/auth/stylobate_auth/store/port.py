@@ -37,7 +37,13 @@ from stylobate_auth.store.users import UserChanges, Users
 
 
 class AuthTransaction(
-    ApiKeyChanges, RefreshChanges, RoleChanges, ServiceAccountChanges, SigningKeyChanges, UserChanges, Protocol
+    ApiKeyChanges,
+    RefreshChanges,
+    RoleChanges,
+    ServiceAccountChanges,
+    SigningKeyChanges,
+    UserChanges,
+    Protocol,
 ):
     """Changes that happen together when the context ends well, and not at all when it ends with an error."""
 

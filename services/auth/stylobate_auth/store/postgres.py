@@ -67,7 +67,12 @@ delete from mail where (tenant, id) in (
 
 
 class PostgresAuthStore(
-    PostgresApiKeys, PostgresRefreshTokens, PostgresRoles, PostgresServiceAccounts, PostgresSigningKeys, PostgresUsers
+    PostgresApiKeys,
+    PostgresRefreshTokens,
+    PostgresRoles,
+    PostgresServiceAccounts,
+    PostgresSigningKeys,
+    PostgresUsers,
 ):
     """The port on the service's own schema.
 
