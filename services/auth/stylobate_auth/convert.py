@@ -84,7 +84,12 @@ def to_session(session: Session, current: str) -> pb.Session:
 
 def to_tokens(tokens: Tokens, lifetime: timedelta) -> auth.Tokens:
     """Return tokens as their client gets them."""
-    return auth.Tokens(access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=to_duration(lifetime))
+    return auth.Tokens(
+        access_token=tokens.access_token,
+        refresh_token=tokens.refresh_token,
+        expires_in=to_duration(lifetime),
+        session_expires_in=to_duration(tokens.session_ends_at - tokens.expires_at + lifetime),
+    )
 
 
 def to_revocations(entries: Iterable[Revocation]) -> list[token.Revocation]:

@@ -199,6 +199,8 @@ class Tokens:
     refresh_token: str = field(repr=False)
     expires_at: datetime
     """Of the access token."""
+    session_ends_at: datetime
+    """Unless it is refreshed again."""
 
 
 def place_of(caller: Call) -> str:

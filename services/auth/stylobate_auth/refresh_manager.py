@@ -238,7 +238,7 @@ class RefreshManager:
     def _answer(self, refreshed: _Refreshed) -> tuple[Account, Tokens]:
         now = self._clock()
         access_token = self._tokens.sign(refreshed.account, refreshed.session, now)
-        return refreshed.account, Tokens(access_token, refreshed.token, now + self._tokens.lifetime)
+        return refreshed.account, Tokens(access_token, refreshed.token, now + self._tokens.lifetime, refreshed.session.expires_at)
 
 
 def _record(refreshed: _Refreshed, asked: _Asked) -> AuditRecord:

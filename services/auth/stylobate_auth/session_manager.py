@@ -77,7 +77,7 @@ class SessionManager:
         await transaction.open_session(session, RefreshToken(hash_of(secret), now, ends_at))
         await transaction.emit(_event("auth.session.opened", session, caller))
         await transaction.record(session_record("auth.login", session, caller))
-        return session, Tokens(self._tokens.sign(account, session, now), secret, now + self._tokens.lifetime)
+        return session, Tokens(self._tokens.sign(account, session, now), secret, now + self._tokens.lifetime, ends_at)
 
     async def opened(self, session: Session) -> None:
         """Keep a copy of a session whose transaction was committed."""

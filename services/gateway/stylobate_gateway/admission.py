@@ -10,6 +10,7 @@ from stylobate.http.own_host import is_local_host
 from stylobate.identity import ANONYMOUS, ClientAddresses, TokenVerifier, client_agent
 from stylobate.identity.api_key_proofs import refuse_elsewhere
 
+from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges
 from stylobate_gateway.exchange import Exchange
@@ -37,6 +38,7 @@ class Admission:
     :param hosts: in development: own names beside those of this machine. There much is open, so a page of a stranger whose name
         leads here (DNS rebinding) must find nothing. None: whatever name was asked.
     :param is_open: whether what there is to call is shown to everyone.
+    :param browsers: sessions in cookies; None: cookies say nothing.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Admission:
         max_body: int,
         hosts: tuple[str, ...] | None = None,
         is_open: bool = True,
+        browsers: BrowserSessions | None = None,
     ) -> None:
         self._inner = inner
         self._verifier = verifier
@@ -59,6 +62,7 @@ class Admission:
         self._max_body = max_body
         self._short = min(max_body, SMALL)
         self._hosts = hosts
+        self._browsers = browsers
         self._public = PUBLIC_PATHS if is_open else PUBLIC_PATHS - _CATALOGUE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,20 +102,32 @@ class Admission:
     async def _charge(self, exchange: Exchange) -> None:
         """Charge the request, and note whose it is."""
         call, path = exchange.call, exchange.path
+        is_public = path in self._public or path.startswith(_PUBLIC_PREFIXES)
+        browsers, held = self._browsers, None
         try:
-            token = "" if path in self._public or path.startswith(_PUBLIC_PREFIXES) else exchange.bearer
-            principal = self._verifier.cached(token) if token else None
+            if browsers is not None and not is_public:
+                held = browsers.held(exchange)
+            token = held.access if held is not None else "" if is_public else exchange.bearer
+            if browsers is not None and held is not None:
+                principal = browsers.cached(exchange, held)
+            else:
+                principal = self._verifier.cached(token) if token else None
         except UnauthenticatedError:  # malformed or revoked: a request like any other
             await self._charges.address(exchange)
             raise
         exchange.found = self._catalogue.find(exchange.method, path, exchange.instance)
-        if token and principal is None:
+        if principal is None and (token or held is not None):
             await self._charges.address(exchange)
-            principal = await self._verifier.verify(token)
+            if browsers is not None and held is not None:
+                token, principal = await browsers.identify(exchange, held)
+            else:
+                principal = await self._verifier.verify(token)
             await self._charges.request(exchange, principal, is_address_charged=True)
         else:
             await self._charges.request(exchange, principal or ANONYMOUS)
         if principal is not None:
+            if browsers is not None and held is not None:
+                browsers.check(exchange, principal)
             if principal.networks:
                 refuse_elsewhere(principal, call.client_address)
             call.principal, call.authorization = principal, f"Bearer {token}"

@@ -19,6 +19,7 @@ from stylobate.http.asgi import Receive, Scope, Send
 from stylobate.http.errors import MethodNotAllowedError
 from stylobate.json_pointer import pointer
 
+from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges
 from stylobate_gateway.dispatch import allow
@@ -57,6 +58,7 @@ class Api:
     :param channels: to ``auth``, ``state``, ``actions`` and ``ratelimit``.
     :param is_open: whether what there is to call is shown to everyone.
     :param namespaces: of state objects, for the document.
+    :param browsers: sessions in cookies; None: none are given.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Api:
         with_home: bool,
         is_open: bool,
         namespaces: Iterable[NamespaceDeclaration] = (),
+        browsers: BrowserSessions | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._state = StateServiceStub(channels["state"])
@@ -78,7 +81,8 @@ class Api:
         router = APIRouter(redirect_slashes=False)
         document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces)
         for area in (
-            *(part.routes(channels["auth"]) for part in (accounts, passwords, profile, sessions)),
+            *(part.routes(channels["auth"]) for part in (passwords, profile, sessions)),
+            accounts.routes(channels["auth"], browsers),
             api_keys.routes(channels["auth"]),
             roles.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),

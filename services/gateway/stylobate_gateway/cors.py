@@ -14,12 +14,12 @@ from stylobate_gateway.exchange import Exchange
 
 _ALLOWED = [
     "Authorization", "Baggage", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-Id", "Traceparent",
-    "Tracestate", "X-Request-Id",
+    "Tracestate", "X-CSRF-Token", "X-Request-Id", "X-Session-Mode",
 ]  # fmt: skip
 Charge = Callable[[Exchange, Scope], Awaitable[None]]
 _EXPOSED = [
     "Allow", "Content-Location", "ETag", "Idempotency-Replayed", "Link", "Memento-Datetime", "Retry-After", "RateLimit",
-    "RateLimit-Policy", "Server-Timing", "WWW-Authenticate", "X-Request-Id",
+    "RateLimit-Policy", "Server-Timing", "WWW-Authenticate", "X-CSRF-Token", "X-Request-Id",
 ]  # fmt: skip
 
 
@@ -28,10 +28,11 @@ class Cors:
 
     A request without ``Origin`` comes from no page, but where its answer may be kept by a cache it says that it varies.
 
+    :param takes_cookies: whether pages of these origins may send the cookies of a session.
     :param charge: charges who sends a preflight, which is answered before anything else is looked at. Raises RateLimitedError.
     """
 
-    def __init__(self, origins: Sequence[str], pattern: str | None, charge: Charge) -> None:
+    def __init__(self, origins: Sequence[str], pattern: str | None, charge: Charge, *, takes_cookies: bool = False) -> None:
         self._rules = CORSMiddleware(
             problem_application(CorsRefusedError()),  # never asked: only its rules are used
             allow_origins=origins,
@@ -39,6 +40,7 @@ class Cors:
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=_ALLOWED,
             expose_headers=_EXPOSED,
+            allow_credentials=takes_cookies and "*" not in origins,  # whoever may read all, may not read as somebody
         )
         self._charge = charge
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from stylobate.errors import InvalidInputError, NotFoundError, UnavailableError
+from stylobate.errors import InvalidInputError, NotFoundError, PermissionDeniedError, UnavailableError
 
 
 class InvalidHeaderError(InvalidInputError):
@@ -31,6 +31,23 @@ class CorsRefusedError(InvalidInputError):
     reason = "CORS_REFUSED"
     default_detail = "Pages of this origin may not send this request."
     cure = "An operator lists the page's origin in STYLOBATE_GATEWAY_CORS_ORIGINS; the detail says what else is not let through."
+
+
+class CsrfRefusedError(PermissionDeniedError):
+    """A change that is asked for by the session of a browser, and does not prove to come from a page of ours."""
+
+    reason = "CSRF_REFUSED"
+    default_detail = "The request lacks the CSRF token of its session."
+    cure = "Send the value of the cookie `stylobate_csrf` (`__Host-stylobate_csrf`) as `X-CSRF-Token` with every change."
+
+
+class BrowserSessionsOffError(InvalidInputError):
+    """A login that asks for cookies where none are given."""
+
+    finer_status = 400
+    reason = "BROWSER_SESSIONS_OFF"
+    default_detail = "Sessions in cookies are not given here."
+    cure = "Leave `X-Session-Mode` out and keep the tokens; an operator sets STYLOBATE_GATEWAY_BROWSER_SESSIONS=true."
 
 
 class BodyNotAllowedError(InvalidInputError):

@@ -15,8 +15,8 @@ from stylobate_gateway.called_actions import Found
 
 _READ = frozenset({
     b"accept-encoding", b"access-control-request-method", b"authorization", b"content-encoding", b"content-length",
-    b"content-type", b"host", b"idempotency-key", b"if-match", b"if-none-match", b"origin", b"traceparent",
-    b"transfer-encoding", b"user-agent", b"x-api-key", b"x-forwarded-for", b"x-request-id",
+    b"content-type", b"cookie", b"host", b"idempotency-key", b"if-match", b"if-none-match", b"origin", b"traceparent",
+    b"transfer-encoding", b"user-agent", b"x-api-key", b"x-csrf-token", b"x-forwarded-for", b"x-request-id",
 })  # fmt: skip
 """The header fields that the gateway looks at; routes see the others too."""
 JSON = "application/json"
@@ -34,10 +34,12 @@ class Exchange:
     __slots__ = (
         "call",
         "charged_limit",
+        "csrf_token",
         "error",
         "found",
         "headers",
         "instance",
+        "is_by_cookie",
         "is_replayed",
         "limits",
         "method",
@@ -45,6 +47,7 @@ class Exchange:
         "request_id",
         "route",
         "sent",
+        "set_cookies",
         "started",
         "status",
         "tells_time",
@@ -68,6 +71,12 @@ class Exchange:
         """Whether the answer says how long it took."""
         self.is_replayed = False
         """Whether the answer is that of an earlier request with the same ``Idempotency-Key``."""
+        self.is_by_cookie = False
+        """Whether cookies say who asks."""
+        self.set_cookies: list[bytes] | None = None
+        """Values of ``Set-Cookie``; None: the answer leaves cookies alone."""
+        self.csrf_token = ""
+        """What the answer says in ``X-CSRF-Token``; empty: nothing."""
         self.error: StylobateError | None = None
         self.sent = fields
         """All header fields."""
@@ -119,8 +128,18 @@ class Exchange:
         fields = [(b"x-request-id", self.request_id.encode()), NO_SNIFFING, *limit_headers(self.limits)]
         if self.is_replayed:
             fields.append(_REPLAYED)
+        if self.is_by_cookie or self.set_cookies is not None:
+            fields += self._of_cookies()
         if self.tells_time:
             fields.append((b"server-timing", b"total;dur=%.1f" % ((perf_counter() - self.started) * 1000)))
+        return fields
+
+    def _of_cookies(self) -> Headers:
+        """Return what an answer to a browser's session has beside; no cache that others share may keep it."""
+        fields = [(b"set-cookie", value) for value in self.set_cookies or ()]
+        fields.append((b"cache-control", b"private, no-cache" if self.set_cookies is None else b"no-store"))
+        if self.csrf_token:
+            fields.append((b"x-csrf-token", self.csrf_token.encode()))
         return fields
 
     async def refuse(self, send: Send, error: StylobateError, headers: Headers | None = None) -> None:

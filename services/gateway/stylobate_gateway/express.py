@@ -23,7 +23,7 @@ from stylobate_gateway.state_lane import Reading, StateLane
 _TARGET = re.compile(rb"[A-Za-z0-9_./-]+")
 _JSON = b"application/json"
 _HEADS = {200: b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
-_UNUSUAL = frozenset({b"content-encoding", b"idempotency-key", b"origin"})
+_UNUSUAL = frozenset({b"content-encoding", b"cookie", b"idempotency-key", b"origin"})
 """Fields of requests that take the long way."""
 Taken = Exchange | Reading
 

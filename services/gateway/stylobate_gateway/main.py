@@ -10,6 +10,7 @@ from stylobate.identity import ClientAddresses
 
 from stylobate_gateway.admission import Admission
 from stylobate_gateway.api import Api
+from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges
 from stylobate_gateway.compression import Compression
@@ -17,6 +18,7 @@ from stylobate_gateway.cors import Cors
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
 from stylobate_gateway.express import Express
+from stylobate_gateway.session_cookies import SessionCookies
 from stylobate_gateway.settings import GatewaySettings
 from stylobate_gateway.state_lane import StateLane
 from stylobate_gateway.state_reads import StateReads
@@ -46,6 +48,10 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
     loop = asyncio.get_running_loop()
     charges = Charges(Edge(limits, app.bans, app.limit_rules), catalogue)
     reads = StateReads(channels["state"])
+    browsers = None
+    if settings.browser_sessions:
+        cookies = SessionCookies(is_secure=not is_development)
+        browsers = BrowserSessions(channels["auth"], app.verifier, app.identity, cookies)
     watches = StateWatches(channels["state"], app.stopping, settings.watches)
     inner = Api(
         channels,
@@ -57,6 +63,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         with_home=is_development,
         is_open=is_open,
         namespaces=app.declarations.namespaces.values(),
+        browsers=browsers,
     )
     dispatcher = ActionDispatcher(inner, channels["actions"], catalogue, loop)
     admission = Admission(
@@ -68,10 +75,16 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         max_body=settings.max_body_bytes,
         hosts=settings.hosts if is_development else None,
         is_open=is_open,
+        browsers=browsers,
     )
     cors = None
     if is_development or settings.cors_origins:
-        cors = Cors(settings.cors_origins, _LOCALHOST if is_development else None, admission.charge_address)
+        cors = Cors(
+            settings.cors_origins,
+            _LOCALHOST if is_development else None,
+            admission.charge_address,
+            takes_cookies=settings.browser_sessions,
+        )
     ratio, trusts = app.trace_ratio, app.trusts_traces
     door = Door(
         admission,

@@ -18,6 +18,8 @@ class GatewaySettings(Settings):
     """Networks (CIDR) whose ``X-Forwarded-For`` is believed; none: the peer's address counts."""
     cors_origins: tuple[Origin, ...] = ()
     """Origins that browsers may call from; in development localhost beside them."""
+    browser_sessions: bool = True
+    """Whether a login may ask for its tokens as cookies (`X-Session-Mode: cookie`), and cookies say who asks."""
     hosts: tuple[HostName, ...] = ()
     """In development: names that the gateway answers to beside loopback names, addresses and names without a dot."""
     edge_limits: bool = True

@@ -14,6 +14,7 @@ import orjson
 import pytest
 import pytest_asyncio
 import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import (
     add_RateLimitServiceServicer_to_server,
 )
@@ -25,7 +26,7 @@ from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import HealthCheck
-from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind, ServiceIdentity
 from stylobate.rpc import CallerChannel, LocalChannel
 from stylobate.testing import FakeClock
 from stylobate.testing.plain_http import NO_TLS
@@ -77,6 +78,8 @@ class _GatewayApp(MemoryApp):
     def __init__(self, modules: str) -> None:
         super().__init__(load_declarations(modules), FakeClock(), {})
         self.verifier = _Tokens()
+        key = Ed25519PrivateKey.generate()
+        self.identity = ServiceIdentity("gateway", key, {"gateway": key.public_key()})
         self.application: Any = None
         self.express: Any = None
         self.turned_away: Any = None
@@ -187,6 +190,7 @@ async def running(
 _CALLS = frozenset(
     {
         "test_answers",
+        "test_browser_sessions",
         "test_charges",
         "test_compression",
         "test_cors",

@@ -60,6 +60,7 @@ CALLS = {
     "too long a one": (ECHO + JSON + b"content-length: 1048577\r\n\r\n", False),
     "a body in chunks": (ECHO + JSON + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\na: b\r\n\r\n", False),
     "a body that is waited for": (ECHO + JSON + LENGTH + b"expect: 100-continue\r\n\r\n" + BODY, False),
+    "cookies": (ECHO + JSON + LENGTH + b"cookie: a=b\r\n\r\n" + BODY, False),
     "an origin": (ECHO + JSON + LENGTH + b"origin: http://localhost:1\r\n\r\n" + BODY, False),
     "a key": (ECHO + JSON + LENGTH + b"idempotency-key: k\r\n\r\n" + BODY, False),
     "a compressed body": (ECHO + JSON + LENGTH + b"content-encoding: gzip\r\n\r\n" + BODY, False),

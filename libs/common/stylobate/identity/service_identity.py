@@ -4,13 +4,16 @@ No round trip and no third party: calls between services are proven while auth i
 """
 
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
 import jwt
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from stylobate.bounded_dict import BoundedDict
@@ -122,6 +125,22 @@ class ServiceIdentity:
             raise TokenInvalidError("The service token is for another service.")
         return found.name
 
+    def seal(self, purpose: bytes, content: bytes) -> str:
+        """Return text that proves that this service said the content for a purpose: the same until its key is exchanged."""
+        return urlsafe_b64encode(self._private_key.sign(_sealed(purpose, content))).rstrip(b"=").decode()
+
+    def has_sealed(self, purpose: bytes, content: bytes, seal: str) -> bool:
+        """Return whether a process of this service made the seal, by whichever of its keys that the folder holds."""
+        try:
+            signature = urlsafe_b64decode(seal + "=" * (-len(seal) % 4))
+        except ValueError:
+            return False
+        for key in self._public_keys.get(self.name, ()):
+            with suppress(InvalidSignature):
+                key.verify(signature, _sealed(purpose, content))
+                return True
+        return False
+
     async def health(self) -> Health:
         """Degraded while another machine's clock differs by more than may be."""
         since = self._clock() - _REMEMBERED_S
@@ -185,3 +204,8 @@ class ServiceIdentity:
         if service not in self._clocks or now - self._clocks[service][1] > _REMEMBERED_S:
             _log.error("clocks_differ", service=service, ahead_s=round(ahead), cure="set the clocks by NTP; STYLOBATE_CLOCK_SKEW")
         self._clocks[service] = (ahead, now)
+
+
+def _sealed(purpose: bytes, content: bytes) -> bytes:
+    """Return what is signed: never what a token is signed over, which is base64url with a dot in it."""
+    return b"stylobate seal\0" + purpose + b"\0" + content

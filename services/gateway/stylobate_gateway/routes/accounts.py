@@ -1,17 +1,21 @@
 """Accounts and sessions: `/v1/auth`."""
 
 from datetime import UTC
-from typing import Any
+from typing import Annotated, Any
 
 import grpc.aio
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Request, Response
+from pydantic.json_schema import SkipJsonSchema
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 
+from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.document.answers import Responses, refuses
+from stylobate_gateway.errors import BrowserSessionsOffError, InvalidHeaderError
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
 from stylobate_gateway.schemas.accounts import (
+    BrowserSession,
     Login,
     Refresh,
     Register,
@@ -20,13 +24,25 @@ from stylobate_gateway.schemas.accounts import (
     User,
 )
 
+_COOKIE = "cookie"
+SessionMode = Annotated[
+    str | SkipJsonSchema[None],
+    Header(
+        alias="X-Session-Mode",
+        description="`cookie`: the tokens are HttpOnly cookies, for an application in a browser.",
+        json_schema_extra={"enum": [_COOKIE]},
+    ),
+]
 NO_TOKEN: dict[str, Any] = {"security": []}
 OPEN = {"is_public": True, "has_body": True, "is_change": True}
 _BY_MAIL: Responses = {202: {"description": "Registration is `verified`: a mail says the rest."}}
 
 
-def routes(channel: grpc.aio.Channel) -> APIRouter:
-    """Return the area's routes over the channel to auth."""
+def routes(channel: grpc.aio.Channel, browsers: BrowserSessions | None = None) -> APIRouter:
+    """Return the area's routes over the channel to auth.
+
+    :param browsers: sessions in cookies; None: none are given.
+    """
     router = area("/v1/auth", "accounts")
     stub = AuthServiceStub(channel)
 
@@ -44,11 +60,18 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         return Registered(user=user_of(response.user)) if response.HasField("user") else Response(status_code=202)
 
     @router.post("/login", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
-    async def login(body: Login, exchange: Changing) -> Session:
-        """Open a session."""
+    async def login(body: Login, exchange: Changing, session_mode: SessionMode = None) -> Session | BrowserSession:
+        """Open a session; with `X-Session-Mode: cookie` its tokens are cookies, and not in the answer."""
+        if session_mode not in {None, _COOKIE}:
+            raise InvalidHeaderError(f"X-Session-Mode must be `{_COOKIE}`, or be left out.")
+        if session_mode is not None and browsers is None:
+            raise BrowserSessionsOffError
         request = auth.LoginUserRequest(email=body.email, password=body.password)
         response = await answered(exchange, stub.LoginUser, request)
-        return _session(response.tokens, response.user)
+        if session_mode is None or browsers is None:
+            return _session(response.tokens, response.user)
+        csrf = await browsers.grant(exchange, response.tokens)
+        return BrowserSession(csrf_token=csrf, expires_in=response.tokens.expires_in.seconds, user=user_of(response.user))
 
     @router.post("/refresh", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
     async def refresh(body: Refresh, exchange: Changing) -> Session:
@@ -61,11 +84,15 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     async def logout(exchange: Changing) -> Response:
         """End the session: its tokens are refused everywhere within a second."""
         await answered(exchange, stub.LogoutSession, auth.LogoutSessionRequest())
+        if browsers is not None and exchange.is_by_cookie:
+            browsers.clear(exchange)
         return Response(status_code=204)
 
     @router.get("/me", responses=refuses("Accounts", 422))
-    async def me() -> User:
+    async def me(request: Request) -> User:
         """Return the account of the token."""
+        if browsers is not None:
+            browsers.tell(request.scope["stylobate"])
         return user_of((await stub.GetMe(auth.GetMeRequest())).user)
 
     return router

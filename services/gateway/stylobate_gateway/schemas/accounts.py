@@ -113,6 +113,14 @@ class Session(BaseModel):
     user: User
 
 
+class BrowserSession(BaseModel):
+    """A session whose tokens are in cookies, and whose it is."""
+
+    csrf_token: str = Field(description="To be sent as `X-CSRF-Token` with every change; the same as long as the session lives.")
+    expires_in: int = Field(description="Seconds that the access token holds; it is renewed by any request after that.")
+    user: User
+
+
 class OpenSession(BaseModel):
     """A session that lives."""
 

@@ -75,13 +75,18 @@ class Tokens(_message.Message):
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    SESSION_EXPIRES_IN_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """EdDSA JWT (RFC 9068), to be sent as `Authorization: Bearer`."""
     refresh_token: _builtins.str
-    """Opaque; good for one RefreshSession."""
+    """Opaque; to be exchanged by RefreshSession."""
     @_builtins.property
     def expires_in(self) -> _duration_pb2.Duration:
         """Lifetime of the access token."""
+
+    @_builtins.property
+    def session_expires_in(self) -> _duration_pb2.Duration:
+        """How long the session lives unless it is refreshed again, and with it the refresh token."""
 
     def __init__(
         self,
@@ -89,10 +94,11 @@ class Tokens(_message.Message):
         access_token: _builtins.str = ...,
         refresh_token: _builtins.str = ...,
         expires_in: _duration_pb2.Duration | None = ...,
+        session_expires_in: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in", "session_expires_in", b"session_expires_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expires_in", b"expires_in", "refresh_token", b"refresh_token", "session_expires_in", b"session_expires_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,65 @@
+"""A session in a browser's cookies: how they are read, set and cleared (RFC 6265bis)."""
+
+from dataclasses import dataclass, field
+
+from stylobate.errors import TokenInvalidError
+
+from stylobate_gateway.exchange import Exchange
+
+_COOKIE = b"cookie"
+_PREFIX = "__Host-"
+_PAIRS = 256
+"""Cookies of one request that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCookies:
+    """What a browser has of a session."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+
+
+class SessionCookies:
+    """Names and attributes of the three cookies.
+
+    All are ``SameSite=Lax`` and for every path of this host alone. Scripts can read the CSRF token and neither of the others.
+
+    :param is_secure: whether they are ``Secure``, with the prefix ``__Host-``: browsers then take them over TLS only, and from
+        no other host. False: for development over plain HTTP.
+    """
+
+    def __init__(self, *, is_secure: bool) -> None:
+        prefix = _PREFIX if is_secure else ""
+        self.access, self.refresh, self.csrf = (f"{prefix}stylobate_{name}" for name in ("access", "refresh", "csrf"))
+        self._attributes = "; Path=/; SameSite=Lax" + ("; Secure" if is_secure else "")
+
+    def held(self, exchange: Exchange) -> HeldCookies | None:
+        """Return what came with a request; None: nothing did. Raises TokenInvalidError: there are two of one name."""
+        if _COOKIE not in exchange.headers:
+            return None
+        found: dict[str, str] = {}
+        for name, value in _pairs(exchange):
+            if name in {self.access, self.refresh} and found.setdefault(name, value) != value:
+                raise TokenInvalidError("Two cookies of one name: another host of this site has set one of them.")
+        held = HeldCookies(found.get(self.access, ""), found.get(self.refresh, ""))
+        return held if held.access or held.refresh else None
+
+    def setting(self, access: str, refresh: str, csrf: str, seconds: int | None) -> list[bytes]:
+        """Return the values of ``Set-Cookie``.
+
+        :param seconds: how long the session lives; None: not known, the browser keeps them until it is closed.
+        """
+        age = "" if seconds is None else f"; Max-Age={seconds}"
+        values = ((self.access, access, "; HttpOnly"), (self.refresh, refresh, "; HttpOnly"), (self.csrf, csrf, ""))
+        return [f"{name}={value}{self._attributes}{more}{age}".encode() for name, value, more in values]
+
+    def clearing(self) -> list[bytes]:
+        """Return the values of ``Set-Cookie`` that take all three away."""
+        return self.setting("", "", "", 0)
+
+
+def _pairs(exchange: Exchange) -> list[tuple[str, str]]:
+    lines = [value.decode("latin-1") for name, value in exchange.sent if name == _COOKIE]
+    parts = "; ".join(lines).split(";", _PAIRS)[:_PAIRS]
+    return [(name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in parts)]
