@@ -98,6 +98,11 @@ class BrowserSessions:
         exchange.set_cookies = self._cookies.clearing()
         exchange.csrf_token = ""
 
+    def logged_out(self, exchange: Exchange) -> None:
+        """Let the answer to a logout take the cookies away, where they said who asks."""
+        if exchange.is_by_cookie:
+            self.clear(exchange)
+
     def tell(self, exchange: Exchange) -> None:
         """Let the answer say the CSRF token, for a page of another origin, which cannot read the cookie."""
         if exchange.is_by_cookie:

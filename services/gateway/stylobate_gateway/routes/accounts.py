@@ -62,15 +62,12 @@ def routes(channel: grpc.aio.Channel, browsers: BrowserSessions | None = None) -
     @router.post("/login", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
     async def login(body: Login, exchange: Changing, session_mode: SessionMode = None) -> Session | BrowserSession:
         """Open a session; with `X-Session-Mode: cookie` its tokens are cookies, and not in the answer."""
-        if session_mode not in {None, _COOKIE}:
-            raise InvalidHeaderError(f"X-Session-Mode must be `{_COOKIE}`, or be left out.")
-        if session_mode is not None and browsers is None:
-            raise BrowserSessionsOffError
+        giving = _giving(session_mode, browsers)
         request = auth.LoginUserRequest(email=body.email, password=body.password)
         response = await answered(exchange, stub.LoginUser, request)
-        if session_mode is None or browsers is None:
+        if giving is None:
             return _session(response.tokens, response.user)
-        csrf = await browsers.grant(exchange, response.tokens)
+        csrf = await giving.grant(exchange, response.tokens)
         return BrowserSession(csrf_token=csrf, expires_in=response.tokens.expires_in.seconds, user=user_of(response.user))
 
     @router.post("/refresh", responses=refuses("Accounts", 401, **OPEN), openapi_extra=NO_TOKEN)
@@ -84,8 +81,8 @@ def routes(channel: grpc.aio.Channel, browsers: BrowserSessions | None = None) -
     async def logout(exchange: Changing) -> Response:
         """End the session: its tokens are refused everywhere within a second."""
         await answered(exchange, stub.LogoutSession, auth.LogoutSessionRequest())
-        if browsers is not None and exchange.is_by_cookie:
-            browsers.clear(exchange)
+        if browsers is not None:
+            browsers.logged_out(exchange)
         return Response(status_code=204)
 
     @router.get("/me", responses=refuses("Accounts", 422))
@@ -96,6 +93,17 @@ def routes(channel: grpc.aio.Channel, browsers: BrowserSessions | None = None) -
         return user_of((await stub.GetMe(auth.GetMeRequest())).user)
 
     return router
+
+
+def _giving(mode: str | None, browsers: BrowserSessions | None) -> BrowserSessions | None:
+    """Return what gives a login's cookies; None: it gets tokens. Raises InvalidHeaderError, BrowserSessionsOffError."""
+    if mode is None:
+        return None
+    if mode != _COOKIE:
+        raise InvalidHeaderError(f"X-Session-Mode must be `{_COOKIE}`, or be left out.")
+    if browsers is None:
+        raise BrowserSessionsOffError
+    return browsers
 
 
 def user_of(user: auth.User) -> User:
