@@ -1,17 +1,24 @@
-"""A database cluster as a first `up` leaves it, made once in a process of tests and copied to each platform."""
+"""A database cluster as a first `up` leaves it, made once in a run of tests and copied to each platform.
+
+It is small, as it is copied often: without the databases that nobody opens, and with a log of short segments. Its servers do not
+wait for the disk (``fsync``), as tests kill servers and not machines.
+"""
 
 import asyncio
-import atexit
 import os
 import shutil
 import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+import asyncpg
+
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.launcher.embedded.postgres import programs
+from stylobate.launcher.embedded.unprivileged import Unprivileged
 from stylobate.testing import commands
+from stylobate.testing.shared_folder import one_at_a_time, shared_folder
 
 
 def give_cluster(data: Path) -> None:
@@ -22,16 +29,20 @@ def give_cluster(data: Path) -> None:
 
 @cache
 def _template() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="stylobate-template-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with ThreadPoolExecutor(max_workers=1) as apart:  # a loop may be running here
-        apart.submit(asyncio.run, _make(folder)).result()
+    """Return the one of this run."""
+    folder = shared_folder()
+    with one_at_a_time(folder):
+        if not (folder / "data").exists():
+            with ThreadPoolExecutor(max_workers=1) as apart:  # a loop may be running here
+                apart.submit(asyncio.run, _make(folder)).result()
     return folder / "data"
 
 
 async def _make(folder: Path) -> None:
-    run = run_folder(folder)
-    server = EmbeddedPostgres(folder / "data", run, options={"fsync": "off"})
+    fresh = folder / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+    run = run_folder(fresh)
+    server = EmbeddedPostgres(fresh, run, options={"fsync": "off"})
     try:
         await server.start()
         await server.ready()
@@ -39,6 +50,30 @@ async def _make(folder: Path) -> None:
         done = await asyncio.to_thread(commands.run, "db", "upgrade", folder=folder, environ=environ)
         if done.returncode:
             raise AssertionError(f"`db upgrade` failed: {done.stderr}")
+        await _drop_unused(server.url)
     finally:
         await server.stop()
         shutil.rmtree(run, ignore_errors=True)
+    _settle(fresh / "cluster")
+    fresh.rename(folder / "data")
+
+
+async def _drop_unused(url: str) -> None:
+    """Drop two of the three databases that are there beside the platform's; from the third one new ones are made."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("update pg_database set datistemplate = false where datname = 'template0'")
+        for name in ("template0", "postgres"):
+            await connection.execute(f"drop database {name}")
+    finally:
+        await connection.close()
+
+
+def _settle(cluster: Path) -> None:
+    """Let its log go on in segments of 1 MiB, each of which is made whole when it begins, and its servers not wait."""
+    unprivileged = Unprivileged()
+    program = [str(programs() / "pg_resetwal"), "--wal-segsize=1", str(cluster)]
+    environ = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
+    subprocess.run([*unprivileged.prefix, *program], check=True, capture_output=True, env=environ, user=unprivileged.user)  # noqa: S603
+    with (cluster / "postgresql.conf").open("a", encoding="utf-8") as settings:
+        settings.write("fsync = off\nmin_wal_size = 8MB\n")

@@ -5,6 +5,7 @@
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -20,8 +21,9 @@ from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_fo
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 from stylobate.testing.logs import plain_logs
+from stylobate.testing.shared_folder import shared_folder
 
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "64MB"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
 
 _PATIENCE = timedelta(seconds=30)
@@ -36,13 +38,15 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """Give the address of a PostgreSQL that runs for the whole session."""
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=shared_folder()))
+    folder.chmod(0o711)  # the server may run as another user
     run = run_folder(folder)
     server = EmbeddedPostgres(folder / "data", run, options=_FAST)
     yield from _running(server)
-    shutil.rmtree(run, ignore_errors=True)
+    for each in (run, folder):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

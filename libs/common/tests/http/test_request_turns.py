@@ -171,7 +171,7 @@ async def test_a_flood_is_answered_in_time(mill: Mill, caplog: pytest.LogCapture
 
 async def test_a_flood_does_not_keep_others_out(mill: Mill) -> None:
     """Who asks one thing at a time is served beside an address that asks hundreds."""
-    async with clients(mill, GREEDY, 300) as crowd, clients(mill, MODEST, 1) as (modest,):
+    async with clients(mill, GREEDY, 150) as crowd, clients(mill, MODEST, 1) as (modest,):
         flood = [asyncio.create_task(ask(10_000)) for ask in crowd]
         await until(lambda: len(mill.found) > len(crowd), within_s=WITHIN_S)
         assert await modest(5) == [200] * 5

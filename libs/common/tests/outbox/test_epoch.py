@@ -93,7 +93,7 @@ async def test_a_restored_dump_is_another_database(
     await until(lambda: relay._is_leading)
     task.cancel()
     await asyncio.wait([task])
-    programs, dump = postgres._programs(), str(tmp_path / "dump")
+    programs, dump = postgres.programs(), str(tmp_path / "dump")
     name = await journal.database.fetchval("select current_database()")
     async with databases.empty() as url:
         for command in (

