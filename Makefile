@@ -47,7 +47,7 @@ dev: .venv/runtime.stamp ## the same, restarted when a file is saved
 	@exec $(BIN)/stylobate dev $(ARGS)
 
 test: .venv/dev.stamp ## every test that is not a soak test
-	$(BIN)/pytest -m "not soak" -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -m "not soak" -n 6 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: .venv/dev.stamp ## the long tests
 	$(BIN)/pytest -m soak --timeout 3600 $(ARGS)

@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import asyncpg
-
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.launcher.embedded.postgres import programs
 from stylobate.launcher.embedded.unprivileged import Unprivileged
 from stylobate.testing import commands
+from stylobate.testing.databases import drop_unused
 from stylobate.testing.shared_folder import one_at_a_time, shared_folder
 
 
@@ -50,23 +49,12 @@ async def _make(folder: Path) -> None:
         done = await asyncio.to_thread(commands.run, "db", "upgrade", folder=folder, environ=environ)
         if done.returncode:
             raise AssertionError(f"`db upgrade` failed: {done.stderr}")
-        await _drop_unused(server.url)
+        await drop_unused(server.url)
     finally:
         await server.stop()
         shutil.rmtree(run, ignore_errors=True)
     _settle(fresh / "cluster")
     fresh.rename(folder / "data")
-
-
-async def _drop_unused(url: str) -> None:
-    """Drop two of the three databases that are there beside the platform's; from the third one new ones are made."""
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("update pg_database set datistemplate = false where datname = 'template0'")
-        for name in ("template0", "postgres"):
-            await connection.execute(f"drop database {name}")
-    finally:
-        await connection.close()
 
 
 def _settle(cluster: Path) -> None:

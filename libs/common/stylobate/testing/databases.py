@@ -56,3 +56,14 @@ class Databases:
     def _named(self, name: str) -> str:
         head, mark, query = self._url.partition("?")
         return f"{head.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+async def drop_unused(url: str) -> None:
+    """Drop two of the three databases that are there beside the platform's; from the third one new ones are made."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("update pg_database set datistemplate = false where datname = 'template0'")
+        for name in ("template0", "postgres"):
+            await connection.execute(f"drop database {name}")
+    finally:
+        await connection.close()
