@@ -80,13 +80,19 @@ class Batcher(Generic[T, R]):
 
     def _send(self) -> None:
         self._scheduled = False
-        while len(self._tasks) < self._in_flight:
-            batch = self._take() if self._lines is None else self._lines.take(self._max_size)
-            if not batch:
-                return
-            # an empty context: the batch is nobody's call, though one of many callers happened to begin it
-            task = self._loop.create_task(self._run(batch), context=Context())
-            self._tasks.add(task)
+        if len(self._tasks) == self._in_flight:
+            return
+        batch = self._take() if self._lines is None else self._lines.take(self._max_size)
+        if not batch:
+            return
+        # an empty context: the batch is nobody's call, though one of many callers happened to begin it
+        task = self._loop.create_task(self._run(batch), context=Context())
+        self._tasks.add(task)
+        if len(self) and len(self._tasks) < self._in_flight:
+            # A turn later: two that leave together are answered together by who serves one connection, and then the next two
+            # leave together. One is to be made while the other is worked at.
+            self._scheduled = True
+            self._loop.call_soon(self._send)
 
     def _take(self) -> list[_Entry[T, R]]:
         waiting = self._waiting

@@ -98,8 +98,8 @@ async def test_an_item_of_several_keys_waits_for_each_and_is_overtaken_by_others
     async with Batcher[str, str](flush, keys=list, max_size=4) as batcher:
         answers = [batcher.submit(item) for item in ("a", "b", "bca", "c", "d", "efg", "dhi", "j")]
         answers[3].cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(3):  # the second batch leaves a turn after the first
+            await asyncio.sleep(0)
         assert batches == [["a", "b", "d", "efg"], ["j"]]  # one more key than four: what is begun is taken whole
         gate.set()
         await asyncio.gather(*answers, return_exceptions=True)
@@ -167,3 +167,24 @@ async def test_a_long_line_of_one_key_costs_no_more_for_each_item() -> None:
     few, many = await looks(100), await looks(5_000)
     assert many <= few * 1.5
     assert many < 20
+
+
+async def test_two_batches_do_not_leave_together() -> None:
+    """What is sent in one turn is one write, and would be answered in one: the second batch begins a turn later."""
+    loop = asyncio.get_running_loop()
+    out: list[list[str]] = []
+    writes: list[list[list[str]]] = []
+
+    def write() -> None:
+        writes.append(list(out))
+        out.clear()
+
+    async def flush(batch: list[str]) -> list[str]:
+        if not out:
+            loop.call_soon(write)
+        out.append(batch)
+        return batch
+
+    async with Batcher(flush, max_size=2, in_flight=2) as batcher:
+        await asyncio.gather(*map(batcher.submit, "abcd"))
+    assert writes == [[["a", "b"]], [["c", "d"]]]

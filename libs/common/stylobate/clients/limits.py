@@ -46,6 +46,8 @@ _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _TIMEOUT = timedelta(seconds=1)
 _IN_FLIGHT = 2
 """Calls under way, to a service of this process: while one waits for Redis the next is made up. More make the batches small."""
+_AT_ONCE = 128
+"""Checks in one of these calls: what many ask at once is two of them, so that Redis works at one while the other is made up."""
 _MOST_KNOWN = 4096
 _log = get_logger("app")
 
@@ -121,8 +123,8 @@ class LimitsClient:
         self._rules: dict[str, Policy] = {}
         """By name, as the service last told them."""
         # across processes a call costs both ends more than a larger batch does: 2 and 4 were no better, by streams too
-        in_flight = _IN_FLIGHT if getattr(channel, "is_local", False) else 1
-        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=MAX_CHECKS, in_flight=in_flight)
+        in_flight, most = (_IN_FLIGHT, _AT_ONCE) if getattr(channel, "is_local", False) else (1, MAX_CHECKS)
+        self._batcher: Batcher[_Check, LimitOutcome] = Batcher(self._flush, max_size=most, in_flight=in_flight)
         self._unreachable = counter("limits_unreachable", "Rate-limit checks that nobody could decide.")
         self._is_reachable = True
 
