@@ -46,7 +46,7 @@ class FanOut:
         self._sending = []
 
     def write(self, most: int) -> int:
-        """Write what is held to at most so many members; return how many more it could have been, 0 while some are left."""
+        """Write what is held to at most so many members; return what is left of that number: 0 while it is not written to all."""
         sending = self._begun()
         while sending:
             encoded, members = sending[0]

@@ -28,7 +28,7 @@ class Held(Protocol):
         """Queue it with each."""
 
     def write(self, most: int) -> int:
-        """Write it to at most so many; return how many more it could have been, 0 while some are left."""
+        """Write it to at most so many; return what is left of that number: 0 while it is not written to all."""
 
 
 class WriteQueue:
