@@ -31,6 +31,8 @@ class ApiKey:
     last_used_at: datetime | None = None
     replaced_by: str = ""
     """The id of the key that it was exchanged for."""
+    rate_limit: str = ""
+    """``100/minute``; empty: no limit of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class ApiKeyDraft:
     expires_at: datetime | None = None
     owner: str = ""
     """Empty: who asks."""
+    rate_limit: str = ""
 
 
 class Standing(Enum):

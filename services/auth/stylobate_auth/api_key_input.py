@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 
-from stylobate.declarations.rules import AUTHENTICATED, OWNER, is_permission
+from stylobate.declarations.rules import AUTHENTICATED, OWNER, is_permission, parse_rate_limit
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity.client_address import unmapped
 
@@ -37,9 +37,16 @@ def check_api_key(draft: ApiKeyDraft, now: datetime) -> ApiKeyDraft:
     cidrs = _networks(draft.allowed_cidrs[:MAX_ENTRIES], findings)
     if draft.expires_at is not None and draft.expires_at <= now:
         findings.append(Violation("/expires_at", "must be in the future"))
+    rate_limit = draft.rate_limit[:_MAX_TEXT].strip()
+    if rate_limit:
+        try:
+            parse_rate_limit(rate_limit, plain="gcra")
+        except ValueError as error:
+            findings.append(Violation("/rate_limit", str(error)[:_MAX_TEXT]))
     if findings:
         raise AuthInvalidInputError("The key's data is not valid.", violations=findings)
-    return ApiKeyDraft(name, tuple(sorted(set(draft.scopes))), tuple(dict.fromkeys(cidrs)), draft.expires_at, draft.owner)
+    scopes, cidrs = sorted(set(draft.scopes)), [*dict.fromkeys(cidrs)]
+    return ApiKeyDraft(name, tuple(scopes), tuple(cidrs), draft.expires_at, draft.owner, rate_limit)
 
 
 def check_overlap(overlap: timedelta) -> None:

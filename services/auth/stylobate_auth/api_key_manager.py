@@ -97,6 +97,7 @@ class ApiKeyManager:
                 allowed_cidrs=checked.allowed_cidrs,
                 created_at=now,
                 expires_at=checked.expires_at,
+                rate_limit=checked.rate_limit,
             )
         )
         async with self._store.transaction() as transaction:

@@ -141,7 +141,8 @@ def from_create(request: auth.CreateUserRequest) -> AccountDraft:
 def from_api_key(request: api_key.CreateApiKeyRequest) -> ApiKeyDraft:
     """Return the key that is asked for."""
     expires_at = request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None
-    return ApiKeyDraft(request.name, tuple(request.scopes), tuple(request.allowed_cidrs), expires_at, request.owner)
+    scopes, cidrs = tuple(request.scopes), tuple(request.allowed_cidrs)
+    return ApiKeyDraft(request.name, scopes, cidrs, expires_at, request.owner, request.rate_limit)
 
 
 def from_overlap(request: api_key.RotateApiKeyRequest) -> timedelta:
@@ -171,6 +172,7 @@ def to_api_key(key: ApiKey, prefix: str) -> api_key.ApiKey:
         last_used_at=None if key.last_used_at is None else to_timestamp(key.last_used_at),
         revoked_at=None if key.revoked_at is None else to_timestamp(key.revoked_at),
         replaced_by=key.replaced_by,
+        rate_limit=key.rate_limit,
     )
 
 
@@ -210,6 +212,7 @@ def to_verified_key(found: VerifiedKey) -> token.VerifiedApiKey:
         allowed_cidrs=key.allowed_cidrs,
         verified_at=to_timestamp(verified_at),
         believed_until=to_timestamp(believed_until),
+        rate_limit=key.rate_limit,
     )
 
 

@@ -24,7 +24,7 @@ async def _key(store: Any, owner: str = "", **changes: Any) -> ApiKey:
 
 async def test_a_key_is_found_as_it_was_added(bench: Any) -> None:
     """By tenant and id, and by its id alone with its hash; nothing that is no id finds any."""
-    key = await _key(bench.store, expires_at=NOW + DAY)
+    key = await _key(bench.store, expires_at=NOW + DAY, rate_limit="5/minute")
     assert await bench.other.api_key("default", key.id) == key
     assert await bench.other.api_keys_by_id([key.id, new_id(), "", "x", key.id.upper()]) == {key.id: NewApiKey(key, b"h" * 32)}
     assert await bench.other.api_key("another", key.id) is None

@@ -71,6 +71,8 @@ async def test_a_key_is_told_once_and_kept_as_a_hash(auth: Auth) -> None:
         (ApiKeyDraft("a", (), ("192.0.2.7/24",)), "/allowed_cidrs/0"),
         (ApiKeyDraft("a", (), ("fe80::1%eth0",)), "/allowed_cidrs/0"),
         (ApiKeyDraft("a", (), ("everywhere",)), "/allowed_cidrs/0"),
+        (ApiKeyDraft("a", rate_limit="100"), "/rate_limit"),
+        (ApiKeyDraft("a", rate_limit="0/minute"), "/rate_limit"),
         (ApiKeyDraft("a", expires_at=datetime(2020, 1, 1, tzinfo=UTC)), "/expires_at"),
     ],
 )
@@ -133,7 +135,8 @@ async def test_an_exchanged_key_holds_for_the_overlap(auth: Auth, overlap: timed
     """Its successor is like it, and both hold meanwhile; with none it is revoked at once."""
     ada, call = await _person(auth)
     ends = auth.clock() + 10 * DAY
-    old, old_text = await auth.keys.create(ada, ApiKeyDraft("a", ("orders:read",), ("192.0.2.0/24",), ends), call)
+    draft = ApiKeyDraft("a", ("orders:read",), ("192.0.2.0/24",), ends, rate_limit="9/day")
+    old, old_text = await auth.keys.create(ada, draft, call)
     new, new_text = await auth.keys.rotate(ada, old.id, overlap, call)
     assert replace(new, id=old.id) == old
     assert await _standing(auth, new_text) is Standing.VALID

@@ -73,7 +73,7 @@ class Charges:
         """
         address, action = exchange.call.client_address, _limited(exchange.found, principal)
         self._edge.refuse_banned(address, principal)
-        if not self._edge.plan.is_plain:
+        if principal.rate_limit or not self._edge.plan.is_plain:
             await self._by_rules(exchange, principal, action, is_address_charged=is_address_charged)
             return
         levels = _EDGE if action is None else self._of(action, principal.tenant)

@@ -41,7 +41,7 @@ class Edge:
         self.bans.refuse(address, principal)
         if self.limits is None:
             return
-        if self.plan.is_plain:
+        if self.plan.is_plain and not principal.rate_limit:
             charge = _plain(address, principal, is_address_charged=is_address_charged)
         else:
             facts = Facts(address, principal, channel=channel)

@@ -14,8 +14,9 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 )
 from stylobate.clients.limit_facts import Facts, joined, normal, value_of
 from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
-from stylobate.declarations.limits_file import HEADER, OF_AUTH, compiled
+from stylobate.declarations.limits_file import EDGE_KEY, HEADER, OF_AUTH, compiled
 from stylobate.declarations.model import LimitRule, RateLimit
+from stylobate.declarations.rules import parse_rate_limit
 from stylobate.identity.client_address import client_address, limit_key
 from stylobate.identity.networks import Networks
 from stylobate.identity.principal import DEFAULT_TENANT
@@ -31,6 +32,13 @@ class Charge(NamedTuple):
 
     levels: tuple[LevelSpec, ...]
     subjects: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def key_level(text: str) -> LevelSpec:
+    """Return the level of an API key's own limit. Raises ValueError: it is none."""
+    limit = parse_rate_limit(text, plain="gcra")
+    return LevelSpec.of_policy(EDGE_KEY, limit.limit, limit.period, algorithm=limit.algorithm, burst=limit.burst)
 
 
 class LimitPlan:
@@ -54,7 +62,9 @@ class LimitPlan:
 
         :param is_address_charged: whether :meth:`of_address` was charged before.
         """
-        return _charge([rule for rule in self._of_doors if not (is_address_charged and rule.is_of_address)], facts)
+        charge = _charge([rule for rule in self._of_doors if not (is_address_charged and rule.is_of_address)], facts)
+        who = facts.principal
+        return Charge((*charge.levels, key_level(who.rate_limit)), (*charge.subjects, who.token_id)) if who.rate_limit else charge
 
     def of_address(self, address: str) -> Charge:
         """Return what is charged while nothing but the address of a request may be believed."""

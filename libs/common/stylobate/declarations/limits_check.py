@@ -11,8 +11,8 @@ from stylobate.identity.networks import network_key
 
 MAX_LEVELS = 16
 """Of one check."""
-MAX_RULES = MAX_LEVELS - 1
-"""That may count one request: the last level is for the limit of the action that it calls."""
+MAX_RULES = MAX_LEVELS - 2
+"""That may count one request: the last levels are for the limit of the action that it calls, and for that of the API key."""
 MAX_SUBJECT = 512
 """Characters of what one level counts."""
 _Texts = Mapping[str, frozenset[frozenset[str]]]

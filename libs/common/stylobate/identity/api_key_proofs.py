@@ -103,4 +103,5 @@ def _principal_of(key_id: str, found: VerifiedApiKey) -> Principal | Exception:
         expires_at=found.believed_until.ToNanoseconds() / 1e9,
         is_key=True,
         networks=tuple(unmapped(ip_network(text)) for text in found.allowed_cidrs),
+        rate_limit=found.rate_limit,
     )

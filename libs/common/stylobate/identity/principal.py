@@ -50,6 +50,8 @@ class Principal:
     """The id of the API key that an access token was issued for; empty where the key itself was sent."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Where an API key is taken from; none: from everywhere."""
+    rate_limit: str = ""
+    """What an API key is limited to by itself, ``100/minute``; empty: nothing."""
 
     @property
     def subject(self) -> str:

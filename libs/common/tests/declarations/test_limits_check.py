@@ -103,7 +103,7 @@ def _everywhere(prefix: str, count: int) -> str:
 
 def test_modules_that_count_too_much_together_are_told_where(tmp_path: Path) -> None:
     """The later one is left out; the platform's file is refused that adds to it, and so is a change of a module's file."""
-    _module(tmp_path, "ants", _everywhere("ants", 7))
+    _module(tmp_path, "ants", _everywhere("ants", 6))
     bees = _module(tmp_path, "bees", _everywhere("bees", 7))
     (tmp_path / "platform.yaml").write_text("limits:\n  site.a: { limit: 1/minute }\n")
     declarations = load_declarations(str(tmp_path))
@@ -117,7 +117,7 @@ def test_modules_that_count_too_much_together_are_told_where(tmp_path: Path) -> 
     declarations = load_declarations(str(tmp_path))
     assert not declarations.findings
     rules = LimitRules(declarations)
-    assert len(rules.plan.of_action(Facts("192.0.2.7", action="bees.x")).levels) + len(("ip", "user")) == MAX_LEVELS - 1
+    assert len(rules.plan.of_action(Facts("192.0.2.7", action="bees.x")).levels) + len(("ip", "user", "key")) == MAX_LEVELS - 1
     (finding,) = LimitRules(declarations, tmp_path / "platform.yaml").findings
     assert str(finding).startswith(f"{tmp_path}/platform.yaml:2: one request could be counted by more than {MAX_RULES} rules")
 

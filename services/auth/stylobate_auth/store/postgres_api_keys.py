@@ -25,8 +25,8 @@ select count(*) from api_key
 where tenant = $1 and owner_id = $2 and revoked_at is null and replaced_by is null and (expires_at is null or expires_at > $3)
 """
 _ADD = """
-insert into api_key (tenant, id, owner_id, name, secret_hash, scopes, allowed_cidrs, created_at, expires_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+insert into api_key (tenant, id, owner_id, name, secret_hash, scopes, allowed_cidrs, created_at, expires_at, rate_limit)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 _REPLACE = """
 update api_key set replaced_by = $3, expires_at = least(expires_at, $5)
@@ -68,6 +68,7 @@ class PostgresApiKeyChanges:
             list(key.allowed_cidrs),
             key.created_at,
             key.expires_at,
+            key.rate_limit,
         )
 
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
@@ -122,4 +123,5 @@ def _key_of(row: Any) -> ApiKey:
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
         replaced_by="" if row["replaced_by"] is None else str(row["replaced_by"]),
+        rate_limit=row["rate_limit"],
     )

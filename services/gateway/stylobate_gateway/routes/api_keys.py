@@ -28,7 +28,11 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     async def create_api_key(body: ApiKeyCreate, exchange: Changing) -> ApiKeyIssued:
         """Make an API key; its text is told this once."""
         request = pb.CreateApiKeyRequest(
-            name=body.name, scopes=body.scopes, allowed_cidrs=body.allowed_cidrs, owner=body.owner or ""
+            name=body.name,
+            scopes=body.scopes,
+            allowed_cidrs=body.allowed_cidrs,
+            owner=body.owner or "",
+            rate_limit=body.rate_limit or "",
         )
         if body.expires_at is not None:
             request.expires_at.FromDatetime(body.expires_at)
@@ -85,4 +89,5 @@ def _fields(key: pb.ApiKey) -> dict[str, Any]:
         "last_used_at": time("last_used_at"),
         "revoked_at": time("revoked_at"),
         "replaced_by": key.replaced_by or None,
+        "rate_limit": key.rate_limit or None,
     }

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from stylobate_gateway.schemas.common import TEXT, Input, Moment, in_path
 
 _SCOPE = r"^(\*|authenticated|owner|[a-z][a-z0-9_-]*(:[a-z0-9][a-z0-9_-]*)*:(\*|[a-z0-9][a-z0-9_-]*))$"
+_RATE = r"^[1-9][0-9]{0,5}/(second|minute|hour|day)( burst [1-9][0-9]{0,5})?$"
 _EXAMPLE = "01a20883-0000-7000-8000-000000000000"
 KeyId = Annotated[str, in_path("^[0-9a-f-]+$", 36, _EXAMPLE, "The key's id.")]
 _TEXT: dict[str, Any] = {"pattern": TEXT}
@@ -38,6 +39,11 @@ class ApiKeyCreate(Input):
         max_length=64,
         description="Networks and addresses that it is taken from; none: from everywhere.",
         examples=[["192.0.2.0/24"]],
+    )
+    rate_limit: Annotated[str, Field(max_length=64, json_schema_extra={"pattern": _RATE})] | None = Field(
+        None,
+        description="How many requests it is good for, beside all other limits: `100/minute`, `10/second burst 50`.",
+        examples=["100/minute"],
     )
     owner: str | None = Field(
         None,
@@ -72,6 +78,7 @@ class ApiKey(BaseModel):
     last_used_at: datetime | None = Field(description="To about ten minutes; null: never.")
     revoked_at: datetime | None = Field(description="null: it was not.")
     replaced_by: str | None = Field(description="The key that it was exchanged for.")
+    rate_limit: str | None = Field(description="Its own limit; null: none.")
 
 
 class ApiKeyIssued(ApiKey):

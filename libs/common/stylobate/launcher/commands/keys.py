@@ -25,17 +25,18 @@ _OWNER = typer.Argument(help="The id of the account.")
 
 
 @keys.command()
-def create(
+def create(  # noqa: PLR0917
     owner: Annotated[str, _OWNER],
     name: Annotated[str, typer.Argument(help="What people call the key.")],
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="A permission, `authenticated` or `owner`; may be repeated.")
     ] = None,
     cidr: Annotated[list[str] | None, typer.Option("--cidr", help="A network that it is taken from; may be repeated.")] = None,
+    limit: Annotated[str, typer.Option(help="A limit of its own: `100/minute`, `10/second burst 50`.")] = "",
     lasts: Annotated[str, typer.Option("--for", help="How long it holds: `90d`. Without it until it is revoked.")] = "",
 ) -> None:
     """Make an API key and print it, this once."""
-    request = pb.CreateApiKeyRequest(owner=owner, name=name, scopes=scope or (), allowed_cidrs=cidr or ())
+    request = pb.CreateApiKeyRequest(owner=owner, name=name, scopes=scope or (), allowed_cidrs=cidr or (), rate_limit=limit)
     if lasts:
         request.expires_at.FromDatetime(datetime.now(UTC) + _duration("--for", lasts))
     _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).CreateApiKey(request)).key)
@@ -151,6 +152,8 @@ def _line(key: pb.ApiKey) -> str:
         more.append(f"from {', '.join(key.allowed_cidrs)}")
     more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "without end")
     more.append(f"used {_time(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
+    if key.rate_limit:
+        more.append(f"limit {key.rate_limit}")
     if key.replaced_by:
         more.append(f"rotated to {key.replaced_by}")
     return "  ".join((key.id, key.name, *more))

@@ -37,6 +37,7 @@ class ApiKey(_message.Message):
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     REPLACED_BY_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; it stands in the key's text."""
     owner: _builtins.str
@@ -47,6 +48,8 @@ class ApiKey(_message.Message):
     """The beginning of its text, by which it is recognized: all but the secret."""
     replaced_by: _builtins.str
     """The key that it was exchanged for; empty: it was not."""
+    rate_limit: _builtins.str
+    """How many requests it is good for, such as `100/minute` or `10/second burst 50`; empty: no limit of its own."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Permissions (`orders:read`, `orders:*`, `*`), and the words `authenticated` and `owner` of access rules. It may do what these
@@ -87,10 +90,11 @@ class ApiKey(_message.Message):
         last_used_at: _timestamp_pb2.Timestamp | None = ...,
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         replaced_by: _builtins.str = ...,
+        rate_limit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "owner", b"owner", "prefix", b"prefix", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "owner", b"owner", "prefix", b"prefix", "rate_limit", b"rate_limit", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,6 +112,7 @@ class CreateApiKeyRequest(_message.Message):
     ALLOWED_CIDRS_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 100 characters."""
     owner: _builtins.str
@@ -116,6 +121,8 @@ class CreateApiKeyRequest(_message.Message):
     """Chosen by the caller for this one change, at most 255 characters of ASCII; empty: none. Sent again with the same request,
     the first answer comes again, without the key: that is kept nowhere.
     """
+    rate_limit: _builtins.str
+    """A limit of its own, beside all others; its successors have it too. Empty: none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 64; see ApiKey."""
@@ -137,10 +144,11 @@ class CreateApiKeyRequest(_message.Message):
         allowed_cidrs: _abc.Iterable[_builtins.str] | None = ...,
         owner: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        rate_limit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "owner", b"owner", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "owner", b"owner", "rate_limit", b"rate_limit", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -345,12 +345,15 @@ class VerifiedApiKey(_message.Message):
     ALLOWED_CIDRS_FIELD_NUMBER: _builtins.int
     VERIFIED_AT_FIELD_NUMBER: _builtins.int
     BELIEVED_UNTIL_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     standing: Global___ApiKeyStanding.ValueType
     """How it stands."""
     tenant: _builtins.str
     """Its owner's tenant."""
     owner: _builtins.str
     """The account whose key it is."""
+    rate_limit: _builtins.str
+    """Its own limit; see ApiKey."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may be used for; see ApiKey."""
@@ -377,10 +380,11 @@ class VerifiedApiKey(_message.Message):
         allowed_cidrs: _abc.Iterable[_builtins.str] | None = ...,
         verified_at: _timestamp_pb2.Timestamp | None = ...,
         believed_until: _timestamp_pb2.Timestamp | None = ...,
+        rate_limit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["believed_until", b"believed_until", "verified_at", b"verified_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "believed_until", b"believed_until", "owner", b"owner", "scopes", b"scopes", "standing", b"standing", "tenant", b"tenant", "verified_at", b"verified_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "believed_until", b"believed_until", "owner", b"owner", "rate_limit", b"rate_limit", "scopes", b"scopes", "standing", b"standing", "tenant", b"tenant", "verified_at", b"verified_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
