@@ -58,7 +58,6 @@ class Runner:
         answer: asyncio.Future[Any] = loop.create_future()
         task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context)
         self._running[task] = name
-        task.add_done_callback(self._running.pop)
         self._deadlines.add(task, call.deadline, self._expire, task, answer)
         try:
             return await answer
@@ -67,6 +66,10 @@ class Runner:
             raise
         finally:
             self._deadlines.discard(task)
+            if task.done():  # nearly always; a callback costs a turn of the loop
+                del self._running[task]
+            else:
+                task.add_done_callback(self._running.pop)
 
     def running(self, task: asyncio.Task[Any] | None) -> str:
         """Return what runs in the task; empty when it is not ours. May be asked from another thread."""

@@ -45,6 +45,8 @@ def action_input(shape: RouteInput, values: Sequence[str], query: bytes, body: b
     :param body: of a method that has one; else empty.
     :raises ActionInputInvalidError: a parameter that is not known, or a field that stands in the path and the body.
     """
+    if not query and not shape.is_object:
+        return body
     pairs = query_pairs(query)
     unknown = dict.fromkeys(name for name, _ in pairs if name not in shape.query)
     if unknown:

@@ -7,7 +7,7 @@ from stylobate.errors import UnauthenticatedError
 from stylobate.http.asgi import Application, Message, Receive, Scope, Send, read_body
 from stylobate.http.errors import HostRefusedError, PayloadTooLargeError
 from stylobate.http.own_host import is_local_host
-from stylobate.identity import ANONYMOUS, ClientAddresses, TokenVerifier, client_agent
+from stylobate.identity import ANONYMOUS, ClientAddresses, TokenVerifier
 from stylobate.identity.api_key_proofs import refuse_elsewhere
 
 from stylobate_gateway.browser_sessions import BrowserSessions
@@ -69,7 +69,7 @@ class Admission:
         """Serve one request."""
         exchange: Exchange = scope["stylobate"]
         await self.admit(exchange, scope["client"], scope.get(ADMITTED))
-        is_short = 0 <= exchange.body_size <= self._short
+        is_short = 0 <= exchange.head.body_size <= self._short
         await self._inner(scope, receive if is_short else await _whole(receive, self._limit(exchange)), send)
 
     async def admit(self, exchange: Exchange, peer: Peer | None, admitted: Callable[[], None] | None) -> None:
@@ -79,7 +79,7 @@ class Admission:
         """
         if self._hosts is not None and not is_local_host(exchange.headers.get(b"host", b"").decode("latin-1"), self._hosts):
             raise HostRefusedError
-        if (size := exchange.body_size) > self._short:  # the server holds the client to the length it announced
+        if (size := exchange.head.body_size) > self._short:  # the server holds the client to the length it announced
             _refuse_over(self._limit(exchange), size)
         self._locate(exchange, peer)
         await self._charge(exchange)
@@ -97,7 +97,7 @@ class Admission:
     def _locate(self, exchange: Exchange, peer: Peer | None) -> None:
         forwarded = exchange.headers.get(b"x-forwarded-for", b"").decode("latin-1")
         exchange.call.client_address = self._addresses.of(peer[0] if peer else None, (forwarded,) if forwarded else ())
-        exchange.call.client_agent = client_agent(exchange.headers.get(b"user-agent", b"").decode("latin-1"))
+        exchange.call.client_agent = exchange.head.client_agent
 
     async def _charge(self, exchange: Exchange) -> None:
         """Charge the request, and note whose it is."""
@@ -107,7 +107,7 @@ class Admission:
         try:
             if browsers is not None and not is_public:
                 held = browsers.held(exchange)
-            token = held.access if held is not None else "" if is_public else exchange.bearer
+            token = held.access if held is not None else "" if is_public else exchange.head.bearer
             if browsers is not None and held is not None:
                 principal = browsers.cached(exchange, held)
             else:

@@ -57,6 +57,8 @@ class Catalogue:
         self.called: dict[str, CalledAction] = {}
         """By name, what a call needs to know; of modules that do not run too."""
         self.routes = RouteTable()
+        self._by_name: dict[str, Found] = {}
+        """By the path of calls by name."""
         self.is_read = False
         """Whether it was read at least once."""
         self.version = 0
@@ -70,10 +72,12 @@ class Catalogue:
         """
         if ESCAPE in raw and is_strange(path, raw):
             return set()
+        if method == "POST" and (by_name := self._by_name.get(path)) is not None:
+            return by_name
         if path.startswith(PREFIX):
             name = path[len(PREFIX) :]
             # whether one exists that is not in the catalogue, its service says
-            return Found(self.called.get(name) or CalledAction(name), BODY) if method == "POST" else set()
+            return Found(CalledAction(name), BODY) if method == "POST" else set()
         return self.routes.find("GET" if method == "HEAD" else method, path, raw)  # RFC 9110 §9.3.2
 
     async def run(self) -> None:
@@ -114,3 +118,4 @@ class Catalogue:
         # where both have a route, it is that of those that run
         self.called |= {action.name: CalledAction.of(action) for action in read.actions}
         self.routes = RouteTable(self.called.values())
+        self._by_name = {PREFIX + name: Found(action, BODY) for name, action in self.called.items()}

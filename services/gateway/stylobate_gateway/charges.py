@@ -116,7 +116,7 @@ class Charges:
             f"{_method(exchange)} {exchange.path}",
             _place(exchange),
             called.name if called is not None else "",
-            headers=dict(exchange.sent) if plan.reads_headers else {},
+            headers=dict(exchange.head.sent) if plan.reads_headers else {},
         )
         levels, subjects = plan.at_door(facts, is_address_charged=is_address_charged)
         if called is not None:

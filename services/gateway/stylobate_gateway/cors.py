@@ -51,7 +51,7 @@ class Cors:
 
     def sending(self, exchange: Exchange, send: Send) -> Send:
         """Return what sends an answer with the header fields that tell a browser who may read it."""
-        asked = Headers(raw=[*exchange.sent])
+        asked = Headers(raw=[*exchange.head.sent])
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

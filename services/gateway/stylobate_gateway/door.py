@@ -18,6 +18,7 @@ from stylobate.telemetry.tallies import Count, Spread
 from stylobate_gateway.compression import Compression
 from stylobate_gateway.cors import Cors, vary
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.head import Head
 
 _log = get_logger("app")
 _security_log = get_logger("security")
@@ -68,7 +69,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        exchange = scope["stylobate"] = Exchange(scope["method"], scope["path"], scope["raw_path"], scope["headers"])
+        exchange = scope["stylobate"] = Exchange(Head(scope["method"], scope["path"], scope["raw_path"], scope["headers"]))
         opened = self.open(exchange)
         inner, cors = self._inner, self._cors
         if cors is not None and exchange.method == "OPTIONS" and cors.is_preflight(exchange):
@@ -119,8 +120,9 @@ class Door:
 
     def _trace(self, exchange: Exchange) -> Span | None:
         """Give the call its trace: the client's, or a new one. Return the span where it is sampled."""
-        parent = exchange.headers.get(b"traceparent", b"").decode("latin-1")
-        if not parent or not is_traceparent(parent):
+        given = exchange.headers.get(b"traceparent")
+        parent = "" if given is None else given.decode("latin-1")
+        if given is None or not is_traceparent(parent):
             parent = new_traceparent(self._trace_ratio)
         elif not self._trusts_traces:
             parent = decided(parent, self._trace_ratio)

@@ -1,24 +1,17 @@
 """One HTTP request on its way: what its headers say, who it is, what was charged, how it ended."""
 
-from collections.abc import Iterable
 from time import perf_counter
 
 from stylobate.clients.limit_outcome import carried_limit
-from stylobate.errors import StylobateError, TokenInvalidError
-from stylobate.http.asgi import Header, Headers, LimitText, Send, limit_headers
+from stylobate.errors import StylobateError
+from stylobate.http.asgi import Headers, LimitText, Send, limit_headers
 from stylobate.http.problem import NO_SNIFFING, send_problem
-from stylobate.identity.api_key import the_credential
 from stylobate.ids import new_id, request_id_of
 from stylobate.rpc.call import Call
 
 from stylobate_gateway.called_actions import Found
+from stylobate_gateway.head import Head
 
-_READ = frozenset({
-    b"accept-encoding", b"access-control-request-method", b"authorization", b"content-encoding", b"content-length",
-    b"content-type", b"cookie", b"host", b"idempotency-key", b"if-match", b"if-none-match", b"origin", b"traceparent",
-    b"transfer-encoding", b"user-agent", b"x-api-key", b"x-csrf-token", b"x-forwarded-for", b"x-request-id",
-})  # fmt: skip
-"""The header fields that the gateway looks at; routes see the others too."""
 JSON = "application/json"
 _JSON = JSON.encode()
 _REPLAYED = (b"idempotency-replayed", b"true")
@@ -27,8 +20,7 @@ _REPLAYED = (b"idempotency-replayed", b"true")
 class Exchange:
     """Made once for a request; ASGI applications find it in ``scope["stylobate"]``.
 
-    :param instance: the path as it was sent, percent-encoded: a URI reference.
-    :param fields: the header fields, names in lower case.
+    :param head: may be that of other requests too.
     """
 
     __slots__ = (
@@ -37,6 +29,7 @@ class Exchange:
         "csrf_token",
         "error",
         "found",
+        "head",
         "headers",
         "instance",
         "is_by_cookie",
@@ -46,18 +39,19 @@ class Exchange:
         "path",
         "request_id",
         "route",
-        "sent",
         "set_cookies",
         "started",
         "status",
         "tells_time",
     )
 
-    def __init__(self, method: str, path: str, instance: bytes, fields: Iterable[Header]) -> None:
+    def __init__(self, head: Head) -> None:
         self.started = perf_counter()
-        self.method = method
-        self.path = path
-        self.instance = instance
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.instance = head.instance
+        self.headers = head.headers
         self.route = ""
         """The declared path that took the request, with its parameters' names; empty before one did."""
         self.found: Found | set[str] = set()
@@ -78,25 +72,10 @@ class Exchange:
         self.csrf_token = ""
         """What the answer says in ``X-CSRF-Token``; empty: nothing."""
         self.error: StylobateError | None = None
-        self.sent = fields
-        """All header fields."""
-        headers: dict[bytes, bytes] = {}
-        for name, value in fields:
-            if name in _READ:
-                # several lines make a list (RFC 9110 §5.3), so two tokens are none: nobody may choose which one counts
-                headers[name] = headers[name] + b", " + value if name in headers else value
-        self.headers = headers
-        """Those of :data:`_READ`, by name in lower case."""
-        given = headers.get(b"x-request-id")
+        given = head.headers.get(b"x-request-id")
         self.request_id = new_id() if given is None else request_id_of(given.decode("latin-1"))
         self.call = Call(self.request_id)
         """Who asks, until when, and what of it goes on to the services."""
-
-    @property
-    def body_size(self) -> int:
-        """How many bytes the body has; -1: it says so at its end (RFC 9112 §6.3)."""
-        announced = self.headers.get(b"content-length", b"0")
-        return -1 if b"transfer-encoding" in self.headers or not announced.isdigit() else int(announced)
 
     @property
     def media_type(self) -> str:
@@ -109,19 +88,6 @@ class Exchange:
         """Whether the body is compressed, or coded in another way (RFC 9110 §8.4)."""
         codings = self.headers.get(b"content-encoding", b"")
         return bool(codings) and not {coding.strip().lower() for coding in codings.split(b",")} <= {b"", b"identity"}
-
-    @property
-    def bearer(self) -> str:
-        """The bearer token or API key, or empty. Raises TokenInvalidError for another scheme, or for two credentials."""
-        authorization = self.headers.get(b"authorization", b"").decode("latin-1")
-        if b"x-api-key" in self.headers:
-            authorization = the_credential(authorization, self.headers[b"x-api-key"].decode("latin-1"))
-        if not authorization:
-            return ""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise TokenInvalidError("Authorization must have the form `Bearer <access token>`.")
-        return token.strip()
 
     def fields(self) -> Headers:
         """Return the header fields that every answer has."""

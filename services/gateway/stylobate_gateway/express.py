@@ -18,6 +18,7 @@ from stylobate_gateway.catalogue import PREFIX
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.head import Head
 from stylobate_gateway.state_lane import Reading, StateLane
 
 _TARGET = re.compile(rb"[A-Za-z0-9_./-]+")
@@ -47,6 +48,12 @@ class Express:
             return None
         self.taken += 1
         return taken
+
+    def again(self, taken: Taken) -> Taken:
+        """Return what is served of another request with the same head."""
+        self.taken += 1
+        exchange = Exchange(_exchange(taken).head)
+        return taken._replace(given=taken.given._replace(exchange=exchange)) if isinstance(taken, Reading) else exchange
 
     async def serve(self, taken: Taken, cycle: ExpressCycle, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -88,8 +95,8 @@ def _call_of(target: bytes, headers: Sequence[Header]) -> Exchange | None:
     """Return the exchange of a call whose body is a little JSON."""
     if _TARGET.fullmatch(target) is None:
         return None
-    exchange = Exchange("POST", target.decode("ascii"), target, headers)
-    return exchange if exchange.headers.get(b"content-type") == _JSON and exchange.body_size <= SMALL else None
+    exchange = Exchange(Head("POST", target.decode("ascii"), target, headers))
+    return exchange if exchange.headers.get(b"content-type") == _JSON and exchange.head.body_size <= SMALL else None
 
 
 def _exchange(taken: Taken) -> Exchange:

@@ -60,6 +60,6 @@ class SessionCookies:
 
 
 def _pairs(exchange: Exchange) -> list[tuple[str, str]]:
-    lines = [value.decode("latin-1") for name, value in exchange.sent if name == _COOKIE]
+    lines = [value.decode("latin-1") for name, value in exchange.head.sent if name == _COOKIE]
     parts = "; ".join(lines).split(";", _PAIRS)[:_PAIRS]
     return [(name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in parts)]

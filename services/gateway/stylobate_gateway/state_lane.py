@@ -10,6 +10,7 @@ from stylobate.http.asgi import Header
 from stylobate_gateway.api import STATE, Api
 from stylobate_gateway.errors import InvalidHeaderError
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.head import Head
 from stylobate_gateway.routes.preconditions import Preconditions
 from stylobate_gateway.state_reads import Answer, StateReads
 
@@ -40,12 +41,12 @@ class StateLane:
         if found is None:
             return None
         path = target.partition(b"?")[0]
-        exchange = Exchange(method.decode("ascii"), path.decode("ascii"), path, headers)
+        exchange = Exchange(Head(method.decode("ascii"), path.decode("ascii"), path, headers))
         try:
             given = Preconditions.of(exchange, found[1].decode("ascii"), found[2].decode("ascii"))
         except InvalidHeaderError:  # who may not ask at all hears of that first
             return None
-        return Reading(given, found[3] == b"cached") if not exchange.body_size else None
+        return Reading(given, found[3] == b"cached") if not exchange.head.body_size else None
 
     async def answer(self, reading: Reading) -> Answer:
         """Return the answer to one that was admitted. Raises StylobateError."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.head import Head
 from stylobate_gateway.session_cookies import SessionCookies
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -102,6 +103,6 @@ async def test_outside_development_no_other_host_can_set_them() -> None:
     assert access == "__Host-stylobate_access=a; Path=/; SameSite=Lax; Secure; HttpOnly; Max-Age=60"
     assert refresh == "__Host-stylobate_refresh=r; Path=/; SameSite=Lax; Secure; HttpOnly; Max-Age=60"
     assert csrf == "__Host-stylobate_csrf=c; Path=/; SameSite=Lax; Secure; Max-Age=60"
-    bare = Exchange("GET", "/", b"/", [(b"cookie", b"stylobate_access=a")])
+    bare = Exchange(Head("GET", "/", b"/", [(b"cookie", b"stylobate_access=a")]))
     assert cookies.held(bare) is None
     assert not any(b"Max-Age" in one for one in cookies.setting("a", "r", "c", None))

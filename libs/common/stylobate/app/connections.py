@@ -15,6 +15,7 @@ from stylobate.app.joined_writes import TurnEnd
 from stylobate.app.request_turns import RequestTurns, TurnedAway
 from stylobate.app.strangers import Strangers
 from stylobate.app.turns import ReadingTurns
+from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import Headers, Scope
 from stylobate.identity import ClientAddresses, limit_key
@@ -23,6 +24,7 @@ from stylobate.logs import get_logger
 from stylobate.telemetry import counter, gauge
 
 _MOST_STRIKES = 100
+_MOST_HEADS = 1024
 _STRIKES_FOR_S = 10.0
 _LOG_AGAIN_S = 10.0
 _log = get_logger("security")
@@ -71,6 +73,8 @@ class Connections(set[Any]):
         """Whether the listener stops: what is asked now is answered, and the connection closed after it."""
         self._loop = loop or asyncio.get_running_loop()
         self.reading = ReadingTurns(self._loop)
+        self.heads: BoundedDict[bytes, Any] = BoundedDict(_MOST_HEADS)
+        """Heads that are known by heart, see :mod:`stylobate.app.http_by_heart`."""
         self.turn_end = TurnEnd(self._loop)
         self.requests = RequestTurns(self._loop, bounds.beginning, bounds.requests)
         self._peers = ClientAddresses(bounds.trusted_proxies)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from stylobate.errors import CancelledCallError
-from stylobate.http.asgi import Header, Receive, Scope, Send
+from stylobate.http.asgi import Header, Headers, Receive, Scope, Send
 
 
 class Express(Protocol):
@@ -28,11 +28,54 @@ class Express(Protocol):
         :param headers: names in lower case; the host and the framing have been looked at.
         """
 
+    def again(self, taken: Any) -> Any:
+        """Return what :meth:`serve` is given of another request with the same head, a moment or a day later."""
+
     async def serve(self, taken: Any, cycle: "ExpressCycle", scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one: by :meth:`ExpressCycle.answer`, or by ``send`` as an ASGI application does.
 
         :param scope: holds what to call when the request is admitted, see :mod:`stylobate.app.request_turns`, and nothing else.
         """
+
+
+class Arrival:
+    """What :class:`asyncio.Event` is, for one that waits: it costs next to nothing where nobody does, as for most bodies."""
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Let go on who waits."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        """Let wait again."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+class _Lines:
+    """The fields of every answer as they are sent: they change once a second."""
+
+    fields: Headers | None = None
+    sent = b""
+
+    @classmethod
+    def of(cls, fields: Headers) -> bytes:
+        """Return their lines, each with its end."""
+        if fields is not cls.fields:
+            cls.fields, cls.sent = fields, b"".join([b"%b: %b\r\n" % field for field in fields])
+        return cls.sent
 
 
 class ExpressCycle(RequestResponseCycle):
@@ -59,7 +102,7 @@ class ExpressCycle(RequestResponseCycle):
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.default_headers = protocol.server_state.default_headers
-        self.message_event = asyncio.Event()
+        self.message_event: Any = Arrival()
         self.keep_alive = keep_alive
         self.on_response = protocol.on_response_complete
         self.client: tuple[str, int] | None = protocol.client
@@ -85,7 +128,7 @@ class ExpressCycle(RequestResponseCycle):
         if self.disconnected:
             return
         self.response_started = True
-        fields = b"".join([b"%b: %b\r\n" % field for field in self.default_headers])
+        fields = _Lines.of(self.default_headers)
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         if body is None:
             self.transport.write(b"%b%b%b" % (head, fields, end))

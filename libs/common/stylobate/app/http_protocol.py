@@ -11,7 +11,7 @@ from stylobate.app import http_rules as rules
 from stylobate.app.connections import Connections
 from stylobate.app.express import Express
 from stylobate.app.http_bounds import SLOWEST
-from stylobate.app.http_working import HttpWorking
+from stylobate.app.http_by_heart import HttpByHeart
 from stylobate.app.joined_writes import JoinedWrites
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import ENDLESS
@@ -25,7 +25,7 @@ _FIRST_REQUEST_S = 2.0
 _log = get_logger("security")
 
 
-class HttpProtocol(HttpWorking):
+class HttpProtocol(HttpByHeart):
     """One connection. :class:`Connections` looks at it once a second and when all connections hold too much together."""
 
     def __init__(  # noqa: PLR0917  uvicorn's

@@ -14,6 +14,7 @@ from stylobate.app.http_bounds import MAX_FIELDS, MAX_HEAD_BYTES, MAX_PIPELINED,
 from stylobate.app.http_rules import WATCHED
 from stylobate.app.http_upgrading import HttpUpgrading
 from stylobate.errors import StylobateError
+from stylobate.http.asgi import Headers
 
 _LONG = 2 * 1024
 """Bytes of a read after which others are read before it goes on."""
@@ -52,6 +53,10 @@ class HttpReading(HttpUpgrading):
         self._is_in_body = False
         self._has_completed = False
         """Whether a request ended in the slice that is parsed: what else is in it is not counted."""
+        self._is_between = True
+        """Whether all that was parsed is whole requests."""
+        self._just_taken: tuple[bytes, bytes, Headers, Any] | None = None
+        """Method, target and fields of the last request, and what was made of them, where it is answered without ASGI."""
         self._watched: list[tuple[bytes, bytes]] = []
         self._chunks: rules.ChunkMeter | None = None
 
@@ -86,6 +91,8 @@ class HttpReading(HttpUpgrading):
         """Begin a request, unless too many wait before it."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise rules.RequestRefusedError(rules.PIPELINE)
+        self._is_between = False
+        self._just_taken = None
         self._watched = []
         self._chunks = None
         self._upgrade = ""
@@ -131,6 +138,8 @@ class HttpReading(HttpUpgrading):
         if (taken := self._taken(method, version)) is not None:
             self.cycle, app = begun(self._express, taken, self, method, keep_alive=keep_alive)
             self.scope = self.cycle.scope
+            if keep_alive:
+                self._just_taken = method, self.url, self.headers, taken
         else:
             self.scope = self._scope_of(method, version)
             self.cycle = self._cycle(keep_alive=keep_alive)
@@ -188,7 +197,7 @@ class HttpReading(HttpUpgrading):
         if not self._register.received.settle(self):
             raise rules.RequestRefusedError(rules.OVERLOADED)
         self._is_in_body = False
-        self._has_completed = True
+        self._is_between = self._has_completed = True
         self._head = 0
         super().on_message_complete()
 

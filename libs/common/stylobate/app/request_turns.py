@@ -148,13 +148,15 @@ class RequestTurns:
     def admitted(self) -> None:
         """Note that a request is charged."""
         self._free += 1
-        self._pass_on()
+        if self._queue.count:
+            self._pass_on()
 
     def ended(self, turn: Turn) -> None:
         """Note that a request has ended."""
         self._ends += 1
         self._take_back(turn)
-        self._pass_on()
+        if self._queue.count:
+            self._pass_on()
 
     def _give(self) -> Turn:
         self._free -= 1
@@ -173,7 +175,7 @@ class RequestTurns:
 
     def _pass_on(self) -> None:
         """Give the turns that there are to who waits and has a use for one."""
-        while self._queue and self._free and self._busy < self._limit:
+        while self._queue.count and self._free and self._busy < self._limit:
             turn = self._give()
             if not self._queue.pop().begin(turn):
                 self._take_back(turn)
@@ -198,7 +200,7 @@ class RequestTurns:
         if self._is_fixed:
             self._is_overloaded = self._busy >= self._limit
         else:  # it ends with the queue: else all who wait would begin at once
-            goes_on = self._lateness > _LATE_S or (was_overloaded and bool(self._queue))
+            goes_on = self._lateness > _LATE_S or (was_overloaded and self._queue.count > 0)
             self._is_overloaded = goes_on and self._demand.share > _WITHOUT_PAUSE
         if not was_overloaded:  # found out now, however long this look was in coming
             self._overloaded_since = now
@@ -216,7 +218,7 @@ class RequestTurns:
                 waiting.refuse()
         self._pass_on()
         self._say(now)
-        self._is_looking = bool(self._busy > FEW or self._queue or self._is_overloaded or self._refused_count)
+        self._is_looking = bool(self._busy > FEW or self._queue.count or self._is_overloaded or self._refused_count)
         if self._is_looking:
             self._look_at(now + _LOOK_S)
 

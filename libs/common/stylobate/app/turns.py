@@ -22,11 +22,8 @@ class FairQueue(Generic[T]):
         """Begin empty."""
         self._lines: dict[str, deque[T]] = {}
         """By owner, in the order of their turns."""
-        self._count = 0
-
-    def __len__(self) -> int:
-        """Return how many things wait."""
-        return self._count
+        self.count = 0
+        """How many things wait."""
 
     def put(self, owner: str, thing: T) -> None:
         """Add the thing behind those of its owner."""
@@ -34,18 +31,18 @@ class FairQueue(Generic[T]):
         if line is None:
             line = self._lines[owner] = deque()
         line.append(thing)
-        self._count += 1
+        self.count += 1
 
     def before(self, owner: str) -> int:
         """Return how many things at most have their turn before one that the owner would bring now."""
-        return min(self._count, (len(self._lines.get(owner, ())) + 1) * len(self._lines))
+        return min(self.count, (len(self._lines.get(owner, ())) + 1) * len(self._lines))
 
     def pop(self) -> T:
         """Return the first thing of the owner whose turn it is. Raises StopIteration when nothing waits."""
         owner = next(iter(self._lines))
         line = self._lines.pop(owner)
         thing = line.popleft()
-        self._count -= 1
+        self.count -= 1
         if line:
             self._lines[owner] = line
         return thing
@@ -58,7 +55,7 @@ class FairQueue(Generic[T]):
                 found.append(line.popleft())
             if not line:
                 del self._lines[owner]
-        self._count -= len(found)
+        self.count -= len(found)
         return found
 
 
@@ -83,13 +80,13 @@ class ReadingTurns:
     def wait(self, whose: str, reader: Reader) -> None:
         """Hold the connection until its turn comes."""
         reader.hold_reading()
-        if not self._waiting:
+        if not self._waiting.count:
             self._loop.call_soon(self._grant)
         self._waiting.put(whose, reader)
 
     def _grant(self) -> None:
         for _ in range(_READS_AT_ONCE):
             self._waiting.pop().go_on_reading()
-            if not self._waiting:
+            if not self._waiting.count:
                 return
         self._loop.call_soon(self._grant)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
@@ -53,25 +53,24 @@ class Principal:
     rate_limit: str = ""
     """What an API key is limited to by itself, ``100/minute``; empty: nothing."""
 
-    @property
-    def subject(self) -> str:
-        """The id whose rights and ownership count: ``act_for`` where a service acts for someone, else ``id``."""
-        return self.act_for or self.id
+    # worked out once: a principal is kept, and asked for these at each step of a call
+    subject: str = field(init=False, repr=False, compare=False)
+    """The id whose rights and ownership count: ``act_for`` where a service acts for someone, else ``id``."""
+    is_anonymous: bool = field(init=False, repr=False, compare=False)
+    """Whether nobody is known."""
+    is_service: bool = field(init=False, repr=False, compare=False)
+    """Whether a service acts in its own name (perhaps for a subject)."""
+
+    def __post_init__(self) -> None:
+        """Work out the rest."""
+        object.__setattr__(self, "subject", self.act_for or self.id)
+        object.__setattr__(self, "is_anonymous", self.kind is PrincipalKind.ANONYMOUS)
+        object.__setattr__(self, "is_service", self.kind is PrincipalKind.SERVICE)
 
     @property
     def sends_key(self) -> bool:
         """Whether the caller sends an API key itself, with every call."""
         return self.is_key and not self.key_id
-
-    @property
-    def is_anonymous(self) -> bool:
-        """Whether nobody is known."""
-        return self.kind is PrincipalKind.ANONYMOUS
-
-    @property
-    def is_service(self) -> bool:
-        """Whether a service acts in its own name (perhaps for a subject)."""
-        return self.kind is PrincipalKind.SERVICE
 
     def lends(self, term: str) -> bool:
         """Return whether what proves the caller may be used for a right that its subject has.

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ODD = frozenset("13579bdf")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-_LENGTH = 55
 
 
 def is_traceparent(text: str) -> bool:
@@ -17,7 +16,7 @@ def is_traceparent(text: str) -> bool:
 
 def is_sampled(traceparent: str) -> bool:
     """Return whether spans are to be made for it; False for an empty or malformed one."""
-    return len(traceparent) == _LENGTH and traceparent[54] in _ODD
+    return traceparent[54:] in _ODD  # one character, or it is none of them
 
 
 def new_traceparent(sample_ratio: float) -> str:

@@ -36,6 +36,10 @@ class Posts:
         found = {"type": "http", "method": "POST", "raw_path": path, "query_string": query, "headers": [*headers]}
         return {**found, "path": path.decode()} if _PLAIN.fullmatch(target) else None
 
+    def again(self, taken: Any) -> Any:
+        """Take another request with the same head."""
+        return {**taken, "headers": [*taken["headers"]]}
+
     async def serve(self, taken: Any, cycle: ExpressCycle, scope: Any, receive: Any, send: Any) -> None:
         """Answer it."""
         is_read = False

@@ -31,7 +31,7 @@ def test_each_owner_has_one_turn_at_a_time() -> None:
         queue.put(thing[0], thing)
     found = [queue.pop(), queue.pop()]
     queue.put("d", "d1")
-    while queue:
+    while queue.count:
         found.append(queue.pop())
     assert found == ["a1", "b1", "c1", "a2", "d1", "c2", "a3"]
 

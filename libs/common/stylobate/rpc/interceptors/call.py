@@ -20,6 +20,7 @@ from stylobate.rpc.handlers import StreamEndedError
 from stylobate.rpc.interceptors.identity import IdentityInterceptor
 from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
+from stylobate.rpc.local.asked import AskedCall
 from stylobate.rpc.local.context import LocalContext
 from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.rpc.outages import Outages
@@ -28,6 +29,8 @@ from stylobate.telemetry import Span, collector, decided, is_sampled, is_tracepa
 
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span a failure; the others are the caller's affair (OpenTelemetry's conventions for gRPC)."""
+_LOCAL = frozenset({LocalContext, AskedCall})
+"""Not by `isinstance`: of an abstract class that is a call, for each call."""
 _NOTHING: Mapping[str, str | bytes] = MappingProxyType({})
 _log = get_logger("app")
 _access = get_logger("access")
@@ -82,9 +85,10 @@ class CallInterceptor:
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             begun = perf_counter()
-            call = self._open(context, audiences)
-            if isinstance(context, LocalContext):
-                call.deadline = context.deadline or 0.0
+            local: Any = context if type(context) in _LOCAL else None
+            call = self._open(context, local, audiences)
+            if local is not None:
+                call.deadline = local.deadline or 0.0
             elif (remaining := context.time_remaining()) is not None:
                 call.deadline = clock() + remaining
             opened = _span(call, method) if is_sampled(call.traceparent) else None
@@ -129,10 +133,13 @@ class CallInterceptor:
         _log.error("rpc_failed", method=method, request_id=call.request_id, exc_info=error)
         return InternalError()
 
-    def _open(self, context: Context, audiences: Collection[str]) -> Call:
-        """Return the call, from here on the current one."""
-        if isinstance(context, LocalContext) and type(context.invocation) is HandedOn:
-            return self._handed_on(context.invocation, audiences)
+    def _open(self, context: Context, local: Any, audiences: Collection[str]) -> Call:
+        """Return the call, from here on the current one.
+
+        :param local: the context, where the call stays in its process; else None.
+        """
+        if local is not None and type(local.invocation) is HandedOn:
+            return self._handed_on(local.invocation, audiences)
         pairs: Any = context.invocation_metadata() or ()
         metadata: dict[str, Any] = dict(pairs)
         token, traceparent = metadata.get(SERVICE_TOKEN), metadata.get(TRACEPARENT)
