@@ -23,6 +23,7 @@ from bench import (
     overload,
     page,
     plot,
+    refreshes,
     reload,
     state_queries,
     state_writes,
@@ -53,6 +54,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P16": timers.measure,
     "P17": lambda: ephemeral_writes.measure(rounds=3, seconds=1),
     "P18": lambda: cached_reads.measure(rounds=3, seconds=1),
+    "P19": lambda: refreshes.measure(rounds=3, seconds=2),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from stylobate.errors import TokenInvalidError
+from stylobate.identity.session_cookie import access_cookie, session_cookie
 
 from stylobate_gateway.exchange import Exchange
 
 _COOKIE = b"cookie"
-_PREFIX = "__Host-"
 _PAIRS = 256
 """Cookies of one request that are looked at."""
 
@@ -30,8 +30,8 @@ class SessionCookies:
     """
 
     def __init__(self, *, is_secure: bool) -> None:
-        prefix = _PREFIX if is_secure else ""
-        self.access, self.refresh, self.csrf = (f"{prefix}stylobate_{name}" for name in ("access", "refresh", "csrf"))
+        self.access = access_cookie(is_secure=is_secure)
+        self.refresh, self.csrf = (session_cookie(name, is_secure=is_secure) for name in ("refresh", "csrf"))
         self._attributes = "; Path=/; SameSite=Lax" + ("; Secure" if is_secure else "")
 
     def held(self, exchange: Exchange) -> HeldCookies | None:

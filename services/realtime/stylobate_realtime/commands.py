@@ -107,11 +107,13 @@ class Commands:
         session.connected(client, principal, token, expires_at)
         if principal.sends_key:
             self._renewal.add(session)
+        # who has no token of its own to renew is closed when it ends, and comes back with what the browser has then
+        renews = not principal.sends_key and (bool(request.token) or not session.is_token_in_cookie)
         result = ConnectResult(
             client=client,
             version=self._version,
-            expires=not principal.sends_key,
-            ttl=0 if principal.sends_key else session.ttl_s(expires_at),
+            expires=renews,
+            ttl=session.ttl_s(expires_at) if renews else 0,
             ping=round(self._settings.ping_interval.total_seconds()),
             pong=True,
         )

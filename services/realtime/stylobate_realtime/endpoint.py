@@ -237,7 +237,7 @@ class RealtimeProtocol(asyncio.Protocol):
         endpoint = self.endpoint
         try:
             await endpoint.doorkeeper.charge(address)
-            credential = request.credential
+            credential, is_in_cookie = endpoint.doorkeeper.credential(request)
         except StylobateError as error:
             self._refuse(error, request)
             return
@@ -246,7 +246,7 @@ class RealtimeProtocol(asyncio.Protocol):
         self._transport.write(request.response())
         codec = endpoint.protobuf if request.wants_protobuf else endpoint.json
         self._session = endpoint.manager.session(self, codec, address, client_agent(request.header("user-agent")))
-        self._session.token = credential
+        self._session.token, self._session.is_token_in_cookie = credential, is_in_cookie
         self._transport.resume_reading()
         if rest:
             self.data_received(rest)

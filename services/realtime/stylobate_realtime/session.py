@@ -22,8 +22,8 @@ class ClientSession:
 
     __slots__ = (
         "_connection", "_context", "_expires_at", "_own", "_ping_at", "_pong_by", "_presence_at",
-        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "frames", "leaving", "principal", "renewal",
-        "state", "straight", "subscriptions", "token",
+        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "frames",
+        "is_token_in_cookie", "leaving", "principal", "renewal", "state", "straight", "subscriptions", "token",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, connection: ClientSocket, codec: Codec, address: str, agent: str) -> None:
@@ -49,6 +49,8 @@ class ClientSession:
         self.principal: Principal = ANONYMOUS
         self.token = ""
         """What the principal is proven by; before it is connected, what came with the upgrade: a connect may do without one."""
+        self.is_token_in_cookie = False
+        """Whether a cookie held what came with the upgrade: the client does not know it, and cannot renew it."""
         self.state = State.NEW
         self.subscriptions: dict[str, Subscription] = {}
         self.renewal: asyncio.Task[None] | None = None

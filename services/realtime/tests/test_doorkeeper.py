@@ -9,6 +9,8 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitS
 from stylobate.clients.limits import LimitsClient, edge_limits
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers
 from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed
 
 from .clients import PATIENCE_S
 
@@ -45,6 +47,48 @@ async def _answer(node, host: str = "127.0.0.1", path: str = PATHS[0]) -> tuple[
         body = await reader.readexactly(int(headers.get("content-length", "0")))
     writer.close()
     return int(first.split()[1]), headers, body.decode()
+
+
+async def _connected(node, cookie: str, **fields: str) -> dict | int:
+    """Connect without a token of one's own; return the answer, or the code of the close."""
+    socket = await open_socket(node.url, additional_headers={"cookie": cookie} | fields)
+    await socket.send(json.dumps({"id": 1, "connect": {}}))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return json.loads(await socket.recv())["connect"]
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else 0
+
+
+async def test_a_page_connects_with_its_cookie(platform, serve):
+    """With the access cookie of its session, which it is not asked to renew; only where its origin was let in by name."""
+    cookie = f"a=b; stylobate_access={platform.auth.token()}"
+    ours = {"origin": "http://localhost:3000"}
+    async with serve() as node:
+        answer = await _connected(node, cookie, **ours)
+        assert answer["client"]
+        assert "expires" not in answer
+        assert await _connected(node, cookie) == 3507  # no page, so no browser's cookie
+        assert await _connected(node, f"{cookie}; stylobate_access=another", **ours) == 3507
+        _, key = platform.auth.api_key()
+        assert await _connected(node, f"stylobate_access={key}", **ours) == 3507
+        assert (await _answer(node))[0] == 101
+    async with serve(allowed_origins=("*",)) as node:
+        assert await _connected(node, cookie, origin="https://anywhere.example") == 3507
+
+
+async def test_a_session_that_ends_closes_the_socket_of_its_cookie(platform, serve):
+    """Within a second, as any other."""
+    async with serve() as node:
+        fields = {"cookie": f"stylobate_access={platform.auth.token(session='s7')}", "origin": "http://localhost:3000"}
+        socket = await open_socket(node.url, additional_headers=fields)
+        await socket.send(json.dumps({"id": 1, "connect": {}}))
+        assert json.loads(await socket.recv())["connect"]["client"]
+        await platform.auth.revoke("s7")
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+        assert closed.value.rcvd.code == 3500
 
 
 @pytest.mark.parametrize("path", PATHS)

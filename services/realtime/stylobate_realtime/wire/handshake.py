@@ -20,6 +20,7 @@ _KEY_BYTES = 16
 _BEARER = "bearer "
 _MAX_QUERY = 32
 """Parameters of the query."""
+_MAX_COOKIES = 256
 JSON_PROTOCOL = "centrifuge-json"
 PROTOBUF_PROTOCOL = "centrifuge-protobuf"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -71,6 +72,12 @@ class UpgradeRequest:
         if "x-api-key" in self.headers:
             authorization = the_credential(authorization, self.header("x-api-key"))
         return authorization[len(_BEARER) :].strip() if authorization[: len(_BEARER)].lower() == _BEARER else ""
+
+    def cookie(self, name: str) -> str:
+        """Return the value of a cookie; empty: there is none, or there are two of the name that differ."""
+        pairs = (part.partition("=") for line in self.headers.get("cookie", ()) for part in line.split(";", _MAX_COOKIES))
+        found = {value.strip() for key, _, value in pairs if key.strip() == name}
+        return found.pop() if len(found) == 1 else ""
 
     def check(self, paths: Collection[str]) -> None:
         """Refuse what is not an upgrade to a WebSocket of version 13 on one of the paths. Raises StylobateError."""
