@@ -1,7 +1,7 @@
 """P19: refreshes of sessions over HTTP, each with the token that the one before gave.
 
-Each connection has a session and refreshes it as fast as it is answered; the rotation is persisted before the answer. What counts is the CPU
-time of a refresh: of the platform's Python processes, gateway and auth, and of PostgreSQL.
+Each connection refreshes a session of its own, as fast as it is answered; the rotation is persisted by then. What counts is
+the CPU time of a refresh: of the platform's Python processes, gateway and auth, and of PostgreSQL.
 """
 
 import asyncio

@@ -12,45 +12,34 @@ from stylobate_auth.refresh_token import FoundRefresh, RefreshToken, Rotation
 from stylobate_auth.store.rows import account_of, session_of
 from stylobate_auth.store.sessions import RefreshKey
 
+# Each look-up by itself: a join would be planned for small tables, and read all of them once they have grown.
 _FIND = """
 select q.number, s.*, t.hash, t.issued_at, t.expires_at as token_ends_at, clock_timestamp() - t.issued_at as since_issued,
        clock_timestamp() - t.used_at as since_used, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
        array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
 from unnest($1::text[], $2::bytea[]) with ordinality as q (tenant, hash, number)
-join refresh_token t on t.tenant = q.tenant and t.hash = q.hash
-join session s on s.tenant = t.tenant and s.id = t.session_id
-join account a on a.tenant = s.tenant and a.id = s.account_id
+cross join lateral (select * from refresh_token r where r.tenant = q.tenant and r.hash = q.hash limit 1) t
+cross join lateral (select * from session r where r.tenant = t.tenant and r.id = t.session_id limit 1) s
+cross join lateral (select * from account r where r.tenant = s.tenant and r.id = s.account_id limit 1) a
 """
 # Whoever locks a session and its tokens locks the session first, and of several sessions in the order of their ids: so do those
 # who remove and who end them. What was spent meanwhile is seen once the session is held.
 _ROTATE = """
-with asked as (
-    select * from unnest(
-        $1::text[], $2::uuid[], $3::bytea[], $4::bytea[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::text[],
-        $9::text[], $10::bytea[], $11::timestamptz[]
-    ) with ordinality as q (
-        tenant, id, spent, hash, now, expires_at, token_expires_at, address, agent, secret, token_ends_at, number
-    )
-), held as materialized (
-    select s.tenant, s.id from asked q join session s on s.tenant = q.tenant and s.id = q.id
-    where s.ended_at is null and s.expires_at > q.now
-    order by s.tenant, s.id for update of s
+with held as materialized (
+    select true from session where tenant = $1 and id = $2 and ended_at is null and expires_at > $5 for update
 ), used as (
-    update refresh_token t set used_at = clock_timestamp()
-    from asked q join held h on h.tenant = q.tenant and h.id = q.id
-    where t.tenant = q.tenant and t.hash = q.spent and t.used_at is null
-    returning q.number
+    update refresh_token set used_at = clock_timestamp()
+    where tenant = $1 and hash = $3 and used_at is null and exists (select from held)
+    returning true
 ), kept as (
-    update session s
-    set expires_at = q.expires_at, token_expires_at = q.token_expires_at, address = q.address, agent = q.agent, seen_at = q.now,
-        refresh_secret = q.secret
-    from asked q join used using (number)
-    where s.tenant = q.tenant and s.id = q.id
+    update session
+    set expires_at = $6, token_expires_at = $7, address = $8, agent = $9, seen_at = $5, refresh_secret = $10
+    where tenant = $1 and id = $2 and exists (select from used)
 ), added as (
     insert into refresh_token (tenant, hash, session_id, issued_at, expires_at)
-    select q.tenant, q.hash, q.id, clock_timestamp(), q.token_ends_at from asked q join used using (number)
+    select $1, $4::bytea, $2, clock_timestamp(), $11::timestamptz from used
 )
-select number from used
+select exists (select from used)
 """
 PRUNE_REFRESH_TOKENS = """
 delete from refresh_token where (tenant, hash) in (
@@ -111,8 +100,10 @@ class PostgresRefreshChanges:
             )
             for one in rotations
         ]
-        done = {row["number"] for row in await self._connection.fetch(_ROTATE, *map(list, zip(*rows, strict=True)))}
-        return [number in done for number in range(1, len(rotations) + 1)]
+        order = sorted(range(len(rows)), key=lambda number: rows[number][:2])
+        answers = await self._connection.fetchmany(_ROTATE, [rows[number] for number in order])
+        done = {number for number, answer in zip(order, answers, strict=True) if answer[0]}
+        return [number in done for number in range(len(rows))]
 
 
 async def _find(connection: Connection | DatabaseManager, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
