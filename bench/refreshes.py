@@ -49,7 +49,9 @@ def measure(rounds: int, seconds: int) -> Report:
         middle = [median(getattr(one, column) for one in some) for column in _Round._fields]
         report.rows.append((str(count), *middle))
         each_us = median(one.python_us + one.stores_us for one in some)
-        report.targets.append(Target(f"refreshes for a second of CPU, {count} connections", 1e6 / each_us, 1000, at_least=True))
+        report.targets.append(
+            Target(f"refreshes for a second of CPU, {count} connections", 1e6 / each_us, 1000, at_least=True, unit="/s")
+        )
     report.notes.append(
         f"medians of {rounds} rounds of {seconds} s; one process; the CPU of gateway, auth and the stores together"
     )
