@@ -64,9 +64,12 @@ def _projection(name: str, sources: Collection[str], places: Mapping[str, str]) 
 
 
 async def check_main(main: PlaceStore, places: Mapping[str, str], namespaces: Collection[str]) -> None:
-    """Raise ConfigError where a namespace is to stand in the first database, and stands elsewhere."""
-    elsewhere = await main.elsewhere()
-    gone = [name for name in elsewhere if name in namespaces and name not in places]
+    """Raise ConfigError where a namespace is to stand in the first database, and stands elsewhere.
+
+    One that is being moved is read here as long as that takes, also by processes that start meanwhile.
+    """
+    elsewhere, moving = await main.elsewhere(), await main.moving()
+    gone = [name for name in elsewhere if name in namespaces and name not in places and name not in moving]
     if gone:
         raise ConfigError([f"{PLACES}: {name} stands in the database {elsewhere[name]}, and is not named here" for name in gone])
 

@@ -173,6 +173,7 @@ async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> No
     await main.store.write([write(key("03"), 2, b"[2]")])  # nobody has numbered it
     carrier = PostgresCarrier(main.database, apart.database, apart.store, "state", "archive")
     await carrier.begin("orders")
+    await check_main(main.places, {}, {"orders"})  # whoever starts meanwhile reads it here
     with pytest.raises(StateMovedError):
         await PostgresTimerStore(main.database).fill("orders", "new", TimerStart("late", timedelta(hours=1)), 100)
     expected = [await main.database.fetch(query) for query in (ROWS, EVENTS)]
@@ -189,7 +190,12 @@ async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> No
     index = Index("orders", (IndexField("total", "number"),), is_unique=True)
     while await carrier.enter([index]):
         pass
+    await carrier.begin("orders")
+    await check_main(main.places, {}, {"orders"})
     await carrier.finish("orders")
+    await carrier.begin("orders")  # of somebody else, who is late
+    with pytest.raises(ConfigError, match="orders stands in the database archive"):
+        await check_main(main.places, {}, {"orders"})
     assert [await apart.database.fetch(query) for query in (ROWS, EVENTS)] == expected
     in_log = [tuple(row) for row in await apart.database.fetch(LOG)]
     assert [version for subject, version in in_log if subject == "03"] == [1, 2, 3]

@@ -79,7 +79,7 @@ class PostgresCarrier:
         self._name = name
 
     async def begin(self, namespace: str) -> None:
-        await self._places_here.give(namespace, self._name, with_objects=True)
+        await self._places_here.give(namespace, self._name, with_objects=True, is_moving=True)
 
     async def carry(self, namespace: str, after: StateKey | None, most: int) -> Carried:
         if after is None:
@@ -118,6 +118,7 @@ class PostgresCarrier:
                 await self._copy(there, table, f"carried_{table}", query, namespace)
                 await there.execute(f"insert into {table} select * from carried_{table} on conflict do nothing")  # noqa: S608  ours
         await self._places_there.take(namespace)
+        await self._places_here.give(namespace, self._name, with_objects=True)
 
     async def _copy(self, there: Connection, table: str, to: str, query: str, *args: object) -> None:
         """Put what a query finds here into a temporary table there, of the form of a table."""

@@ -1,6 +1,6 @@
 """Where namespaces stand, in PostgreSQL."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import asyncpg
@@ -15,13 +15,14 @@ _FENCE_NAME = "state_elsewhere_"
 _TAKE = """
     insert into state_place (namespace, opening)
     select $1, array(select number from outbox_head order by partition)
-    on conflict (namespace) do update set elsewhere = null, opening = excluded.opening, noted_at = now()
+    on conflict (namespace) do update set elsewhere = null, opening = excluded.opening, noted_at = now(), is_moving = false
     where state_place.elsewhere is not null
 """
 _GIVE = """
-    insert into state_place (namespace, elsewhere) values ($1, $2)
-    on conflict (namespace) do update set elsewhere = excluded.elsewhere, opening = null, noted_at = now()
-    where state_place.elsewhere is distinct from excluded.elsewhere
+    insert into state_place (namespace, elsewhere, is_moving) values ($1, $2, $3)
+    on conflict (namespace) do update set elsewhere = excluded.elsewhere, opening = null, noted_at = now(),
+        is_moving = excluded.is_moving and state_place.elsewhere is distinct from excluded.elsewhere
+    where state_place.elsewhere is distinct from excluded.elsewhere or (state_place.is_moving and not excluded.is_moving)
 """
 _IS_FENCED = "select exists (select from pg_constraint where conrelid = 'state'::regclass and conname = $1::name)"
 _FENCE = "select format('alter table state add constraint %I check (namespace <> %L) not valid', $1::text, $2::text)"
@@ -66,6 +67,10 @@ class PostgresPlaceStore:
         rows = await self._database.fetch("select namespace, elsewhere from state_place where elsewhere is not null")
         return {row["namespace"]: row["elsewhere"] for row in rows}
 
+    async def moving(self) -> Collection[str]:
+        rows = await self._database.fetch("select namespace from state_place where is_moving")
+        return {row["namespace"] for row in rows}
+
     async def has(self, namespace: str) -> bool:
         found = await self._database.fetchval("select elsewhere is null from state_place where namespace = $1", namespace)
         return bool(found)
@@ -80,7 +85,7 @@ class PostgresPlaceStore:
             await PostgresNumbering(self._database, self._source).begin(new_id(), "a namespace came here")
         await self._database.execute(_TAKE, namespace)
 
-    async def give(self, namespace: str, database: str, *, with_objects: bool) -> bool:
+    async def give(self, namespace: str, database: str, *, with_objects: bool, is_moving: bool = False) -> bool:
         fence = f"{_FENCE_NAME}{namespace}"
         try:
             async with self._database.transaction() as connection:
@@ -89,7 +94,7 @@ class PostgresPlaceStore:
                     await connection.execute(await connection.fetchval(_FENCE, fence, namespace))
                 if not with_objects and await connection.fetchval(_HAS_OBJECTS, namespace):
                     raise _HasObjectsError
-                await connection.execute(_GIVE, namespace, database)
+                await connection.execute(_GIVE, namespace, database, is_moving)
         except _HasObjectsError:
             return False
         return True
