@@ -22,6 +22,8 @@ from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import until
 
+from tests.people import PASSWORD, Person
+
 WITHIN = timedelta(seconds=60)
 FILES = {
     "module.yaml": "name: papers\n",
@@ -32,12 +34,21 @@ FILES = {
             access: { read: public, list: public, delete: public }
             indexes:
               - { fields: [n], unique: true }
+          drafts:
+            access: { create: authenticated, read: owner }
+            on_owner_deleted: delete
         """,
     "module.py": """\
+        from pathlib import Path
+
         from stylobate.modules import BaseModule
 
 
         class Papers(BaseModule):
+            async def delete_user(self, ctx, user_id):
+                with Path(__file__).with_name("forgotten.txt").open("a") as file:
+                    file.write(f"{user_id}\n")
+
             def higher(self, data, from_version):
                 return {"n": data["n"] + 1_000_000}
         """,
@@ -164,8 +175,37 @@ async def keep(platform: Platform, count: int) -> None:
     assert events == sorted([event for event in ends if event[0] != middle] + erased)
 
 
+async def delete(platform: Platform) -> None:
+    """Delete an account, with a kill of those who do it in the middle: what it wrote goes all the same, and rows stay."""
+    with Person(platform.gateway).register() as ada:
+        for key in "abc":
+            assert ada.http.put(f"/v1/state/drafts/{key}", json={"data": {"by": ada.email}}).status_code == 200
+        async with database(platform) as connection, database(platform) as looking:
+            held = connection.transaction()
+            await held.start()
+            await connection.execute("select from state.outbox_event where stream = 'drafts' and subject = 'b' for update")
+            assert ada.http.request("DELETE", "/v1/auth/me", json={"password": PASSWORD}).status_code == 202
+            waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))"
+            await until(lambda: looking.fetchval(waits, connection.get_server_pid()), within_s=WITHIN.total_seconds())
+            platform.kill("auth")
+            platform.kill("state")
+            await held.rollback()
+            done = "select exists (select from auth.user_deletion where done_at is not null)"
+            await until(lambda: looking.fetchval(done), within_s=WITHIN.total_seconds())
+            log = "select subject, version, actor, data::text from state.outbox_event where stream = 'drafts'"
+            events = await looking.fetch(log)
+        assert sorted(row[:2] for row in events) == [(key, version) for key in "abc" for version in (1, 2)]
+        assert not [row for row in events if ada.id in row["data"] or ada.email in row["data"] or row["actor"] == ada.id]
+        forgotten = platform.project.folder / "modules" / "papers" / "forgotten.txt"
+        assert {*forgotten.read_text().split()} == {ada.id}
+        platform.wait_healthy(WITHIN)
+        ada.http.headers.pop("authorization")
+        ada.register()
+
+
 async def test_work_that_is_killed_ends_as_if_it_had_not_been(platform: Platform) -> None:
-    """Import, move, forgetting and erasing: nothing half, nothing twice, and no entry of an index is left over."""
+    """Deleting an account, import, move, forgetting, erasing: nothing half or twice, and no entry of an index is left over."""
+    await delete(platform)
     await keep(platform, 150)
 
 

@@ -46,6 +46,7 @@ from stylobate_actions.settings import ActionsSettings
 from stylobate_actions.store.memory import MemoryRunLedger
 from stylobate_actions.store.postgres import PostgresRunLedger
 from stylobate_actions.upgrade_runner import UpgradeRunner
+from stylobate_actions.user_data import UserData
 from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ async def _assemble(
         before_timeout=settings.before_hook_timeout,
         loop=loop,
     )
+    users = UserData(modules, platform, runner, service=SERVICE, timeout=settings.hook_timeout, loop=loop)
     upgrades = UpgradeRunner(modules, runner, timeout=settings.upgrade_timeout, loop=loop)
     for module in modules.running.values():
         for hook in module.hooks:
@@ -184,5 +186,5 @@ async def _assemble(
                 timeout=settings.hook_timeout + _SLACK,
             )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
-    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades))
+    app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades, users))
     return modules, runs

@@ -8,6 +8,7 @@ from stylobate.api.actions.v1 import action_service_pb2 as actions_pb
 from stylobate.api.actions.v1 import module_service_pb2 as modules_pb
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
+from stylobate.identity import DEFAULT_TENANT
 from stylobate.modules.binding import BoundAction
 from stylobate.outbox.event import Event
 from stylobate.paging import page_of
@@ -20,6 +21,7 @@ from stylobate_actions.convert import to_action, to_left_out, to_module, to_modu
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.upgrade_runner import Outdated, UpgradeRunner
+from stylobate_actions.user_data import UserData
 
 _GATEWAY = "gateway"
 """Whose word counts on what a call was charged."""
@@ -86,12 +88,14 @@ class ModuleServicer(ModuleServiceServicer):
         "ListModules": RpcAccess.AUTHENTICATED,
         "CallHook": RpcAccess.SERVICE,
         "UpgradeStates": RpcAccess.SERVICE,
+        "ForgetUser": RpcAccess.SERVICE,
     }
 
-    def __init__(self, manager: ModuleManager, hooks: HookRunner, upgrades: UpgradeRunner) -> None:
+    def __init__(self, manager: ModuleManager, hooks: HookRunner, upgrades: UpgradeRunner, users: UserData) -> None:
         self._manager = manager
         self._hooks = hooks
         self._upgrades = upgrades
+        self._users = users
 
     async def ListModules(self, request: modules_pb.ListModulesRequest, context: Context) -> modules_pb.ListModulesResponse:
         names, token = page_of(self._manager.names(), "modules", request.page_size, request.page_token)
@@ -108,3 +112,7 @@ class ModuleServicer(ModuleServiceServicer):
         return modules_pb.UpgradeStatesResponse(
             items=[modules_pb.UpgradedData(data=item.data, fault=item.fault) for item in found]
         )
+
+    async def ForgetUser(self, request: modules_pb.ForgetUserRequest, context: Context) -> modules_pb.ForgetUserResponse:
+        await self._users.forget(request.tenant or DEFAULT_TENANT, request.user_id, call())
+        return modules_pb.ForgetUserResponse()

@@ -22,7 +22,7 @@ from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Se
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.role import HeldRole, RoleDraft
 from stylobate_auth.service_account import ServiceAccount
-from stylobate_auth.user import UserQuery
+from stylobate_auth.user import UserDeletion, UserQuery
 
 _OVERLAP = timedelta(days=1)
 
@@ -50,6 +50,16 @@ def to_user_account(account: Account) -> users.UserAccount:
         created_at=to_timestamp(account.created_at),
         status=users.USER_STATUS_ACTIVE if account.disabled_at is None else users.USER_STATUS_DISABLED,
         disabled_at=None if account.disabled_at is None else to_timestamp(account.disabled_at),
+    )
+
+
+def to_deleted_user(deletion: UserDeletion) -> users.UserAccount:
+    """Return what is left of an account."""
+    return users.UserAccount(
+        id=deletion.id,
+        status=users.USER_STATUS_DELETING if deletion.done_at is None else users.USER_STATUS_DELETED,
+        deletion_began_at=to_timestamp(deletion.began_at),
+        deleted_at=None if deletion.done_at is None else to_timestamp(deletion.done_at),
     )
 
 

@@ -44,6 +44,7 @@ from stylobate_auth.mail.sender import MailSender
 from stylobate_auth.mail.smtp import SmtpTransport
 from stylobate_auth.mail.templates import MailTemplates
 from stylobate_auth.mail.tokens import MailTokens
+from stylobate_auth.others import OtherServices
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
@@ -67,6 +68,7 @@ from stylobate_auth.signing_key_manager import SigningKeyManager
 from stylobate_auth.signing_key_servicer import SigningKeyServicer
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
+from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_manager import UserManager
 from stylobate_auth.user_servicer import UserServicer
 
@@ -173,12 +175,12 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, idempotency))
-    app.servicer(
-        add_UserServiceServicer_to_server,
-        UserServicer(
-            UserManager(store, access, sessions, revocations, token_lifetime=settings.access_token_lifetime, clock=_now),
-            idempotency,
-        ),
+    _serve_users(
+        app,
+        store,
+        UserManager(store, access, sessions, revocations, token_lifetime=settings.access_token_lifetime, clock=_now),
+        passwords,
+        idempotency,
     )
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
@@ -225,6 +227,15 @@ async def _signing_keys(
     app.check("signing-keys", keys.health)
     app.servicer(add_SigningKeyServiceServicer_to_server, SigningKeyServicer(keys, idempotency))
     return keys
+
+
+def _serve_users(
+    app: AppManager, store: PostgresAuthStore, users: UserManager, passwords: PasswordManager, idempotency: Idempotency
+) -> None:
+    eraser = UserEraser(store, users, passwords, OtherServices(app.channel("state"), app.channel("actions")), clock=_now)
+    app.task("user_deletions", eraser.run)
+    app.check("user_deletions", eraser.health)
+    app.servicer(add_UserServiceServicer_to_server, UserServicer(users, eraser, idempotency))
 
 
 def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:

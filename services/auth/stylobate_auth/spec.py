@@ -1,6 +1,7 @@
 """What the auth service is, for whoever starts or manages it."""
 
 from stylobate.database import MigrationSet
+from stylobate.identity import ServiceRights
 from stylobate.services import Imported, ServiceSpec
 
 from stylobate_auth.settings import AuthSettings
@@ -30,6 +31,8 @@ SPEC = ServiceSpec(
         "auth.session.opened",
         "auth.signing_key.rotated",
         "auth.user.changed",
+        "auth.user.deleted",
+        "auth.user.deleting",
         "auth.user.disabled",
         "auth.user.email_changed",
         "auth.user.email_verified",
@@ -37,5 +40,6 @@ SPEC = ServiceSpec(
         "auth.user.password_changed",
         "auth.user.registered",
     ),
-    needs=("ratelimit",),
+    needs=("ratelimit", "state", "actions"),
+    calls=ServiceRights(own=frozenset({"actions.v1.ModuleService/ForgetUser", "state.v1.StateKeepingService/ForgetOwner"})),
 )

@@ -19,6 +19,17 @@ class UserQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class UserDeletion:
+    """What is left of an account that is deleted."""
+
+    tenant: str
+    id: str
+    began_at: datetime
+    done_at: datetime | None = None
+    """When the last service had forgotten it; None: not yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class UserPlace:
     """Where an account stands in the order in which they were made."""
 

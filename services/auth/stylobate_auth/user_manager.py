@@ -22,7 +22,7 @@ from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
 from stylobate_auth.store.rows import uuid_of
-from stylobate_auth.user import UserPlace, UserQuery
+from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 READ, WRITE = "users:read", "users:write"
 _MAX_ROLE = 128
@@ -67,10 +67,27 @@ class UserManager:
         last = UserPlace(found[limit - 1].created_at, found[limit - 1].id) if len(found) > limit else None
         return found[:limit], "" if last is None else page_token(about, str(last))
 
-    async def get(self, principal: Principal, account_id: str) -> Account:
-        """Return an account. Raises AccountUnknownError, and as :meth:`page`."""
+    async def get(self, principal: Principal, account_id: str) -> Account | UserDeletion:
+        """Return an account, or what is left of it. Raises AccountUnknownError, and as :meth:`page`."""
         await self._require(principal, READ)
-        return await self._find(principal.tenant, account_id)
+        account = await self._store.user(principal.tenant, account_id)
+        found = account or await self._store.deletion(principal.tenant, account_id)
+        if found is None:
+            raise AccountUnknownError
+        return found
+
+    async def changed_by(self, principal: Principal, account_id: str, permission: str) -> Account | None:
+        """Return the account that the principal may change by a permission and its roles; None: it is deleted.
+
+        :raises AccountUnknownError: there never was one. Else as :meth:`disable`.
+        """
+        await self._require(principal, permission)
+        account = await self._store.user(principal.tenant, account_id)
+        if account is not None:
+            await self._require_roles_of(principal, account)
+        elif await self._store.deletion(principal.tenant, account_id) is None:
+            raise AccountUnknownError
+        return account
 
     async def disable(self, principal: Principal, account_id: str, caller: Call, claim: Claim | None = None) -> None:
         """Let nobody in to an account: what is open ends. One that is disabled stays so.

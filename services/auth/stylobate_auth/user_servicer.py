@@ -9,7 +9,9 @@ from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
-from stylobate_auth.convert import from_user_query, to_session, to_user_account
+from stylobate_auth.convert import from_user_query, to_deleted_user, to_session, to_user_account
+from stylobate_auth.user import UserDeletion
+from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_manager import UserManager
 
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
@@ -23,12 +25,15 @@ class UserServicer(UserServiceServicer):
         "GetUser": RpcAccess.AUTHENTICATED,
         "DisableUser": RpcAccess.AUTHENTICATED,
         "EnableUser": RpcAccess.AUTHENTICATED,
+        "DeleteUser": RpcAccess.AUTHENTICATED,
+        "DeleteMe": RpcAccess.AUTHENTICATED,
         "ListUserSessions": RpcAccess.AUTHENTICATED,
         "RevokeUserSessions": RpcAccess.AUTHENTICATED,
     }
 
-    def __init__(self, manager: UserManager, idempotency: Idempotency) -> None:
+    def __init__(self, manager: UserManager, eraser: UserEraser, idempotency: Idempotency) -> None:
         self._manager = manager
+        self._eraser = eraser
         self._once = idempotency.once
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
@@ -37,7 +42,8 @@ class UserServicer(UserServiceServicer):
         return pb.ListUsersResponse(users=map(to_user_account, found), next_page_token=more)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
-        return pb.GetUserResponse(user=to_user_account(await self._manager.get(call().principal, request.id)))
+        found = await self._manager.get(call().principal, request.id)
+        return pb.GetUserResponse(user=to_deleted_user(found) if isinstance(found, UserDeletion) else to_user_account(found))
 
     async def DisableUser(self, request: pb.DisableUserRequest, context: Any) -> pb.DisableUserResponse:
         caller = call()
@@ -57,6 +63,26 @@ class UserServicer(UserServiceServicer):
             pb.EnableUserResponse,
             lambda claim: self._manager.enable(caller.principal, request.id, caller, claim),
             lambda _: pb.EnableUserResponse(),
+        )
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            pb.DeleteUserResponse,
+            lambda claim: self._eraser.delete(caller.principal, request.id, caller, claim),
+            lambda _: pb.DeleteUserResponse(),
+        )
+
+    async def DeleteMe(self, request: pb.DeleteMeRequest, context: Any) -> pb.DeleteMeResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            pb.DeleteMeResponse,
+            lambda claim: self._eraser.delete_own(caller.principal, request.password, caller, claim),
+            lambda _: pb.DeleteMeResponse(),
         )
 
     async def ListUserSessions(self, request: pb.ListUserSessionsRequest, context: Any) -> pb.ListUserSessionsResponse:

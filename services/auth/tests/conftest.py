@@ -38,6 +38,8 @@ from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_lifetimes import SessionLifetimes
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings, Registration
+from stylobate_auth.user import UserDeletion
+from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_manager import UserManager
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
@@ -76,6 +78,8 @@ class Auth:
     roles: RoleManager
     profiles: ProfileManager
     users: UserManager
+    eraser: UserEraser
+    others: "Forgetful"
     post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
@@ -143,6 +147,20 @@ class Post:
         return str(token)
 
 
+class Forgetful:
+    """The other services: they note whom they forgot, or fail when told so."""
+
+    def __init__(self) -> None:
+        self.forgot: list[str] = []
+        self.fault: Exception | None = None
+
+    async def forget(self, deletion: UserDeletion) -> None:
+        """Forget."""
+        if self.fault is not None:
+            raise self.fault
+        self.forgot.append(deletion.id)
+
+
 class NoLimits:
     """A ratelimit service that is away: auth counts by itself."""
 
@@ -184,6 +202,7 @@ def build(
     )
     machines = ServiceAccountManager(store, access, revocations, clock=clock)
     roles = RoleManager(store, access, clock=clock)
+    others = Forgetful()
     users = UserManager(store, access, sessions, revocations, token_lifetime=tokens.lifetime, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
     return Auth(
@@ -205,6 +224,8 @@ def build(
         roles,
         profiles,
         users,
+        UserEraser(store, users, passwords, others, clock=clock),
+        others,
         post,
     )
 

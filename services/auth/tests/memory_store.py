@@ -33,6 +33,7 @@ from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.role import HeldRole
 from stylobate_auth.service_account import ServiceAccount
 from stylobate_auth.signing_key import SigningKey
+from stylobate_auth.user import UserDeletion
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
@@ -77,6 +78,7 @@ class _Tables:
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
     old_emails: dict[_Key, str] = field(default_factory=dict)
     mails: dict[_Key, _MailRow] = field(default_factory=dict)
+    deletions: dict[_Key, tuple[UserDeletion, datetime | None]] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
     roles_digest: str = ""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from stylobate_auth.model import Account
-from stylobate_auth.user import UserPlace, UserQuery
+from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 
 class MemoryUserChanges:
@@ -21,6 +21,33 @@ class MemoryUserChanges:
         """See the port."""
         row = self.tables.accounts[tenant, account_id]
         self.tables.accounts[tenant, account_id] = replace(row, account=replace(row.account, disabled_at=at))
+
+    async def begin_deletion(self, tenant: str, account_id: str, at: datetime) -> None:
+        """See the port."""
+        place = tenant, account_id
+        row = self.tables.accounts.pop(place)
+        del self.tables.emails[tenant, row.email_key]
+        self.tables.new_emails.pop(place, None)
+        self.tables.old_emails.pop(place, None)
+        gone = {key for key, one in self.tables.sessions.items() if (one.tenant, one.account_id) == place}
+        self.tables.sessions = {key: one for key, one in self.tables.sessions.items() if key not in gone}
+        tokens = self.tables.tokens.items()
+        self.tables.tokens = {key: row for key, row in tokens if (key[0], row.session_id) not in gone}
+        keys = self.tables.api_keys.items()
+        self.tables.api_keys = {key: one for key, one in keys if (one.key.tenant, one.key.owner) != place}
+        mails = self.tables.mails.items()
+        self.tables.mails = {key: one for key, one in mails if (one.mail.tenant, one.mail.account_id) != place}
+        self.tables.places = {key: until for key, until in self.tables.places.items() if key[:2] != place}
+        self.tables.held = {key: held for key, held in self.tables.held.items() if key[:2] != place}
+        self.tables.deletions[place] = UserDeletion(tenant, account_id, at), at
+
+    async def finish_deletion(self, tenant: str, account_id: str, at: datetime) -> bool:
+        """See the port."""
+        deletion, _ = self.tables.deletions[tenant, account_id]
+        if deletion.done_at is not None:
+            return False
+        self.tables.deletions[tenant, account_id] = replace(deletion, done_at=at), None
+        return True
 
     async def end_api_keys(self, tenant: str, account_id: str, at: datetime) -> list[str]:
         """See the port."""
@@ -56,6 +83,24 @@ class MemoryUsers:
             and (after is None or (row.account.created_at, row.account.id) > (after.created_at, after.id))
         ]
         return sorted(found, key=lambda account: (account.created_at, account.id))[:limit]
+
+    async def deletion(self, tenant: str, account_id: str) -> UserDeletion | None:
+        """See the port."""
+        found = self._tables.deletions.get((tenant, account_id))
+        return None if found is None else found[0]
+
+    async def take_deletions(self, now: datetime, until: datetime, most: int) -> list[UserDeletion]:
+        """See the port."""
+        due = [deletion for deletion, at in self._tables.deletions.values() if at is not None and at <= now][:most]
+        for deletion in due:
+            await self.delay_deletion(deletion, until)
+        return due
+
+    async def delay_deletion(self, deletion: UserDeletion, until: datetime) -> None:
+        """See the port."""
+        place = deletion.tenant, deletion.id
+        if self._tables.deletions[place][1] is not None:
+            self._tables.deletions[place] = deletion, until
 
 
 def _person(tables: Any, tenant: str, account_id: str) -> Account | None:

@@ -59,6 +59,12 @@ class HistoryForgetter:
         _log.warning("object_erased", namespace=key.namespace, key=key.key, count=erased.versions)
         return erased
 
+    async def forget_person(
+        self, tenant: str, namespace: str, person: str, *, erases: bool, after: tuple[str, int], most: int
+    ) -> tuple[str, int] | None:
+        """See :meth:`ForgettingStore.forget_person`."""
+        return await self._store.forget_person(tenant, namespace, person, erases=erases, after=after, most=most)
+
     async def step(self) -> bool:
         """Do a step for each rule, and say whether there is more to do at once."""
         has_more = False

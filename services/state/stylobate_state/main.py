@@ -19,6 +19,7 @@ from stylobate.ids import new_id
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
+from stylobate_state.owner_forgetter import OwnerForgetter
 from stylobate_state.places import check_main, logs_of_projections, placed
 from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
@@ -104,7 +105,8 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     mover = StateMover(
         manager.namespaces, indexes=indexes, places=settings.places, main=main.places, targets=targets, ephemeral=ttls
     )
-    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters, mover))
+    owners = OwnerForgetter(manager.namespaces, environment, manager.writer, forgetters)
+    app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters, mover, owners))
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

@@ -10,6 +10,7 @@ from stylobate.declarations.compiled import UNKNOWN_MEMBER
 from stylobate.declarations.guard import Guard
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
 from stylobate.declarations.rules import ACTIONS, handlers_of
+from stylobate.declarations.states_file import KEEP
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
@@ -56,6 +57,8 @@ class Namespace:
     """How many versions are shown, the newest ones; 0: all."""
     deleted_for: timedelta | None = None
     """How long what was deleted can be looked at and restored; None: for good."""
+    on_owner_deleted: str = KEEP
+    """What becomes of objects when their owner's account is deleted: keep, anonymize or delete."""
     fields: FieldRules = FieldRules(())  # noqa: RUF009  it never changes
     """Which of the data is not everybody's to see or to set."""
     schema_version: int = 1
@@ -101,6 +104,7 @@ class Namespace:
             indexes=indexes_of(declaration),
             history=declaration.history,
             deleted_for=declaration.deleted_for,
+            on_owner_deleted=declaration.on_owner_deleted,
             fields=FieldRules(declaration.fields),
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,

@@ -38,6 +38,7 @@ from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey, StateRecord
 from stylobate_state.operation import Assign, Delete, Operation, Patch, Restore, Transition
+from stylobate_state.owner_forgetter import OwnerForgetter
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_mover import StateMover
@@ -193,10 +194,13 @@ class StateKeepingServicer(StateKeepingServiceServicer):
     """Serves a StateKeeper and a HistoryForgetter to the operator's command."""
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
-        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState", "MoveStates"), RpcAccess.SERVICE
+        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState", "ForgetOwner", "MoveStates"),
+        RpcAccess.SERVICE,
     )
 
-    def __init__(self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter], mover: StateMover) -> None:
+    def __init__(
+        self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter], mover: StateMover, owners: OwnerForgetter
+    ) -> None:
         """Keep the parts.
 
         :param forgetters: by namespace.
@@ -204,12 +208,17 @@ class StateKeepingServicer(StateKeepingServiceServicer):
         self._keeper = keeper
         self._forgetters = forgetters
         self._mover = mover
+        self._owners = owners
 
     async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
         forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
         await self._mover.check_here(request.namespace)
         erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
+
+    async def ForgetOwner(self, request: keeping.ForgetOwnerRequest, context: _Context) -> keeping.ForgetOwnerResponse:
+        objects, place = await self._owners.step(request.tenant or DEFAULT_TENANT, request.owner, request.place)
+        return keeping.ForgetOwnerResponse(objects=objects, next_place=place)
 
     async def MoveStates(self, request: keeping.MoveStatesRequest, context: _Context) -> keeping.MoveStatesResponse:
         step = await self._mover.step(request.namespace, request.database, request.place)

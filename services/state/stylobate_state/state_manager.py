@@ -63,6 +63,8 @@ class StateManager:
         self._transactions = TransactionWriter(writer, reader)
         self.keeper = StateKeeper(namespaces, environment, writer)
         """Looks after what is stored, for operators."""
+        self.writer = writer
+        """Carries out changes, together with what else is written at the time."""
 
     @classmethod
     @asynccontextmanager

@@ -261,6 +261,8 @@ class NamespaceDeclaration:
     """How many versions of an object are kept with their data, the newest ones; 0: all."""
     deleted_for: timedelta | None = None
     """How long what was deleted keeps its data, so that it can be restored (``retention: { deleted: … }``); None: for good."""
+    on_owner_deleted: str = "keep"
+    """What becomes of objects when their owner's account is deleted: ``keep``, ``anonymize`` or ``delete``."""
     fields: tuple[FieldDeclaration, ...] = ()
     event_data: tuple[str, ...] = ()
     """What its events carry beside what all do: of :data:`~stylobate.declarations.states_file.EVENT_DATA`."""

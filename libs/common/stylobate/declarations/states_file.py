@@ -44,6 +44,7 @@ NAMESPACE_KEYS = (
     "indexes",
     "history",
     "retention",
+    "on_owner_deleted",
     "durability",
     "ttl",
     "fields",
@@ -56,6 +57,8 @@ ACCESS_KEYS = ("read", "list", "create", "write", "delete", "assign", "show_owne
 TRANSITION_KEYS = ("from", "to", "access", "data", "guard", "do")
 _TRANSITION_LATER = ("after", "before")
 RETENTION_KEYS = ("deleted",)
+KEEP, ANONYMIZE, DELETE = "keep", "anonymize", "delete"
+ON_OWNER_DELETED = (KEEP, ANONYMIZE, DELETE)
 EVENT_KEYS = ("data",)
 EVENT_DATA = ("before", "delta", "cause")
 """What events may carry beside what all of them do."""
@@ -116,6 +119,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         ttl=read_ttl(section),
         history=section.positive("history", 0),
         deleted_for=_deleted_for(section),
+        on_owner_deleted=_on_owner_deleted(section),
         fields=read_fields(section, module, schema, schema_version),
         event_data=_event_data(section),
         file=file.file,
@@ -137,6 +141,15 @@ def _deleted_for(section: Section) -> timedelta | None:
         return None
     is_mapping = node.value is None or isinstance(node.value, dict)
     return section.section("retention", RETENTION_KEYS).parsed("deleted", _parse_retention, required=is_mapping, unit="d")
+
+
+def _on_owner_deleted(section: Section) -> str:
+    said = section.text("on_owner_deleted", KEEP)
+    if said not in ON_OWNER_DELETED:
+        hint = did_you_mean(said, ON_OWNER_DELETED)
+        section.error("on_owner_deleted", f"`on_owner_deleted` must be {KEEP}, {ANONYMIZE} or {DELETE}{hint}")
+        return KEEP
+    return said
 
 
 def _event_data(section: Section) -> tuple[str, ...]:

@@ -36,10 +36,22 @@ OPERATOR_RIGHTS = ServiceRights(
             *(f"auth.v1.ApiKeyService/{name}" for name in ("CreateApiKey", "ListApiKeys", "RotateApiKey", "RevokeApiKey")),
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",
-            "auth.v1.UserService",
             "auth.v1.SigningKeyService",
+            *(
+                f"auth.v1.UserService/{name}"
+                for name in (
+                    "ListUsers",
+                    "GetUser",
+                    "DisableUser",
+                    "EnableUser",
+                    "DeleteUser",
+                    "ListUserSessions",
+                    "RevokeUserSessions",
+                )
+            ),
             "events.v1.EventService",
-            "state.v1.StateKeepingService",
+            *(f"state.v1.StateKeepingService/{name}States" for name in ("Migrate", "Check", "Export", "Import", "Move")),
+            "state.v1.StateKeepingService/EraseState",
             "state.v1.ProjectionService/ListProjections",
             "state.v1.ProjectionService/RebuildProjection",
             "ratelimit.v1.RateLimitService/PutBan",

@@ -6,12 +6,15 @@ Modules are initialized in dependency order and disposed in reverse; one that fa
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from stylobate.health import Health
 from stylobate.logs import get_logger
+
+if TYPE_CHECKING:
+    from stylobate.modules.context import HookContext
 
 
 class BaseModule:
@@ -37,6 +40,13 @@ class BaseModule:
 
     async def dispose(self) -> None:
         """Close what :meth:`initialize` opened. Called once, also when it failed half-way."""
+
+    async def delete_user(self, ctx: "HookContext", user_id: str) -> None:
+        """Forget a person whose account is deleted: what the module keeps outside of namespaces.
+
+        Called in the service's own name, again until it returns, and again after that: let it be no harm. An error is tried
+        again; the deletion is not done before every module has returned.
+        """
 
     async def health_check(self) -> Health:
         """Say how the module is; answered quickly."""

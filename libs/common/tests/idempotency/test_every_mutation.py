@@ -16,6 +16,8 @@ WITHOUT = {
     "SweepProjection": "deletes what is left to be deleted, however often it is asked",
     "RebuildProjection": "begins anew, which twice is as good as once",
     "EraseState": "takes away what is there, however often it is asked",
+    "ForgetOwner": "does what was not done yet, however often it is asked",
+    "ForgetUser": "tells modules again, which is what they expect",
     "ImportStates": "passes over what is there already in just that way",
     "MoveStates": "goes on where it was left, however often it is asked",
     "MigrateStates": "moves what was not moved yet, however often it is asked",

@@ -113,6 +113,7 @@ RECORDED = {
     "auth.service_account.create",
     "auth.service_account.delete",
     "auth.session.revoke",
+    "auth.user.delete",
     "auth.user.disable",
     "auth.user.enable",
     "auth.user.end_sessions",

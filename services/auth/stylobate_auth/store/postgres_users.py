@@ -1,13 +1,14 @@
 """People's accounts in PostgreSQL, as administrators see and change them: what the store and its transactions do."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.model import Account
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, uuid_of
-from stylobate_auth.user import UserPlace, UserQuery
+from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 _BY_ID = f"{ACCOUNT_BY_ID} and not a.is_service"
 _HOLD = f"{_BY_ID} for update"
@@ -15,6 +16,22 @@ _SET_DISABLED = "update account set disabled_at = $3 where tenant = $1 and id = 
 _END_KEYS = """
 update api_key set revoked_at = $3 where tenant = $1 and owner_id = $2 and revoked_at is null returning id::text
 """
+_DELETE = "delete from account where tenant = $1 and id = $2"
+_BEGIN_DELETION = """
+insert into user_deletion (tenant, account_id, began_at, due_at) values ($1, $2, $3, $3) on conflict do nothing
+"""
+_FINISH_DELETION = """
+update user_deletion set done_at = $3, due_at = null where tenant = $1 and account_id = $2 and done_at is null returning true
+"""
+_DELETION = "select tenant, account_id::text, began_at, done_at from user_deletion where tenant = $1 and account_id = $2"
+_TAKE_DELETIONS = """
+update user_deletion set due_at = $2
+where (tenant, account_id) in (
+    select tenant, account_id from user_deletion where due_at <= $1 order by due_at limit $3 for update skip locked
+)
+returning tenant, account_id::text, began_at, done_at
+"""
+_DELAY_DELETION = "update user_deletion set due_at = $3 where tenant = $1 and account_id = $2 and done_at is null"
 # The place is a bound of the index, also for the first page: with `or` it would be looked at row by row.
 _LIST = """
 select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at,
@@ -41,6 +58,14 @@ class PostgresUserChanges:
     async def set_disabled(self, tenant: str, account_id: str, at: datetime | None) -> None:
         await self._connection.execute(_SET_DISABLED, tenant, UUID(account_id), at)
 
+    async def begin_deletion(self, tenant: str, account_id: str, at: datetime) -> None:
+        key = UUID(account_id)
+        await self._connection.execute(_DELETE, tenant, key)
+        await self._connection.execute(_BEGIN_DELETION, tenant, key, at)
+
+    async def finish_deletion(self, tenant: str, account_id: str, at: datetime) -> bool:
+        return await self._connection.fetchval(_FINISH_DELETION, tenant, UUID(account_id), at) is not None
+
     async def end_api_keys(self, tenant: str, account_id: str, at: datetime) -> list[str]:
         return sorted(row["id"] for row in await self._connection.fetch(_END_KEYS, tenant, UUID(account_id), at))
 
@@ -60,3 +85,18 @@ class PostgresUsers:
         since, until = query.created_after or _FIRST, query.created_before or _LAST
         rows = await self._database.fetch(_LIST, tenant, *place, since, until, query.email, query.role, limit)
         return [account_of(row) for row in rows]
+
+    async def deletion(self, tenant: str, account_id: str) -> UserDeletion | None:
+        key = uuid_of(account_id)
+        row = None if key is None else await self._database.fetchrow(_DELETION, tenant, key)
+        return None if row is None else _deletion_of(row)
+
+    async def take_deletions(self, now: datetime, until: datetime, most: int) -> list[UserDeletion]:
+        return [_deletion_of(row) for row in await self._database.fetch(_TAKE_DELETIONS, now, until, most)]
+
+    async def delay_deletion(self, deletion: UserDeletion, until: datetime) -> None:
+        await self._database.execute(_DELAY_DELETION, deletion.tenant, UUID(deletion.id), until)
+
+
+def _deletion_of(row: Any) -> UserDeletion:
+    return UserDeletion(row["tenant"], row["account_id"], row["began_at"], row["done_at"])

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from stylobate_auth.model import Account
-from stylobate_auth.user import UserPlace, UserQuery
+from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 
 class UserChanges(Protocol):
@@ -19,6 +19,12 @@ class UserChanges(Protocol):
     async def end_api_keys(self, tenant: str, account_id: str, at: datetime) -> list[str]:
         """Revoke every key of an account that was not; return their ids, sorted."""
 
+    async def begin_deletion(self, tenant: str, account_id: str, at: datetime) -> None:
+        """Remove an account with all that is its own here, and note that others have still to forget it."""
+
+    async def finish_deletion(self, tenant: str, account_id: str, at: datetime) -> bool:
+        """Note that everybody has forgotten it; return whether that was not noted before."""
+
 
 class Users(Protocol):
     """How they are read."""
@@ -31,3 +37,12 @@ class Users(Protocol):
 
         :param query: its ``email`` is the one that addresses are compared by.
         """
+
+    async def deletion(self, tenant: str, account_id: str) -> UserDeletion | None:
+        """Return what is left of an account that is deleted; None for any other."""
+
+    async def take_deletions(self, now: datetime, until: datetime, most: int) -> list[UserDeletion]:
+        """Return deletions that are due, and make them due again at ``until``: nobody else gets them meanwhile."""
+
+    async def delay_deletion(self, deletion: UserDeletion, until: datetime) -> None:
+        """Try one again at another time."""

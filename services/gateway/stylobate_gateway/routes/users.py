@@ -1,6 +1,7 @@
 """Accounts of people: `/v1/users`, for administrators."""
 
 from datetime import UTC
+from typing import Any
 
 import grpc.aio
 from fastapi import APIRouter, Response
@@ -15,6 +16,12 @@ from stylobate_gateway.schemas.accounts import SessionList
 from stylobate_gateway.schemas.common import PageSize, PageToken
 from stylobate_gateway.schemas.users import CreatedAfter, CreatedBefore, OfEmail, OfRole, UserAccount, UserId, UserList
 
+_STATUSES: dict[int, Any] = {
+    pb.USER_STATUS_ACTIVE: "active",
+    pb.USER_STATUS_DISABLED: "disabled",
+    pb.USER_STATUS_DELETING: "deleting",
+    pb.USER_STATUS_DELETED: "deleted",
+}
 # ruff: noqa: A002  `id`, as the path has it
 
 
@@ -58,6 +65,12 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         await answered(exchange, stub.EnableUser, pb.EnableUserRequest(id=id))
         return Response(status_code=204)
 
+    @router.delete("/{id}", status_code=202, responses=refuses("Accounts", 404, is_change=True), response_class=Response)
+    async def delete_user(id: UserId, exchange: Changing) -> Response:
+        """Delete an account: at once here, then in all services and modules. Takes `users:delete`, and what its roles permit."""
+        await answered(exchange, stub.DeleteUser, pb.DeleteUserRequest(id=id))
+        return Response(status_code=202)
+
     @router.get("/{id}/sessions", responses=refuses("Accounts", 404, 422))
     async def list_user_sessions(id: UserId, page_size: PageSize = 50, page_token: PageToken = "") -> SessionList:
         """List the sessions of an account that live, the newest first. Takes `users:read`."""
@@ -75,13 +88,17 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
 
 
 def _user(user: pb.UserAccount) -> UserAccount:
+    times = {
+        name: getattr(user, name).ToDatetime(tzinfo=UTC) if user.HasField(name) else None
+        for name in ("created_at", "disabled_at", "deletion_began_at", "deleted_at")
+    }
+    is_there = not user.HasField("deletion_began_at")
     return UserAccount(
         id=user.id,
-        email=user.email,
-        display_name=user.display_name,
+        email=user.email if is_there else None,
+        display_name=user.display_name if is_there else None,
         roles=list(user.roles),
-        email_verified=user.email_verified,
-        created_at=user.created_at.ToDatetime(tzinfo=UTC),
-        status="disabled" if user.status == pb.USER_STATUS_DISABLED else "active",
-        disabled_at=user.disabled_at.ToDatetime(tzinfo=UTC) if user.HasField("disabled_at") else None,
+        email_verified=user.email_verified if is_there else None,
+        status=_STATUSES[user.status],
+        **times,
     )

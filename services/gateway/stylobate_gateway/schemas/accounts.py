@@ -80,6 +80,12 @@ class EmailProof(Input):
     token: str = Field(max_length=512, json_schema_extra=_TEXT)
 
 
+class Farewell(Input):
+    """Who deletes the own account."""
+
+    password: str = Field(max_length=1024, examples=["correct horse battery"], json_schema_extra=_TEXT)
+
+
 class Profile(Input):
     """What others may see of the token's account."""
 

@@ -20,13 +20,17 @@ class UserAccount(BaseModel):
     """An account as an administrator sees it."""
 
     id: str
-    email: str
-    display_name: str
+    email: str | None = Field(description="null, as all but id and status, once it is deleted.")
+    display_name: str | None
     roles: list[str]
-    email_verified: bool
-    created_at: datetime
-    status: Literal["active", "disabled"]
+    email_verified: bool | None
+    created_at: datetime | None
+    status: Literal["active", "disabled", "deleting", "deleted"] = Field(
+        description="`deleting` until every service and module has forgotten it."
+    )
     disabled_at: datetime | None = Field(description="Since when nobody is let in; null where it is not disabled.")
+    deletion_began_at: datetime | None
+    deleted_at: datetime | None
 
 
 class UserList(BaseModel):

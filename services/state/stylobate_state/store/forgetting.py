@@ -56,6 +56,18 @@ class ForgettingStore(Protocol):
         :param most: events of each partition at most. :raises DatabaseUnavailableError: nothing of the step happened.
         """
 
+    async def forget_person(
+        self, tenant: str, namespace: str, person: str, *, erases: bool, after: tuple[str, int], most: int
+    ) -> tuple[str, int] | None:
+        """Take a person's id out of some events of a namespace, and return the last one looked at; None: it was the last of all.
+
+        Rows, numbers, versions and what happened stay. With the last ones, what was the person's and is deleted is nobody's.
+
+        :param erases: whether data of what was the person's when it was deleted goes too, of all versions.
+        :param after: only events behind this key and version. :param most: events to look at.
+        :raises DatabaseUnavailableError: nothing of the step happened.
+        """
+
     async def erase(self, key: StateKey) -> Erased:
         """Take the data of all versions of a key away, numbered or not, in one atomic step; that of a living object stays.
 

@@ -34,6 +34,27 @@ class MemoryForgettingStore:
             count += _take(entries, lost)
         return Forgot(count, has_more=False)
 
+    async def forget_person(
+        self, tenant: str, namespace: str, person: str, *, erases: bool, after: tuple[str, int], most: int
+    ) -> tuple[str, int] | None:
+        """See ForgettingStore; all at once."""
+        del after, most
+        for key, entries in self._store.history.items():
+            if (key.tenant, key.namespace) != (tenant, namespace):
+                continue
+            present = self._store.objects[key]
+            is_gone = present.is_deleted and present.owner == person
+            if erases and is_gone:
+                _take(entries, {entry.version for entry in entries})
+            for place, entry in enumerate(entries):
+                actor, owner, before = (
+                    "" if said == person else said for said in (entry.actor, entry.owner, entry.previous_owner)
+                )
+                entries[place] = replace(entry, actor=actor, owner=owner, previous_owner=before)
+            if is_gone:
+                self._store.objects[key] = replace(present, owner="")
+        return None
+
     async def erase(self, key: StateKey) -> Erased:
         """See ForgettingStore."""
         present, entries = self._store.objects.get(key), self._store.history.get(key, [])

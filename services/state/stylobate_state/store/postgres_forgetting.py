@@ -68,6 +68,31 @@ _ERASE_ALL = """
     ){next}
     select (select count(*) from erased) as versions, coalesce((select living from present), 0) as living
 """
+# What of a page of a namespace's log names a person, or is of an object that was the person's when it was deleted.
+_WITHOUT = """
+    with part as materialized (
+        select seq, subject, version from outbox_event
+        where tenant = $1 and stream = $2 and (subject, version) > ($4, $5) order by subject, version limit $7
+    ),
+    gone as materialized (
+        select key from state
+        where $6 and tenant = $1 and namespace = $2 and owner = $3 and deleted_at is not null
+            and key in (select subject collate "C" from part)
+    ),
+    blanked as (
+        update outbox_event event
+        set actor = case when event.actor = $3 then '' else event.actor end,
+            data = state_without(case when gone.key is null then event.data else state_forget(event.data) end, $3),
+            aside = case when gone.key is null then event.aside end
+        from part left join gone on gone.key = part.subject collate "C"
+        where event.seq = part.seq and (
+            (gone.key is not null and not event.data ? 'forgotten') or event.actor = $3 or event.data ->> 'actor' = $3
+            or event.data ->> 'owner' = $3 or event.data ->> 'previous_owner' = $3
+        )
+    )
+    select subject, version, (select count(*) from part) as looked from part order by subject desc, version desc limit 1
+"""
+_NOBODYS = "update state set owner = '' where tenant = $1 and namespace = $2 and owner = $3 and deleted_at is not null"
 _ERASE = _ERASE_ALL.format(next=_NEXT.format(forgotten="erased"))
 
 
@@ -84,6 +109,16 @@ class PostgresForgettingStore:
         statement, which = (_BEHIND, forgetting.behind) if forgetting.behind else (_DELETED, f"state.{namespace}.deleted")
         row = await self._database.fetchrow(statement, namespace, rule, forgetting.age, most, which)
         return Forgot(row["versions"], row["has_more"]) if row is not None else Forgot(0, has_more=False)
+
+    async def forget_person(
+        self, tenant: str, namespace: str, person: str, *, erases: bool, after: tuple[str, int], most: int
+    ) -> tuple[str, int] | None:
+        """See ForgettingStore."""
+        row = await self._database.fetchrow(_WITHOUT, tenant, namespace, person, *after, erases, most)
+        if row is not None and row["looked"] == most:
+            return row["subject"], row["version"]
+        await self._database.execute(_NOBODYS, tenant, namespace, person)
+        return None
 
     async def erase(self, key: StateKey) -> Erased:
         """See ForgettingStore."""

@@ -79,6 +79,9 @@ def list_users(
 def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None:  # noqa: A002  as it is called everywhere
     """Show an account."""
     user = RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).GetUser(pb.GetUserRequest(id=id))).user
+    if user.HasField("deletion_began_at"):
+        _print(f"{user.id}  {_status(user)}")
+        return
     rows = {
         "id": user.id,
         "email": f"{user.email} ({'proven' if user.email_verified else 'not proven'})",
@@ -103,6 +106,20 @@ def enable(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> No
     """Let an account's owner in again. What was ended stays ended."""
     RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).EnableUser(pb.EnableUserRequest(id=id)))
     console().print("enabled")
+
+
+@users.command()
+def delete(
+    id: Annotated[str, _ID],  # noqa: A002
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Delete an account with all that is its own, in every service and module; `users show` tells when that is done."""
+    if not yes:
+        typer.confirm(f"delete {id} for good?", abort=True)
+    request = pb.DeleteUserRequest(id=id)
+    RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).DeleteUser(request))
+    console().print("deletion has begun")
 
 
 @users.command()

@@ -50,6 +50,11 @@ class ModuleServiceStub:
                 request_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.FromString,
                 _registered_method=True)
+        self.ForgetUser = channel.unary_unary(
+                '/stylobate.api.actions.v1.ModuleService/ForgetUser',
+                request_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserResponse.FromString,
+                _registered_method=True)
 
 
 class ModuleServiceServicer:
@@ -77,6 +82,13 @@ class ModuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetUser(self, request, context):
+        """Lets every module forget a person whose account is deleted. Services only. HOOK_UNAVAILABLE where a module does not run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModuleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_ModuleServiceServicer_to_server(servicer, server):
                     servicer.UpgradeStates,
                     request_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.SerializeToString,
+            ),
+            'ForgetUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetUser,
+                    request_deserializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class ModuleService:
             '/stylobate.api.actions.v1.ModuleService/UpgradeStates',
             stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesRequest.SerializeToString,
             stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.UpgradeStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.actions.v1.ModuleService/ForgetUser',
+            stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserRequest.SerializeToString,
+            stylobate_dot_api_dot_actions_dot_v1_dot_module__service__pb2.ForgetUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

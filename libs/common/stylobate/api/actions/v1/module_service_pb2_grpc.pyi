@@ -39,6 +39,8 @@ class ModuleServiceStub:
     """Runs a before-hook of a module. Services only. The typed error that the hook raises refuses the change."""
     UpgradeStates: _grpc.UnaryUnaryMultiCallable[_module_service_pb2.UpgradeStatesRequest, _module_service_pb2.UpgradeStatesResponse]
     """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
+    ForgetUser: _grpc.UnaryUnaryMultiCallable[_module_service_pb2.ForgetUserRequest, _module_service_pb2.ForgetUserResponse]
+    """Lets every module forget a person whose account is deleted. Services only. HOOK_UNAVAILABLE where a module does not run."""
 
 @_typing.type_check_only
 class ModuleServiceAsyncStub(ModuleServiceStub):
@@ -51,6 +53,8 @@ class ModuleServiceAsyncStub(ModuleServiceStub):
     """Runs a before-hook of a module. Services only. The typed error that the hook raises refuses the change."""
     UpgradeStates: _aio.UnaryUnaryMultiCallable[_module_service_pb2.UpgradeStatesRequest, _module_service_pb2.UpgradeStatesResponse]  # type: ignore[assignment]
     """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
+    ForgetUser: _aio.UnaryUnaryMultiCallable[_module_service_pb2.ForgetUserRequest, _module_service_pb2.ForgetUserResponse]  # type: ignore[assignment]
+    """Lets every module forget a person whose account is deleted. Services only. HOOK_UNAVAILABLE where a module does not run."""
 
 class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
     """The modules of this deployment."""
@@ -78,5 +82,13 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_module_service_pb2.UpgradeStatesResponse, _abc.Awaitable[_module_service_pb2.UpgradeStatesResponse]]:
         """Brings data of older schema versions to that of today, by the module's method for it. Services only."""
+
+    @_abc_1.abstractmethod
+    def ForgetUser(
+        self,
+        request: _module_service_pb2.ForgetUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_service_pb2.ForgetUserResponse, _abc.Awaitable[_module_service_pb2.ForgetUserResponse]]:
+        """Lets every module forget a person whose account is deleted. Services only. HOOK_UNAVAILABLE where a module does not run."""
 
 def add_ModuleServiceServicer_to_server(servicer: ModuleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

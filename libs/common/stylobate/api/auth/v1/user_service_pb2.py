@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from stylobate.api.auth.v1 import session_service_pb2 as stylobate_dot_api_dot_auth_dot_v1_dot_session__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/user_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+stylobate/api/auth/v1/session_service.proto\"\xf9\x01\n\x0bUserAccount\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x16\n\x0e\x65mail_verified\x18\x05 \x01(\x08\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.stylobate.api.auth.v1.UserStatus\x12/\n\x0b\x64isabled_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbd\x01\n\x10ListUsersRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x31\n\rcreated_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"_\n\x11ListUsersResponse\x12\x31\n\x05users\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.UserAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1c\n\x0eGetUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x0fGetUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.UserAccount\"9\n\x12\x44isableUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"\'\n\x13\x44isableUserResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"8\n\x11\x45nableUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"&\n\x12\x45nableUserResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"L\n\x17ListUserSessionsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x18ListUserSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x19RevokeUserSessionsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\".\n\x1aRevokeUserSessionsResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08*[\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x01\x12\x18\n\x14USER_STATUS_DISABLED\x10\x02\x32\x8f\x05\n\x0bUserService\x12\x63\n\tListUsers\x12\'.stylobate.api.auth.v1.ListUsersRequest\x1a(.stylobate.api.auth.v1.ListUsersResponse\"\x03\x90\x02\x01\x12]\n\x07GetUser\x12%.stylobate.api.auth.v1.GetUserRequest\x1a&.stylobate.api.auth.v1.GetUserResponse\"\x03\x90\x02\x01\x12\x64\n\x0b\x44isableUser\x12).stylobate.api.auth.v1.DisableUserRequest\x1a*.stylobate.api.auth.v1.DisableUserResponse\x12\x61\n\nEnableUser\x12(.stylobate.api.auth.v1.EnableUserRequest\x1a).stylobate.api.auth.v1.EnableUserResponse\x12x\n\x10ListUserSessions\x12..stylobate.api.auth.v1.ListUserSessionsRequest\x1a/.stylobate.api.auth.v1.ListUserSessionsResponse\"\x03\x90\x02\x01\x12y\n\x12RevokeUserSessions\x12\x30.stylobate.api.auth.v1.RevokeUserSessionsRequest\x1a\x31.stylobate.api.auth.v1.RevokeUserSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/user_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+stylobate/api/auth/v1/session_service.proto\"\xe0\x02\n\x0bUserAccount\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x16\n\x0e\x65mail_verified\x18\x05 \x01(\x08\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06status\x18\x07 \x01(\x0e\x32!.stylobate.api.auth.v1.UserStatus\x12/\n\x0b\x64isabled_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x64\x65letion_began_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ndeleted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbd\x01\n\x10ListUsersRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x31\n\rcreated_after\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"_\n\x11ListUsersResponse\x12\x31\n\x05users\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.UserAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1c\n\x0eGetUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x0fGetUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.UserAccount\"9\n\x12\x44isableUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"\'\n\x13\x44isableUserResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"8\n\x11\x45nableUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"&\n\x12\x45nableUserResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"8\n\x11\x44\x65leteUserRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"&\n\x12\x44\x65leteUserResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"<\n\x0f\x44\x65leteMeRequest\x12\x10\n\x08password\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"$\n\x10\x44\x65leteMeResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"L\n\x17ListUserSessionsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x18ListUserSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x19RevokeUserSessionsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\".\n\x1aRevokeUserSessionsResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08*\x8e\x01\n\nUserStatus\x12\x1b\n\x17USER_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12USER_STATUS_ACTIVE\x10\x01\x12\x18\n\x14USER_STATUS_DISABLED\x10\x02\x12\x18\n\x14USER_STATUS_DELETING\x10\x03\x12\x17\n\x13USER_STATUS_DELETED\x10\x04\x32\xcf\x06\n\x0bUserService\x12\x63\n\tListUsers\x12\'.stylobate.api.auth.v1.ListUsersRequest\x1a(.stylobate.api.auth.v1.ListUsersResponse\"\x03\x90\x02\x01\x12]\n\x07GetUser\x12%.stylobate.api.auth.v1.GetUserRequest\x1a&.stylobate.api.auth.v1.GetUserResponse\"\x03\x90\x02\x01\x12\x64\n\x0b\x44isableUser\x12).stylobate.api.auth.v1.DisableUserRequest\x1a*.stylobate.api.auth.v1.DisableUserResponse\x12\x61\n\nEnableUser\x12(.stylobate.api.auth.v1.EnableUserRequest\x1a).stylobate.api.auth.v1.EnableUserResponse\x12\x61\n\nDeleteUser\x12(.stylobate.api.auth.v1.DeleteUserRequest\x1a).stylobate.api.auth.v1.DeleteUserResponse\x12[\n\x08\x44\x65leteMe\x12&.stylobate.api.auth.v1.DeleteMeRequest\x1a\'.stylobate.api.auth.v1.DeleteMeResponse\x12x\n\x10ListUserSessions\x12..stylobate.api.auth.v1.ListUserSessionsRequest\x1a/.stylobate.api.auth.v1.ListUserSessionsResponse\"\x03\x90\x02\x01\x12y\n\x12RevokeUserSessions\x12\x30.stylobate.api.auth.v1.RevokeUserSessionsRequest\x1a\x31.stylobate.api.auth.v1.RevokeUserSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,34 +39,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001'
   _globals['_USERSERVICE'].methods_by_name['ListUserSessions']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ListUserSessions']._serialized_options = b'\220\002\001'
-  _globals['_USERSTATUS']._serialized_start=1278
-  _globals['_USERSTATUS']._serialized_end=1369
+  _globals['_USERSTATUS']._serialized_start=1580
+  _globals['_USERSTATUS']._serialized_end=1722
   _globals['_USERACCOUNT']._serialized_start=146
-  _globals['_USERACCOUNT']._serialized_end=395
-  _globals['_LISTUSERSREQUEST']._serialized_start=398
-  _globals['_LISTUSERSREQUEST']._serialized_end=587
-  _globals['_LISTUSERSRESPONSE']._serialized_start=589
-  _globals['_LISTUSERSRESPONSE']._serialized_end=684
-  _globals['_GETUSERREQUEST']._serialized_start=686
-  _globals['_GETUSERREQUEST']._serialized_end=714
-  _globals['_GETUSERRESPONSE']._serialized_start=716
-  _globals['_GETUSERRESPONSE']._serialized_end=783
-  _globals['_DISABLEUSERREQUEST']._serialized_start=785
-  _globals['_DISABLEUSERREQUEST']._serialized_end=842
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=844
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=883
-  _globals['_ENABLEUSERREQUEST']._serialized_start=885
-  _globals['_ENABLEUSERREQUEST']._serialized_end=941
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=943
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=981
-  _globals['_LISTUSERSESSIONSREQUEST']._serialized_start=983
-  _globals['_LISTUSERSESSIONSREQUEST']._serialized_end=1059
-  _globals['_LISTUSERSESSIONSRESPONSE']._serialized_start=1061
-  _globals['_LISTUSERSESSIONSRESPONSE']._serialized_end=1162
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=1164
-  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=1228
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=1230
-  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=1276
-  _globals['_USERSERVICE']._serialized_start=1372
-  _globals['_USERSERVICE']._serialized_end=2027
+  _globals['_USERACCOUNT']._serialized_end=498
+  _globals['_LISTUSERSREQUEST']._serialized_start=501
+  _globals['_LISTUSERSREQUEST']._serialized_end=690
+  _globals['_LISTUSERSRESPONSE']._serialized_start=692
+  _globals['_LISTUSERSRESPONSE']._serialized_end=787
+  _globals['_GETUSERREQUEST']._serialized_start=789
+  _globals['_GETUSERREQUEST']._serialized_end=817
+  _globals['_GETUSERRESPONSE']._serialized_start=819
+  _globals['_GETUSERRESPONSE']._serialized_end=886
+  _globals['_DISABLEUSERREQUEST']._serialized_start=888
+  _globals['_DISABLEUSERREQUEST']._serialized_end=945
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=947
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=986
+  _globals['_ENABLEUSERREQUEST']._serialized_start=988
+  _globals['_ENABLEUSERREQUEST']._serialized_end=1044
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=1046
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=1084
+  _globals['_DELETEUSERREQUEST']._serialized_start=1086
+  _globals['_DELETEUSERREQUEST']._serialized_end=1142
+  _globals['_DELETEUSERRESPONSE']._serialized_start=1144
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1182
+  _globals['_DELETEMEREQUEST']._serialized_start=1184
+  _globals['_DELETEMEREQUEST']._serialized_end=1244
+  _globals['_DELETEMERESPONSE']._serialized_start=1246
+  _globals['_DELETEMERESPONSE']._serialized_end=1282
+  _globals['_LISTUSERSESSIONSREQUEST']._serialized_start=1284
+  _globals['_LISTUSERSESSIONSREQUEST']._serialized_end=1360
+  _globals['_LISTUSERSESSIONSRESPONSE']._serialized_start=1362
+  _globals['_LISTUSERSESSIONSRESPONSE']._serialized_end=1463
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_start=1465
+  _globals['_REVOKEUSERSESSIONSREQUEST']._serialized_end=1529
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_start=1531
+  _globals['_REVOKEUSERSESSIONSRESPONSE']._serialized_end=1577
+  _globals['_USERSERVICE']._serialized_start=1725
+  _globals['_USERSERVICE']._serialized_end=2572
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,10 @@ class _UserStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserStatus
     """Its owner may log in."""
     USER_STATUS_DISABLED: _UserStatus.ValueType  # 2
     """An administrator lets nobody in."""
+    USER_STATUS_DELETING: _UserStatus.ValueType  # 3
+    """It is deleted here; some service or module has not forgotten it yet."""
+    USER_STATUS_DELETED: _UserStatus.ValueType  # 4
+    """It is deleted everywhere; its id is all that is left."""
 
 class UserStatus(_UserStatus, metaclass=_UserStatusEnumTypeWrapper):
     """How an account stands."""
@@ -43,6 +47,10 @@ USER_STATUS_ACTIVE: UserStatus.ValueType  # 1
 """Its owner may log in."""
 USER_STATUS_DISABLED: UserStatus.ValueType  # 2
 """An administrator lets nobody in."""
+USER_STATUS_DELETING: UserStatus.ValueType  # 3
+"""It is deleted here; some service or module has not forgotten it yet."""
+USER_STATUS_DELETED: UserStatus.ValueType  # 4
+"""It is deleted everywhere; its id is all that is left."""
 Global___UserStatus: _TypeAlias = UserStatus  # noqa: Y015
 
 @_typing.final
@@ -59,6 +67,8 @@ class UserAccount(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DISABLED_AT_FIELD_NUMBER: _builtins.int
+    DELETION_BEGAN_AT_FIELD_NUMBER: _builtins.int
+    DELETED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     email: _builtins.str
@@ -81,6 +91,14 @@ class UserAccount(_message.Message):
     def disabled_at(self) -> _timestamp_pb2.Timestamp:
         """Since when nobody is let in; absent: it is not disabled."""
 
+    @_builtins.property
+    def deletion_began_at(self) -> _timestamp_pb2.Timestamp:
+        """When its deletion began; absent: it did not. All that is known of it then are id and status."""
+
+    @_builtins.property
+    def deleted_at(self) -> _timestamp_pb2.Timestamp:
+        """When its deletion was done; absent: it is not."""
+
     def __init__(
         self,
         *,
@@ -92,10 +110,12 @@ class UserAccount(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         status: Global___UserStatus.ValueType = ...,
         disabled_at: _timestamp_pb2.Timestamp | None = ...,
+        deletion_began_at: _timestamp_pb2.Timestamp | None = ...,
+        deleted_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deleted_at", b"deleted_at", "deletion_began_at", b"deletion_began_at", "disabled_at", b"disabled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "disabled_at", b"disabled_at", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "id", b"id", "roles", b"roles", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deleted_at", b"deleted_at", "deletion_began_at", b"deletion_began_at", "disabled_at", b"disabled_at", "display_name", b"display_name", "email", b"email", "email_verified", b"email_verified", "id", b"id", "roles", b"roles", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,6 +338,102 @@ class EnableUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnableUserResponse: _TypeAlias = EnableUserResponse  # noqa: Y015
+
+@_typing.final
+class DeleteUserRequest(_message.Message):
+    """An account to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    idempotency_key: _builtins.str
+    """As in DisableUserRequest."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "idempotency_key", b"idempotency_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserRequest: _TypeAlias = DeleteUserRequest  # noqa: Y015
+
+@_typing.final
+class DeleteUserResponse(_message.Message):
+    """Its deletion has begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class DeleteMeRequest(_message.Message):
+    """Who deletes the own account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    password: _builtins.str
+    """The account's password."""
+    idempotency_key: _builtins.str
+    """As in DisableUserRequest."""
+    def __init__(
+        self,
+        *,
+        password: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "password", b"password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMeRequest: _TypeAlias = DeleteMeRequest  # noqa: Y015
+
+@_typing.final
+class DeleteMeResponse(_message.Message):
+    """Its deletion has begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer of an earlier call with the same `idempotency_key`."""
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteMeResponse: _TypeAlias = DeleteMeResponse  # noqa: Y015
 
 @_typing.final
 class ListUserSessionsRequest(_message.Message):

@@ -57,6 +57,16 @@ class UserServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserResponse.FromString,
                 _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/stylobate.api.auth.v1.UserService/DeleteUser',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
+        self.DeleteMe = channel.unary_unary(
+                '/stylobate.api.auth.v1.UserService/DeleteMe',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeResponse.FromString,
+                _registered_method=True)
         self.ListUserSessions = channel.unary_unary(
                 '/stylobate.api.auth.v1.UserService/ListUserSessions',
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.ListUserSessionsRequest.SerializeToString,
@@ -104,6 +114,23 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUser(self, request, context):
+        """Deletes an account with all that is its own; takes `users:delete`, and all that its roles permit. Its address is free at once and
+        nobody is let in any more, everywhere within a second. What other services and modules keep goes after that: its status is
+        `deleting` until all have answered, then `deleted`. FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`. Emits `auth.user.deleting`, and
+        `auth.user.deleted` once it is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMe(self, request, context):
+        """Deletes the caller's own account, likewise; takes its password. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUserSessions(self, request, context):
         """The sessions of an account that live, the newest first.
         """
@@ -140,6 +167,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.EnableUser,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'DeleteMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMe,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeResponse.SerializeToString,
             ),
             'ListUserSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserSessions,
@@ -263,6 +300,60 @@ class UserService:
             '/stylobate.api.auth.v1.UserService/EnableUser',
             stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.EnableUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.UserService/DeleteUser',
+            stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.UserService/DeleteMe',
+            stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_user__service__pb2.DeleteMeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,14 @@ class UserServiceStub:
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.EnableUserRequest, _user_service_pb2.EnableUserResponse]
     """Lets its owner in again. What was ended stays ended. Emits `auth.user.enabled`."""
+    DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
+    """Deletes an account with all that is its own; takes `users:delete`, and all that its roles permit. Its address is free at once and
+    nobody is let in any more, everywhere within a second. What other services and modules keep goes after that: its status is
+    `deleting` until all have answered, then `deleted`. FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`. Emits `auth.user.deleting`, and
+    `auth.user.deleted` once it is done.
+    """
+    DeleteMe: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteMeRequest, _user_service_pb2.DeleteMeResponse]
+    """Deletes the caller's own account, likewise; takes its password. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`."""
     ListUserSessions: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUserSessionsRequest, _user_service_pb2.ListUserSessionsResponse]
     """The sessions of an account that live, the newest first."""
     RevokeUserSessions: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserSessionsRequest, _user_service_pb2.RevokeUserSessionsResponse]
@@ -69,6 +77,14 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.EnableUserRequest, _user_service_pb2.EnableUserResponse]  # type: ignore[assignment]
     """Lets its owner in again. What was ended stays ended. Emits `auth.user.enabled`."""
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    """Deletes an account with all that is its own; takes `users:delete`, and all that its roles permit. Its address is free at once and
+    nobody is let in any more, everywhere within a second. What other services and modules keep goes after that: its status is
+    `deleting` until all have answered, then `deleted`. FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`. Emits `auth.user.deleting`, and
+    `auth.user.deleted` once it is done.
+    """
+    DeleteMe: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteMeRequest, _user_service_pb2.DeleteMeResponse]  # type: ignore[assignment]
+    """Deletes the caller's own account, likewise; takes its password. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`."""
     ListUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUserSessionsRequest, _user_service_pb2.ListUserSessionsResponse]  # type: ignore[assignment]
     """The sessions of an account that live, the newest first."""
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserSessionsRequest, _user_service_pb2.RevokeUserSessionsResponse]  # type: ignore[assignment]
@@ -113,6 +129,26 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.EnableUserResponse, _abc.Awaitable[_user_service_pb2.EnableUserResponse]]:
         """Lets its owner in again. What was ended stays ended. Emits `auth.user.enabled`."""
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _user_service_pb2.DeleteUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
+        """Deletes an account with all that is its own; takes `users:delete`, and all that its roles permit. Its address is free at once and
+        nobody is let in any more, everywhere within a second. What other services and modules keep goes after that: its status is
+        `deleting` until all have answered, then `deleted`. FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`. Emits `auth.user.deleting`, and
+        `auth.user.deleted` once it is done.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMe(
+        self,
+        request: _user_service_pb2.DeleteMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.DeleteMeResponse, _abc.Awaitable[_user_service_pb2.DeleteMeResponse]]:
+        """Deletes the caller's own account, likewise; takes its password. PERMISSION_DENIED `AUTH_PASSWORD_WRONG`."""
 
     @_abc_1.abstractmethod
     def ListUserSessions(

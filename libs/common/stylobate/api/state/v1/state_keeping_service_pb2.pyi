@@ -493,3 +493,59 @@ class StateFinding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StateFinding: _TypeAlias = StateFinding  # noqa: Y015
+
+@_typing.final
+class ForgetOwnerRequest(_message.Message):
+    """Whose objects to see to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """The tenant; empty: the default one."""
+    owner: _builtins.str
+    """The owner: the id of an account."""
+    place: _builtins.str
+    """`next_place` of the step before; empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "place", b"place", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetOwnerRequest: _TypeAlias = ForgetOwnerRequest  # noqa: Y015
+
+@_typing.final
+class ForgetOwnerResponse(_message.Message):
+    """What one step came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PLACE_FIELD_NUMBER: _builtins.int
+    objects: _builtins.int
+    """Objects that were deleted or handed over."""
+    next_place: _builtins.str
+    """Empty when there is nothing behind it."""
+    def __init__(
+        self,
+        *,
+        objects: _builtins.int = ...,
+        next_place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_place", b"next_place", "objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetOwnerResponse: _TypeAlias = ForgetOwnerResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class StateKeepingServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
                 _registered_method=True)
+        self.ForgetOwner = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/ForgetOwner',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerResponse.FromString,
+                _registered_method=True)
         self.ExportStates = channel.unary_unary(
                 '/stylobate.api.state.v1.StateKeepingService/ExportStates',
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ExportStatesRequest.SerializeToString,
@@ -94,6 +99,14 @@ class StateKeepingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetOwner(self, request, context):
+        """Does what namespaces say under `on_owner_deleted` with the objects of an owner whose account is deleted, and takes the id out
+        of the events of those that say `anonymize` or `delete`. Who begins anew passes over what was done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportStates(self, request, context):
         """Living objects as they are stored, in the order of tenants and keys.
         """
@@ -133,6 +146,11 @@ def add_StateKeepingServiceServicer_to_server(servicer, server):
                     servicer.EraseState,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.SerializeToString,
+            ),
+            'ForgetOwner': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetOwner,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerResponse.SerializeToString,
             ),
             'ExportStates': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportStates,
@@ -232,6 +250,33 @@ class StateKeepingService:
             '/stylobate.api.state.v1.StateKeepingService/EraseState',
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.EraseStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetOwner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/ForgetOwner',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ForgetOwnerResponse.FromString,
             options,
             channel_credentials,
             insecure,

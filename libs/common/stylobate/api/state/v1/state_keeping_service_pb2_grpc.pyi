@@ -43,6 +43,10 @@ class StateKeepingServiceStub:
     """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
     happened, stay.
     """
+    ForgetOwner: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ForgetOwnerRequest, _state_keeping_service_pb2.ForgetOwnerResponse]
+    """Does what namespaces say under `on_owner_deleted` with the objects of an owner whose account is deleted, and takes the id out
+    of the events of those that say `anonymize` or `delete`. Who begins anew passes over what was done.
+    """
     ExportStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ExportStatesRequest, _state_keeping_service_pb2.ExportStatesResponse]
     """Living objects as they are stored, in the order of tenants and keys."""
     ImportStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ImportStatesRequest, _state_keeping_service_pb2.ImportStatesResponse]
@@ -66,6 +70,10 @@ class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
     EraseState: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.EraseStateRequest, _state_keeping_service_pb2.EraseStateResponse]  # type: ignore[assignment]
     """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
     happened, stay.
+    """
+    ForgetOwner: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ForgetOwnerRequest, _state_keeping_service_pb2.ForgetOwnerResponse]  # type: ignore[assignment]
+    """Does what namespaces say under `on_owner_deleted` with the objects of an owner whose account is deleted, and takes the id out
+    of the events of those that say `anonymize` or `delete`. Who begins anew passes over what was done.
     """
     ExportStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ExportStatesRequest, _state_keeping_service_pb2.ExportStatesResponse]  # type: ignore[assignment]
     """Living objects as they are stored, in the order of tenants and keys."""
@@ -105,6 +113,16 @@ class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_state_keeping_service_pb2.EraseStateResponse, _abc.Awaitable[_state_keeping_service_pb2.EraseStateResponse]]:
         """Takes the data of everything that ever stood at a key away for good, but for the object that stands there now: versions, and what
         happened, stay.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetOwner(
+        self,
+        request: _state_keeping_service_pb2.ForgetOwnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.ForgetOwnerResponse, _abc.Awaitable[_state_keeping_service_pb2.ForgetOwnerResponse]]:
+        """Does what namespaces say under `on_owner_deleted` with the objects of an owner whose account is deleted, and takes the id out
+        of the events of those that say `anonymize` or `delete`. Who begins anew passes over what was done.
         """
 
     @_abc_1.abstractmethod
