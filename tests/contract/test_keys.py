@@ -19,7 +19,7 @@ EMAIL = f"keys-{secrets.token_hex(6)}@example.com"
 ACCOUNT = {"email": EMAIL, "password": PASSWORD}
 ORDER = {"items": [{"sku": "tea", "quantity": 1}]}
 OTHER_PASSWORD = "another long enough password"
-AGAIN_UNAUTHENTICATED = {"logout"}
+AGAIN_UNAUTHENTICATED = {"logout", "delete_me"}
 """Sent again it is 401, for the session that asks is over: which is what was asked."""
 ONCE = {"create_api_key", "rotate_api_key"}
 """Sent again they answer without the secret, which is kept nowhere."""
@@ -76,6 +76,7 @@ class Sender:
             "change_email": {"email": f"moved-{EMAIL}", "password": PASSWORD},
             "change_password": {"current_password": PASSWORD, "new_password": OTHER_PASSWORD},
             "forgot_password": {"email": EMAIL},
+            "delete_me": {"password": PASSWORD},
             "reset_password": {"token": self.mailed, "new_password": PASSWORD},
             "create_service_account": {"name": "import", "roles": ["user"]},
             "create_api_key": {"name": "nightly", "scopes": ["box:read"]},
@@ -161,9 +162,10 @@ def test_each_operation_happens_once(sender: Sender) -> None:
         "rotate_api_key",
         "revoke_api_key",
     ]
-    people = ["disable_user", "enable_user", "revoke_user_sessions"]
+    people = ["disable_user", "enable_user", "revoke_user_sessions", "delete_user"]
     accounts = ["register", "login", "refresh", "update_me", "request_email_verification", "verify_email", "change_email"]
     accounts += ["change_password", "revoke_session", "revoke_other_sessions", "logout", "forgot_password", "reset_password"]
+    accounts += ["login", "delete_me"]
     boxes = ["box.find", "box.fill", "box.read", "box.drop", "box.fill.route", "box.drop.route"]
     assert {*states, *orders, *boxes, *bans, *machines, *people, *accounts} == sender.operations.keys(), (
         "an operation that is not sent here"
@@ -194,6 +196,8 @@ def test_each_operation_happens_once(sender: Sender) -> None:
         if name in {"login", "refresh"}:
             sender.tokens = first.json()
             sender.http.headers["authorization"] = f"Bearer {sender.tokens['access_token']}"
+    again = sender.http.post("/v1/auth/register", json=ACCOUNT)
+    assert again.status_code == 201, "the address of an account that was deleted is free"
 
 
 def test_another_body_is_refused(sender: Sender, administrator: str) -> None:

@@ -47,7 +47,7 @@ FILES = {
         class Papers(BaseModule):
             async def delete_user(self, ctx, user_id):
                 with Path(__file__).with_name("forgotten.txt").open("a") as file:
-                    file.write(f"{user_id}\n")
+                    print(user_id, file=file)
 
             def higher(self, data, from_version):
                 return {"n": data["n"] + 1_000_000}

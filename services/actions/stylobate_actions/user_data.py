@@ -43,7 +43,7 @@ class UserData:
         self._loop = loop
 
     async def forget(self, tenant: str, user_id: str, caller: Call) -> None:
-        """Let every module forget a person. Again is no harm.
+        """Let every module forget a person; twice does no harm.
 
         :raises StylobateError: what a module let through, HOOK_TIMEOUT or HOOK_FAILED; HOOK_UNAVAILABLE where one does not run,
             which may keep something.

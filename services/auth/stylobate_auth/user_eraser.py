@@ -27,7 +27,7 @@ _AT_ONCE = 4
 _TAKEN_FOR, _RENEWED_S = timedelta(seconds=5), 1.0
 """For how long a deletion is this process's, and how often that is said again while others are at it."""
 _AGAIN_AFTER = timedelta(seconds=2)
-_LOOK_S = 10.0
+_LOOK_S = 5.0
 _log = get_logger("app")
 
 
@@ -35,7 +35,7 @@ class Others(Protocol):
     """The services that keep something of people."""
 
     async def forget(self, deletion: UserDeletion) -> None:
-        """Let all of them forget an account. Again is no harm. Raises StylobateError: one of them has not."""
+        """Let all of them forget an account; twice does no harm. Raises StylobateError where one of them did not."""
 
 
 class UserEraser:
@@ -109,7 +109,7 @@ class UserEraser:
                 taken = await self.step()
             if taken < _AT_ONCE:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_S):
+                    async with asyncio.timeout(_AGAIN_AFTER.total_seconds() if self._fault else _LOOK_S):
                         await self._due.wait()
 
     async def step(self) -> int:

@@ -71,7 +71,8 @@ async def _service(folder: Path, database_url: str, redis_url: str, **environ: s
     } | environ
     (folder / "modules").mkdir(exist_ok=True)
     sources = Sources(environ=values, folders=())
-    placement = Placement(services=("auth",), addresses={"ratelimit": "unix:///nonexistent/ratelimit.sock"})
+    nowhere = {name: f"unix:///nonexistent/{name}.sock" for name in ("ratelimit", "state", "actions")}
+    placement = Placement(services=("auth",), addresses=nowhere)
     async with Host.open(installed_services(), placement, HostSettings.load(sources), sources) as host:
         names = ("gateway", "cli", "actions")
         yield Service(host, *(ServiceIdentity.load(name, keys / f"{name}.pem", keys) for name in names))

@@ -155,7 +155,12 @@ async def remote(answer, wait=timedelta(milliseconds=200)):
     """Give the hooks as they are asked through a channel, and the servicer that answers."""
     modules = Modules(answer)
     servicers = Servicers([CallInterceptor()])
-    access = {"CallHook": RpcAccess.SERVICE, "UpgradeStates": RpcAccess.SERVICE, "ListModules": RpcAccess.PUBLIC}
+    access = {
+        "CallHook": RpcAccess.SERVICE,
+        "UpgradeStates": RpcAccess.SERVICE,
+        "ForgetUser": RpcAccess.SERVICE,
+        "ListModules": RpcAccess.PUBLIC,
+    }
     servicers.register(add_ModuleServiceServicer_to_server, modules, access)
     server = LocalServer(servicers)
     await server.start()

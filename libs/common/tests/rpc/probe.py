@@ -331,7 +331,12 @@ def servicers(
     :param every: the access of every method, where all are to have one.
     """
     made = Servicers(standard_interceptors(users, Services(), doors=DOORS, metrics=metrics or RpcMetrics()))
-    access = {"ListModules": every or RpcAccess.OPTIONAL, "CallHook": every or hook, "UpgradeStates": RpcAccess.SERVICE}
+    access = {
+        "ListModules": every or RpcAccess.OPTIONAL,
+        "CallHook": every or hook,
+        "UpgradeStates": RpcAccess.SERVICE,
+        "ForgetUser": RpcAccess.SERVICE,
+    }
     made.register(module_grpc.add_ModuleServiceServicer_to_server, probe, access)
     made.register(
         event_grpc.add_EventServiceServicer_to_server, probe, dict.fromkeys(("ReadEvents", "ListLogs"), every or RpcAccess.PUBLIC)

@@ -36,7 +36,7 @@ async def _stub(access: RpcAccess, users: Any, services: Any, edge: Any = None) 
     servicers.register(
         add_ModuleServiceServicer_to_server,
         Probe(),
-        {"ListModules": access, "CallHook": access, "UpgradeStates": access},
+        {"ListModules": access, "CallHook": access, "UpgradeStates": access, "ForgetUser": access},
         "actions",
     )
     server = LocalServer(servicers)
@@ -66,7 +66,7 @@ class Keeping(Probe):
 async def _principals(*calls: tuple[tuple[str, str], ...]) -> list[Principal]:
     """Return whom the handler saw in each of the calls, made in turn to one server."""
     probe, servicers = Keeping(), Servicers([CallInterceptor(), IdentityInterceptor(Users(), ServiceCallers(Services()))])
-    access = dict.fromkeys(("ListModules", "CallHook", "UpgradeStates"), RpcAccess.OPTIONAL)
+    access = dict.fromkeys(("ListModules", "CallHook", "UpgradeStates", "ForgetUser"), RpcAccess.OPTIONAL)
     servicers.register(add_ModuleServiceServicer_to_server, probe, access, "actions")
     server = LocalServer(servicers)
     await server.start()
@@ -384,7 +384,9 @@ async def test_who_decides_that_a_call_is_traced(ratio, trusts, metadata, is_fol
 
     servicers = Servicers([CallInterceptor(Services(), sample_ratio=ratio, trust_clients=trusts), Last()])
     servicers.register(
-        add_ModuleServiceServicer_to_server, Probe(), dict.fromkeys(("ListModules", "CallHook", "UpgradeStates"), OPTIONAL)
+        add_ModuleServiceServicer_to_server,
+        Probe(),
+        dict.fromkeys(("ListModules", "CallHook", "UpgradeStates", "ForgetUser"), OPTIONAL),
     )
     server = LocalServer(servicers)
     await server.start()

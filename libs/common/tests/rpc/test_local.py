@@ -13,7 +13,12 @@ from stylobate.testing.until import until
 
 from .probe import Probe, Wire
 
-_ACCESS = {"ListModules": RpcAccess.PUBLIC, "CallHook": RpcAccess.PUBLIC, "UpgradeStates": RpcAccess.PUBLIC}
+_ACCESS = {
+    "ListModules": RpcAccess.PUBLIC,
+    "CallHook": RpcAccess.PUBLIC,
+    "UpgradeStates": RpcAccess.PUBLIC,
+    "ForgetUser": RpcAccess.PUBLIC,
+}
 
 
 async def _code(call) -> grpc.StatusCode:

@@ -18,7 +18,12 @@ _NAME = "/stylobate.api.actions.v1.ModuleService/CallHook"
 
 async def _served(metrics: RpcMetrics, probe: Probe) -> ModuleServiceStub:
     servicers = Servicers(standard_interceptors(Users(), Services(), metrics=metrics))
-    access = {"ListModules": RpcAccess.PUBLIC, "CallHook": RpcAccess.PUBLIC, "UpgradeStates": RpcAccess.PUBLIC}
+    access = {
+        "ListModules": RpcAccess.PUBLIC,
+        "CallHook": RpcAccess.PUBLIC,
+        "UpgradeStates": RpcAccess.PUBLIC,
+        "ForgetUser": RpcAccess.PUBLIC,
+    }
     servicers.register(add_ModuleServiceServicer_to_server, probe, access)
     server = LocalServer(servicers)
     await server.start()

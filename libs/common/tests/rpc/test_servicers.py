@@ -10,13 +10,18 @@ from stylobate.rpc import Behaviour, Method, RpcAccess, Servicers
 
 from .probe import Probe
 
-_ACCESS = {"ListModules": RpcAccess.PUBLIC, "CallHook": RpcAccess.SERVICE, "UpgradeStates": RpcAccess.SERVICE}
+_ACCESS = {
+    "ListModules": RpcAccess.PUBLIC,
+    "CallHook": RpcAccess.SERVICE,
+    "UpgradeStates": RpcAccess.SERVICE,
+    "ForgetUser": RpcAccess.SERVICE,
+}
 
 
 async def test_a_method_without_access_is_refused():
     """A method that nobody gave an access is named and nothing of the service is served."""
     servicers = Servicers()
-    with pytest.raises(ValueError, match="no access given for CallHook, UpgradeStates"):
+    with pytest.raises(ValueError, match="no access given for CallHook, ForgetUser, UpgradeStates"):
         servicers.register(add_ModuleServiceServicer_to_server, Probe(), {"ListModules": RpcAccess.PUBLIC})
     assert servicers.services == ()
 

@@ -24,7 +24,8 @@ class ApiRoute(APIRoute):
     """Reads once, when it is made, what its operation in the document says; refuses what does not fit before its code runs.
 
     A token is needed unless ``security`` is given in ``openapi_extra``. The bodies taken are those of its ``requestBody``, else
-    JSON for POST, PUT and PATCH; what else comes with a body is not read. Queries hold known names only, each once.
+    JSON for POST, PUT and PATCH and where the code takes one; what else comes with a body is not read. Queries hold known names
+    only, each once.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -33,7 +34,8 @@ class ApiRoute(APIRoute):
         described = self.openapi_extra or {}
         needs_token = "security" not in described
         body = described.get("requestBody", {})
-        taken = tuple(body.get("content", _JSON if _WITH_BODY & set(self.methods or ()) else ()))
+        has_body = self.body_field is not None or _WITH_BODY & {*(self.methods or ())}
+        taken = tuple(body.get("content", _JSON if has_body else ()))
         needs_body = body.get("required", False)
         is_secret = "accounts" in self.tags
         flat = get_flat_params(self.dependant)

@@ -48,7 +48,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         response = await stub.ListUsers(request)
         return UserList(items=[*map(_user, response.users)], next_page_token=response.next_page_token or None)
 
-    @router.get("/{id}", responses=refuses("Accounts", 404))
+    @router.get("/{id}", responses=refuses("Accounts", 404, 422))
     async def get_user(id: UserId) -> UserAccount:
         """Get an account. Takes `users:read`."""
         return _user((await stub.GetUser(pb.GetUserRequest(id=id))).user)
