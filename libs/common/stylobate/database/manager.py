@@ -113,7 +113,11 @@ class DatabaseManager(Queries):
             if replica_url:
                 with suppress(DatabaseUnavailableError):  # without it reads fail and the rest works
                     await _ask(manager.reader, REPLICA_URL, replica_url)
-            yield manager
+            try:
+                yield manager
+            finally:
+                await manager.let_go()
+                await manager.reader.let_go()
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> Listening:
         """Call back with the payload of every ``NOTIFY`` on the channel from now on; returns when that holds.

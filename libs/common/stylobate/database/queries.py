@@ -6,13 +6,14 @@ from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from stylobate.database.connection import Connection
 from stylobate.database.faults import LOST, NO_CONNECTION, RETRY_AFTER, is_rolled_back, unavailable
+from stylobate.database.kept import KeptConnections, itself
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
 from stylobate.resilience import backoff
@@ -43,6 +44,7 @@ class Queries:
             that it is busy, not that their time was up.
         """
         self._pool = pool
+        self._kept = KeptConnections(pool)
         self._is_writer = is_writer
         self._patience_s = patience.total_seconds()
         self._wait_s = wait.total_seconds()
@@ -92,6 +94,8 @@ class Queries:
         if self._in_use >= self._pool.get_max_size():
             return await self._queue()
         self._in_use += 1
+        if (kept := self._kept.take()) is not None:
+            return kept
         try:
             return await self._connected()
         except BaseException:
@@ -106,15 +110,21 @@ class Queries:
         """
         self._in_use -= 1
         if error is None:
-            await self._pool.release(proxy)
+            if self._waiting or not self._kept.put(proxy):  # who waits does so at the pool
+                await self._pool.release(proxy)
         elif not (self._is_writer and isinstance(error, asyncpg.ReadOnlySQLTransactionError)):
             # a statement that was broken off is cancelled first; a server that hangs would have us wait for that as well
             with suppress(TimeoutError):
                 await self._pool.release(proxy, timeout=_LET_GO_S)
         else:
             await self._pool.expire_connections()
+            await self._kept.give_back()
             await self._pool.release(proxy)
             raise unavailable(error) from error
+
+    async def let_go(self) -> None:
+        """Give the pool back what is kept for the next statement: before it is closed."""
+        await self._kept.give_back()
 
     async def _queue(self) -> _Proxy:
         """Wait for a connection that another caller gives back."""
@@ -174,7 +184,7 @@ class _Borrowed:
 
     async def __aenter__(self) -> Connection:
         self._proxy = await self._queries.acquire()
-        return _itself(self._proxy)
+        return itself(self._proxy)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._queries.release(self._proxy, error)
@@ -211,9 +221,3 @@ class InTransaction(_Borrowed):
             raise
         finally:
             await self._queries.release(self._proxy, error)
-
-
-def _itself(proxy: _Proxy) -> Connection:
-    """Return the connection behind the pool's stand-in, which forgets it the moment the connection breaks."""
-    connection: Connection = cast("Any", proxy).itself()  # not known to the stand-in's type
-    return connection

@@ -172,3 +172,23 @@ async def test_a_transaction_may_be_cancelled_anywhere(database):
     assert await database.fetchval("select count(*) from item group by id / 2 having count(*) <> 2") is None
     left = "select count(*) from pg_stat_activity where state like 'idle in transaction%' and datname = current_database()"
     assert await database.fetchval(left) == 0
+
+
+async def test_a_connection_is_kept_for_the_next_statement_and_given_back_soon(database):
+    """The next statement has the connection of the last one, without the pool; a moment later the pool has it again."""
+    pids = [await database.fetchval("select pg_backend_pid()") for _ in range(3)]
+    assert len(set(pids)) == 1
+    pool = database._pool
+    assert (pool.get_size(), pool.get_idle_size()) == (1, 0)
+    await until(pool.get_idle_size, lambda idle: idle == 1, within_s=60)
+    assert await database.fetchval("select pg_backend_pid()") == pids[0]
+
+
+async def test_a_kept_connection_that_broke_is_not_given_out(database, postgres_url):
+    """What the server ended while nobody used it is left out: the next statement has a connection that stands."""
+    broken = await database.fetchval("select pg_backend_pid()")
+    other = await asyncpg.connect(postgres_url)
+    await other.execute("select pg_terminate_backend($1)", broken)
+    await other.close()
+    await until(database._pool.get_size, lambda size: size == 0, within_s=60)
+    assert await database.fetchval("select pg_backend_pid()") != broken
