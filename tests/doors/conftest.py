@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionResponse
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServicer, add_ActionServiceServicer_to_server
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsResponse, GroupOutcome, Policy, WatchBansResponse
@@ -35,7 +36,7 @@ from stylobate.clients.edge import Edge
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
-from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity import Principal, PrincipalKind, ServiceIdentity
 from stylobate.redis import RedisManager
 from stylobate.rpc import RpcAccess, call
 from stylobate.testing import FakeClock
@@ -121,12 +122,16 @@ class _Tokens:
         return False
 
 
+_KEY = Ed25519PrivateKey.generate()
+
+
 class _App(MemoryApp):
     version = "0.0.0"
     trace_ratio = 0.0
     trusts_traces = False
     application: Any = None
     verifier = _Tokens()
+    identity = ServiceIdentity("gateway", _KEY, {"gateway": _KEY.public_key()})
 
     def task(self, name: str, factory: Any) -> None:
         """Run nothing: the catalogue is not read, actions are called by their names."""
