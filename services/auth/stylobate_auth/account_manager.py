@@ -100,7 +100,7 @@ class AccountManager:
         Raises as :meth:`register`, and PermissionDeniedError.
         """
         await self._access.require(principal, CREATE)
-        unknown = sorted({role for role in draft.roles if role not in self._access.roles})
+        unknown = await self._access.unknown_roles(principal.tenant, draft.roles)
         if unknown:
             raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in unknown])
         await self._access.require_roles(principal, set(draft.roles) - {USER})

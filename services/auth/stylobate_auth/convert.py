@@ -12,15 +12,18 @@ from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import session_service_pb2 as pb
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1 import user_service_pb2 as users
-from stylobate.api.auth.v1.access_service_pb2 import CheckAccessRequest
+from stylobate.api.auth.v1.access_service_pb2 import AccessReason, CheckAccessRequest, ExplainAccessResponse
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.identity.api_key import ApiKeyText
 
+from stylobate_auth.access_manager import Explanation
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
 from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Session, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.role import HeldRole, RoleDraft
+from stylobate_auth.role_book import DefinedRole
+from stylobate_auth.role_definition_manager import RoleView
 from stylobate_auth.service_account import ServiceAccount
 from stylobate_auth.user import UserDeletion, UserQuery
 
@@ -206,6 +209,36 @@ def to_held_role(held: HeldRole) -> role.HeldRole:
 def from_assign(request: role.AssignRoleRequest) -> RoleDraft:
     """Return the role that is to be given."""
     return RoleDraft(request.role, request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None)
+
+
+def from_put(request: role.PutRoleRequest) -> DefinedRole:
+    """Return the role that is to be kept."""
+    return DefinedRole("", request.name, request.description, tuple(request.permissions), tuple(request.inherits))
+
+
+def to_role(view: RoleView) -> role.Role:
+    """Return a role."""
+    return role.Role(
+        name=view.name,
+        description=view.description,
+        permissions=view.permissions,
+        inherits=view.inherits,
+        effective_permissions=view.effective,
+        declared_by=view.declared_by,
+        changed_at=None if view.changed_at is None else to_timestamp(view.changed_at),
+    )
+
+
+def to_explanation(found: Explanation) -> ExplainAccessResponse:
+    """Return a decision and why."""
+    return ExplainAccessResponse(
+        allowed=found.is_allowed,
+        reasons=[
+            AccessReason(role=one.role, through=one.through, permission=one.permission, source=one.source)
+            for one in found.reasons
+        ],
+        would_permit=found.would_permit,
+    )
 
 
 def to_verified_key(found: VerifiedKey) -> token.VerifiedApiKey:

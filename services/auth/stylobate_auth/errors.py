@@ -60,7 +60,7 @@ class LastAdministratorError(StylobateError):
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "AUTH_LAST_ADMINISTRATOR"
     default_detail = "This is the last administrator."
-    cure = "Make another one first: `stylobate users create <email> --admin`."
+    cure = "Make another one first: `stylobate users create <email> --admin`, or `stylobate users roles add <id> admin`."
 
 
 class PasswordWrongError(PermissionDeniedError):
@@ -137,7 +137,25 @@ class RoleUnknownError(NotFoundError):
 
     reason = "AUTH_ROLE_UNKNOWN"
     default_detail = "There is no such role."
-    cure = "Check the name: roles are declared in modules, beside `admin` and `user`."
+    cure = "Check the name: `stylobate roles list` tells all."
+
+
+class RoleDeclaredError(StylobateError):
+    """A role that modules declare, or a builtin one: what it permits stands in their files."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_ROLE_DECLARED"
+    default_detail = "Modules declare this role, or it is builtin: it cannot be changed here."
+    cure = "Change the module, or make a role of another name that inherits from it."
+
+
+class RoleInheritedError(StylobateError):
+    """A role that others inherit from."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_ROLE_INHERITED"
+    default_detail = "Other roles inherit from it."
+    cure = "Take it from the roles that the answer names first."
 
 
 class RoleNotHeldError(NotFoundError):
@@ -149,12 +167,12 @@ class RoleNotHeldError(NotFoundError):
 
 
 class RoleKeptError(StylobateError):
-    """A role that an account must keep: the last administrator's, or ``user``."""
+    """``user``, which every account of a person holds, is taken away or given an end."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "AUTH_ROLE_KEPT"
-    default_detail = "The account must keep this role."
-    cure = "Make somebody else administrator first, without an end. Every account of a person keeps `user`."
+    default_detail = "Every account of a person holds `user`."
+    cure = "Disable the account, where nobody is to get in."
 
 
 class ApiKeyUnknownError(NotFoundError):

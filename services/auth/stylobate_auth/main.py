@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.database import DatabaseManager
+from stylobate.declarations.model import ModuleDeclaration
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity.access_token import ISSUER
@@ -51,6 +53,7 @@ from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.role_definition_manager import RoleDefinitionManager
 from stylobate_auth.role_manager import RoleManager
 from stylobate_auth.role_servicer import RoleServicer
 from stylobate_auth.service_account_manager import ServiceAccountManager
@@ -97,7 +100,12 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
     limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
     revocations = RevocationManager(store, clock=_now)
-    access = AccessManager(store, app.declarations.roles, clock=_now)
+    access = AccessManager(
+        store,
+        _roles_of(app.declarations.modules),
+        permissions=[name for module in app.declarations.modules for name in module.permissions],
+        clock=_now,
+    )
     signing_keys = await _signing_keys(app, settings, store, access=access, idempotency=idempotency)
     tokens = JWTManager(signing_keys.ring, settings.access_token_lifetime)
     copies = RedisSessionCopies(app.redis, _now)
@@ -174,13 +182,16 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(signing_keys, revocations, keys))
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
-    app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, idempotency))
     _serve_users(
         app,
         store,
         UserManager(store, access, sessions, revocations, token_lifetime=settings.access_token_lifetime, clock=_now),
         passwords,
         idempotency,
+    )
+    app.servicer(
+        add_RoleServiceServicer_to_server,
+        RoleServicer(roles, RoleDefinitionManager(store, access, clock=_now), idempotency),
     )
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
@@ -261,6 +272,16 @@ def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens
         due=due,
         clock=_now,
     )
+
+
+def _roles_of(modules: Iterable[ModuleDeclaration]) -> dict[str, dict[str, str]]:
+    """Return the permissions of declared roles, each with the module that adds it."""
+    roles: dict[str, dict[str, str]] = {}
+    for module in modules:
+        for role, permissions in module.roles.items():
+            for permission in permissions:
+                roles.setdefault(role, {}).setdefault(permission, module.name)
+    return roles
 
 
 def _now() -> datetime:

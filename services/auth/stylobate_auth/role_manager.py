@@ -20,6 +20,7 @@ from stylobate_auth.access_manager import ADMIN, USER, AccessManager
 from stylobate_auth.errors import (
     AccountUnknownError,
     AuthInvalidInputError,
+    LastAdministratorError,
     RoleKeptError,
     RoleNotHeldError,
     RoleUnknownError,
@@ -58,22 +59,20 @@ class RoleManager:
         :raises ApiKeyNotEnoughError: a key asks.
         :raises PermissionDeniedError: it takes ``ASSIGN`` and all that the role permits.
         :raises RoleUnknownError, AccountUnknownError: there is none. :raises AuthInvalidInputError: its end is over.
-        :raises RoleKeptError: the last administrator's role, or ``user``, gets no end.
+        :raises LastAdministratorError, RoleKeptError: it may have no end.
         """
         role, expires_at = draft.role, draft.expires_at
         await self._require(principal, role)
-        if role not in self._access.roles:
+        if await self._access.unknown_roles(principal.tenant, [role]):
             raise RoleUnknownError
         now = self._clock()
         if expires_at is not None and expires_at <= now:
             raise AuthInvalidInputError(violations=[Violation("/expires_at", "must be in the future")])
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
-            account, known = await self._hold(transaction, principal.tenant, account_id)
+            account, known = await self._hold(transaction, principal.tenant, account_id, role, is_end=expires_at is not None)
             held = next((held for held in known if held.role == role), None)
             if held is None or held.expires_at != expires_at:
-                if expires_at is not None:
-                    await self._may_end(transaction, account, role)
                 held = HeldRole(role, expires_at, now, principal.id)
                 await transaction.put_held_role(account.tenant, account.id, held)
                 await transaction.change_access()
@@ -86,16 +85,14 @@ class RoleManager:
     async def remove(self, principal: Principal, account_id: str, role: str, caller: Call, claim: Claim | None = None) -> None:
         """Take a role away.
 
-        :raises RoleNotHeldError: it is not held. :raises RoleKeptError: the last administrator's, or ``user``. Else as
-            :meth:`assign`.
+        :raises RoleNotHeldError: it is not held. Else as :meth:`assign`.
         """
         await self._require(principal, role)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
-            account, known = await self._hold(transaction, principal.tenant, account_id)
+            account, known = await self._hold(transaction, principal.tenant, account_id, role, is_end=True)
             if not any(held.role == role for held in known):
                 raise RoleNotHeldError
-            await self._may_end(transaction, account, role)
             await transaction.remove_held_role(account.tenant, account.id, role)
             await transaction.change_access()
             await transaction.emit(_event("auth.role.removed", account.id, role, principal, caller, reason="removed"))
@@ -170,28 +167,24 @@ class RoleManager:
         await self._access.require(principal, ASSIGN)
         await self._access.require_roles(principal, [role])
 
-    async def _hold(self, transaction: AuthTransaction, tenant: str, account_id: str) -> tuple[Account, list[HeldRole]]:
-        """Return an account with its roles, held against others. Raises AccountUnknownError."""
+    async def _hold(
+        self, transaction: AuthTransaction, tenant: str, account_id: str, role: str, *, is_end: bool
+    ) -> tuple[Account, list[HeldRole]]:
+        """Return an account with its roles, held against others.
+
+        :param is_end: whether it is to hold the role no longer, or not for good.
+        :raises AccountUnknownError: there is none. :raises LastAdministratorError: nobody would be left who may do everything.
+        :raises RoleKeptError: every person holds the role.
+        """
+        administrators = await transaction.hold_administrators(tenant) if role == ADMIN else set()  # before any account
         account = await transaction.hold_account(tenant, account_id)
         if account is None:
             raise AccountUnknownError
+        if is_end and administrators == {account.id}:
+            raise LastAdministratorError
+        if is_end and role == USER and account.email:
+            raise RoleKeptError
         return account, await transaction.held_roles(tenant, account.id)
-
-    async def _may_end(self, transaction: AuthTransaction, account: Account, role: str) -> None:
-        """Return when the role of an account may end. Raises RoleKeptError."""
-        if role == USER and account.email:
-            raise RoleKeptError("Every account of a person holds `user`.")
-        if role == ADMIN:
-            await keep_an_administrator(transaction, account.tenant, account.id)
-
-
-async def keep_an_administrator(transaction: AuthTransaction, tenant: str, account_id: str) -> None:
-    """Return when somebody else stays administrator, or this account is none: before it ends to be one.
-
-    :raises RoleKeptError: it is the last one.
-    """
-    if await transaction.hold_administrators(tenant) == {account_id}:
-        raise RoleKeptError("The last administrator stays one: make another one first.")
 
 
 def _event(

@@ -58,7 +58,9 @@ class ServiceAccountManager:
         """
         await self._require(principal, WRITE)
         shown, findings = _name(name)
-        findings += [Violation("/roles", f"there is no role {role}") for role in sorted(set(roles) - self._access.roles.keys())]
+        findings += [
+            Violation("/roles", f"there is no role {role}") for role in await self._access.unknown_roles(principal.tenant, roles)
+        ]
         if findings:
             raise AuthInvalidInputError(violations=findings)
         await self._access.require_roles(principal, roles)

@@ -35,6 +35,7 @@ from stylobate_auth.convert import (
     from_proofs,
     from_register,
     to_api_key,
+    to_explanation,
     to_list_response,
     to_service_account,
     to_session,
@@ -304,13 +305,19 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
 class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     """Permission decisions."""
 
-    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {"CheckAccess": RpcAccess.AUTHENTICATED}
+    ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
+        "CheckAccess": RpcAccess.AUTHENTICATED,
+        "ExplainAccess": RpcAccess.AUTHENTICATED,
+    }
 
     def __init__(self, manager: AccessManager) -> None:
         self._manager = manager
 
     async def CheckAccess(self, request: access.CheckAccessRequest, context: Any) -> access.CheckAccessResponse:
         return access.CheckAccessResponse(allowed=await self._manager.check(call().principal, from_checks(request)))
+
+    async def ExplainAccess(self, request: access.ExplainAccessRequest, context: Any) -> access.ExplainAccessResponse:
+        return to_explanation(await self._manager.explain(call().principal, request.subject, request.permission))
 
 
 class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):

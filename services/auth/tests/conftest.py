@@ -33,6 +33,7 @@ from stylobate_auth.password_rules import PasswordRules
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.refresh_manager import RefreshManager
 from stylobate_auth.revocation_manager import RevocationManager
+from stylobate_auth.role_definition_manager import RoleDefinitionManager
 from stylobate_auth.role_manager import RoleManager
 from stylobate_auth.service_account_manager import ServiceAccountManager
 from stylobate_auth.session_lifetimes import SessionLifetimes
@@ -47,6 +48,13 @@ from .memory_store import MemoryAuthStore, MemorySessionCopies
 PASSWORD = "correct horse battery staple"
 GRACE = timedelta(seconds=5)
 DECLARED = {"user": {"orders:create"}, "clerk": {"orders:read", "orders:ship"}, "manager": {"users:create", "orders:*"}}
+
+PERMISSIONS = ("orders:create", "orders:read", "orders:ship")
+
+
+def declared(roles: Any) -> Any:
+    """Return roles as of one module."""
+    return {name: dict.fromkeys(permissions, "shop") for name, permissions in roles.items()}
 
 
 LIFETIMES = {
@@ -76,6 +84,7 @@ class Auth:
     keys: ApiKeyManager
     machines: ServiceAccountManager
     roles: RoleManager
+    definitions: RoleDefinitionManager
     profiles: ProfileManager
     users: UserManager
     eraser: UserEraser
@@ -176,7 +185,7 @@ def build(
     store, copies = MemoryAuthStore(clock), MemorySessionCopies()
     tokens = JWTManager(KeyRing.of(signing_key("s" * 32)), timedelta(minutes=10))
     revocations = RevocationManager(store, clock=clock)
-    access = AccessManager(store, DECLARED, clock=clock)
+    access = AccessManager(store, declared(DECLARED), permissions=PERMISSIONS, clock=clock)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
     bans = BanList(lambda: clock().timestamp())
     lifetimes = SessionLifetimes(timedelta(days=30), timedelta(days=100), GRACE)
@@ -204,6 +213,7 @@ def build(
     roles = RoleManager(store, access, clock=clock)
     others = Forgetful()
     users = UserManager(store, access, sessions, revocations, token_lifetime=tokens.lifetime, clock=clock)
+    definitions = RoleDefinitionManager(store, access, clock=clock)
     keys = ApiKeyManager(store, access, revocations, environment="development", most=3, clock=clock)
     return Auth(
         clock,
@@ -222,6 +232,7 @@ def build(
         keys,
         machines,
         roles,
+        definitions,
         profiles,
         users,
         UserEraser(store, users, passwords, others, clock=clock),

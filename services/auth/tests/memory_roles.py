@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from stylobate_auth.role import EndedRole, HeldRole
+from stylobate_auth.role_book import DefinedRole
 
 
 def _held(tables: Any, tenant: str, account_id: str) -> list[HeldRole]:
@@ -54,6 +55,21 @@ class MemoryRoleChanges:
             await self.remove_held_role(*place)
         return [EndedRole(*place) for _, *place in due]
 
+    async def hold_defined_roles(self) -> list[DefinedRole]:
+        """See the port."""
+        return [*self.tables.defined.values()]
+
+    async def put_defined_role(self, role: DefinedRole) -> None:
+        """See the port."""
+        self.tables.defined[role.tenant, role.name] = role
+
+    async def remove_defined_role(self, tenant: str, name: str) -> None:
+        """See the port."""
+        del self.tables.defined[tenant, name]
+        for of, account_id in [*self.tables.accounts]:
+            if of == tenant:
+                await self.remove_held_role(of, account_id, name)
+
     async def change_access(self) -> None:
         """See the port."""
         self.tables.access_version += 1
@@ -70,14 +86,18 @@ class MemoryRoles:
 
     _tables: Any
 
-    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> dict[tuple[str, str], tuple[str, ...]]:
+    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> Any:
         """See the port."""
         held = {subject: _held(self._tables, *subject) for subject in subjects}
         found = {
             subject: tuple(one.role for one in roles if one.expires_at is None or one.expires_at > now)
             for subject, roles in held.items()
         }
-        return {subject: roles for subject, roles in found.items() if roles}
+        return self._tables.access_version, {subject: roles for subject, roles in found.items() if roles}
+
+    async def defined_roles(self) -> Any:
+        """See the port."""
+        return self._tables.access_version, [*self._tables.defined.values()]
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
         """See the port."""

@@ -31,6 +31,7 @@ from stylobate_auth.model import (
 )
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.role import HeldRole
+from stylobate_auth.role_book import DefinedRole
 from stylobate_auth.service_account import ServiceAccount
 from stylobate_auth.signing_key import SigningKey
 from stylobate_auth.user import UserDeletion
@@ -70,6 +71,7 @@ class _Tables:
     secrets: dict[_Key, bytes] = field(default_factory=dict)
     revocations: dict[tuple[str, int, str], tuple[Revocation, datetime]] = field(default_factory=dict)
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    defined: dict[_Key, DefinedRole] = field(default_factory=dict)
     held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)

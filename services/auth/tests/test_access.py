@@ -8,6 +8,8 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.model import AccountDraft, Question
 
+from .conftest import declared
+
 PASSWORD = "correct horse battery staple"
 
 
@@ -40,9 +42,15 @@ async def test_a_batch_is_bounded(auth: Any) -> None:
 async def test_the_access_version_rises_when_roles_mean_something_else(auth: Any) -> None:
     """A restart with the same declarations changes nothing; one with others ends cached decisions everywhere."""
     first = await auth.access.announce()
-    assert await AccessManager(auth.store, {"user": ["orders:create"]}, clock=auth.clock).announce() == first + 1
-    assert await AccessManager(auth.store, {"user": ["orders:create"], "admin": []}, clock=auth.clock).announce() == first + 1
-    assert await AccessManager(auth.store, {"user": ["orders:create", "orders:read"]}, clock=auth.clock).announce() == first + 2
+    assert await AccessManager(auth.store, declared({"user": ["orders:create"]}), clock=auth.clock).announce() == first + 1
+    assert (
+        await AccessManager(auth.store, declared({"user": ["orders:create"], "admin": []}), clock=auth.clock).announce()
+        == first + 1
+    )
+    assert (
+        await AccessManager(auth.store, declared({"user": ["orders:create", "orders:read"]}), clock=auth.clock).announce()
+        == first + 2
+    )
     await auth.revocations.look()
     assert auth.revocations.current().access_version == first + 2
 

@@ -27,6 +27,7 @@ from stylobate_gateway.document.openapi import OpenApi
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.routes import (
+    access,
     accounts,
     actions,
     api_keys,
@@ -84,6 +85,7 @@ class Api:
             *(part.routes(channels["auth"]) for part in (passwords, profile, sessions)),
             accounts.routes(channels["auth"], browsers),
             api_keys.routes(channels["auth"]),
+            access.routes(channels["auth"]),
             roles.routes(channels["auth"]),
             service_accounts.routes(channels["auth"]),
             users.routes(channels["auth"]),

@@ -27,6 +27,8 @@ COMMANDS = {
     "hooks": "Durable hooks and their positions.",
     "events": "Events.",
     "users": "Accounts.",
+    "roles": "Roles.",
+    "access": "Who may do what, and why.",
     "keys": "API keys.",
     "mail": "Show the last mails that the platform here has written in place of sending them.",
     "limits": "Rate limits and bans.",

@@ -108,6 +108,7 @@ RECORDED = {
     "auth.password.forgot",
     "auth.password.reset",
     "auth.role.assign",
+    "auth.role.delete",
     "auth.role.expire",
     "auth.role.remove",
     "auth.service_account.create",

@@ -18,6 +18,7 @@ READS = (
     "List",
     "CheckAccess",
     "CheckStates",
+    "ExplainAccess",
     "ExportStates",
     "ReadProgress",
     "ReadViews",

@@ -8,15 +8,35 @@ from uuid import UUID
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.role import EndedRole, HeldRole
+from stylobate_auth.role_book import DefinedRole
+from stylobate_auth.store.roles import RolesHeld
 from stylobate_auth.store.rows import uuid_of
 
+# One snapshot: what is held, and the version that says what roles mean.
 _ROLES = """
-select r.tenant, r.account_id::text as id, array_agg(r.role order by r.role) as roles
-from unnest($1::text[], $2::uuid[]) as q (tenant, account_id)
-join account_role r using (tenant, account_id)
-where r.expires_at is null or r.expires_at > $3
-group by r.tenant, r.account_id
+select s.version, h.tenant, h.id, h.roles
+from access_state s
+left join (
+    select r.tenant, r.account_id::text as id, array_agg(r.role order by r.role) as roles
+    from unnest($1::text[], $2::uuid[]) as q (tenant, account_id)
+    join account_role r using (tenant, account_id)
+    where r.expires_at is null or r.expires_at > $3
+    group by r.tenant, r.account_id
+) h on true
 """
+_DEFINED = """
+select s.version, r.tenant, r.name, r.description, r.permissions, r.inherits, r.changed_at
+from access_state s left join role r on true
+"""
+_LOCK_DEFINED = "lock table role in share row exclusive mode"
+_PUT_DEFINED = """
+insert into role (tenant, name, description, permissions, inherits, changed_at) values ($1, $2, $3, $4, $5, $6)
+on conflict (tenant, name) do update
+set description = excluded.description, permissions = excluded.permissions, inherits = excluded.inherits,
+    changed_at = excluded.changed_at
+"""
+_REMOVE_DEFINED = "delete from role where tenant = $1 and name = $2"
+_REMOVE_EVERYWHERE = "delete from account_role where tenant = $1 and role = $2"
 _HELD = """
 select role, expires_at, assigned_at, assigned_by from account_role where tenant = $1 and account_id = $2 order by role
 """
@@ -65,6 +85,18 @@ class PostgresRoleChanges:
     async def end_roles(self, now: datetime, most: int) -> list[EndedRole]:
         return [EndedRole(row["tenant"], row["account_id"], row["role"]) for row in await self._connection.fetch(_END, now, most)]
 
+    async def hold_defined_roles(self) -> list[DefinedRole]:
+        await self._connection.execute(_LOCK_DEFINED)
+        return [_defined_of(row) for row in await self._connection.fetch(_DEFINED) if row["name"] is not None]
+
+    async def put_defined_role(self, role: DefinedRole) -> None:
+        values = (role.description, list(role.permissions), list(role.inherits), role.changed_at)
+        await self._connection.execute(_PUT_DEFINED, role.tenant, role.name, *values)
+
+    async def remove_defined_role(self, tenant: str, name: str) -> None:
+        await self._connection.execute(_REMOVE_DEFINED, tenant, name)
+        await self._connection.execute(_REMOVE_EVERYWHERE, tenant, name)
+
     async def change_access(self) -> None:
         """See the port. The row is touched last: everyone who changes roles would wait for it."""
         self._changes_access = True
@@ -78,12 +110,15 @@ class PostgresRoles:
 
     _database: DatabaseManager
 
-    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> dict[tuple[str, str], tuple[str, ...]]:
+    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> tuple[int, RolesHeld]:
         known = [(tenant, key) for tenant, subject in subjects if (key := uuid_of(subject)) is not None and "\0" not in tenant]
-        if not known:
-            return {}
         rows = await self._database.fetch(_ROLES, [tenant for tenant, _ in known], [key for _, key in known], now)
-        return {(row["tenant"], row["id"]): tuple(row["roles"]) for row in rows}
+        held = {(row["tenant"], row["id"]): tuple(row["roles"]) for row in rows if row["id"] is not None}
+        return rows[0]["version"], held
+
+    async def defined_roles(self) -> tuple[int, list[DefinedRole]]:
+        rows = await self._database.fetch(_DEFINED)
+        return rows[0]["version"], [_defined_of(row) for row in rows if row["name"] is not None]
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
         return [*map(_held_of, await self._database.fetch(_HELD, tenant, UUID(account_id)))]
@@ -95,3 +130,9 @@ class PostgresRoles:
 
 def _held_of(row: Any) -> HeldRole:
     return HeldRole(row["role"], row["expires_at"], row["assigned_at"], row["assigned_by"] or "")
+
+
+def _defined_of(row: Any) -> DefinedRole:
+    return DefinedRole(
+        row["tenant"], row["name"], row["description"], tuple(row["permissions"]), tuple(row["inherits"]), row["changed_at"]
+    )

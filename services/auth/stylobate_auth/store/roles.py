@@ -5,6 +5,10 @@ from datetime import datetime
 from typing import Protocol
 
 from stylobate_auth.role import EndedRole, HeldRole
+from stylobate_auth.role_book import DefinedRole
+
+RolesHeld = dict[tuple[str, str], tuple[str, ...]]
+"""By tenant and account id."""
 
 
 class RoleChanges(Protocol):
@@ -28,6 +32,15 @@ class RoleChanges(Protocol):
     async def end_roles(self, now: datetime, most: int) -> list[EndedRole]:
         """Remove roles whose end has come, that nobody else is removing, and return them."""
 
+    async def hold_defined_roles(self) -> list[DefinedRole]:
+        """Return the roles of the database, held against other changes of any of them until the transaction ends."""
+
+    async def put_defined_role(self, role: DefinedRole) -> None:
+        """Keep a role, in place of one of its name."""
+
+    async def remove_defined_role(self, tenant: str, name: str) -> None:
+        """Remove a role, also from the accounts that hold it."""
+
     async def change_access(self) -> None:
         """Raise the access version with this transaction: decisions that were made before end everywhere."""
 
@@ -35,8 +48,11 @@ class RoleChanges(Protocol):
 class Roles(Protocol):
     """How they are read."""
 
-    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> dict[tuple[str, str], tuple[str, ...]]:
-        """Return the roles held by each (tenant, account id) that holds any, without those whose end has come."""
+    async def roles(self, subjects: Sequence[tuple[str, str]], now: datetime) -> tuple[int, RolesHeld]:
+        """Return the access version, and the roles held by each subject that holds any, without those whose end has come."""
+
+    async def defined_roles(self) -> tuple[int, list[DefinedRole]]:
+        """Return the access version, and the roles of the database, of all tenants."""
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
         """Return the roles of an account as its transaction does."""

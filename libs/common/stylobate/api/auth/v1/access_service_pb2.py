@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\"B\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"&\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x32z\n\rAccessService\x12i\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\";\n\x14\x45xplainAccessRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\"Q\n\x0c\x41\x63\x63\x65ssReason\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07through\x18\x02 \x03(\t\x12\x12\n\npermission\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\"t\n\x15\x45xplainAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x34\n\x07reasons\x18\x02 \x03(\x0b\x32#.stylobate.api.auth.v1.AccessReason\x12\x14\n\x0cwould_permit\x18\x03 \x03(\t\"B\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"&\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x32\xeb\x01\n\rAccessService\x12i\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponse\"\x03\x90\x02\x01\x12o\n\rExplainAccess\x12+.stylobate.api.auth.v1.ExplainAccessRequest\x1a,.stylobate.api.auth.v1.ExplainAccessResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._serialized_options = b'\220\002\001'
-  _globals['_ACCESSCHECK']._serialized_start=69
-  _globals['_ACCESSCHECK']._serialized_end=135
-  _globals['_CHECKACCESSREQUEST']._serialized_start=137
-  _globals['_CHECKACCESSREQUEST']._serialized_end=209
-  _globals['_CHECKACCESSRESPONSE']._serialized_start=211
-  _globals['_CHECKACCESSRESPONSE']._serialized_end=249
-  _globals['_ACCESSSERVICE']._serialized_start=251
-  _globals['_ACCESSSERVICE']._serialized_end=373
+  _globals['_ACCESSSERVICE'].methods_by_name['ExplainAccess']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ExplainAccess']._serialized_options = b'\220\002\001'
+  _globals['_EXPLAINACCESSREQUEST']._serialized_start=69
+  _globals['_EXPLAINACCESSREQUEST']._serialized_end=128
+  _globals['_ACCESSREASON']._serialized_start=130
+  _globals['_ACCESSREASON']._serialized_end=211
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_start=213
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_end=329
+  _globals['_ACCESSCHECK']._serialized_start=331
+  _globals['_ACCESSCHECK']._serialized_end=397
+  _globals['_CHECKACCESSREQUEST']._serialized_start=399
+  _globals['_CHECKACCESSREQUEST']._serialized_end=471
+  _globals['_CHECKACCESSRESPONSE']._serialized_start=473
+  _globals['_CHECKACCESSRESPONSE']._serialized_end=511
+  _globals['_ACCESSSERVICE']._serialized_start=514
+  _globals['_ACCESSSERVICE']._serialized_end=749
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,102 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ExplainAccessRequest(_message.Message):
+    """A question to be explained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """An account's id; empty: the caller's own."""
+    permission: _builtins.str
+    """A permission such as `orders:create`."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        permission: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainAccessRequest: _TypeAlias = ExplainAccessRequest  # noqa: Y015
+
+@_typing.final
+class AccessReason(_message.Message):
+    """Why a subject may do something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """The role that it holds."""
+    permission: _builtins.str
+    """The permission that covers what was asked for."""
+    source: _builtins.str
+    """Where that stands: a module, `database` or `builtin`."""
+    @_builtins.property
+    def through(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The roles that this one inherits it from, in order; none: it permits it itself."""
+
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        through: _abc.Iterable[_builtins.str] | None = ...,
+        permission: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "role", b"role", "source", b"source", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccessReason: _TypeAlias = AccessReason  # noqa: Y015
+
+@_typing.final
+class ExplainAccessResponse(_message.Message):
+    """The decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    WOULD_PERMIT_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """Whether the subject may."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccessReason]:
+        """What permits it. Some, and it is not allowed: the scopes of the API key that asks do not cover it."""
+
+    @_builtins.property
+    def would_permit(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where nothing permits it, the roles that would, those that permit the least first; told to who holds `access:read`."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        reasons: _abc.Iterable[Global___AccessReason] | None = ...,
+        would_permit: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "reasons", b"reasons", "would_permit", b"would_permit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainAccessResponse: _TypeAlias = ExplainAccessResponse  # noqa: Y015
+
+@_typing.final
 class AccessCheck(_message.Message):
     """One question."""
 

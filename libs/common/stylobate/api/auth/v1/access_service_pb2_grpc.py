@@ -40,6 +40,11 @@ class AccessServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessResponse.FromString,
                 _registered_method=True)
+        self.ExplainAccess = channel.unary_unary(
+                '/stylobate.api.auth.v1.AccessService/ExplainAccess',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -53,6 +58,14 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainAccess(self, request, context):
+        """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
+        nor the platform asks for the permission.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.CheckAccess,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessResponse.SerializeToString,
+            ),
+            'ExplainAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainAccess,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class AccessService:
             '/stylobate.api.auth.v1.AccessService/CheckAccess',
             stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.CheckAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AccessService/ExplainAccess',
+            stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.FromString,
             options,
             channel_credentials,
             insecure,

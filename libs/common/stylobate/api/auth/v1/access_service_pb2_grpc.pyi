@@ -35,6 +35,10 @@ class AccessServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccessServiceAsyncStub: ...
     CheckAccess: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.CheckAccessRequest, _access_service_pb2.CheckAccessResponse]
     """Decides a batch of questions. A caller may ask about itself; a service about anyone."""
+    ExplainAccess: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ExplainAccessRequest, _access_service_pb2.ExplainAccessResponse]
+    """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
+    nor the platform asks for the permission.
+    """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -43,6 +47,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CheckAccess: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CheckAccessRequest, _access_service_pb2.CheckAccessResponse]  # type: ignore[assignment]
     """Decides a batch of questions. A caller may ask about itself; a service about anyone."""
+    ExplainAccess: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ExplainAccessRequest, _access_service_pb2.ExplainAccessResponse]  # type: ignore[assignment]
+    """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
+    nor the platform asks for the permission.
+    """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Permission decisions."""
@@ -54,5 +62,15 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.CheckAccessResponse, _abc.Awaitable[_access_service_pb2.CheckAccessResponse]]:
         """Decides a batch of questions. A caller may ask about itself; a service about anyone."""
+
+    @_abc_1.abstractmethod
+    def ExplainAccess(
+        self,
+        request: _access_service_pb2.ExplainAccessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ExplainAccessResponse, _abc.Awaitable[_access_service_pb2.ExplainAccessResponse]]:
+        """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
+        nor the platform asks for the permission.
+        """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/role_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x08HeldRole\x12\x0c\n\x04role\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssigned_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61ssigned_by\x18\x04 \x01(\t\"{\n\x11\x41ssignRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"U\n\x12\x41ssignRoleResponse\x12-\n\x04role\x18\x01 \x01(\x0b\x32\x1f.stylobate.api.auth.v1.HeldRole\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"K\n\x11RemoveRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"&\n\x12RemoveRoleResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\'\n\x14ListUserRolesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"G\n\x15ListUserRolesResponse\x12.\n\x05roles\x18\x01 \x03(\x0b\x32\x1f.stylobate.api.auth.v1.HeldRole2\xc4\x02\n\x0bRoleService\x12\x61\n\nAssignRole\x12(.stylobate.api.auth.v1.AssignRoleRequest\x1a).stylobate.api.auth.v1.AssignRoleResponse\x12\x61\n\nRemoveRole\x12(.stylobate.api.auth.v1.RemoveRoleRequest\x1a).stylobate.api.auth.v1.RemoveRoleResponse\x12o\n\rListUserRoles\x12+.stylobate.api.auth.v1.ListUserRolesRequest\x1a,.stylobate.api.auth.v1.ListUserRolesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(stylobate/api/auth/v1/role_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x03(\t\x12\x10\n\x08inherits\x18\x04 \x03(\t\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_permissions\x18\x05 \x03(\t\x12\x13\n\x0b\x64\x65\x63lared_by\x18\x06 \x03(\t\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10ListRolesRequest\"?\n\x11ListRolesResponse\x12*\n\x05roles\x18\x01 \x03(\x0b\x32\x1b.stylobate.api.auth.v1.Role\"\x1e\n\x0eGetRoleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x0fGetRoleResponse\x12)\n\x04role\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.Role\"s\n\x0ePutRoleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x03(\t\x12\x10\n\x08inherits\x18\x04 \x03(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"N\n\x0fPutRoleResponse\x12)\n\x04role\x18\x01 \x01(\x0b\x32\x1b.stylobate.api.auth.v1.Role\x12\x10\n\x08replayed\x18\x02 \x01(\x08\":\n\x11\x44\x65leteRoleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"&\n\x12\x44\x65leteRoleResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\x8e\x01\n\x08HeldRole\x12\x0c\n\x04role\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x61ssigned_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61ssigned_by\x18\x04 \x01(\t\"{\n\x11\x41ssignRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"U\n\x12\x41ssignRoleResponse\x12-\n\x04role\x18\x01 \x01(\x0b\x32\x1f.stylobate.api.auth.v1.HeldRole\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"K\n\x11RemoveRoleRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"&\n\x12RemoveRoleResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\'\n\x14ListUserRolesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"G\n\x15ListUserRolesResponse\x12.\n\x05roles\x18\x01 \x03(\x0b\x32\x1f.stylobate.api.auth.v1.HeldRole2\xc5\x05\n\x0bRoleService\x12\x61\n\nAssignRole\x12(.stylobate.api.auth.v1.AssignRoleRequest\x1a).stylobate.api.auth.v1.AssignRoleResponse\x12\x61\n\nRemoveRole\x12(.stylobate.api.auth.v1.RemoveRoleRequest\x1a).stylobate.api.auth.v1.RemoveRoleResponse\x12o\n\rListUserRoles\x12+.stylobate.api.auth.v1.ListUserRolesRequest\x1a,.stylobate.api.auth.v1.ListUserRolesResponse\"\x03\x90\x02\x01\x12\x63\n\tListRoles\x12\'.stylobate.api.auth.v1.ListRolesRequest\x1a(.stylobate.api.auth.v1.ListRolesResponse\"\x03\x90\x02\x01\x12]\n\x07GetRole\x12%.stylobate.api.auth.v1.GetRoleRequest\x1a&.stylobate.api.auth.v1.GetRoleResponse\"\x03\x90\x02\x01\x12X\n\x07PutRole\x12%.stylobate.api.auth.v1.PutRoleRequest\x1a&.stylobate.api.auth.v1.PutRoleResponse\x12\x61\n\nDeleteRole\x12(.stylobate.api.auth.v1.DeleteRoleRequest\x1a).stylobate.api.auth.v1.DeleteRoleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +34,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROLESERVICE'].methods_by_name['ListUserRoles']._loaded_options = None
   _globals['_ROLESERVICE'].methods_by_name['ListUserRoles']._serialized_options = b'\220\002\001'
-  _globals['_HELDROLE']._serialized_start=101
-  _globals['_HELDROLE']._serialized_end=243
-  _globals['_ASSIGNROLEREQUEST']._serialized_start=245
-  _globals['_ASSIGNROLEREQUEST']._serialized_end=368
-  _globals['_ASSIGNROLERESPONSE']._serialized_start=370
-  _globals['_ASSIGNROLERESPONSE']._serialized_end=455
-  _globals['_REMOVEROLEREQUEST']._serialized_start=457
-  _globals['_REMOVEROLEREQUEST']._serialized_end=532
-  _globals['_REMOVEROLERESPONSE']._serialized_start=534
-  _globals['_REMOVEROLERESPONSE']._serialized_end=572
-  _globals['_LISTUSERROLESREQUEST']._serialized_start=574
-  _globals['_LISTUSERROLESREQUEST']._serialized_end=613
-  _globals['_LISTUSERROLESRESPONSE']._serialized_start=615
-  _globals['_LISTUSERROLESRESPONSE']._serialized_end=686
-  _globals['_ROLESERVICE']._serialized_start=689
-  _globals['_ROLESERVICE']._serialized_end=1013
+  _globals['_ROLESERVICE'].methods_by_name['ListRoles']._loaded_options = None
+  _globals['_ROLESERVICE'].methods_by_name['ListRoles']._serialized_options = b'\220\002\001'
+  _globals['_ROLESERVICE'].methods_by_name['GetRole']._loaded_options = None
+  _globals['_ROLESERVICE'].methods_by_name['GetRole']._serialized_options = b'\220\002\001'
+  _globals['_ROLE']._serialized_start=101
+  _globals['_ROLE']._serialized_end=281
+  _globals['_LISTROLESREQUEST']._serialized_start=283
+  _globals['_LISTROLESREQUEST']._serialized_end=301
+  _globals['_LISTROLESRESPONSE']._serialized_start=303
+  _globals['_LISTROLESRESPONSE']._serialized_end=366
+  _globals['_GETROLEREQUEST']._serialized_start=368
+  _globals['_GETROLEREQUEST']._serialized_end=398
+  _globals['_GETROLERESPONSE']._serialized_start=400
+  _globals['_GETROLERESPONSE']._serialized_end=460
+  _globals['_PUTROLEREQUEST']._serialized_start=462
+  _globals['_PUTROLEREQUEST']._serialized_end=577
+  _globals['_PUTROLERESPONSE']._serialized_start=579
+  _globals['_PUTROLERESPONSE']._serialized_end=657
+  _globals['_DELETEROLEREQUEST']._serialized_start=659
+  _globals['_DELETEROLEREQUEST']._serialized_end=717
+  _globals['_DELETEROLERESPONSE']._serialized_start=719
+  _globals['_DELETEROLERESPONSE']._serialized_end=757
+  _globals['_HELDROLE']._serialized_start=760
+  _globals['_HELDROLE']._serialized_end=902
+  _globals['_ASSIGNROLEREQUEST']._serialized_start=904
+  _globals['_ASSIGNROLEREQUEST']._serialized_end=1027
+  _globals['_ASSIGNROLERESPONSE']._serialized_start=1029
+  _globals['_ASSIGNROLERESPONSE']._serialized_end=1114
+  _globals['_REMOVEROLEREQUEST']._serialized_start=1116
+  _globals['_REMOVEROLEREQUEST']._serialized_end=1191
+  _globals['_REMOVEROLERESPONSE']._serialized_start=1193
+  _globals['_REMOVEROLERESPONSE']._serialized_end=1231
+  _globals['_LISTUSERROLESREQUEST']._serialized_start=1233
+  _globals['_LISTUSERROLESREQUEST']._serialized_end=1272
+  _globals['_LISTUSERROLESRESPONSE']._serialized_start=1274
+  _globals['_LISTUSERROLESRESPONSE']._serialized_end=1345
+  _globals['_ROLESERVICE']._serialized_start=1348
+  _globals['_ROLESERVICE']._serialized_end=2057
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RoleServiceStub:
-    """Roles of accounts. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
+    """Roles, those of modules and those in the database, and which accounts hold them. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
     """
 
     def __init__(self, channel):
@@ -50,25 +50,45 @@ class RoleServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesResponse.FromString,
                 _registered_method=True)
+        self.ListRoles = channel.unary_unary(
+                '/stylobate.api.auth.v1.RoleService/ListRoles',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesResponse.FromString,
+                _registered_method=True)
+        self.GetRole = channel.unary_unary(
+                '/stylobate.api.auth.v1.RoleService/GetRole',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleResponse.FromString,
+                _registered_method=True)
+        self.PutRole = channel.unary_unary(
+                '/stylobate.api.auth.v1.RoleService/PutRole',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleResponse.FromString,
+                _registered_method=True)
+        self.DeleteRole = channel.unary_unary(
+                '/stylobate.api.auth.v1.RoleService/DeleteRole',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleResponse.FromString,
+                _registered_method=True)
 
 
 class RoleServiceServicer:
-    """Roles of accounts. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
+    """Roles, those of modules and those in the database, and which accounts hold them. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
     """
 
     def AssignRole(self, request, context):
         """Gives a role to an account, of a person or a machine; one that it holds already gets the end that is asked for. Takes
         `roles:assign`, and all that the role permits. In force everywhere within a second, also for tokens issued before.
-        NOT_FOUND `AUTH_ROLE_UNKNOWN`, `AUTH_ACCOUNT_UNKNOWN`; FAILED_PRECONDITION `AUTH_ROLE_KEPT`: an end for the last
-        administrator's role. Emits `auth.role.assigned`.
+        NOT_FOUND `AUTH_ROLE_UNKNOWN`, `AUTH_ACCOUNT_UNKNOWN`; FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`: an end
+        for the role that the last one holds. Emits `auth.role.assigned`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveRole(self, request, context):
-        """Takes a role from an account. As AssignRole, with NOT_FOUND `AUTH_ROLE_NOT_HELD`; FAILED_PRECONDITION `AUTH_ROLE_KEPT`: it is
-        the last administrator's, or `user`, which every person holds. Emits `auth.role.removed`.
+        """Takes a role from an account. As AssignRole, with NOT_FOUND `AUTH_ROLE_NOT_HELD`; FAILED_PRECONDITION `AUTH_LAST_ADMINISTRATOR`;
+        `AUTH_ROLE_KEPT`: it is `user`, which every person holds. Emits `auth.role.removed`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +96,37 @@ class RoleServiceServicer:
 
     def ListUserRoles(self, request, context):
         """The roles that an account holds: one's own always, those of others with `roles:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRoles(self, request, context):
+        """All roles, by name. Takes `roles:read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRole(self, request, context):
+        """One role. Takes `roles:read`. NOT_FOUND `AUTH_ROLE_UNKNOWN`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutRole(self, request, context):
+        """Makes a role in the database, or replaces it: in force everywhere within a second. Takes `roles:write`, and all that the role
+        permits, before and afterwards. INVALID_ARGUMENT `AUTH_INVALID_INPUT`: a permission that nothing asks for, a role that is not
+        there, a cycle; FAILED_PRECONDITION `AUTH_ROLE_DECLARED`: a module's role. Emits `auth.role.created` or `auth.role.changed`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRole(self, request, context):
+        """Deletes a role from the database and takes it from all who hold it. As PutRole, with NOT_FOUND `AUTH_ROLE_UNKNOWN`;
+        FAILED_PRECONDITION `AUTH_ROLE_INHERITED`: another role inherits from it. Emits `auth.role.deleted`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +150,26 @@ def add_RoleServiceServicer_to_server(servicer, server):
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesResponse.SerializeToString,
             ),
+            'ListRoles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRoles,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesResponse.SerializeToString,
+            ),
+            'GetRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRole,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleResponse.SerializeToString,
+            ),
+            'PutRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutRole,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleResponse.SerializeToString,
+            ),
+            'DeleteRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRole,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'stylobate.api.auth.v1.RoleService', rpc_method_handlers)
@@ -108,7 +179,7 @@ def add_RoleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RoleService:
-    """Roles of accounts. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
+    """Roles, those of modules and those in the database, and which accounts hold them. A call that is itself made with an API key is PERMISSION_DENIED `API_KEY_NOT_ENOUGH`.
     """
 
     @staticmethod
@@ -182,6 +253,114 @@ class RoleService:
             '/stylobate.api.auth.v1.RoleService/ListUserRoles',
             stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListUserRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRoles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.RoleService/ListRoles',
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.ListRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.RoleService/GetRole',
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.GetRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.RoleService/PutRole',
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.PutRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.RoleService/DeleteRole',
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_role__service__pb2.DeleteRoleResponse.FromString,
             options,
             channel_credentials,
             insecure,
