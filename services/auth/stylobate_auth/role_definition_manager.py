@@ -90,7 +90,7 @@ class RoleDefinitionManager:
             others = [one for one in await transaction.hold_defined_roles() if one.tenant == role.tenant]
             book = self._access.book_of(others)
             if findings := self._findings(draft, book):
-                raise AuthInvalidInputError(violations=findings)
+                raise AuthInvalidInputError("The role is not valid.", violations=findings)
             view = _view(self._access.book_of([*(one for one in others if one.name != role.name), role]), role.name)
             await transaction.put_defined_role(role)
             await transaction.change_access()
