@@ -46,7 +46,7 @@ class FanOut:
         self._sending = []
 
     def write(self, most: int) -> int:
-        """Write what is held to at most so many members; return what is left of that number: 0 while it is not written to all."""
+        """Write it to this number of members; return what is left of the number: 0 while there are members without it."""
         sending = self._begun()
         while sending:
             encoded, members = sending[0]

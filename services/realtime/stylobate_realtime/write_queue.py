@@ -28,7 +28,7 @@ class Held(Protocol):
         """Queue it with each."""
 
     def write(self, most: int) -> int:
-        """Write it to at most so many; return what is left of that number: 0 while it is not written to all."""
+        """Write it to this number of them; return what is left of the number: 0 while some are without it."""
 
 
 class WriteQueue:
