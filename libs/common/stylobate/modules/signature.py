@@ -83,8 +83,10 @@ def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapp
             raise TypeError(f"{name} must take {expected}: `{parameter.name}` gets {kind.__name__}, not {said.__name__}")
 
 
-_LIFE = {"configure": False, "initialize": True, "dispose": True, "health_check": True}
+_LIFE = {"configure": False, "initialize": True, "dispose": True, "health_check": True, "delete_user": True}
 """The methods of a module's life, and whether each is a coroutine."""
+_GIVEN = {"delete_user": ("ctx", "user_id")}
+"""What they are given beside ``self``."""
 
 
 def life_problems(owner: type[BaseModule]) -> dict[str, str]:
@@ -96,9 +98,20 @@ def life_problems(owner: type[BaseModule]) -> dict[str, str]:
             found[name] = f"{name} must be a plain method"
         elif inspect.iscoroutinefunction(function) is not is_async:
             found[name] = f"{name} must be written with {'async def' if is_async else 'a plain def: nobody waits for it'}"
+        elif name in _GIVEN:
+            if not _takes(function, _GIVEN[name]):
+                found[name] = f"{name} takes self, {', '.join(_GIVEN[name])}"
         elif needed := [p.name for p in list(inspect.signature(function).parameters.values())[1:] if p.default is _EMPTY]:
             found[name] = f"{name} takes nothing but self, not {', '.join(needed)}"
     return found
+
+
+def _takes(function: Callable[..., Any], given: Sequence[str]) -> bool:
+    try:
+        inspect.signature(function).bind(None, *given)
+    except TypeError:
+        return False
+    return True
 
 
 def line_of(owner: type[BaseModule], name: str) -> int:

@@ -231,6 +231,8 @@ MISTAKES = [
     Mistake(P, "self.ready = True", "await __import__('asyncio').Event().wait()", "does not initialize within", "from dataclasses import dataclass"),
     Mistake(P, "async def initialize", "def initialize", "must be written with async def"),
     Mistake(P, "async def initialize(self)", "async def initialize(self, app)", "takes nothing but self"),
+    Mistake(P, "async def initialize(self)", "async def delete_user(self, ctx)", "delete_user takes self, ctx, user_id"),
+    Mistake(P, "async def initialize(self)", "def delete_user(self, ctx, user_id)", "delete_user must be written with async"),
     Mistake(P, "async def initialize(self) -> None:", "def configure(self) -> None:\n        raise KeyError('key')\n\n    async def initialize(self) -> None:", "does not start: KeyError", "raise KeyError"),
     Mistake(P, "async def initialize(self) -> None:", "def __init__(self) -> None:\n        pass\n\n    async def initialize(self) -> None:", "does not start: TypeError", "from dataclasses import dataclass"),
     Mistake(P, "from typing import Any", "from typing import Anny", "does not import: ImportError"),
