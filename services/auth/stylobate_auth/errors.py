@@ -199,3 +199,47 @@ class ApiKeysTooManyError(StylobateError):
     reason = "API_KEY_TOO_MANY"
     default_detail = "The account has as many API keys as it may have."
     cure = "Revoke keys that nobody uses, or raise STYLOBATE_AUTH_API_KEYS_PER_ACCOUNT."
+
+
+class OAuthRequestError(StylobateError):
+    """A request at an OAuth endpoint that cannot be understood (RFC 6749 §5.2)."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "OAUTH_INVALID_REQUEST"
+    default_detail = "A parameter is missing, stands twice or cannot be read."
+    cure = "Send a form with the parameters of RFC 6749."
+
+
+class OAuthClientError(UnauthenticatedError):
+    """No such client, or not with this secret; which of them is not said."""
+
+    reason = "OAUTH_INVALID_CLIENT"
+    default_detail = "The client or its secret is not known, or the secret does not hold any more."
+    cure = "The client's id is that of a service account, its secret one of that account's API keys that holds."
+
+
+class OAuthGrantError(StylobateError):
+    """A refresh token that does not hold, or belongs to another client."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "OAUTH_INVALID_GRANT"
+    default_detail = "The refresh token does not hold."
+    cure = "Log in again."
+
+
+class OAuthScopeError(StylobateError):
+    """A scope that the client's key does not cover, or a key without any."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "OAUTH_INVALID_SCOPE"
+    default_detail = "The client's key does not cover this scope."
+    cure = "Ask for scopes of the key, or make a key that has them."
+
+
+class OAuthGrantTypeError(StylobateError):
+    """A grant type that is not known here."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "OAUTH_UNSUPPORTED_GRANT_TYPE"
+    default_detail = "The grant types are client_credentials and refresh_token."
+    cure = "Use one of these; people log in at /v1/auth/login."

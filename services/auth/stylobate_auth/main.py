@@ -9,6 +9,7 @@ from pathlib import Path
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
@@ -46,6 +47,8 @@ from stylobate_auth.mail.sender import MailSender
 from stylobate_auth.mail.smtp import SmtpTransport
 from stylobate_auth.mail.templates import MailTemplates
 from stylobate_auth.mail.tokens import MailTokens
+from stylobate_auth.oauth_manager import OAuthManager
+from stylobate_auth.oauth_servicer import OAuthServicer
 from stylobate_auth.others import OtherServices
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
@@ -82,8 +85,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     leases = LeaseManager(PostgresLeaseStore(database), app.node)
     audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
     ledger = PostgresIdempotencyLedger(database)
-    secret = hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest()
-    idempotency = Idempotency(ledger, _now, secret=secret)
+    idempotency = Idempotency(ledger, _now, secret=hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
     relay = _relay(app, settings, database, leases)
     mail_is_due = asyncio.Event()
     store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, on_events=relay.wake, on_mails=mail_is_due.set)
@@ -180,6 +182,24 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     )
     app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(signing_keys, revocations, keys))
+    app.servicer(
+        add_OAuthServiceServicer_to_server,
+        OAuthServicer(
+            OAuthManager(
+                store,
+                keys,
+                tokens,
+                access,
+                sessions=sessions,
+                refreshes=refreshes,
+                revocations=revocations,
+                limits=limits,
+                verifier=app.verifier,
+                environment=settings.environment,
+                clock=_now,
+            )
+        ),
+    )
     app.servicer(add_ApiKeyServiceServicer_to_server, ApiKeyServicer(keys, idempotency))
     app.servicer(add_ServiceAccountServiceServicer_to_server, ServiceAccountServicer(machines, idempotency))
     _serve_users(

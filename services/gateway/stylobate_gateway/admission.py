@@ -16,7 +16,18 @@ from stylobate_gateway.charges import Charges
 from stylobate_gateway.exchange import Exchange
 
 PUBLIC_PATHS = frozenset(
-    {"/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/.well-known/jwks.json", "/", "/openapi.json", "/docs"}
+    {
+        "/v1/auth/register",
+        "/v1/auth/login",
+        "/v1/auth/refresh",
+        "/.well-known/jwks.json",
+        "/",
+        "/openapi.json",
+        "/docs",
+        "/oauth2/token",
+        "/oauth2/introspect",
+        "/oauth2/revoke",
+    }
 )
 """Where credentials are not looked at: a stale token must not keep anyone from logging in."""
 _CATALOGUE = frozenset({"/openapi.json", "/docs"})
@@ -25,7 +36,7 @@ SMALL = 16 * 1024
 """Bytes of a body that is read as it comes."""
 Peer = tuple[str, int]
 """The address and port that a connection comes from."""
-_ACCOUNTS = "/v1/auth/"
+_ACCOUNTS = ("/v1/auth/", "/oauth2/")
 """Open to everyone, and what is sent there is a few short texts: :data:`SMALL` is the limit."""
 
 

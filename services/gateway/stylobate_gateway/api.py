@@ -34,6 +34,7 @@ from stylobate_gateway.routes import (
     audit,
     bans,
     limits,
+    oauth,
     pages,
     passwords,
     profile,
@@ -71,6 +72,7 @@ class Api:
         watches: StateWatches,
         *,
         version: str,
+        public_url: str,
         with_home: bool,
         is_open: bool,
         namespaces: Iterable[NamespaceDeclaration] = (),
@@ -95,6 +97,7 @@ class Api:
             limits.routes(channels["ratelimit"], charges),
             bans.routes(channels["ratelimit"]),
             audit.routes(channels),
+            oauth.routes(channels["auth"], public_url),
             pages.routes(channels["auth"], catalogue, document.rendered, with_home=with_home, is_open=is_open),
         ):
             router.routes += area.routes

@@ -60,6 +60,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         reads,
         watches,
         version=app.version,
+        public_url=settings.public_url,
         with_home=is_development,
         is_open=is_open,
         namespaces=app.declarations.namespaces.values(),

@@ -26,6 +26,7 @@ SPEC = ServiceSpec(
                 "ratelimit.v1.RateLimitService/ResetUsage",
                 "audit.v1.AuditService/ListRecords",
                 "auth.v1.TokenService/GetJwks",
+                "auth.v1.OAuthService",
                 "auth.v1.AuthService/RegisterUser",
                 "auth.v1.AuthService/LoginUser",
                 "auth.v1.AuthService/RefreshSession",

@@ -18,6 +18,7 @@ PLATFORM_PERMISSIONS: Mapping[str, str] = {
     "service_accounts:write": "Make and delete service accounts",
     "signing_keys:read": "See the keys that sign access tokens",
     "signing_keys:write": "Exchange the keys that sign access tokens",
+    "tokens:introspect": "Learn how any token stands",
     "users:create": "Make accounts",
     "users:read": "See accounts of others",
     "users:write": "Change, disable and delete accounts of others",

@@ -10,6 +10,8 @@ from stylobate import api
 WITHOUT = {
     "CheckLimits": "a charge on the path of every request; one that is sent twice errs on the safe side",
     "CallHook": "asked for its opinion of a change, which has the key; asked again for each try",
+    "IssueToken": "another token is as good as the first; a refresh token that comes twice has rules of its own",
+    "RevokeToken": "ends what may be over already, however often it is asked",
     "OpenProjection": "opens what is open, however often it is asked",
     "ApplyEvents": "applies events once, by their numbers",
     "MoveProjection": "notes a place, which is the same however often it is noted",

@@ -20,6 +20,7 @@ READS = (
     "CheckStates",
     "ExplainAccess",
     "ExportStates",
+    "IntrospectToken",
     "ReadProgress",
     "ReadViews",
     "UpgradeStates",
