@@ -66,6 +66,28 @@ def test_mail_that_cannot_be_sent_stops_the_start(environ: dict[str, str], said:
     assert said in "\n".join(stopped.value.findings)
 
 
+@pytest.mark.parametrize(
+    ("lifetimes", "said"),
+    [
+        ({"REFRESH_TOKEN_LIFETIME": "400d"}, "refresh_token_lifetime must not be longer than session_lifetime"),
+        ({"SESSION_LIFETIME": "7d"}, "refresh_token_lifetime must not be longer than session_lifetime"),
+        ({"REFRESH_TOKEN_LIFETIME": "5m"}, "access_token_lifetime must not be longer than refresh_token_lifetime"),
+        ({"REFRESH_GRACE": "10s", "ACCESS_TOKEN_LIFETIME": "10s"}, "refresh_grace must be shorter than access_token_lifetime"),
+        ({"REFRESH_GRACE": "2m"}, "less than or equal to 1 minute"),
+        ({"SESSION_LIFETIME": "7d", "REFRESH_TOKEN_LIFETIME": "7d", "REFRESH_GRACE": "0s"}, ""),
+    ],
+)
+def test_lifetimes_that_contradict_each_other_stop_the_start(lifetimes: dict[str, str], said: str) -> None:
+    """The line names both."""
+    environ = {f"STYLOBATE_AUTH_{name}": value for name, value in lifetimes.items()}
+    if not said:
+        assert _load(**environ).lifetimes.sliding == _load(**environ).lifetimes.absolute
+        return
+    with pytest.raises(ConfigError) as stopped:
+        _load(**environ)
+    assert said in "\n".join(stopped.value.findings)
+
+
 @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
 def test_a_mail_server_has_the_usual_port(security: str, port: int) -> None:
     """Of its kind of security, unless said otherwise."""
