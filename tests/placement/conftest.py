@@ -26,7 +26,7 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Give a running platform of the placement."""
     folder = tmp_path_factory.mktemp("placement")
     witness = Witness(folder / "witnessed.jsonl")
-    environ = witness.environ | {"STYLOBATE_AUTH_SIGNING_KEY_NOTICE": "2s"}
+    environ = witness.environ | {"STYLOBATE_AUTH_SIGNING_KEY_NOTICE": "2s", "STYLOBATE_AUTH_REFRESH_IP": "1000/second"}
     with Platform.run(folder, *request.param, modules=[SHOP, _PROBE, MODULE], environ=environ) as running:
         yield running
 
