@@ -2,7 +2,9 @@
 
 import pytest
 import pytest_asyncio
+from stylobate.declarations.model import NamespaceDeclaration
 from stylobate_gateway.document.components import Components
+from stylobate_gateway.routes.filters import queries_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 EVERYWHERE = {"400", "405", "413", "429", "500", "503", "504"}
@@ -104,6 +106,18 @@ async def test_operations_have_stable_names_of_their_own(document) -> None:
     """Generated clients call their methods by them."""
     ids = {operation["operationId"] for _, _, operation in operations(document)}
     assert {"register", "login", "me", "list_objects", "put_object", "list_actions", "notes.echo", "notes.echo.route"} <= ids
+
+
+async def test_a_namespace_may_be_called_as_objects_are() -> None:
+    """The names of its operations are its own, whatever else the document names, and those of other namespaces stay."""
+    general = {"list_objects": "/v1/state/{namespace}", "watch_objects": "/v1/state/{namespace}/watch"}
+    general |= {"watch_object": "/v1/state/{namespace}/{key}/watch", "list_bans": "/v1/bans"}
+    paths = {path: {"get": {"operationId": name, "parameters": []}} for name, path in general.items()}
+    declared = [NamespaceDeclaration(name, "shop") for name in ("objects", "object", "bans", "a-b", "a_b", "orders")]
+    found = {path: item["get"]["operationId"] for path, item in queries_of(declared, paths).items()}
+    assert len({*found.values(), *general}) == len(found) + len(general)
+    assert found["/v1/state/objects"] == "list_of_objects"
+    assert found["/v1/state/orders/watch"] == "watch_orders"
 
 
 async def test_a_route_is_described_as_it_is_called(document) -> None:

@@ -66,19 +66,24 @@ def queries_of(namespaces: Iterable[NamespaceDeclaration], paths: Mapping[str, A
 
     :param paths: those of any namespace among others.
     """
-    return {
-        path.replace("{namespace}", namespace.name): {"get": _of(namespace, verb, paths[path]["get"])}
-        for path, verb in ((_LIST, "list"), (_WATCH, "watch"))
-        for namespace in namespaces
-    }
+    taken = {operation.get("operationId") for item in paths.values() for operation in item.values()}
+    found = {}
+    for namespace in namespaces:
+        for path, verb in ((_LIST, "list"), (_WATCH, "watch")):
+            name = f"{verb}_{namespace.name.replace('-', '_')}"
+            while name in taken:  # a namespace may be called `objects`, as any are where none is meant
+                name = name.replace(verb, f"{verb}_of", 1)
+            taken.add(name)
+            found[path.replace("{namespace}", namespace.name)] = {"get": _of(namespace, verb, name, paths[path]["get"])}
+    return found
 
 
-def _of(namespace: NamespaceDeclaration, verb: str, general: Mapping[str, Any]) -> dict[str, Any]:
+def _of(namespace: NamespaceDeclaration, verb: str, name: str, general: Mapping[str, Any]) -> dict[str, Any]:
     kept = [parameter for parameter in general["parameters"] if parameter["name"] not in {"namespace", "sort"}]
     sorts = _sorts(namespace) if verb == "list" else ()
     return {
         **general,
-        "operationId": f"{verb}_{namespace.name.replace('-', '_')}",
+        "operationId": name,
         "summary": _SUMMARIES[verb].format(namespace.name),
         "parameters": [*_filters(namespace), *sorts, *kept],
     }
