@@ -163,6 +163,7 @@ def test_keys_verify_access_tokens(nobody, person):
     header = jwt.get_unverified_header(ada.token)
     assert (header["alg"], header["typ"]) == ("EdDSA", "at+jwt")
     assert "d" not in by_id[header["kid"]]
-    claims = jwt.decode(ada.token, jwt.PyJWK(by_id[header["kid"]]).key, ["EdDSA"], audience="stylobate", issuer="stylobate")
+    issuer = nobody.get("/.well-known/oauth-authorization-server").json()["issuer"]
+    claims = jwt.decode(ada.token, jwt.PyJWK(by_id[header["kid"]]).key, ["EdDSA"], audience="stylobate", issuer=issuer)
     assert (claims["sub"], claims["tenant"], claims["roles"]) == (ada.id, "default", ["user"])
     assert claims["exp"] - claims["iat"] == pytest.approx(600, abs=1)
