@@ -39,6 +39,7 @@ from stylobate_actions.projections.fold import Method
 from stylobate_actions.projections.manager import Projections
 from stylobate_actions.projections.memory import in_memory
 from stylobate_actions.projections.projector import Projector
+from stylobate_actions.rights import Rights
 from stylobate_actions.runner import Runner
 from stylobate_actions.runs import HOLD, Runs
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
@@ -153,6 +154,7 @@ async def _assemble(
         state=StateClient(app.channel("state")),
         publish=ChannelFields(app.declarations, Publisher(app.channel("realtime")).publish).publish,
         call=actions.call,
+        may=Rights(app.declarations, app.access).may,
         now=adapters.clock,
         loop_time=loop.time,
     )

@@ -137,7 +137,9 @@ async def things(write_module: WriteModule, discover: Discover, ports: Ports) ->
             module.actions.values(), ["lost"], access=AccessEvaluator(ports), limits=ports, runner=runner, audit=ports, loop=loop
         )
         unused: Any = None
-        manager.connect(Platform(state=unused, publish=unused, call=manager.call, now=lambda: NOW, loop_time=loop.time))
+        manager.connect(
+            Platform(state=unused, publish=unused, call=manager.call, may=ports.allowed, now=lambda: NOW, loop_time=loop.time)
+        )
         yield Things(manager, module.instance, runner)
         module.instance.released.set()
 

@@ -141,6 +141,32 @@ async def test_an_actions_rule_decides_who_may_call_it(write_module: WriteModule
         assert unknown.value.reason == "UNAUTHENTICATED"
 
 
+async def test_a_handler_asks_what_its_caller_may(write_module: WriteModule) -> None:
+    """A role's permission counts, nobody known has none, and one that nobody declares is a defect and no refusal."""
+    module = """
+        name: desk
+        version: "1.0.0"
+        permissions: { "desk:open": Open it }
+        roles: { clerk: ["desk:*"] }
+    """
+    code = """
+        from stylobate.modules import ActionContext, BaseModule
+
+        class Desk(BaseModule):
+            async def look(self, ctx: ActionContext, permission: str) -> bool:
+                return await ctx.may(permission)
+    """
+    rule = "actions: { desk.look: { handler: look, access: public } }"
+    async with ActionTester.open(write_module("desk", code, module=module, actions=rule), limits=False) as tester:
+        clerk, person = tester.user("ann", "clerk"), tester.user("bob")
+        assert [await who.call("desk.look", "desk:open") for who in (clerk, person, tester.anonymous)] == [True, False, False]
+        assert await tester.user("root", "admin").call("desk.look", "users:read")
+        assert not await clerk.call("desk.look", "users:read")
+        with pytest.raises(StylobateError) as unknown:
+            await clerk.call("desk.look", "desk:opne")
+        assert unknown.value.reason == "ACTION_FAILED"
+
+
 async def test_an_action_uses_state_in_its_callers_name(tester: ActionTester) -> None:
     """What a handler creates belongs to its caller, and nobody else reads it."""
     alice, bob = tester.user("alice"), tester.user("bob")

@@ -30,6 +30,8 @@ class Platform:
     call: Callable[[str, bytes, Call, int, str], Awaitable[bytes]]
     """Runs another action for a caller and returns the output as JSON; the number counts the actions that called each other, the
     last text is the idempotency key of a step, or empty."""
+    may: Callable[[Principal, str], Awaitable[bool]]
+    """Whether a principal's subject holds a permission."""
     now: Callable[[], datetime]
     loop_time: Callable[[], float]
     """The clock of deadlines."""
@@ -113,6 +115,16 @@ class _Context:
         """
         key = "" if self._steps is None else self._steps.next_key(f"call {action}")
         return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1, key))
+
+    async def may(self, permission: str) -> bool:
+        """Return whether the principal holds a permission, such as ``orders:refund``: asked as access rules ask, at this moment.
+
+        For what a handler shows or does beyond its action's own ``access``. Nobody anonymous holds any.
+
+        :raises ValueError: nobody declares it: the module's defect.
+        :raises StylobateError: UNAVAILABLE; auth does not answer, and it is not known from before.
+        """
+        return await asked(self._platform.may(self._call.principal, permission))
 
     def refuse(self, reason: str, detail: str, **metadata: Any) -> NoReturn:
         """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError` for other statuses.
