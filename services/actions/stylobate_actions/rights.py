@@ -1,4 +1,4 @@
-"""What handlers ask for as ``ctx.may``: the permissions of whom they run for, of those that anybody declares."""
+"""What handlers ask for as ``ctx.may``: a permission of the caller, among those that somebody declares."""
 
 from stylobate.declarations import Declarations
 from stylobate.declarations.evaluate import Permissions
