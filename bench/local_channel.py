@@ -45,6 +45,9 @@ class _Modules:
     async def UpgradeStates(self, _request: Any, _context: Any) -> Any:  # noqa: N802  gRPC's name
         raise NotImplementedError
 
+    async def ForgetUser(self, _request: Any, _context: Any) -> Any:  # noqa: N802  gRPC's name
+        raise NotImplementedError
+
 
 class _Discard(SpanExporter):
     """Takes the spans and throws them away: the cost here is that of making and queueing them."""
@@ -55,7 +58,8 @@ class _Discard(SpanExporter):
 
 async def _stub(interceptors: tuple[Any, ...], *, caller: bool = False) -> Any:
     servicers = Servicers(interceptors)
-    access = {"ListModules": RpcAccess.AUTHENTICATED, "CallHook": RpcAccess.SERVICE, "UpgradeStates": RpcAccess.SERVICE}
+    access = dict.fromkeys(("CallHook", "ForgetUser", "UpgradeStates"), RpcAccess.SERVICE)
+    access["ListModules"] = RpcAccess.AUTHENTICATED
     servicers.register(add_ModuleServiceServicer_to_server, _Modules(), access)
     server = LocalServer(servicers)
     await server.start()

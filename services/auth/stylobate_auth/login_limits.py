@@ -12,6 +12,9 @@ another that goes on trying          half of ``login.account``, and ``login.acco
 ==================================== ============================================================
 
 Half of the rule is thus left to places that have not tried yet, and no stranger's tries count at the owner's own places.
+
+Who is in and tells the password again, to change it for one, is charged ``login.account`` by session: tries with a token that was
+stolen are counted together, wherever they come from, and count against nobody's login.
 """
 
 import hashlib
@@ -77,6 +80,7 @@ class LoginLimits:
         account = said or self._of_settings
         again = replace(account, period=2 * account.period, burst=_AGAIN_AT_ONCE)
         self._known: _Charge = (_level("login.place", account),)
+        self._session: _Charge = (_level("login.session", account),)
         self._first: _Charge = (_level("login.first", _FIRST),)
         self._new: _Charge = (_level(_ACCOUNT, account),)
         self._again: _Charge = (_level("login.again", again), *self._new)
@@ -110,6 +114,14 @@ class LoginLimits:
         else:
             wait_s = await self._wait(self._again, (account, account))
         if wait_s:
+            raise self._error(self._new[0], wait_s)
+
+    async def charge_session(self, session: str) -> None:
+        """Charge a try at the password of the account that a session is of. Raises RateLimitedError.
+
+        :param session: its id.
+        """
+        if wait_s := await self._wait(self._session, (session,)):
             raise self._error(self._new[0], wait_s)
 
     async def allows_mail(self, tenant: str, email_key: str, kind: str) -> bool:

@@ -132,10 +132,8 @@ class PasswordManager:
         found = await self._store.credentials_of(principal.tenant, principal.id)
         if found is None:
             raise TokenRevokedError
-        place = place_of(caller)
-        await self._limits.charge_place(LOGIN, place)
-        # by place, as at an owner's own: who stole a token must not use up what the account's owner logs in with
-        await self._limits.charge_account(principal.tenant, email_key(found.account.email) or "", place, is_known=True)
+        await self._limits.charge_place(LOGIN, place_of(caller))
+        await self._limits.charge_session(principal.session)
         is_right = len(password) <= MAX_PASSWORD and await self._hasher.verify(
             found.password_hash, password, share=share_of(caller), deadline=caller.deadline
         )

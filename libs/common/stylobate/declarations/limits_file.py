@@ -32,7 +32,7 @@ OF_AUTH = ("login.ip", "login.account", "register.ip", "refresh.ip", "mail.ip")
 """Rules that the auth service charges by itself, whichever way a call came; the platform's file may say these anew too."""
 EDGE_KEY = "edge.key"
 """The limit that an API key has of its own."""
-RESERVED = (*EDGE, *OF_AUTH, EDGE_KEY, "login.place", "login.first", "login.again", "mail.account")
+RESERVED = (*EDGE, *OF_AUTH, EDGE_KEY, "login.place", "login.session", "login.first", "login.again", "mail.account")
 """What the platform counts under names of its own; no module's rule or action has one of them."""
 _OF_AUTH_KEYS = ("limit", "shadow", "ban")
 MOST_REFUSALS = 1000
