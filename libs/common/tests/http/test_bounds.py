@@ -198,6 +198,8 @@ async def test_unfinished_requests_of_many_are_bounded(express_for) -> None:
             task.cancel()
         for _, writer in people:
             writer.transport.abort()
+        # a loop that is closed while connections are has been seen to wait for good
+        await asyncio.gather(*(writer.wait_closed() for _, writer in people), return_exceptions=True)
 
 
 async def test_a_whole_request_never_gives_way(express_for) -> None:
