@@ -60,7 +60,7 @@ def measure(rounds: int, seconds: int) -> Report:
 
 
 def _sessions(port: int, count: int) -> list[str]:
-    """Return the refresh token of a session for each of so many accounts."""
+    """Return the refresh token of a session for each account."""
     tokens = []
     with httpx.Client(base_url=f"http://{HOST}:{port}/v1/auth", timeout=30) as client:
         for number in range(count):
