@@ -8,14 +8,13 @@ from typing import Any
 from stylobate.ids import new_id
 from stylobate_auth.api_key import ApiKey, NewApiKey
 
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
+from .stores import NOW, add_account, new_account
 
-__all__ = ["bench", "memory", "postgres"]
 DAY = timedelta(days=1)
 
 
 async def _key(store: Any, owner: str = "", **changes: Any) -> ApiKey:
-    owner = owner or (await _add(store, _new(f"{new_id()}@example.com"))).id
+    owner = owner or (await add_account(store, new_account(f"{new_id()}@example.com"))).id
     key = ApiKey("default", new_id(), owner, "import", ("orders:read",), ("192.0.2.0/24",), NOW, **changes)
     async with store.transaction() as transaction:
         await transaction.add_api_key(NewApiKey(key, b"h" * 32))
@@ -34,7 +33,7 @@ async def test_a_key_is_found_as_it_was_added(bench: Any) -> None:
 
 async def test_an_accounts_keys_come_in_order(bench: Any) -> None:
     """Those of this account that are not revoked, page by page."""
-    owner = (await _add(bench.store, _new())).id
+    owner = (await add_account(bench.store, new_account())).id
     keys = [await _key(bench.store, owner) for _ in range(3)]
     await _key(bench.store)
     async with bench.store.transaction() as transaction:
@@ -62,17 +61,17 @@ async def test_a_key_is_exchanged_once(bench: Any) -> None:
 
 async def test_keys_are_counted_one_after_the_other(bench: Any) -> None:
     """Two that count and add at the same moment see each other; what is over does not count."""
-    owner = (await _add(bench.store, _new())).id
+    owner = (await add_account(bench.store, new_account())).id
     await _key(bench.store, owner, expires_at=NOW)
 
-    async def add(store: Any) -> int:
+    async def one_more(store: Any) -> int:
         async with store.transaction() as transaction:
             count: int = await transaction.count_api_keys("default", owner, NOW)
             await asyncio.sleep(0.01)
             await transaction.add_api_key(NewApiKey(ApiKey("default", new_id(), owner, "a", (), (), NOW), b"h" * 32))
             return count
 
-    assert sorted(await asyncio.gather(add(bench.store), add(bench.other), add(bench.store))) == [0, 1, 2]
+    assert sorted(await asyncio.gather(one_more(bench.store), one_more(bench.other), one_more(bench.store))) == [0, 1, 2]
 
 
 async def test_the_latest_use_is_kept(bench: Any) -> None:

@@ -14,10 +14,8 @@ from stylobate_auth.role import RoleDraft
 from stylobate_auth.role_book import DefinedRole, Reason
 
 from .conftest import Auth
+from .stores import NOW, add_account, new_account
 from .test_roles import _person
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
-
-__all__ = ["bench", "memory", "postgres"]
 
 
 def _role(name: str, *permissions: str, inherits: tuple[str, ...] = (), description: str = "") -> DefinedRole:
@@ -134,7 +132,7 @@ async def test_a_key_is_told_that_its_scopes_are_the_matter(auth: Auth) -> None:
 
 async def test_every_store_keeps_them(bench: Any) -> None:
     """Replaced by name, removed with what is held of them, each tenant's apart."""
-    person = await _add(bench.store, _new(roles=("lead", "user")))
+    person = await add_account(bench.store, new_account(roles=("lead", "user")))
     first = DefinedRole("default", "lead", "Leads", ("bans:*", "orders:read"), ("clerk",), NOW)
     second = DefinedRole("default", "lead", "", (), (), NOW)
     other = DefinedRole("another", "lead", "", ("*",), (), NOW)

@@ -21,9 +21,7 @@ from stylobate_auth.model import AccountDraft, Question
 from stylobate_auth.role import EndedRole, HeldRole, RoleDraft
 
 from .conftest import PASSWORD, Auth, build
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
-
-__all__ = ["bench", "memory", "postgres"]
+from .stores import NOW, add_account, new_account
 
 
 async def _person(auth: Auth, name: str, *roles: str) -> Principal:
@@ -128,7 +126,7 @@ async def test_somebody_stays_administrator(auth: Auth) -> None:
 
 async def test_every_store_keeps_them(bench: Any) -> None:
     """Given, replaced, ended at their time and once, and taken away; the version rises with the transaction."""
-    person = await _add(bench.store, _new())
+    person = await add_account(bench.store, new_account())
     soon, late = NOW + timedelta(seconds=5), NOW + timedelta(days=1)
     version = (await bench.other.revocations(None)).access_version
     async with bench.store.transaction() as transaction:

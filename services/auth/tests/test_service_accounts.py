@@ -12,10 +12,8 @@ from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError, In
 from stylobate_auth.model import AccountDraft, Question
 
 from .conftest import PASSWORD, Auth, build
+from .stores import NOW, add_account, new_account
 from .test_api_key_store import _key
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
-
-__all__ = ["bench", "memory", "postgres"]
 
 
 async def _admin(auth: Auth) -> Principal:
@@ -104,7 +102,7 @@ async def test_they_take_permissions(clock: Any, hasher: Any) -> None:
 
 async def test_every_store_keeps_them(bench: Any) -> None:
     """In order, apart from persons; with its keys one goes, and a person stays."""
-    person = await _add(bench.store, _new())
+    person = await add_account(bench.store, new_account())
     made = []
     for number in range(3):
         account = replace(_machine(), name=f"m{number}", roles=("clerk", "user"))

@@ -18,10 +18,9 @@ from stylobate_auth.signing_key import KEPT_FOR, Place, SigningKey, make_private
 from stylobate_auth.signing_key_manager import SigningKeyManager
 
 from .conftest import Auth
+from .stores import NOW
 from .test_jwt import ACCOUNT, SESSION
-from .test_store_contract import NOW, bench, memory, postgres
 
-__all__ = ["bench", "memory", "postgres"]
 NOTICE, EVERY = timedelta(minutes=10), timedelta(days=90)
 SECRET = "k" * 32
 

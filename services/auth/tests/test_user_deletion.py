@@ -21,11 +21,9 @@ from stylobate_auth.model import RevocationKind
 from stylobate_auth.user import UserDeletion, UserQuery
 
 from .conftest import PASSWORD, Auth
+from .stores import NOW, add_account, new_account
 from .test_api_key_store import _key
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
 from .test_users import _admin
-
-__all__ = ["bench", "memory", "postgres"]
 
 
 def _told(auth: Auth, account_id: str) -> list[str]:
@@ -81,6 +79,19 @@ async def test_it_is_done_when_all_have_answered(auth: Auth) -> None:
     assert _told(auth, ada.id)[-2:] == ["auth.user.deleting", "auth.user.deleted"]
 
 
+async def test_what_is_forgotten_does_not_hide_what_is_not(auth: Auth) -> None:
+    """Health tells of an account that others keep, also after another one was forgotten, and not for good."""
+    root, ada, eve = await _admin(auth), await auth.register(), await auth.register("eve@example.com")
+    await auth.eraser.delete(root, ada.id, auth.origin)
+    await auth.eraser.delete(root, eve.id, auth.origin)
+    auth.others.fault, auth.others.spared = UnavailableError(), eve.id
+    assert await auth.eraser.step() == 2
+    health = await auth.eraser.health()
+    assert (health.status, ada.id in health.details, eve.id in health.details) == (Status.DEGRADED, True, False)
+    auth.clock.advance(timedelta(minutes=1))  # another process had it done
+    assert (await auth.eraser.health()).status is Status.HEALTHY
+
+
 async def test_an_owner_deletes_with_the_password(auth: Auth) -> None:
     """With it and with nothing else; the last administrator stays."""
     ada = await auth.register()
@@ -104,7 +115,10 @@ async def test_an_owner_deletes_with_the_password(auth: Auth) -> None:
 
 async def test_every_store_deletes(bench: Any) -> None:
     """The account goes with what hangs on it; the deletion is taken by one at a time, and ends once."""
-    person, other = await _add(bench.store, _new()), await _add(bench.store, _new("other@example.com"))
+    person, other = (
+        await add_account(bench.store, new_account()),
+        await add_account(bench.store, new_account("other@example.com")),
+    )
     key = (await _key(bench.store, person.id)).id
     async with bench.store.transaction() as transaction:
         await transaction.begin_deletion("default", person.id, NOW)
@@ -125,4 +139,4 @@ async def test_every_store_deletes(bench: Any) -> None:
     await bench.store.delay_deletion(deletion, NOW)
     assert await bench.store.take_deletions(later, later, 4) == []
     assert (await bench.other.deletion("default", person.id)).done_at == later
-    await _add(bench.store, _new())
+    await add_account(bench.store, new_account())

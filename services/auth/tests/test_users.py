@@ -24,12 +24,11 @@ from stylobate_auth.model import Account, AccountDraft, RevocationKind
 from stylobate_auth.user import UserPlace, UserQuery
 
 from .conftest import DECLARED, PASSWORD, Auth, build
+from .stores import NOW, add_account, new_account
 from .test_api_key_store import _key
 from .test_service_accounts import _machine
-from .test_store_contract import NOW, _add, _new, bench, memory, postgres
 
 _ALL = UserQuery()
-__all__ = ["bench", "memory", "postgres"]
 
 
 async def _admin(auth: Auth, email: str = "root@example.com", role: str = "admin") -> Principal:
@@ -220,10 +219,10 @@ async def test_every_store_finds_people(bench: Any) -> None:
     """By everything that can be asked, behind a place in order; not of another tenant, and no machines."""
     people = []
     for number in range(3):
-        new = _new(f"p{number}@example.com")
+        new = new_account(f"p{number}@example.com")
         roles = ("clerk", "user") if number == 1 else ("user",)
         account = replace(new.account, roles=roles, created_at=NOW + timedelta(minutes=number // 2))
-        people.append(await _add(bench.store, replace(new, account=account)))
+        people.append(await add_account(bench.store, replace(new, account=account)))
     async with bench.store.transaction() as transaction:
         await transaction.add_service_account(_machine())
     people.sort(key=lambda account: (account.created_at, account.id))
@@ -246,8 +245,8 @@ async def test_every_store_finds_people(bench: Any) -> None:
 
 async def test_every_store_disables(bench: Any) -> None:
     """The time is kept, no password holds meanwhile, and keys are revoked once."""
-    new = _new()
-    person = await _add(bench.store, replace(new, account=replace(new.account, roles=("admin", "user"))))
+    new = new_account()
+    person = await add_account(bench.store, replace(new, account=replace(new.account, roles=("admin", "user"))))
     keys = sorted([(await _key(bench.store, person.id)).id for _ in range(2)])
     async with bench.store.transaction() as transaction:
         assert await transaction.hold_administrators("default") == {person.id}
@@ -270,8 +269,8 @@ async def test_two_that_disable_each_other_wait(bench: Any) -> None:
     """The second one finds that it is the last."""
     pair = []
     for number in range(2):
-        new = _new(f"a{number}@example.com")
-        pair.append(await _add(bench.store, replace(new, account=replace(new.account, roles=("admin",)))))
+        new = new_account(f"a{number}@example.com")
+        pair.append(await add_account(bench.store, replace(new, account=replace(new.account, roles=("admin",)))))
 
     async def disable(store: Any, account: Account) -> int:
         async with store.transaction() as transaction:
