@@ -119,7 +119,7 @@ class Settings(BaseModel):
     """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
     public_url: HttpUrl = ""
     """Where clients reach the platform, without a slash at its end: `https://api.example.com`. It is the `iss` of tokens.
-    Empty: that is `stylobate`, and there is no metadata of OAuth 2.0. `stylobate up` sets it in development."""
+    When it is empty, `iss` is `stylobate` and OAuth 2.0 has no metadata. `stylobate up` sets it in development."""
     identity_private_key: str = ""
     """File of this service's Ed25519 private key (PEM); empty: ``<identity_folder>/<service>.pem``."""
     identity_folder: str = ".stylobate/identity"

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from stylobate.errors import InvalidInputError, PermissionDeniedError, Violation
 from stylobate.identity import Principal
+from stylobate.identity.api_key import refuse_key
 from stylobate.identity.platform_permissions import PLATFORM_PERMISSIONS
 
 from stylobate_auth.model import Question
@@ -129,6 +130,11 @@ class AccessManager:
         """
         if not await self._holds(principal, permission):
             raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
+
+    async def require_of_person(self, principal: Principal, permission: str) -> None:
+        """Do as :meth:`require`, for what no key may do. Raises ApiKeyNotEnoughError too."""
+        refuse_key(principal)
+        await self.require(principal, permission)
 
     async def require_roles(self, principal: Principal, roles: Iterable[str]) -> None:
         """Return when the principal may hand the roles to someone: it must hold all that they permit itself.

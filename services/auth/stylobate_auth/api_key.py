@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from stylobate_auth.model import Revocation, RevocationKind
+from stylobate_auth.model import CLOCKS_DIFFER, Revocation, RevocationKind
 
 BELIEVED_FOR = timedelta(minutes=10)
 """How long a verifier may remember that a key holds: as long as an access token does."""
-_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +77,4 @@ class VerifiedKey:
 
 def revocation_of(tenant: str, key_id: str, now: datetime) -> Revocation:
     """Return the entry of the deny-list for a key that ends now: as long as somebody may believe in it."""
-    return Revocation(tenant, RevocationKind.KEY, key_id, now + BELIEVED_FOR + _CLOCKS_DIFFER)
+    return Revocation(tenant, RevocationKind.KEY, key_id, now + BELIEVED_FOR + CLOCKS_DIFFER)

@@ -12,7 +12,7 @@ from stylobate.audit import AuditRecord
 from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import SECRET_BYTES, ApiKeyNotEnoughError, ApiKeyText, prefix_of, write_api_key
+from stylobate.identity.api_key import SECRET_BYTES, ApiKeyText, prefix_of, refuse_key, write_api_key
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.paging import page_position, page_size, page_token
@@ -219,8 +219,7 @@ class ApiKeyManager:
         return key
 
     async def _require(self, principal: Principal, owner: str, permission: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
+        refuse_key(principal)
         if owner != principal.id:
             await self._access.require(principal, permission)
 

@@ -133,11 +133,11 @@ class AccountUnknownError(NotFoundError):
 
 
 class RoleUnknownError(NotFoundError):
-    """There is no role of the name."""
+    """No role has this name."""
 
     reason = "AUTH_ROLE_UNKNOWN"
     default_detail = "There is no such role."
-    cure = "Check the name: `stylobate roles list` tells all."
+    cure = "Check the name: `stylobate roles list` shows all."
 
 
 class RoleDeclaredError(StylobateError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from stylobate.identity import DEFAULT_TENANT, limit_key
@@ -151,6 +151,10 @@ class RevocationKind(IntEnum):
     TOKEN = 2
     SUBJECT = 3
     KEY = 4
+
+
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""What an entry of the deny-list stays beyond the last token that it could concern."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,16 +33,14 @@ from stylobate_auth.errors import (
 )
 from stylobate_auth.jwt_manager import FIRST_PARTY, JWTManager
 from stylobate_auth.login_limits import LOGIN, LoginLimits
-from stylobate_auth.model import Account, Revocation, RevocationKind, place_of
+from stylobate_auth.model import CLOCKS_DIFFER, Account, Revocation, RevocationKind, place_of
 from stylobate_auth.refresh_manager import RefreshManager
-from stylobate_auth.refresh_token import FoundRefresh, hash_of
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore
 
 INTROSPECT = "tokens:introspect"
 _MAX_TOKEN = 8192
-_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ class OAuthManager:
             await self._end_session(token, caller)
             return
         now = self._clock()
-        until = datetime.fromtimestamp(found["exp"], UTC) + _CLOCKS_DIFFER
+        until = datetime.fromtimestamp(found["exp"], UTC) + CLOCKS_DIFFER
         entry = Revocation(DEFAULT_TENANT, RevocationKind.TOKEN, found["jti"], until)
         async with self._store.transaction() as transaction:
             await transaction.revoke(entry)
@@ -217,7 +215,7 @@ class OAuthManager:
         if is_api_key(token):
             return None
         if "." not in token:
-            found = await self._refresh(token)
+            found = await self._refreshes.find(DEFAULT_TENANT, token)
             if found is None:
                 return None
             session = found.session
@@ -236,16 +234,8 @@ class OAuthManager:
         facts = {name: claims[name] for name in names if name in claims}
         return {"client_id": FIRST_PARTY, **facts, "token_type": "Bearer"}
 
-    async def _refresh(self, token: str) -> FoundRefresh | None:
-        """Return a refresh token that could be used now."""
-        (found,) = await self._store.refresh_tokens([(DEFAULT_TENANT, hash_of(token))])
-        now = self._clock()
-        if found is None or found.since_used is not None or found.token.expires_at <= now or not found.session.is_alive(now):
-            return None
-        return found
-
     async def _end_session(self, token: str, caller: Call) -> None:
-        found = await self._refresh(token)
+        found = await self._refreshes.find(DEFAULT_TENANT, token)
         if found is None:
             return
         session = found.session

@@ -9,7 +9,6 @@ from stylobate.audit import AuditRecord
 from stylobate.errors import Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
@@ -52,13 +51,13 @@ class RoleDefinitionManager:
 
     async def all(self, principal: Principal) -> list[RoleView]:
         """Return all roles by name. Raises PermissionDeniedError, ApiKeyNotEnoughError."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         book = await self._access.book(principal.tenant)
         return [_view(book, name) for name in book.names()]
 
     async def get(self, principal: Principal, name: str) -> RoleView:
         """Return one. Raises RoleUnknownError, and as :meth:`all`."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         book = await self._access.book(principal.tenant)
         if name not in book:
             raise RoleUnknownError
@@ -70,7 +69,7 @@ class RoleDefinitionManager:
         :raises PermissionDeniedError, ApiKeyNotEnoughError: it takes ``WRITE``, and all that it permits before and afterwards.
         :raises AuthInvalidInputError: with every finding. :raises RoleDeclaredError: a module's role.
         """
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         if self._access.is_declared(draft.name):
             raise RoleDeclaredError
         role = DefinedRole(
@@ -107,7 +106,7 @@ class RoleDefinitionManager:
 
         :raises RoleUnknownError: there is none. :raises RoleInheritedError: another role inherits from it. Else as :meth:`put`.
         """
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         if self._access.is_declared(name):
             raise RoleDeclaredError
         await self._access.require_all(principal, (await self._access.book(principal.tenant)).permissions(name))
@@ -149,11 +148,6 @@ class RoleDefinitionManager:
             elif name not in book:
                 found.append(Violation(f"/inherits/{number}", "there is no such role"))
         return found
-
-    async def _require(self, principal: Principal, permission: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
-        await self._access.require(principal, permission)
 
 
 def _view(book: RoleBook, name: str) -> RoleView:

@@ -9,7 +9,7 @@ from stylobate.audit import AuditRecord
 from stylobate.errors import UnavailableError, Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import ApiKeyNotEnoughError
+from stylobate.identity.api_key import refuse_key
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.resilience import Interruption
@@ -101,8 +101,7 @@ class RoleManager:
 
     async def of_account(self, principal: Principal, account_id: str) -> Sequence[HeldRole]:
         """Return what an account holds, by name; empty: the principal's own. Raises as :meth:`assign`."""
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
+        refuse_key(principal)
         account_id = account_id or principal.id
         if account_id != principal.id:
             await self._access.require(principal, READ)
@@ -162,9 +161,7 @@ class RoleManager:
         return min(max((end - self._clock()).total_seconds(), _REST_S), _LOOK_EVERY_S)
 
     async def _require(self, principal: Principal, role: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
-        await self._access.require(principal, ASSIGN)
+        await self._access.require_of_person(principal, ASSIGN)
         await self._access.require_roles(principal, [role])
 
     async def _hold(

@@ -8,7 +8,6 @@ from stylobate.audit import AuditRecord
 from stylobate.errors import Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.paging import page_position, page_size, page_token
@@ -56,7 +55,7 @@ class ServiceAccountManager:
         :raises PermissionDeniedError, ApiKeyNotEnoughError: the caller may not.
         :raises AuthInvalidInputError: with every finding.
         """
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         shown, findings = _name(name)
         findings += [
             Violation("/roles", f"there is no role {role}") for role in await self._access.unknown_roles(principal.tenant, roles)
@@ -77,14 +76,14 @@ class ServiceAccountManager:
 
     async def page(self, principal: Principal, size: int, token: str) -> tuple[Sequence[ServiceAccount], str]:
         """Return a page, and the token of the next one. Raises as :meth:`create`."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         limit = page_size(size)
         found = await self._store.service_accounts(principal.tenant, page_position(_ABOUT, token), limit + 1)
         return found[:limit], page_token(_ABOUT, found[limit - 1].id) if len(found) > limit else ""
 
     async def delete(self, principal: Principal, account_id: str, caller: Call, claim: Claim | None = None) -> None:
         """Delete one with its keys. Raises AccountUnknownError, and as :meth:`create`."""
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         now = self._clock()
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
@@ -99,11 +98,6 @@ class ServiceAccountManager:
             await transaction.answer(claim, None)
         for revocation in ended:
             self._revocations.add(revocation)
-
-    async def _require(self, principal: Principal, permission: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
-        await self._access.require(principal, permission)
 
 
 def _name(text: str) -> tuple[str, list[Violation]]:

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from stylobate.audit import AuditRecord, Outcome
 from stylobate.clients.bans import BanList
 from stylobate.errors import TokenRevokedError, UnauthenticatedError
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
-from stylobate.identity.api_key import ApiKeyNotEnoughError
+from stylobate.identity.api_key import refuse_key
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.paging import no_token, page_position, page_size, page_token
@@ -18,7 +18,7 @@ from stylobate.rpc.call import Call
 
 from stylobate_auth.errors import RefreshReusedError, SessionNotFoundError
 from stylobate_auth.jwt_manager import JWTManager
-from stylobate_auth.model import Account, Revocation, RevocationKind, Session, SessionEnd, Tokens
+from stylobate_auth.model import CLOCKS_DIFFER, Account, Revocation, RevocationKind, Session, SessionEnd, Tokens
 from stylobate_auth.refresh_token import RefreshToken, first_token, hash_of
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_lifetimes import SessionLifetimes
@@ -27,7 +27,6 @@ from stylobate_auth.store.port import AuthStore, AuthTransaction, SessionCopies
 MAX_AGENT = 256
 """Characters that are kept of what a client calls itself."""
 _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_CLOCKS_DIFFER = timedelta(minutes=1)
 """A revocation outlives the last token by this much: a verifier's clock may be behind."""
 
 
@@ -85,8 +84,7 @@ class SessionManager:
 
     async def logout(self, principal: Principal, caller: Call, claim: Claim | None = None) -> None:
         """End the session of the principal's token. One that is over already stays so. Raises ApiKeyNotEnoughError."""
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
+        refuse_key(principal)
         if principal.kind is not PrincipalKind.USER:
             raise UnauthenticatedError("This ends the session of an access token.")
         now = self._clock()
@@ -168,8 +166,7 @@ class SessionManager:
 
         :raises TokenRevokedError: it is over or unknown. :raises ApiKeyNotEnoughError: a key asks, which has none.
         """
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
+        refuse_key(principal)
         session = await self._copies.get(principal.tenant, principal.session)
         now = self._clock()
         if session is None or (session.ended_at is None and not session.is_alive(now)):  # refreshed since it was copied
@@ -217,7 +214,7 @@ class SessionManager:
 
 
 def _revocation(session: Session) -> Revocation:
-    return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + _CLOCKS_DIFFER)
+    return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + CLOCKS_DIFFER)
 
 
 def _event(type: str, session: Session, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word

@@ -12,7 +12,6 @@ from stylobate.health import Health, Status
 from stylobate.idempotency import Claim
 from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.identity.access_token import ISSUER
-from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.rpc.call import Call
@@ -144,12 +143,12 @@ class SigningKeyManager:
 
         :raises PermissionDeniedError, ApiKeyNotEnoughError: the caller may not.
         """
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         return await self._rotate(caller, claim, if_due=False)
 
     async def all(self, principal: Principal) -> list[tuple[SigningKey, Place]]:
         """Return the published keys, the newest first. Raises as :meth:`rotate`."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         return self.published()
 
     def published(self) -> list[tuple[SigningKey, Place]]:
@@ -218,11 +217,6 @@ class SigningKeyManager:
         until = now + _ISSUER_KEPT
         await self._store.keep_issuer(self.ring.issuer, until)
         self._issuer_counts_until = until
-
-    async def _require(self, principal: Principal, permission: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
-        await self._access.require(principal, permission)
 
     @staticmethod
     async def _tell(transaction: AuthTransaction, key: SigningKey, newest: SigningKey, caller: Call) -> None:

@@ -10,7 +10,7 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.health import Health, Status
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import ApiKeyNotEnoughError
+from stylobate.identity.api_key import refuse_key
 from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.rpc.call import Call
@@ -28,6 +28,8 @@ _TAKEN_FOR, _RENEWED_S = timedelta(seconds=5), 1.0
 """For how long a deletion is this process's, and how often that is said again while others are at it."""
 _AGAIN_AFTER = timedelta(seconds=2)
 _LOOK_S = 5.0
+_FAULT_COUNTS_FOR = timedelta(seconds=30)
+"""It is tried again much sooner, by this process or another one."""
 _log = get_logger("app")
 
 
@@ -62,7 +64,8 @@ class UserEraser:
         self._others = others
         self._clock = clock
         self._due = asyncio.Event()
-        self._fault = ""
+        self._faults: dict[str, tuple[datetime, str]] = {}
+        """By account: when others did not forget it, and why. Another process may have had them do it since."""
 
     async def delete(self, principal: Principal, account_id: str, caller: Call, claim: Claim | None = None) -> None:
         """Delete an account; one that is deleted already stays so.
@@ -81,8 +84,7 @@ class UserEraser:
         :raises PasswordWrongError: not the account's. :raises LastAdministratorError: as :meth:`delete`.
         :raises ApiKeyNotEnoughError, TokenRevokedError, RateLimitedError: as for another password.
         """
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
+        refuse_key(principal)
         account = (await self._passwords.prove(principal, password, caller, "auth.user.delete")).account
         await self._begin(account, principal, caller, claim)
 
@@ -109,7 +111,7 @@ class UserEraser:
                 taken = await self.step()
             if taken < _AT_ONCE:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_AGAIN_AFTER.total_seconds() if self._fault else _LOOK_S):
+                    async with asyncio.timeout(_AGAIN_AFTER.total_seconds() if self._faults else _LOOK_S):
                         await self._due.wait()
 
     async def step(self) -> int:
@@ -120,11 +122,11 @@ class UserEraser:
             try:
                 await self._forget(deletion)
             except StylobateError as error:
-                self._fault = f"the account {deletion.id} is not forgotten everywhere yet: {error.reason}"
+                self._faults[deletion.id] = self._clock(), error.reason
                 _log.warning("user_not_forgotten", user=deletion.id, reason=error.reason, error=str(error))
                 await self._store.delay_deletion(deletion, self._clock() + _AGAIN_AFTER)
             else:
-                self._fault = ""
+                self._faults.pop(deletion.id, None)
                 await self._finish(deletion)
         return len(due)
 
@@ -144,7 +146,12 @@ class UserEraser:
 
     async def health(self) -> Health:
         """Degraded while a service or a module has not forgotten an account that it should."""
-        return Health(Status.DEGRADED if self._fault else Status.HEALTHY, self._fault)
+        recent = self._clock() - _FAULT_COUNTS_FOR
+        self._faults = {account: (at, reason) for account, (at, reason) in self._faults.items() if at > recent}
+        said = "; ".join(
+            f"the account {account} is not forgotten everywhere yet: {why}" for account, (_, why) in self._faults.items()
+        )
+        return Health(Status.DEGRADED if said else Status.HEALTHY, said[:1000])
 
     async def _finish(self, deletion: UserDeletion) -> None:
         async with self._store.transaction() as transaction:

@@ -7,7 +7,6 @@ from stylobate.audit import AuditRecord
 from stylobate.errors import Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
-from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.outbox import Event
 from stylobate.paging import no_token, page_position, page_size, page_token
 from stylobate.rpc.call import Call
@@ -17,7 +16,7 @@ from stylobate_auth.account_input import email_key
 from stylobate_auth.api_key import BELIEVED_FOR, revocation_of
 from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError, LastAdministratorError
 from stylobate_auth.mail.kinds import MailKind
-from stylobate_auth.model import Account, Revocation, RevocationKind, Session, SessionEnd
+from stylobate_auth.model import CLOCKS_DIFFER, Account, Revocation, RevocationKind, Session, SessionEnd
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
@@ -26,7 +25,6 @@ from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 READ, WRITE = "users:read", "users:write"
 _MAX_ROLE = 128
-_CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class UserManager:
@@ -50,7 +48,7 @@ class UserManager:
         self._access = access
         self._sessions = sessions
         self._revocations = revocations
-        self._believed_for = max(token_lifetime, BELIEVED_FOR) + _CLOCKS_DIFFER
+        self._believed_for = max(token_lifetime, BELIEVED_FOR) + CLOCKS_DIFFER
         self._clock = clock
 
     async def page(self, principal: Principal, query: UserQuery, size: int, token: str) -> tuple[list[Account], str]:
@@ -59,7 +57,7 @@ class UserManager:
         :raises PermissionDeniedError, ApiKeyNotEnoughError: the caller may not.
         :raises AuthInvalidInputError: a filter that nothing could fit. :raises InvalidInputError: no size or token of this list.
         """
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         checked, limit = _checked(query), page_size(size)
         about = ("users", checked.email, checked.role, str(checked.created_after or ""), str(checked.created_before or ""))
         place = _place(page_position(about, token))
@@ -69,7 +67,7 @@ class UserManager:
 
     async def get(self, principal: Principal, account_id: str) -> Account | UserDeletion:
         """Return an account, or what is left of it. Raises AccountUnknownError, and as :meth:`page`."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         account = await self._store.user(principal.tenant, account_id)
         found = account or await self._store.deletion(principal.tenant, account_id)
         if found is None:
@@ -81,7 +79,7 @@ class UserManager:
 
         :raises AccountUnknownError: there never was one. Else as :meth:`disable`.
         """
-        await self._require(principal, permission)
+        await self._access.require_of_person(principal, permission)
         account = await self._store.user(principal.tenant, account_id)
         if account is not None:
             await self._require_roles_of(principal, account)
@@ -95,7 +93,7 @@ class UserManager:
         :raises AccountUnknownError: there is none. :raises LastAdministratorError: nobody else could enable it.
         :raises PermissionDeniedError: also where the account's roles permit what the caller may not.
         """
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         await self._require_roles_of(principal, await self._find(principal.tenant, account_id))
         now, ended, entries = self._clock(), list[Session](), list[Revocation]()
         async with self._store.transaction() as transaction:
@@ -111,7 +109,7 @@ class UserManager:
 
     async def enable(self, principal: Principal, account_id: str, caller: Call, claim: Claim | None = None) -> None:
         """Let an account's owner in again. Raises as :meth:`disable`."""
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         await self._require_roles_of(principal, await self._find(principal.tenant, account_id))
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
@@ -126,13 +124,13 @@ class UserManager:
 
     async def sessions(self, principal: Principal, account_id: str, size: int, token: str) -> tuple[list[Session], str]:
         """Return a page of an account's sessions that live, the newest first. Raises as :meth:`get`, and InvalidInputError."""
-        await self._require(principal, READ)
+        await self._access.require_of_person(principal, READ)
         await self._find(principal.tenant, account_id)
         return await self._sessions.page(principal.tenant, account_id, size, token)
 
     async def end_sessions(self, principal: Principal, account_id: str, caller: Call, claim: Claim | None = None) -> None:
         """End every session of an account. Raises AccountUnknownError, PermissionDeniedError, ApiKeyNotEnoughError."""
-        await self._require(principal, WRITE)
+        await self._access.require_of_person(principal, WRITE)
         await self._require_roles_of(principal, await self._find(principal.tenant, account_id))
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
@@ -179,11 +177,6 @@ class UserManager:
         if account is None:
             raise AccountUnknownError
         return account
-
-    async def _require(self, principal: Principal, permission: str) -> None:
-        if principal.is_key:
-            raise ApiKeyNotEnoughError
-        await self._access.require(principal, permission)
 
     async def _require_roles_of(self, principal: Principal, account: Account) -> None:
         """Else whoever helps users could lock administrators out."""

@@ -3,13 +3,11 @@
 from dataclasses import dataclass, field
 
 from stylobate.errors import TokenInvalidError
-from stylobate.identity.session_cookie import access_cookie, session_cookie
+from stylobate.identity.session_cookie import access_cookie, cookie_pairs, session_cookie
 
 from stylobate_gateway.exchange import Exchange
 
 _COOKIE = b"cookie"
-_PAIRS = 256
-"""Cookies of one request that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class HeldCookies:
 class SessionCookies:
     """Names and attributes of the three cookies.
 
-    All are ``SameSite=Lax`` and for every path of this host alone. Scripts can read the CSRF token and neither of the others.
+    All are ``SameSite=Lax``, for every path, and for this host only. Scripts can read the CSRF token, but not the other two.
 
     :param is_secure: whether they are ``Secure``, with the prefix ``__Host-``: browsers then take them over TLS only, and from
         no other host. False: for development over plain HTTP.
@@ -39,7 +37,7 @@ class SessionCookies:
         if _COOKIE not in exchange.headers:
             return None
         found: dict[str, str] = {}
-        for name, value in _pairs(exchange):
+        for name, value in cookie_pairs(value.decode("latin-1") for name, value in exchange.head.sent if name == _COOKIE):
             if name in {self.access, self.refresh} and found.setdefault(name, value) != value:
                 raise TokenInvalidError("Two cookies of one name: another host of this site has set one of them.")
         held = HeldCookies(found.get(self.access, ""), found.get(self.refresh, ""))
@@ -57,9 +55,3 @@ class SessionCookies:
     def clearing(self) -> list[bytes]:
         """Return the values of ``Set-Cookie`` that take all three away."""
         return self.setting("", "", "", 0)
-
-
-def _pairs(exchange: Exchange) -> list[tuple[str, str]]:
-    lines = [value.decode("latin-1") for name, value in exchange.head.sent if name == _COOKIE]
-    parts = "; ".join(lines).split(";", _PAIRS)[:_PAIRS]
-    return [(name.strip(), value.strip()) for name, _, value in (part.partition("=") for part in parts)]

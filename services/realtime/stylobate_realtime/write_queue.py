@@ -34,9 +34,9 @@ class Held(Protocol):
 class WriteQueue:
     """The connections with something to write, and what is yet to be queued for many of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, batch: int = _BATCH) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._batch = batch
+        self._batch = _BATCH
         self._ahead: Held | None = None
         self._dirty: deque[Flushed] = deque()
         self._is_scheduled = False

@@ -12,6 +12,7 @@ from uuid import UUID
 from zlib import crc32
 
 from stylobate.errors import PermissionDeniedError, TokenExpiredError, TokenInvalidError, TokenRevokedError
+from stylobate.identity.principal import Principal
 
 PREFIX = "stylo_"
 SECRET_BYTES = 32
@@ -59,6 +60,12 @@ class ApiKeyNotEnoughError(PermissionDeniedError):
     reason = "API_KEY_NOT_ENOUGH"
     default_detail = "This takes the access token of a person; an API key is not enough."
     cure = "Log in and send the access token."
+
+
+def refuse_key(principal: Principal) -> None:
+    """Raise ApiKeyNotEnoughError where a key asks, or a token that was made for one."""
+    if principal.is_key:
+        raise ApiKeyNotEnoughError
 
 
 class ApiKeyText(NamedTuple):

@@ -54,7 +54,7 @@ def routes(auth: grpc.aio.Channel, public_url: str) -> APIRouter:
     async def metadata() -> Response:
         """Return what there is (RFC 8414)."""
         if not public_url:
-            raise RouteNotFoundError("STYLOBATE_PUBLIC_URL is not set, so there is no metadata of OAuth 2.0.")
+            raise RouteNotFoundError("OAuth 2.0 metadata needs STYLOBATE_PUBLIC_URL, which is not set.")
         return Response(document, media_type="application/json", headers={"cache-control": "public, max-age=300"})
 
     document = orjson.dumps(_metadata(public_url))

@@ -12,6 +12,7 @@ from stylobate.app.http_rules import HOST, is_host
 from stylobate.errors import NotFoundError
 from stylobate.http.errors import MalformedRequestError, MethodNotAllowedError, UpgradeRequiredError
 from stylobate.identity.api_key import the_credential
+from stylobate.identity.session_cookie import cookie_pairs
 
 from stylobate_realtime.errors import OriginRefusedError
 
@@ -20,7 +21,6 @@ _KEY_BYTES = 16
 _BEARER = "bearer "
 _MAX_QUERY = 32
 """Parameters of the query."""
-_MAX_COOKIES = 256
 JSON_PROTOCOL = "centrifuge-json"
 PROTOBUF_PROTOCOL = "centrifuge-protobuf"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -75,8 +75,7 @@ class UpgradeRequest:
 
     def cookie(self, name: str) -> str:
         """Return the value of a cookie; empty: there is none, or there are two of the name that differ."""
-        pairs = (part.partition("=") for line in self.headers.get("cookie", ()) for part in line.split(";", _MAX_COOKIES))
-        found = {value.strip() for key, _, value in pairs if key.strip() == name}
+        found = {value for key, value in cookie_pairs(self.headers.get("cookie", ())) if key == name}
         return found.pop() if len(found) == 1 else ""
 
     def check(self, paths: Collection[str]) -> None:
