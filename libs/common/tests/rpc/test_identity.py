@@ -11,7 +11,7 @@ from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.identity import ANONYMOUS, Principal, PrincipalKind, ServiceIdentity, generate_service_keys
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
-from stylobate.rpc.call import Call, call
+from stylobate.rpc.call import Call, HandedOn, call, passed_on
 from stylobate.rpc.caller import outgoing
 from stylobate.rpc.interceptors import CallInterceptor, IdentityInterceptor, ServiceCallers
 from stylobate.telemetry import is_sampled
@@ -60,6 +60,15 @@ class Keeping(Probe):
     async def ListModules(self, request: Any, context: Any) -> Any:  # noqa: N802  the generated name
         """Keep the caller."""
         self.requests.append(call().principal)
+        return await super().ListModules(request, context)
+
+
+class KeepingCalls(Probe):
+    """Keeps the calls that it served."""
+
+    async def ListModules(self, request: Any, context: Any) -> Any:  # noqa: N802  the generated name
+        """Keep the call."""
+        self.requests.append(call())
         return await super().ListModules(request, context)
 
 
@@ -129,6 +138,22 @@ async def test_access(access: RpcAccess, metadata: tuple[tuple[str, str], ...], 
     A service's token alone lends no rights: what a gateway passes on for nobody stays nobody's.
     """
     assert await _answer(access, *metadata) == expected
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [(SERVICE, OWN_NAME), (SERVICE, ACT_FOR), HandedOn(SERVICE[1], None), HandedOn(SERVICE[1], Call(act_for="9"))],
+)
+async def test_what_is_open_to_all_calls_on_for_nobody(metadata: Any):
+    """A service that calls it in its own name, or for somebody, lends none of that to what its handler calls."""
+    probe, servicers = KeepingCalls(), Servicers([CallInterceptor(), IdentityInterceptor(Users(), ServiceCallers(Services()))])
+    access = dict.fromkeys(("ListModules", "CallHook", "UpgradeStates", "ForgetUser"), PUBLIC)
+    servicers.register(add_ModuleServiceServicer_to_server, probe, access, "actions")
+    server = LocalServer(servicers)
+    await server.start()
+    await ModuleServiceStub(LocalChannel(server)).ListModules(ListModulesRequest(), metadata=metadata)
+    seen = probe.requests[0]
+    assert not {"stylobate-own-name", "stylobate-act-for"} & passed_on("", seen).keys()
 
 
 @pytest.mark.parametrize(

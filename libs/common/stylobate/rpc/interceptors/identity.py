@@ -198,7 +198,8 @@ def refuse_repeated(call: Call) -> None:
 
 def set_service(call: Call, name: str, module: str, *, is_public: bool = False) -> None:
     """Fill the principal of a service's call without a bearer token. Raises MetadataTooLongError."""
-    if is_public:
+    if is_public:  # what is open to all lends nothing to what it calls
+        call.act_for, call.own_name = "", False
         call.principal = _anonymous(name, "")
     elif call.act_for:
         if len(call.act_for_tenant) > _MAX_TENANT:
