@@ -184,22 +184,24 @@ async def test_unread_answers_of_many_are_bounded() -> None:
 
 
 async def test_unfinished_requests_of_many_are_bounded(express_for) -> None:
-    """Together they hold no more than the budget; an honest request beside them is taken."""
+    """Together they hold no more than the budget; an honest request beside them, from elsewhere, is taken."""
     async with _listening(held_bytes=2_000_000, body_s=600, express_for=express_for) as port:
         people = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
-        for _, writer in people:
-            writer.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(900_000))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
-            assert (await client.post("/0", content=bytes(100_000))).status_code == 200
         ended = [asyncio.create_task(_end(reader)) for reader, _ in people]
-        await until(lambda: sum(task.done() for task in ended) >= 7)
-        assert all(b"OVERLOADED" in task.result() for task in ended if task.done())
-        for task in ended:
-            task.cancel()
-        for _, writer in people:
-            writer.transport.abort()
-        # a loop that is closed while connections are has been seen to wait for good
-        await asyncio.gather(*(writer.wait_closed() for _, writer in people), return_exceptions=True)
+        elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2", verify=NO_TLS)
+        try:
+            for _, writer in people:
+                writer.write(HEAD + b"content-length: 1000000\r\n\r\n" + bytes(900_000))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", transport=elsewhere) as client:
+                assert (await client.post("/0", content=bytes(100_000))).status_code == 200
+            await until(lambda: sum(task.done() for task in ended) >= 7)
+            assert all(b"OVERLOADED" in task.result() for task in ended if task.done())
+        finally:  # a loop that is closed while connections are open waits for good
+            for task in ended:
+                task.cancel()
+            for _, writer in people:
+                writer.transport.abort()
+            await asyncio.gather(*(writer.wait_closed() for _, writer in people), return_exceptions=True)
 
 
 async def test_a_whole_request_never_gives_way(express_for) -> None:
