@@ -13,6 +13,7 @@ from stylobate.api.audit.v1.audit_service_pb2_grpc import add_AuditServiceServic
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
+from stylobate.app.discovery import check_discovery
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import ListenError, adopt, bind
@@ -96,8 +97,8 @@ class Host(Shared):
         identity = await self._identity_health() if self._is_started else Health(Status.UNHEALTHY, "starting")
         findings = [str(finding) for finding in self.declarations.findings]
         redis = await asyncio.gather(*(check.ask() for check in self._redis_checks))
-        bans, rules = await self.bans.health(), await self.limit_rules.health()
-        parts = [*services.values(), identity, bans, rules, *redis] + (
+        bans, rules, discovery = await self.bans.health(), await self.limit_rules.health(), self._finder.health()
+        parts = [*services.values(), identity, bans, rules, discovery, *redis] + (
             [Health(Status.DEGRADED)] if findings or self.left_out else []
         )
         return {
@@ -110,6 +111,7 @@ class Host(Shared):
             "identity": identity.as_dict(),
             "bans": bans.as_dict(),
             "limits": rules.as_dict(),
+            "discovery": discovery.as_dict() | {"found": self._finder.shown()},
             "redis": [health.as_dict() for health in redis],
             "declarations": {"digest": self.declarations.digest, "findings": findings},
             "modules": {"left_out": self.left_out, "strict": self._is_strict},
@@ -135,10 +137,12 @@ class Host(Shared):
     # start and stop
 
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
+        check_discovery(self.settings)
         traces = configure_traces(
             self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
         )
         self._opened.callback(traces.close)
+        self._opened.push_async_callback(self._finder.close)
         self.trace_ratio = traces.ratio
         self.declarations = load_declarations(self.settings.modules)
         for finding in self.declarations.findings:
@@ -165,6 +169,7 @@ class Host(Shared):
         self._is_started = True
         if self._grpc is not None:
             await self._grpc.set_serving(is_serving=self.is_ready)
+            self._finder.register(self.placement.services, self.placement.grpc, self.placement.node, lambda: self.is_ready)
         if self.left_out and self._is_strict:
             _log.error("not_ready_without_modules", modules=list(self.left_out), cure="stylobate modules check")
         else:
@@ -316,4 +321,5 @@ class Host(Shared):
                 _log.info("draining", wait=str(self.settings.drain_wait), grace=str(self.settings.drain_grace))
                 if self._grpc is not None:
                     await self._grpc.set_serving(is_serving=False)
+                await self._finder.leave()
                 await asyncio.sleep(self.settings.drain_wait.total_seconds())

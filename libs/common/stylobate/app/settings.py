@@ -8,13 +8,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from stylobate.config import ConfigError, Settings
+from stylobate.app.discovery import DiscoverySettings
+from stylobate.config import ConfigError
 from stylobate.logs import parse_levels
 from stylobate.tls import TlsSettings
 from stylobate.value_kinds import HostName, HttpUrl, OnUnreachable, Share
 
 
-class HostSettings(Settings):
+class HostSettings(DiscoverySettings):
     """What every process of the platform may be told: ``STYLOBATE_<FIELD>``."""
 
     log_level: str = "info"

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc.aio
 
+from stylobate.app.discovery import Finder
 from stylobate.app.mounts import Mounts
 from stylobate.app.settings import HostSettings, Placement
 from stylobate.audit import AuditChain, AuditStore
@@ -52,6 +53,7 @@ class Shared:
         self._events: EventServicer
         self._audited: AuditServicer
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._finder = Finder(settings)
         self._redis: dict[str, RedisManager] = {}
 
     def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
@@ -84,6 +86,8 @@ class Shared:
             called = {name.partition("/")[0] for names in held for name in names}
             idempotent = idempotent_methods(name for short in called for name in (short, PACKAGE + short))
             tls, mux = self.settings.tls(), self.settings.grpc_mux
-            channel = self._channels[service] = open_channel(address, tls=tls, idempotent=idempotent, mux=mux)
+            channel = self._channels[service] = open_channel(
+                address, tls=tls, idempotent=idempotent, mux=mux, whereabouts=self._finder.find(service, address)
+            )
             self._opened.push_async_callback(channel.close, REDUCED_GRACE_S)
         return self._channels[service]

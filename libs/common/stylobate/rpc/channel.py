@@ -8,12 +8,15 @@ import orjson
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 
+from stylobate.discovery.names import SystemNames, Told
+from stylobate.discovery.target import Target
+from stylobate.discovery.whereabouts import Whereabouts
 from stylobate.resilience import CircuitBreaker
 from stylobate.rpc.breaker import Guard
 from stylobate.rpc.caller import GuardedChannel
+from stylobate.rpc.following import FollowingChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 from stylobate.rpc.mux import MuxChannel
-from stylobate.rpc.mux.target import Target
 from stylobate.tls import TlsSettings
 
 MAX_METADATA_BYTES = 64 * 1024
@@ -69,6 +72,7 @@ def open_channel(
     idempotent: Iterable[str] = (),
     breaker: CircuitBreaker | None = None,
     mux: bool = False,
+    whereabouts: Whereabouts | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel; connects when first used. Needs a running loop.
 
@@ -77,18 +81,26 @@ def open_channel(
     :param idempotent: the full names of the methods (``package.Service/Method``) that may be sent more than once.
     :param breaker: of this target; None: one with the defaults.
     :param mux: whether calls with one response share a stream, where the target takes one (:mod:`stylobate.rpc.mux`).
+    :param whereabouts: where the target is, where gRPC cannot look it up by itself; None: it can.
     :raises OSError: a TLS file cannot be read.
     """
     idempotent = tuple(idempotent)
     options = channel_options(idempotent)
-    if tls is None or target.startswith("unix:"):
-        channel = grpc.aio.insecure_channel(target, options=options)
-    else:
-        if tls.server_name:
-            options.append(("grpc.ssl_target_name_override", tls.server_name))
-        channel = grpc.aio.secure_channel(target, tls.channel_credentials(), options=options)
+    place = Target.of(target)
+    if tls is not None and (tls.server_name or whereabouts is not None):
+        options.append(("grpc.ssl_target_name_override", tls.server_name or place.name))
+
+    def plain_to(address: str) -> grpc.aio.Channel:
+        if tls is None or address.startswith("unix:"):
+            return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.secure_channel(address, tls.channel_credentials(), options=options)
+
+    channel = plain_to(target) if whereabouts is None else FollowingChannel(whereabouts, plain_to)
     guard = Guard(channel, breaker or CircuitBreaker(target))
-    return GuardedChannel(MuxChannel(channel, Target.of(target), tls=tls, idempotent=idempotent) if mux else channel, guard)
+    if not mux:
+        return GuardedChannel(channel, guard)
+    whereabouts = whereabouts or Whereabouts(target, Told(place) if place.fixed else SystemNames(place))
+    return GuardedChannel(MuxChannel(channel, place, whereabouts, tls=tls, idempotent=idempotent), guard)
 
 
 def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:

@@ -56,6 +56,10 @@ def test_a_container_listens_and_finds_the_others_by_name() -> None:
     assert (plain.services, plain.grpc, plain.http, plain.admin) == (("auth",), ("0.0.0.0:9090",), "", "0.0.0.0:8081")
     assert plain.addresses["state"] == "dns:///stylobate-state:9090"
     assert "auth" not in plain.addresses
+    told = {"STYLOBATE_STATE_ADDRESS": "10.0.0.1:9090"}
+    by_consul = placement_of(["auth"], {"STYLOBATE_DISCOVERY": "consul", "STYLOBATE_CONSUL_PREFIX": "shop-", **told})
+    assert (by_consul.addresses["actions"], by_consul.addresses["state"]) == ("consul:///shop-actions", "10.0.0.1:9090")
+    assert placement_of(["auth"], {"STYLOBATE_DISCOVERY": "static", **told}).addresses == {"state": "10.0.0.1:9090"}
     other = placement_of(
         ["gateway"], {"STYLOBATE_LISTEN": "::1", "STYLOBATE_HTTP_PORT": "1", "STYLOBATE_AUTH_ADDRESS": "unix:/run/auth"}
     )

@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import msgspec
 import pytest
+from stylobate.discovery import names
 from stylobate.rpc import TlsSettings, build_server, open_channel
 from stylobate.rpc.mux.items import EXCHANGE, FIND, FromClient, Listener
 from stylobate.testing.until import until
@@ -114,8 +115,8 @@ async def test_a_name_is_looked_up_again(monkeypatch: pytest.MonkeyPatch):
             return [(2, 1, 6, "", place) for place in found]
 
         monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        monkeypatch.setattr(names, "LOOK_S", 0.1)
         async with open_channel(f"localhost:{found[0][1]}", mux=True) as channel:
-            channel.inner.resolve_s = 0.1
             channel.inner.pick()
             await until(lambda: len(streams(channel)) == 1)
             (first,) = streams(channel)

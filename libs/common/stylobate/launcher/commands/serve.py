@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from stylobate.app import Placement
+from stylobate.app import HostSettings, Placement
+from stylobate.app.discovery import default_address
+from stylobate.config import Sources
 from stylobate.launcher.commands.config import unknown
 from stylobate.launcher.output import CommandError, warn
 from stylobate.launcher.serving import serve as run
@@ -40,13 +42,15 @@ def placement_of(names: Sequence[str], environ: Mapping[str, str]) -> Placement:
     grpc, http, admin = (
         f"{host}:{_port(environ, name, port)}" for name, port in (("GRPC", 9090), ("HTTP", 8080), ("ADMIN", 8081))
     )
+    sources = Sources(environ)
+    discovery, prefix = (HostSettings.value(name, sources) for name in ("discovery", "consul_prefix"))
+
+    def where(name: str) -> str:
+        return environ.get(f"STYLOBATE_{name.upper()}_ADDRESS", "") or default_address(discovery, name, prefix)
+
     return Placement(
         services=tuple(dict.fromkeys(names)),
-        addresses={
-            name: environ.get(f"STYLOBATE_{name.upper()}_ADDRESS", f"dns:///stylobate-{name}:9090")
-            for name in services
-            if name not in names
-        },
+        addresses={name: address for name in services if name not in names and (address := where(name))},
         grpc=(grpc,),
         http=http if any(services[name].http for name in names) else "",
         admin=admin,

@@ -10,23 +10,35 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from stylobate.launcher.output import addresses, console
+from stylobate.launcher.output import CommandError, addresses, console
 from stylobate.launcher.project import Project, RunRecord
 
 _COLOURS = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
 
-def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def status(
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    admin: Annotated[str, typer.Option(help="The admin listener of a process elsewhere: `127.0.0.1:8081`.")] = "",
+) -> None:
     """Ask the admin listener and show what it says; exit 1 unless every service is ready and every module runs."""
-    running = Project(Path.cwd()).alive()
-    answer = ask(running)
+    running = None if admin else Project(Path.cwd()).alive()
+    answer = ask_elsewhere(admin) if admin else ask(running)
     if as_json:
         console().print_json(data=answer)
-    elif running is None:
+    elif not answer["running"]:
         console().print("nothing is running here; `stylobate up` starts it")
     else:
-        _show(running, answer)
+        head = f"{answer['mode']}, pid {answer['pid']}" if running else f"{answer['node']} at {admin}"
+        _show(head, answer)
     raise typer.Exit(0 if answer["ready"] and not left_out(answer) else 1)
+
+
+def ask_elsewhere(admin: str) -> dict[str, Any]:
+    """Return what a process says. Raises CommandError when it does not answer."""
+    try:
+        return {"running": True, "endpoints": {"admin": f"http://{admin}"}} | _get(admin)
+    except (OSError, HTTPException, ValueError) as error:
+        raise CommandError(f"--admin: {admin} does not answer ({error})") from None
 
 
 def ask(running: RunRecord | None) -> dict[str, Any]:
@@ -53,7 +65,7 @@ def _get(address: str) -> dict[str, Any]:
     return said
 
 
-def _show(running: RunRecord, answer: dict[str, Any]) -> None:
+def _show(head: str, answer: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("service", "process", "status", "details"):
         table.add_column(heading)
@@ -62,11 +74,13 @@ def _show(running: RunRecord, answer: dict[str, Any]) -> None:
         for name, health in said.get("services", {process: {"status": "unhealthy", "details": said.get("phase", "")}}).items():
             colour = _COLOURS[health["status"]]
             table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", escape(health["details"]))
-    console().print(f"{running.mode}, pid {running.supervisor.pid}, {'ready' if answer['ready'] else 'not ready'}")
+    console().print(f"{head}, {'ready' if answer['ready'] else 'not ready'}")
     console().print(table)
+    for line in found_by(answer):
+        console().print(f"[dim]{escape(line)}[/dim]", soft_wrap=True, highlight=False)
     for line in complaints_of(answer):
         console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
-    console().print(addresses(running.endpoints))
+    console().print(addresses(answer["endpoints"]))
 
 
 def left_out(answer: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -76,6 +90,17 @@ def left_out(answer: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, findings in said.get("modules", {}).get("left_out", {}).items():
             found[name] = list(dict.fromkeys([*found.get(name, ()), *findings]))
     return found
+
+
+def found_by(answer: Mapping[str, Any]) -> list[str]:
+    """Return who was found where and how, a line for each service that some process calls elsewhere and looks up."""
+    lines: dict[str, None] = {}
+    for said in (answer, *answer.get("processes", {}).values()):
+        for service, found in said.get("discovery", {}).get("found", {}).items():
+            weights = found["addresses"]
+            places = [place if len(set(weights.values())) == 1 else f"{place} x{weight}" for place, weight in weights.items()]
+            lines[f"{service} found by {found['how']}: {', '.join(places) or 'not asked for yet'}"] = None
+    return list(lines)
 
 
 def _differences(answer: Mapping[str, Any]) -> list[str]:
@@ -96,6 +121,7 @@ def complaints_of(answer: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, findings in left_out(answer).items():
         lines += [f"the module {name} is left out", *findings]
-    parts = [said.get(part, {}) for said in (answer, *answer.get("processes", {}).values()) for part in ("bans", "limits")]
+    asked = (answer, *answer.get("processes", {}).values())
+    parts = [said.get(part, {}) for said in asked for part in ("bans", "limits", "discovery")]
     ill = [health["details"] for health in parts if health.get("details")]
     return [*lines, *_differences(answer), *dict.fromkeys(ill)]

@@ -1,40 +1,51 @@
 """A channel whose unary calls share a stream to each address of the target; everything else goes by plain gRPC."""
 
 import asyncio
-from collections.abc import Collection
-from contextlib import suppress
-from contextvars import Context
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import grpc.aio
 
+from stylobate.discovery import Places
+from stylobate.discovery.target import Target
+from stylobate.discovery.whereabouts import Whereabouts
 from stylobate.rpc.method import ClientChannel, Decode, Encode
 from stylobate.rpc.mux.call import MuxMethod
 from stylobate.rpc.mux.client import ClientStream
 from stylobate.rpc.mux.peer import Peer
-from stylobate.rpc.mux.target import Target
 from stylobate.tls import TlsSettings
 
 _LEAVE_WITHIN_S = 10.0
 """For calls under way at an address that the name no longer has."""
+_TURNS = 10
+"""What the weights of the addresses are brought down to: the heaviest one comes so often in a turn, each at least once."""
 
 
 class MuxChannel(ClientChannel):
     """Takes unmodified generated stubs; begins to connect at the first call.
 
-    A call goes to the address with the fewest under way, to one that leaves only where there is no other. While none takes
-    streams, and for what is too large, it goes by ``plain``; so does the share of addresses that take no streams, as those of
-    an older release.
+    A call goes to the address with the fewest under way for its weight, to one that leaves only where there is no other. While
+    none takes streams, and for what is too large, it goes by ``plain``; so does the share of addresses that take no streams, as
+    those of an older release.
 
     :param plain: a channel of ``grpc.aio`` to the same target.
+    :param whereabouts: where the target is, which it begins to look for at the first call.
     :param idempotent: methods (``package.Service/Method``) that plain gRPC tries again when nobody answered a call.
     """
 
     def __init__(
-        self, plain: grpc.aio.Channel, target: Target, *, tls: TlsSettings | None, idempotent: Collection[str] = ()
+        self,
+        plain: grpc.aio.Channel,
+        target: Target,
+        whereabouts: Whereabouts,
+        *,
+        tls: TlsSettings | None,
+        idempotent: Collection[str] = (),
     ) -> None:
         self.plain = plain
         self._target = target
+        self._whereabouts = whereabouts
+        self._weights: Mapping[str, int] = {}
         self._tls = tls
         self._idempotent = frozenset(idempotent)
         self._peers: dict[str, Peer] = {}
@@ -43,11 +54,8 @@ class MuxChannel(ClientChannel):
         self._plain_ones = 0
         """Addresses that take no streams."""
         self._plain_calls = 0
-        self._keeping: asyncio.Task[None] | None = None
-        self._is_lost = asyncio.Event()
-        self._is_closed = False
-        self.resolve_s = 10.0
-        """After which the target's name is looked up again; sooner, yet not within a tenth of it, when a stream is lost."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._is_begun = False
 
     def method(self, name: str, encode: Encode, decode: Decode, *, is_stream: bool) -> Any:
         """Return what calls a method, with one response or a stream of them."""
@@ -60,14 +68,15 @@ class MuxChannel(ClientChannel):
         streams = self._streams
         if len(streams) == 1 and not self._plain_ones:
             return streams[0] if streams[0].has_room else None
-        if self._keeping is None and not self._is_closed:
-            self._keeping = asyncio.get_running_loop().create_task(self._keep(), name="streams", context=Context())
+        if not self._is_begun:
+            self._is_begun = True
+            self._whereabouts.listen(self._move)
         if not streams:
             return None
         self._turn += 1
         place = self._turn % len(streams)
         free = [stream for stream in streams[place:] + streams[:place] if stream.has_room]
-        best = min(free, key=lambda stream: (stream.leaving.done(), len(stream.pending)), default=None)
+        best = min(free, key=lambda stream: (stream.leaving.done(), len(stream.pending) / stream.weight), default=None)
         if best is None or not self._plain_ones:
             return best
         ahead = len(best.pending) * self._plain_ones - self._plain_calls
@@ -86,9 +95,8 @@ class MuxChannel(ClientChannel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close every stream and the plain channel; calls under way are given that long, in seconds."""
-        self._is_closed = True
-        if self._keeping is not None:
-            self._keeping.cancel()
+        self._is_begun = True
+        self._whereabouts.close()
         peers, self._peers, self._streams = self._peers, {}, ()
         await asyncio.gather(self.plain.close(grace), *(peer.close(grace or 0) for peer in peers.values()))
 
@@ -104,30 +112,28 @@ class MuxChannel(ClientChannel):
         """Wait until the plain channel is connected."""
         await self.plain.channel_ready()
 
-    async def _keep(self) -> None:
+    def _move(self, places: Places) -> None:
         """Keep a peer for each address of the target, whatever they are at the time."""
-        leaving: set[asyncio.Task[None]] = set()
-        while True:
-            self._is_lost.clear()
-            with suppress(OSError):  # what is known is kept
-                addresses = await self._target.addresses()
-                for address in self._peers.keys() - addresses:
-                    task = asyncio.ensure_future(self._peers.pop(address).close(_LEAVE_WITHIN_S))
-                    leaving.add(task)
-                    task.add_done_callback(leaving.discard)
-                for address in addresses - self._peers.keys():
-                    self._peers[address] = Peer(address, self._target, self._tls, self._change)
-                self._change()
-            if self._target.fixed:
-                return
-            await asyncio.sleep(self.resolve_s / 10)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.resolve_s):
-                    await self._is_lost.wait()
+        most = max(places.values())
+        self._weights = {address: max(1, round(weight * _TURNS / most)) for address, weight in places.items()}
+        if len(set(places.values())) == 1:
+            self._weights = dict.fromkeys(places, 1)
+        for address in self._peers.keys() - places.keys():
+            task = asyncio.get_running_loop().create_task(self._peers.pop(address).close(_LEAVE_WITHIN_S))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        for address in places.keys() - self._peers.keys():
+            self._peers[address] = Peer(address, self._target, self._tls, self._change)
+        self._change()
 
     def _change(self) -> None:
-        streams = tuple(peer.stream for peer in self._peers.values() if peer.stream is not None)
-        if len(streams) < len(self._streams):
-            self._is_lost.set()
-        self._streams = streams
+        streams = []
+        for address, peer in self._peers.items():
+            if peer.stream is not None:
+                peer.stream.weight = self._weights[address]
+                streams.append(peer.stream)
+        if len(streams) < len(set(self._streams)):
+            self._whereabouts.lost()
+        turns = range(max((stream.weight for stream in streams), default=0))
+        self._streams = tuple(stream for turn in turns for stream in streams if turn < stream.weight)
         self._plain_ones = sum(peer.is_plain for peer in self._peers.values())

@@ -51,6 +51,8 @@ class ClientStream(Http2):
         self.over: asyncio.Future[None] = loop.create_future()
         """Done when the connection is closed."""
         self.pending: dict[int, MuxCall] = {}
+        self.weight = 1
+        """Its share of the calls, beside those of the other streams of a channel."""
         self.is_taking = False
         """Whether it takes calls."""
         self._authority, self._scheme, self._most_calls = authority, scheme, most_calls

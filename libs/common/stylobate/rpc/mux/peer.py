@@ -10,11 +10,11 @@ from typing import Any
 import grpc.aio
 import msgspec
 
+from stylobate.discovery.target import Target, host_of
 from stylobate.logs import get_logger
 from stylobate.resilience import Interruption, backoff
 from stylobate.rpc.mux.client import REPLACED, ClientStream
 from stylobate.rpc.mux.items import FIND, Listener
-from stylobate.rpc.mux.target import Target, host_of
 from stylobate.tls import TlsSettings
 
 _FIND_S = 3.0
