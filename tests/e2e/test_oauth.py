@@ -8,6 +8,12 @@ import httpx
 import pytest
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
+from authlib.oauth2.rfc7523.assertion import sign_jwt_bearer_assertion
+from authlib.oauth2.rfc7523.client import ASSERTION_TYPE
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from joserfc.jwk import OKPKey
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import wait_until
 
@@ -23,6 +29,23 @@ def client(platform):
     account = platform.command("keys", "add-account", "robot", "--role", "admin").stdout.strip()
     key = platform.command("keys", "create", account, "ci", "--scope", "orders:read", "--scope", "authenticated").stdout.strip()
     return account, key
+
+
+@pytest.fixture(scope="module")
+def key_pair(platform, client, tmp_path_factory):
+    """Give the private half of a key that the client registered from a file, as `openssl` writes it."""
+    key = Ed25519PrivateKey.generate()
+    path = tmp_path_factory.mktemp("keys") / "public.pem"
+    path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    scopes = ("--scope", "orders:read", "--scope", "authenticated")
+    made = platform.command("keys", "create", client[0], "signs", *scopes, "--public-key", str(path)).stdout.strip()
+    listed = platform.command("keys", "list", client[0]).stdout
+    assert next(line for line in listed.splitlines() if line.startswith(made)).count("public key ") == 1
+    return key
+
+
+def _pem(key):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _post(platform, path, form, **how):
@@ -54,11 +77,36 @@ def test_authlib_gets_a_token_and_works_with_it(platform, client, method):
             session.fetch_token(endpoints["token_endpoint"], grant_type="client_credentials", scope="orders:ship")
 
 
-def test_the_libraries_of_node_speak_it(platform, client, tmp_path: Path):
+def test_authlib_proves_itself_by_what_it_signs(platform, client, key_pair):
+    """`private_key_jwt` at all three endpoints; what was used once is refused, and what is signed for somebody else."""
+    endpoints = httpx.get(f"{platform.gateway}/.well-known/oauth-authorization-server", verify=NO_TLS).json()
+    assert "private_key_jwt" in endpoints["token_endpoint_auth_methods_supported"]
+    assert "EdDSA" in endpoints["token_endpoint_auth_signing_alg_values_supported"]
+    private = OKPKey.import_key(_pem(key_pair))
+    method = PrivateKeyJWT(endpoints["token_endpoint"], alg="Ed25519")
+    methods = {"token_endpoint_auth_method": method, "revocation_endpoint_auth_method": method}
+    with OAuth2Session(client[0], private, **methods) as session:
+        token = session.fetch_token(endpoints["token_endpoint"], grant_type="client_credentials", scope="orders:read")
+        assert token["scope"] == "orders:read"
+        assert session.get(f"{platform.gateway}/v1/state/orders").status_code == 200
+        facts = session.introspect_token(endpoints["introspection_endpoint"], token["access_token"]).json()
+        assert (facts["active"], facts["client_id"]) == (True, client[0])
+        assert session.revoke_token(endpoints["revocation_endpoint"], token["access_token"]).status_code == 200
+    grant = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE}
+    for audience, statuses in ((platform.gateway, (200, 401)), ("https://other.example", (401, 401))):
+        assertion = sign_jwt_bearer_assertion(private, client[0], audience, client[0], header={"alg": "Ed25519"})
+        for status in statuses:
+            answer = _post(platform, "token", {**grant, "client_assertion": assertion})
+            assert answer.status_code == status, answer.text
+    for more, how in (({"client_secret": client[1]}, {}), ({}, {"auth": client})):
+        assert _post(platform, "token", {**grant, "client_assertion": "x", **more}, **how).json()["error"] == "invalid_request"
+
+
+def test_the_libraries_of_node_speak_it(platform, client, key_pair, tmp_path: Path):
     """openid-client by discovery, jose with the key set; a session's refresh token is exchanged and ended."""
     with Person(platform.gateway) as person:
         person.register()
-        ran = run_client(tmp_path, platform.gateway, *client, person.refresh_token)
+        ran = run_client(tmp_path, platform.gateway, *client, person.refresh_token, _pem(key_pair))
         assert ran.stdout == "ok\n", ran.stderr
 
 

@@ -1,12 +1,13 @@
-// openid-client and jose against a platform: node client.mjs <issuer> <client id> <client secret> <refresh token>
+// openid-client and jose against a platform: node client.mjs <issuer> <client id> <client secret> <refresh token> <PKCS #8, Ed25519>
 import assert from 'node:assert/strict'
-import { createRemoteJWKSet, jwtVerify } from 'jose'
+import { createRemoteJWKSet, importPKCS8, jwtVerify } from 'jose'
 import * as client from 'openid-client'
 
-const [issuer, id, secret, refreshToken] = process.argv.slice(2)
+const [issuer, id, secret, refreshToken, pem] = process.argv.slice(2)
+const key = await importPKCS8(pem, 'EdDSA', { extractable: true })
 const how = { algorithm: 'oauth2', execute: [client.allowInsecureRequests] }
-for (const method of [client.ClientSecretBasic, client.ClientSecretPost]) {
-  const config = await client.discovery(new URL(issuer), id, undefined, method(secret), how)
+for (const method of [client.ClientSecretBasic(secret), client.ClientSecretPost(secret), client.PrivateKeyJwt(key)]) {
+  const config = await client.discovery(new URL(issuer), id, undefined, method, how)
   const granted = await client.clientCredentialsGrant(config, { scope: 'orders:read' })
   assert.equal(granted.scope, 'orders:read')
   const keys = createRemoteJWKSet(new URL(config.serverMetadata().jwks_uri))

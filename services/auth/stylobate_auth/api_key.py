@@ -32,6 +32,8 @@ class ApiKey:
     """The id of the key that it was exchanged for."""
     rate_limit: str = ""
     """``100/minute``; empty: no limit of its own."""
+    public_key: str = ""
+    """A JWK as JSON, of a key that has no secret; empty: it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class NewApiKey:
 
     key: ApiKey
     secret_hash: bytes = field(repr=False)
+    """Of a key with a public key that of a secret which nobody was told."""
+    thumbprint: str = ""
+    """Of its public key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class ApiKeyDraft:
     owner: str = ""
     """Empty: who asks."""
     rate_limit: str = ""
+    public_key: str = ""
+    """A JWK; empty: a secret is made."""
 
 
 class Standing(Enum):

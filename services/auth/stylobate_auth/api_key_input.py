@@ -9,9 +9,10 @@ from ipaddress import ip_network
 from stylobate.declarations.rules import AUTHENTICATED, OWNER, is_permission, parse_rate_limit
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity.client_address import unmapped
+from stylobate.identity.public_key import PublicKey, read_public_key
 
 from stylobate_auth.account_input import name_fault
-from stylobate_auth.api_key import BELIEVED_FOR, ApiKeyDraft
+from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft
 from stylobate_auth.errors import AuthInvalidInputError
 
 MAX_NAME = 100
@@ -22,8 +23,8 @@ _WORDS = frozenset({"*", AUTHENTICATED, OWNER})
 _AREA = re.compile(r"([a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)*):\*")
 
 
-def check_api_key(draft: ApiKeyDraft, now: datetime) -> ApiKeyDraft:
-    """Return what is asked for as it is kept. Raises AuthInvalidInputError with every finding."""
+def check_api_key(draft: ApiKeyDraft, now: datetime) -> tuple[ApiKeyDraft, PublicKey | None]:
+    """Return what is asked for as it is kept, and its public key. Raises AuthInvalidInputError with every finding."""
     name = unicodedata.normalize("NFC", draft.name[: 4 * MAX_NAME].strip())
     findings: list[Violation] = []
     if not 1 <= len(name) <= MAX_NAME:
@@ -43,10 +44,24 @@ def check_api_key(draft: ApiKeyDraft, now: datetime) -> ApiKeyDraft:
             parse_rate_limit(rate_limit, plain="gcra")
         except ValueError as error:
             findings.append(Violation("/rate_limit", str(error)[:_MAX_TEXT]))
+    public_key = _public_key(draft.public_key, findings) if draft.public_key else None
     if findings:
         raise AuthInvalidInputError("The key's data is not valid.", violations=findings)
     scopes, cidrs = sorted(set(draft.scopes)), [*dict.fromkeys(cidrs)]
-    return ApiKeyDraft(name, tuple(scopes), tuple(cidrs), draft.expires_at, draft.owner, rate_limit)
+    checked = ApiKeyDraft(name, tuple(scopes), tuple(cidrs), draft.expires_at, draft.owner, rate_limit)
+    return checked, public_key
+
+
+def check_successor(key: ApiKey, public_key: str) -> PublicKey | None:
+    """Return the public key of a key's successor; None: it gets a secret, as the key has. Raises AuthInvalidInputError."""
+    findings: list[Violation] = []
+    found = _public_key(public_key, findings) if public_key else None
+    if bool(key.public_key) is not bool(public_key):
+        detail = "is missing: the key has one" if key.public_key else "cannot be: the key has a secret"
+        findings.append(Violation("/public_key", detail))
+    if findings:
+        raise AuthInvalidInputError("The key's data is not valid.", violations=findings)
+    return found
 
 
 def check_overlap(overlap: timedelta) -> None:
@@ -59,6 +74,14 @@ def check_overlap(overlap: timedelta) -> None:
     if overlap and not BELIEVED_FOR <= overlap <= LONGEST_OVERLAP:
         detail = f"must be 0 or {BELIEVED_FOR // timedelta(seconds=1)} to {LONGEST_OVERLAP // timedelta(seconds=1)} seconds"
         raise InvalidInputError(violations=[Violation("/overlap", detail)])
+
+
+def _public_key(text: str, findings: list[Violation]) -> PublicKey | None:
+    try:
+        return read_public_key(text)
+    except ValueError as error:
+        findings.append(Violation("/public_key", str(error)))
+        return None
 
 
 def _scope_findings(scopes: Iterable[str]) -> list[Violation]:

@@ -13,6 +13,7 @@ from stylobate.errors import InvalidInputError, UnavailableError, Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
 from stylobate.identity.api_key import SECRET_BYTES, ApiKeyText, prefix_of, refuse_key, write_api_key
+from stylobate.identity.public_key import PublicKey
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.paging import page_position, page_size, page_token
@@ -21,13 +22,14 @@ from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import USER, AccessManager
 from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft, NewApiKey, Standing, VerifiedKey, revocation_of
-from stylobate_auth.api_key_input import check_api_key, check_overlap
+from stylobate_auth.api_key_input import check_api_key, check_overlap, check_successor
 from stylobate_auth.errors import (
     AccountDisabledError,
     AccountUnknownError,
     ApiKeyOverError,
     ApiKeysTooManyError,
     ApiKeyUnknownError,
+    AuthInvalidInputError,
 )
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
@@ -70,9 +72,9 @@ class ApiKeyManager:
         self._random = random
         self._used: dict[tuple[str, str], datetime] = {}
 
-    def prefix(self, key_id: str) -> str:
-        """Return how the text of a key begins."""
-        return prefix_of(self._environment, key_id)
+    def prefix(self, key: ApiKey) -> str:
+        """Return how the text of a key begins; empty: it has none."""
+        return "" if key.public_key else prefix_of(self._environment, key.id)
 
     async def create(self, principal: Principal, draft: ApiKeyDraft, caller: Call, claim: Claim | None = None) -> Issued:
         """Make a key.
@@ -81,12 +83,13 @@ class ApiKeyManager:
             and all that the account's roles permit. :raises AccountUnknownError: there is none.
         :raises AccountDisabledError: nobody is let in to it.
         :raises AuthInvalidInputError: with every finding. :raises ApiKeysTooManyError: the account has enough.
+        :raises PublicKeyTakenError: the account has this public key already.
         """
         owner = draft.owner or principal.id
         await self._require(principal, owner, WRITE)
         await self._require_roles_of(principal, owner)
         now = self._clock()
-        checked = check_api_key(draft, now)
+        checked, public_key = check_api_key(draft, now)
         new, text = self._new(
             ApiKey(
                 tenant=principal.tenant,
@@ -98,7 +101,8 @@ class ApiKeyManager:
                 created_at=now,
                 expires_at=checked.expires_at,
                 rate_limit=checked.rate_limit,
-            )
+            ),
+            public_key,
         )
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
@@ -107,6 +111,9 @@ class ApiKeyManager:
             account = await transaction.account(principal.tenant, owner)
             if account is None or account.disabled_at is not None:
                 raise AccountUnknownError if account is None else AccountDisabledError
+            if public_key is not None and account.email:  # of a person
+                violation = Violation("/public_key", "only service accounts prove themselves by one")
+                raise AuthInvalidInputError(violations=[violation])
             await transaction.add_api_key(new)
             await transaction.emit(_event("auth.api_key.created", new.key, caller))
             await transaction.record(_record("auth.api_key.create", new.key, caller, scopes=list(new.key.scopes)))
@@ -126,17 +133,26 @@ class ApiKeyManager:
         return await self._find(principal, key_id, READ)
 
     async def rotate(
-        self, principal: Principal, key_id: str, overlap: timedelta, caller: Call, claim: Claim | None = None
+        self,
+        principal: Principal,
+        key_id: str,
+        overlap: timedelta,
+        caller: Call,
+        claim: Claim | None = None,
+        *,
+        public_key: str = "",
     ) -> Issued:
         """Make the successor of a key; the key itself holds for the overlap.
 
+        :param public_key: of the successor, for a key that has one.
         :raises ApiKeyOverError: it is revoked, expired or was exchanged before. Else as :meth:`create` and :meth:`get`.
         """
         old = await self._find(principal, key_id, WRITE)
         await self._require_roles_of(principal, old.owner)
         check_overlap(overlap)
+        successor = check_successor(old, public_key)
         now = self._clock()
-        new, text = self._new(replace(old, id=self._new_id(), created_at=now, last_used_at=None))
+        new, text = self._new(replace(old, id=self._new_id(), created_at=now, last_used_at=None), successor)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             if await transaction.replace_api_key(old, new.key.id, now, now + overlap) is None:
@@ -189,10 +205,16 @@ class ApiKeyManager:
             self._used = used | self._used
             raise
 
+    def stands(self, key: ApiKey) -> VerifiedKey:
+        """Return how a key stands whose owner proved it by its private half."""
+        return self._held(key, self._clock())
+
     def _standing(self, found: NewApiKey | None, proof: ApiKeyText, now: datetime) -> VerifiedKey:
-        if found is None or not hmac.compare_digest(found.secret_hash, proof.secret_hash):
+        if found is None or found.key.public_key or not hmac.compare_digest(found.secret_hash, proof.secret_hash):
             return _UNKNOWN
-        key = found.key
+        return self._held(found.key, now)
+
+    def _held(self, key: ApiKey, now: datetime) -> VerifiedKey:
         if key.revoked_at is not None:
             return VerifiedKey(Standing.REVOKED)
         if key.expires_at is not None and key.expires_at <= now:
@@ -200,9 +222,11 @@ class ApiKeyManager:
         self._used[key.tenant, key.id] = now
         return VerifiedKey(Standing.VALID, key, now, min(now + BELIEVED_FOR, key.expires_at or now + BELIEVED_FOR))
 
-    def _new(self, key: ApiKey) -> tuple[NewApiKey, str]:
+    def _new(self, key: ApiKey, public_key: PublicKey | None) -> tuple[NewApiKey, str]:
         text, secret_hash = write_api_key(self._environment, key.id, self._random(SECRET_BYTES))
-        return NewApiKey(key, secret_hash), text
+        if public_key is None:
+            return NewApiKey(key, secret_hash), text
+        return NewApiKey(replace(key, public_key=public_key.jwk), secret_hash, public_key.thumbprint), ""
 
     async def _end(self, transaction: AuthTransaction, key: ApiKey, now: datetime) -> bool:
         """Return whether it was not over yet."""

@@ -155,7 +155,7 @@ def from_api_key(request: api_key.CreateApiKeyRequest) -> ApiKeyDraft:
     """Return the key that is asked for."""
     expires_at = request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None
     scopes, cidrs = tuple(request.scopes), tuple(request.allowed_cidrs)
-    return ApiKeyDraft(request.name, scopes, cidrs, expires_at, request.owner, request.rate_limit)
+    return ApiKeyDraft(request.name, scopes, cidrs, expires_at, request.owner, request.rate_limit, request.public_key)
 
 
 def from_overlap(request: api_key.RotateApiKeyRequest) -> timedelta:
@@ -171,7 +171,7 @@ def from_proofs(request: token.VerifyApiKeysRequest) -> list[ApiKeyText]:
 def to_api_key(key: ApiKey, prefix: str) -> api_key.ApiKey:
     """Return a key as its owner may see it.
 
-    :param prefix: how its text begins.
+    :param prefix: how its text begins; empty: it has none.
     """
     return api_key.ApiKey(
         id=key.id,
@@ -186,6 +186,7 @@ def to_api_key(key: ApiKey, prefix: str) -> api_key.ApiKey:
         revoked_at=None if key.revoked_at is None else to_timestamp(key.revoked_at),
         replaced_by=key.replaced_by,
         rate_limit=key.rate_limit,
+        public_key=key.public_key,
     )
 
 

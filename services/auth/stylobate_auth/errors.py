@@ -201,6 +201,15 @@ class ApiKeysTooManyError(StylobateError):
     cure = "Revoke keys that nobody uses, or raise STYLOBATE_AUTH_API_KEYS_PER_ACCOUNT."
 
 
+class PublicKeyTakenError(StylobateError):
+    """A public key that the account has already, also during the overlap after it was exchanged."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "API_KEY_PUBLIC_KEY_TAKEN"
+    default_detail = "The account has this public key already."
+    cure = "Make another pair of keys, and register its public half."
+
+
 class OAuthRequestError(StylobateError):
     """A request at an OAuth endpoint that cannot be understood (RFC 6749 §5.2)."""
 
@@ -215,7 +224,10 @@ class OAuthClientError(UnauthenticatedError):
 
     reason = "OAUTH_INVALID_CLIENT"
     default_detail = "The client or its secret is not known, or the secret does not hold any more."
-    cure = "The client's id is that of a service account, its secret one of that account's API keys that holds."
+    cure = (
+        "The client's id is that of a service account, its secret one of that account's API keys that holds. What it signs is "
+        "for the issuer or the token endpoint, ends within an hour, and is used once."
+    )
 
 
 class OAuthGrantError(StylobateError):

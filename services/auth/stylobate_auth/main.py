@@ -35,6 +35,7 @@ from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
+from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_encryption import SecretKeyEncryption
 from stylobate_auth.key_ring import KeyRing
@@ -195,6 +196,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
                 revocations=revocations,
                 limits=limits,
                 verifier=app.verifier,
+                assertions=ClientAssertions(store, _audiences(settings), clock=_now),
                 environment=settings.environment,
                 clock=_now,
             )
@@ -214,6 +216,11 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         RoleServicer(roles, RoleDefinitionManager(store, access, clock=_now), idempotency),
     )
     app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
+
+
+def _audiences(settings: AuthSettings) -> list[str]:
+    """Return whom clients of OAuth may address what they sign to."""
+    return [settings.public_url, f"{settings.public_url}/oauth2/token"] if settings.public_url else [ISSUER]
 
 
 def _relay(app: AppManager, settings: AuthSettings, database: DatabaseManager, leases: LeaseManager) -> Relay:

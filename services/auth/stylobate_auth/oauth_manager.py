@@ -1,7 +1,7 @@
 """OAuth 2.0 for programs: tokens for clients (RFC 6749), and what is asked about tokens (RFC 7662, RFC 7009).
 
-A client is a service account, and its secret one of that account's API keys: scopes, end, networks, rotation and revocation of
-the key are those of the tokens that it gets.
+A client is a service account, and its secret one of that account's API keys, or what it signed by the private half of one:
+scopes, end, networks, rotation and revocation of the key are those of the tokens that it gets.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ from stylobate.rpc.call import Call
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.api_key import ApiKey, Standing
 from stylobate_auth.api_key_manager import ApiKeyManager
+from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.errors import (
     OAuthClientError,
     OAuthGrantError,
@@ -49,6 +50,8 @@ class Client:
 
     id: str
     secret: str = field(repr=False)
+    assertion: str = field(default="", repr=False)
+    """What it signed, in place of a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class OAuthManager:
         revocations: RevocationManager,
         limits: LoginLimits,
         verifier: TokenVerifier,
+        assertions: ClientAssertions,
         environment: str,
         clock: Callable[[], datetime],
     ) -> None:
@@ -101,6 +105,7 @@ class OAuthManager:
         self._revocations = revocations
         self._limits = limits
         self._verifier = verifier
+        self._assertions = assertions
         self._environment = environment
         self._clock = clock
 
@@ -186,14 +191,17 @@ class OAuthManager:
         """Return the client. Raises OAuthClientError, or RateLimitedError past the limit of logins: failures alone count."""
         try:
             return await self._believe(client, caller)
-        except (UnauthenticatedError, PermissionDeniedError):
+        except (UnauthenticatedError, PermissionDeniedError) as error:
             await self._limits.charge_place(LOGIN, place_of(caller))
-            raise OAuthClientError from None
+            raise (error if isinstance(error, OAuthClientError) else OAuthClientError()) from None
 
     async def _believe(self, client: Client, caller: Call) -> _Known:
-        (found,) = await self._keys.verify([read_api_key(client.secret, self._environment)])
+        if client.assertion:
+            found = self._keys.stands(await self._assertions.prove(client.assertion, client.id))
+        else:
+            (found,) = await self._keys.verify([read_api_key(client.secret, self._environment)])
         key, until = found.key, found.believed_until
-        if found.standing is not Standing.VALID or key is None or until is None or key.owner != client.id:
+        if found.standing is not Standing.VALID or key is None or until is None or client.id not in _names(client, key):
             raise OAuthClientError
         account = await self._store.account(key.tenant, key.owner)
         if account is None or account.email:  # of a person
@@ -247,7 +255,12 @@ class OAuthManager:
 
 
 def _is_session(client: Client) -> bool:
-    return client.id in {"", FIRST_PARTY} and not client.secret
+    return client.id in {"", FIRST_PARTY} and not client.secret and not client.assertion
+
+
+def _names(client: Client, key: ApiKey) -> set[str]:
+    """Return what a client may call itself: beside an assertion, which names it, nothing too."""
+    return {key.owner, ""} if client.assertion else {key.owner}
 
 
 def _check_token(token: str) -> None:

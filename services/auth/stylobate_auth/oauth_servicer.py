@@ -49,4 +49,4 @@ class OAuthServicer(oauth_service_pb2_grpc.OAuthServiceServicer):
 
 
 def _client(message: pb.OAuthClient) -> Client:
-    return Client(message.id, message.secret)
+    return Client(message.id, message.secret, message.assertion)

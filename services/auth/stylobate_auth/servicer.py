@@ -358,7 +358,9 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
             request,
             caller.principal,
             api_key.RotateApiKeyResponse,
-            lambda claim: self._manager.rotate(caller.principal, request.id, from_overlap(request), caller, claim),
+            lambda claim: self._manager.rotate(
+                caller.principal, request.id, from_overlap(request), caller, claim, public_key=request.public_key
+            ),
             lambda made: api_key.RotateApiKeyResponse(api_key=self._api_key(made[0]), key=made[1]),
         )
 
@@ -373,7 +375,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         )
 
     def _api_key(self, key: ApiKey) -> api_key.ApiKey:
-        return to_api_key(key, self._manager.prefix(key.id))
+        return to_api_key(key, self._manager.prefix(key))
 
 
 class ServiceAccountServicer(service_account_service_pb2_grpc.ServiceAccountServiceServicer):

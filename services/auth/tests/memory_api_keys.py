@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from stylobate_auth.api_key import ApiKey, NewApiKey
+from stylobate_auth.errors import PublicKeyTakenError
 
 
 class MemoryApiKeyChanges:
@@ -21,6 +22,12 @@ class MemoryApiKeyChanges:
 
     async def add_api_key(self, new: NewApiKey) -> None:
         """See the port."""
+        if new.thumbprint and any(
+            (row.key.tenant, row.key.owner, row.thumbprint, row.key.revoked_at)
+            == (new.key.tenant, new.key.owner, new.thumbprint, None)
+            for row in self.tables.api_keys.values()
+        ):
+            raise PublicKeyTakenError
         self.tables.api_keys[new.key.tenant, new.key.id] = new
 
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
@@ -61,6 +68,20 @@ class MemoryApiKeys:
         """See the port."""
         return {new.key.id: new for new in self._tables.api_keys.values() if new.key.id in ids}
 
+    async def public_keys(self, tenant: str, owner: str) -> list[ApiKey]:
+        """See the port."""
+        keys = [new.key for new in self._tables.api_keys.values()]
+        found = [key for key in keys if (key.tenant, key.owner, key.revoked_at) == (tenant, owner, None) and key.public_key]
+        return sorted(found, key=lambda key: key.id, reverse=True)
+
+    async def use_assertion(self, tenant: str, client: str, jti_hash: bytes, until: datetime) -> bool:
+        """See the port."""
+        place = (tenant, client, jti_hash)
+        if place in self._tables.assertions:
+            return False
+        self._tables.assertions[place] = until
+        return True
+
     async def note_api_keys_used(self, used: Mapping[tuple[str, str], datetime]) -> None:
         """See the port."""
         for place, at in used.items():
@@ -72,7 +93,10 @@ class MemoryApiKeys:
         over = [place for place, new in self._tables.api_keys.items() if _ended(new.key) <= now - timedelta(days=30)]
         for place in over:
             del self._tables.api_keys[place]
-        return len(over)
+        used = [place for place, until in self._tables.assertions.items() if until <= now]
+        for place in used:
+            del self._tables.assertions[place]
+        return len(over) + len(used)
 
 
 def _ended(key: ApiKey) -> datetime:

@@ -75,6 +75,7 @@ class _Tables:
     held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
+    assertions: dict[tuple[str, str, bytes], datetime] = field(default_factory=dict)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     issuers: dict[str, datetime] = field(default_factory=dict)
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)

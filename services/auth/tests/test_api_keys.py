@@ -47,8 +47,8 @@ async def test_a_key_is_told_once_and_kept_as_a_hash(auth: Auth) -> None:
     key, text = await auth.keys.create(ada, draft, call)
     assert (key.name, key.owner, key.scopes) == ("import", ada.id, ("orders:*", "orders:read"))
     assert key.allowed_cidrs == ("192.0.2.0/24", "2001:db8::1/128")
-    assert text.startswith(auth.keys.prefix(key.id))
-    secret = text.removeprefix(auth.keys.prefix(key.id))
+    assert text.startswith(auth.keys.prefix(key))
+    secret = text.removeprefix(auth.keys.prefix(key))
     kept = [vars(auth.store._tables), auth.store.events, auth.store.records]
     assert secret not in repr(kept)
     assert auth.store.events[-1].type == "auth.api_key.created"

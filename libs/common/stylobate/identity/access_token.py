@@ -18,6 +18,7 @@ from stylobate.errors import TokenExpiredError, TokenInvalidError
 from stylobate.identity import compact_token
 from stylobate.identity.compact_token import VerifyingKey
 from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.identity.public_key import is_weak
 
 ISSUER = "stylobate"
 """Of a platform that nobody told its address, and of every token before that."""
@@ -28,21 +29,7 @@ CLOCK_SKEW_S = 30.0
 
 _MAX_TOKEN = 8192
 _ALGORITHMS = frozenset({"EdDSA", "RS256"})
-_LEAST_RSA_BITS = 2048
 _SERVICE_PREFIX = "service:"
-_LOW_ORDER = frozenset(
-    bytes.fromhex(text)
-    for text in (
-        "00" * 32,
-        "01" + "00" * 31,
-        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-        "ec" + "ff" * 30 + "7f",
-        "ed" + "ff" * 30 + "7f",
-        "ee" + "ff" * 30 + "7f",
-    )
-)
-"""Points of small order without their sign bit: for such a "key" signatures can be made up (RFC 8032 §5.1.7)."""
 
 
 class IssuerUnknownError(TokenInvalidError):
@@ -150,12 +137,7 @@ def _verifying_key(entry: Any) -> VerifyingKey | None:
         key = jwt.PyJWK(entry, algorithm=algorithm).key
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
-    if isinstance(key, RSAPublicKey):
-        return key if key.key_size >= _LEAST_RSA_BITS else None
-    if not isinstance(key, Ed25519PublicKey):
-        return None
-    raw = key.public_bytes_raw()
-    return None if raw[:31] + bytes([raw[31] & 0x7F]) in _LOW_ORDER else key
+    return key if isinstance(key, Ed25519PublicKey | RSAPublicKey) and not is_weak(key) else None
 
 
 def _algorithm_of(entry: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ class ApiKeyChanges(Protocol):
         """Return how many keys of an account hold now. Two that count at the same moment wait for each other."""
 
     async def add_api_key(self, new: NewApiKey) -> None:
-        """Add a key."""
+        """Add a key. Raises PublicKeyTakenError: the owner has one with this public key that is not revoked."""
 
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
         """Note that a key is exchanged and let it end at that time, or before where it does; None: it does not hold any more."""
@@ -34,6 +34,12 @@ class ApiKeys(Protocol):
 
     async def api_keys_by_id(self, ids: Sequence[str]) -> Mapping[str, NewApiKey]:
         """Return keys of any tenant, with the hashes of their secrets, by id."""
+
+    async def public_keys(self, tenant: str, owner: str) -> list[ApiKey]:
+        """Return the keys of an account that have a public key and are not revoked, the newest first."""
+
+    async def use_assertion(self, tenant: str, client: str, jti_hash: bytes, until: datetime) -> bool:
+        """Return whether this client's assertion was not used before, by anybody; it counts as used until then."""
 
     async def note_api_keys_used(self, used: Mapping[tuple[str, str], datetime]) -> None:
         """Keep when keys were used last, by tenant and id; never an earlier time than is kept."""

@@ -11,7 +11,7 @@ from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
-from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PostgresApiKeys
+from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
 from stylobate_auth.store.postgres_roles import PostgresRoles
@@ -176,6 +176,7 @@ class PostgresAuthStore(
             _PRUNE_PLACES,
             _PRUNE_MAILS,
             PRUNE_API_KEYS,
+            PRUNE_ASSERTIONS,
         ):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed

@@ -8,6 +8,7 @@ from uuid import UUID
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.api_key import ApiKey, NewApiKey
+from stylobate_auth.errors import PublicKeyTakenError
 from stylobate_auth.store.rows import uuid_of
 
 PRUNE_API_KEYS = """
@@ -17,6 +18,12 @@ delete from api_key where (tenant, id) in (
 )
 """
 """What is over for 30 days."""
+PRUNE_ASSERTIONS = """
+delete from client_assertion where (tenant, client_id, jti_hash) in (
+    select tenant, client_id, jti_hash from client_assertion where expires_at <= $1 order by expires_at limit $2
+    for update skip locked
+)
+"""
 
 # The owner's row is what two wait for that count at once. `for share` would let both count the same.
 _LOCK_OWNER = "select from account where tenant = $1 and id = $2 for no key update"
@@ -28,6 +35,13 @@ _ADD = """
 insert into api_key (tenant, id, owner_id, name, secret_hash, scopes, allowed_cidrs, created_at, expires_at, rate_limit)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
+_ADD_PUBLIC = """
+insert into api_key (
+    tenant, id, owner_id, name, secret_hash, scopes, allowed_cidrs, created_at, expires_at, rate_limit, public_key, thumbprint
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+on conflict (tenant, owner_id, thumbprint) where thumbprint is not null and revoked_at is null do nothing
+"""
 _REPLACE = """
 update api_key set replaced_by = $3, expires_at = least(expires_at, $5)
 where tenant = $1 and id = $2 and revoked_at is null and replaced_by is null and (expires_at is null or expires_at > $4)
@@ -37,6 +51,12 @@ _END = "update api_key set revoked_at = $3 where tenant = $1 and id = $2 and rev
 _OF_OWNER = """
 select * from api_key where tenant = $1 and owner_id = $2 and revoked_at is null and ($3::uuid is null or id > $3)
 order by id limit $4
+"""
+_PUBLIC_KEYS = """
+select * from api_key where tenant = $1 and owner_id = $2 and thumbprint is not null and revoked_at is null order by id desc
+"""
+_USE_ASSERTION = """
+insert into client_assertion (tenant, client_id, jti_hash, expires_at) values ($1, $2, $3, $4) on conflict do nothing
 """
 _NOTE_USED = """
 update api_key k set last_used_at = u.at
@@ -57,8 +77,7 @@ class PostgresApiKeyChanges:
 
     async def add_api_key(self, new: NewApiKey) -> None:
         key = new.key
-        await self._connection.execute(
-            _ADD,
+        values = (
             key.tenant,
             UUID(key.id),
             UUID(key.owner),
@@ -70,6 +89,10 @@ class PostgresApiKeyChanges:
             key.expires_at,
             key.rate_limit,
         )
+        if not new.thumbprint:
+            await self._connection.execute(_ADD, *values)
+        elif await self._connection.execute(_ADD_PUBLIC, *values, key.public_key, new.thumbprint) != "INSERT 0 1":
+            raise PublicKeyTakenError
 
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
         row = await self._connection.fetchrow(_REPLACE, key.tenant, UUID(key.id), UUID(successor), now, until)
@@ -102,7 +125,14 @@ class PostgresApiKeys:
     async def api_keys_by_id(self, ids: Sequence[str]) -> Mapping[str, NewApiKey]:
         known = [key for text in ids if (key := uuid_of(text)) is not None]
         rows = await self._database.fetch("select * from api_key where id = any($1::uuid[])", known)
-        return {str(row["id"]): NewApiKey(_key_of(row), row["secret_hash"]) for row in rows}
+        return {str(row["id"]): NewApiKey(_key_of(row), row["secret_hash"], row["thumbprint"] or "") for row in rows}
+
+    async def public_keys(self, tenant: str, owner: str) -> list[ApiKey]:
+        key = uuid_of(owner)
+        return [] if key is None else [_key_of(row) for row in await self._database.fetch(_PUBLIC_KEYS, tenant, key)]
+
+    async def use_assertion(self, tenant: str, client: str, jti_hash: bytes, until: datetime) -> bool:
+        return await self._database.execute(_USE_ASSERTION, tenant, UUID(client), jti_hash, until) == "INSERT 0 1"
 
     async def note_api_keys_used(self, used: Mapping[tuple[str, str], datetime]) -> None:
         rows = sorted(used.items())  # two processes that write the same rows in another order would wait for each other
@@ -124,4 +154,5 @@ def _key_of(row: Any) -> ApiKey:
         last_used_at=row["last_used_at"],
         replaced_by="" if row["replaced_by"] is None else str(row["replaced_by"]),
         rate_limit=row["rate_limit"],
+        public_key=row["public_key"] or "",
     )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import grpc.aio
+import orjson
 from fastapi import APIRouter, Query, Response
 from google.protobuf.duration_pb2 import Duration
 from stylobate.api.auth.v1 import api_key_service_pb2 as pb
@@ -12,7 +13,7 @@ from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate_gateway.document.answers import refuses
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
-from stylobate_gateway.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, KeyId
+from stylobate_gateway.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, KeyId, PublicJwk
 from stylobate_gateway.schemas.common import PageSize, PageToken
 
 _WHOSE = "Whose; without it the caller's. Another's takes `api_keys:read`."
@@ -26,13 +27,14 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
 
     @router.post("", status_code=201, responses=refuses("Accounts", 404, 409, has_body=True, is_change=True))
     async def create_api_key(body: ApiKeyCreate, exchange: Changing) -> ApiKeyIssued:
-        """Make an API key; its text is told this once."""
+        """Make an API key; its text is told this once. One with a public key has none."""
         request = pb.CreateApiKeyRequest(
             name=body.name,
             scopes=body.scopes,
             allowed_cidrs=body.allowed_cidrs,
             owner=body.owner or "",
             rate_limit=body.rate_limit or "",
+            public_key=_jwk(body.public_key),
         )
         if body.expires_at is not None:
             request.expires_at.FromDatetime(body.expires_at)
@@ -52,7 +54,7 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     @router.post("/{id}/rotate", status_code=201, responses=refuses("Accounts", 404, 409, has_body=True, is_change=True))
     async def rotate_api_key(id: KeyId, body: ApiKeyRotate, exchange: Changing) -> ApiKeyIssued:  # noqa: A002
         """Make the successor of an API key, which itself holds for a while."""
-        request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=body.overlap_seconds))
+        request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=body.overlap_seconds), public_key=_jwk(body.public_key))
         return _issued(await answered(exchange, stub.RotateApiKey, request))
 
     @router.delete("/{id}", status_code=204, responses=refuses("Accounts", 404, is_change=True))
@@ -62,6 +64,10 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+def _jwk(key: PublicJwk | None) -> str:
+    return "" if key is None else key.model_dump_json(exclude_unset=True)
 
 
 def _issued(response: pb.CreateApiKeyResponse | pb.RotateApiKeyResponse) -> ApiKeyIssued:
@@ -90,4 +96,5 @@ def _fields(key: pb.ApiKey) -> dict[str, Any]:
         "revoked_at": time("revoked_at"),
         "replaced_by": key.replaced_by or None,
         "rate_limit": key.rate_limit or None,
+        "public_key": orjson.loads(key.public_key) if key.public_key else None,
     }

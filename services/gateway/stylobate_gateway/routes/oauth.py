@@ -11,12 +11,14 @@ from fastapi import APIRouter, Request, Response
 from stylobate.api.auth.v1 import oauth_service_pb2 as pb
 from stylobate.api.auth.v1.oauth_service_pb2_grpc import OAuthServiceStub
 from stylobate.errors import StylobateError
+from stylobate.identity.public_key import ALGORITHMS
 
 from stylobate_gateway.errors import RouteNotFoundError
 
 _FORM = "application/x-www-form-urlencoded"
 _CODES = "OAUTH_"
 _MOST_FIELDS = 32
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 _UNAUTHORIZED, _TOO_MANY = 401, 429
 METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
@@ -64,7 +66,7 @@ def routes(auth: grpc.aio.Channel, public_url: str) -> APIRouter:
 
 
 def _metadata(url: str) -> dict[str, Any]:
-    methods = ["client_secret_basic", "client_secret_post"]
+    methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
     return {
         "issuer": url,
         "token_endpoint": f"{url}/oauth2/token",
@@ -74,8 +76,11 @@ def _metadata(url: str) -> dict[str, Any]:
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials", "refresh_token"],
         "token_endpoint_auth_methods_supported": [*methods, "none"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": [*methods, "none"],
+        "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
     }
 
 
@@ -154,9 +159,13 @@ async def _form(request: Request) -> dict[str, str]:
 def _client(request: Request, form: Mapping[str, str]) -> pb.OAuthClient:
     """Return who asks: by the header or by the form, never by both (RFC 6749 §2.3)."""
     id, secret = form.get("client_id", ""), form.get("client_secret", "")  # noqa: A001  OAuth's word
-    if "client_assertion" in form:
-        raise _RefusedError("invalid_client", "Assertions of clients are not taken here.")
     header = request.headers.get("authorization")
+    if "client_assertion" in form or "client_assertion_type" in form:
+        if secret or header is not None:
+            raise _RefusedError("invalid_request", "The client proves itself twice.")
+        if form.get("client_assertion_type") != _ASSERTION or not form.get("client_assertion"):
+            raise _RefusedError("invalid_client", f"client_assertion_type must be {_ASSERTION}, beside client_assertion.")
+        return pb.OAuthClient(id=id, assertion=form["client_assertion"])
     if header is None:
         return pb.OAuthClient(id=id, secret=secret)
     if secret:

@@ -1,9 +1,11 @@
 """`stylobate keys`: API keys, and the accounts of machines that own some. Of a new one nothing else goes to standard output."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import grpc.aio
+import orjson
 import typer
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,6 +16,7 @@ from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import ServiceAccountServiceStub
 from stylobate.api.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from stylobate.declarations.rules import parse_duration
+from stylobate.identity.public_key import jwk_of_pem
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
 
@@ -21,6 +24,7 @@ keys = typer.Typer()
 
 _LONGEST = timedelta(days=3650)
 _ID = typer.Argument(help="The key's id, as `keys list` tells it.")
+_PUBLIC_KEY = typer.Option("--public-key", help="A file with a public key, JWK or PEM, in place of a secret: `private_key_jwt`.")
 _OWNER = typer.Argument(help="The id of the account.")
 
 
@@ -34,12 +38,14 @@ def create(  # noqa: PLR0917
     cidr: Annotated[list[str] | None, typer.Option("--cidr", help="A network that it is taken from; may be repeated.")] = None,
     limit: Annotated[str, typer.Option(help="A limit of its own: `100/minute`, `10/second burst 50`.")] = "",
     lasts: Annotated[str, typer.Option("--for", help="How long it holds: `90d`. Without it until it is revoked.")] = "",
+    public_key: Annotated[Path | None, _PUBLIC_KEY] = None,
 ) -> None:
-    """Make an API key and print it, this once."""
+    """Make an API key and print it, this once; with a public key, which has no secret, its id."""
     request = pb.CreateApiKeyRequest(owner=owner, name=name, scopes=scope or (), allowed_cidrs=cidr or (), rate_limit=limit)
+    request.public_key = _jwk(public_key)
     if lasts:
         request.expires_at.FromDatetime(datetime.now(UTC) + _duration("--for", lasts))
-    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).CreateApiKey(request)).key)
+    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).CreateApiKey(request)))
 
 
 @keys.command("list")
@@ -66,6 +72,7 @@ def list_keys(owner: Annotated[str, _OWNER]) -> None:
 def rotate(
     id: Annotated[str, typer.Argument(help="The key's id, as `keys list` tells it.")] = "",  # noqa: A002  as it is called everywhere
     overlap: Annotated[str, typer.Option(help="How long the old one still holds: `0`, or 10m to 30d.")] = "1d",
+    public_key: Annotated[Path | None, _PUBLIC_KEY] = None,
 ) -> None:
     """Make the successor of an API key and print it, this once; without an id that of the key that signs access tokens."""
     if not id:
@@ -76,7 +83,8 @@ def rotate(
         return
     length = timedelta(0) if overlap == "0" else _duration("--overlap", overlap)
     request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=int(length.total_seconds())))
-    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)).key)
+    request.public_key = _jwk(public_key)
+    _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)))
 
 
 @keys.command("signing")
@@ -141,8 +149,21 @@ def _duration(option: str, text: str) -> timedelta:
         raise CommandError(f"{option}: {error}") from None
 
 
-def _show(key: str) -> None:
-    typer.echo(key)
+def _jwk(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        data = path.read_bytes()
+        return jwk_of_pem(data) if data.lstrip().startswith(b"-----BEGIN") else data.decode()
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--public-key: {error}") from None
+
+
+def _show(made: pb.CreateApiKeyResponse | pb.RotateApiKeyResponse) -> None:
+    if made.api_key.public_key:
+        typer.echo(made.api_key.id)
+        return
+    typer.echo(made.key)
     typer.echo("It is not shown again.", err=True)
 
 
@@ -152,6 +173,8 @@ def _line(key: pb.ApiKey) -> str:
         more.append(f"from {', '.join(key.allowed_cidrs)}")
     more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "without end")
     more.append(f"used {_time(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
+    if key.public_key:
+        more.append(f"public key {orjson.loads(key.public_key)['kid']}")
     if key.rate_limit:
         more.append(f"limit {key.rate_limit}")
     if key.replaced_by:

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/auth/v1/api_key_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06prefix\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x15\n\rallowed_cidrs\x18\x06 \x03(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breplaced_by\x18\x0b \x01(\t\x12\x12\n\nrate_limit\x18\x0c \x01(\t\"\xb6\x01\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rallowed_cidrs\x18\x04 \x03(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x12\n\nrate_limit\x18\x07 \x01(\t\"e\n\x14\x43reateApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"J\n\x12ListApiKeysRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x13ListApiKeysResponse\x12/\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x11GetApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\"f\n\x13RotateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"e\n\x14RotateApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\":\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"(\n\x14RevokeApiKeyResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\x32\x9a\x04\n\rApiKeyService\x12g\n\x0c\x43reateApiKey\x12*.stylobate.api.auth.v1.CreateApiKeyRequest\x1a+.stylobate.api.auth.v1.CreateApiKeyResponse\x12i\n\x0bListApiKeys\x12).stylobate.api.auth.v1.ListApiKeysRequest\x1a*.stylobate.api.auth.v1.ListApiKeysResponse\"\x03\x90\x02\x01\x12\x63\n\tGetApiKey\x12\'.stylobate.api.auth.v1.GetApiKeyRequest\x1a(.stylobate.api.auth.v1.GetApiKeyResponse\"\x03\x90\x02\x01\x12g\n\x0cRotateApiKey\x12*.stylobate.api.auth.v1.RotateApiKeyRequest\x1a+.stylobate.api.auth.v1.RotateApiKeyResponse\x12g\n\x0cRevokeApiKey\x12*.stylobate.api.auth.v1.RevokeApiKeyRequest\x1a+.stylobate.api.auth.v1.RevokeApiKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/auth/v1/api_key_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06prefix\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x15\n\rallowed_cidrs\x18\x06 \x03(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breplaced_by\x18\x0b \x01(\t\x12\x12\n\nrate_limit\x18\x0c \x01(\t\x12\x12\n\npublic_key\x18\r \x01(\t\"\xca\x01\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rallowed_cidrs\x18\x04 \x03(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x12\n\nrate_limit\x18\x07 \x01(\t\x12\x12\n\npublic_key\x18\x08 \x01(\t\"e\n\x14\x43reateApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"J\n\x12ListApiKeysRequest\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x13ListApiKeysResponse\x12/\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x11GetApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\"z\n\x13RotateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\t\"e\n\x14RotateApiKeyResponse\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1d.stylobate.api.auth.v1.ApiKey\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\":\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"(\n\x14RevokeApiKeyResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\x32\x9a\x04\n\rApiKeyService\x12g\n\x0c\x43reateApiKey\x12*.stylobate.api.auth.v1.CreateApiKeyRequest\x1a+.stylobate.api.auth.v1.CreateApiKeyResponse\x12i\n\x0bListApiKeys\x12).stylobate.api.auth.v1.ListApiKeysRequest\x1a*.stylobate.api.auth.v1.ListApiKeysResponse\"\x03\x90\x02\x01\x12\x63\n\tGetApiKey\x12\'.stylobate.api.auth.v1.GetApiKeyRequest\x1a(.stylobate.api.auth.v1.GetApiKeyResponse\"\x03\x90\x02\x01\x12g\n\x0cRotateApiKey\x12*.stylobate.api.auth.v1.RotateApiKeyRequest\x1a+.stylobate.api.auth.v1.RotateApiKeyResponse\x12g\n\x0cRevokeApiKey\x12*.stylobate.api.auth.v1.RevokeApiKeyRequest\x1a+.stylobate.api.auth.v1.RevokeApiKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,27 +38,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['GetApiKey']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['GetApiKey']._serialized_options = b'\220\002\001'
   _globals['_APIKEY']._serialized_start=136
-  _globals['_APIKEY']._serialized_end=475
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=478
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=660
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=662
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=763
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=765
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=839
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=841
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=936
-  _globals['_GETAPIKEYREQUEST']._serialized_start=938
-  _globals['_GETAPIKEYREQUEST']._serialized_end=968
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=970
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=1037
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1039
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1141
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1143
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1244
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1246
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1304
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1306
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1346
-  _globals['_APIKEYSERVICE']._serialized_start=1349
-  _globals['_APIKEYSERVICE']._serialized_end=1887
+  _globals['_APIKEY']._serialized_end=495
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=498
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=700
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=702
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=803
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=805
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=879
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=881
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=976
+  _globals['_GETAPIKEYREQUEST']._serialized_start=978
+  _globals['_GETAPIKEYREQUEST']._serialized_end=1008
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=1010
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=1077
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1079
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1201
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1203
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1304
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1306
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1364
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1366
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1406
+  _globals['_APIKEYSERVICE']._serialized_start=1409
+  _globals['_APIKEYSERVICE']._serialized_end=1947
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,7 @@ class ApiKey(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     REPLACED_BY_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; it stands in the key's text."""
     owner: _builtins.str
@@ -50,6 +51,8 @@ class ApiKey(_message.Message):
     """The key that it was exchanged for; empty: it was not."""
     rate_limit: _builtins.str
     """How many requests it is good for, such as `100/minute` or `10/second burst 50`; empty: no limit of its own."""
+    public_key: _builtins.str
+    """Of a key of an OAuth client that signs by itself: its public half as a JSON Web Key. Then there is no secret, and no prefix."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Permissions (`orders:read`, `orders:*`, `*`), and the words `authenticated` and `owner` of access rules. It may do what these
@@ -91,10 +94,11 @@ class ApiKey(_message.Message):
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         replaced_by: _builtins.str = ...,
         rate_limit: _builtins.str = ...,
+        public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "owner", b"owner", "prefix", b"prefix", "rate_limit", b"rate_limit", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "owner", b"owner", "prefix", b"prefix", "public_key", b"public_key", "rate_limit", b"rate_limit", "replaced_by", b"replaced_by", "revoked_at", b"revoked_at", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,6 +117,7 @@ class CreateApiKeyRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 100 characters."""
     owner: _builtins.str
@@ -123,6 +128,10 @@ class CreateApiKeyRequest(_message.Message):
     """
     rate_limit: _builtins.str
     """A limit of its own, beside all others; its successors have it too. Empty: none."""
+    public_key: _builtins.str
+    """A JSON Web Key (RFC 7517), Ed25519, P-256 or RSA, by which a service account proves itself as an OAuth client
+    (`private_key_jwt`), in place of a secret. ALREADY_EXISTS `API_KEY_PUBLIC_KEY_TAKEN`: it has this one already. Empty: a secret.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """At most 64; see ApiKey."""
@@ -145,10 +154,11 @@ class CreateApiKeyRequest(_message.Message):
         owner: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         rate_limit: _builtins.str = ...,
+        public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "owner", b"owner", "rate_limit", b"rate_limit", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_cidrs", b"allowed_cidrs", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "owner", b"owner", "public_key", b"public_key", "rate_limit", b"rate_limit", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,7 +174,7 @@ class CreateApiKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Its text, told this once: `stylo_<environment>_<id>_<secret><checksum>`. Empty in an answer that comes again."""
+    """Its text, told this once: `stylo_<environment>_<id>_<secret><checksum>`. Empty in an answer that comes again, and for a public key."""
     replayed: _builtins.bool
     """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property
@@ -299,10 +309,13 @@ class RotateApiKeyRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     idempotency_key: _builtins.str
     """As in CreateApiKeyRequest."""
+    public_key: _builtins.str
+    """The public key of the successor, where the key has one; the same rules as in CreateApiKeyRequest."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
         """How long it still holds: nothing, which ends it at once, or ten minutes to 30 days. Absent: a day."""
@@ -313,10 +326,11 @@ class RotateApiKeyRequest(_message.Message):
         id: _builtins.str = ...,
         overlap: _duration_pb2.Duration | None = ...,
         idempotency_key: _builtins.str = ...,
+        public_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "idempotency_key", b"idempotency_key", "overlap", b"overlap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "idempotency_key", b"idempotency_key", "overlap", b"overlap", "public_key", b"public_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,7 +346,7 @@ class RotateApiKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Its text, told this once. Empty in an answer that comes again."""
+    """Its text, told this once. Empty in an answer that comes again, and for a public key."""
     replayed: _builtins.bool
     """Whether this is the answer of an earlier call with the same `idempotency_key`."""
     @_builtins.property

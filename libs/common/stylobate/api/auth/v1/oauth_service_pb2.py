@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/oauth_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\")\n\x0bOAuthClient\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x81\x01\n\x11IssueTokenRequest\x12\x12\n\ngrant_type\x18\x01 \x01(\t\x12\x32\n\x06\x63lient\x18\x02 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"\x7f\n\x12IssueTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"[\n\x16IntrospectTokenRequest\x12\x32\n\x06\x63lient\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05token\x18\x02 \x01(\t\"9\n\x17IntrospectTokenResponse\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x0c\"W\n\x12RevokeTokenRequest\x12\x32\n\x06\x63lient\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05token\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse2\xce\x02\n\x0cOAuthService\x12\x61\n\nIssueToken\x12(.stylobate.api.auth.v1.IssueTokenRequest\x1a).stylobate.api.auth.v1.IssueTokenResponse\x12u\n\x0fIntrospectToken\x12-.stylobate.api.auth.v1.IntrospectTokenRequest\x1a..stylobate.api.auth.v1.IntrospectTokenResponse\"\x03\x90\x02\x01\x12\x64\n\x0bRevokeToken\x12).stylobate.api.auth.v1.RevokeTokenRequest\x1a*.stylobate.api.auth.v1.RevokeTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)stylobate/api/auth/v1/oauth_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1egoogle/protobuf/duration.proto\"<\n\x0bOAuthClient\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x11\n\tassertion\x18\x03 \x01(\t\"\x81\x01\n\x11IssueTokenRequest\x12\x12\n\ngrant_type\x18\x01 \x01(\t\x12\x32\n\x06\x63lient\x18\x02 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"\x7f\n\x12IssueTokenResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05scope\x18\x03 \x01(\t\x12\x15\n\rrefresh_token\x18\x04 \x01(\t\"[\n\x16IntrospectTokenRequest\x12\x32\n\x06\x63lient\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05token\x18\x02 \x01(\t\"9\n\x17IntrospectTokenResponse\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\x12\x0e\n\x06\x63laims\x18\x02 \x01(\x0c\"W\n\x12RevokeTokenRequest\x12\x32\n\x06\x63lient\x18\x01 \x01(\x0b\x32\".stylobate.api.auth.v1.OAuthClient\x12\r\n\x05token\x18\x02 \x01(\t\"\x15\n\x13RevokeTokenResponse2\xce\x02\n\x0cOAuthService\x12\x61\n\nIssueToken\x12(.stylobate.api.auth.v1.IssueTokenRequest\x1a).stylobate.api.auth.v1.IssueTokenResponse\x12u\n\x0fIntrospectToken\x12-.stylobate.api.auth.v1.IntrospectTokenRequest\x1a..stylobate.api.auth.v1.IntrospectTokenResponse\"\x03\x90\x02\x01\x12\x64\n\x0bRevokeToken\x12).stylobate.api.auth.v1.RevokeTokenRequest\x1a*.stylobate.api.auth.v1.RevokeTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +35,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OAUTHSERVICE'].methods_by_name['IntrospectToken']._loaded_options = None
   _globals['_OAUTHSERVICE'].methods_by_name['IntrospectToken']._serialized_options = b'\220\002\001'
   _globals['_OAUTHCLIENT']._serialized_start=100
-  _globals['_OAUTHCLIENT']._serialized_end=141
-  _globals['_ISSUETOKENREQUEST']._serialized_start=144
-  _globals['_ISSUETOKENREQUEST']._serialized_end=273
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=275
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=402
-  _globals['_INTROSPECTTOKENREQUEST']._serialized_start=404
-  _globals['_INTROSPECTTOKENREQUEST']._serialized_end=495
-  _globals['_INTROSPECTTOKENRESPONSE']._serialized_start=497
-  _globals['_INTROSPECTTOKENRESPONSE']._serialized_end=554
-  _globals['_REVOKETOKENREQUEST']._serialized_start=556
-  _globals['_REVOKETOKENREQUEST']._serialized_end=643
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=645
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=666
-  _globals['_OAUTHSERVICE']._serialized_start=669
-  _globals['_OAUTHSERVICE']._serialized_end=1003
+  _globals['_OAUTHCLIENT']._serialized_end=160
+  _globals['_ISSUETOKENREQUEST']._serialized_start=163
+  _globals['_ISSUETOKENREQUEST']._serialized_end=292
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=294
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=421
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_start=423
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_end=514
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_start=516
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_end=573
+  _globals['_REVOKETOKENREQUEST']._serialized_start=575
+  _globals['_REVOKETOKENREQUEST']._serialized_end=662
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=664
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=685
+  _globals['_OAUTHSERVICE']._serialized_start=688
+  _globals['_OAUTHSERVICE']._serialized_end=1022
 # @@protoc_insertion_point(module_scope)

@@ -25,19 +25,23 @@ class OAuthClient(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    ASSERTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id of its service account; empty or `stylobate`: who has a session, without a secret."""
     secret: _builtins.str
     """An API key of the service account."""
+    assertion: _builtins.str
+    """In place of a secret: a token that the client signed by a public key of the service account (`private_key_jwt`, RFC 7523)."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         secret: _builtins.str = ...,
+        assertion: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assertion", b"assertion", "id", b"id", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
