@@ -130,7 +130,7 @@ def _key(members: Mapping[str, bytes]) -> AnyPublicKey:
         try:
             return EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
         except ValueError:
-            raise ValueError("is no point of P-256") from None
+            raise ValueError("is not on the curve P-256") from None
     key = Ed25519PublicKey.from_public_bytes(members["x"])
     if is_weak(key):
         raise ValueError("is a point of small order, for which anybody can sign")
