@@ -149,7 +149,7 @@ class ActionManager:
             standing = await self._limits.charge(action.name, limit, principal, caller.client_address)
         try:
             if not (request.key or request.step) or not request.may_be_kept():
-                return ActionReply(await self._parsed_and_run(request), standing)
+                return ActionReply(await self._run(request), standing)
             output, is_replayed = await self._once(request)
             return ActionReply(output, standing, is_replayed)
         except StylobateError as error:
@@ -166,14 +166,14 @@ class ActionManager:
         async with self._runs.begun(key, content, request.started + request.entry.timeout_s) as found:
             if isinstance(found, bytes):
                 return found, True
-            return await self._parsed_and_run(request._replace(started=self._loop.time()), found), False
+            return await self._run(request._replace(started=self._loop.time()), found), False
 
-    async def _parsed_and_run(self, request: ActionRequest, run: HeldRun | None = None) -> bytes:
-        action = request.entry.action
+    def _parsed(self, request: ActionRequest) -> Any:
+        """Return the input as the handler takes it. Raises StylobateError."""
         if request.content_type != JSON:
             request.check_content_type()
         try:
-            value = action.parse(request.payload)
+            value = request.entry.action.parse(request.payload)
         except (ActionInputInvalidError, MalformedJsonError):
             raise
         except BaseException as error:  # the module's own types read the input too
@@ -181,13 +181,14 @@ class ActionManager:
                 raise
             raise self._failed(request, error) from error
         if request.depth > MAX_DEPTH:
-            raise ActionRecursionError(metadata={"action": action.name, "depth": str(request.depth)})
-        return await self._run(request, value, run)
+            raise ActionRecursionError(metadata={"action": request.entry.action.name, "depth": str(request.depth)})
+        return value
 
-    async def _run(self, request: ActionRequest, value: Any, run: HeldRun | None) -> bytes:
+    async def _run(self, request: ActionRequest, run: HeldRun | None = None) -> bytes:
+        """Read the input, run the handler, and return the output."""
         if self._platform is None:
             raise AssertionError("connect() comes before the first action")
-        action = request.entry.action
+        value, action = self._parsed(request), request.entry.action
         call = request.bounded()
         steps = run.steps if run is not None else None
         context = ActionContext(self._platform, action.module, action.name, call, depth=request.depth, steps=steps)

@@ -88,14 +88,20 @@ class Admission:
 
         :param admitted: is told.
         """
-        if self._hosts is not None and not is_local_host(exchange.headers.get(b"host", b"").decode("latin-1"), self._hosts):
-            raise HostRefusedError
-        if (size := exchange.head.body_size) > self._short:  # the server holds the client to the length it announced
-            _refuse_over(self._limit(exchange), size)
+        if not exchange.head.is_let_in:
+            self._let_in(exchange)
         self._locate(exchange, peer)
         await self._charge(exchange)
         if admitted is not None:
             admitted()
+
+    def _let_in(self, exchange: Exchange) -> None:
+        """Look at the name that was asked and the size that is announced. Raises HostRefusedError, PayloadTooLargeError."""
+        if self._hosts is not None and not is_local_host(exchange.headers.get(b"host", b"").decode("latin-1"), self._hosts):
+            raise HostRefusedError
+        if (size := exchange.head.body_size) > self._short:  # the server holds the client to the length it announced
+            _refuse_over(self._limit(exchange), size)
+        exchange.head.is_let_in = True
 
     async def charge_address(self, exchange: Exchange, scope: Scope) -> None:
         """Note where the client is and charge the address alone. Raises RateLimitedError."""
@@ -106,9 +112,9 @@ class Admission:
         return self._short if exchange.path.startswith(_ACCOUNTS) else self._max_body
 
     def _locate(self, exchange: Exchange, peer: Peer | None) -> None:
-        forwarded = exchange.headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        exchange.call.client_address = self._addresses.of(peer[0] if peer else None, (forwarded,) if forwarded else ())
-        exchange.call.client_agent = exchange.head.client_agent
+        call, head = exchange.call, exchange.head
+        call.client_address = self._addresses.of(peer[0] if peer else None, head.forwarded)
+        call.client_agent = head.client_agent
 
     async def _charge(self, exchange: Exchange) -> None:
         """Charge the request, and note whose it is."""
@@ -141,7 +147,8 @@ class Admission:
                 browsers.check(exchange, principal)
             if principal.networks:
                 refuse_elsewhere(principal, call.client_address)
-            call.principal, call.authorization = principal, f"Bearer {token}"
+            call.principal = principal
+            call.authorization = exchange.head.authorization if held is None else f"Bearer {token}"
 
 
 async def _whole(receive: Receive, limit: int) -> Receive:

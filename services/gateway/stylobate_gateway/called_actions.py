@@ -17,6 +17,7 @@ from stylobate.logs import get_logger
 _MARGIN_S = 1.0
 """An action that is late is told so by its own service; that answer must have the time to arrive."""
 _log = get_logger("app")
+PREFIX = "/v1/actions/"
 ESCAPE = ord("%")
 """As a number: to look for bytes in bytes costs an exception each time."""
 _OF_NETWORKS = b"/v1/bans/ip/"
@@ -39,6 +40,8 @@ class CalledAction:
     """Its own; None: it has none, or one that this version does not know."""
     is_running: bool = True
     """False: its module is left out. Its service says so, whatever the input."""
+    label: str = f"{PREFIX}{{name}}"
+    """What calls of it are counted under: what clients may call as they like is one label."""
 
     @classmethod
     def of(cls, action: Action) -> Self:
@@ -48,6 +51,7 @@ class CalledAction:
             is_public=action.access == PUBLIC,
             timeout_s=action.timeout.seconds + action.timeout.nanos / 1e9 + _MARGIN_S,
             limit=_limit(action.rate_limit),
+            label=PREFIX + action.name,
         )
         if not action.route:
             return found
@@ -62,9 +66,10 @@ class CalledAction:
     @classmethod
     def left_out(cls, action: Action) -> Self:
         """Return an action whose module does not run."""
+        label = PREFIX + action.name
         with suppress(ValueError):
-            return cls(action.name, route=Route.parse(action.route) if action.route else None, is_running=False)
-        return cls(action.name, is_running=False)
+            return cls(action.name, route=Route.parse(action.route) if action.route else None, is_running=False, label=label)
+        return cls(action.name, is_running=False, label=label)
 
 
 def _limit(text: str) -> RateLimit | None:

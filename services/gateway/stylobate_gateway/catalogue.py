@@ -10,10 +10,9 @@ from stylobate.errors import StylobateError
 from stylobate.health import Health, Status
 from stylobate.stopping import goes_on
 
-from stylobate_gateway.called_actions import BODY, ESCAPE, CalledAction, Found, RouteTable, is_strange
+from stylobate_gateway.called_actions import BODY, ESCAPE, PREFIX, CalledAction, Found, RouteTable, is_strange
 
 _PAGE = 500
-PREFIX = "/v1/actions/"
 
 
 class Rule(NamedTuple):

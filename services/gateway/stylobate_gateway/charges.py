@@ -7,13 +7,13 @@ from stylobate.clients.action_limits import counted, level_of
 from stylobate.clients.edge import Edge
 from stylobate.clients.limit_facts import Facts
 from stylobate.clients.limit_outcome import LimitOutcome
-from stylobate.clients.limit_plan import Charge
+from stylobate.clients.limit_plan import Charge, LimitPlan
 from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
 from stylobate.declarations.model import RateLimit
 from stylobate.identity import ANONYMOUS, DEFAULT_TENANT, Principal, limit_key
 
-from stylobate_gateway.called_actions import Found
-from stylobate_gateway.catalogue import PREFIX, Catalogue
+from stylobate_gateway.called_actions import PREFIX, Found
+from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.exchange import Exchange
 
 _MOST_KEPT = 4096
@@ -33,6 +33,28 @@ class _Levels(NamedTuple):
 
 
 _EDGE = _Levels.of()
+
+
+class Due(NamedTuple):
+    """What requests are charged on that have a head, a caller and an address in common."""
+
+    principal: Principal
+    found: Found | set[str]
+    plan: LimitPlan
+    address: str
+    levels: tuple[LevelSpec, ...]
+    subjects: tuple[str, ...]
+    limit: str = ""
+    """What names the action's own limit and its rules, which are among the levels; see ``ExecuteActionRequest.charged_limit``."""
+
+    def holds(self, exchange: Exchange, principal: Principal, plan: LimitPlan) -> bool:
+        """Return whether a request is charged on the same."""
+        return (
+            self.principal is principal
+            and self.found is exchange.found
+            and self.plan is plan
+            and self.address == exchange.call.client_address
+        )
 
 
 class Charges:
@@ -71,21 +93,13 @@ class Charges:
         :param is_address_charged: whether that was done before its token was verified.
         :raises BannedError: the address or the caller is banned. :raises RateLimitedError: too many; nothing is charged then.
         """
-        address, action = exchange.call.client_address, _limited(exchange.found, principal)
-        self._edge.refuse_banned(address, principal)
-        if principal.rate_limit or not self._edge.plan.is_plain:
-            await self._by_rules(exchange, principal, action, is_address_charged=is_address_charged)
-            return
-        levels = _EDGE if action is None else self._of(action, principal.tenant)
-        own = () if action is None else (counted(principal, address),)
-        if principal.is_anonymous:
-            is_charged = await self._charge(exchange, levels.address, (limit_key(address), *own))
-        elif is_address_charged:
-            is_charged = await self._charge(exchange, levels.user, (principal.id, *own))
-        else:
-            is_charged = await self._charge(exchange, levels.both, (limit_key(address), principal.id, *own))
-        if is_charged and action is not None:
-            exchange.charged_limit = action.limit.text
+        edge, due = self._edge, exchange.head.due
+        edge.refuse_banned(exchange.call.client_address, principal)
+        if due is None or is_address_charged or not due.holds(exchange, principal, edge.plan):
+            due = self._due(exchange, principal, is_address_charged=is_address_charged)
+            exchange.head.due = None if is_address_charged else due
+        if due.levels and await self._charge(exchange, due.levels, due.subjects):
+            exchange.charged_limit = due.limit
 
     def of_caller(self, exchange: Exchange) -> Charge:
         """Return the limits that count who asks: those of every request, and those of actions with limits of their own."""
@@ -105,9 +119,22 @@ class Charges:
         limits = self._edge.limits
         return None if limits is None or not levels else await limits.check(levels, subjects, cost=0)
 
-    async def _by_rules(
-        self, exchange: Exchange, principal: Principal, action: "_Limited | None", *, is_address_charged: bool
-    ) -> None:
+    def _due(self, exchange: Exchange, principal: Principal, *, is_address_charged: bool) -> Due:
+        """Return what a request is charged on: it depends on nothing but what stands in the answer, and on the head."""
+        plan, address, found = self._edge.plan, exchange.call.client_address, exchange.found
+        action = _limited(found, principal)
+        if principal.rate_limit or not plan.is_plain:
+            return self._by_rules(exchange, principal, action, is_address_charged=is_address_charged)
+        levels = _EDGE if action is None else self._of(action, principal.tenant)
+        own = () if action is None else (counted(principal, address),)
+        limit = "" if action is None else action.limit.text
+        if principal.is_anonymous:
+            return Due(principal, found, plan, address, levels.address, (limit_key(address), *own), limit)
+        if is_address_charged:
+            return Due(principal, found, plan, address, levels.user, (principal.id, *own), limit)
+        return Due(principal, found, plan, address, levels.both, (limit_key(address), principal.id, *own), limit)
+
+    def _by_rules(self, exchange: Exchange, principal: Principal, action: "_Limited | None", *, is_address_charged: bool) -> Due:
         plan, call, found = self._edge.plan, exchange.call, exchange.found
         called = found.action if isinstance(found, Found) and _may_be_charged(found, principal) else None
         facts = Facts(
@@ -125,16 +152,15 @@ class Charges:
         if action is not None:
             own, subject = self._of(action, principal.tenant).user[-1], counted(principal, call.client_address)
             levels, subjects = (*levels, own), (*subjects, subject)
-        if levels and await self._charge(exchange, levels, subjects) and called is not None:
-            exchange.charged_limit = (action.limit.text if action is not None else "") + plan.digest(called.name)
+        limit = "" if called is None else (action.limit.text if action is not None else "") + plan.digest(called.name)
+        return Due(principal, found, plan, call.client_address, levels, subjects, limit)
 
     async def _charge(self, exchange: Exchange, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> bool:
         """Charge; return whether it was: while nobody can be asked, what guards something is counted where it runs."""
         limits = self._edge.limits
         if limits is None:
             return False
-        outcome = await limits.check(levels, subjects)
-        exchange.limits = outcome.texts()
+        outcome = exchange.outcome = await limits.check(levels, subjects)
         if not outcome.allowed:
             raise outcome.error()
         return outcome.is_decided

@@ -1,7 +1,7 @@
 """Action calls, taken in front of FastAPI's stack: find the action by its path, pass its input on, answer with its output."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from functools import partial
 
 import grpc.aio
@@ -14,8 +14,8 @@ from stylobate.http.errors import MethodNotAllowedError
 from stylobate.rpc.caller import asking
 
 from stylobate_gateway.action_input import action_input, check_query
-from stylobate_gateway.called_actions import ESCAPE, Found, is_strange
-from stylobate_gateway.catalogue import PREFIX, Catalogue
+from stylobate_gateway.called_actions import BODY, ESCAPE, PREFIX, Found, is_strange
+from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.errors import BodyNotAllowedError, ContentCodingUnsupportedError, RouteNotFoundError
 from stylobate_gateway.exchange import JSON, Exchange
 from stylobate_gateway.idempotency import answered, has_key, key_of
@@ -43,7 +43,8 @@ class ActionDispatcher:
         if query := scope["query_string"]:
             check_query(query)
         if isinstance(found, Found):
-            response = await self.execute(found, exchange, query, read_body(receive))
+            exchange.route = found.action.label
+            response = await self.execute(found, exchange, query, await read_body(receive))
             await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
             return
         if path.startswith(PREFIX):
@@ -61,17 +62,14 @@ class ActionDispatcher:
         finally:
             scope["route"] = as_get.get("route")
 
-    async def execute(self, found: Found, exchange: Exchange, query: bytes, reading: Awaitable[bytes]) -> ExecuteActionResponse:
-        """Call the action. Raises StylobateError.
-
-        :param reading: gives the body.
-        """
+    async def execute(self, found: Found, exchange: Exchange, query: bytes, body: bytes) -> ExecuteActionResponse:
+        """Call the action. Raises StylobateError."""
         action, shape, values = found
-        exchange.route = PREFIX + (action.name if action.name in self._catalogue.called else "{name}")
-        call, body = exchange.call, await reading
-        is_keyed = has_key(exchange)
+        call = exchange.call
+        is_keyed = False
         response: ExecuteActionResponse
-        if is_keyed or (action.is_running and (body or query or shape.is_object)):
+        if shape is not BODY or query or not exchange.head.is_plain_json:  # else the body is the input
+            is_keyed = has_key(exchange)
             try:
                 if is_keyed:
                     key_of(exchange)

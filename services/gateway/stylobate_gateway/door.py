@@ -98,12 +98,16 @@ class Door:
 
         :param fields: of its content, but for the length. :param body: text; None: it has none.
         """
-        if self.compression is not None and body is not None and len(body) >= self.compression.least:
+        if self.compression is not None and body is not None and self.packs(body):
             fields, body = await self.compression.pack(exchange.headers.get(b"accept-encoding", b""), fields, body)
         fields = [*fields, *exchange.fields()]
         if self._cors is not None and self._varies(exchange):
             vary(fields)
         return fields, body
+
+    def packs(self, body: bytes) -> bool:
+        """Return whether a body, which is text, may leave compressed."""
+        return self.compression is not None and len(body) >= self.compression.least
 
     @staticmethod
     def _varies(exchange: Exchange) -> bool:

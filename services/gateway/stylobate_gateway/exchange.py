@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from stylobate.clients.limit_outcome import carried_limit
+from stylobate.clients.limit_outcome import LimitOutcome, carried_limit
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import Headers, LimitText, Send, limit_headers
 from stylobate.http.problem import NO_SNIFFING, send_problem
@@ -15,6 +15,7 @@ from stylobate_gateway.head import Head
 JSON = "application/json"
 _JSON = JSON.encode()
 _REPLAYED = (b"idempotency-replayed", b"true")
+_NO_SNIFFING = b"%b: %b\r\n" % NO_SNIFFING
 
 
 class Exchange:
@@ -24,6 +25,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_limits",
         "call",
         "charged_limit",
         "csrf_token",
@@ -34,8 +36,8 @@ class Exchange:
         "instance",
         "is_by_cookie",
         "is_replayed",
-        "limits",
         "method",
+        "outcome",
         "path",
         "request_id",
         "route",
@@ -58,8 +60,9 @@ class Exchange:
         """The action that it is for, else the methods that actions take at its path; once it is admitted."""
         self.charged_limit = ""
         """The action's own limit, as declared, that it was charged on."""
-        self.limits: list[LimitText] = []
-        """How the limits stand that it was charged on, the narrowest first."""
+        self.outcome: LimitOutcome | None = None
+        """How the check of its limits went; None: there was none."""
+        self._limits: list[LimitText] | None = None
         self.status = 0
         self.tells_time = False
         """Whether the answer says how long it took."""
@@ -88,6 +91,29 @@ class Exchange:
         """Whether the body is compressed, or coded in another way (RFC 9110 §8.4)."""
         codings = self.headers.get(b"content-encoding", b"")
         return bool(codings) and not {coding.strip().lower() for coding in codings.split(b",")} <= {b"", b"identity"}
+
+    @property
+    def limits(self) -> list[LimitText]:
+        """How the limits stand that it was charged on, the narrowest first: as the check told, unless something else is known."""
+        if self._limits is None:
+            return [] if self.outcome is None else self.outcome.texts()
+        return self._limits
+
+    @limits.setter
+    def limits(self, found: list[LimitText]) -> None:
+        self._limits = found
+
+    def lines(self) -> bytes:
+        """Return the lines of :meth:`fields`, each with its end: for answers of which there are many, nearly ready."""
+        if self._limits is not None or self.is_replayed or self.is_by_cookie or self.set_cookies is not None:
+            return b"".join([b"%b: %b\r\n" % field for field in self.fields()])
+        limits = b"" if self.outcome is None else self.outcome.lines()
+        if not self.tells_time:
+            return b"x-request-id: %b\r\n%b%b" % (self.request_id.encode(), _NO_SNIFFING, limits)
+        took_ms = (perf_counter() - self.started) * 1000
+        return b"x-request-id: %b\r\n%b%bserver-timing: total;dur=%.1f\r\n" % (
+            self.request_id.encode(), _NO_SNIFFING, limits, took_ms,
+        )  # fmt: skip
 
     def fields(self) -> Headers:
         """Return the header fields that every answer has."""

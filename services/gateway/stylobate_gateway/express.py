@@ -14,15 +14,15 @@ from stylobate.http.asgi import Header, Headers, Receive, Scope, Send, answer
 
 from stylobate_gateway.admission import SMALL, Admission
 from stylobate_gateway.api import STATE
-from stylobate_gateway.catalogue import PREFIX
+from stylobate_gateway.called_actions import PREFIX
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
-from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.exchange import JSON, Exchange
 from stylobate_gateway.head import Head
 from stylobate_gateway.state_lane import Reading, StateLane
 
 _TARGET = re.compile(rb"[A-Za-z0-9_./-]+")
-_JSON = b"application/json"
+_JSON = JSON.encode()
 _HEADS = {200: b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
 _UNUSUAL = frozenset({b"content-encoding", b"cookie", b"idempotency-key", b"origin"})
 """Fields of requests that take the long way."""
@@ -52,8 +52,9 @@ class Express:
     def again(self, taken: Taken) -> Taken:
         """Return what is served of another request with the same head."""
         self.taken += 1
-        exchange = Exchange(_exchange(taken).head)
-        return taken._replace(given=taken.given._replace(exchange=exchange)) if isinstance(taken, Reading) else exchange
+        if not isinstance(taken, Reading):
+            return Exchange(taken.head)
+        return taken._replace(given=taken.given._replace(exchange=Exchange(taken.given.exchange.head)))
 
     async def serve(self, taken: Taken, cycle: ExpressCycle, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,12 +73,16 @@ class Express:
 
     async def _call(self, exchange: Exchange, cycle: ExpressCycle, send: Send) -> None:
         found: Any = exchange.found
-        response = await self._dispatcher.execute(found, exchange, b"", cycle.whole())
-        kind = response.content_type.encode()
-        if kind == _JSON:
-            await self._answer(exchange, cycle, 200, [], response.output)
-        else:
-            await answer(self._door.answering(exchange, send), 200, [(b"content-type", kind)], response.output)
+        exchange.route = found.action.label
+        response = await self._dispatcher.execute(found, exchange, b"", cycle.body if cycle.is_whole else await cycle.whole())
+        kind, output = response.content_type, response.output
+        if kind != JSON:
+            await answer(self._door.answering(exchange, send), 200, [(b"content-type", kind.encode())], output)
+        elif self._door.packs(output):
+            await self._answer(exchange, cycle, 200, [], output)
+        else:  # to a POST from no page of another origin: nothing more is told
+            exchange.status = 200
+            await cycle.answer(_HEADS[200] + exchange.lines(), output)
 
     async def _read(self, reading: Reading, cycle: ExpressCycle) -> None:
         found = await self._lane.answer(reading)

@@ -107,6 +107,11 @@ class ExpressCycle(RequestResponseCycle):
         self.on_response = protocol.on_response_complete
         self.client: tuple[str, int] | None = protocol.client
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body is there, and can be taken as it is."""
+        return not self.more_body and type(self.body) is bytes and not self.disconnected
+
     async def whole(self) -> bytes:
         """Return the body. Raises CancelledCallError: the client went away before its end."""
         while self.more_body and not self.disconnected:

@@ -37,7 +37,13 @@ class HttpByHeart(HttpWorking):
             return
         end = data.find(b"\r\n\r\n", 0, _LONGEST) + 4
         known = self._register.heads.get(data[:end])
-        if known is not None and known.body_size == len(data) - end and self._may_begin():
+        cycle = self.cycle
+        if (
+            known is not None
+            and known.body_size == len(data) - end
+            and (cycle is None or cycle.response_complete)  # the request before is answered
+            and not (self._is_over or self._register.is_draining)
+        ):
             self._begin_known(known, data[end:])
             return
         super().data_received(data)
@@ -50,10 +56,6 @@ class HttpByHeart(HttpWorking):
         body_size = next((int(value) for name, value in headers if name == b"content-length"), 0)
         if end + body_size == len(data) and _UNIQUE.isdisjoint([name for name, _ in headers]):
             self._register.heads.put(data[:end], KnownHead(*just_taken, body_size))
-
-    def _may_begin(self) -> bool:
-        """Return whether a request may begin at once: the one before is answered, and nothing ends."""
-        return (self.cycle is None or self.cycle.response_complete) and not (self._is_over or self._register.is_draining)
 
     def _begin_known(self, known: KnownHead, body: bytes) -> None:
         self.url, self.headers = known.url, known.headers

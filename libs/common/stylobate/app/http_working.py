@@ -1,6 +1,5 @@
 """The working half of a connection: requests begin when it is their turn, or are refused for want of one."""
 
-import asyncio
 from abc import abstractmethod
 from functools import partial
 from typing import Any
@@ -55,10 +54,16 @@ class HttpWorking(HttpReading):
         scope[ADMITTED] = turn.admit if self._is_known else partial(self._become_known, turn)
         self._answered = cycle
         self._running += 1
-        task = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(task)
-        task.add_done_callback(partial(self._end_work, scope, turn))
+        turn.task = self.loop.create_task(self._work(cycle, app, turn))
+        self.tasks.add(turn.task)
         return True
+
+    async def _work(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> None:
+        scope: Any = cycle.scope
+        try:
+            await cycle.run_asgi(app)
+        finally:  # here and not by a callback of the task, which costs a turn of the loop
+            self._end_work(scope, turn)
 
     def _begin_late(self, cycle: RequestResponseCycle, app: Any, turn: Turn) -> bool:
         """Do the same for a request that has waited for its turn."""
@@ -121,8 +126,10 @@ class HttpWorking(HttpReading):
         self._register.strangers.remove(self._register.whose(self), self)
         turn.admit()
 
-    def _end_work(self, scope: dict[str, Any], turn: Turn, task: "asyncio.Task[None]") -> None:
-        self.tasks.discard(task)
+    def _end_work(self, scope: dict[str, Any], turn: Turn) -> None:
+        if turn.task is not None:
+            self.tasks.discard(turn.task)
+            turn.task = None
         scope.pop(ADMITTED, None)  # it leads back to us: only the collector would part what holds each other
         turn.end()
         self._running -= 1

@@ -60,13 +60,15 @@ _log = get_logger("access")
 class Turn:
     """The right of one request to be in the application."""
 
-    __slots__ = ("_turns", "born", "is_admitted")
+    __slots__ = ("_turns", "born", "is_admitted", "task")
 
     def __init__(self, turns: "RequestTurns", born: int) -> None:
         self._turns: RequestTurns | None = turns
         self.born = born
         """The number of the look before it."""
         self.is_admitted = False
+        self.task: asyncio.Task[None] | None = None
+        """What works on the request."""
 
     def admit(self) -> None:
         """Let another request begin, since this one is charged; only the first call counts."""

@@ -48,6 +48,22 @@ class AuditRecord:
     id: str = field(default_factory=new_id)
     time: datetime = field(default_factory=_now)
 
+    def row(self) -> dict[str, Any]:
+        """Return it as a dictionary, which is written as JSON at a quarter of the price."""
+        return {
+            "action": self.action,
+            "outcome": str(self.outcome),
+            "actor": self.actor,
+            "tenant": self.tenant,
+            "via": self.via,
+            "target": self.target,
+            "reason": self.reason,
+            "request_id": self.request_id,
+            "detail": self.detail,
+            "id": self.id,
+            "time": self.time,
+        }
+
 
 class AuditFact(NamedTuple):
     """What a record is made of, at the price of a tuple: of what happens all the time, and is written a moment later."""
@@ -65,7 +81,8 @@ class AuditFact(NamedTuple):
     def record(self) -> AuditRecord:
         """Return the record. It has an id of its own each time."""
         action, outcome, actor, tenant, via, reason, request_id, at = self
-        return AuditRecord(action, outcome, actor, tenant, via, "", reason, request_id, time=datetime.fromtimestamp(at, UTC))
+        time = datetime.fromtimestamp(at, UTC)
+        return AuditRecord(action, outcome, actor, tenant, via, "", reason, request_id, {}, new_id(), time)
 
 
 def made_storable(record: AuditRecord) -> AuditRecord:

@@ -1,6 +1,6 @@
 """How a check of limits went, and what is told of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
@@ -11,7 +11,7 @@ import grpc
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
 from stylobate.clients.bans import BannedError
 from stylobate.errors import StylobateError
-from stylobate.http.asgi import LimitText, limit_text_of, standing
+from stylobate.http.asgi import LimitText, limit_headers, limit_text_of, standing
 
 LIMIT = "limit."
 """What the keys begin with, in the metadata of an error, that say how a limit stands."""
@@ -64,6 +64,21 @@ class AppliedLimit:
             metadata=_metadata(numbers),
             retry_after=wait,
         )
+
+
+class AppliedLimits(tuple[AppliedLimit, ...]):  # noqa: SLOT001  a tuple has no slots beside its own
+    """The levels of a check, outermost first, with the lines that tell of them, but for the numbers."""
+
+    def __init__(self, _: Iterable[AppliedLimit]) -> None:
+        self.forms: dict[tuple[int, ...], bytes] = {}
+        """By the places of the levels that are told of."""
+
+    def form(self, shown: tuple[int, ...]) -> bytes:
+        """Return the lines that tell of these levels, with places for what is left and for the seconds of each."""
+        texts = [standing(self[at].text, "\0", "\0") for at in shown]
+        lines = b"".join([b"%b: %b\r\n" % field for field in limit_headers(texts)])
+        form = self.forms[shown] = lines.replace(b"%", b"%%").replace(b"\0", b"%d")
+        return form
 
 
 NOTHING = (AppliedLimit(),)
@@ -130,25 +145,40 @@ class LimitOutcome:
         """
         if self.degraded or not self.is_decided:
             return []
-        standings = self.standings
+        standings, limits = self.standings, self.limits
         if not standings:
-            limit = self.limits[self.level]
+            limit = limits[self.level]
             return [standing(limit.text, self.remaining, self.reset)] if self.allowed and not limit.is_shadow else []
-        shown: list[LimitText] = []
+        return [standing(limits[at].text, standings[2 * at], -(-standings[2 * at + 1] // 1000)) for at in self._shown()]
+
+    def lines(self) -> bytes:
+        """Return the same as lines of the head of an answer, each with its end."""
+        standings, limits = self.standings, self.limits
+        if not standings or self.degraded or not isinstance(limits, AppliedLimits):
+            return b"".join([b"%b: %b\r\n" % field for field in limit_headers(self.texts())])
+        shown = self._shown()
+        form = limits.forms.get(shown)
+        if form is None:
+            form = limits.form(shown)
+        numbers: list[int] = []
+        for at in shown:
+            numbers += standings[2 * at], -(-standings[2 * at + 1] // 1000)
+        return form % tuple(numbers)
+
+    def _shown(self) -> tuple[int, ...]:
+        """Return which levels are told of, where each has a standing."""
+        standings, level = self.standings, len(self.limits)
+        shown: tuple[int, ...] = ()
         tightest, left = -1, 0
-        level = len(self.limits)
         for limit in reversed(self.limits):
             level -= 1
             if limit.is_shadow or (level == self.level and not self.allowed):
                 continue
-            remaining = standings[2 * level]
             if not limit.is_rule:
-                shown.append(standing(limit.text, remaining, -(-standings[2 * level + 1] // 1000)))
-            elif tightest < 0 or remaining <= left:
-                tightest, left = level, remaining
-        if tightest >= 0:
-            shown.append(standing(self.limits[tightest].text, left, -(-standings[2 * tightest + 1] // 1000)))
-        return shown
+                shown = (*shown, level)
+            elif tightest < 0 or standings[2 * level] <= left:
+                tightest, left = level, standings[2 * level]
+        return (*shown, tightest) if tightest >= 0 else shown
 
     def metadata(self, prefix: str = "") -> dict[str, str]:
         """Return the numbers as metadata of an error; see :func:`carried_limit`."""

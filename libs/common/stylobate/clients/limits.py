@@ -7,7 +7,7 @@ in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name 
 its numbers; until then it lets pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -29,7 +29,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
 from stylobate.bounded_dict import BoundedDict
-from stylobate.clients.limit_outcome import AppliedLimit, LimitOutcome
+from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
@@ -90,11 +90,8 @@ _Key = tuple[_Levels, str]
 """Levels and tenant: checks that share them are one group."""
 
 
-class _Check(NamedTuple):
-    key: _Key
-    subjects: Sequence[str]
-    cost: int
-    trace: str
+_Check = tuple[_Key, Sequence[str], int, str]
+"""The key, the subjects, the cost, and the trace of who asks: no class, since one is made for each request."""
 
 
 class _Told(NamedTuple):
@@ -137,10 +134,10 @@ class LimitsClient:
         """Finish the checks under way."""
         await self._batcher.__aexit__(kind, error, trace)
 
-    async def check(
+    def check(
         self, levels: Sequence[LevelSpec | str], subjects: Sequence[str], cost: int = 1, *, tenant: str = DEFAULT_TENANT
-    ) -> LimitOutcome:
-        """Charge every level, or none when one of them refuses.
+    ) -> Awaitable[LimitOutcome]:
+        """Charge every level, or none when one of them refuses. Await it.
 
         :param levels: outermost first; a name alone means the rule of that name. A tuple that is kept is quickest.
         :param subjects: whom each level counts: an address, a user's id. Never a secret: they become key names.
@@ -151,18 +148,18 @@ class LimitsClient:
         if len(levels) != len(subjects):
             raise ValueError(f"{len(levels)} levels need as many subjects, not {len(subjects)}")
         kept = levels if isinstance(levels, tuple) else tuple(levels)
-        return await self._batcher.submit(_Check((kept, tenant), subjects, cost, sampled_trace()))
+        return self._batcher.submit(((kept, tenant), subjects, cost, sampled_trace()))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
         groups: dict[_Key, list[int]] = {}
         for index, check in enumerate(checks):
-            groups.setdefault(check.key, []).append(index)
+            groups.setdefault(check[0], []).append(index)
         told = [self._told.get(key) for key in groups]
         request = CheckLimitsRequest()
         for (key, found), known in zip(groups.items(), told, strict=True):
             _add(request, _head(key) if known is None else known.head, [checks[index] for index in found])
         try:
-            trace = trace_of(check.trace for check in checks)
+            trace = trace_of([trace for _, _, _, trace in checks])
             response = await self._check_limits(request, timeout=self._timeout_s, metadata=trace)
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
@@ -183,7 +180,8 @@ class LimitsClient:
         """Keep what is told of the levels of a group."""
         is_rule = [not isinstance(level, LevelSpec) or level.message.HasField("rule") for level in key[0]]
         self._rules.update((policy.name, policy) for policy, rule in zip(outcome.policies, is_rule, strict=True) if rule)
-        limits = tuple(AppliedLimit.of(policy, is_rule=rule) for policy, rule in zip(outcome.policies, is_rule, strict=True))
+        applied = [AppliedLimit.of(policy, is_rule=rule) for policy, rule in zip(outcome.policies, is_rule, strict=True)]
+        limits = AppliedLimits(applied)
         self._told.put(key, _Told(_head(key, outcome.policies_digest), limits))
         return limits
 
@@ -201,13 +199,13 @@ class LimitsClient:
 
     def _count(self, check: _Check) -> LimitOutcome:
         """Decide a check by this process's own counts."""
-        levels, tenant = check.key
+        (levels, tenant), subjects, cost, _ = check
         known = [
             found
-            for level, subject in zip(levels, check.subjects, strict=True)
+            for level, subject in zip(levels, subjects, strict=True)
             if (found := self._counted(level, tenant, subject)) is not None
         ]
-        place, wait_s = self._counts.charge(known, check.cost)
+        place, wait_s = self._counts.charge(known, cost)
         if not wait_s:
             return LimitOutcome(allowed=True, degraded=True)
         wait_ms = ceil(wait_s * 1000)
@@ -242,9 +240,10 @@ def _head(key: _Key, digest: int = 0) -> bytes:
 def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None:
     group = request.groups.add()
     group.MergeFromString(head)
-    group.subjects.extend([subject for check in checks for subject in check.subjects])
-    if any(check.cost != 1 for check in checks):
-        group.costs.extend([check.cost for check in checks])
+    group.subjects.extend([subject for _, subjects, _, _ in checks for subject in subjects])
+    costs = [cost for _, _, cost, _ in checks]
+    if costs.count(1) != len(costs):
+        group.costs.extend(costs)
 
 
 def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], *, degraded: bool) -> Iterator[LimitOutcome]:

@@ -4,7 +4,7 @@ A grpc.aio client interceptor would start a task of its own per call; here a cal
 """
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -176,21 +176,15 @@ class _Method:
         self._is_stream = is_stream
         self._ask = None if is_stream or channel.guard is not None else getattr(inner, "ask", None)
 
-    async def ask(self, request: Any, *, timeout: float | None = None, metadata: Any = None) -> Any:  # noqa: ASYNC109  grpc's
-        """Call, and return the response: for less than awaiting a call, where that is served in the task that asks."""
+    def ask(self, request: Any, *, timeout: float | None = None, metadata: Any = None) -> Awaitable[Any]:
+        """Call, and return what to await, at once and in the same task, for the response: for less than a call."""
         if self._ask is None:
-            return await self(request, timeout=timeout, metadata=metadata)
+            called: Awaitable[Any] = self(request, timeout=timeout, metadata=metadata)
+            return called
         channel = self._channel
         timeout, metadata = channel.begin(timeout, metadata, is_stream=False)
-        asked = self._ask(request, timeout, metadata)
-        del request  # it is under way, encoded
-        try:
-            return await asked
-        except grpc.aio.AioRpcError as error:
-            seen = channel.seen(error)
-            if seen is error:
-                raise
-            raise seen from error
+        asked: Awaitable[Any] = self._ask(request, timeout, metadata, channel.seen)
+        return asked
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""

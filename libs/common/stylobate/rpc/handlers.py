@@ -65,22 +65,9 @@ class Handlers:
                 cut.labels(method).inc()
                 _log.warning("rpc_cut_off", method=method, service=served.principal.via, peer=peer, request_id=served.request_id)
 
-    def unary(self, handler: "grpc.RpcMethodHandler[Any, Any]", full_name: str) -> Behaviour:
+    def unary(self, handler: "grpc.RpcMethodHandler[Any, Any]", full_name: str) -> "UnaryBehaviour":
         """Return the behaviour of a handler with one response."""
-        serve: Any = handler.unary_unary
-        decode: Any = handler.request_deserializer
-        encode: Any = handler.response_serializer
-        under_way = self._under_way
-
-        async def behaviour(data: bytes, context: Context) -> bytes:
-            request = _read(decode, data)
-            under_way[context] = full_name, current_call.get()
-            try:
-                return _write(encode, await serve(request, context))
-            finally:
-                del under_way[context]
-
-        return behaviour
+        return UnaryBehaviour(handler, full_name, self._under_way)
 
     def stream(self, handler: "grpc.RpcMethodHandler[Any, Any]", full_name: str) -> Behaviour:
         """Return the behaviour of a handler with a stream of responses. Raises ValueError when it is not an async generator."""
@@ -110,6 +97,45 @@ class Handlers:
             return b""
 
         return behaviour
+
+
+class UnaryBehaviour:
+    """The behaviour of a handler with one response.
+
+    Who serves a call that stays in its process takes its parts instead, one after the other: each step by itself costs every
+    call, and nobody cuts these off.
+    """
+
+    def __init__(
+        self,
+        handler: "grpc.RpcMethodHandler[Any, Any]",
+        full_name: str,
+        under_way: dict[Context, tuple[str, Call | None]],
+    ) -> None:
+        self._full_name = full_name
+        self._under_way = under_way
+        self.serve: Any = handler.unary_unary
+        """The servicer's method: messages in and out."""
+        self.decode: Any = handler.request_deserializer
+        self.encode: Any = handler.response_serializer
+
+    async def __call__(self, data: bytes, context: Context) -> bytes:
+        """Serve a call."""
+        request = self.read(data)
+        under_way = self._under_way
+        under_way[context] = self._full_name, current_call.get()
+        try:
+            return self.write(await self.serve(request, context))
+        finally:
+            del under_way[context]
+
+    def read(self, data: bytes) -> Any:
+        """Return the request. Raises InvalidInputError."""
+        return _read(self.decode, data)
+
+    def write(self, answer: Any) -> bytes:
+        """Return the encoded answer. Raises AnswerTooLargeError."""
+        return _write(self.encode, answer)
 
 
 class ByName(grpc.GenericRpcHandler):

@@ -82,7 +82,7 @@ class PostgresAuditStore:
 
     async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
         try:
-            await (transaction or self._database).execute(_INSERT, orjson.dumps(list(records)).decode())
+            await (transaction or self._database).execute(_INSERT, orjson.dumps([record.row() for record in records]).decode())
         except (TypeError, asyncpg.IntegrityConstraintViolationError) as error:
             raise ValueRefusedError from error
         except asyncpg.PostgresError as error:

@@ -16,7 +16,7 @@ from stylobate.errors import InternalError, StylobateError, TokenInvalidError
 from stylobate.ids import new_id, request_id_of
 from stylobate.logs import get_logger
 from stylobate.rpc.call import REQUEST_ID, SERVICE_TOKEN, TRACEPARENT, Call, HandedOn, current_call
-from stylobate.rpc.handlers import StreamEndedError
+from stylobate.rpc.handlers import StreamEndedError, UnaryBehaviour
 from stylobate.rpc.interceptors.identity import IdentityInterceptor
 from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
@@ -26,6 +26,7 @@ from stylobate.rpc.method import Behaviour, Context, Method
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
+from stylobate.telemetry.tallies import Spread
 
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that make a server's span a failure; the others are the caller's affair (OpenTelemetry's conventions for gRPC)."""
@@ -82,22 +83,28 @@ class CallInterceptor:
         codes, spread, buckets = counts.codes, counts.seconds, counts.seconds.buckets
         clock = asyncio.get_running_loop().time
         admit = None if self._identity is None else self._identity.admitting(method)
+        handler = inner if isinstance(inner, UnaryBehaviour) else None
 
         async def behaviour(data: bytes, context: Context) -> bytes:
             begun = perf_counter()
             local: Any = context if type(context) in _LOCAL else None
-            call = self._open(context, local, audiences)
             if local is not None:
+                came = local.invocation
+                call = self._handed_on(came, audiences) if type(came) is HandedOn else self._open(context, audiences)
                 call.deadline = local.deadline or 0.0
-            elif (remaining := context.time_remaining()) is not None:
-                call.deadline = clock() + remaining
+            else:
+                call = self._open(context, audiences)
+                remaining = context.time_remaining()
+                call.deadline = 0.0 if remaining is None else clock() + remaining
             opened = _span(call, method) if is_sampled(call.traceparent) else None
             code = "OK"
             try:
                 try:
                     if admit is not None and (waiting := admit(call, context)) is not None:
                         await waiting
-                    return await inner(data, context)
+                    if local is None or handler is None:
+                        return await inner(data, context)
+                    return handler.write(await handler.serve(handler.read(data), context))
                 except (Exception, asyncio.CancelledError) as error:
                     failed = self._failure(name, call, error)
                     if failed is None:
@@ -113,8 +120,7 @@ class CallInterceptor:
                 buckets[bisect_left(BOUNDS_S, seconds)] += 1  # not by a method of its own: every call would pay for one
                 spread.total += seconds
                 if opened is not None:
-                    spread.exemplify(seconds, opened.traceparent)
-                    _end_span(opened, code)
+                    _end_span(opened, code, seconds, spread)
                 if _access_level.isEnabledFor(logging.DEBUG):
                     _write_line(name, code, seconds, call, context)
 
@@ -133,13 +139,8 @@ class CallInterceptor:
         _log.error("rpc_failed", method=method, request_id=call.request_id, exc_info=error)
         return InternalError()
 
-    def _open(self, context: Context, local: Any, audiences: Collection[str]) -> Call:
-        """Return the call, from here on the current one.
-
-        :param local: the context, where the call stays in its process; else None.
-        """
-        if local is not None and type(local.invocation) is HandedOn:
-            return self._handed_on(local.invocation, audiences)
+    def _open(self, context: Context, audiences: Collection[str]) -> Call:
+        """Return the call, from here on the current one."""
         pairs: Any = context.invocation_metadata() or ()
         metadata: dict[str, Any] = dict(pairs)
         token, traceparent = metadata.get(SERVICE_TOKEN), metadata.get(TRACEPARENT)
@@ -188,7 +189,8 @@ def _span(call: Call, method: Method) -> Span:
     return opened
 
 
-def _end_span(opened: Span, code: str) -> None:
+def _end_span(opened: Span, code: str, seconds: float, spread: Spread) -> None:
+    spread.exemplify(seconds, opened.traceparent)
     opened.set("rpc.response.status_code", code)
     if code in _OUR_FAULT:
         opened.fail(code)

@@ -5,7 +5,7 @@ What a call's metadata say beside its tokens is believed of services, and counts
 
 from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
@@ -72,6 +72,17 @@ class UserTokens(Protocol):
         """Return whose token it is. Raises an UnauthenticatedError, or UnavailableError while auth's keys are not known."""
 
 
+class _Known(NamedTuple):
+    """A user for whom a service calls."""
+
+    token: str
+    authorization: str
+    principal: Principal
+    """Whom the token names."""
+    through: Principal
+    """The same, coming through the service and the module."""
+
+
 class IdentityInterceptor:
     """Fills principal, authorization, act_for, hook depth and the client's address and agent of the call.
 
@@ -91,8 +102,8 @@ class IdentityInterceptor:
         self._services = services
         self._doors = frozenset(doors)
         self._edge = edge
-        self._through: BoundedDict[tuple[str, str, str], tuple[Principal, Principal]] = BoundedDict(_MAX_KEPT)
-        """By token, service and module: the principal, and the same with these two, since it comes again and again."""
+        self._through: BoundedDict[tuple[str | bytes, str, str], _Known] = BoundedDict(_MAX_KEPT)
+        """By authorization, service and module, since they come again and again."""
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour that knows its caller, or refuses it."""
@@ -109,6 +120,7 @@ class IdentityInterceptor:
     def admitting(self, method: Method) -> Admitting:
         """Return what fills the calls of a method, or refuses them."""
         access, service_of, edge, users = method.access, self._services.of(method), self._edge, self._users
+        doors, through = self._doors, self._through
 
         def admit(call: Call, context: Context) -> Awaitable[None] | None:
             if call.repeated:
@@ -124,11 +136,15 @@ class IdentityInterceptor:
                 return _charged_and_refused(edge, context, error)
             if not service:
                 return self._admit(call, context, authorization, access)
-            is_door = service in self._doors
+            is_door = service in doors
             module = (
                 take_metadata(call, is_door=is_door) if handed_on is None else take_over(call, handed_on.call, is_door=is_door)
             )
             if authorization:
+                known = through.get((authorization, service, module))
+                if known is not None and users.cached(known.token) is known.principal:
+                    call.authorization, call.principal = known.authorization, known.through
+                    return None  # somebody is known
                 token = _bearer(authorization)
                 principal = users.cached(token)
                 if principal is None:
@@ -175,13 +191,14 @@ class IdentityInterceptor:
             raise UnauthenticatedError
 
     def _set_user(self, call: Call, token: str, principal: Principal, service: str = "", module: str = "") -> None:
+        authorization = f"Bearer {token}"
         if service:
-            kept = self._through.get((token, service, module))
-            if kept is None or kept[0] is not principal:
-                kept = principal, principal.with_via(service, module)
-                self._through.put((token, service, module), kept)
-            principal = kept[1]
-        call.authorization = f"Bearer {token}"
+            known = self._through.get((authorization, service, module))
+            if known is None or known.principal is not principal:
+                known = _Known(token, authorization, principal, principal.with_via(service, module))
+                self._through.put((authorization, service, module), known)
+            principal = known.through
+        call.authorization = authorization
         call.principal = principal
 
 

@@ -1,17 +1,20 @@
 """A local call in the task of whoever awaits its response, of a handler that ends as soon as it is cancelled."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from stylobate.deadlines import Deadlines
 from stylobate.rpc.call import HandedOn, current_call
-from stylobate.rpc.local.call import served
-from stylobate.rpc.local.context import LocalContext
-from stylobate.rpc.method import Behaviour, Metadata
+from stylobate.rpc.local.context import LocalContext, too_large
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, Metadata
 from stylobate.rpc.outcome import EXPIRED, again
+
+Seen: TypeAlias = Callable[[grpc.aio.AioRpcError], Exception]
+"""Returns what the caller is told of a call that failed."""
 
 
 class AskedCall(LocalContext):
@@ -28,34 +31,53 @@ class AskedCall(LocalContext):
     _ended: "asyncio.Future[None] | None" = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn, deadline: float | None) -> None:
-        super().__init__(loop, invocation, deadline)
+        self._loop = loop
+        self.invocation = invocation
+        self.deadline = deadline
         self._caller: asyncio.Task[Any] = asyncio.current_task(loop)  # type: ignore[assignment]  # a task awaits it
         self._cancelled_before = self._caller.cancelling()
 
-    async def answer(self, behaviour: Behaviour, data: bytes, live: "set[Any]", deadlines: Deadlines) -> bytes:
-        """Serve the call and return the encoded response. Raises AioRpcError, CancelledError.
+    async def answer(  # noqa: PLR0917  the hot path: by position
+        self,
+        behaviour: Behaviour,
+        data: bytes,
+        live: "set[Any]",
+        deadlines: Deadlines,
+        decode: Decode = None,
+        seen: Seen | None = None,
+    ) -> Any:
+        """Serve the call and return the response. Raises AioRpcError, or what is seen in it; CancelledError.
 
         :param live: where it stands meanwhile. :param deadlines: what ends it in time.
+        :param seen: None: errors are raised as they are.
         """
         if self.deadline is not None:
             deadlines.add(self, self.deadline, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
         live.add(self)
         served_before = current_call.get()
+        result: bytes | grpc.aio.AioRpcError | None
         try:
-            result: bytes | grpc.aio.AioRpcError | None = await served(behaviour, data, self)
+            if len(data) > MAX_MESSAGE_BYTES:
+                await self.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(data))
+            result = self.outcome_of(await behaviour(data, self))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a real server tells the caller, and goes on
+            result = self.failed_with(error)
         finally:
             current_call.set(served_before)
             live.discard(self)
             deadlines.discard(self)
-            self.finish()
+            self._is_done = True
+            if self._ended is not None or self._on_initial is not None:
+                self.finish()
         if self._is_given_up:
             self._caller.uncancel()
             result = self._told
         if isinstance(result, bytes):
-            return result
+            return result if decode is None else decode(result)
         if result is None or self._caller.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
-        raise again(result)  # who kept the one that is told would be kept by its traceback
+        # another one: who kept the one that is told would be kept by its traceback; nor does this frame keep what is raised
+        raise again(result) if seen is None else told(again(result), seen)
 
     def finish(self) -> None:
         """Tell that the handler has ended."""
@@ -84,3 +106,11 @@ class AskedCall(LocalContext):
         if not self.done() and not self._is_given_up:
             self._is_given_up, self._told = True, told
             self._caller.cancel()
+
+
+def told(error: grpc.aio.AioRpcError, seen: Seen) -> Exception:
+    """Return what the caller is told of a call that failed, with its cause."""
+    found = seen(error)
+    if found is not error:
+        found.__cause__ = error
+    return found

@@ -101,15 +101,6 @@ async def served(behaviour: Behaviour, data: bytes, context: LocalContext) -> by
     try:
         if len(data) > MAX_MESSAGE_BYTES:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(data))
-        result = await behaviour(data, context)
-    except grpc.aio.AbortError:
-        return context.failure()
-    except asyncio.CancelledError:
-        return context.failure(grpc.StatusCode.CANCELLED)
-    except Exception as error:  # noqa: BLE001  as a real server does: the caller is told, the process goes on
-        return context.failure(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error).__name__}")
-    if context._code is not None and context._code is not grpc.StatusCode.OK:  # noqa: SLF001  the hot path
-        return context.failure()
-    if len(result) > MAX_MESSAGE_BYTES:
-        return context.failure(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(result))
-    return result
+        return context.outcome_of(await behaviour(data, context))
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  the caller is told, the process goes on
+        return context.failed_with(error)

@@ -127,6 +127,22 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
             details or self._details,
         )
 
+    def outcome_of(self, result: bytes) -> bytes | grpc.aio.AioRpcError:
+        """Return what the caller is told of a handler that returned."""
+        if self._code is not None and self._code is not grpc.StatusCode.OK:
+            return self.failure()
+        if len(result) > MAX_MESSAGE_BYTES:
+            return self.failure(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(result))
+        return result
+
+    def failed_with(self, error: BaseException) -> grpc.aio.AioRpcError:
+        """Return what the caller is told of a handler that raised: a real server goes on, whatever it is."""
+        if isinstance(error, grpc.aio.AbortError):
+            return self.failure()
+        if isinstance(error, asyncio.CancelledError):
+            return self.failure(grpc.StatusCode.CANCELLED)
+        return self.failure(grpc.StatusCode.UNKNOWN, f"Unexpected {type(error).__name__}")
+
     def sent(self) -> tuple[Metadata, ...]:
         """Return the metadata ahead of and behind the response; nothing where there is neither."""
         return (self._initial or (), self._trailing) if self._initial or self._trailing else ()

@@ -1,6 +1,7 @@
 """What calls one method of a local server."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -8,13 +9,20 @@ import grpc.aio
 
 from stylobate.deadlines import Deadlines
 from stylobate.rpc.call import HandedOn
-from stylobate.rpc.local.asked import AskedCall
+from stylobate.rpc.local.asked import AskedCall, Seen, told
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
 from stylobate.rpc.method import Behaviour, Context, Decode, Encode, Prompt
 
 if TYPE_CHECKING:
     from stylobate.rpc.local.channel import LocalChannel
+
+
+async def _told(call: Awaitable[Any], seen: Seen) -> Any:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise told(error, seen)  # noqa: B904  it has its cause
 
 
 class LocalUnaryMethod:
@@ -53,20 +61,20 @@ class LocalUnaryMethod:
             return call
         return self.call(*arguments)
 
-    async def ask(self, request: Any, timeout: float | None, metadata: Any) -> Any:  # noqa: ASYNC109  grpc's
-        """Call, and return the response: the same for somebody who awaits it at once, and needs no handle.
+    def ask(self, request: Any, timeout: float | None, metadata: Any, seen: Seen) -> Awaitable[Any]:
+        """Call, for somebody who awaits the response at once and in the same task, and needs no handle.
 
         Unlike all other calls its handler sees the caller's context variables; the call being served is its own.
+
+        :param seen: returns what the caller is told of a call that failed.
         """
-        behaviour, decode = self._ready(), self._decode
+        behaviour = self._ready()
         if self._is_prompt is None or not self._is_prompt(request) or (timeout is not None and timeout <= 0):
-            return await self(request, timeout=timeout, metadata=metadata)
+            return _told(self(request, timeout=timeout, metadata=metadata), seen)
         data = request if self._encode is None else self._encode(request)
-        del request  # it is under way, encoded
         loop = self._loop
         call = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
-        answered = await call.answer(behaviour, data, self._server.live, self._deadlines)
-        return answered if decode is None else decode(answered)
+        return call.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
 
     def _ready(self, *, wait_for_ready: bool | None = None) -> Behaviour:
         """Return what serves a call now."""
