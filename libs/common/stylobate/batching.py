@@ -86,7 +86,7 @@ class Batcher(Generic[T, R]):
         if not batch:
             return
         # an empty context: the batch is nobody's call, though one of many callers happened to begin it
-        task = self._loop.create_task(self._run(batch), context=Context())
+        task = asyncio.Task(self._run(batch), loop=self._loop, context=Context(), name="batch")
         self._tasks.add(task)
         if len(self) and len(self._tasks) < self._in_flight:
             # A turn later: two that leave together are answered together by who serves one connection, and then the next two

@@ -56,7 +56,7 @@ class Runner:
         context = copy_context()
         context.run(current_call.set, call)
         answer: asyncio.Future[Any] = loop.create_future()
-        task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context)
+        task = asyncio.Task(self._serve(code, arguments, answer), loop=loop, context=context, name=name)
         self._running[task] = name
         self._deadlines.add(task, call.deadline, self._expire, task, answer)
         try:

@@ -72,6 +72,7 @@ class Express:
             door.close(exchange, opened)
 
     async def _call(self, exchange: Exchange, cycle: ExpressCycle, send: Send) -> None:
+        """Carry out a call: its answer is that of :class:`~stylobate_gateway.dispatch.ActionDispatcher`, without ASGI."""
         found: Any = exchange.found
         exchange.route = found.action.label
         response = await self._dispatcher.execute(found, exchange, b"", cycle.body if cycle.is_whole else await cycle.whole())

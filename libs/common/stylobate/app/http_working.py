@@ -1,5 +1,6 @@
 """The working half of a connection: requests begin when it is their turn, or are refused for want of one."""
 
+import asyncio
 from abc import abstractmethod
 from functools import partial
 from typing import Any
@@ -54,7 +55,8 @@ class HttpWorking(HttpReading):
         scope[ADMITTED] = turn.admit if self._is_known else partial(self._become_known, turn)
         self._answered = cycle
         self._running += 1
-        turn.task = self.loop.create_task(self._work(cycle, app, turn))
+        # named: a name that is made up is written anew for each
+        turn.task = asyncio.Task(self._work(cycle, app, turn), loop=self.loop, name="request")
         self.tasks.add(turn.task)
         return True
 

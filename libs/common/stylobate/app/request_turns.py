@@ -78,8 +78,9 @@ class Turn:
 
     def end(self) -> None:
         """Let another request begin, since this one has ended; only the first call counts."""
-        turns, self._turns = self._turns, None
+        turns = self._turns
         if turns is not None:
+            self._turns = None
             turns.ended(self)
 
 

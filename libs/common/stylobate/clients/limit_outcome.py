@@ -69,7 +69,12 @@ class AppliedLimit:
 class AppliedLimits(tuple[AppliedLimit, ...]):  # noqa: SLOT001  a tuple has no slots beside its own
     """The levels of a check, outermost first, with the lines that tell of them, but for the numbers."""
 
-    def __init__(self, _: Iterable[AppliedLimit]) -> None:
+    def __init__(self, limits: Iterable[AppliedLimit]) -> None:
+        told = [(at, limit) for at, limit in enumerate(limits) if not limit.is_shadow][::-1]
+        self.brought = tuple(at for at, limit in told if not limit.is_rule)
+        """The places of those that may be told of, the innermost first: of those that the caller brought."""
+        self.by_name = tuple(at for at, limit in told if limit.is_rule)
+        """And of those that the service knows by name."""
         self.forms: dict[tuple[int, ...], bytes] = {}
         """By the places of the levels that are told of."""
 
@@ -157,28 +162,24 @@ class LimitOutcome:
         if not standings or self.degraded or not isinstance(limits, AppliedLimits):
             return b"".join([b"%b: %b\r\n" % field for field in limit_headers(self.texts())])
         shown = self._shown()
-        form = limits.forms.get(shown)
-        if form is None:
-            form = limits.form(shown)
         numbers: list[int] = []
         for at in shown:
             numbers += standings[2 * at], -(-standings[2 * at + 1] // 1000)
-        return form % tuple(numbers)
+        return (limits.forms.get(shown) or limits.form(shown)) % tuple(numbers)
 
     def _shown(self) -> tuple[int, ...]:
         """Return which levels are told of, where each has a standing."""
-        standings, level = self.standings, len(self.limits)
-        shown: tuple[int, ...] = ()
-        tightest, left = -1, 0
-        for limit in reversed(self.limits):
-            level -= 1
-            if limit.is_shadow or (level == self.level and not self.allowed):
-                continue
-            if not limit.is_rule:
-                shown = (*shown, level)
-            elif tightest < 0 or standings[2 * level] <= left:
-                tightest, left = level, standings[2 * level]
-        return (*shown, tightest) if tightest >= 0 else shown
+        limits, standings = self.limits, self.standings
+        if not isinstance(limits, AppliedLimits):
+            limits = AppliedLimits(limits)
+        refused = -1 if self.allowed else self.level
+        tightest: tuple[int, ...] = ()
+        left = 0
+        for at in limits.by_name:
+            if at != refused and (not tightest or standings[2 * at] <= left):
+                tightest, left = (at,), standings[2 * at]
+        brought = limits.brought
+        return (brought if refused < 0 else tuple([at for at in brought if at != refused])) + tightest
 
     def metadata(self, prefix: str = "") -> dict[str, str]:
         """Return the numbers as metadata of an error; see :func:`carried_limit`."""

@@ -61,20 +61,21 @@ class LocalUnaryMethod:
             return call
         return self.call(*arguments)
 
-    def ask(self, request: Any, timeout: float | None, metadata: Any, seen: Seen) -> Awaitable[Any]:
+    def ask(self, request: Any, timeout: float | None, metadata: Any, seen: Seen | None = None) -> Awaitable[Any]:
         """Call, for somebody who awaits the response at once and in the same task, and needs no handle.
 
         Unlike all other calls its handler sees the caller's context variables; the call being served is its own.
 
-        :param seen: returns what the caller is told of a call that failed.
+        :param seen: returns what the caller is told of a call that failed; None: what the transport tells.
         """
         behaviour = self._ready()
         if self._is_prompt is None or not self._is_prompt(request) or (timeout is not None and timeout <= 0):
-            return _told(self(request, timeout=timeout, metadata=metadata), seen)
+            call = self(request, timeout=timeout, metadata=metadata)
+            return call if seen is None else _told(call, seen)
         data = request if self._encode is None else self._encode(request)
         loop = self._loop
-        call = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
-        return call.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
+        asked = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
+        return asked.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
 
     def _ready(self, *, wait_for_ready: bool | None = None) -> Behaviour:
         """Return what serves a call now."""
