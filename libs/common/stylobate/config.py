@@ -74,10 +74,11 @@ class Sources:
 def secret(**kwargs: Any) -> Any:
     """Declare a field that is a secret: masked in every output, never a default outside development.
 
-    ``generate=False`` for one that cannot be made up (it must match something outside).
+    ``generate=False`` for one that cannot be made up (it must match something outside); ``required=False`` for one that may be
+    missing outside development.
     """
-    generate = kwargs.pop("generate", True)
-    return Field("", json_schema_extra={"secret": True, "generate": generate}, repr=False, **kwargs)
+    generate, required = kwargs.pop("generate", True), kwargs.pop("required", True)
+    return Field("", json_schema_extra={"secret": True, "generate": generate, "required": required}, repr=False, **kwargs)
 
 
 class Settings(BaseModel):
@@ -221,7 +222,7 @@ class Settings(BaseModel):
             if environment == Environment.DEVELOPMENT and extra.get("generate") and sources.generated is not None:
                 path = sources.generated / f"{cls.service}_{name}"
                 values[name], origins[name] = _generated(path), f"generated {path}"
-            elif extra.get("generate"):
+            elif extra.get("generate") and extra.get("required"):
                 places = [str(folder / f"{cls.service}_{name}") for folder in sources.folders]
                 findings.append(f"{cls._variable(name)}: missing secret; looked at {', '.join(places)} and the environment")
         return findings

@@ -1,6 +1,6 @@
 """Members of JSON texts by their paths. What is not touched stays as it was, digit for digit."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -71,6 +71,48 @@ def with_value(text: bytes, path: Path, value: bytes) -> bytes:
     inner = bytes(members.get(name, b"{}"))
     members[name] = msgspec.Raw(with_value(inner, tuple(rest), value) if rest else value)
     return _encode(members)
+
+
+def mapped(text: bytes, paths: Collection[Path], change: Callable[[Path, bytes], bytes | None]) -> bytes:
+    """Return the JSON text with what stands at the paths changed; the very same where nothing does.
+
+    Where there should be an object on the way and is something else, not null, that is changed, as what stands at its own path.
+
+    :param change: is given where something stands, and its JSON text; returns another one, None: it is to be left out.
+    """
+    return _mapped(text, [(path, path) for path in paths], change)
+
+
+def _mapped(text: bytes, paths: Sequence[tuple[Path, Path]], change: Callable[[Path, bytes], bytes | None]) -> bytes:
+    """Do it.
+
+    :param paths: each as it is from here on, and as a whole.
+    """
+    if not paths or not is_object(text):
+        return text
+    members = _members(text)
+    touched = False
+    for name in dict.fromkeys(path[0] for path, _ in paths):
+        raw = members.get(name)
+        if raw is None:
+            continue
+        inner = bytes(raw)
+        deeper = [(path[1:], whole) for path, whole in paths if path[0] == name]
+        rest, whole = deeper[0]
+        if rest and is_object(inner):
+            made: bytes | None = _mapped(inner, deeper, change)
+        elif rest and inner.strip() == _NULL:
+            continue
+        else:
+            made = change(whole[: len(whole) - len(rest)], inner)
+        if made is inner:
+            continue
+        touched = True
+        if made is None:
+            del members[name]
+        else:
+            members[name] = msgspec.Raw(made)
+    return _encode(members) if touched else text
 
 
 def is_same(one: bytes, other: bytes) -> bool:

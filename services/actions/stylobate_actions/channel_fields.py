@@ -38,12 +38,12 @@ class ChannelFields:
 
 
 def _hidden(namespace: NamespaceDeclaration) -> tuple[Path, ...]:
-    """Return the fields that somebody who may read the object may not see."""
-    return tuple(
-        path_of(field.name)
-        for field in namespace.fields
-        if field.read is not None and uncovered(namespace.access.read, field.read)
-    )
+    """Return the fields that somebody who may read the object may not see, and those that are encrypted at rest.
+
+    A channel keeps what it carries in Valkey for a while.
+    """
+    ruled = (field.name for field in namespace.fields if field.read is not None and uncovered(namespace.access.read, field.read))
+    return tuple(path_of(name) for name in dict.fromkeys((*ruled, *namespace.encrypted)))
 
 
 def _covered(payload: bytes, namespace: str, hidden: tuple[Path, ...]) -> bytes:

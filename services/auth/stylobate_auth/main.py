@@ -21,6 +21,7 @@ from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.database import DatabaseManager
 from stylobate.declarations.model import ModuleDeclaration
+from stylobate.encryption import SecretKeyEncryption
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity.access_token import ISSUER
@@ -37,7 +38,6 @@ from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.jwt_manager import JWTManager, signing_key
-from stylobate_auth.key_encryption import SecretKeyEncryption
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
 from stylobate_auth.mail.folder import FolderTransport
@@ -251,7 +251,7 @@ async def _signing_keys(
     keys = SigningKeyManager(
         store,
         KeyRing(settings.public_url or ISSUER),
-        SecretKeyEncryption(settings.key_encryption_key or settings.signing_key, former),
+        SecretKeyEncryption(settings.key_encryption_key or settings.signing_key, former, purpose="auth.key_encryption"),
         access,
         first=signing_key(settings.signing_key),
         algorithm=settings.signing_algorithm,

@@ -10,12 +10,12 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from stylobate.config import Settings, secret
 from stylobate.declarations import parse_rate_limit
+from stylobate.encryption import LEAST_SECRET
 
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
 from stylobate_auth.session_lifetimes import SessionLifetimes
 
-_LEAST_SECRET = 32
 Registration = Literal["open", "closed", "verified"]
 
 
@@ -156,8 +156,8 @@ class AuthSettings(Settings):
     @field_validator("key_encryption_key", "key_encryption_key_before")
     @classmethod
     def _is_long_enough(cls, text: str) -> str:
-        if text and len(text) < _LEAST_SECRET:
-            raise ValueError(f"must have at least {_LEAST_SECRET} characters")
+        if text and len(text) < LEAST_SECRET:
+            raise ValueError(f"must have at least {LEAST_SECRET} characters")
         return text
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from stylobate.audit import AuditRecord
 from stylobate.config import ConfigError
+from stylobate.encryption import KeyEncryption, KeyNotOpenedError
 from stylobate.errors import UnavailableError
 from stylobate.health import Health, Status
 from stylobate.idempotency import Claim
@@ -18,7 +19,6 @@ from stylobate.rpc.call import Call
 from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import AccessManager
-from stylobate_auth.key_encryption import KeyEncryption, KeyNotOpenedError
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.signing_key import (
     KEPT_FOR,

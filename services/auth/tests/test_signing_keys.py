@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from stylobate.config import ConfigError
+from stylobate.encryption import KeyNotOpenedError, SecretKeyEncryption
 from stylobate.errors import PermissionDeniedError
 from stylobate.identity.access_token import key_id_of, parse_jwks, verify_access_token
 from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate_auth.jwt_manager import JWTManager, signing_key
-from stylobate_auth.key_encryption import KeyNotOpenedError, SecretKeyEncryption
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.signing_key import KEPT_FOR, Place, SigningKey, make_private_key, public_jwk
 from stylobate_auth.signing_key_manager import SigningKeyManager
@@ -33,7 +33,7 @@ class Process:
         self.ring = KeyRing(issuer) if issuer else KeyRing()
         self.tokens = JWTManager(self.ring, timedelta(minutes=10))
         options = {"algorithm": "EdDSA", "every": EVERY, "notice": NOTICE} | more
-        encryption = SecretKeyEncryption(secret, [former] if former else [])
+        encryption = SecretKeyEncryption(secret, [former] if former else [], purpose="auth.key_encryption")
         first = signing_key("s" * 32)
         self.keys = SigningKeyManager(auth.store, self.ring, encryption, auth.access, first=first, clock=auth.clock, **options)
 
@@ -159,7 +159,7 @@ async def test_a_key_that_cannot_be_opened_signs_nothing(auth: Auth) -> None:
 
 async def test_a_sealed_key_opens_where_it_was_sealed() -> None:
     """Not under another name, not with another key, not when a bit is changed."""
-    encryption = SecretKeyEncryption(SECRET)
+    encryption = SecretKeyEncryption(SECRET, purpose="auth.key_encryption")
     sealed = await encryption.seal(b"private", "one")
     assert b"private" not in sealed
     assert await encryption.open(sealed, encryption.id, "one") == b"private"

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import grpc
 from stylobate.errors import NotFoundError, StylobateError, UnavailableError, Violation
+from stylobate.json_members import Path
 from stylobate.json_pointer import pointer
 
 from stylobate_state.index import MOST_BYTES, Index
@@ -264,6 +265,37 @@ class StateUpgradeFailedError(StylobateError):
             f"{key.namespace}/{key.key} is stored under schema version {from_version} and cannot be upgraded.",
             metadata={"namespace": key.namespace, "key": key.key, "from_version": str(from_version)},
         )
+
+
+class StateFieldUnreadableError(StylobateError):
+    """An encrypted field of the object cannot be opened: it was changed from outside, or its key is gone; nothing was written."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "STATE_FIELD_UNREADABLE"
+    cure = (
+        "Give the request id to the operator: the log (`state_field_unreadable`) names object and field, `stylobate keys status` "
+        "the keys. The object can be replaced as a whole (PUT) or deleted all the same; lists show it without the field."
+    )
+
+    def __init__(self, key: StateKey, fields: Sequence[Path]) -> None:
+        named = ", ".join(map(pointer, fields))
+        super().__init__(
+            f"{key.namespace}/{key.key} has an encrypted field that cannot be opened: {named}.",
+            metadata={"namespace": key.namespace, "key": key.key, "fields": named},
+        )
+
+
+class StateKeyUnavailableError(UnavailableError):
+    """The key that the namespace's fields are encrypted with cannot be had at the moment; nothing was written."""
+
+    reason = "STATE_KEY_UNAVAILABLE"
+    cure = (
+        "Try again after the time in Retry-After. When it persists, this process lacks the key-encryption key: "
+        "STYLOBATE_STATE_ENCRYPTION_KEY must be the same everywhere."
+    )
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"The key of {namespace} cannot be had at the moment.", metadata={"namespace": namespace})
 
 
 class StateSchemaNewerError(UnavailableError):

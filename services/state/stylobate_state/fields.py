@@ -108,7 +108,10 @@ class FieldSight:
 
     def shows(self, state: StateRecord) -> StateRecord:
         """Return the object as the caller sees it."""
-        data = self.of(state.owner).shows(state.data)
+        closed = self.of(state.owner)
+        if state.unreadable and closed.hidden:
+            state = replace(state, unreadable=tuple(path for path in state.unreadable if not touches(path, closed.hidden)))
+        data = closed.shows(state.data)
         return state if data is state.data else replace(state, data=data)
 
     def shows_entry(self, entry: HistoryEntry, *, is_own: bool) -> HistoryEntry:

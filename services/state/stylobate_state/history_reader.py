@@ -1,7 +1,7 @@
 """The history of an object: all of it, or what filters let through."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from stylobate.clients.state import StateNotFoundError
@@ -21,6 +21,7 @@ from stylobate_state.fields import FieldSight
 from stylobate_state.model import Change, HistoryEntry, HistoryQuery, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
 from stylobate_state.people import People
+from stylobate_state.sealing import NO_SEALING, Sealing
 from stylobate_state.state_lister import Page
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
@@ -77,8 +78,16 @@ ALL_OF_IT = HistoryRequest()
 class HistoryReader:
     """Reads what happened to objects, for who may read them."""
 
-    def __init__(self, store: StateStore, access: AccessEvaluator, reader: StateReader, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        access: AccessEvaluator,
+        reader: StateReader,
+        clock: Callable[[], datetime],
+        sealing: Sealing = NO_SEALING,
+    ) -> None:
         self._store = store
+        self._sealing = sealing
         self._clock = clock
         self._access = access
         self._reader = reader
@@ -109,7 +118,8 @@ class HistoryReader:
         query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
         found = await self._store.list_history(query)
         fields, is_owner = await self._fields(principal, namespace, state)
-        items = [fields.shows_entry(item, is_own=is_owner and item.version >= state.first_version) for item in found.items]
+        opened = [await self._sealing.entry(namespace, key, item) for item in found.items]
+        items = [fields.shows_entry(item, is_own=is_owner and item.version >= state.first_version) for item in opened]
         if people is not None:
             items = [*map(people.shows_entry, items)]
         return Page(items, page_token(about, str(found.items[-1].version)) if found.has_more else "")
@@ -144,6 +154,7 @@ class HistoryReader:
         :raises StateVersionNotFoundError: there is none, or it is not the principal's to see.
         :raises StateVersionDeletedError: it is that of a deletion.
         :raises StateVersionForgottenError: its data is not kept any more.
+        :raises StateFieldUnreadableError: an encrypted field of it cannot be opened.
         """
         moment = Moment(version)
         moment.check()
@@ -161,7 +172,7 @@ class HistoryReader:
             raise StateVersionDeletedError(key.namespace, key.key, version)
         if found[0].is_forgotten or version < namespace.first_kept(state, self._clock()):
             raise StateVersionForgottenError(key.namespace, key.key, version)
-        return found[0]
+        return replace(found[0], data=await self._sealing.data(namespace, key, found[0].data))
 
     async def _created_at(self, key: StateKey, version: int) -> datetime:
         """Return when the object was created that stood at the key at a version; undoing a deletion does not count."""

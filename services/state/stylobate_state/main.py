@@ -24,6 +24,7 @@ from stylobate_state.places import check_main, logs_of_projections, placed
 from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
 from stylobate_state.room import Room
+from stylobate_state.sealing_keys import open_sealing, sealing_in_memory
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
@@ -66,12 +67,13 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         app.check("cache", cache.health)
         app.task("cache", cache.run)
     stores: dict[str, StateStore] = {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}
+    sealing = await open_sealing(app, settings, main.data_keys)
     environment = Environment(
         cache=cache,
         store=StoreRouter(main.store, stores | {name: room.store for name, room in rooms.items()}),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
-        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
+        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout), sealing),
         committed=lambda namespace: rooms.get(namespace, main).relay.wake(),
         clock=lambda: datetime.now(UTC),
         new_id=new_id,
@@ -120,7 +122,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
         store=StoreRouter(store, ephemeral),
         access=AccessEvaluator(app.access),
         hooks=BeforeHooks(app.channel("actions"), settings.hook_timeout),
-        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout)),
+        upgrades=Upgrades(asking(app.channel("actions"), settings.upgrade_timeout), sealing_in_memory()),
         committed=lambda _namespace: app.committed(),
         clock=app.clock,
         new_id=new_id,
@@ -174,6 +176,7 @@ def _serve_projections(
         apart=apart,
         committed=environment.committed,
         new_id=environment.new_id,
+        sealing=environment.sealing,
     )
     app.servicer(add_ProjectionServiceServicer_to_server, ProjectionServicer(manager, logs))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from stylobate.declarations.model import IndexField
 from stylobate.idempotency import Claim
+from stylobate.json_members import Path
 from stylobate.made_often import made_often
 
 from stylobate_state.index import Index, IndexedFields
@@ -90,6 +91,8 @@ class StateRecord:
     """That which its data has."""
     is_other_schema: bool = False
     """Whether it is shown with data that is not of the version that its namespace declares."""
+    unreadable: tuple[Path, ...] = ()
+    """Fields that are stored sealed and cannot be opened; the data lacks them."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,11 +8,13 @@ from typing import Any
 from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import UNKNOWN_MEMBER
 from stylobate.declarations.guard import Guard
+from stylobate.declarations.indexes import path_of
 from stylobate.declarations.model import AccessRule, BeforeHook, NamespaceAccess, NamespaceDeclaration
 from stylobate.declarations.rules import ACTIONS, handlers_of
 from stylobate.declarations.states_file import KEEP
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
+from stylobate.json_members import Path
 from stylobate.keys import MAX_LENGTH, in_channel, key_fault, unreadable
 from stylobate.rpc.call import Cause
 
@@ -61,6 +63,8 @@ class Namespace:
     """What becomes of objects when their owner's account is deleted: keep, anonymize or delete."""
     fields: FieldRules = FieldRules(())  # noqa: RUF009  it never changes
     """Which of the data is not everybody's to see or to set."""
+    encrypted: tuple[Path, ...] = ()
+    """What of the data is stored sealed."""
     schema_version: int = 1
     """What is written under it from now on."""
     upgrade: str = ""
@@ -106,6 +110,7 @@ class Namespace:
             deleted_for=declaration.deleted_for,
             on_owner_deleted=declaration.on_owner_deleted,
             fields=FieldRules(declaration.fields),
+            encrypted=tuple(map(path_of, declaration.encrypted)),
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
             event_data=declaration.event_data,

@@ -204,7 +204,7 @@ class Transition(Operation):
         data = present.data
         patch = namespace.parse(self.patch) if self.patch else {}
         if (guard := namespace.guards.get(self.event)) is not None:
-            require_guard(guard, present, self.event, patch, asking)
+            require_guard(guard, _for_guards(namespace, present), self.event, patch, asking)
         if self.patch:
             data = merge_patch(data, self.patch)
         return ChangeDraft(Change.TRANSITIONED, data, status, self.event, present.status)
@@ -309,6 +309,11 @@ class Restore(Operation):
             return ChangeDraft(Change.UPDATED, self.data, seen.status, restored_from=self.version)
         status = seen.status or namespace.machine.initial
         return ChangeDraft(Change.CREATED, self.data, status, owner=seen.owner, restored_from=self.version)
+
+
+def _for_guards(namespace: Namespace, state: StateRecord) -> StateRecord:
+    """Return the object as guards see it: their answers are for everybody, and would tell of what is encrypted."""
+    return replace(state, data=without(state.data, namespace.encrypted)) if namespace.encrypted else state
 
 
 def _check_owner(owner: str | None) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 
 from stylobate.app.manager import AppManager
 from stylobate.database import DatabaseManager
+from stylobate.encryption.postgres import PostgresDataKeyStore
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
@@ -47,6 +48,7 @@ class Room:
         self.log = PostgresEventLog(database, SOURCE)
         self.feed = Feed(self.log)
         self.store = PostgresStateStore(database, ledger)
+        self.data_keys = PostgresDataKeyStore(database)
         self.projections = PostgresProjectionStore(database, self.store)
         self.name = name
         self._app = app

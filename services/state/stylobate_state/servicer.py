@@ -185,7 +185,7 @@ class StateServicer(StateServiceServicer):
         :param said: the owner that the caller has said.
         """
         principal = call().principal
-        state.data = await self._manager.shown_data(principal, state.namespace, state.owner, state.data)
+        state.data = await self._manager.shown_data(principal, state.namespace, state.key, state.owner, state.data)
         if state.owner != said and not await self._manager.shows_owner(principal, state.namespace, state.owner):
             state.owner = ""
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from pydantic import Field, ValidationInfo, field_validator
-from stylobate.config import Settings
+from stylobate.config import Settings, secret
+from stylobate.encryption import LEAST_SECRET
 from stylobate.value_kinds import PostgresUrl
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -43,6 +44,19 @@ class StateSettings(Settings):
     places: Mapping[str, str] = {}
     """The namespaces that stand in one of them: `orders=archive payments=archive`. All others stand in
     `STYLOBATE_DATABASE_URL`."""
+
+    encryption_key: str = secret(required=False)
+    """What the data keys of `encrypted_fields` are sealed with: at least 32 characters of secret text, the same for every process
+    of the service. Where a namespace has such fields and this is empty, the service does not start."""
+    encryption_key_before: str = secret(generate=False)
+    """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
+
+    @field_validator("encryption_key", "encryption_key_before")
+    @classmethod
+    def _is_long_enough(cls, text: str) -> str:
+        if text and len(text) < LEAST_SECRET:
+            raise ValueError(f"must have at least {LEAST_SECRET} characters")
+        return text
 
     @field_validator("databases")
     @classmethod

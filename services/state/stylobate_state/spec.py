@@ -15,6 +15,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("leases"),
         MigrationSet.of("outbox"),
         MigrationSet.of("idempotency"),
+        MigrationSet.of("encryption"),
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     apart=("databases", "places"),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stylobate.json_pointer import pointer
 from stylobate.paging import no_token, page_position, page_token
 from stylobate.rpc.call import NO_CAUSE
 from stylobate.stopping import check_cancelled
@@ -22,6 +23,7 @@ _READ = 50
 _MOVE = 200
 """Objects that are moved in one step: a step is soon done, and others write meanwhile."""
 _ITSELF = "service:state"
+_UNREADABLE = "an encrypted field of it cannot be opened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,13 @@ class StateKeeper:
             states = [
                 state for state in seen.values() if not state.is_deleted and state.schema_version < namespace.schema_version
             ]
-            upgraded = await self._environment.upgrades.upgraded(namespace, states) if states else []
+            upgraded, faulty = await self._upgraded(namespace, states)
+            findings += [_found(state, _UNREADABLE) for state in faulty]
+            states = [state for state in states if state not in faulty]
             ready = [state for state in upgraded if not isinstance(state, Fault)]
             faults = zip(states, upgraded, strict=True)
             findings += [_found(state, fault.reason) for state, fault in faults if isinstance(fault, Fault)]
-            writes = [self._write(state) for state in ready]
+            writes = [await self._write(namespace, state) for state in ready]
             outcomes = await asyncio.gather(*(self._writer.submit((write,)) for write in writes))
             lost: list[StateKey] = []
             for before, (outcome,) in zip(ready, outcomes, strict=True):
@@ -119,26 +123,39 @@ class StateKeeper:
             keys = lost
         raise StateContendedError(keys[0].namespace, keys[0].key)
 
-    def _write(self, state: StateRecord) -> Write:
+    async def _upgraded(
+        self, namespace: Namespace, states: Sequence[StateRecord]
+    ) -> tuple[list[StateRecord | Fault], list[StateRecord]]:
+        """Return what the upgrade made of the objects, without those whose encrypted fields cannot be opened, and these."""
+        opened = [state for _, state in await self._environment.sealing.opened([(namespace, state) for state in states])]
+        readable = [state for state in opened if not state.unreadable]
+        faulty = [state for state, one in zip(states, opened, strict=True) if one.unreadable]
+        return await self._environment.upgrades.upgraded(namespace, readable) if readable else [], faulty
+
+    async def _write(self, namespace: Namespace, state: StateRecord) -> Write:
         return Write(
             key=state.key,
             change=Change.MIGRATED,
             expected=state.version,
             owner=state.owner,
             status=None,
-            data=state.data,
+            data=await self._environment.sealing.sealed(namespace, state.key, state.data),
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=state.schema_version,
-            beside=self.namespace(state.key.namespace).beside(NO_CAUSE),
+            beside=namespace.beside(NO_CAUSE),
         )
 
     async def _check(self, namespace: Namespace, keys: Sequence[StateKey]) -> list[Found]:
         found = await self._store.read(keys)
-        states = [found[key] for key in keys if key in found and not found[key].is_deleted]
-        outdated = [state for state in states if state.schema_version < namespace.schema_version]
+        stored = [(namespace, found[key]) for key in keys if key in found and not found[key].is_deleted]
+        states = [state for _, state in await self._environment.sealing.opened(stored)]
+        outdated = [state for state in states if state.schema_version < namespace.schema_version and not state.unreadable]
         upgraded = await self._environment.upgrades.upgraded(namespace, outdated) if outdated else []
         faults = {state.key: fault.reason for state, fault in zip(outdated, upgraded, strict=True) if isinstance(fault, Fault)}
+        faults |= {
+            state.key: f"{_UNREADABLE}: {', '.join(map(pointer, state.unreadable))}" for state in states if state.unreadable
+        }
         problems = ((state, faults.get(state.key) or _problem(namespace, state)) for state in states)
         return [_found(state, problem) for state, problem in problems if problem]
 

@@ -14,7 +14,12 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
-from stylobate_state.errors import StateApartError, StateEphemeralError, StateNamespaceUnknownError
+from stylobate_state.errors import (
+    StateApartError,
+    StateEphemeralError,
+    StateFieldUnreadableError,
+    StateNamespaceUnknownError,
+)
 from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
@@ -58,8 +63,9 @@ class StateManager:
         self._cache = environment.cache
         self._writer = writer
         self._upgrades = environment.upgrades
+        self._sealing = environment.sealing
         self._lister = StateLister(environment.store, environment.access)
-        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock)
+        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock, environment.sealing)
         self._transactions = TransactionWriter(writer, reader)
         self.keeper = StateKeeper(namespaces, environment, writer)
         """Looks after what is stored, for operators."""
@@ -136,7 +142,10 @@ class StateManager:
             namespace.check_new_key(key.key)
             await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
         shown = await self._upgrades.shown(states)
-        return [await self._shown(principal, namespace, state) for (namespace, _), state in zip(states, shown, strict=True)]
+        seen = [await self._shown(principal, namespace, state) for (namespace, _), state in zip(states, shown, strict=True)]
+        if len(asked) == 1 and seen and seen[0].unreadable:
+            raise StateFieldUnreadableError(seen[0].key, seen[0].unreadable)
+        return seen
 
     async def change(
         self,
@@ -216,9 +225,11 @@ class StateManager:
             return True
         return (await self._people(principal, self._namespace(principal, namespace))).are_shown
 
-    async def shown_data(self, principal: Principal, namespace: str, owner: str, data: bytes) -> bytes:
-        """Return the data of an object as the principal sees it now: for answers that were made before it was known who asks."""
-        return (await self._namespace(principal, namespace).fields.sight(self._access, principal)).of(owner).shows(data)
+    async def shown_data(self, principal: Principal, namespace: str, key: str, owner: str, data: bytes) -> bytes:
+        """Return the data of an object as the principal sees it now: for answers, which are made and kept as they are stored."""
+        bound = self._namespace(principal, namespace)
+        data = await self._sealing.data(bound, StateKey(principal.tenant, namespace, key), data)
+        return (await bound.fields.sight(self._access, principal)).of(owner).shows(data)
 
     async def version(self, principal: Principal, namespace: str, key: str, moment: Moment) -> StateRecord:
         """Return the object as it was, without owner and timers; also of one that was deleted since.

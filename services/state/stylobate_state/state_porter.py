@@ -63,11 +63,15 @@ class StatePorter:
         self._writer = writer
 
     async def give(self, namespace: Namespace, after: StateKey | None) -> tuple[list[StateRecord], StateKey | None]:
-        """Return some living objects behind a place as they are stored, and the place to go on behind; None: that is all."""
+        """Return some living objects behind a place as they are stored, opened, and the place to go on behind; None: that is all.
+
+        Raises StateFieldUnreadableError, which names the object: nothing is left out.
+        """
         scan = await self._store.scan(namespace.name, after, MOST)
         keys = [key for key, _ in scan.versions]
         found = await self._store.read(keys)
-        return [found[key] for key in keys if key in found and not found[key].is_deleted], scan.place
+        living = [found[key] for key in keys if key in found and not found[key].is_deleted]
+        return [await self._environment.sealing.whole(namespace, state) for state in living], scan.place
 
     async def take(self, namespace: Namespace, carried: Sequence[Carried], *, replaces: bool) -> Imported:
         """Write each by itself, as a change of its own. One that is there already in just that way is passed over.
@@ -79,19 +83,20 @@ class StatePorter:
         if len(carried) > MOST:
             raise InvalidInputError(violations=[Violation("/states", f"has more than {MOST} entries")])
         wanted, refusals = await self._read(namespace, carried)
-        present = await self._store.read([state.key for state in wanted.values()])
+        stored = await self._store.read([state.key for state in wanted.values()])
+        present = {key: await self._environment.sealing.one(namespace, state) for key, state in stored.items()}
         writes: dict[int, Write] = {}
         unchanged = 0
         for index, state in wanted.items():
             live = present.get(state.key)
             if live is None or live.is_deleted:
-                writes[index] = self._write(namespace, state, None)
+                writes[index] = await self._write(namespace, state, None)
             elif _is_same(state, live):
                 unchanged += 1
             elif (refused := _refused(state, live, replaces=replaces)) is not None:
                 refusals.append(Refusal(index, refused))
             else:
-                writes[index] = self._write(namespace, state, live)
+                writes[index] = await self._write(namespace, state, live)
         outcomes = await asyncio.gather(*(self._writer.submit((write,)) for write in writes.values()))
         written = 0
         for (index, write), (outcome,) in zip(writes.items(), outcomes, strict=True):
@@ -154,14 +159,14 @@ class StatePorter:
             schema_version=one.schema_version or namespace.schema_version,
         )
 
-    def _write(self, namespace: Namespace, state: StateRecord, live: StateRecord | None) -> Write:
+    async def _write(self, namespace: Namespace, state: StateRecord, live: StateRecord | None) -> Write:
         made = Write(
             key=state.key,
             change=Change.CREATED,
             expected=0,
             owner=state.owner,
             status=state.status,
-            data=state.data,
+            data=await self._environment.sealing.sealed(namespace, state.key, state.data),
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=namespace.schema_version,

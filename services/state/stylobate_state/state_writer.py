@@ -40,6 +40,7 @@ from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Assign, ChangeDraft, Operation, Put, Restore
+from stylobate_state.sealing import Sealing
 from stylobate_state.state_cache import StateCache
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
@@ -67,6 +68,11 @@ class Environment:
     upgrades: Upgrades = NO_UPGRADES
     cache: StateCache | None = None
     """Of who reads what need not be the newest; None: nothing is kept."""
+
+    @property
+    def sealing(self) -> Sealing:
+        """What opens and seals the fields that are stored encrypted."""
+        return self.upgrades.sealing
 
 
 @made_often
@@ -104,7 +110,9 @@ class Decided(NamedTuple):
     builds_on_present: bool
     """Whether it holds for that version only."""
     data: bytes
-    """That which was read, as it was."""
+    """That which was read, as it is stored."""
+    opened: bytes
+    """The same with its encrypted fields opened, as :attr:`live` had it before it was upgraded."""
 
 
 Group = Sequence[Write]
@@ -120,7 +128,7 @@ class StateWriter:
         self._reader = reader
         self._writes = writes
         self._locks = KeyLocks()
-        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock)
+        self._history = HistoryReader(environment.store, environment.access, reader, environment.clock, environment.sealing)
 
     @classmethod
     @asynccontextmanager
@@ -206,7 +214,10 @@ class StateWriter:
         is_closed = closed != NOTHING_CLOSED
         if is_closed and isinstance(operation, Put):
             operation = replace(operation, keeps_fields=True)
-        data = seen.data if seen is not None else NULL
+        data = opened = seen.data if seen is not None else NULL
+        if namespace.encrypted and live is not None:
+            live = await self._opened(namespace, live, operation, is_closed=is_closed)
+            subject, opened = live, live.data
         is_older = live is not None and live.schema_version != namespace.schema_version
         if live is not None and is_older and not isinstance(operation, Restore) and operation.builds_on_present:
             subject = live = await self._environment.upgrades.present(namespace, live)
@@ -218,7 +229,12 @@ class StateWriter:
                 namespace.check(draft.data)
             except StateDataInvalidError as error:
                 raise closed.cover(error) from None
-        return Decided(draft, live, operation.builds_on_present, data)
+        return Decided(draft, live, operation.builds_on_present, data, opened)
+
+    async def _opened(self, namespace: Namespace, live: StateRecord, operation: Operation, *, is_closed: bool) -> StateRecord:
+        """Return the object with its encrypted fields opened. Raises StateFieldUnreadableError where the operation needs them."""
+        sealing = self._environment.sealing
+        return await (sealing.whole if operation.builds_on_present or is_closed else sealing.one)(namespace, live)
 
     async def _closed(self, request: ChangeRequest, subject: StateRecord | None) -> Closed:
         """Return which fields are closed to the caller: of the object that is there, or of the one that it makes its own."""
@@ -232,6 +248,10 @@ class StateWriter:
         hook_agreed, draft = False, decided.draft
         if (hook := request.namespace.hook(draft.change, draft.event)) is not None:
             hook_agreed, draft = True, await self._consult(request, hook, draft, live)
+        data = decided.data if live is not None and draft.data is decided.opened else draft.data
+        if data is not decided.data and draft.change is not Change.DELETED:
+            sealed = self._environment.sealing.sealed
+            data = await sealed(request.namespace, request.key, data, opened=decided.opened, stored=decided.data)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change.stays or draft.change is Change.DELETED
         return Write(
@@ -240,7 +260,7 @@ class StateWriter:
             expected=present if is_exact else None,
             owner=_owner(request, draft, live),
             status=None if keeps_status else draft.status,
-            data=draft.data,
+            data=data,
             actor=request.principal.subject,
             event_id=self._environment.new_id(),
             event=draft.event,
@@ -252,7 +272,7 @@ class StateWriter:
             timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
             schema_version=request.namespace.schema_version,
             beside=request.namespace.beside(request.cause, request.principal),
-            keeps_data=is_exact and draft.data is decided.data and live is not None,
+            keeps_data=is_exact and data is decided.data and live is not None,
         )
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:

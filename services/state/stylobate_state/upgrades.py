@@ -26,6 +26,7 @@ from stylobate_state.errors import (
 )
 from stylobate_state.model import StateRecord
 from stylobate_state.namespace import Namespace
+from stylobate_state.sealing import NO_SEALING, Sealing
 
 _MOST_BYTES = 4 * 1024 * 1024
 """Of data in one call: what comes back may be longer, and has to fit into a message too."""
@@ -62,14 +63,17 @@ class Upgrades:
     :param ask: asks a module; raises StylobateError where it does not answer.
     """
 
-    def __init__(self, ask: Ask = _nobody) -> None:
+    def __init__(self, ask: Ask = _nobody, sealing: Sealing = NO_SEALING) -> None:
         self._ask_module = ask
+        self.sealing = sealing
+        """Opens what is stored sealed before it is shown, and seals what is to be stored."""
 
     async def shown(self, states: Sequence[tuple[Namespace, StateRecord]]) -> list[StateRecord]:
-        """Return the objects as readers see them, in their order: each of the version of today, or marked with its own.
+        """Return the objects as readers see them, in their order: opened, and of the version of today, or marked with their own.
 
         :raises StateUpgradeUnavailableError: a module that is needed does not answer.
         """
+        states = await self.sealing.opened(states)
         shown = [state for _, state in states]
         outdated: dict[str, list[int]] = {}
         for place, (namespace, state) in enumerate(states):

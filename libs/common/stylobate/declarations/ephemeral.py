@@ -8,7 +8,7 @@ from stylobate.declarations.rules import parse_duration
 from stylobate.declarations.section import Section, did_you_mean
 
 DURABLE, EPHEMERAL = "durable", "ephemeral"
-KEPT = ("schema", "initial", "access", "transitions", "before", "fields", "durability", "ttl")
+KEPT = ("schema", "initial", "access", "transitions", "before", "fields", "encrypted_fields", "durability", "ttl")
 """The keys that an ephemeral namespace may have. All others need what is kept in the database, history and events."""
 LONGEST = timedelta(days=30)
 _parse = partial(parse_duration, longest=LONGEST)

@@ -26,7 +26,7 @@ def read_fields(
         if not any(key in field or field.is_misspelt(key) for key in FIELD_KEYS):
             section.report.error(line, f"`{written}` says neither `read` nor `write` ({section.where})")
         path = path_of(name)
-        if message := _fault(name, path, schema, has_older=schema_version > 1):
+        if message := field_fault(name, path, schema, has_older=schema_version > 1):
             section.report.error(line, f"{message} ({section.where})")
             continue
         for other in found:
@@ -39,7 +39,7 @@ def read_fields(
     return tuple(found.values())
 
 
-def _fault(name: str, path: tuple[str, ...], schema: JsonSchema | None, *, has_older: bool) -> str:
+def field_fault(name: str, path: tuple[str, ...], schema: JsonSchema | None, *, has_older: bool) -> str:
     """Return why there is no such field; empty where there may be one.
 
     :param has_older: whether there is data of older schema versions, which may have had other fields.

@@ -264,6 +264,8 @@ class NamespaceDeclaration:
     on_owner_deleted: str = "keep"
     """What becomes of objects when their owner's account is deleted: ``keep``, ``anonymize`` or ``delete``."""
     fields: tuple[FieldDeclaration, ...] = ()
+    encrypted: tuple[str, ...] = ()
+    """Names of the fields that are stored sealed (``encrypted_fields``)."""
     event_data: tuple[str, ...] = ()
     """What its events carry beside what all do: of :data:`~stylobate.declarations.states_file.EVENT_DATA`."""
     file: str = ""

@@ -9,6 +9,7 @@ from stylobate.declarations.carried import closed_members, read_carried
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.effects import read_effects
+from stylobate.declarations.encrypted import read_encrypted
 from stylobate.declarations.ephemeral import read_ttl
 from stylobate.declarations.fields import read_fields
 from stylobate.declarations.guard import Guard, GuardInvalidError
@@ -48,6 +49,7 @@ NAMESPACE_KEYS = (
     "durability",
     "ttl",
     "fields",
+    "encrypted_fields",
     "events",
 )
 _NAMESPACE_LATER = (
@@ -121,6 +123,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         deleted_for=_deleted_for(section),
         on_owner_deleted=_on_owner_deleted(section),
         fields=read_fields(section, module, schema, schema_version),
+        encrypted=read_encrypted(section, schema, schema_version),
         event_data=_event_data(section),
         file=file.file,
         line=line,

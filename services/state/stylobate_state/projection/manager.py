@@ -1,7 +1,7 @@
 """What services and operators can ask of projections."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from stylobate.errors import InvalidInputError, Violation
@@ -12,6 +12,7 @@ from stylobate_state.model import Change, StateKey, Write
 from stylobate_state.namespace import Namespace
 from stylobate_state.projection.errors import ProjectionNotFoundError
 from stylobate_state.projection.model import Applied, Outcome, Projection, View
+from stylobate_state.sealing import NO_SEALING, Sealing
 from stylobate_state.store.projections import ProjectionStore
 
 MOST_CHANGES = 50
@@ -46,6 +47,7 @@ class ProjectionManager:
         committed: Callable[[str], None],
         new_id: Callable[[], str],
         apart: Mapping[str, ProjectionStore] = MappingProxyType({}),
+        sealing: Sealing = NO_SEALING,
     ) -> None:
         """Keep the parts.
 
@@ -56,6 +58,7 @@ class ProjectionManager:
         self._namespaces = {name: namespaces[name] for name in declared if name in namespaces}
         self._committed = committed
         self._new_id = new_id
+        self._sealing = sealing
 
     async def open(self, name: str) -> Projection:
         """Return where it stands. Raises ProjectionNotFoundError for one that nobody declares."""
@@ -75,7 +78,8 @@ class ProjectionManager:
         for key in keys:
             namespace.check_new_key(key)
         found = await self._of(name).read(name, generation, tenant, keys)
-        return [found.get(key) or View(key, 0, None, "") for key in keys]
+        views = [found.get(key) or View(key, 0, None, "") for key in keys]
+        return [await self._opened(namespace, tenant, view) for view in views] if namespace.encrypted else views
 
     async def progress(self, name: str, generation: int, tenant: str) -> Mapping[int, int]:
         """Return the last number of the tenant that is applied, by partition. Raises ProjectionRebuiltError."""
@@ -98,7 +102,8 @@ class ProjectionManager:
             if change.data is not None:
                 namespace.check(change.data)
         grouped = 1 if len(changes) > 1 else 0
-        writes = [self._write(namespace, events.tenant, change, depth, grouped) for change in changes]
+        sealed = [await self._sealed(namespace, events.tenant, change) for change in changes] if namespace.encrypted else changes
+        writes = [self._write(namespace, events.tenant, change, depth, grouped) for change in sealed]
         outcome = await self._of(namespace.name).apply(events, writes)
         if outcome.is_applied:
             self._committed(namespace.name)
@@ -120,6 +125,18 @@ class ProjectionManager:
         if swept:
             self._committed(name)
         return not swept
+
+    async def _opened(self, namespace: Namespace, tenant: str, view: View) -> View:
+        if view.data is None:
+            return view
+        key = StateKey(tenant, namespace.name, view.key)
+        return replace(view, data=await self._sealing.data(namespace, key, view.data))
+
+    async def _sealed(self, namespace: Namespace, tenant: str, change: ViewChange) -> ViewChange:
+        if change.data is None:
+            return change
+        key = StateKey(tenant, namespace.name, change.key)
+        return replace(change, data=await self._sealing.sealed(namespace, key, change.data))
 
     def _of(self, name: str) -> ProjectionStore:
         return self._apart.get(name, self._store)

@@ -191,6 +191,7 @@ class WatchManager:
             pages=Pages(view, namespace, store=environment.store, reader=self._reader, planner=self._planner),
             access=environment.access,
             shown=partial(self._shown, namespace),
+            opened=partial(environment.upgrades.sealing.entry, namespace),
             check=check,
             quiet=self._settings.watch_quiet,
         )

@@ -9,7 +9,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.outbox import EventLog, EventPattern, LoggedEvent, Position, PositionExpiredError, partition_of
 
 from stylobate_state.fields import ALL_SEEN
-from stylobate_state.model import Change, StateKey, StateRecord
+from stylobate_state.model import Change, HistoryEntry, StateKey, StateRecord
 from stylobate_state.people import People
 from stylobate_state.state_reader import StateReader
 from stylobate_state.store.port import StateStore
@@ -59,12 +59,14 @@ class Watcher:
         pages: Pages,
         access: AccessEvaluator,
         shown: Callable[[Sequence[StateRecord]], Awaitable[Sequence[StateRecord]]],
+        opened: Callable[[StateKey, HistoryEntry], Awaitable[HistoryEntry]],
         check: Callable[[], float | None],
         quiet: timedelta,
     ) -> None:
         """Prepare.
 
         :param pages: of its snapshots. :param shown: makes of objects what readers see: data of today.
+        :param opened: opens encrypted fields of what happened.
         :param check: raises StylobateError when the caller may not be connected any more; else the seconds for which it may.
         :param quiet: how long a reader goes without a sign of life.
         """
@@ -76,6 +78,7 @@ class Watcher:
         self._pages = pages
         self._access = access
         self._to_show = shown
+        self._opened = opened
         self._check = check
         self._quiet_s = quiet.total_seconds()
         tenant, key = view.principal.tenant, view.key
@@ -273,7 +276,7 @@ class Watcher:
             return Changed(key, entry.version, None) if was_own and self._held(happened) else None
         if self._hold(happened) or (entry.change is Change.DELETED and self._held(happened)):
             is_own = standing is not None and self._is_own(standing, entry.version)
-            shown = self._fields.shows_entry(entry, is_own=is_own)
+            shown = self._fields.shows_entry(await self._opened(key, entry), is_own=is_own)
             return Changed(key, entry.version, self._people.shows_entry(shown))
         return Changed(key, entry.version, None) if self._held(happened) else None
 

@@ -1,4 +1,4 @@
-"""What the private halves of signing keys are sealed with before they are stored: the port, and a key of this process."""
+"""What keys are sealed with before they are stored: the port, and keys of this process, out of secrets."""
 
 import hashlib
 import os
@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+LEAST_SECRET = 32
+"""Characters of a secret that a key is made of."""
 _NONCE = 12
 
 
@@ -18,7 +20,10 @@ class KeyNotOpenedError(Exception):
 
 
 class KeyEncryption(Protocol):
-    """Seals and opens. A service such as Vault Transit can stand behind it, so it may take a while and fail."""
+    """Seals and opens keys, never data. A service such as Vault Transit can stand behind it, so it may take a while and fail.
+
+    Both methods raise UnavailableError while what is behind it does not answer.
+    """
 
     @property
     def id(self) -> str:
@@ -35,11 +40,12 @@ class SecretKeyEncryption:
     """AES-256-GCM (NIST SP 800-38D) with keys that secrets are the input of (HKDF-SHA256, RFC 5869).
 
     :param secret: of the key that seals. :param former: others that may have sealed what is opened.
+    :param purpose: what is sealed; the same secret makes other keys for other purposes.
     """
 
-    def __init__(self, secret: str, former: Sequence[str] = ()) -> None:
-        self._id, self._key = _key(secret)
-        self._keys = dict(_key(text) for text in (*former, secret))
+    def __init__(self, secret: str, former: Sequence[str] = (), *, purpose: str) -> None:
+        self._id, self._key = _key(secret, purpose)
+        self._keys = dict(_key(text, purpose) for text in (*former, secret))
 
     @property
     def id(self) -> str:
@@ -62,7 +68,7 @@ class SecretKeyEncryption:
             raise KeyNotOpenedError from None
 
 
-def _key(secret: str) -> tuple[str, AESGCM]:
-    derive = HKDF(algorithm=SHA256(), length=32, salt=b"stylobate.auth.key_encryption", info=b"aes-256-gcm v1").derive
+def _key(secret: str, purpose: str) -> tuple[str, AESGCM]:
+    derive = HKDF(algorithm=SHA256(), length=32, salt=f"stylobate.{purpose}".encode(), info=b"aes-256-gcm v1").derive
     key = derive(secret.encode())
     return hashlib.sha256(b"id\0" + key).hexdigest()[:16], AESGCM(key)

@@ -1,0 +1,204 @@
+"""The keys that values are sealed with: one for each purpose at a time, kept in memory once they were opened."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from stylobate.encryption.envelope import SealedInvalidError, key_id_of, seal, unseal
+from stylobate.encryption.key_encryption import KeyEncryption, KeyNotOpenedError
+from stylobate.encryption.port import DataKeyStore, KeptKey
+from stylobate.logs import get_logger
+
+LOOK = timedelta(seconds=2)
+"""How old what a process knows of the newest key may be: so long after another was made, all seal with that one."""
+MOST_AGE = timedelta(days=90)
+MOST_SEALED = 2**28
+"""What one process seals with a key. Sixteen of them stay below the 2^32 random nonces that NIST SP 800-38D allows a key."""
+_log = get_logger("app")
+
+
+@dataclass(slots=True)
+class DataKey:
+    """A key, opened."""
+
+    id: str
+    purpose: str
+    generation: int
+    secret: bytes
+    cipher: AESGCM
+    sealed: int = 0
+    """Values that this process has sealed with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKeyStanding:
+    """How a key stands, for operators."""
+
+    id: str
+    purpose: str
+    generation: int
+    created_at: datetime
+    sealed_by: str
+    is_current: bool
+    """Whether it seals; the others only open."""
+    is_foreign: bool
+    """Whether it is sealed by another key-encryption key than the one in use."""
+
+
+class DataKeys:
+    """Seals and opens values. What has been opened once is at hand from then on, whatever is away.
+
+    :param encryption: what keys are sealed with before they are kept.
+    """
+
+    def __init__(
+        self,
+        store: DataKeyStore,
+        encryption: KeyEncryption,
+        *,
+        look: timedelta = LOOK,
+        most_age: timedelta = MOST_AGE,
+        most_sealed: int = MOST_SEALED,
+    ) -> None:
+        self._store = store
+        self._encryption = encryption
+        self._look_s = look.total_seconds()
+        self._most_age = most_age
+        self._most_sealed = most_sealed
+        self._keys: dict[str, DataKey] = {}
+        self._current: dict[str, tuple[DataKey, float]] = {}
+        """By purpose: the newest one, and until when (monotonic) that needs no look."""
+        self._turn = asyncio.Lock()
+        self.unopened: set[str] = set()
+        """Ids of keys that were needed and could not be opened here."""
+
+    @property
+    def count(self) -> int:
+        """How many keys are at hand."""
+        return len(self._keys)
+
+    async def current(self, purpose: str) -> DataKey:
+        """Return the key that seals now; the first one is made.
+
+        :raises UnavailableError: it is not at hand, and cannot be read. :raises KeyNotOpenedError: it cannot be opened here.
+        """
+        known = self._current.get(purpose)
+        if known is not None and monotonic() < known[1] and known[0].sealed < self._most_sealed:
+            return known[0]
+        async with self._turn:
+            known = self._current.get(purpose)
+            if known is not None and monotonic() < known[1] and known[0].sealed < self._most_sealed:
+                return known[0]
+            return await self._look(purpose)
+
+    def seal(self, key: DataKey, value: bytes, about: bytes) -> str:
+        """Return a value sealed, for opening with the same ``about`` alone."""
+        key.sealed += 1
+        return seal(key.id, key.cipher, value, about)
+
+    def opened(self, text: str, about: bytes) -> bytes | None:
+        """Return what was sealed; None: its key is not at hand, see :meth:`fetch`. Raises SealedInvalidError."""
+        key = self._keys.get(key_id_of(text))
+        return None if key is None else unseal(key.cipher, text, about)
+
+    async def fetch(self, texts: Collection[str]) -> None:
+        """Have the keys of sealed values at hand, as far as they are kept and can be opened. Raises UnavailableError."""
+        ids = {key_id_of(text) for text in texts} - self._keys.keys()
+        for kept in await self._store.find(ids) if ids else ():
+            try:
+                await self._opened(kept)
+            except KeyNotOpenedError:
+                _log.error("data_key_not_opened", key=kept.id, sealed_by=kept.sealed_by, cure="give this process that key, too")
+
+    async def open(self, text: str, about: bytes) -> bytes:
+        """Return what was sealed. Raises SealedInvalidError, UnavailableError."""
+        found = self.opened(text, about)
+        if found is None:
+            await self.fetch([text])
+            found = self.opened(text, about)
+        if found is None:
+            raise SealedInvalidError("its key is not kept here, or cannot be opened")
+        return found
+
+    async def rotate(self, purpose: str) -> DataKey:
+        """Make another generation. Other processes seal with it after :data:`LOOK`."""
+        async with self._turn:
+            newest = await self._store.newest(purpose)
+            return await self._make(purpose, newest.generation if newest is not None else 0)
+
+    async def standings(self) -> list[DataKeyStanding]:
+        """Return how all keys stand, by purpose and generation."""
+        kept = await self._store.all()
+        newest = {key.purpose: key.generation for key in kept}  # the last of each is the highest
+        return [
+            DataKeyStanding(
+                key.id,
+                key.purpose,
+                key.generation,
+                key.created_at,
+                key.sealed_by,
+                is_current=newest[key.purpose] == key.generation,
+                is_foreign=key.sealed_by != self._encryption.id,
+            )
+            for key in kept
+        ]
+
+    async def reseal(self) -> int:
+        """Seal anew the keys that another key-encryption key has sealed, and return how many. Raises KeyNotOpenedError."""
+        count = 0
+        for kept in await self._store.all():
+            if kept.sealed_by != self._encryption.id:
+                opened = await self._encryption.open(kept.sealed, kept.sealed_by, _about(kept.id, kept.purpose))
+                sealed = await self._encryption.seal(opened, _about(kept.id, kept.purpose))
+                await self._store.reseal(kept.id, kept.sealed_by, sealed, self._encryption.id)
+                count += 1
+        return count
+
+    async def _look(self, purpose: str) -> DataKey:
+        newest = await self._store.newest(purpose)
+        if newest is None or newest.age > self._most_age:
+            return await self._make(purpose, newest.generation if newest is not None else 0)
+        key = await self._opened(newest)
+        if key.sealed >= self._most_sealed:
+            return await self._make(purpose, key.generation)
+        return self._take(key)
+
+    async def _make(self, purpose: str, generation: int) -> DataKey:
+        """Make the next generation, or take the one that another process made at the same moment."""
+        id_, secret = secrets.token_hex(6), os.urandom(32)
+        sealed = await self._encryption.seal(secret, _about(id_, purpose))
+        now = datetime.now(UTC)
+        kept = KeptKey(id_, purpose, generation + 1, sealed, self._encryption.id, now, timedelta())
+        if await self._store.add(kept):
+            _log.info("data_key_made", key=id_, purpose=purpose, generation=generation + 1)
+            return self._take(await self._opened(kept))
+        newest = await self._store.newest(purpose)
+        if newest is None:
+            raise AssertionError("a data key is never removed")
+        return self._take(await self._opened(newest))
+
+    def _take(self, key: DataKey) -> DataKey:
+        self._current[key.purpose] = key, monotonic() + self._look_s
+        return key
+
+    async def _opened(self, kept: KeptKey) -> DataKey:
+        if (known := self._keys.get(kept.id)) is not None:
+            return known
+        try:
+            secret = await self._encryption.open(kept.sealed, kept.sealed_by, _about(kept.id, kept.purpose))
+        except KeyNotOpenedError:
+            self.unopened.add(kept.id)
+            raise
+        self.unopened.discard(kept.id)
+        key = DataKey(kept.id, kept.purpose, kept.generation, secret, AESGCM(secret))
+        return self._keys.setdefault(kept.id, key)
+
+
+def _about(id_: str, purpose: str) -> str:
+    return f"{purpose}/{id_}"

@@ -1,0 +1,43 @@
+"""The keys that encrypted fields of namespaces are sealed with: where they come from, and how they stand."""
+
+from collections.abc import Collection
+from functools import partial
+
+from stylobate.app.manager import AppManager
+from stylobate.config import ConfigError
+from stylobate.encryption import DataKeys, SecretKeyEncryption
+from stylobate.encryption.memory import MemoryDataKeyStore
+from stylobate.encryption.port import DataKeyStore
+from stylobate.health import Health, Status
+
+from stylobate_state.sealing import NO_SEALING, Sealing
+from stylobate_state.settings import StateSettings
+
+_PURPOSE = "state.encryption_key"
+_FOR_TESTS = "the key of a test kit, which keeps nothing"
+
+
+async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyStore) -> Sealing:
+    """Return what seals and opens. Raises ConfigError where fields are encrypted and there is no key to do it with."""
+    encrypted = sorted(name for name, one in app.declarations.namespaces.items() if one.encrypted)
+    if not settings.encryption_key:
+        if encrypted:
+            named = ", ".join(encrypted)
+            raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; `encrypted_fields` of {named} need it"])
+        return NO_SEALING
+    former = [settings.encryption_key_before] if settings.encryption_key_before else []
+    keys = DataKeys(store, SecretKeyEncryption(settings.encryption_key, former, purpose=_PURPOSE))
+    app.check("encryption", partial(_health, keys))
+    return Sealing(keys)
+
+
+def sealing_in_memory() -> Sealing:
+    """Return one for the test kit: what its store keeps is sealed, as it is in production."""
+    return Sealing(DataKeys(MemoryDataKeyStore(), SecretKeyEncryption(_FOR_TESTS, purpose=_PURPOSE)))
+
+
+async def _health(keys: DataKeys) -> Health:
+    unopened: Collection[str] = keys.unopened
+    if unopened:
+        return Health(Status.DEGRADED, f"this process lacks the key-encryption key of data keys: {', '.join(sorted(unopened))}")
+    return Health(metrics={"data_keys": float(keys.count)})
