@@ -83,6 +83,27 @@ def test_operations_are_told_apart_and_complete(document):
                 assert "application/problem+json" in response["content"], (path, status)
 
 
+def test_credentials_and_forms_of_oauth_are_told(document):
+    """Keys, tokens for programs, cookies with their CSRF token for changes; a person's things take no key."""
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["oauth2"]["flows"]["clientCredentials"]["tokenUrl"] == "/oauth2/token"
+    assert (schemes["cookie"]["in"], schemes["cookie"]["name"]) == ("cookie", "stylobate_access")
+    everything = [{"bearer": []}, {"apiKey": []}, {"oauth2": []}]
+    paths = document["paths"]
+    assert document["security"] == [*everything, {"cookie": []}]
+    assert "security" not in paths["/v1/audit"]["get"]
+    assert paths["/v1/actions/shop.ship_order"]["post"]["security"] == [*everything, {"cookie": [], "csrf": []}]
+    assert paths["/v1/auth/me"]["get"]["security"] == [{"bearer": []}, {"cookie": []}]
+    assert paths["/v1/auth/login"]["post"]["security"] == []
+    assert paths["/v1/state/{namespace}"]["get"]["security"][-1] == {}
+    for name, form in (("token", "OAuthTokenForm"), ("introspect", "OAuthTokenQuestion"), ("revoke", "OAuthTokenQuestion")):
+        taken = paths[f"/oauth2/{name}"]["post"]["requestBody"]["content"]
+        assert taken == {"application/x-www-form-urlencoded": {"schema": {"$ref": f"#/components/schemas/{form}"}}}
+        assert set(paths[f"/oauth2/{name}"]["post"]["responses"]["401"]["content"]) == {"application/json"} | {
+            "application/problem+json"
+        }
+
+
 def test_every_action_stands_with_its_schemas(document, nobody):
     """Each action has its operation with input, output and limit; a declared route is listed too."""
     for name in ACTIONS:

@@ -82,7 +82,8 @@ class Api:
         self._state = StateServiceStub(channels["state"])
         # a path either exists or does not: nobody is sent elsewhere with a token in hand
         router = APIRouter(redirect_slashes=False)
-        document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces)
+        cookie = "" if browsers is None else browsers.cookie
+        document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces, cookie=cookie)
         for area in (
             *(part.routes(channels["auth"]) for part in (passwords, profile, sessions)),
             accounts.routes(channels["auth"], browsers),

@@ -34,6 +34,8 @@ class BrowserSessions:
         self._verifier = verifier
         self._identity = identity
         self._cookies = cookies
+        self.cookie = cookies.access
+        """The name of the one that says who asks."""
         self._proven: BoundedDict[tuple[bytes, bytes], bool] = BoundedDict(_KNOWN)
 
     def held(self, exchange: Exchange) -> HeldCookies | None:

@@ -65,7 +65,7 @@ async def test_every_action_is_in_the_document(gateway) -> None:
     """By its name and at its route, with its schemas; one that is public asks for no token."""
     paths = (await gateway.http.get("/openapi.json")).json()["paths"]
     assert paths["/v1/actions/notes.echo"]["post"]["security"] == []
-    assert "security" not in paths["/v1/actions/notes.whoami"]["post"]
+    assert {"bearer": []} in paths["/v1/actions/notes.whoami"]["post"]["security"]
     assert paths["/echo"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "get" in paths["/count"]
     operations = [operation for item in paths.values() for operation in item.values()]

@@ -33,9 +33,11 @@ async def test_every_answer_that_clients_must_handle_is_listed(document) -> None
     """With its codes, whatever the operation; what needs a token says so, and no more."""
     public = {"/v1/auth/register", "/v1/auth/login", "/v1/auth/refresh", "/.well-known/jwks.json", "/problems/{name}"}
     public |= {"/v1/auth/password/forgot", "/v1/auth/password/reset", "/v1/auth/email/verify"}
+    public |= {"/.well-known/oauth-authorization-server"}
     for path, method, operation in operations(document):
         listed = set(operation["responses"])
-        expected = EVERYWHERE | (WITH_BODY if "requestBody" in operation else set()) | (set() if path in public else {"401"})
+        has_body = "requestBody" in operation and not path.startswith("/oauth2/")  # RFC 6749 knows 400 and 401
+        expected = EVERYWHERE | (WITH_BODY if has_body else set()) | (set() if path in public else {"401"})
         assert expected <= listed, (method, path)
         for status in listed:
             if status >= "400":
@@ -92,14 +94,15 @@ async def test_answers_have_real_schemas(document) -> None:
 
 async def test_who_needs_no_token_is_asked_for_none(document) -> None:
     """Public operations ask for none, state objects perhaps, accounts for a person's token, the rest for that or a key."""
-    assert document["security"] == [{"bearer": []}, {"apiKey": []}]
+    keys = [{"bearer": []}, {"apiKey": []}, {"oauth2": []}, {"cookie": []}]
+    assert document["security"] == keys
     key = document["components"]["securitySchemes"]["apiKey"]
     assert (key["type"], key["in"], key["name"]) == ("apiKey", "header", "X-API-Key")
     for path in ("/v1/auth/login", "/.well-known/jwks.json", "/v1/actions", "/problems/{name}", "/count"):
         assert [one["security"] for one in document["paths"][path].values()] == [[]], path
-    assert document["paths"]["/v1/state/{namespace}"]["get"]["security"] == [{"bearer": []}, {"apiKey": []}, {}]
+    assert document["paths"]["/v1/state/{namespace}"]["get"]["security"] == [*keys, {}]
     assert "security" not in document["paths"]["/v1/bans"]["get"]
-    assert document["paths"]["/v1/auth/me"]["get"]["security"] == [{"bearer": []}]
+    assert document["paths"]["/v1/auth/me"]["get"]["security"] == [{"bearer": []}, {"cookie": []}]
 
 
 async def test_operations_have_stable_names_of_their_own(document) -> None:

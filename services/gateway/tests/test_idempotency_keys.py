@@ -158,8 +158,8 @@ async def test_who_may_not_ask_is_told_so_first(notes: Notes, is_problem: Callab
             is_problem(answer, 401, "UNAUTHENTICATED")
 
 
-ASKING = ("/v1/access/check",)
-"""What is posted to them is a question: nothing changes."""
+ASKING = ("/v1/access/check", "/oauth2/token", "/oauth2/introspect", "/oauth2/revoke")
+"""What is posted to them is a question, or what others say how to repeat: OAuth."""
 
 
 async def test_the_document_lists_the_key(notes: Notes) -> None:

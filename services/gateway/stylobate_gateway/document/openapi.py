@@ -14,14 +14,14 @@ from stylobate_gateway.called_actions import CalledAction
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.document.answers import HEADERS, headers_of, problem_schemas, refuses
 from stylobate_gateway.document.components import Components, ModuleSchema, untitled
+from stylobate_gateway.document.credentials import secure
 from stylobate_gateway.idempotency import DESCRIPTION, FORM, NAME
 from stylobate_gateway.routes.filters import queries_of
 from stylobate_gateway.schemas.common import Problem
+from stylobate_gateway.schemas.oauth import FORMS
 from stylobate_gateway.schemas.state import DESCRIBED
 
 _COMPONENT = "#/components/schemas/"
-_BEARER = "The `access_token` that `POST /v1/auth/login` answers with. Trying that out on `/docs` fills it in."
-_API_KEY = "An API key of `POST /v1/api-keys`; as bearer token it is taken too."
 _FASTAPIS_OWN = "HTTPValidationError"
 _ENTRY = "#/components/schemas/ActionEntry"
 _ANY = {"description": "Any JSON value"}
@@ -34,6 +34,7 @@ class OpenApi:
 
     :param routes: of the platform; all of them are there when it is built.
     :param namespaces: of state objects: lists of those with indexes are described each by themselves.
+    :param cookie: the one that holds the access token of a session of a browser; empty: there are none.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class OpenApi:
         *,
         is_open: bool,
         namespaces: Iterable[NamespaceDeclaration] = (),
+        cookie: str = "",
     ) -> None:
         self._routes = routes
         self._catalogue = catalogue
@@ -51,6 +53,7 @@ class OpenApi:
         self._built = -1
         self._namespaces = [namespace for namespace in namespaces if namespace.indexes]
         self._is_open = is_open
+        self._cookie = cookie
         self._rendered = b""
 
     def rendered(self) -> bytes:
@@ -69,7 +72,7 @@ class OpenApi:
         )
         schemas: dict[str, Any] = document["components"]["schemas"]
         problem = Problem.model_json_schema(ref_template=_COMPONENT + "{model}")
-        schemas |= problem.pop("$defs") | {"Problem": problem} | DESCRIBED
+        schemas |= problem.pop("$defs") | {"Problem": problem} | DESCRIBED | FORMS
         for operation in _operations(document):
             operation["summary"] = operation.pop("description").rstrip(".")
             # FastAPI's own, where a parameter can be of no wrong form
@@ -92,19 +95,8 @@ class OpenApi:
                 response["headers"] = headers_of(status, response, takes_key=takes_key)
         schemas |= problem_schemas(problem, _referred(document), set(self._catalogue.rules))
         document["components"]["headers"] = HEADERS
-        _secure(document)
+        secure(document, self._cookie)
         return document
-
-
-def _secure(document: dict[str, Any]) -> None:
-    """Say which credentials are taken. What is a person's to manage takes a token: a key is not enough."""
-    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": _BEARER}
-    key = {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _API_KEY}
-    document["components"]["securitySchemes"] = {"bearer": bearer, "apiKey": key}
-    document["security"] = [{"bearer": []}, {"apiKey": []}]
-    for operation in _operations(document):
-        if "accounts" in operation["tags"]:
-            operation.setdefault("security", [{"bearer": []}])
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,12 +13,21 @@ from stylobate.api.auth.v1.oauth_service_pb2_grpc import OAuthServiceStub
 from stylobate.errors import StylobateError
 from stylobate.identity.public_key import ALGORITHMS
 
+from stylobate_gateway.document.answers import Responses, refuses
+from stylobate_gateway.document.oauth import FORM, answers, takes
 from stylobate_gateway.errors import RouteNotFoundError
+from stylobate_gateway.schemas.oauth import (
+    ASSERTION_TYPE,
+    OAuthMetadata,
+    OAuthToken,
+    OAuthTokenEnded,
+    OAuthTokenFacts,
+    OAuthTokenForm,
+    OAuthTokenQuestion,
+)
 
-_FORM = "application/x-www-form-urlencoded"
 _CODES = "OAUTH_"
 _MOST_FIELDS = 32
-_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 _UNAUTHORIZED, _TOO_MANY = 401, 429
 METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
@@ -34,34 +43,47 @@ class _RefusedError(Exception):
 
 
 def routes(auth: grpc.aio.Channel, public_url: str) -> APIRouter:
-    """Return the routes. They are not in the OpenAPI document: the metadata describes them, as clients of OAuth expect."""
-    router = APIRouter(generate_unique_id_function=lambda route: route.name)
+    """Return the routes. They read their forms themselves: RFC 6749 says how, and how they refuse."""
+    router = APIRouter(tags=["oauth"], generate_unique_id_function=lambda route: route.name)
     stub: Any = OAuthServiceStub(auth)
 
-    @router.post("/oauth2/token", include_in_schema=False)
+    @router.post("/oauth2/token", responses=answers(OAuthToken, "A token"), openapi_extra=takes(OAuthTokenForm))
     async def issue_token(request: Request) -> Response:
         """Issue an access token (RFC 6749)."""
         return await _answered(_issue(stub, request))
 
-    @router.post("/oauth2/introspect", include_in_schema=False)
+    @router.post(
+        "/oauth2/introspect",
+        responses=answers(OAuthTokenFacts, "What the client may know of it"),
+        openapi_extra=takes(OAuthTokenQuestion),
+    )
     async def introspect_token(request: Request) -> Response:
         """Tell how a token stands (RFC 7662)."""
         return await _answered(_introspect(stub, request))
 
-    @router.post("/oauth2/revoke", include_in_schema=False)
+    @router.post("/oauth2/revoke", responses=answers(OAuthTokenEnded, "It is over"), openapi_extra=takes(OAuthTokenQuestion))
     async def revoke_token(request: Request) -> Response:
         """End a token (RFC 7009)."""
         return await _answered(_revoke(stub, request))
 
-    async def metadata() -> Response:
-        """Return what there is (RFC 8414)."""
+    async def oauth_metadata() -> Response:
+        """Return what OAuth 2.0 there is (RFC 8414)."""
         if not public_url:
             raise RouteNotFoundError("OAuth 2.0 metadata needs STYLOBATE_PUBLIC_URL, which is not set.")
         return Response(document, media_type="application/json", headers={"cache-control": "public, max-age=300"})
 
     document = orjson.dumps(_metadata(public_url))
+    described: Responses = {200: {"model": OAuthMetadata, "description": "The endpoints"}, **refuses("Site", 404, is_public=True)}
     for path in METADATA:
-        router.add_api_route(path, metadata, methods=["GET"], include_in_schema=False, response_model=None)
+        router.add_api_route(
+            path,
+            oauth_metadata,
+            methods=["GET"],
+            include_in_schema=path is METADATA[0],
+            response_model=None,
+            responses=described,
+            openapi_extra={"security": []},
+        )
     return router
 
 
@@ -143,8 +165,8 @@ def _json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | 
 
 async def _form(request: Request) -> dict[str, str]:
     """Return the fields of a form; none may stand twice (RFC 6749 §3.2)."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise _RefusedError("invalid_request", f"The body must be {_FORM}.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise _RefusedError("invalid_request", f"The body must be {FORM}.")
     try:
         text = (await request.body()).decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
@@ -163,8 +185,8 @@ def _client(request: Request, form: Mapping[str, str]) -> pb.OAuthClient:
     if "client_assertion" in form or "client_assertion_type" in form:
         if secret or header is not None:
             raise _RefusedError("invalid_request", "The client proves itself twice.")
-        if form.get("client_assertion_type") != _ASSERTION or not form.get("client_assertion"):
-            raise _RefusedError("invalid_client", f"client_assertion_type must be {_ASSERTION}, beside client_assertion.")
+        if form.get("client_assertion_type") != ASSERTION_TYPE or not form.get("client_assertion"):
+            raise _RefusedError("invalid_client", f"client_assertion_type must be {ASSERTION_TYPE}, beside client_assertion.")
         return pb.OAuthClient(id=id, assertion=form["client_assertion"])
     if header is None:
         return pb.OAuthClient(id=id, secret=secret)
