@@ -71,6 +71,7 @@ format: .venv/dev.stamp ## bring the code into its form
 
 lock: $(UV) ## pin the requirements anew, with hashes
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS) requirements/runtime.in -o requirements/runtime.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS) requirements/vault.in -o requirements/vault.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 $(ARGS) requirements/dev.in -o requirements/dev.lock
 
 generate: .venv/dev.stamp ## code from proto/, and docs/reference from the code

@@ -83,8 +83,9 @@ def settings() -> str:
     parts = [
         "# Settings",
         "",
-        "A setting is looked for in mounted files (`/run/secrets/<service>_<field>` and so on), then in the environment, then",
-        "the default holds. `stylobate config explain` shows what holds and where it came from. Written by `make generate`",
+        "A setting is looked for in mounted files (`/run/secrets/<service>_<field>` and so on), then in Vault, then in the",
+        "environment, then the default holds. `stylobate config explain` shows what holds and where it came from. Written by",
+        "`make generate`",
         "from the classes.",
         "",
     ]

@@ -1,6 +1,6 @@
 """Settings: one frozen class per service, resolved field by field, every value with its origin.
 
-A setting resolves: mounted file -> (a store handed in, later Vault) -> environment -> default. A secret resolves: that
+A setting resolves: mounted file -> a store handed in (Vault) -> environment -> default. A secret resolves: that
 store -> mounted file -> environment -> in development a generated one kept under ``.stylobate/secrets/``; elsewhere a
 missing one stops the start with everything that is missing and every place that was looked at.
 """
@@ -8,12 +8,12 @@ missing one stops the start with everything that is missing and every place that
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_origin
+from typing import Any, ClassVar, Protocol, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -27,6 +27,10 @@ _PAIR = re.compile(r"([^\s=]+)=(\S+)")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = timedelta(days=3650)
+SHARED = "shared"
+"""Where a store keeps what is not one service's own."""
+_OF_THE_STORE = "vault_"
+"""Settings that say where the store is."""
 
 
 class Environment(StrEnum):
@@ -56,6 +60,23 @@ class ConfigError(Exception):
         super().__init__("\n".join(findings))
 
 
+class SettingStore(Protocol):
+    """A server that keeps settings and secrets."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be asked at the moment, one line; empty: it can, or was not asked yet."""
+
+    def place(self, path: str, name: str) -> str:
+        """Return where a value stands, for people."""
+
+    def find(self, path: str, name: str) -> str | None:
+        """Return a value, None where there is none or the store cannot be asked. Raises ConfigError for a list or the like."""
+
+    def requires(self, name: str) -> bool:
+        """Return whether a value may come from this store alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where values may come from; the test's way to hand in others."""
@@ -64,6 +85,7 @@ class Sources:
     folders: tuple[Path, ...] = _FILE_FOLDERS
     generated: Path | None = None
     """Folder for generated secrets (0700); None outside development."""
+    store: SettingStore | None = None
 
     @classmethod
     def of_process(cls, data: Path | None = None) -> "Sources":
@@ -167,7 +189,7 @@ class Settings(BaseModel):
         try:
             return getattr(cls.model_validate({name: found[0]} if found else {}), name)
         except ValidationError as error:
-            raise ConfigError([f"{cls._variable(name)}: {entry['msg']}" for entry in error.errors()]) from None
+            raise ConfigError([f"{cls.variable(name)}: {entry['msg']}" for entry in error.errors()]) from None
 
     @classmethod
     def resolve(cls, sources: Sources, overrides: Mapping[str, Any] | None = None) -> tuple[Self, list[Resolved]]:
@@ -175,18 +197,26 @@ class Settings(BaseModel):
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
         findings: list[str] = []
+        refused: set[str] = set()
         for name in cls.model_fields:
             if overrides and name in overrides:
                 values[name], origins[name] = overrides[name], "command line"
-            elif (found := cls._find(name, sources)) is not None:
-                values[name], origins[name] = found
-        findings += cls._secrets(values, origins, sources)
+                continue
+            try:
+                found = cls._find(name, sources)
+            except ConfigError as error:
+                findings += error.findings
+                refused.add(name)
+            else:
+                if found is not None:
+                    values[name], origins[name] = found
+        findings += cls._secrets(values, origins, sources, refused)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
             for entry in error.errors():
                 name = str(entry["loc"][0]) if entry["loc"] else ""
-                findings.append(f"{cls._variable(name)}: {entry['msg']} (from {origins.get(name, 'default')})")
+                findings.append(f"{cls.variable(name)}: {entry['msg']} (from {origins.get(name, 'default')})")
             raise ConfigError(findings) from None
         if findings:
             raise ConfigError(findings)
@@ -198,33 +228,63 @@ class Settings(BaseModel):
     def _find(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
         owns = [f"{cls.service}_{name}"] if cls.service else []
         files = [*owns, name] if cls._is_shared(name) else owns
-        variables = [f"STYLOBATE_{file}".upper() for file in files]
+        store = sources.store if not name.startswith(_OF_THE_STORE) else None
+        if store is not None and any(store.requires(file) for file in files):
+            return cls._required(name, store)
+        is_secret = _extra(cls.model_fields[name]).get("secret")
+        if store is not None and is_secret and (found := cls._in_store(name, store)) is not None:
+            return found
         for folder in sources.folders:
             for file in files:
                 path = folder / file
                 if path.is_file():
                     return cls._parsed(name, path.read_text(encoding="utf-8").strip()), f"file {path}"
-        for variable in variables:
+        if store is not None and not is_secret and (found := cls._in_store(name, store)) is not None:
+            return found
+        for variable in (f"STYLOBATE_{file}".upper() for file in files):
             if sources.environ.get(variable):  # an empty one is not set: how it is taken back in a container's environment
                 return cls._parsed(name, sources.environ[variable]), f"environment {variable}"
         return None
 
     @classmethod
-    def _secrets(cls, values: dict[str, Any], origins: dict[str, str], sources: Sources) -> list[str]:
-        findings = []
+    def _in_store(cls, name: str, store: SettingStore) -> tuple[Any, str] | None:
+        for path in cls._paths(name):
+            if text := store.find(path, name):
+                return cls._parsed(name, text), store.place(path, name)
+        return None
+
+    @classmethod
+    def _required(cls, name: str, store: SettingStore) -> tuple[Any, str]:
+        if (found := cls._in_store(name, store)) is None:
+            places = " and ".join(store.place(path, name) for path in cls._paths(name))
+            why = store.problem or "there is no such value; write it there"
+            raise ConfigError([f"{cls.variable(name)}: STYLOBATE_VAULT_REQUIRED wants it from {places}: {why}"])
+        return found
+
+    @classmethod
+    def _paths(cls, name: str) -> list[str]:
+        """Return where a store keeps it: with what is the service's own, then with what all share."""
+        return ([cls.service] if cls.service else []) + ([SHARED] if cls._is_shared(name) else [])
+
+    @classmethod
+    def _secrets(cls, values: dict[str, Any], origins: dict[str, str], sources: Sources, refused: Container[str]) -> list[str]:
+        findings, store = [], sources.store
         environment = values.get("environment", cls.model_fields["environment"].default)
         if environment not in list(Environment):
             return []  # said already, and which secrets may be made up hangs on it
         for name, info in cls.model_fields.items():
             extra = _extra(info)
-            if not extra.get("secret") or values.get(name):
+            if not extra.get("secret") or values.get(name) or name in refused:
                 continue
-            if environment == Environment.DEVELOPMENT and extra.get("generate") and sources.generated is not None:
+            is_answered = store is None or not store.problem  # else there may be one, and another must not be made up
+            if environment == Environment.DEVELOPMENT and extra.get("generate") and sources.generated is not None and is_answered:
                 path = sources.generated / f"{cls.service}_{name}"
                 values[name], origins[name] = _generated(path), f"generated {path}"
             elif extra.get("generate") and extra.get("required"):
-                places = [str(folder / f"{cls.service}_{name}") for folder in sources.folders]
-                findings.append(f"{cls._variable(name)}: missing secret; looked at {', '.join(places)} and the environment")
+                places = [store.place(path, name) for path in cls._paths(name)] if store is not None else []
+                places += [str(folder / f"{cls.service}_{name}") for folder in sources.folders]
+                why = f" ({store.problem})" if store is not None and store.problem else ""
+                findings.append(f"{cls.variable(name)}: missing secret; looked at {', '.join(places)} and the environment{why}")
         return findings
 
     @classmethod
@@ -232,7 +292,8 @@ class Settings(BaseModel):
         return name in Settings.model_fields or not cls.service
 
     @classmethod
-    def _variable(cls, name: str) -> str:
+    def variable(cls, name: str) -> str:
+        """Return the environment variable of a field, which is what a setting is called when something is said of it."""
         return f"STYLOBATE_{cls.service}_{name}".upper() if not cls._is_shared(name) else f"STYLOBATE_{name}".upper()
 
     @classmethod
@@ -245,7 +306,7 @@ class Settings(BaseModel):
         if annotation is timedelta and (found := _DURATION.fullmatch(text)):
             seconds = float(found[1]) * _UNITS[found[2]]
             if seconds > _LONGEST.total_seconds():
-                raise ConfigError([f"{cls._variable(name)}: {text} is longer than {_LONGEST.days} days"])
+                raise ConfigError([f"{cls.variable(name)}: {text} is longer than {_LONGEST.days} days"])
             return timedelta(seconds=seconds)
         return text
 
@@ -256,9 +317,9 @@ class Settings(BaseModel):
         for place, part in enumerate(text.split(), 1):
             found = _PAIR.fullmatch(part)
             if found is None:  # not quoted: it may be a secret
-                raise ConfigError([f"{cls._variable(name)}: entry {place} is not written name=value"])
+                raise ConfigError([f"{cls.variable(name)}: entry {place} is not written name=value"])
             if found[1] in pairs:
-                raise ConfigError([f"{cls._variable(name)}: {found[1]} comes twice"])
+                raise ConfigError([f"{cls.variable(name)}: {found[1]} comes twice"])
             pairs[found[1]] = found[2]
         return pairs
 

@@ -13,6 +13,7 @@ from stylobate.api.audit.v1.audit_service_pb2_grpc import add_AuditServiceServic
 from stylobate.api.events.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from stylobate.app.admin import AdminApplication
 from stylobate.app.admin_listener import admin_listener
+from stylobate.app.changes import SettingChanges
 from stylobate.app.discovery import check_discovery
 from stylobate.app.http_bounds import HttpBounds
 from stylobate.app.listeners import HttpListener
@@ -41,6 +42,7 @@ from stylobate.rpc import (
 from stylobate.rpc.call import sampled_trace
 from stylobate.services import ServiceSpec
 from stylobate.telemetry import configure as configure_traces
+from stylobate.vault import VaultManager
 
 _log = get_logger("app")
 
@@ -48,8 +50,12 @@ _log = get_logger("app")
 class Host(Shared):
     """Hosts services in this process. ``async with Host.open(...) as host`` starts all and stops all in reverse."""
 
-    def __init__(self, placement: Placement, settings: HostSettings, sources: Sources, logs: Logs | None) -> None:
+    def __init__(
+        self, placement: Placement, settings: HostSettings, sources: Sources, logs: Logs | None, vault: VaultManager | None
+    ) -> None:
         super().__init__(placement, settings)
+        self._vault = vault
+        self._changes = SettingChanges(settings)
         self._sources = sources
         self._logs = logs
         self._listening = AsyncExitStack()
@@ -69,12 +75,16 @@ class Host(Shared):
         settings: HostSettings,
         sources: Sources,
         logs: Logs | None = None,
+        *,
+        vault: VaultManager | None = None,
     ) -> AsyncIterator["Host"]:
         """Start the placement's services; on leaving, drain and stop them.
 
+        :param vault: what the sources have from it is kept current.
+
         Raises ConfigError for settings that cannot be used, ListenError for a listener that cannot be had.
         """
-        host = cls(placement, settings, sources, logs)
+        host = cls(placement, settings, sources, logs, vault)
         try:
             await host._start(specs)
             yield host
@@ -98,9 +108,11 @@ class Host(Shared):
         findings = [str(finding) for finding in self.declarations.findings]
         redis = await asyncio.gather(*(check.ask() for check in self._redis_checks))
         bans, rules, discovery = await self.bans.health(), await self.limit_rules.health(), self._finder.health()
-        parts = [*services.values(), identity, bans, rules, discovery, *redis] + (
+        vault = [await self._vault.health()] if self._vault is not None else []
+        parts = [*services.values(), identity, bans, rules, discovery, *redis, *vault] + (
             [Health(Status.DEGRADED)] if findings or self.left_out else []
         )
+        of_vault = {"vault": vault[0].as_dict()} if vault else {}
         return {
             "node": self.placement.node,
             "version": __version__,
@@ -115,7 +127,7 @@ class Host(Shared):
             "redis": [health.as_dict() for health in redis],
             "declarations": {"digest": self.declarations.digest, "findings": findings},
             "modules": {"left_out": self.left_out, "strict": self._is_strict},
-        }
+        } | of_vault
 
     async def _identity_health(self) -> Health:
         """Return how users' and services' tokens can be verified."""
@@ -138,6 +150,9 @@ class Host(Shared):
 
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
         check_discovery(self.settings)
+        if self._vault is not None:
+            await self._opened.enter_async_context(self._vault.open())
+            self._vault.on_change(self._take_changes)
         traces = configure_traces(
             self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
         )
@@ -199,6 +214,16 @@ class Host(Shared):
         key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{spec.name}.pem"
         skew_s = self.settings.clock_skew.total_seconds()
         return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder, skew_s=skew_s))
+
+    async def _take_changes(self) -> str:
+        """Have the services take what has changed in Vault; return what was not taken, and why."""
+        said = []
+        for kind, changes in ((type(self.settings), self._changes), *((app.spec.settings, app.changes) for app in self._apps)):
+            try:
+                said.append(await changes.take(kind.load(self._sources)))
+            except ConfigError as error:
+                said += error.findings
+        return "; ".join(dict.fromkeys(part for text in said for part in text.split("; ") if part))
 
     async def _open_shared(self, specs: Mapping[str, ServiceSpec]) -> None:
         """Open what the services of this process share. Nothing here waits for a server."""

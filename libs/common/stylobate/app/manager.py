@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import grpc.aio
 
 from stylobate import __version__
+from stylobate.app.changes import SettingChanges, Take
 from stylobate.app.database_apart import Look, Opening
 from stylobate.app.express import Express
 from stylobate.app.mounts import Application, Upgrade
@@ -65,6 +66,7 @@ class AppManager:
         self._waits: list[Callable[[], Awaitable[None]]] = []
         self._is_built = False
         self._has_database = False
+        self.changes = SettingChanges(settings)
 
     @property
     def node(self) -> str:
@@ -233,6 +235,13 @@ class AppManager:
     def websocket(self, upgrade: Upgrade, *, proxies: Iterable[str] = ()) -> None:
         """Serve WebSocket upgrades there."""
         self._shared.mounts.add_websocket(self.spec.http, upgrade, proxies)
+
+    def follow(self, *fields: str, take: Take) -> None:
+        """Have changes of these settings taken while the service runs: secrets that are exchanged in Vault.
+
+        :param take: is given all of the service's settings. Raises ConfigError or StylobateError where it cannot use them yet.
+        """
+        self.changes.follow(frozenset(fields), take)
 
     def check(self, name: str, check: HealthCheck) -> None:
         """Add a named health check."""

@@ -13,9 +13,10 @@ from stylobate.config import ConfigError
 from stylobate.logs import parse_levels
 from stylobate.tls import TlsSettings
 from stylobate.value_kinds import HostName, HttpUrl, OnUnreachable, Share
+from stylobate.vault.settings import VaultSettings
 
 
-class HostSettings(DiscoverySettings):
+class HostSettings(DiscoverySettings, VaultSettings):
     """What every process of the platform may be told: ``STYLOBATE_<FIELD>``."""
 
     log_level: str = "info"

@@ -3,14 +3,21 @@
 import os
 from collections.abc import Mapping
 
-from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey
+from stylobate.launcher.embedded import EmbeddedOpenBao, EmbeddedPostgres, EmbeddedServer, EmbeddedValkey
 from stylobate.launcher.project import Project
+
+VAULT = "vault"
+"""Its name among the endpoints."""
 
 
 class LocalServers:
     """The embedded servers of a project: those whose address nobody has set."""
 
-    def __init__(self, project: Project, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, project: Project, environ: Mapping[str, str] = os.environ, *, vault_port: int = 0) -> None:
+        """Describe them; nothing runs yet.
+
+        :param vault_port: where OpenBao is to listen; 0: there is none.
+        """
         self._project = project
         self._environ = environ
         self.valkey = (
@@ -24,10 +31,19 @@ class LocalServers:
             else EmbeddedPostgres(project.data / "postgres", project.run, log=project.logs / "postgres.log")
         )
 
+        self.vault = EmbeddedOpenBao(project.data / "vault", vault_port, log=project.logs / "vault.log") if vault_port else None
+
+    @classmethod
+    def of(cls, project: Project) -> "LocalServers":
+        """Return the servers as `up` runs them in the project at this moment, or would run them."""
+        running = project.alive()
+        address = running.endpoints.get(VAULT, "") if running is not None else ""
+        return cls(project, vault_port=int(address.rpartition(":")[2] or 0))
+
     @property
-    def all(self) -> list[EmbeddedValkey | EmbeddedPostgres]:
+    def all(self) -> list[EmbeddedServer]:
         """Those that this project runs itself."""
-        return [server for server in (self.valkey, self.postgres) if server is not None]
+        return [server for server in (self.valkey, self.postgres, self.vault) if server is not None]
 
     def environment(self) -> dict[str, str]:
         """Return the whole environment for the platform's processes; what the user set stays."""
@@ -42,4 +58,6 @@ class LocalServers:
             ours["STYLOBATE_REDIS_URL"] = self.valkey.url
         if self.postgres is not None:
             ours["STYLOBATE_DATABASE_URL"] = self.postgres.url
+        if self.vault is not None:
+            ours |= self.vault.environment()
         return ours | {name: value for name, value in self._environ.items() if value or name not in ours}

@@ -8,7 +8,7 @@ from pathlib import Path
 from stylobate.app.settings import Placement
 from stylobate.services import ServiceSpec, installed_services
 
-_GRPC, _ADMIN = 9090, 8081
+_GRPC, _ADMIN, _VAULT = 9090, 8081, 8200
 _LAST = 65_536
 _REALTIME = "/v1/realtime"
 
@@ -46,6 +46,11 @@ class Ports:
             return named
         first = self.base + 2 + len(self.http)
         return {name: first + place for place, name in enumerate(sorted(named, key=named.__getitem__))}
+
+    @property
+    def vault(self) -> int:
+        """The port of OpenBao, where it is embedded."""
+        return self.base + 2 + len(self.http) + len(self.grpc) if self.base else _VAULT
 
     @property
     def root(self) -> str:

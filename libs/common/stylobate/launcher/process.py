@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import uvloop
 
 from stylobate import __version__
 from stylobate.app import HostSettings, Placement
-from stylobate.config import Sources
+from stylobate.config import Environment, Sources
 from stylobate.logs import Logs, configure, get_logger
+from stylobate.vault import VaultManager, VaultSettings
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = get_logger("app")
@@ -26,13 +28,37 @@ def start_logs(settings: HostSettings, service: str, node: str, file: Path | Non
     return configure(level=settings.log_level, json=as_json, file=file, origin=origin)
 
 
-def load_host_settings(placement: Placement) -> tuple[HostSettings, Sources]:
-    """Return the process's settings and where values come from. Raises ConfigError."""
-    sources = Sources.of_process()
-    settings = HostSettings.load(sources)
-    if settings.is_development and placement.data is not None:
-        sources = Sources.of_process(placement.data)
-    return settings, sources
+def load_host_settings(placement: Placement, *, without_vault: bool = False) -> "Told":
+    """Return the process's settings and where values come from. Blocks while Vault is asked.
+
+    :param without_vault: whether it is left out, because it does not run yet.
+    :raises ConfigError: one cannot be used, or Vault must be asked and cannot be.
+    """
+    alone = Sources.of_process()
+    is_development = HostSettings.value("environment", alone) == Environment.DEVELOPMENT
+    if is_development and placement.data is not None:
+        alone = Sources.of_process(placement.data)
+    sources, vault = (alone, None) if without_vault else with_vault(alone)
+    return Told(HostSettings.load(sources), sources, vault)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process is told."""
+
+    settings: HostSettings
+    sources: Sources
+    vault: VaultManager | None
+    """What stands behind the sources, where there is a Vault."""
+
+
+def with_vault(sources: Sources) -> tuple[Sources, VaultManager | None]:
+    """Return the sources with Vault among them, where the settings name one. Raises ConfigError."""
+    options = VaultSettings.options(sources)
+    if options is None:
+        return sources, None
+    vault = VaultManager(options)
+    return replace(sources, store=vault.secrets), vault
 
 
 async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -13,6 +13,7 @@ from stylobate.database import DatabaseManager
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
+from stylobate.launcher.process import with_vault
 from stylobate.launcher.project import Project, services_here
 from stylobate.outbox.port import APART
 from stylobate.services import ServiceSpec, installed_services
@@ -28,12 +29,12 @@ def sources() -> Sources:
     """
     project = Project(Path.cwd())
     if not project.data.is_dir():
-        return Sources(environ=os.environ)
-    servers = LocalServers(project)
+        return with_vault(Sources(environ=os.environ))[0]
+    servers = LocalServers.of(project)
     if servers.postgres is not None:
         set_aside_libpq(os.environ)
         project.demand("set STYLOBATE_DATABASE_URL")
-    return Sources(environ=servers.environment())
+    return with_vault(Sources(environ=servers.environment()))[0]
 
 
 def services_with(migrations: str) -> dict[str, ServiceSpec]:

@@ -55,10 +55,10 @@ def raise_descriptor_limit() -> None:
 
 async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None] = lambda _: None) -> None:
     """Host the placement until cancelled."""
-    settings, sources = load_host_settings(placement)
+    told = await asyncio.to_thread(load_host_settings, placement)  # it may have to ask Vault
     raise_descriptor_limit()
     give_memory_back()
-    async with Host.open(installed_services(), placement, settings, sources, logs) as running:
+    async with Host.open(installed_services(), placement, told.settings, told.sources, logs, vault=told.vault) as running:
         calm_collector()
         on_ready(running)
         if goes_on():
@@ -69,7 +69,7 @@ def serve(placement: Placement) -> int:
     """Run the placement to its end; return the exit code. One clear line for what a person can mend."""
     file = os.environ.get("STYLOBATE_LOG_FILE")
     with plain_errors():
-        settings, _ = load_host_settings(placement)
+        settings = load_host_settings(placement).settings
         service = "+".join(placement.services) if placement.addresses else "platform"
         logs = start_logs(settings, service, placement.node, Path(file) if file else None)
         try:

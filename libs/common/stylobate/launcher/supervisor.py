@@ -8,9 +8,8 @@ from functools import partial
 
 from stylobate.launcher.embedded import (
     ChildProcess,
-    EmbeddedPostgres,
+    EmbeddedServer,
     EmbeddedServerError,
-    EmbeddedValkey,
     ProcessRecord,
 )
 from stylobate.logs import get_logger
@@ -28,7 +27,7 @@ class Supervisor:
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self._on_change = on_change
-        self._servers: list[EmbeddedValkey | EmbeddedPostgres] = []
+        self._servers: list[EmbeddedServer] = []
         self._services: list[ChildProcess] = []
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._restarting: set[str] = set()
@@ -50,7 +49,7 @@ class Supervisor:
         started = [server.process for server in self._servers] + self._services
         return tuple(child.record for child in started if child.is_running)
 
-    async def start_servers(self, servers: list[EmbeddedValkey | EmbeddedPostgres]) -> None:
+    async def start_servers(self, servers: list[EmbeddedServer]) -> None:
         """Start embedded servers at once and wait until each answers. Raises EmbeddedServerError."""
         self._servers = servers
         async with asyncio.TaskGroup() as group:
@@ -104,7 +103,7 @@ class Supervisor:
         watchers = [self._watchers.pop(name) for name in names if name in self._watchers]
         await end(watchers)
 
-    async def _start_server(self, server: EmbeddedValkey | EmbeddedPostgres) -> None:
+    async def _start_server(self, server: EmbeddedServer) -> None:
         await server.start()
         await server.ready()
 

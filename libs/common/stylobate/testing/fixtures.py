@@ -11,17 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import pytest_asyncio
 
 from stylobate.database import DatabaseManager, Limits, MigrationSet
-from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 from stylobate.testing.logs import plain_logs
 from stylobate.testing.shared_folder import shared_folder
+
+if TYPE_CHECKING:
+    from stylobate.testing.vault import VaultServer
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "64MB"}
 """The data of a test need to survive a killed server, which they do; not a lost machine."""
@@ -57,6 +60,23 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedValkey(folder / "data", run, options={"appendonly": "no"})
     yield from _running(server)
     shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def vault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["VaultServer"]:
+    """Give an OpenBao that runs for the whole session; 100 MB."""
+    from stylobate.testing.vault import VaultServer  # noqa: PLC0415  slow to import, and an extra
+
+    made = VaultServer(tmp_path_factory.mktemp("vault"))
+    for _ in _running(made.server):
+        yield made
+
+
+@pytest.fixture
+def vault(vault_server: "VaultServer") -> Iterator["VaultServer"]:
+    """Give it unsealed; it is unsealed afterwards, whatever the test did."""
+    yield vault_server
+    vault_server.unseal()
 
 
 @pytest.fixture
@@ -109,7 +129,7 @@ async def redis(redis_url: str) -> AsyncIterator[RedisManager]:
         yield manager
 
 
-def _running(server: EmbeddedPostgres | EmbeddedValkey) -> Iterator[str]:
+def _running(server: EmbeddedServer) -> Iterator[str]:
     async def up() -> None:
         await server.start()
         await server.ready()

@@ -28,7 +28,7 @@ HOSTILE = (
 
 def variable(kind: type[Settings], name: str) -> str:
     """Return the environment variable of a field."""
-    return kind._variable(name)
+    return kind.variable(name)
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.__name__)

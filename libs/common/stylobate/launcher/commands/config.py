@@ -12,6 +12,7 @@ from stylobate.config import ConfigError, Resolved, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.output import console
+from stylobate.launcher.process import with_vault
 from stylobate.launcher.project import Project, services_here
 from stylobate.services import installed_services
 
@@ -103,5 +104,7 @@ def _sources() -> Sources:
     """Return this process's sources; in a project with what `up` sets and generates there in development."""
     project = Project(Path.cwd())
     if project.data.is_dir():
-        return Sources(environ=LocalServers(project).environment(), generated=project.data / "secrets")
-    return Sources.of_process(project.data if (project.folder / "modules").is_dir() else None)
+        own = Sources(environ=LocalServers.of(project).environment(), generated=project.data / "secrets")
+    else:
+        own = Sources.of_process(project.data if (project.folder / "modules").is_dir() else None)
+    return with_vault(own)[0]

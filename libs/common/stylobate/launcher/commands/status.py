@@ -122,6 +122,6 @@ def complaints_of(answer: Mapping[str, Any]) -> list[str]:
     for name, findings in left_out(answer).items():
         lines += [f"the module {name} is left out", *findings]
     asked = (answer, *answer.get("processes", {}).values())
-    parts = [said.get(part, {}) for said in asked for part in ("bans", "limits", "discovery")]
+    parts = [said.get(part, {}) for said in asked for part in ("bans", "limits", "discovery", "vault")]
     ill = [health["details"] for health in parts if health.get("details")]
     return [*lines, *_differences(answer), *dict.fromkeys(ill)]

@@ -20,7 +20,7 @@ from stylobate.launcher.commands.config import findings, unknown
 from stylobate.launcher.commands.logs import show_work
 from stylobate.launcher.commands.status import ask, complaints_of
 from stylobate.launcher.embedded import ProcessRecord
-from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.environment import VAULT, LocalServers
 from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError, addresses, console, warn
@@ -38,6 +38,7 @@ _LONG_S = 10.0
 
 Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Identical processes on the same ports.")]
+Vault = Annotated[bool, typer.Option("--vault", help="With OpenBao beside it, for settings and secrets.")]
 Port = Annotated[int, typer.Option("--port", help="First of a row of ports to use instead of 8080, 9090, 8081.")]
 
 
@@ -46,22 +47,29 @@ def up(
     workers: Workers = 1,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `stylobate down` stops it.")] = False,
     port: Port = 0,
+    vault: Vault = False,
 ) -> None:
     """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
-    _run(is_split=split, count=workers, port=port, detach=detach)
+    _run(is_split=split, count=workers, port=port, vault=vault, detach=detach)
 
 
-def dev(split: Split = False, workers: Workers = 1, port: Port = 0) -> None:
+def dev(split: Split = False, workers: Workers = 1, port: Port = 0, vault: Vault = False) -> None:
     """Run it in processes of its own, which are replaced when a file is saved."""
-    _run(is_split=split, count=workers, port=port, watch=True)
+    _run(is_split=split, count=workers, port=port, vault=vault, watch=True)
 
 
-def _run(*, is_split: bool, count: int, port: int, detach: bool = False, watch: bool = False) -> None:
+def _run(*, is_split: bool, count: int, port: int, vault: bool, detach: bool = False, watch: bool = False) -> None:
+    if vault and os.environ.get("STYLOBATE_VAULT_ADDRESS"):
+        raise CommandError("STYLOBATE_VAULT_ADDRESS is set: that Vault is used, and --vault would start another")
     project = Project(Path.cwd())
     _refuse_second(project)
     _refuse_missing_modules(project)
     asyncio.run(_stop_leftovers(project))  # before the ports are looked at: they hold them
     layout = _layout(project, is_split=is_split, count=count, port=port, watch=watch)
+    if vault:
+        ports = Ports(port)
+        layout.endpoints[VAULT] = f"http://{ports.at(ports.vault)}"
+        bind(ports.at(ports.vault)).close()
     if detach:
         _detached(project)
         return
@@ -126,7 +134,7 @@ class _Up:
         self._console = console()
         self._began = time.monotonic()
         self._is_ready = False
-        self._servers = LocalServers(project)
+        self._servers = LocalServers(project, vault_port=int(layout.endpoints.get(VAULT, "").rpartition(":")[2] or 0))
         if self._servers.postgres is not None and (ignored := set_aside_libpq(os.environ)):
             warn(f"ignored from the environment: {', '.join(ignored)}")
         self._environment = self._servers.environment()
@@ -144,14 +152,14 @@ class _Up:
 
     def _run(self) -> None:
         os.environ.update(self._environment)
-        settings, sources = load_host_settings(self._layout.placements[0])
-        if found := findings(sources):  # a service in a process of its own would only die of them, again and again
+        told = load_host_settings(self._layout.placements[0], without_vault=self._servers.vault is not None)
+        if found := findings(told.sources):  # a service in a process of its own would only die of them, again and again
             raise ConfigError(found)
         for line in unknown(os.environ):
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         fleet = None if self._in_process else Fleet(self._layout, self._environment, self._project.logs)  # forks: no thread yet
-        self._logs = start_logs(settings, "platform", "platform", self._project.logs / "platform.log")
+        self._logs = start_logs(told.settings, "platform", "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, key_holders())
         try:
             run_to_end(lambda: until_stopped(lambda: self._work(fleet)))
@@ -185,6 +193,10 @@ class _Up:
         if names:
             self._say(f"starting {names}")
         await self._supervisor.start_servers(self._servers.all)
+        if self._servers.vault is not None:
+            told = await asyncio.to_thread(load_host_settings, self._layout.placements[0])
+            if found := await asyncio.to_thread(findings, told.sources):
+                raise ConfigError(found)
         self._say(f"starting {', '.join(installed_services())} ({self._layout.mode})")
         asyncio.get_running_loop().call_later(_LONG_S, self._say_that_it_waits)
 

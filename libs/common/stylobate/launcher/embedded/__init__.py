@@ -1,11 +1,23 @@
-"""Real servers from wheels for the laptop and for tests: Valkey and PostgreSQL on unix sockets.
+"""Real servers from wheels for the laptop and for tests: Valkey and PostgreSQL on unix sockets, OpenBao on a loopback port.
 
 ``async start()``, ``async ready()`` (the server answered), ``async stop()``, ``url``, ``process``; data survive restarts.
 """
 
 from stylobate.launcher.embedded.folders import run_folder
+from stylobate.launcher.embedded.openbao import EmbeddedOpenBao
 from stylobate.launcher.embedded.postgres import EmbeddedPostgres
 from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerError, ProcessRecord
 from stylobate.launcher.embedded.valkey import EmbeddedValkey
 
-__all__ = ["ChildProcess", "EmbeddedPostgres", "EmbeddedServerError", "EmbeddedValkey", "ProcessRecord", "run_folder"]
+EmbeddedServer = EmbeddedOpenBao | EmbeddedPostgres | EmbeddedValkey
+
+__all__ = [
+    "ChildProcess",
+    "EmbeddedOpenBao",
+    "EmbeddedPostgres",
+    "EmbeddedServer",
+    "EmbeddedServerError",
+    "EmbeddedValkey",
+    "ProcessRecord",
+    "run_folder",
+]

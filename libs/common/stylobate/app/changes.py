@@ -1,0 +1,48 @@
+"""Settings that change while a service runs, as a secret does that is exchanged in Vault."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from stylobate.config import ConfigError, Settings
+from stylobate.errors import StylobateError
+from stylobate.logs import get_logger
+
+Take = Callable[[Any], Awaitable[None]]
+"""Is given all settings as they are now. Raises ConfigError or StylobateError for what cannot be used: tried again soon."""
+_log = get_logger("app")
+
+
+class SettingChanges:
+    """What of a class of settings has changed since it was taken, and who takes it.
+
+    :param settings: as the start took them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._kind = type(settings)
+        self._taken = {name: getattr(settings, name) for name in self._kind.model_fields}
+        self._takers: list[tuple[frozenset[str], Take]] = []
+
+    def follow(self, fields: frozenset[str], take: Take) -> None:
+        """Have changes of these fields taken; of others it is said that they wait for a restart."""
+        self._takers.append((fields, take))
+
+    async def take(self, fresh: Settings) -> str:
+        """Have what changed taken; return what was not, and why, or nothing."""
+        changed = {name for name, value in self._taken.items() if getattr(fresh, name) != value}
+        left, said = set(changed), list[str]()
+        for fields, take in self._takers:
+            if not (mine := fields & changed):
+                continue
+            left -= mine
+            names = ", ".join(sorted(map(self._kind.variable, mine)))
+            try:
+                await take(fresh)
+            except (ConfigError, StylobateError) as error:
+                said.append(f"{names} changed and cannot be used yet: {error}")
+                _log.warning("setting_not_taken", settings=names, error=str(error))
+            else:
+                self._taken |= {name: getattr(fresh, name) for name in mine}
+                _log.info("setting_taken", settings=names)
+        said += [f"{self._kind.variable(name)} changed and is taken at the next start" for name in sorted(left)]
+        return "; ".join(said)

@@ -1,0 +1,246 @@
+"""What of Vault's API is needed, on `hvac`, whose calls block: to be made in a thread once a loop runs."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
+
+from stylobate.config import ConfigError
+from stylobate.telemetry import counter
+from stylobate.vault.errors import VaultDeniedError, VaultError, VaultLoginError, VaultUnavailableError
+from stylobate.vault.options import VaultOptions
+
+R = TypeVar("R")
+_REFUSED_S = 300.0
+"""How long a login that was refused is not tried again with the same proof: after five refusals Vault locks out everybody who
+logs in with the role, replicas that are well among them."""
+_SEVERAL = re.compile(r"^\d+ errors? occurred: \* ")
+"""What Vault writes before what is the matter."""
+_SPENT = 0.5
+"""Of its time, after which a token is renewed."""
+_INSTALL = "STYLOBATE_VAULT_ADDRESS: needs `hvac`: pip install 'stylobate[vault]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What Vault gives for a time."""
+
+    data: Mapping[str, Any]
+    lease: str
+    """Its id; empty: it has none."""
+    seconds: float
+    """How long it holds; 0: without end."""
+    is_renewable: bool
+
+
+class VaultClient:
+    """One login to Vault, renewed before it ends and made anew where it was taken away. Not for several threads at once."""
+
+    def __init__(self, options: VaultOptions, clock: Callable[[], float] = monotonic) -> None:
+        """Ask nothing yet. Raises ConfigError where `hvac` is not installed."""
+        try:
+            import hvac  # noqa: PLC0415  an extra, and slow to import: where there is no Vault it is not
+            import requests  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigError([_INSTALL]) from error
+        self._faults = hvac.exceptions
+        self._lost = requests.exceptions.RequestException
+        self.options = options
+        self._clock = clock
+        session = requests.Session()
+        session.trust_env = False  # neither another address nor another authority than the settings say
+        session.verify = options.authority or True
+        self._hvac = hvac.Client(
+            url=options.address,
+            token="",
+            timeout=options.timeout.total_seconds(),
+            namespace=options.namespace or None,
+            session=session,
+        )
+        self._ends = 0.0
+        self._due = 0.0
+        self._refusal: tuple[str, float, VaultLoginError] | None = None
+        self._requests = counter("vault_requests", "Requests to Vault, by what for and how they ended.", ("what", "outcome"))
+
+    # logins
+
+    @property
+    def token_left_s(self) -> float:
+        """How long the login holds; 0: there is none. ``inf``: without end."""
+        return max(0.0, self._ends - self._clock())
+
+    @property
+    def renewal_in_s(self) -> float:
+        """When it is due to be renewed."""
+        return max(0.0, self._due - self._clock())
+
+    def keep_login(self) -> None:
+        """Log in where there is no login, renew it where half of its time is over. Raises VaultError."""
+        if not self._hvac.token or not self.token_left_s:
+            self._log_in()
+        elif not self.renewal_in_s:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Renew the login; where that brings too little, or is refused, log in anew."""
+        left = self.token_left_s
+        try:
+            self._holds(self._ask("renew", "auth/token/renew-self", self._hvac.auth.token.renew_self)["auth"])
+        except VaultDeniedError:
+            self._log_in()
+        if self.token_left_s <= left:  # its last hour has come: a token does not live forever
+            self._log_in()
+
+    def _log_in(self) -> None:
+        """Log in with what the file holds at this moment, unless that was refused a while ago."""
+        file = self.options.credentials
+        self._hvac.token = ""
+        try:
+            proof = file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise VaultLoginError(f"STYLOBATE_VAULT_CREDENTIALS_FILE: {file} cannot be read ({_reason(error)})") from None
+        if self._refusal is not None and self._refusal[:1] == (proof,) and self._clock() < self._refusal[1]:
+            raise self._refusal[2]
+        try:
+            self._log_in_with(proof)
+        except VaultLoginError as error:
+            self._refusal = proof, self._clock() + _REFUSED_S, error
+            raise
+        self._refusal = None
+
+    def _log_in_with(self, proof: str) -> None:
+        options = self.options
+        where = f"auth/{options.auth_mount}/login"
+        match options.auth:
+            case "token":
+                self._take_token(proof)
+                return
+            case "approle":
+                log_in = partial(
+                    self._hvac.auth.approle.login, options.role, proof, use_token=False, mount_point=options.auth_mount
+                )
+            case "kubernetes":
+                log_in = partial(
+                    self._hvac.auth.kubernetes.login, options.role, proof, use_token=False, mount_point=options.auth_mount
+                )
+        auth = self._ask("login", where, log_in)["auth"]
+        self._hvac.token = auth["client_token"]
+        self._holds(auth)
+
+    def _take_token(self, token: str) -> None:
+        self._hvac.token = token
+        try:
+            found = self._ask("login", "auth/token/lookup-self", self._hvac.auth.token.lookup_self)["data"]
+        except VaultDeniedError:
+            file = self.options.credentials
+            raise VaultLoginError(
+                f"{self.options.address}: the token in {file} was revoked or has ended; write another"
+            ) from None
+        self._holds({"lease_duration": found["ttl"]})
+
+    def _holds(self, auth: Mapping[str, Any]) -> None:
+        """Note how long; a token without an end is not renewed, one that cannot be is replaced before its end."""
+        now, seconds = self._clock(), float(auth["lease_duration"])
+        self._ends = now + (seconds or float("inf"))
+        self._due = now + (seconds * _SPENT or float("inf"))
+
+    # reading and writing
+
+    def secret(self, path: str) -> dict[str, Any] | None:
+        """Return what stands at a path of ours in the KV engine; None: nothing. Raises VaultError."""
+        kv = self._hvac.secrets.kv.v2
+        at = f"{self.options.path}/{path}" if self.options.path else path
+        read = partial(kv.read_secret_version, at, mount_point=self.options.mount, raise_on_deleted_version=True)
+        found = self._call("read", self.options.at(path), read)
+        return None if found is None else dict(found["data"]["data"])
+
+    def leased(self, path: str) -> Leased:
+        """Ask for something with a lease, such as ``database/creds/stylobate``. Raises VaultError."""
+        found = self._call("lease", path, partial(self._hvac.read, path))
+        if found is None:
+            raise VaultDeniedError(f"{self.options.address}: {path}: there is no such path")
+        return Leased(found["data"], found["lease_id"], float(found["lease_duration"]), bool(found["renewable"]))
+
+    def renew(self, lease: str) -> float:
+        """Renew a lease; return how many seconds it holds now. Raises VaultError."""
+        found = self._call("renew", "sys/leases/renew", partial(self._hvac.sys.renew_lease, lease))
+        return 0.0 if found is None else float(found["lease_duration"])
+
+    def write(self, path: str, **data: Any) -> dict[str, Any]:
+        """Write to a path of any engine and return the answer's data. Raises VaultError."""
+        found = self._call("write", path, partial(self._hvac.write_data, path, data=data))
+        return dict(found["data"]) if found is not None else {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._hvac.adapter.close()
+
+    def _call(self, what: str, where: str, ask: Callable[[], R]) -> R | None:
+        """Ask as who is logged in, once more where the login was taken away meanwhile; None: there is no such path."""
+        self.keep_login()
+        try:
+            return self._ask(what, where, ask)
+        except self._faults.InvalidPath:
+            return None
+        except VaultDeniedError:
+            if self._is_let_in():
+                raise
+            self._log_in()
+            try:
+                return self._ask(what, where, ask)
+            except self._faults.InvalidPath:
+                return None
+
+    def _is_let_in(self) -> bool:
+        try:
+            self._ask("lookup", "auth/token/lookup-self", self._hvac.auth.token.lookup_self)
+        except VaultDeniedError:
+            return False
+        return True
+
+    def _ask(self, what: str, where: str, ask: Callable[[], R]) -> R:
+        """Ask, and say in our words what is wrong."""
+        try:
+            found = ask()
+        except (self._faults.VaultError, self._lost, OSError, ValueError) as error:
+            if isinstance(error, self._faults.InvalidPath) and what != "login":
+                self._requests.labels(what, "ok").inc()
+                raise
+            fault = self._fault(where, error)
+            self._requests.labels(what, "unavailable" if isinstance(fault, VaultUnavailableError) else "denied").inc()
+            raise fault from None  # the driver's own holds the answer's text
+        self._requests.labels(what, "ok").inc()
+        return found
+
+    def _fault(self, where: str, error: Exception) -> VaultError:
+        address, faults = self.options.address, self._faults
+        if not isinstance(error, faults.VaultError):
+            return VaultUnavailableError(f"{address} does not answer ({_reason(error)})")
+        said = _SEVERAL.sub("", " ".join(" ".join(error.errors or ()).split())) or type(error).__name__
+        refusals = (faults.Forbidden, faults.Unauthorized, faults.InvalidRequest, faults.InvalidPath)
+        if isinstance(error, refusals) and where.endswith("/login"):
+            cure = "look at STYLOBATE_VAULT_ROLE and STYLOBATE_VAULT_CREDENTIALS_FILE"
+            return VaultLoginError(f"{address}: {where}: does not let us in ({said}); {cure}")
+        if isinstance(error, refusals):
+            return VaultDeniedError(f"{address}: {where}: {said}; the policies of the role must allow it")
+        if isinstance(error, faults.VaultDown) and "sealed" in said.lower():
+            return VaultUnavailableError(f"{address} is sealed; unseal it")
+        if isinstance(error, faults.VaultNotInitialized):
+            return VaultUnavailableError(f"{address} was never initialised; `bao operator init` does it")
+        return VaultUnavailableError(f"{address}: {where}: {said}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost words of a fault: the driver's own wrap each other, and name objects by their addresses."""
+    seen = {id(error)}
+    while True:
+        inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
+        inner = inner or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException) or id(inner) in seen:
+            break
+        seen.add(id(inner))
+        error = inner
+    verified = getattr(error, "verify_message", "")
+    return str(verified or getattr(error, "strerror", "") or type(error).__name__)

@@ -1,0 +1,168 @@
+"""Vault while a process runs: logins that end, servers that go away and are sealed, values that change and vanish."""
+
+from datetime import timedelta
+
+import pytest
+from stylobate.health import Status
+from stylobate.testing.clock import FakeClock
+from stylobate.testing.until import until
+from stylobate.vault import VaultDeniedError, VaultError, VaultManager
+from stylobate.vault.client import VaultClient
+
+_OFTEN = {"refresh": timedelta(milliseconds=200)}
+
+
+async def _healthy(manager) -> bool:
+    return (await manager.health()).status is Status.HEALTHY
+
+
+async def test_a_changed_value_is_heard(vault) -> None:
+    """Who asked to hear is called once the value is another one, and finds it there; nobody is called for the same value."""
+    vault.put("heard/auth", smtp_password="old", smtp_user="ada")
+    manager = VaultManager(vault.options("heard", **_OFTEN))
+    assert manager.secrets.find("auth", "smtp_password") == "old"
+    heard = []
+
+    async def hear() -> str:
+        heard.append(manager.secrets.find("auth", "smtp_password"))
+        return ""
+
+    manager.on_change(hear)
+    async with manager.open():
+        vault.put("heard/auth", smtp_password="new", smtp_user="ada")
+        await until(lambda: heard)
+        age = manager.age_s
+        await until(lambda: manager.age_s < age)  # looked again, at what is the same
+    assert heard == ["new"]
+
+
+async def test_what_was_not_taken_is_told_and_tried_again(vault) -> None:
+    """A hearer that cannot use a value yet is called again at each look, and health says what it said."""
+    vault.put("later/auth", smtp_password="old")
+    manager = VaultManager(vault.options("later", **_OFTEN))
+    manager.secrets.find("auth", "smtp_password")
+    answers = ["it is refused there", ""]
+
+    async def hear() -> str:
+        return answers.pop(0)
+
+    manager.on_change(hear)
+    async with manager.open():
+        vault.put("later/auth", smtp_password="new")
+        await until(lambda: len(answers) == 1)
+        assert (await manager.health()).details == "it is refused there"
+        await until(lambda: _healthy(manager))
+    assert answers == []
+
+
+async def test_what_is_known_is_used_while_vault_is_sealed(vault) -> None:
+    """Values stay, health says that they are old and why; once it is unsealed the next look makes it well."""
+    vault.put("sealed/auth", smtp_password="kept")
+    manager = VaultManager(vault.options("sealed", **_OFTEN))
+    assert manager.secrets.find("auth", "smtp_password") == "kept"
+    async with manager.open():
+        vault.seal()
+        health = await until(manager.health, lambda health: health.status is Status.DEGRADED)
+        assert health.details.startswith(f"{vault.url} is sealed; unseal it; values are ")
+        assert manager.secrets.find("auth", "smtp_password") == "kept"
+        vault.unseal()
+        await until(lambda: _healthy(manager), within_s=10)
+
+
+async def test_a_start_without_vault_is_made_good_by_its_return(vault) -> None:
+    """What nobody had to have is read as soon as Vault answers, and who runs is told."""
+    vault.put("late/auth", smtp_password="there")
+    vault.seal()
+    manager = VaultManager(vault.options("late", **_OFTEN))
+    assert manager.secrets.find("auth", "smtp_password") is None
+    heard = []
+
+    async def hear() -> str:
+        heard.append(manager.secrets.find("auth", "smtp_password"))
+        return ""
+
+    manager.on_change(hear)
+    async with manager.open():
+        assert not await _healthy(manager)
+        vault.unseal()
+        await until(lambda: heard == ["there"])
+
+
+async def test_a_value_that_is_gone_is_used_on(vault) -> None:
+    """A key that was deleted, by mistake or not, has nobody fall back to a default; health names it until it is back."""
+    vault.put("gone/auth", smtp_password="kept", smtp_user="ada")
+    manager = VaultManager(vault.options("gone", **_OFTEN))
+    manager.secrets.find("auth", "smtp_password")
+    async with manager.open():
+        vault.put("gone/auth", smtp_user="ada")
+        health = await until(manager.health, lambda health: health.status is Status.DEGRADED)
+        assert health.details == "secret/stylobate/gone/auth#smtp_password is gone; its last known value is used"
+        assert manager.secrets.find("auth", "smtp_password") == "kept"
+        vault.put("gone/auth", smtp_password="back", smtp_user="ada")
+        await until(lambda: _healthy(manager))
+        assert manager.secrets.find("auth", "smtp_password") == "back"
+
+
+async def test_a_login_that_was_taken_away_is_made_anew(vault) -> None:
+    """With the same proof, within the call that met it: nobody notices."""
+    vault.put("revoked/auth", smtp_password="there")
+    client = VaultClient(vault.options("revoked"))
+    assert client.secret("auth") == {"smtp_password": "there"}
+    vault.end_logins()
+    assert client.secret("auth") == {"smtp_password": "there"}
+
+
+def test_a_login_is_renewed_in_time_and_made_anew_at_its_end(vault) -> None:
+    """After half of its time, on the clock of this process; where renewing brings nothing more, another login is made."""
+    clock = FakeClock()
+    client = VaultClient(vault.options("renewed"), clock.seconds)
+    client.keep_login()
+    assert client.token_left_s == pytest.approx(3600)
+    clock.advance(timedelta(minutes=29))
+    client.keep_login()
+    assert client.token_left_s == pytest.approx(1860)  # left alone
+    clock.advance(timedelta(minutes=2))
+    client.keep_login()
+    assert client.token_left_s == pytest.approx(3600)
+    clock.advance(timedelta(minutes=61))  # the process slept
+    assert client.token_left_s == 0
+    assert client.secret("nothing") is None
+    assert client.token_left_s == pytest.approx(3600)
+
+
+def test_a_refused_login_is_not_tried_again_and_again(vault, tmp_path) -> None:
+    """Vault locks a role out after five refusals: the same proof is tried once in five minutes, another one at once."""
+    clock = FakeClock()
+    file = tmp_path / "secret_id"
+    file.write_text("wrong")
+    client = VaultClient(vault.options("lockout", credentials=file), clock.seconds)
+    for _ in range(20):
+        with pytest.raises(VaultError, match=r"auth/approle/login: does not let us in \(invalid role or secret ID\)"):
+            client.secret("auth")
+    assert VaultClient(vault.options("lockout")).secret("auth") is None  # the role is not locked
+    file.write_text(vault.options("").credentials.read_text())
+    assert client.secret("auth") is None
+
+
+def test_one_forbidden_path_takes_no_other_along(vault) -> None:
+    """What the policies do not allow is told by its path; paths that they allow are read."""
+    vault.put("partly/auth", smtp_password="there")
+    options = vault.options("partly")
+    client = VaultClient(options)
+    with pytest.raises(VaultDeniedError, match=r"database/creds/none: permission denied; the policies of the role must allow it"):
+        client.leased("database/creds/none")
+    assert client.secret("auth") == {"smtp_password": "there"}
+
+
+def test_a_token_is_taken_as_it_is(vault, tmp_path) -> None:
+    """A token in a file is looked up; one that was revoked, or is none, is named by its file."""
+    file = tmp_path / "token"
+    with vault.root() as root:
+        file.write_text(root.auth.token.create(policies=["stylobate"], ttl="1h")["auth"]["client_token"])
+    vault.put("token/auth", smtp_password="there")
+    client = VaultClient(vault.options("token", auth="token", credentials=file))
+    assert client.secret("auth") == {"smtp_password": "there"}
+    with vault.root() as root:
+        root.auth.token.revoke(file.read_text())
+    with pytest.raises(VaultError, match=f"the token in {file} was revoked or has ended; write another"):
+        client.secret("auth")
