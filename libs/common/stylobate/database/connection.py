@@ -1,15 +1,17 @@
 """A connection whose faults are the platform's errors."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast
 
 import asyncpg
 
 from stylobate.database.faults import FAULTS, fault_of, unavailable
+from stylobate.database.known_types import KnownTypes, NoStatement
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_known = KnownTypes()
 
 
 def _told(statement: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -60,3 +62,12 @@ class Connection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         """Return nothing to run when the connection goes back to its pool."""
         return ""
+
+    async def _introspect_types(self, typeoids: Collection[int], timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109  the driver's own method
+        """Return what the driver wants to know about types: from what another connection found out, where that is all."""
+        rows = _known.of(typeoids)
+        if rows is not None:
+            return rows, NoStatement()
+        found, statement = await super()._introspect_types(typeoids, timeout)  # type: ignore[misc]  # not in its stubs
+        _known.keep(found)
+        return found, statement

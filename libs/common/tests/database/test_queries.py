@@ -192,3 +192,27 @@ async def test_a_kept_connection_that_broke_is_not_given_out(database, postgres_
     await other.close()
     await until(database._pool.get_size, lambda size: size == 0, within_s=60)
     assert await database.fetchval("select pg_backend_pid()") != broken
+
+
+async def test_types_are_asked_for_once_in_a_process(database, monkeypatch):
+    """A connection knows the types of its statements from the first one that asked: the server takes long to tell."""
+    statement, values = "select $1::bigint[] as a, $2::uuid[] as b, $3::jsonb[] as c", ([1, None], ["0" * 32], ['{"a": 1}'])
+    async with database.transaction() as connection:
+        await connection.fetchrow(statement, *values)
+        monkeypatch.setattr(asyncpg.Connection, "_introspect_types", None)
+        row = await database.fetchrow(statement, *values)  # on another one
+    assert (row["a"], row["b"][0].int, row["c"]) == ([1, None], 0, ['{"a": 1}'])
+
+
+async def test_times_as_text_have_the_form_that_stores_read_whatever_form_the_database_likes(database_for, postgres_url):
+    """A database may be set to another form and another zone; a connection of the platform has its own."""
+    database = await database_for("shop")
+    name = await database.fetchval("select current_database()::text")
+    admin = await asyncpg.connect(postgres_url)
+    for setting in ("datestyle = 'German'", "timezone = 'Asia/Tokyo'"):
+        await admin.execute(f'alter database "{name}" set {setting}')
+    await admin.close()
+    for queries in (database, database.reader):
+        async with queries.transaction() as first, queries.transaction() as connection:
+            for one in (first, connection):
+                assert await one.fetchval("select timestamptz '2026-03-01 12:00:00.25+01'::text") == "2026-03-01 11:00:00.25+00"

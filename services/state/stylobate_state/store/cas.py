@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from stylobate.outbox import partition_of
 
 from stylobate_state.model import Beside, Change, Write
 
+T = TypeVar("T")
 _ENTRY = ("entry_write", "entry_index", "entry_trait", "entry_part1", "entry_part2", "entry_part3")
 """The columns of what is entered into indexes."""
 _PARTS = (
     "creates", "groups", "indexes", "restores", "migrations", "versions", "assigns", "timers", "origins", "tells", "asides",
 )  # fmt: skip
+_OFTEN_ALIKE = frozenset(("tenant", "namespace", "owner", "actor", "change", "event", "from_status", "status"))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -30,7 +32,7 @@ class _Statement(NamedTuple):
     """Of its parameters, in their order."""
 
 
-def cas(writes: Sequence[Write], newest: int, entries: Sequence[Sequence[object]]) -> tuple[str, list[object]]:
+def cas(writes: Sequence[Write], newest: int, entries: Sequence[Sequence[object]]) -> tuple[str, Sequence[object]]:
     """Return the statement for a batch, and its arguments.
 
     :param newest: index that the writer knows. :param entries: what the writes enter into indexes, as columns; empty: nothing.
@@ -52,7 +54,24 @@ def cas(writes: Sequence[Write], newest: int, entries: Sequence[Sequence[object]
         "asides": any(write.beside is not None and write.beside.aside for write in writes),
     }
     text, names = _statement(frozenset(part for part, is_wanted in parts.items() if is_wanted))
-    return text, [list(map(_COLUMNS[name], writes)) if name in _COLUMNS else others[name] for name in names]
+    return text, [_column(name, writes) if name in _COLUMNS else others[name] for name in names]
+
+
+def _column(name: str, writes: Sequence[Write]) -> Sequence[object]:
+    """Return what the writes have for a parameter: one value where that is often alike, and is; nothing where all is null."""
+    values = list(map(_COLUMNS[name], writes))
+    if name == "data":
+        return values if values.count(None) < len(values) else []
+    return alike(values) if name in _OFTEN_ALIKE else values
+
+
+def alike(values: Sequence[T]) -> Sequence[T]:
+    """Return one value where all are equal, else all of them: for columns in which they mostly are.
+
+    The driver looks at every value of an array, for about half a microsecond. The statement says
+    ``coalesce(t.column, ($1::text[])[1])``, as ``unnest`` fills what is missing with null; so it is for columns without null.
+    """
+    return values[:1] if values.count(values[0]) == len(values) else values
 
 
 @cache
@@ -64,6 +83,7 @@ def _statement(wanted: frozenset[str]) -> _Statement:
             text = re.sub(rf"^[^\n]* -- not {part}\n", "", text, flags=re.MULTILINE)
         else:
             text = re.sub(rf"^-- {part} \{{\n.*?^-- {part} \}}\n|^[^\n]* -- {part}\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\s*--.*$", "", text, flags=re.MULTILINE)  # the driver prepares nothing that is longer than 15 KiB
     names = tuple(dict.fromkeys(re.findall(r"\$([a-z_0-9]+)", text)))
     places = {name: f"${place}" for place, name in enumerate(names, start=1)}
     return _Statement(re.sub(r"\$([a-z_0-9]+)", lambda found: places[found[1]], text), names)

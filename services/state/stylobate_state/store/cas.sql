@@ -10,9 +10,21 @@
 -- `tells`: events that carry what was there before, what changed of the data, and what led to it, where their namespaces ask for that.
 -- `asides`: events of namespaces with indexes, which keep the fields of these for watches with filters.
 -- Data is null where it stays as it is: it is neither sent nor sent back.
+-- Of what is alike for the whole batch one value is sent: unnest makes null of the rest.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
-    select (t.place - 1)::int as i, t.*
+    select (t.place - 1)::int as i, t.key, t.expected, t.data, t.event_id, t.partition
+        , coalesce(t.tenant, ($tenant::text[])[1]) as tenant, coalesce(t.namespace, ($namespace::text[])[1]) as namespace
+        , coalesce(t.owner, ($owner::text[])[1]) as owner, coalesce(t.actor, ($actor::text[])[1]) as actor
+        , coalesce(t.change, ($change::text[])[1]) as change, coalesce(t.event, ($event::text[])[1]) as event
+        , coalesce(t.from_status, ($from_status::text[])[1]) as from_status
+        , case when cardinality($status::text[]) = 1 then ($status::text[])[1] else t.status end as status
+        , t.together -- groups
+        , t.restored_from -- restores
+        , t.schema_version -- versions
+        , t.timers -- timers
+        , t.depth, t.traceparent -- origins
+        , t.aside -- asides
         , 0 as together -- not groups
         , 0::bigint as restored_from -- not restores
         , 1 as schema_version -- not versions
@@ -265,7 +277,7 @@ unqueued as (
     where u.ends_timers and t.tenant = u.tenant and t.namespace = u.namespace and t.key = u.key
 )
 select
-    w.version, w.status, w.owner, w.created_at, w.updated_at, w.first_version,
+    w.version, w.status, w.owner, w.created_at::text, w.updated_at::text, w.first_version,
     case when i.data is not null then w.data::text end, w.timers::text,
     l.version as seen, l.is_live, coalesce(l.holds, i.expected = 0, false) as holds
     , r.why, r.index_id, r.holder, (select count(*) from x) as gone -- indexes

@@ -39,7 +39,7 @@ from stylobate_state.model import (
     grouped,
     result_of,
 )
-from stylobate_state.store.cas import cas
+from stylobate_state.store.cas import alike, cas
 from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
@@ -52,13 +52,17 @@ from stylobate_state.store.postgres_sorting import sorted_part
 from stylobate_state.store.postgres_timers import from_timers
 
 T = TypeVar("T")
+_time = datetime.fromisoformat
 _CLASHES = 8
 """How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
 
 _READ = """
-    select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
+    select tenant, namespace, key, version, status, data::text as data, owner, created_at::text, updated_at::text, first_version,
         deleted_at is not null as is_deleted, timers::text as timers, schema_version
-    from state join unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, namespace, key) using (tenant, namespace, key)
+    from state join (
+        select coalesce(t.tenant, ($1::text[])[1]) as tenant, coalesce(t.namespace, ($2::text[])[1]) as namespace, t.key
+        from unnest($1::text[], $2::text[], $3::text[]) as t (tenant, namespace, key)
+    ) asked using (tenant, namespace, key)
 """
 # The rest bound what they return: each row comes with the size of its data, and none before which the bytes of the bound are
 # used up. The text of a row is made once, in the inner query.
@@ -67,8 +71,8 @@ _LIST = """
         select t.*, octet_length(data) as size,
             sum(octet_length(data)) over (order by key rows unbounded preceding) - octet_length(data) as used
         from (
-            select tenant, namespace, key, version, status, data::text as data, owner, created_at, updated_at, first_version,
-                false as is_deleted, timers::text as timers, schema_version
+            select tenant, namespace, key, version, status, data::text as data, owner,
+                created_at::text, updated_at::text, first_version, false as is_deleted, timers::text as timers, schema_version
             from state
             where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
             order by key limit $5
@@ -108,7 +112,7 @@ class PostgresStateStore:
         if not keys:
             return {}
         tenants, namespaces, names = zip(*keys, strict=True)
-        rows = await self._database.fetch(_READ, tenants, namespaces, names)
+        rows = await self._database.fetch(_READ, alike(tenants), alike(namespaces), names)
         return {state.key: state for state in map(state_of, rows)}
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
@@ -179,7 +183,7 @@ class PostgresStateStore:
         version, status, owner, created_at, updated_at, first_version, data, timers, seen, is_live, holds, *_ = row
         if version is not None:
             kept = write.data if data is None else compact_numbers(data.encode())
-            return Written(version, status, owner, created_at, updated_at, first_version, kept, from_timers(timers))
+            return Written(version, status, owner, _time(created_at), _time(updated_at), first_version, kept, from_timers(timers))
         why = row.get("why")
         if not holds:
             return Refused(seen if is_live else 0)

@@ -35,7 +35,8 @@ select found.*, d.is_ready from state_index d left join lateral (
         select t.*, octet_length(data) as size,
             sum(octet_length(data)) over (order by place, key rows unbounded preceding) - octet_length(data) as used
         from (
-            select s.tenant, s.namespace, s.key, s.version, s.status, s.data::text as data, s.owner, s.created_at, s.updated_at,
+            select s.tenant, s.namespace, s.key, s.version, s.status, s.data::text as data, s.owner,
+                s.created_at::text, s.updated_at::text,
                 s.first_version, false as is_deleted, e.place, s.timers::text as timers, s.schema_version
             from (
                 select substr(e.sort, r.cut + 1) as place, e.key

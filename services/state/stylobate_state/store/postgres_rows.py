@@ -1,5 +1,7 @@
 """Rows of the table of objects."""
 
+from datetime import datetime
+
 import asyncpg
 from stylobate.strict_json import compact_numbers
 
@@ -16,8 +18,8 @@ def state_of(row: asyncpg.Record) -> StateRecord:
         status=status,
         data=compact_numbers(data.encode()),
         owner=owner,
-        created_at=created_at,
-        updated_at=updated_at,
+        created_at=datetime.fromisoformat(created_at),
+        updated_at=datetime.fromisoformat(updated_at),
         first_version=first_version,
         is_deleted=is_deleted,
         timers=from_timers(row["timers"]),

@@ -46,7 +46,8 @@ select * from (
     select t.*, octet_length(data) as size,
         sum(octet_length(data)) over (order by place rows unbounded preceding) - octet_length(data) as used
     from (
-        select s.tenant, s.namespace, s.key, s.version, s.status, s.data::text as data, s.owner, s.created_at, s.updated_at,
+        select s.tenant, s.namespace, s.key, s.version, s.status, s.data::text as data, s.owner,
+            s.created_at::text, s.updated_at::text,
             s.first_version, false as is_deleted, s.timers::text as timers, s.schema_version, asked.place
         from unnest($3::text[]) with ordinality as asked (key, place)
         join state s on s.tenant = $1 and s.namespace = $2 and s.key = asked.key

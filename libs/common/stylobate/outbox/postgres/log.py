@@ -30,7 +30,7 @@ left join lateral (
         select t.*, octet_length(t.data) as size,
             sum(octet_length(t.data)) over (order by t.number rows unbounded preceding) - octet_length(t.data) as used
         from (
-            select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time, o.actor, o.depth, o.traceparent,
+            select o.number, o.id::text, o.tenant, o.subject, o.type, o.source, o.time::text, o.actor, o.depth, o.traceparent,
                    o.data::text as data, o.aside::text as aside
             from outbox_event o
             where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5

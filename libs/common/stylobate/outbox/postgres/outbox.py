@@ -10,7 +10,8 @@ from stylobate.outbox.errors import EventWrittenError
 from stylobate.outbox.event import Event
 
 # The advisory locks are taken before the first sequence number is drawn, so that a subject's rows stand in the order of
-# their commits even where no row of the subject's own was locked.
+# their commits even where no row of the subject's own was locked. The transaction has its id before it draws one: by that
+# the numbering knows which rows are still to come.
 _APPEND = """
 with locked as materialized (
     select pg_advisory_xact_lock(k.key) from (select key from unnest($1::bigint[]) as l (key) order by key) as k
@@ -19,7 +20,7 @@ with locked as materialized (
     from unnest($5::uuid[], $6::text[], $7::smallint[], $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::jsonb[],
                 $13::smallint[], $14::text[], $15::jsonb[])
         with ordinality as e (id, tenant, partition, subject, type, time, actor, data, depth, traceparent, aside, position)
-    where (select count(*) from locked) >= 0
+    where (select count(*) from locked) >= 0 and (select pg_current_xact_id()) is not null
     order by e.position
 )
 insert into outbox_event (seq, id, tenant, partition, stream, subject, version, type, source, time, actor, depth, traceparent,
