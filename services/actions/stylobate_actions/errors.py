@@ -65,3 +65,12 @@ class HookFailedError(StylobateError):
     reason = "HOOK_FAILED"
     default_detail = "A hook of the application failed on our side."
     cure = "Give the request id to the operator: the log names the module, the hook and the place."
+
+
+class ExportNotWrittenError(StylobateError):
+    """A module forgets people, so it keeps something of them, and has no method that gives it out."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "USER_EXPORT_NOT_WRITTEN"
+    default_detail = "The module keeps something of people and gives nothing out."
+    cure = "Tell the module's author: beside `delete_user` it needs `export_user`."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceServicer_to_server
 from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
+from stylobate.api.actions.v1.user_data_service_pb2_grpc import add_UserDataServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
@@ -48,6 +49,7 @@ from stylobate_actions.store.memory import MemoryRunLedger
 from stylobate_actions.store.postgres import PostgresRunLedger
 from stylobate_actions.upgrade_runner import UpgradeRunner
 from stylobate_actions.user_data import UserData
+from stylobate_actions.user_data_servicer import UserDataServicer
 from stylobate_actions.watchdog import LoopWatchdog
 
 if TYPE_CHECKING:
@@ -189,4 +191,5 @@ async def _assemble(
             )
     app.servicer(add_ActionServiceServicer_to_server, ActionServicer(actions, modules))
     app.servicer(add_ModuleServiceServicer_to_server, ModuleServicer(modules, runs, upgrades, users))
+    app.servicer(add_UserDataServiceServicer_to_server, UserDataServicer(users))
     return modules, runs

@@ -54,6 +54,14 @@ class AccountDisabledError(PermissionDeniedError):
     cure = "Ask an administrator; `stylobate users enable` lets its owner in again."
 
 
+class LoginNotFreshError(PermissionDeniedError):
+    """What is asked for takes a session whose owner logged in a moment ago; a token alone is not enough."""
+
+    reason = "AUTH_LOGIN_NOT_FRESH"
+    default_detail = "This takes a login of a moment ago."
+    cure = "Log in again and ask with that session; `metadata.max_age` says how many seconds its login holds for this."
+
+
 class LastAdministratorError(StylobateError):
     """Nobody would be left who may do everything."""
 

@@ -42,6 +42,8 @@ _FIRST = RateLimit(3, timedelta(days=1), burst=3)
 """Tries of a place at an account that count as its first."""
 _MAILS = RateLimit(3, timedelta(hours=1), burst=3)
 """Mails of a kind to one account that strangers can ask for. Past it none is sent, and the token of one of them holds still."""
+_EXPORTS = RateLimit(10, timedelta(hours=1), burst=10)
+"""Exports of accounts that one person asks for."""
 _AGAIN_AT_ONCE = 2
 """Further tries at an account before their rate holds: few, or places that go on trying would live on them for minutes."""
 _Charge = tuple[LevelSpec, ...]
@@ -70,6 +72,7 @@ class LoginLimits:
         self._by_place: dict[str, _Charge] = {name: (_level(name, _limit(text)),) for name, text in texts.items()}
         self._of_settings = _limit(settings.login_account)
         self._mails: _Charge = (_level("mail.account", _MAILS),)
+        self._exports: _Charge = (_level("user.export", _EXPORTS),)
         self._use()
         self._rules.on_change.append(self._use)
         self._refused = counter("auth_limited", "Logins, registrations and refreshes that a limit refused.", ("rule",))
@@ -123,6 +126,14 @@ class LoginLimits:
         """
         if wait_s := await self._wait(self._session, (session,)):
             raise self._error(self._new[0], wait_s)
+
+    async def charge_export(self, subject: str) -> None:
+        """Charge an export of an account, which reads everything that is kept of it. Raises RateLimitedError.
+
+        :param subject: who asks for it: the id of an account.
+        """
+        if wait_s := await self._wait(self._exports, (subject,)):
+            raise self._error(self._exports[0], wait_s)
 
     async def allows_mail(self, tenant: str, email_key: str, kind: str) -> bool:
         """Charge a mail to an account, whether there is one or not; return whether it may be sent. Raises BannedError."""

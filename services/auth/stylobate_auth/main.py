@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
@@ -15,6 +15,7 @@ from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAc
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from stylobate.api.auth.v1.signing_key_service_pb2_grpc import add_SigningKeyServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
@@ -37,6 +38,7 @@ from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
+from stylobate_auth.export_sources import ExportSources
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -76,6 +78,8 @@ from stylobate_auth.signing_key_servicer import SigningKeyServicer
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
 from stylobate_auth.user_eraser import UserEraser
+from stylobate_auth.user_export_servicer import UserExportServicer
+from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 from stylobate_auth.user_servicer import UserServicer
 
@@ -209,7 +213,11 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         store,
         UserManager(store, access, sessions, revocations, token_lifetime=settings.access_token_lifetime, clock=_now),
         passwords,
-        idempotency,
+        sessions,
+        limits=limits,
+        sources=_export_sources(app, database),
+        fresh=settings.fresh_login,
+        idempotency=idempotency,
     )
     app.servicer(
         add_RoleServiceServicer_to_server,
@@ -267,13 +275,29 @@ async def _signing_keys(
     return keys
 
 
+def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:
+    channels = {other: app.channel(other) for other in ("state", "actions", "ratelimit")}
+    return ExportSources(channels, PostgresAuditStore(database), [*app.declarations.namespaces])
+
+
 def _serve_users(
-    app: AppManager, store: PostgresAuthStore, users: UserManager, passwords: PasswordManager, idempotency: Idempotency
+    app: AppManager,
+    store: PostgresAuthStore,
+    users: UserManager,
+    passwords: PasswordManager,
+    sessions: SessionManager,
+    *,
+    limits: LoginLimits,
+    sources: ExportSources,
+    fresh: timedelta,
+    idempotency: Idempotency,
 ) -> None:
     eraser = UserEraser(store, users, passwords, OtherServices(app.channel("state"), app.channel("actions")), clock=_now)
     app.task("user_deletions", eraser.run)
     app.check("user_deletions", eraser.health)
     app.servicer(add_UserServiceServicer_to_server, UserServicer(users, eraser, idempotency))
+    exporter = UserExporter(store, users, sessions, sources, limits=limits, fresh=fresh, clock=_now)
+    app.servicer(add_UserExportServiceServicer_to_server, UserExportServicer(exporter))
 
 
 def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:

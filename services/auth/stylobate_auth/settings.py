@@ -72,6 +72,8 @@ class AuthSettings(Settings):
     place that did, by itself. See docs/concepts/limits.md."""
     login_place_lifetime: timedelta = Field(timedelta(days=90), ge=timedelta(days=1))
     """How long an account remembers an address that logged in to it."""
+    fresh_login: timedelta = Field(timedelta(minutes=15), ge=timedelta(seconds=10))
+    """How long ago the login of a session may be that exports its own account."""
     register_ip: str = "30/minute burst 150"
     """Limit `register.ip`: registrations of one address, charged before a password is hashed."""
     mail_ip: str = "10/minute burst 30"

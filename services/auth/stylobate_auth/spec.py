@@ -44,5 +44,16 @@ SPEC = ServiceSpec(
         "auth.user.registered",
     ),
     needs=("ratelimit", "state", "actions"),
-    calls=ServiceRights(own=frozenset({"actions.v1.ModuleService/ForgetUser", "state.v1.StateKeepingService/ForgetOwner"})),
+    calls=ServiceRights(
+        own=frozenset(
+            {
+                "actions.v1.ModuleService/ForgetUser",
+                "actions.v1.UserDataService/ExportUserData",
+                "audit.v1.AuditService/ListRecords",
+                "ratelimit.v1.RateLimitService/GetBan",
+                "state.v1.OwnedStateService/ListOwnedStates",
+                "state.v1.StateKeepingService/ForgetOwner",
+            }
+        )
+    ),
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from stylobate.testing import FakeClock
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
+from stylobate_auth.export_document import Told
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -41,6 +42,7 @@ from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings, Registration
 from stylobate_auth.user import UserDeletion
 from stylobate_auth.user_eraser import UserEraser
+from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
@@ -91,6 +93,7 @@ class Auth:
     profiles: ProfileManager
     users: UserManager
     eraser: UserEraser
+    exporter: UserExporter
     others: "Forgetful"
     post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
@@ -160,9 +163,10 @@ class Post:
 
 
 class Forgetful:
-    """The other services: they note whom they forgot, or fail when told so."""
+    """The other services: they note whom they forgot, or fail when told so; and tell what they are given to tell."""
 
     def __init__(self) -> None:
+        self.tells: list[Told] = []
         self.forgot: list[str] = []
         self.fault: Exception | None = None
         self.spared = ""
@@ -173,6 +177,12 @@ class Forgetful:
         if self.fault is not None and deletion.id != self.spared:
             raise self.fault
         self.forgot.append(deletion.id)
+
+    async def told(self, tenant: str, user_id: str, request_id: str) -> AsyncGenerator[Told, None]:
+        """Tell."""
+        del tenant, user_id, request_id
+        for one in self.tells:
+            yield one
 
 
 class NoLimits:
@@ -241,6 +251,7 @@ def build(
         profiles,
         users,
         UserEraser(store, users, passwords, others, clock=clock),
+        UserExporter(store, users, sessions, others, limits=limits, fresh=timedelta(minutes=15), clock=clock),
         others,
         post,
     )

@@ -37,6 +37,7 @@ from stylobate_auth.signing_key import SigningKey
 from stylobate_auth.user import UserDeletion
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
+from .memory_kept_data import MemoryKeptData
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
@@ -253,7 +254,9 @@ class MemoryAuthTransaction(
         self.tables.records.extend(records)
 
 
-class MemoryAuthStore(MemoryApiKeys, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemorySigningKeys, MemoryUsers):
+class MemoryAuthStore(
+    MemoryApiKeys, MemoryKeptData, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemorySigningKeys, MemoryUsers
+):
     """The port in memory. ``events`` and ``records`` are what was committed.
 
     :param clock: stands in for the database's.

@@ -33,6 +33,7 @@ from stylobate_gateway.routes import (
     api_keys,
     audit,
     bans,
+    exports,
     limits,
     oauth,
     pages,
@@ -85,7 +86,7 @@ class Api:
         cookie = "" if browsers is None else browsers.cookie
         document = OpenApi(router.routes, catalogue, version, is_open=is_open, namespaces=namespaces, cookie=cookie)
         for area in (
-            *(part.routes(channels["auth"]) for part in (passwords, profile, sessions)),
+            *(part.routes(channels["auth"]) for part in (passwords, profile, sessions, exports)),
             accounts.routes(channels["auth"], browsers),
             api_keys.routes(channels["auth"]),
             access.routes(channels["auth"]),

@@ -38,6 +38,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AccessService/ExplainAccess",
                 "auth.v1.RoleService",
                 "auth.v1.ServiceAccountService",
+                "auth.v1.UserExportService",
                 "auth.v1.UserService",
                 "auth.v1.AuthService/RequestPasswordReset",
                 "auth.v1.AuthService/ResetPassword",

@@ -133,8 +133,12 @@ class FieldRules:
 
     def __init__(self, declared: Sequence[FieldDeclaration]) -> None:
         self._rules: list[tuple[Path, AccessRule | None, AccessRule | None]] = [
-            (path_of(field.name), field.read, field.write if field.write is not None else field.read) for field in declared
+            (path_of(field.name), field.read, field.write if field.write is not None else field.read)
+            for field in declared
+            if (field.read, field.write) != (None, None)
         ]
+        self.withheld = Closed(tuple(path_of(field.name) for field in declared if not field.is_exported))
+        """What is not given out with all that is kept of an object's owner, whoever may see it."""
 
     @property
     def is_any(self) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from stylobate.api.state.v1.owned_state_service_pb2_grpc import add_OwnedStateServiceServicer_to_server
 from stylobate.api.state.v1.projection_service_pb2_grpc import add_ProjectionServiceServicer_to_server
 from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
@@ -19,6 +20,8 @@ from stylobate.ids import new_id
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.index import all_indexes
+from stylobate_state.owned_servicer import OwnedStateServicer
+from stylobate_state.owned_states import OwnedStates
 from stylobate_state.owner_forgetter import OwnerForgetter
 from stylobate_state.places import check_main, logs_of_projections, placed
 from stylobate_state.projection.manager import ProjectionManager
@@ -95,6 +98,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     apart = {name: Idempotency(RedisAnswers(app.redis, name), lambda: datetime.now(UTC)) for name in ttls}
     apart |= {name: room.idempotency for name, room in rooms.items()}
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
+    _serve_owned(app, manager, environment)
     projections = {name: room.projections for name, room in rooms.items()}
     _serve_projections(app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(sources, rooms))
     forgetters: dict[str, HistoryForgetter] = {}
@@ -141,6 +145,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     app.on_events.append(feed.offer)
     apart = {name: Idempotency(one, app.clock) for name, one in ledgers.items()}
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, Idempotency(ledger, app.clock), apart))
+    _serve_owned(app, manager, environment)
     _serve_projections(app, MemoryProjectionStore(store, app.clock), environment, manager)
     timers = TimerRunner(MemoryTimerStore(store), manager.namespaces, manager)
 
@@ -153,11 +158,17 @@ async def build_in_memory(app: "MemoryApp") -> None:
         return due.next_in
 
     app.fire_due = fire
+    owners = OwnerForgetter(manager.namespaces, environment, manager.writer, dict.fromkeys(manager.namespaces, forgetter))
+    app.forget_owner = owners.step
 
 
 def _ttls(declared: Declarations) -> dict[str, timedelta]:
     """Return how long objects are kept in each ephemeral namespace."""
     return {name: namespace.ttl for name, namespace in declared.namespaces.items() if namespace.ttl is not None}
+
+
+def _serve_owned(app: "AppManager | MemoryApp", states: StateManager, environment: Environment) -> None:
+    app.servicer(add_OwnedStateServiceServicer_to_server, OwnedStateServicer(OwnedStates(states.namespaces, environment)))
 
 
 def _serve_projections(

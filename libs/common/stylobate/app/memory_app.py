@@ -134,6 +134,8 @@ class MemoryApp:
         doors = [spec.name for spec in installed_services().values() if spec.http]
         self.fire_due: Callable[[], Awaitable[timedelta | None]] | None = None
         """Fires what the clock has made due, and returns how long it is until the next."""
+        self.forget_owner: Callable[[str, str, str], Awaitable[tuple[int, str]]] | None = None
+        """Does a step of what namespaces say under ``on_owner_deleted``, for tenant, owner and place; returns where to go on."""
         self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens(), doors=doors))
         self._server = LocalServer(self._servicers)
         self._stack = AsyncExitStack()

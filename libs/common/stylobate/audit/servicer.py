@@ -53,7 +53,7 @@ class AuditServicer(GeneratedServicer):
         query, size = _query(request, principal.tenant or DEFAULT_TENANT), page_size(request.page_size)
         store, _ = self._of(request.service)
         page = await store.read(query, size)
-        return pb.ListRecordsResponse(records=map(_told, page.records), reached=str(page.reached or ""))
+        return pb.ListRecordsResponse(records=map(to_record, page.records), reached=str(page.reached or ""))
 
     async def VerifyRecords(self, request: pb.VerifyRecordsRequest, context: Any) -> pb.VerifyRecordsResponse:  # noqa: ARG002, N802  likewise
         """Verify some blocks of a service's chain."""
@@ -108,7 +108,8 @@ def _time(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
 
 
-def _told(record: AuditRecord) -> pb.Record:
+def to_record(record: AuditRecord) -> pb.Record:
+    """Return a record as it is told."""
     message = pb.Record(
         id=record.id,
         tenant=record.tenant,

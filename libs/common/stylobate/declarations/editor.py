@@ -141,8 +141,8 @@ def _namespace() -> dict[str, Any]:
         "history": _COUNT,
         "retention": _mapping(states_file.RETENTION_KEYS, {"deleted": _DURATION}, required=states_file.RETENTION_KEYS),
         "on_owner_deleted": {"enum": [*states_file.ON_OWNER_DELETED]},
-        "fields": _each(_mapping(fields.FIELD_KEYS, dict.fromkeys(fields.FIELD_KEYS, _ACCESS))),
         "encrypted_fields": {"type": "array", "items": _TEXT, "uniqueItems": True},
+        "fields": _each(_mapping(fields.FIELD_KEYS, {**dict.fromkeys(fields.RULES, _ACCESS), "export": _FLAG})),
         "events": _mapping(states_file.EVENT_KEYS, {"data": _event_data()}, required=states_file.EVENT_KEYS),
     }
     return _mapping(states_file.NAMESPACE_KEYS, shapes)

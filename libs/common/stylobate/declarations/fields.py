@@ -1,4 +1,4 @@
-"""``fields`` of a namespace in states.yaml: which of the data only some may see or set."""
+"""``fields`` of a namespace in states.yaml: which of the data only some may see or set, or nobody is given."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from stylobate.declarations.model import FieldDeclaration, JsonSchema
 from stylobate.declarations.rules import TERMS
 from stylobate.declarations.section import Section, did_you_mean
 
-FIELD_KEYS = ("read", "write")
+RULES = ("read", "write")
+FIELD_KEYS = (*RULES, "export")
 _MANY = 50
 
 
@@ -24,7 +25,7 @@ def read_fields(
         field = Section(node, section.report, f"field {written} of {section.where}", FIELD_KEYS)
         read, write = module.rule(field, "read", TERMS), module.rule(field, "write", TERMS)
         if not any(key in field or field.is_misspelt(key) for key in FIELD_KEYS):
-            section.report.error(line, f"`{written}` says neither `read` nor `write` ({section.where})")
+            section.report.error(line, f"`{written}` says none of `read`, `write` and `export` ({section.where})")
         path = path_of(name)
         if message := field_fault(name, path, schema, has_older=schema_version > 1):
             section.report.error(line, f"{message} ({section.where})")
@@ -33,7 +34,7 @@ def read_fields(
             if path[: len(other)] == other or other[: len(path)] == path:
                 outer, inner = sorted((".".join(other), ".".join(path)), key=len)
                 section.report.error(line, f"`{inner}` lies within `{outer}`, which has a rule too ({section.where})")
-        found[path] = FieldDeclaration(name, read, write)
+        found[path] = FieldDeclaration(name, read, write, is_exported=field.flag("export", default=True))
     if len(found) > _MANY:
         section.error("fields", f"at most {_MANY} fields have rules of their own")
     return tuple(found.values())

@@ -230,6 +230,8 @@ class FieldDeclaration:
     """Who sees it, of those who may read the object; None: all of them."""
     write: AccessRule | None = None
     """Who sets it, of those who may write the object; None: who sees it."""
+    is_exported: bool = True
+    """Whether it is given out with all that is kept of the object's owner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ PLATFORM_PERMISSIONS: Mapping[str, str] = {
     "signing_keys:write": "Exchange the keys that sign access tokens",
     "tokens:introspect": "Learn how any token stands",
     "users:create": "Make accounts",
+    "users:delete": "Delete accounts of others",
+    "users:export": "Export all that is kept of others",
     "users:read": "See accounts of others",
-    "users:write": "Change, disable and delete accounts of others",
+    "users:write": "Change and disable accounts of others",
 }

@@ -4,7 +4,7 @@
 Modules are initialized in dependency order and disposed in reverse; one that fails is reported and left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,16 @@ class BaseModule:
         Called in the service's own name, again until it returns, and again after that: let it be no harm. An error is tried
         again; the deletion is not done before every module has returned.
         """
+
+    async def export_user(self, ctx: "HookContext", user_id: str) -> AsyncIterator[Any]:  # noqa: ARG002  for who overrides it
+        """Give out what the module keeps of a person outside of namespaces: yield objects, one record each.
+
+        Written as ``async def`` with ``yield``; a record is whatever has the JSON form of an object. Called in the service's own
+        name, for the person or for who looks after accounts: leave out what is another person's. A hundred records may take as
+        long as a hook. An error ends the module's section of the export, which then says so with the error's reason.
+        """
+        return
+        yield
 
     async def health_check(self) -> Health:
         """Say how the module is; answered quickly."""

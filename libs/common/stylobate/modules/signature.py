@@ -83,27 +83,35 @@ def _check_order(name: str, parameters: Sequence[inspect.Parameter], hints: Mapp
             raise TypeError(f"{name} must take {expected}: `{parameter.name}` gets {kind.__name__}, not {said.__name__}")
 
 
-_LIFE = {"configure": False, "initialize": True, "dispose": True, "health_check": True, "delete_user": True}
-"""The methods of a module's life, and whether each is a coroutine."""
-_GIVEN = {"delete_user": ("ctx", "user_id")}
+_PLAIN, _ASYNC, _YIELDING = "a plain def: nobody waits for it", "async def", "async def, and yield what it gives out"
+_LIFE = {"configure": _PLAIN, **dict.fromkeys(("initialize", "dispose", "health_check", "delete_user"), _ASYNC)}
+_LIFE["export_user"] = _YIELDING
+"""The methods of a module's life, and how each is written."""
+_GIVEN = dict.fromkeys(("delete_user", "export_user"), ("ctx", "user_id"))
 """What they are given beside ``self``."""
 
 
 def life_problems(owner: type[BaseModule]) -> dict[str, str]:
     """Return what is wrong with the methods of the module's life, as a sentence by method."""
     found: dict[str, str] = {}
-    for name, is_async in _LIFE.items():
+    for name, form in _LIFE.items():
         function = inspect.getattr_static(owner, name)
         if not inspect.isfunction(function):
             found[name] = f"{name} must be a plain method"
-        elif inspect.iscoroutinefunction(function) is not is_async:
-            found[name] = f"{name} must be written with {'async def' if is_async else 'a plain def: nobody waits for it'}"
+        elif _form(function) != form:
+            found[name] = f"{name} must be written with {form}"
         elif name in _GIVEN:
             if not _takes(function, _GIVEN[name]):
                 found[name] = f"{name} takes self, {', '.join(_GIVEN[name])}"
         elif needed := [p.name for p in list(inspect.signature(function).parameters.values())[1:] if p.default is _EMPTY]:
             found[name] = f"{name} takes nothing but self, not {', '.join(needed)}"
     return found
+
+
+def _form(function: Callable[..., Any]) -> str:
+    if inspect.isasyncgenfunction(function):
+        return _YIELDING
+    return _ASYNC if inspect.iscoroutinefunction(function) else _PLAIN
 
 
 def _takes(function: Callable[..., Any], given: Sequence[str]) -> bool:

@@ -9,9 +9,13 @@ from typing import Any, Self
 
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.api.actions.v1.module_service_pb2 import ForgetUserRequest
+from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.app.memory_app import MemoryApp
+from stylobate.clients.user_data import UserData
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
+from stylobate.identity import DEFAULT_TENANT
 from stylobate.modules.check import check_modules
 from stylobate.modules.payload import JSON, decode, encode
 from stylobate.modules.state import StateClient
@@ -134,6 +138,33 @@ class ActionTester:
             delivered += await self.deliver()
         clock.set(end)
         return delivered
+
+    async def export_user(self, name: str) -> dict[str, list[Any]]:
+        """Return what an export of a user's account holds of state and of modules: records under `state/orders`, `modules/shop`.
+
+        Raises AssertionError where a module does not give out everything, with the reason that the export would name.
+        """
+        data, found = UserData(self._app.channel("state"), self._app.channel("actions")), dict[str, list[Any]]()
+        for namespace in sorted(self._app.declarations.namespaces):
+            objects = [decode(encode(one)) async for one in data.objects(DEFAULT_TENANT, name, namespace)]
+            found |= {f"state/{namespace}": objects} if objects else {}
+        async for one in data.records(DEFAULT_TENANT, name):
+            if one.reason:
+                raise AssertionError(f"the export of the module {one.module} is not complete: {one.reason}: {one.detail}")
+            if one.record:
+                found.setdefault(f"modules/{one.module}", []).append(decode(one.record))
+        return found
+
+    async def delete_user(self, name: str) -> None:
+        """Have a user forgotten as when the account is deleted: by `delete_user` of each module, then as each namespace says.
+
+        Events of that go to the hooks with :meth:`deliver`. Raises what a module's method raises.
+        """
+        await ModuleServiceStub(self._app.channel("actions")).ForgetUser(ForgetUserRequest(user_id=name))
+        place, is_begun = "", False
+        while self._app.forget_owner is not None and (place or not is_begun):
+            _, place = await self._app.forget_owner(DEFAULT_TENANT, name, place)
+            is_begun = True
 
     async def _fire_due(self) -> timedelta | None:
         return await self._app.fire_due() if self._app.fire_due is not None else None

@@ -418,7 +418,7 @@ def test_fields_have_rules_of_their_own(modules):
         ("persn.email: { read: owner }", "the schema does not say that `persn` is an object; did you mean `person`?"),
         ("status: { read: owner }", "`status` is of the object itself; a member of the data of that name is `data.status`"),
         ("person..email: { read: owner }", "`person..email` is not a path of members"),
-        ("notes: {}", "`notes` says neither `read` nor `write`"),
+        ("notes: {}", "`notes` says none of `read`, `write` and `export`"),
         ("notes: { raed: owner }", "unknown key `raed`"),
         ("notes: { read: orders:raed }", "no module declares the permission `orders:raed`"),
         (

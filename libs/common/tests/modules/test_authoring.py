@@ -120,6 +120,7 @@ RECORDED = {
     "auth.user.delete",
     "auth.user.disable",
     "auth.user.enable",
+    "auth.user.export",
     "auth.user.end_sessions",
 }
 """What audit records of auth are called: no event has these names."""

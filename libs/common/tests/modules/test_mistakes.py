@@ -232,6 +232,7 @@ MISTAKES = [
     Mistake(P, "async def initialize", "def initialize", "must be written with async def"),
     Mistake(P, "async def initialize(self)", "async def initialize(self, app)", "takes nothing but self"),
     Mistake(P, "async def initialize(self)", "async def delete_user(self, ctx)", "delete_user takes self, ctx, user_id"),
+    Mistake(P, "async def initialize(self)", "async def export_user(self, ctx, user_id)", "async def, and yield what it gives out"),
     Mistake(P, "async def initialize(self)", "def delete_user(self, ctx, user_id)", "delete_user must be written with async"),
     Mistake(P, "async def initialize(self) -> None:", "def configure(self) -> None:\n        raise KeyError('key')\n\n    async def initialize(self) -> None:", "does not start: KeyError", "raise KeyError"),
     Mistake(P, "async def initialize(self) -> None:", "def __init__(self) -> None:\n        pass\n\n    async def initialize(self) -> None:", "does not start: TypeError", "from dataclasses import dataclass"),

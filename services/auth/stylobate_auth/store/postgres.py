@@ -12,6 +12,7 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
+from stylobate_auth.store.postgres_kept_data import PostgresKeptData
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
 from stylobate_auth.store.postgres_roles import PostgresRoles
@@ -68,6 +69,7 @@ delete from mail where (tenant, id) in (
 
 class PostgresAuthStore(
     PostgresApiKeys,
+    PostgresKeptData,
     PostgresRefreshTokens,
     PostgresRoles,
     PostgresServiceAccounts,

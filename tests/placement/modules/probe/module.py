@@ -1,6 +1,7 @@
 """Handlers that show what they see and fail as they are told; a before-hook that refuses, changes and dawdles."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from stylobate.modules import ActionContext, BaseModule, Event, HookContext
@@ -68,3 +69,8 @@ class ProbeModule(BaseModule):
         if note["text"] == "wait":
             await asyncio.Event().wait()
         return note | {"by": ctx.principal.act_for}
+
+    async def export_user(self, ctx: HookContext, user_id: str) -> AsyncIterator[dict[str, str]]:
+        """Give out who asks for whom, and refuse to give out more."""
+        yield {"as": ctx.principal.id, "of": user_id}
+        ctx.refuse("PROBE_CLOSED", "The probe is closed on Sundays.")

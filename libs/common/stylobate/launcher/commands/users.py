@@ -2,6 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import grpc.aio
@@ -13,6 +14,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.session_service_pb2 import Session
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
 from stylobate.date_time import FORM, time_of
+from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
 from stylobate.launcher.operator import ADDRESS, RunningService
 from stylobate.launcher.output import CommandError, console
@@ -120,6 +122,19 @@ def delete(
     request = pb.DeleteUserRequest(id=id)
     RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).DeleteUser(request))
     console().print("deletion has begun")
+
+
+@users.command()
+def export(
+    id: Annotated[str, _ID],  # noqa: A002
+    to: Annotated[str, typer.Option(help="The file; without it `user-<id>.json` here. One that is there is left alone.")] = "",
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Write all that is kept of an account into a file, from every service and module; ends with 1 where a part is missing."""
+    file = Path(to or f"user-{id}.json")
+    if file.exists():
+        raise CommandError(f"{file} is there already")
+    RunningService("auth", address).ask(lambda channel: write_export(channel, id, file))
 
 
 @users.command()

@@ -1,0 +1,39 @@
+"""What a test of a module sees of exported and deleted accounts is what the platform does."""
+
+from pathlib import Path
+
+import pytest
+from stylobate.testing.modules import ActionTester
+
+PEOPLE = Path(__file__).parent / "modules" / "people"
+
+
+async def test_an_export_holds_what_is_owned_and_what_modules_yield() -> None:
+    """Hidden fields too, `export: false` not; of that user and no other."""
+    async with ActionTester.open(PEOPLE) as tester:
+        ada, bob = tester.user("ada"), tester.user("bob")
+        key = await ada.call("people.write")
+        await bob.call("people.write")
+        await bob.call("people.recommend", "ada")
+        found = await tester.export_user("ada")
+        assert [*found] == ["state/bills", "state/letters", "modules/people"]
+        (letter,) = found["state/letters"]
+        assert (letter["key"], letter["version"], letter["data"]) == (key, 1, {"text": "Dear", "weight": 20})
+        assert [record["recommended"] for record in found["modules/people"]] == [1]
+        assert await tester.export_user("eve") == {}
+        with pytest.raises(AssertionError, match="module people is not complete: ASKED_FOR_SILENCE: Nothing is said"):
+            await tester.export_user("silent")
+
+
+async def test_a_deleted_user_is_forgotten_as_namespaces_say() -> None:
+    """What is deleted and what becomes a stranger's; the events come to hooks with the next delivery."""
+    async with ActionTester.open(PEOPLE) as tester:
+        ada, bob = tester.user("ada"), tester.user("bob")
+        await ada.call("people.write")
+        await bob.call("people.write")
+        await bob.call("people.recommend", "ada")
+        await tester.deliver()
+        await tester.delete_user("ada")
+        assert await tester.export_user("ada") == {}
+        assert sorted(event.type for event in await tester.deliver()) == ["state.bills.assigned", "state.letters.deleted"]
+        assert [*await tester.export_user("bob")] == ["state/bills", "state/letters"]
