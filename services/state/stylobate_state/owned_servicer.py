@@ -25,4 +25,5 @@ class OwnedStateServicer(OwnedStateServiceServicer):
     async def ListOwnedStates(self, request: pb.ListOwnedStatesRequest, context: Any) -> pb.ListOwnedStatesResponse:
         tenant = request.tenant or DEFAULT_TENANT
         states, more = await self._owned.page(tenant, request.owner, request.namespace, request.page_token)
-        return pb.ListOwnedStatesResponse(states=map(to_state, states), next_page_token=more)
+        unreadable = [state.key.key for state in states if state.unreadable]
+        return pb.ListOwnedStatesResponse(states=map(to_state, states), next_page_token=more, unreadable_keys=unreadable)

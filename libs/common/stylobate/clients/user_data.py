@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC
 from typing import Any, NamedTuple
 
+import grpc
 import grpc.aio
 import orjson
 
@@ -12,9 +13,19 @@ from stylobate.api.actions.v1.user_data_service_pb2_grpc import UserDataServiceS
 from stylobate.api.state.v1.owned_state_service_pb2 import ListOwnedStatesRequest
 from stylobate.api.state.v1.owned_state_service_pb2_grpc import OwnedStateServiceStub
 from stylobate.api.state.v1.state_service_pb2 import State
+from stylobate.errors import StylobateError
 from stylobate.rpc.own_name import in_own_name
 
 _PAGE_S = 60.0
+
+
+class ObjectsUnreadableError(StylobateError):
+    """Objects are given out without fields that are stored encrypted and cannot be opened."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "USER_EXPORT_FIELDS_UNREADABLE"
+    default_detail = "Some objects lack encrypted fields."
+    cure = "The state service's log names the fields, and why they do not open."
 
 
 class ModuleRecord(NamedTuple):
@@ -40,7 +51,11 @@ class UserData:
         self._request_id = request_id
 
     async def objects(self, tenant: str, owner: str, namespace: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield the objects of an owner in a namespace, by key. Raises StylobateError."""
+        """Yield the objects of an owner in a namespace, by key.
+
+        :raises ObjectsUnreadableError: at the end; some lack what cannot be opened. :raises StylobateError: what state says.
+        """
+        unreadable = list[str]()
         request = ListOwnedStatesRequest(tenant=tenant, owner=owner, namespace=namespace)
         while True:
             with in_own_name(self._request_id):
@@ -48,9 +63,12 @@ class UserData:
             page = await asked
             for state in page.states:
                 yield _object(state)
+            unreadable += page.unreadable_keys
             if not page.next_page_token:
-                return
+                break
             request.page_token = page.next_page_token
+        if unreadable:
+            raise ObjectsUnreadableError(f"{len(unreadable)} objects lack encrypted fields, the first is {unreadable[0]}.")
 
     async def records(self, tenant: str, user_id: str) -> AsyncIterator[ModuleRecord]:
         """Yield what the modules give out of a person, one module after the other. Raises StylobateError."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from stylobate.api.state.v1 import state_service_pb2 as stylobate_dot_api_dot_state_dot_v1_dot_state__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0stylobate/api/state/v1/owned_state_service.proto\x12\x16stylobate.api.state.v1\x1a*stylobate/api/state/v1/state_service.proto\"^\n\x16ListOwnedStatesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\"a\n\x17ListOwnedStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8c\x01\n\x11OwnedStateService\x12w\n\x0fListOwnedStates\x12..stylobate.api.state.v1.ListOwnedStatesRequest\x1a/.stylobate.api.state.v1.ListOwnedStatesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0stylobate/api/state/v1/owned_state_service.proto\x12\x16stylobate.api.state.v1\x1a*stylobate/api/state/v1/state_service.proto\"^\n\x16ListOwnedStatesRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x12\n\npage_token\x18\x04 \x01(\t\"z\n\x17ListOwnedStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.stylobate.api.state.v1.State\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\x0funreadable_keys\x18\x03 \x03(\t2\x8c\x01\n\x11OwnedStateService\x12w\n\x0fListOwnedStates\x12..stylobate.api.state.v1.ListOwnedStatesRequest\x1a/.stylobate.api.state.v1.ListOwnedStatesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTOWNEDSTATESREQUEST']._serialized_start=120
   _globals['_LISTOWNEDSTATESREQUEST']._serialized_end=214
   _globals['_LISTOWNEDSTATESRESPONSE']._serialized_start=216
-  _globals['_LISTOWNEDSTATESRESPONSE']._serialized_end=313
-  _globals['_OWNEDSTATESERVICE']._serialized_start=316
-  _globals['_OWNEDSTATESERVICE']._serialized_end=456
+  _globals['_LISTOWNEDSTATESRESPONSE']._serialized_end=338
+  _globals['_OWNEDSTATESERVICE']._serialized_start=341
+  _globals['_OWNEDSTATESERVICE']._serialized_end=481
 # @@protoc_insertion_point(module_scope)

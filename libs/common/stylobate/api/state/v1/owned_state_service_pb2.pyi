@@ -61,21 +61,27 @@ class ListOwnedStatesResponse(_message.Message):
 
     STATES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_KEYS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_state_service_pb2.State]:
         """The objects, whole but for what is not given out."""
 
+    @_builtins.property
+    def unreadable_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of objects among them that lack encrypted fields, which cannot be opened."""
+
     def __init__(
         self,
         *,
         states: _abc.Iterable[_state_service_pb2.State] | None = ...,
         next_page_token: _builtins.str = ...,
+        unreadable_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "states", b"states", "unreadable_keys", b"unreadable_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
