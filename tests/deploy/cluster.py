@@ -55,7 +55,10 @@ class Cluster:
             "STYLOBATE_TLS_CERTIFICATE": str(certificate),
             "STYLOBATE_TLS_KEY": str(key),
             "STYLOBATE_TLS_AUTHORITY": str(authority.file),
+            "STYLOBATE_HTTP_TLS_CERTIFICATE": str(certificate),
+            "STYLOBATE_HTTP_TLS_KEY": str(key),
             "STYLOBATE_DRAIN_WAIT": "0s",
+            "SSL_CERT_FILE": str(authority.file),  # whom the system's clients trust
             **{f"STYLOBATE_{name.upper()}_ADDRESS": f"dns:///localhost:{ports.grpc}" for name, ports in self.ports.items()},
             **settings,
         }
@@ -64,12 +67,12 @@ class Cluster:
     @property
     def gateway(self) -> str:
         """The address of the HTTP API."""
-        return f"http://127.0.0.1:{self.ports['gateway'].http}"
+        return f"https://127.0.0.1:{self.ports['gateway'].http}"
 
     @property
     def realtime(self) -> str:
         """The address of the realtime socket."""
-        return f"ws://127.0.0.1:{self.ports['realtime'].http}/v1/realtime"
+        return f"wss://127.0.0.1:{self.ports['realtime'].http}/v1/realtime"
 
     @contextmanager
     def run(self) -> Iterator[None]:

@@ -1,10 +1,19 @@
-"""TLS between services: files, and the credentials that they make."""
+"""TLS: files, the credentials that they make, and what is made anew when the files change."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Any, Generic, TypeVar
 
 import grpc
+
+from stylobate.logs import get_logger
+
+T = TypeVar("T")
+_LOOK_EVERY_S = 1.0
+_log = get_logger("security")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +51,42 @@ class TlsSettings:
         return found
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Read the files. Raises OSError, ValueError."""
+        """Read the files, and again for who connects after they have changed. Raises OSError, ValueError."""
+        files = Renewed(self, self._configuration)
+        seen = files.current()
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal seen
+            before, seen = seen, files.current()
+            return None if seen is before else seen
+
+        asked: Any = changed  # its types leave out that None stands for what is the same
+        return grpc.dynamic_ssl_server_credentials(seen, asked, require_client_authentication=self.authority is not None)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
         if self.certificate is None or self.private_key is None:
             raise ValueError("a server needs a certificate and its private key")
-        return grpc.ssl_server_credentials(
-            [(self.private_key.read_bytes(), self.certificate.read_bytes())],
-            root_certificates=_read(self.authority),
-            require_client_auth=self.authority is not None,
-        )
+        pair = self.private_key.read_bytes(), self.certificate.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=_read(self.authority))
 
-    def server_context(self) -> ssl.SSLContext:
-        """Return the same for a server that is not gRPC's own. Raises OSError, ValueError."""
+    def server_context(self, *protocols: str) -> ssl.SSLContext:
+        """Return the same for a server that is not gRPC's own. Raises OSError, ValueError.
+
+        :param protocols: that are spoken (ALPN); none: HTTP/2.
+        """
+        files = Renewed(self, lambda: self._server_context(protocols))
+        context = self._server_context(protocols)
+
+        def hand_over(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            connection.context = files.current()
+
+        context.sni_callback = hand_over  # called for every client, also for one that names nobody
+        return context
+
+    def _server_context(self, protocols: tuple[str, ...]) -> ssl.SSLContext:
         if self.certificate is None:
             raise ValueError("a server needs a certificate and its private key")
-        context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        context = self._context(ssl.PROTOCOL_TLS_SERVER, protocols)
         if self.authority is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
@@ -67,10 +98,10 @@ class TlsSettings:
             context.load_default_certs()
         return context
 
-    def _context(self, protocol: int) -> ssl.SSLContext:
+    def _context(self, protocol: int, protocols: tuple[str, ...] = ()) -> ssl.SSLContext:
         context = ssl.SSLContext(protocol)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols(protocols or ("h2",))
         if self.authority is not None:
             context.load_verify_locations(self.authority)
         if self.certificate is not None:
@@ -80,6 +111,53 @@ class TlsSettings:
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """Read the files. Raises OSError."""
         return grpc.ssl_channel_credentials(_read(self.authority), _read(self.private_key), _read(self.certificate))
+
+    def state(self) -> object:
+        """Return what is another value once a file has changed; None: something is being exchanged at this moment."""
+        try:
+            files = [file for file in (self.authority, self.certificate, self.private_key) if file is not None]
+            return [(status.st_mtime_ns, status.st_ino, status.st_size) for file in files for status in (file.stat(),)]
+        except OSError:
+            return None
+
+
+class Renewed(Generic[T]):
+    """What is made of the files, and made again once they have changed: they are looked at when it is asked for, once a second.
+
+    Files that cannot be used, as a certificate whose key is not written yet, leave what was made before, and the log says so.
+
+    :param make: raises OSError, ValueError.
+    """
+
+    def __init__(self, files: TlsSettings, make: Callable[[], T]) -> None:
+        self._files, self._make = files, make
+        self._seen = files.state()
+        self._made = make()
+        self._refused: object = None
+        self._look_at = monotonic() + _LOOK_EVERY_S
+
+    def current(self) -> T:
+        """Return it."""
+        now = monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            state = self._files.state()
+            if state not in (None, self._seen):
+                self._renew(state)
+        return self._made
+
+    def _renew(self, state: object) -> None:
+        try:
+            problems = self._files.findings()
+            if not problems:
+                self._made, self._seen = self._make(), state
+                _log.info("certificates_read", certificate=str(self._files.certificate or self._files.authority))
+        except (OSError, ValueError) as error:
+            problems = [_reason(error)]
+        if problems and state != self._refused:
+            self._refused = state
+            cure = "those read before are used on"
+            _log.error("certificates_not_read", problems=[f"STYLOBATE_TLS_{problem}" for problem in problems], cure=cure)
 
 
 def _reason(error: Exception) -> str:

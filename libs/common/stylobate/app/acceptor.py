@@ -10,6 +10,8 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from ssl import SSLContext
+from typing import Any
 
 from stylobate.app.connections import Connections
 from stylobate.errors import StylobateError
@@ -45,12 +47,15 @@ class Acceptor:
         default_headers: Callable[[], list[Header]],
         *,
         reserve: int = 0,
+        tls: SSLContext | None = None,
+        handshake_s: float = 10.0,
     ) -> None:
         """Begin to accept. Raises OSError or ValueError for a socket that does not listen.
 
         :param protocol: makes what speaks on a connection.
         :param default_headers: of every answer.
         :param reserve: file descriptors kept back for connections of this listener.
+        :param tls: None: plain text.
         """
         if not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ValueError("the socket does not listen")
@@ -65,6 +70,7 @@ class Acceptor:
         self._default_headers = default_headers
         self._loop = asyncio.get_running_loop()
         self._reserve = _Reserve(reserve)
+        self._secure: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": handshake_s}
         self._beginning: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._next_line = self._accepted_at = 0.0
@@ -113,7 +119,7 @@ class Acceptor:
         protocol = self._protocol()
         self._connections.bring(protocol, address)
         try:
-            await self._loop.connect_accepted_socket(lambda: protocol, accepted)
+            await self._loop.connect_accepted_socket(lambda: protocol, accepted, **self._secure)
         except BaseException as error:  # the peer may be gone already
             self._connections.discard(protocol)
             accepted.close()
@@ -127,7 +133,8 @@ class Acceptor:
             accepted.setblocking(False)
             with suppress(BlockingIOError):
                 accepted.recv(_UNREAD_BYTES)
-            accepted.send(whole_answer(refusal, self._default_headers(), request_id=new_id()))
+            if not self._secure:
+                accepted.send(whole_answer(refusal, self._default_headers(), request_id=new_id()))
             accepted.shutdown(socket.SHUT_WR)
 
     def _failed(self, error: OSError) -> None:

@@ -283,6 +283,7 @@ class Host(Shared):
                 max_streams=self.settings.grpc_streams,
                 max_calls=self.settings.grpc_calls,
                 edge=self._edge,
+                is_mixed=self.settings.tls_mode != "require",
                 mux_port=self.settings.grpc_mux_port if self.settings.grpc_mux else None,
             )
             await server.start()
@@ -302,6 +303,7 @@ class Host(Shared):
             websocket_at=self.mounts.websocket_at,
             express=self.mounts.express,
             turned_away=self.mounts.turned_away,
+            tls=self.settings.http_tls(),
             grace_s=self._grace_s,
             bounds=self._bounds(),
         )

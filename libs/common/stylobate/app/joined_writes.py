@@ -135,7 +135,8 @@ class JoinedWrites:
     def write_eof(self) -> None:
         """End the writing side after what is held."""
         self.flush()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot say it
+            self.transport.write_eof()
 
     @property
     def unsent(self) -> int:

@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import uvicorn
@@ -39,10 +40,12 @@ class _Server(uvicorn.Server):
         reserve: int,
         express: Express | None,
         turned_away: TurnedAway | None,
+        tls: SSLContext | None,
     ) -> None:
         super().__init__(config)
         self._express = express
         self._turned_away = turned_away
+        self._tls = tls
         self._listening = listening
         self._bounds = bounds
         self._reserve = reserve
@@ -65,7 +68,15 @@ class _Server(uvicorn.Server):
         def protocol() -> HttpProtocol:
             return HttpProtocol(self.config, state, {}, loop, connections, self._express)
 
-        acceptor = Acceptor(self._listening, connections, protocol, lambda: state.default_headers, reserve=self._reserve)
+        acceptor = Acceptor(
+            self._listening,
+            connections,
+            protocol,
+            lambda: state.default_headers,
+            reserve=self._reserve,
+            tls=self._tls,
+            handshake_s=self._bounds.head_s,
+        )
         self.servers: list[Any] = [acceptor]
         self.started = True
 
@@ -116,6 +127,7 @@ class HttpListener:
         reserve: int = 0,
         express: Express | None = None,
         turned_away: TurnedAway | None = None,
+        tls: SSLContext | None = None,
     ) -> None:
         """Prepare; nothing is accepted yet.
 
@@ -125,6 +137,7 @@ class HttpListener:
         :param reserve: file descriptors kept back for connections of this listener.
         :param express: answers some requests in the application's place.
         :param turned_away: is told of requests that are refused before the application sees them.
+        :param tls: None: plain text.
         """
         self._socket = bound
         self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
@@ -142,7 +155,7 @@ class HttpListener:
             timeout_graceful_shutdown=max(1, round(grace_s)),
         )
         self._server = _Server(
-            self._config, bound, bounds or HttpBounds(), reserve=reserve, express=express, turned_away=turned_away
+            self._config, bound, bounds or HttpBounds(), reserve=reserve, express=express, turned_away=turned_away, tls=tls
         )
         self._task: asyncio.Task[None] | None = None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from ssl import SSLContext
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -64,6 +65,13 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """PEM file of its private key."""
     tls_authority: str = ""
     """PEM file of the authority that peers' certificates must come from; set: mutual TLS."""
+    tls_mode: Literal["require", "prefer", "accept"] = "require"
+    """How TLS is turned on without a pause, where a certificate is set. accept: this process takes calls with TLS and without,
+    and makes its own without; prefer: it takes both, and makes its own with TLS; require: nothing goes without."""
+    http_tls_certificate: str = ""
+    """PEM file of the certificate of the HTTP port, with its chain; empty: plain text, for a proxy in front that ends TLS."""
+    http_tls_key: str = ""
+    """PEM file of its private key."""
     http_connections: int = Field(8192, gt=0)
     """Open connections of the HTTP port, WebSockets among them; more are answered with 503 and closed.
 
@@ -99,18 +107,31 @@ class HostSettings(DiscoverySettings, VaultSettings):
 
     def tls(self) -> TlsSettings | None:
         """Return what services prove themselves with to each other; None: plain text. Raises ConfigError for unfit files."""
-        if not self.tls_certificate:
+        return self._files("tls_certificate", "tls_key", "tls_authority")
+
+    def tls_of_calls(self) -> TlsSettings | None:
+        """Return what this process's own calls are made with; None: plain text. Raises ConfigError for unfit files."""
+        return None if self.tls_mode == "accept" else self.tls()
+
+    def http_tls(self) -> SSLContext | None:
+        """Return what the HTTP port serves with; None: plain text. Raises ConfigError for unfit files."""
+        files = self._files("http_tls_certificate", "http_tls_key")
+        return None if files is None else files.server_context("http/1.1")
+
+    def _files(self, certificate: str, key: str, authority: str = "") -> TlsSettings | None:
+        """Return the files that these settings name; None: no certificate is named. Raises ConfigError for unfit ones."""
+        if not getattr(self, certificate):
             return None
-        fields = ("tls_certificate", "tls_key", "tls_authority")
-        files = {name: Path(path) for name in fields if (path := getattr(self, name))}
+        files = {name: Path(path) for name in (certificate, key, authority) if name and (path := getattr(self, name))}
         missing = [f"STYLOBATE_{name.upper()}: {path} is not a file" for name, path in files.items() if not path.is_file()]
-        if "tls_key" not in files:
-            missing.append("STYLOBATE_TLS_KEY: missing; a certificate needs its private key")
+        if key not in files:
+            missing.append(f"STYLOBATE_{key.upper()}: missing; a certificate needs its private key")
         if missing:
             raise ConfigError(missing)
-        made = TlsSettings(files.get("tls_authority"), files["tls_certificate"], files["tls_key"])
+        made = TlsSettings(files.get(authority), files[certificate], files[key])
         if wrong := made.findings():
-            raise ConfigError([f"STYLOBATE_TLS_{name}" for name in wrong])
+            prefix = certificate.removesuffix("certificate").upper()
+            raise ConfigError([f"STYLOBATE_{prefix}{name}" for name in wrong])
         return made
 
 

@@ -85,7 +85,7 @@ class Shared:
             held = [EVERY_SERVICE, *(rights.own | rights.through for rights in self._rights.values())]
             called = {name.partition("/")[0] for names in held for name in names}
             idempotent = idempotent_methods(name for short in called for name in (short, PACKAGE + short))
-            tls, mux = self.settings.tls(), self.settings.grpc_mux
+            tls, mux = self.settings.tls_of_calls(), self.settings.grpc_mux
             channel = self._channels[service] = open_channel(
                 address, tls=tls, idempotent=idempotent, mux=mux, whereabouts=self._finder.find(service, address)
             )

@@ -59,7 +59,7 @@ class RunningService:
     async def _ask(self, ask: Callable[[grpc.aio.Channel], Awaitable[R]]) -> R:
         folder = Path(self._settings.identity_folder)
         identity = ServiceIdentity.load(OPERATOR, folder / f"{OPERATOR}.pem", folder)
-        async with open_channel(self._target, tls=self._settings.tls()) as channel:
+        async with open_channel(self._target, tls=self._settings.tls_of_calls()) as channel:
             try:
                 return await ask(CallerChannel(channel, identity.to(self._name)))
             except StylobateError as error:

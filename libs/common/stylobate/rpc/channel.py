@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import grpc
 import grpc.aio
 import orjson
 from google.protobuf import descriptor_pool
@@ -17,7 +18,7 @@ from stylobate.rpc.caller import GuardedChannel
 from stylobate.rpc.following import FollowingChannel
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 from stylobate.rpc.mux import MuxChannel
-from stylobate.tls import TlsSettings
+from stylobate.tls import Renewed, TlsSettings
 
 MAX_METADATA_BYTES = 64 * 1024
 """Errors travel with their details in trailing metadata; the transport's own default of 8 KiB is too small for many findings."""
@@ -87,20 +88,31 @@ def open_channel(
     idempotent = tuple(idempotent)
     options = channel_options(idempotent)
     place = Target.of(target)
+    if target.startswith("unix:"):
+        tls = None
     if tls is not None and (tls.server_name or whereabouts is not None):
         options.append(("grpc.ssl_target_name_override", tls.server_name or place.name))
 
-    def plain_to(address: str) -> grpc.aio.Channel:
-        if tls is None or address.startswith("unix:"):
+    def plain_to(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+        if credentials is None or address.startswith("unix:"):
             return grpc.aio.insecure_channel(address, options=options)
-        return grpc.aio.secure_channel(address, tls.channel_credentials(), options=options)
+        return grpc.aio.secure_channel(address, credentials, options=options)
 
-    channel = plain_to(target) if whereabouts is None else FollowingChannel(whereabouts, plain_to)
+    channel: grpc.aio.Channel
+    if whereabouts is None and tls is None:
+        channel = plain_to(target, None)
+    else:
+        credentials = _no_credentials if tls is None else Renewed(tls, tls.channel_credentials).current
+        channel = FollowingChannel(target, whereabouts, plain_to, credentials)
     guard = Guard(channel, breaker or CircuitBreaker(target))
     if not mux:
         return GuardedChannel(channel, guard)
     whereabouts = whereabouts or Whereabouts(target, Told(place) if place.fixed else SystemNames(place))
     return GuardedChannel(MuxChannel(channel, place, whereabouts, tls=tls, idempotent=idempotent), guard)
+
+
+def _no_credentials() -> None:
+    """Return what a channel without encryption is opened with."""
 
 
 def channel_options(idempotent: Iterable[str] = ()) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Plain gRPC to addresses that gRPC cannot look up by itself."""
+"""Plain gRPC to what may change: addresses that gRPC cannot look up by itself, certificates that it reads once."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,20 +15,39 @@ _LEAVE_S = 60.0
 
 
 class FollowingChannel(ClientChannel):
-    """Has a channel to the addresses of the moment; when they change, calls go by a new one, and those under way end on the old.
+    """Has a channel for the moment; when something changes, calls go by a new one, and those under way end on the old.
 
+    :param target: of gRPC, where whereabouts tell no other.
     :param open_channel: opens a channel to a target.
+    :param credentials: what a channel is opened with: when it is another, so must the channel be.
     """
 
-    def __init__(self, whereabouts: Whereabouts, open_channel: Callable[[str], grpc.aio.Channel]) -> None:
-        self._open = open_channel
+    def __init__(
+        self,
+        target: str,
+        whereabouts: Whereabouts | None,
+        open_channel: Callable[[str, grpc.ChannelCredentials | None], grpc.aio.Channel],
+        credentials: Callable[[], grpc.ChannelCredentials | None],
+    ) -> None:
+        self._open, self._credentials = open_channel, credentials
         self._leaving: set[asyncio.Task[None]] = set()
         # gRPC fails its calls at once, as those to an address where nobody is, and says the name
-        self.current = open_channel(f"unix:no-address-of-{whereabouts.service}-is-known-yet")
-        whereabouts.listen(self._move)
+        self._target = target if whereabouts is None else f"unix:no-address-of-{whereabouts.service}-is-known-yet"
+        self._by = credentials()
+        self._channel = open_channel(self._target, self._by)
+        if whereabouts is not None:
+            whereabouts.listen(lambda places: self._move(target_of(places)))
 
-    def _move(self, places: Places) -> None:
-        old, self.current = self.current, self._open(target_of(places))
+    @property
+    def current(self) -> grpc.aio.Channel:
+        """The channel of the moment."""
+        if self._credentials() is not self._by:
+            self._move(self._target)
+        return self._channel
+
+    def _move(self, target: str) -> None:
+        self._target, self._by = target, self._credentials()
+        old, self._channel = self._channel, self._open(target, self._by)
         task = asyncio.get_running_loop().create_task(old.close(_LEAVE_S))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
@@ -42,7 +61,7 @@ class FollowingChannel(ClientChannel):
         leaving = tuple(self._leaving)
         for task in leaving:
             task.cancel()
-        await asyncio.gather(self.current.close(grace), *leaving, return_exceptions=True)
+        await asyncio.gather(self._channel.close(grace), *leaving, return_exceptions=True)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """Return the state of the channel of the moment."""

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 
 from stylobate.rpc.channel import MAX_METADATA_BYTES
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Edge
+from stylobate.rpc.mixed import RelayDoor, listening_at
 from stylobate.rpc.mux import MuxServer
 from stylobate.rpc.open_streams import Health, OpenStreams, Reflection
 from stylobate.rpc.servicers import Servicers
@@ -31,6 +32,7 @@ _REQUEST_S = 1.0
 """What a request that has begun to arrive is given when the server stops."""
 _HAND_OVER_S = 2.0
 """In which clients of a server that stops look for another process, at most half of its grace. Until then it serves as before."""
+_INSIDE = "127.0.0.1:0"
 _SOCKET_MODE = 0o600
 """Of unix sockets: who may speak without TLS is who runs the platform."""
 
@@ -51,6 +53,8 @@ class GrpcServer:
         self.reuse_port = False
         self.ports: dict[str, int] = {}
         """The port behind each address; 1 for a unix socket."""
+        self.doors: list[RelayDoor] = []
+        """In front of addresses that take plain text and TLS."""
 
     async def start(self) -> None:
         """Serve, and say NOT_SERVING until :meth:`set_serving` says otherwise.
@@ -67,6 +71,8 @@ class GrpcServer:
         self._servicers.handlers.begin_streams()
         await self.set_serving(is_serving=False)
         await asyncio.get_running_loop().create_task(self._inner.start(), context=EmptyContext())
+        for door in self.doors:
+            door.start()
 
     async def set_serving(self, *, is_serving: bool) -> None:
         """Tell clients of the health service whether to send calls here: the process's readiness, and nothing else."""
@@ -88,6 +94,8 @@ class GrpcServer:
             await self.health.enter_graceful_shutdown()
             if self.mux is not None:
                 await self.mux.hand_over(min(grace_s / 2, _HAND_OVER_S))
+            for door in self.doors:
+                door.close()
             self._servicers.handlers.end_streams()  # not before: their readers would come back to this process
             draining = asyncio.ensure_future(self._drain(grace_s))
             await self._wait_for(draining, end)
@@ -99,6 +107,9 @@ class GrpcServer:
                 await self.mux.stop()
             if draining is not None:
                 draining.cancel()
+            for door in self.doors:
+                door.close()
+                await door.end()
 
     async def _drain(self, grace_s: float) -> None:
         async with asyncio.TaskGroup() as group:
@@ -134,6 +145,7 @@ def build_server(
     max_calls: int = MAX_CALLS,
     edge: Edge | None = None,
     mux_port: int | None = None,
+    is_mixed: bool = False,
 ) -> GrpcServer:
     """Return a server for everything registered so far; ``start`` it, then find its ports in ``ports``. Needs a running loop.
 
@@ -147,6 +159,8 @@ def build_server(
     :param edge: charges streams that strangers open outside of the pipeline.
     :param mux_port: where many calls share a stream (:mod:`stylobate.rpc.mux`), beside each address; 0: any port, which clients
         are told; None: nowhere. Beside a unix socket it is one more.
+    :param is_mixed: whether what comes without TLS is served as well, where there is TLS. Calls by plain gRPC seem to come from
+        127.0.0.1 then.
     :raises RuntimeError: an address is taken or cannot be listened on.
     :raises OSError: a TLS file cannot be read.
     """
@@ -156,6 +170,7 @@ def build_server(
             servicers,
             port=mux_port,
             tls=None if tls is None else tls.server_context(),
+            is_mixed=is_mixed,
             max_age=max_connection_age,
             grace=grace,
             calls_per_stream=max_streams,
@@ -181,6 +196,13 @@ def build_server(
         is_file = address.startswith("unix:")
         if credentials is None or is_file:
             server.ports[address] = inner.add_insecure_port(address)
+        elif is_mixed:
+            inside = inner.add_insecure_port(_INSIDE), inner.add_secure_port(_INSIDE, credentials)
+            try:
+                server.doors.append(RelayDoor(listening_at(address, reuse_port=reuse_port), *inside))
+            except OSError as error:
+                raise RuntimeError(str(error)) from error
+            server.ports[address] = server.doors[-1].port
         else:
             server.ports[address] = inner.add_secure_port(address, credentials)
         if is_file:

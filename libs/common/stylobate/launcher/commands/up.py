@@ -155,6 +155,9 @@ class _Up:
         told = load_host_settings(self._layout.placements[0], without_vault=self._servers.vault is not None)
         if found := findings(told.sources):  # a service in a process of its own would only die of them, again and again
             raise ConfigError(found)
+        if told.settings.http_tls_certificate:
+            said = "STYLOBATE_HTTP_TLS_CERTIFICATE: is for `stylobate serve`; `up` serves this machine, in plain text"
+            raise ConfigError([said])
         for line in unknown(os.environ):
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ class Browser:
     """Calls the gateway in one person's name once they have logged in."""
 
     def __init__(self, gateway: str) -> None:
-        verify = True if gateway.startswith("https:") else _NO_TLS
+        verify = ssl.create_default_context() if gateway.startswith("https:") else _NO_TLS  # whom the system trusts
         self._client = httpx.AsyncClient(base_url=gateway, timeout=15, trust_env=False, verify=verify)
         self.token = ""
         self.refresh_token = ""

@@ -48,7 +48,6 @@ class Peer:
         self._is_unix = address.startswith("unix:")
         self._address, self._authority, self._changed = address, target.authority, changed
         self._tls = None if tls is None or self._is_unix else tls
-        self._context = None if self._tls is None else self._tls.client_context()
         self._name = None if self._tls is None else self._tls.server_name or target.name
         self._finishing: set[ClientStream] = set()
         self._unreachable = Interruption("stream_unreachable")
@@ -132,7 +131,7 @@ class Peer:
 
     async def _connect(self, listener: Listener) -> ClientStream:
         """Return a stream that takes calls. Raises OSError, TimeoutError."""
-        loop, context = self._loop, self._context
+        loop, context = self._loop, None if self._tls is None else self._tls.client_context()  # the files may be others now
 
         def made() -> ClientStream:
             return ClientStream(loop, self._authority, "http" if context is None else "https", listener.calls)

@@ -12,6 +12,7 @@ import msgspec
 
 from stylobate.rpc.local.call import LocalCall
 from stylobate.rpc.method import Context
+from stylobate.rpc.mixed import ProtocolDoor, listening_at
 from stylobate.rpc.mux.items import FIND, Listener
 from stylobate.rpc.mux.serving import ServedStream
 from stylobate.rpc.servicers import Servicers
@@ -29,6 +30,7 @@ class MuxServer(grpc.GenericRpcHandler):
 
     :param port: of the TCP listener; 0: any.
     :param tls: None: no encryption. Not used for unix sockets.
+    :param is_mixed: whether connections without it are taken as well.
     :param calls_per_stream: that a stream may have under way; more are refused.
     :param max_calls: the same of the process.
     """
@@ -39,6 +41,7 @@ class MuxServer(grpc.GenericRpcHandler):
         *,
         port: int,
         tls: SSLContext | None,
+        is_mixed: bool = False,
         max_age: timedelta,
         grace: timedelta,
         calls_per_stream: int,
@@ -52,9 +55,9 @@ class MuxServer(grpc.GenericRpcHandler):
         self.live: set[LocalCall] = set()
         """Calls being served."""
         self.listener = Listener(calls=calls_per_stream)
-        self._port, self._tls = port, tls
+        self._port, self._tls, self._is_mixed = port, tls, is_mixed
         self._streams: set[ServedStream] = set()
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[asyncio.Server | ProtocolDoor] = []
 
     async def start(self, addresses: Sequence[str], *, reuse_port: bool) -> None:
         """Listen beside the plain addresses. Raises OSError."""
@@ -74,6 +77,13 @@ class MuxServer(grpc.GenericRpcHandler):
                     host = address.rpartition(":")[0].strip("[]")
                     port = self.listener.port or self._port  # one for all hosts: that is what is told
                     reuse = reuse_port and port > 0
+                    if self._tls is not None and self._is_mixed:
+                        at = listening_at(f"{host}:{port}", reuse_port=reuse)
+                        door = ProtocolDoor(at, made, self._tls, self.greet_s)
+                        door.start()
+                        self._listening.append(door)
+                        self.listener.port = door.port
+                        continue
                     secure: dict[str, Any] = (
                         {} if self._tls is None else {"ssl": self._tls, "ssl_handshake_timeout": self.greet_s}
                     )
