@@ -13,6 +13,32 @@ class AuthInvalidInputError(StylobateError):
     cure = "Read `errors`: each entry names a field and what is wrong with it."
 
 
+class AccountUnreadableError(StylobateError):
+    """An encrypted address or name of the account cannot be opened: it was changed from outside, or its key is gone."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "AUTH_ACCOUNT_UNREADABLE"
+    cure = (
+        "Give the request id to the operator: the log (`account_unreadable`) names the account, `stylobate keys status` the keys."
+    )
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__("The account cannot be read.", metadata={"account_id": account_id})
+
+
+class AccountKeyUnavailableError(UnavailableError):
+    """The key that addresses are encrypted with cannot be had at the moment; nothing was written."""
+
+    reason = "AUTH_ACCOUNT_KEY_UNAVAILABLE"
+    cure = (
+        "Try again after the time in Retry-After. When it persists, this process lacks the key-encryption key: "
+        "STYLOBATE_AUTH_ENCRYPTION_KEY must be the same everywhere."
+    )
+
+    def __init__(self) -> None:
+        super().__init__("The key of accounts cannot be had at the moment.")
+
+
 class EmailTakenError(StylobateError):
     """Another account has the address."""
 

@@ -23,6 +23,7 @@ from stylobate.clients.limits import LimitsClient
 from stylobate.database import DatabaseManager
 from stylobate.declarations.model import ModuleDeclaration
 from stylobate.encryption import SecretKeyEncryption
+from stylobate.encryption.postgres import PostgresDataKeyStore
 from stylobate.idempotency import Idempotency
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity.access_token import ISSUER
@@ -35,6 +36,7 @@ from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.account_sealing_keys import open_account_sealing
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
@@ -93,7 +95,16 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     idempotency = Idempotency(ledger, _now, secret=hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
     relay = _relay(app, settings, database, leases)
     mail_is_due = asyncio.Event()
-    store = PostgresAuthStore(database, PostgresOutbox(app.name), audit, ledger, on_events=relay.wake, on_mails=mail_is_due.set)
+    sealing = await open_account_sealing(app, settings, PostgresDataKeyStore(database))
+    store = PostgresAuthStore(
+        database,
+        PostgresOutbox(app.name),
+        audit,
+        ledger,
+        on_events=relay.wake,
+        on_mails=mail_is_due.set,
+        sealing=sealing,
+    )
     hasher = await app.enter(
         PasswordHasher.open(
             memory_kib=settings.argon2_memory_kib,
@@ -103,9 +114,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
             queue=settings.hashing_queue,
         )
     )
-    # what nobody can count is counted here: see LoginLimits
-    client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
-    limits = LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
+    limits = await _limits(app, settings)
     revocations = RevocationManager(store, clock=_now)
     access = AccessManager(
         store,
@@ -244,6 +253,12 @@ def _relay(app: AppManager, settings: AuthSettings, database: DatabaseManager, l
     )
     app.check("relay", relay.health)
     return relay
+
+
+async def _limits(app: AppManager, settings: AuthSettings) -> LoginLimits:
+    # what nobody can count is counted here: see LoginLimits
+    client = await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=OnUnreachable.CLOSED))
+    return LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
 
 
 async def _signing_keys(

@@ -35,6 +35,14 @@ class AuthSettings(Settings):
     `signing_key`."""
     key_encryption_key_before: str = secret(generate=False)
     """The one before it, while it is exchanged; what was sealed with that is sealed anew."""
+    encryption_key: str = secret(required=False)
+    """What the data keys of addresses and names are sealed with: at least 32 characters of secret text, the same for every auth
+    process. Empty: accounts are stored in the clear."""
+    encryption_key_before: str = secret(generate=False)
+    """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
+    encrypt_accounts: bool = True
+    """Whether addresses and names are sealed when they are written, where there is a key. `false` while some processes run a
+    release that cannot read them, or have no key yet; what is sealed is read in any case."""
     signing_algorithm: Literal["EdDSA", "RS256"] = "EdDSA"
     """What new signing keys are for. Keys are exchanged when this changes."""
     signing_key_rotation: timedelta = Field(timedelta(days=90), ge=timedelta(0))
@@ -155,7 +163,7 @@ class AuthSettings(Settings):
             MailTemplates("", Path(folder))
         return folder
 
-    @field_validator("key_encryption_key", "key_encryption_key_before")
+    @field_validator("key_encryption_key", "key_encryption_key_before", "encryption_key", "encryption_key_before")
     @classmethod
     def _is_long_enough(cls, text: str) -> str:
         if text and len(text) < LEAST_SECRET:

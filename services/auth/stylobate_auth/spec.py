@@ -15,6 +15,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("outbox"),
         MigrationSet.of("idempotency"),
         MigrationSet.of("audit"),
+        MigrationSet.of("encryption"),
         MigrationSet.of("auth", "stylobate_auth.store"),
     ),
     audits=True,

@@ -9,10 +9,13 @@ import pytest
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
+from stylobate.encryption import DataKeys, SecretKeyEncryption
+from stylobate.encryption.postgres import PostgresDataKeyStore
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.outbox import Event
 from stylobate.outbox.postgres import PostgresOutbox
+from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.model import (
     Account,
     NewAccount,
@@ -30,8 +33,15 @@ SETS = (
     MigrationSet.of("outbox", "stylobate.outbox"),
     MigrationSet.of("idempotency", "stylobate.idempotency"),
     MigrationSet.of("audit", "stylobate.audit"),
+    MigrationSet.of("encryption"),
     MigrationSet.of("auth", "stylobate_auth.store"),
 )
+
+
+def sealing(database: Any, **changes: Any) -> AccountSealing:
+    """Return what seals accounts in a database, as each process of auth has it."""
+    keys = DataKeys(PostgresDataKeyStore(database), SecretKeyEncryption("s" * 40, purpose="test"))
+    return AccountSealing(keys, **changes)
 
 
 class MemoryStores:
@@ -59,7 +69,14 @@ class PostgresStores:
         self._database = databases[0]
         self.wakes = 0
         self.store, self.other = (
-            PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database), on_events=self._wake)
+            PostgresAuthStore(
+                database,
+                PostgresOutbox("auth"),
+                trail,
+                PostgresIdempotencyLedger(database),
+                on_events=self._wake,
+                sealing=sealing(database),
+            )
             for database, trail in zip(databases, trails, strict=True)
         )
 

@@ -1,18 +1,18 @@
 """The keys that encrypted fields of namespaces are sealed with: where they come from, and how they stand."""
 
-from collections.abc import Collection
 from functools import partial
 
 from stylobate.app.manager import AppManager
 from stylobate.config import ConfigError
-from stylobate.encryption import DataKeys, SecretKeyEncryption
+from stylobate.encryption import NOT_THE_KEY, DataKeys, KeyNotOpenedError, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
 from stylobate.encryption.port import DataKeyStore
-from stylobate.health import Health, Status
+from stylobate.resilience import wait_for_dependency
 
-from stylobate_state.sealing import NO_SEALING, Sealing
+from stylobate_state.sealing import NO_SEALING, Sealing, purpose_of
 from stylobate_state.settings import StateSettings
 
+_WAITED_FOR = "the keys of encrypted fields in the database of state"
 _PURPOSE = "state.encryption_key"
 _FOR_TESTS = "the key of a test kit, which keeps nothing"
 
@@ -27,17 +27,15 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
         return NO_SEALING
     former = [settings.encryption_key_before] if settings.encryption_key_before else []
     keys = DataKeys(store, SecretKeyEncryption(settings.encryption_key, former, purpose=_PURPOSE))
-    app.check("encryption", partial(_health, keys))
+    try:
+        for name in encrypted:
+            await wait_for_dependency(_WAITED_FOR, partial(keys.current, purpose_of(name)))
+    except KeyNotOpenedError:
+        raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
+    app.check("encryption", keys.health)
     return Sealing(keys)
 
 
 def sealing_in_memory() -> Sealing:
     """Return one for the test kit: what its store keeps is sealed, as it is in production."""
     return Sealing(DataKeys(MemoryDataKeyStore(), SecretKeyEncryption(_FOR_TESTS, purpose=_PURPOSE)))
-
-
-async def _health(keys: DataKeys) -> Health:
-    unopened: Collection[str] = keys.unopened
-    if unopened:
-        return Health(Status.DEGRADED, f"this process lacks the key-encryption key of data keys: {', '.join(sorted(unopened))}")
-    return Health(metrics={"data_keys": float(keys.count)})

@@ -1,11 +1,13 @@
 """Values at rest: sealed with data keys, which are stored sealed themselves by a key-encryption key that is not."""
 
-from stylobate.encryption.data_keys import DataKey, DataKeys, DataKeyStanding
+from stylobate.encryption.data_keys import LOOK, DataKey, DataKeys, DataKeyStanding
 from stylobate.encryption.envelope import SealedInvalidError, is_sealed
-from stylobate.encryption.key_encryption import LEAST_SECRET, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
+from stylobate.encryption.key_encryption import LEAST_SECRET, NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
 
 __all__ = [
     "LEAST_SECRET",
+    "LOOK",
+    "NOT_THE_KEY",
     "DataKey",
     "DataKeyStanding",
     "DataKeys",

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from stylobate.encryption.envelope import SealedInvalidError, key_id_of, seal, unseal
 from stylobate.encryption.key_encryption import KeyEncryption, KeyNotOpenedError
 from stylobate.encryption.port import DataKeyStore, KeptKey
+from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 
 LOOK = timedelta(seconds=2)
@@ -78,11 +79,6 @@ class DataKeys:
         self.unopened: set[str] = set()
         """Ids of keys that were needed and could not be opened here."""
 
-    @property
-    def count(self) -> int:
-        """How many keys are at hand."""
-        return len(self._keys)
-
     async def current(self, purpose: str) -> DataKey:
         """Return the key that seals now; the first one is made.
 
@@ -96,6 +92,25 @@ class DataKeys:
             if known is not None and monotonic() < known[1] and known[0].sealed < self._most_sealed:
                 return known[0]
             return await self._look(purpose)
+
+    async def health(self) -> Health:
+        """Say whether a key was needed that could not be opened here."""
+        metrics = {"data_keys": float(len(self._keys))}
+        if self.unopened:
+            ids = ", ".join(sorted(self.unopened))
+            return Health(Status.DEGRADED, f"this process lacks the key-encryption key of data keys: {ids}", metrics)
+        return Health(metrics=metrics)
+
+    def at_hand(self, purpose: str) -> DataKey | None:
+        """Return the key that sealed last, for who cannot wait for a look; None: there was none."""
+        known = self._current.get(purpose)
+        return known[0] if known is not None else None
+
+    async def lasting(self, purpose: str) -> DataKey:
+        """Return the one key of a purpose whose key is never exchanged, as that of an index. Raises what :meth:`current` does."""
+        async with self._turn:
+            newest = await self._store.newest(purpose)
+            return await self._make(purpose, 0) if newest is None else await self._opened(newest)
 
     def seal(self, key: DataKey, value: bytes, about: bytes) -> str:
         """Return a value sealed, for opening with the same ``about`` alone."""

@@ -10,6 +10,7 @@ from stylobate.database import Connection, DatabaseManager
 from stylobate.idempotency import IdempotencyLedger
 from stylobate.outbox import Outbox
 
+from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
 from stylobate_auth.store.postgres_kept_data import PostgresKeptData
@@ -81,6 +82,7 @@ class PostgresAuthStore(
     :param outbox: gets the events.
     :param audit: gets the audit records.
     :param ledger: gets the answers of changes with an idempotency key.
+    :param sealing: of addresses and names.
     :param on_events: called after a commit that held events (wakes the relay); ``on_mails``, of one that held mails.
     """
 
@@ -93,6 +95,7 @@ class PostgresAuthStore(
         *,
         on_events: Callable[[], None] = lambda: None,
         on_mails: Callable[[], None] = lambda: None,
+        sealing: AccountSealing = NO_SEALING,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -100,11 +103,12 @@ class PostgresAuthStore(
         self._ledger = ledger
         self._on_events = on_events
         self._on_mails = on_mails
+        self._sealing = sealing
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
         async with self._database.transaction() as connection:
-            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger)
+            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger, self._sealing)
             yield transaction
             await transaction.flush()
         if transaction.emitted:
@@ -115,19 +119,22 @@ class PostgresAuthStore(
     async def account(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
-        return None if row is None else account_of(row)
+        return None if row is None else await account_of(row, self._sealing)
 
     async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         if "\0" in email_key:
             return None  # PostgreSQL cannot hold it, so no account has it
-        row = await self._database.fetchrow(CREDENTIALS, tenant, email_key, place, now)
-        return (
-            None if row is None else Credentials(account_of(row), row["password_hash"], row["must_verify"], row["is_known_place"])
-        )
+        row = await self._database.fetchrow(CREDENTIALS, tenant, await self._sealing.indexes(tenant, email_key), place, now)
+        if row is None:
+            return None
+        account = await account_of(row, self._sealing)
+        return Credentials(account, row["password_hash"], row["must_verify"], row["is_known_place"])
 
     async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
         row = await self._database.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
-        return None if row is None else Credentials(account_of(row), row["password_hash"], row["must_verify"])
+        if row is None:
+            return None
+        return Credentials(await account_of(row, self._sealing), row["password_hash"], row["must_verify"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         key = uuid_of(session_id)
@@ -167,7 +174,7 @@ class PostgresAuthStore(
         await self._audit.note(record)
 
     def mails(self) -> PostgresMailQueue:
-        return PostgresMailQueue(self._database)
+        return PostgresMailQueue(self._database, self._sealing)
 
     async def prune(self, now: datetime) -> int:
         removed = 0

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from stylobate.database import DatabaseManager
 
+from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
+from stylobate_auth.errors import AccountUnreadableError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import DueMail
 
@@ -37,24 +40,33 @@ where tenant = $1 and token_hash = $2 and kind = any ($3::text[]) and used_at is
 class PostgresMailQueue:
     """The port on the service's own schema."""
 
-    def __init__(self, database: DatabaseManager) -> None:
+    def __init__(self, database: DatabaseManager, sealing: AccountSealing) -> None:
         self._database = database
+        self._sealing = sealing
 
     async def take(self, now: datetime, until: datetime, most: int) -> list[DueMail]:
-        return [
-            DueMail(
-                tenant=row["tenant"],
-                id=str(row["id"]),
-                account_id="" if row["account_id"] is None else str(row["account_id"]),
-                kind=MailKind(row["kind"]),
-                address=row["address"] or "",
-                name=row["display_name"] or "",
-                asked_at=row["asked_at"],
-                expires_at=row["expires_at"],
-                attempts=row["attempts"],
-            )
-            for row in await self._database.fetch(_TAKE, now, until, most)
-        ]
+        return [await self._due(row) for row in await self._database.fetch(_TAKE, now, until, most)]
+
+    async def _due(self, row: Any) -> DueMail:
+        tenant, account_id = row["tenant"], "" if row["account_id"] is None else str(row["account_id"])
+        return DueMail(
+            tenant=tenant,
+            id=str(row["id"]),
+            account_id=account_id,
+            kind=MailKind(row["kind"]),
+            address=await self._opened(tenant, account_id, ADDRESS, row["address"]),
+            name=await self._opened(tenant, account_id, NAME, row["display_name"]),
+            asked_at=row["asked_at"],
+            expires_at=row["expires_at"],
+            attempts=row["attempts"],
+        )
+
+    async def _opened(self, tenant: str, account_id: str, what: str, stored: str | None) -> str:
+        """Return what is stored; empty where it cannot be read: such a mail goes nowhere, and the others go."""
+        try:
+            return await self._sealing.opened(tenant, account_id, what, stored or "")
+        except AccountUnreadableError:
+            return ""
 
     async def done(self, mail: DueMail) -> None:
         key = UUID(mail.id)

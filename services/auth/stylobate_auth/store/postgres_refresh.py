@@ -8,8 +8,9 @@ from uuid import UUID
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database import Connection, DatabaseManager
 
+from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.refresh_token import FoundRefresh, RefreshToken, Rotation
-from stylobate_auth.store.rows import account_of, session_of
+from stylobate_auth.store.rows import account_as_far, session_of
 from stylobate_auth.store.sessions import RefreshKey
 
 # Each look-up by itself: a join would be planned for small tables, and read all of them once they have grown.
@@ -53,12 +54,13 @@ class PostgresRefreshTokens:
 
     _database: DatabaseManager
     _audit: AuditTrail[Connection]
+    _sealing: AccountSealing
 
     def transaction(self) -> AbstractAsyncContextManager["_Changes"]:
         raise NotImplementedError
 
     async def refresh_tokens(self, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
-        return await _find(self._database, keys)
+        return await _find(self._database, keys, self._sealing)
 
     async def rotate(self, rotations: Sequence[tuple[Rotation, AuditRecord]]) -> list[bool]:
         async with self.transaction() as transaction:
@@ -79,9 +81,10 @@ class PostgresRefreshChanges:
     """The transaction's part."""
 
     _connection: Connection
+    _sealing: AccountSealing
 
     async def refresh_tokens(self, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
-        return await _find(self._connection, keys)
+        return await _find(self._connection, keys, self._sealing)
 
     async def rotate_refresh(self, rotations: Sequence[Rotation]) -> list[bool]:
         rows = [
@@ -106,19 +109,21 @@ class PostgresRefreshChanges:
         return [number in done for number in range(len(rows))]
 
 
-async def _find(connection: Connection | DatabaseManager, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
+async def _find(
+    connection: Connection | DatabaseManager, keys: Sequence[RefreshKey], sealing: AccountSealing
+) -> list[FoundRefresh | None]:
     found: list[FoundRefresh | None] = [None] * len(keys)
     for row in await connection.fetch(_FIND, [tenant for tenant, _ in keys], [token_hash for _, token_hash in keys]):
-        found[row["number"] - 1] = _found(row)
+        found[row["number"] - 1] = await _found(row, sealing)
     return found
 
 
-def _found(row: Any) -> FoundRefresh:
+async def _found(row: Any, sealing: AccountSealing) -> FoundRefresh:
     session = session_of(row)
     return FoundRefresh(
         RefreshToken(row["hash"], row["issued_at"], row["token_ends_at"]),
         session,
-        account_of({**row, "id": session.account_id}),
+        await account_as_far({**row, "id": session.account_id}, sealing),
         row["refresh_secret"] or b"",
         row["since_issued"],
         row["since_used"],

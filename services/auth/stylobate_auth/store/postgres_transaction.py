@@ -10,6 +10,8 @@ from stylobate.database import Connection
 from stylobate.idempotency import Claim, IdempotencyLedger, KeyTakenError
 from stylobate.outbox import Event, Outbox
 
+from stylobate_auth.account_input import email_key as email_key_of
+from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Session, SessionEnd, UsedMailToken
@@ -29,7 +31,8 @@ _STREAM = "user"
 # No violation of the constraint: the server would write the address into its own log.
 _ADD_ACCOUNT = """
 insert into account (tenant, id, email, email_key, display_name, email_verified, password_hash, created_at, must_verify)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+select $1::text, $2::uuid, $3::text, $4::text, $5::text, $6::boolean, $7::text, $8::timestamptz, $9::boolean
+where not exists (select from account known where known.tenant = $1 and known.email_key = any ($10::text[]))
 on conflict on constraint account_email do nothing
 returning true
 """
@@ -68,12 +71,13 @@ _SET_HASH = "update account set password_hash = $3 where tenant = $1 and id = $2
 _HOLD_ACCOUNT = f"{ACCOUNT_BY_ID} for update"
 _RENAME = "update account set display_name = $3 where tenant = $1 and id = $2"
 _KEEP_NEW_EMAIL = "update account set new_email = $3, new_email_key = $4 where tenant = $1 and id = $2"
+_NEW_EMAIL = "select new_email from account where tenant = $1 and id = $2 for update"
 _TAKE_NEW_EMAIL = """
 update account a
-set old_email = email, email = new_email, email_key = new_email_key, new_email = null, new_email_key = null,
+set old_email = email, email = new_email, email_key = $3, new_email = null, new_email_key = null,
     email_verified = true, must_verify = false
 where tenant = $1 and id = $2 and new_email is not null
-  and not exists (select from account b where b.tenant = a.tenant and b.email_key = a.new_email_key and b.id <> a.id)
+  and not exists (select from account b where b.tenant = a.tenant and b.email_key = any ($4::text[]) and b.id <> a.id)
 returning true
 """
 _ADD_MAIL = """
@@ -115,7 +119,9 @@ class PostgresAuthTransaction(
         outbox: Outbox[Connection],
         audit: AuditTrail[Connection],
         ledger: IdempotencyLedger[Connection],
+        sealing: AccountSealing,
     ) -> None:
+        self._sealing = sealing
         self._connection = connection
         self._outbox = outbox
         self._audit = audit
@@ -135,18 +141,20 @@ class PostgresAuthTransaction(
 
     async def add_account(self, new: NewAccount) -> None:
         account = new.account
-        key = UUID(account.id)
+        key, sealed = UUID(account.id), self._sealing.sealed
+        email_key, *others = await self._sealing.indexes(account.tenant, new.email_key)
         added = await self._connection.fetchval(
             _ADD_ACCOUNT,
             account.tenant,
             key,
-            account.email,
-            new.email_key,
-            account.display_name,
+            await sealed(account.tenant, account.id, ADDRESS, account.email),
+            email_key,
+            await sealed(account.tenant, account.id, NAME, account.display_name),
             account.email_verified,
             new.password_hash,
             account.created_at,
             new.must_verify,
+            others,
         )
         if added is None:
             raise EmailTakenError
@@ -160,7 +168,7 @@ class PostgresAuthTransaction(
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
-        return None if row is None else account_of(row)
+        return None if row is None else await account_of(row, self._sealing)
 
     async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
         await self._connection.execute(_REMEMBER_PLACE, tenant, UUID(account_id), place, until)
@@ -203,17 +211,26 @@ class PostgresAuthTransaction(
     async def hold_account(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._connection.fetchrow(_HOLD_ACCOUNT, tenant, key)
-        return None if row is None else account_of(row)
+        return None if row is None else await account_of(row, self._sealing)
 
     async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
-        await self._connection.execute(_RENAME, tenant, UUID(account_id), display_name)
+        sealed = await self._sealing.sealed(tenant, account_id, NAME, display_name)
+        await self._connection.execute(_RENAME, tenant, UUID(account_id), sealed)
 
     async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
-        await self._connection.execute(_KEEP_NEW_EMAIL, tenant, UUID(account_id), email, email_key)
+        sealed = await self._sealing.sealed(tenant, account_id, ADDRESS, email)
+        index, *_ = await self._sealing.indexes(tenant, email_key)
+        await self._connection.execute(_KEEP_NEW_EMAIL, tenant, UUID(account_id), sealed, index)
 
     async def take_new_email(self, tenant: str, account_id: str) -> None:
+        key = UUID(account_id)
+        stored = await self._connection.fetchval(_NEW_EMAIL, tenant, key)
+        if stored is None:
+            raise EmailTakenError
+        address = await self._sealing.opened(tenant, account_id, ADDRESS, stored)
+        indexes = await self._sealing.indexes(tenant, email_key_of(address) or address)
         try:
-            taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, UUID(account_id))
+            taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, key, indexes[0], indexes)
         except asyncpg.UniqueViolationError:  # registered at this very moment
             raise EmailTakenError from None
         if taken is None:

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from stylobate.database import Connection, DatabaseManager
 
+from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.model import Account
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, uuid_of
+from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_as_far, account_of, uuid_of
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 _BY_ID = f"{ACCOUNT_BY_ID} and not a.is_service"
@@ -38,7 +39,7 @@ select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.create
        array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
 from account a
 where a.tenant = $1 and not a.is_service and (a.created_at, a.id) > ($2, $3) and a.created_at >= $4 and a.created_at < $5
-  and ($6 = '' or a.email_key = $6)
+  and ($6::text[] is null or a.email_key = any ($6::text[]))
   and ($7 = '' or exists (select from account_role r where r.tenant = a.tenant and r.account_id = a.id and r.role = $7))
 order by a.created_at, a.id limit $8
 """
@@ -49,11 +50,12 @@ class PostgresUserChanges:
     """The part of a transaction."""
 
     _connection: Connection
+    _sealing: AccountSealing
 
     async def hold_user(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._connection.fetchrow(_HOLD, tenant, key)
-        return None if row is None else account_of(row)
+        return None if row is None else await account_of(row, self._sealing)
 
     async def set_disabled(self, tenant: str, account_id: str, at: datetime | None) -> None:
         await self._connection.execute(_SET_DISABLED, tenant, UUID(account_id), at)
@@ -74,17 +76,19 @@ class PostgresUsers:
     """The part of the store."""
 
     _database: DatabaseManager
+    _sealing: AccountSealing
 
     async def user(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(_BY_ID, tenant, key)
-        return None if row is None else account_of(row)
+        return None if row is None else await account_of(row, self._sealing)
 
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))
         since, until = query.created_after or _FIRST, query.created_before or _LAST
-        rows = await self._database.fetch(_LIST, tenant, *place, since, until, query.email, query.role, limit)
-        return [account_of(row) for row in rows]
+        emails = await self._sealing.indexes(tenant, query.email) if query.email else None
+        rows = await self._database.fetch(_LIST, tenant, *place, since, until, emails, query.role, limit)
+        return [await account_as_far(row, self._sealing) for row in rows]
 
     async def deletion(self, tenant: str, account_id: str) -> UserDeletion | None:
         key = uuid_of(account_id)

@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
+from stylobate_auth.errors import AccountUnreadableError
 from stylobate_auth.model import Account, Session, SessionEnd
 
 ACCOUNT_BY_ID = """
@@ -20,17 +22,34 @@ select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.create
        ) as is_known_place,
        array(select r.role from account_role r where r.tenant = a.tenant and r.account_id = a.id order by r.role) as roles
 from account a
-where a.tenant = $1 and a.email_key = $2
+where a.tenant = $1 and a.email_key = any ($2::text[])
 """
 
 
-def account_of(row: Any) -> Account:
-    """Return the account in a row of these statements."""
+async def account_of(row: Any, sealing: AccountSealing) -> Account:
+    """Return the account in a row of these statements. Raises AccountUnreadableError."""
+    tenant, id_ = row["tenant"], row["id"]
+    return _account(
+        row,
+        await sealing.opened(tenant, id_, ADDRESS, row["email"]),
+        await sealing.opened(tenant, id_, NAME, row["display_name"]),
+    )
+
+
+async def account_as_far(row: Any, sealing: AccountSealing) -> Account:
+    """Return the account in one of many rows; one that cannot be read has no address and no name, and stops no others."""
+    try:
+        return await account_of(row, sealing)
+    except AccountUnreadableError:
+        return _account(row, "", "")
+
+
+def _account(row: Any, email: str, display_name: str) -> Account:
     return Account(
         tenant=row["tenant"],
         id=row["id"],
-        email=row["email"],
-        display_name=row["display_name"],
+        email=email,
+        display_name=display_name,
         roles=tuple(row["roles"]),
         email_verified=row["email_verified"],
         created_at=row["created_at"],

@@ -1,0 +1,31 @@
+"""Where the keys of accounts come from, and how they stand."""
+
+from stylobate.app.manager import AppManager
+from stylobate.config import ConfigError
+from stylobate.encryption import NOT_THE_KEY, DataKeys, KeyNotOpenedError, SecretKeyEncryption
+from stylobate.encryption.port import DataKeyStore
+from stylobate.resilience import wait_for_dependency
+
+from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
+from stylobate_auth.settings import AuthSettings
+
+_PURPOSE = "auth.encryption_key"
+_WAITED_FOR = "the keys of accounts in the database of auth"
+
+
+async def open_account_sealing(app: AppManager, settings: AuthSettings, store: DataKeyStore) -> AccountSealing:
+    """Return what seals and opens, with its keys at hand. Raises ConfigError where accounts are sealed and there is no key."""
+    if not settings.encryption_key:
+        if await wait_for_dependency(_WAITED_FOR, store.all):
+            raise ConfigError(["STYLOBATE_AUTH_ENCRYPTION_KEY: missing secret; addresses of accounts are encrypted with it"])
+        return NO_SEALING
+    former = [settings.encryption_key_before] if settings.encryption_key_before else []
+    keys = DataKeys(store, SecretKeyEncryption(settings.encryption_key, former, purpose=_PURPOSE))
+    sealing = AccountSealing(keys, seals=settings.encrypt_accounts)
+    try:
+        await wait_for_dependency(_WAITED_FOR, sealing.start)
+    except KeyNotOpenedError:
+        raise ConfigError([f"STYLOBATE_AUTH_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
+    app.task("account-keys", sealing.keep)
+    app.check("encryption", keys.health)
+    return sealing

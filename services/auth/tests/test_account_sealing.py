@@ -1,0 +1,126 @@
+"""Addresses and names of accounts at rest: what the database has of them, who finds them, and what tampering comes to."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from stylobate.audit import AuditTrail
+from stylobate.audit.postgres import PostgresAuditStore
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.ids import new_id
+from stylobate.outbox.postgres import PostgresOutbox
+from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
+from stylobate_auth.errors import AccountUnreadableError, EmailTakenError
+from stylobate_auth.mail.kinds import MailKind
+from stylobate_auth.model import NewMail
+from stylobate_auth.store.postgres import PostgresAuthStore
+from stylobate_auth.user import UserQuery
+
+from .stores import NOW, SETS, add_account, new_account, sealing
+
+ADDRESSES = ("ada@example.com", "new@example.com")
+
+
+@pytest.fixture
+async def database(database_for: Any) -> Any:
+    """Give a migrated database."""
+    return await database_for("auth", *SETS)
+
+
+@pytest.fixture
+async def trail(database: Any) -> Any:
+    """Give an audit trail."""
+    async with AuditTrail.open(PostgresAuditStore(database), "auth") as found:
+        yield found
+
+
+@pytest.fixture
+def store_with(database: Any, trail: Any) -> Any:
+    """Give what makes a store, as a process with some setting has it."""
+
+    def store(found: AccountSealing) -> PostgresAuthStore:
+        return PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database), sealing=found)
+
+    return store
+
+
+@pytest.fixture
+def store(database: Any, store_with: Any) -> Any:
+    """Give one that seals."""
+    return store_with(sealing(database))
+
+
+async def kept(database: Any) -> str:
+    """Return every row of every table of auth."""
+    tables = await database.fetch("select tablename from pg_tables where schemaname = current_schema()")
+    rows = [await database.fetch(f'select t::text from "{table}" t') for (table,) in tables]
+    return "\n".join(row[0] or "" for found in rows for row in found)
+
+
+async def test_the_database_has_no_address_and_no_name(database: Any, store: Any) -> None:
+    """Not after registering, renaming, changing the address, nor with mails under way; all who may know do."""
+    account = await add_account(store, new_account())
+    async with store.transaction() as transaction:
+        await transaction.rename("default", account.id, "Ada Lovelace")
+        await transaction.keep_new_email("default", account.id, *["new@example.com"] * 2)
+        for kind in (MailKind.CHANGE_EMAIL, MailKind.RESET_PASSWORD):
+            mail = NewMail("default", new_id(), kind, account.id, kind.encode().ljust(32), NOW, NOW + timedelta(hours=1))
+            await transaction.add_mail(mail)
+    everything = await kept(database)
+    assert "sealed.1." in everything
+    for text in (*ADDRESSES, "Lovelace", "Ada"):
+        assert text not in everything, text
+    due = await store.mails().take(NOW, NOW + timedelta(minutes=1), 10)
+    assert {(mail.address, mail.name) for mail in due} == {(address, "Ada Lovelace") for address in ADDRESSES}
+    async with store.transaction() as transaction:
+        await transaction.take_new_email("default", account.id)
+    found = await store.credentials("default", "new@example.com", "", NOW)
+    assert (found.account.email, found.account.display_name) == ("new@example.com", "Ada Lovelace")
+    assert await store.credentials("default", "ada@example.com", "", NOW) is None
+    assert (await store.user("default", account.id)).email == "new@example.com"
+    assert [user.id for user in await store.users("default", UserQuery(email="new@example.com"), None, 9)] == [account.id]
+    assert "new@example.com" not in await kept(database)
+
+
+@pytest.mark.parametrize("was_sealed", [True, False])
+async def test_an_address_is_taken_once(database: Any, store_with: Any, was_sealed: bool) -> None:
+    """By an account that is sealed and by one that is not yet, for new accounts and for other addresses."""
+    plain, sealed = store_with(sealing(database, seals=False)), store_with(sealing(database))
+    first, second = (sealed, plain) if was_sealed else (plain, sealed)
+    await add_account(first, new_account())
+    with pytest.raises(EmailTakenError):
+        await add_account(second, new_account())
+    other = await add_account(second, new_account("bob@example.com"))
+    async with second.transaction() as transaction:
+        await transaction.keep_new_email("default", other.id, *["ada@example.com"] * 2)
+    with pytest.raises(EmailTakenError):
+        async with second.transaction() as transaction:
+            await transaction.take_new_email("default", other.id)
+    for store in (plain, sealed):
+        assert (await store.credentials("default", "ada@example.com", "", NOW)).account.email == "ada@example.com"
+
+
+async def test_swapped_addresses_are_refused_and_harm_nobody_else(database: Any, store: Any) -> None:
+    """Nor does a name stand in for an address."""
+    ada, bob, eve = [await add_account(store, new_account(f"{name}@example.com")) for name in ("ada", "bob", "eve")]
+    await database.execute(
+        "update account a set email = b.email from account b where a.id = any($1) and b.id = any($1) and a.id <> b.id",
+        [ada.id, bob.id],
+    )
+    for account in (ada, bob):
+        with pytest.raises(AccountUnreadableError):
+            await store.user("default", account.id)
+        with pytest.raises(AccountUnreadableError):
+            await store.credentials("default", account.email, "", NOW)
+    assert (await store.user("default", eve.id)).email == "eve@example.com"
+    assert [user.email for user in await store.users("default", UserQuery(), None, 9)] == ["", "", "eve@example.com"]
+    await database.execute("update account set email = display_name where id = $1", eve.id)
+    with pytest.raises(AccountUnreadableError):
+        await store.user("default", eve.id)
+
+
+async def test_without_a_key_nothing_is_opened(store: Any, store_with: Any) -> None:
+    """A process that lacks it does not take ciphertext for an address."""
+    account = await add_account(store, new_account())
+    with pytest.raises(AccountUnreadableError):
+        await store_with(NO_SEALING).user("default", account.id)
