@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from stylobate.errors import StylobateError
 from stylobate.testing.modules import ActionTester
 
 PEOPLE = Path(__file__).parent / "modules" / "people"
@@ -37,3 +38,19 @@ async def test_a_deleted_user_is_forgotten_as_namespaces_say() -> None:
         assert await tester.export_user("ada") == {}
         assert sorted(event.type for event in await tester.deliver()) == ["state.bills.assigned", "state.letters.deleted"]
         assert [*await tester.export_user("bob")] == ["state/bills", "state/letters"]
+
+
+async def test_who_somebody_is() -> None:
+    """All to who holds `users:read`, to anybody else whether there is such an account, and of their own all."""
+    async with ActionTester.open(PEOPLE) as tester:
+        ada, root = tester.user("ada"), tester.user("root", "admin")
+        tester.user("bob")
+        theirs, bobs = ["ada", True, "ada", "ada@example.com"], ["bob", False, "", ""]
+        assert await ada.call("people.who", ["bob", "nobody", "ada", "bob"]) == [bobs, theirs]
+        assert await root.call("people.who", ["ada"]) == [theirs]
+        assert await tester.anonymous.call("people.who", ["bob"]) == [bobs]
+        with pytest.raises(StylobateError) as refused:
+            await ada.call("people.who", ["nobody"])
+        assert refused.value.reason == "USER_NOT_FOUND"
+        await tester.delete_user("bob")
+        assert await root.call("people.who", ["ada", "bob"]) == [theirs]

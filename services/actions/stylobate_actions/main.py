@@ -27,6 +27,7 @@ from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
 from stylobate.modules.state import StateClient
+from stylobate.modules.users import UsersClient
 
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.action_manager import ActionManager
@@ -156,6 +157,7 @@ async def _assemble(
         state=StateClient(app.channel("state")),
         publish=ChannelFields(app.declarations, Publisher(app.channel("realtime")).publish).publish,
         call=actions.call,
+        users=UsersClient(app.channel("auth")),
         may=Rights(app.declarations, app.access).may,
         now=adapters.clock,
         loop_time=loop.time,

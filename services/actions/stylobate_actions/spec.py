@@ -23,6 +23,7 @@ SPEC = ServiceSpec(
     calls=ServiceRights(
         own=frozenset(
             {
+                "auth.v1.UserDirectoryService/GetUserProfiles",
                 "events.v1.EventService",
                 "state.v1.StateService",
                 "state.v1.ProjectionService/OpenProjection",
@@ -35,6 +36,8 @@ SPEC = ServiceSpec(
                 "realtime.v1.RealtimeService/Publish",
             }
         ),
-        through=frozenset({"state.v1.StateService", "realtime.v1.RealtimeService/Publish"}),
+        through=frozenset(
+            {"auth.v1.UserDirectoryService/GetUserProfiles", "state.v1.StateService", "realtime.v1.RealtimeService/Publish"}
+        ),
     ),
 )

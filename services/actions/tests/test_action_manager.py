@@ -138,7 +138,15 @@ async def things(write_module: WriteModule, discover: Discover, ports: Ports) ->
         )
         unused: Any = None
         manager.connect(
-            Platform(state=unused, publish=unused, call=manager.call, may=ports.allowed, now=lambda: NOW, loop_time=loop.time)
+            Platform(
+                state=unused,
+                users=unused,
+                publish=unused,
+                call=manager.call,
+                may=ports.allowed,
+                now=lambda: NOW,
+                loop_time=loop.time,
+            )
         )
         yield Things(manager, module.instance, runner)
         module.instance.released.set()

@@ -120,7 +120,7 @@ class AccessManager:
         reasons = held.book.reasons(held.roles, permission)
         if reasons:
             return Explanation(subject != principal.id or principal.lends(permission), reasons)
-        may_know = await self._holds(principal, EXPLAIN)
+        may_know = await self.holds(principal, EXPLAIN)
         return Explanation(False, (), held.book.that_permit(permission) if may_know else ())
 
     async def require(self, principal: Principal, permission: str) -> None:
@@ -128,7 +128,7 @@ class AccessManager:
 
         :raises PermissionDeniedError: with ``metadata["permission"]``.
         """
-        if not await self._holds(principal, permission):
+        if not await self.holds(principal, permission):
             raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
 
     async def require_of_person(self, principal: Principal, permission: str) -> None:
@@ -156,7 +156,8 @@ class AccessManager:
         book = await self.book(tenant)
         return sorted({role for role in roles if role not in book})
 
-    async def _holds(self, principal: Principal, permission: str) -> bool:
+    async def holds(self, principal: Principal, permission: str) -> bool:
+        """Return whether the principal may; a service in its own name may always."""
         if principal.is_service and not principal.act_for:
             return True
         if not principal.lends(permission):

@@ -15,6 +15,7 @@ from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAc
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from stylobate.api.auth.v1.signing_key_service_pb2_grpc import add_SigningKeyServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.manager import AppManager
@@ -79,6 +80,8 @@ from stylobate_auth.signing_key_manager import SigningKeyManager
 from stylobate_auth.signing_key_servicer import SigningKeyServicer
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
+from stylobate_auth.user_directory import UserDirectory
+from stylobate_auth.user_directory_servicer import UserDirectoryServicer
 from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_export_servicer import UserExportServicer
 from stylobate_auth.user_exporter import UserExporter
@@ -225,6 +228,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         sessions,
         limits=limits,
         sources=_export_sources(app, database),
+        directory=UserDirectory(store, access),
         fresh=settings.fresh_login,
         idempotency=idempotency,
     )
@@ -304,6 +308,7 @@ def _serve_users(
     *,
     limits: LoginLimits,
     sources: ExportSources,
+    directory: UserDirectory,
     fresh: timedelta,
     idempotency: Idempotency,
 ) -> None:
@@ -313,6 +318,7 @@ def _serve_users(
     app.servicer(add_UserServiceServicer_to_server, UserServicer(users, eraser, idempotency))
     exporter = UserExporter(store, users, sessions, sources, limits=limits, fresh=fresh, clock=_now)
     app.servicer(add_UserExportServiceServicer_to_server, UserExportServicer(exporter))
+    app.servicer(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(directory))
 
 
 def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:

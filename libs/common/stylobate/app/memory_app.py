@@ -11,7 +11,9 @@ from typing import Any, Self, TypeVar
 
 import grpc.aio
 
+from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.app.memory_hooks import MemoryHooks
+from stylobate.app.memory_users import MemoryUsers
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.declarations.model import Declarations, Finding
@@ -138,6 +140,9 @@ class MemoryApp:
         """Does a step of what namespaces say under ``on_owner_deleted``, for tenant, owner and place; returns where to go on."""
         self._servicers = Servicers(standard_interceptors(NamedTokens(), ServiceTokens(), doors=doors))
         self._server = LocalServer(self._servicers)
+        self.users = MemoryUsers(self.access)
+        """The accounts that there are."""
+        self.servicer(add_UserDirectoryServiceServicer_to_server, self.users)
         self._stack = AsyncExitStack()
         self._building = ""
 

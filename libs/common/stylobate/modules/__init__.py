@@ -17,6 +17,7 @@ from stylobate.modules.events import on
 from stylobate.modules.operations import Operation
 from stylobate.modules.state import StateChange, StateClient, StateObject
 from stylobate.modules.transaction import Transaction
+from stylobate.modules.users import User, UsersClient
 from stylobate.modules.view import View
 from stylobate.modules.watching import WatchEvent
 from stylobate.outbox.event import Event
@@ -39,6 +40,8 @@ __all__ = [
     "StylobateError",
     "Transaction",
     "UnavailableError",
+    "User",
+    "UsersClient",
     "View",
     "Violation",
     "WatchEvent",

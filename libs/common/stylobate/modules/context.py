@@ -17,6 +17,7 @@ from stylobate.modules.errors import RefusedError
 from stylobate.modules.payload import decode, encode
 from stylobate.modules.state import StateClient, asked
 from stylobate.modules.steps import Steps
+from stylobate.modules.users import UsersClient
 from stylobate.rpc.call import Call
 
 
@@ -25,6 +26,7 @@ class Platform:
     """What stands behind the contexts of a process; handed in by whoever runs handlers."""
 
     state: StateClient
+    users: UsersClient
     publish: Callable[[str, bytes, Send | None], Awaitable[None]]
     """Sends JSON to a realtime channel, in a step of a run as that sends it."""
     call: Callable[[str, bytes, Call, int, str], Awaitable[bytes]]
@@ -61,6 +63,11 @@ class _Context:
     def state(self) -> StateClient:
         """The state service, asked in the principal's name."""
         return self._platform.state if self._steps is None else self._platform.state.in_run(self._steps)
+
+    @property
+    def users(self) -> UsersClient:
+        """Who somebody is, as far as the principal may know."""
+        return self._platform.users
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
 from stylobate.api.actions.v1.module_service_pb2 import ForgetUserRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
+from stylobate.api.auth.v1.user_directory_service_pb2 import UserProfile
 from stylobate.app.memory_app import MemoryApp
 from stylobate.clients.user_data import UserData
 from stylobate.declarations import load_declarations
@@ -97,9 +98,12 @@ class ActionTester:
     def user(self, name: str, *roles: str) -> TestUser:
         """Return a user with these roles, beside ``user``, which every registered user holds.
 
+        `ctx.users` knows them by their name, with an address at example.com.
+
         Raises ValueError for a role that no module declares; ``admin``, who may do everything, is always there.
         """
         self._app.access.give(name, roles)
+        self._app.users.known[name] = UserProfile(id=name, told=True, display_name=name, email=f"{name}@example.com")
         return TestUser(self._app, name)
 
     @property
@@ -161,6 +165,7 @@ class ActionTester:
         Events of that go to the hooks with :meth:`deliver`. Raises what a module's method raises.
         """
         await ModuleServiceStub(self._app.channel("actions")).ForgetUser(ForgetUserRequest(user_id=name))
+        self._app.users.known.pop(name, None)
         place, is_begun = "", False
         while self._app.forget_owner is not None and (place or not is_begun):
             _, place = await self._app.forget_owner(DEFAULT_TENANT, name, place)

@@ -50,6 +50,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.SigningKeyService": {"cli"},
     "auth.v1.UserService/DeleteMe": set(),
     "auth.v1.UserExportService/ExportUser": {"cli"},
+    "auth.v1.UserDirectoryService/GetUserProfiles": {"actions"},
     "ratelimit.v1.RateLimitService/CheckLimits": None,
     "ratelimit.v1.RateLimitService/WatchBans": None,
     "ratelimit.v1.RateLimitService/ListRules": {"cli"},

@@ -1,5 +1,6 @@
 """People's accounts in PostgreSQL, as administrators see and change them: what the store and its transactions do."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,11 @@ from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_as_far, account_of,
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
 _BY_ID = f"{ACCOUNT_BY_ID} and not a.is_service"
+_BY_IDS = """
+select a.tenant, a.id::text, a.email, a.display_name, a.email_verified, a.created_at, a.disabled_at, array[]::text[] as roles
+from account a
+where a.tenant = $1 and a.id = any ($2::uuid[]) and not a.is_service
+"""
 _HOLD = f"{_BY_ID} for update"
 _SET_DISABLED = "update account set disabled_at = $3 where tenant = $1 and id = $2"
 _END_KEYS = """
@@ -82,6 +88,10 @@ class PostgresUsers:
         key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(_BY_ID, tenant, key)
         return None if row is None else await account_of(row, self._sealing)
+
+    async def users_by_id(self, tenant: str, ids: Sequence[str]) -> list[Account]:
+        keys = [key for one in ids if (key := uuid_of(one)) is not None]
+        return [account_of(row) for row in await self._database.fetch(_BY_IDS, tenant, keys)] if keys else []
 
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))

@@ -1,5 +1,6 @@
 """What auth keeps of people's accounts, as administrators see and change them: its part of the port."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -31,6 +32,9 @@ class Users(Protocol):
 
     async def user(self, tenant: str, account_id: str) -> Account | None:
         """Return a person's account; None when there is none."""
+
+    async def users_by_id(self, tenant: str, ids: Sequence[str]) -> list[Account]:
+        """Return people's accounts with these ids, as many as there are, in any order and without their roles."""
 
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         """Return those that fit, in the order in which they were made, from behind that place; None: from the first.

@@ -24,6 +24,14 @@ class People(BaseModule):
         """Remember that the caller thinks well of somebody."""
         self.recommended.setdefault(whom, []).append(ctx.principal.subject)
 
+    async def who(self, ctx: ActionContext, whom: list[str]) -> list[list[Any]]:
+        """Tell who they are; one alone must be there."""
+        if len(whom) == 1:
+            found = {whom[0]: await ctx.users.get(whom[0])}
+        else:
+            found = await ctx.users.get_many(whom)
+        return [[one.id, one.is_told, one.name, one.email] for one in found.values()]
+
     async def export_user(self, ctx: HookContext, user_id: str) -> AsyncIterator[dict[str, Any]]:
         """Give out how often somebody was recommended, and not by whom; refuse for who asked for silence."""
         if user_id == "silent":

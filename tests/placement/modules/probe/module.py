@@ -57,6 +57,11 @@ class ProbeModule(BaseModule):
         """Return what the declaration does not allow."""
         return {"ok": "perhaps"}
 
+    async def look(self, ctx: ActionContext, whom: list[str]) -> list[list[Any]]:
+        """Return who they are, each alone where one is asked for."""
+        found = {whom[0]: await ctx.users.get(whom[0])} if len(whom) == 1 else await ctx.users.get_many(whom)
+        return [[one.id, one.is_told, one.name, one.email] for one in found.values()]
+
     async def note(self, ctx: ActionContext, note: dict[str, Any]) -> str:
         """Keep a note and return its key."""
         return (await ctx.state.put("notes", ctx.new_id(), note, expected_version=0)).key
