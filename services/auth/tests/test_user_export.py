@@ -166,7 +166,9 @@ async def test_every_store_tells_what_it_keeps(bench: Any) -> None:
     assert all(one["revoked_at"] == NOW for one in found["api_keys"])
     page = await bench.other.kept("default", person.id, "api_keys", keys[0], 1)
     assert [one["id"] for one in page] == [keys[1]]
-    assert (found["account"][0]["id"], found["account"][0]["new_email"]) == (person.id, "new@example.com")
+    (account,) = found["account"]
+    assert (account["id"], account["email"], account["new_email"]) == (person.id, person.email, "new@example.com")
+    assert account["display_name"] == person.display_name
     assert [one["id"] for one in found["sessions"]] == [session.id]
     assert found["login_places"] == [{"place": "192.0.2.1", "expires_at": NOW}]
     assert [one["role"] for one in found["roles"]] == list(person.roles)

@@ -14,4 +14,6 @@ class KeptData(Protocol):
         """Return rows of a part about a person's account, also what is over and not removed yet.
 
         The first member of a row names it, and rows come in the order of names, from behind ``after``; empty: from the first.
+
+        :raises AccountUnreadableError: what is stored sealed cannot be opened.
         """

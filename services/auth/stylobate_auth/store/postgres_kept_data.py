@@ -5,6 +5,7 @@ from typing import Any
 
 from stylobate.database import DatabaseManager
 
+from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
 from stylobate_auth.store.rows import uuid_of
 
 _STATEMENTS = {
@@ -35,12 +36,21 @@ from login_place where tenant = $1 and account_id = $2 and place > $3 order by p
 }
 
 
+_SEALED = {"email": ADDRESS, "display_name": NAME, "new_email": ADDRESS, "old_email": ADDRESS}
+"""Columns that are stored sealed, and what of an account they are."""
+
+
 class PostgresKeptData:
     """The part of the store."""
 
     _database: DatabaseManager
+    _sealing: AccountSealing
 
     async def kept(self, tenant: str, account_id: str, part: str, after: str, limit: int) -> list[Mapping[str, Any]]:
         key = uuid_of(account_id)
         rows = [] if key is None else await self._database.fetch(_STATEMENTS[part], tenant, key, after, limit)
-        return [dict(row) for row in rows]
+        found: list[dict[str, Any]] = [dict(row) for row in rows]
+        for row in found if part == "account" else ():
+            for column, what in _SEALED.items():
+                row[column] = row[column] and await self._sealing.opened(tenant, account_id, what, row[column])
+        return [*found]

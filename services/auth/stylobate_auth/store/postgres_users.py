@@ -91,7 +91,8 @@ class PostgresUsers:
 
     async def users_by_id(self, tenant: str, ids: Sequence[str]) -> list[Account]:
         keys = [key for one in ids if (key := uuid_of(one)) is not None]
-        return [account_of(row) for row in await self._database.fetch(_BY_IDS, tenant, keys)] if keys else []
+        rows = await self._database.fetch(_BY_IDS, tenant, keys) if keys else ()
+        return [await account_as_far(row, self._sealing) for row in rows]
 
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))
