@@ -10,11 +10,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from stylobate.app.discovery import DiscoverySettings
-from stylobate.config import ConfigError
+from stylobate.config import ConfigError, secret
 from stylobate.logs import parse_levels
 from stylobate.tls import TlsSettings
 from stylobate.value_kinds import HostName, HttpUrl, OnUnreachable, Share
 from stylobate.vault.settings import VaultSettings
+
+_KEY_LENGTH = 32
 
 
 class HostSettings(DiscoverySettings, VaultSettings):
@@ -59,6 +61,9 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """gRPC reflection; None: in development only."""
     modules_strict: bool | None = None
     """Whether a process is not ready while a module is left out; None: everywhere but in development."""
+    backup_key: str = secret(generate=False)
+    """What `stylobate backup` encrypts with and `stylobate restore` opens: at least 32 characters of secret text. Empty: a backup
+    is not encrypted."""
     tls_certificate: str = ""
     """PEM file of this process's certificate; empty: plain text between services."""
     tls_key: str = ""
@@ -98,6 +103,13 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
+
+    @field_validator("backup_key")
+    @classmethod
+    def _is_long(cls, text: str) -> str:
+        if text and len(text) < _KEY_LENGTH:
+            raise ValueError(f"must have at least {_KEY_LENGTH} characters")
+        return text
 
     @field_validator("log_level")
     @classmethod

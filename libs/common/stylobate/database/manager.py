@@ -13,6 +13,7 @@ import asyncpg
 from stylobate.database.address import hosts, seeking
 from stylobate.database.connection import Connection
 from stylobate.database.listener import Listener, Listening
+from stylobate.database.migrations import role_of
 from stylobate.database.queries import Queries
 from stylobate.database.refusal import REPLICA_URL, URL, refusals
 from stylobate.errors import DatabaseUnavailableError
@@ -100,7 +101,7 @@ class DatabaseManager(Queries):
         options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
         settings = {"search_path": service, "application_name": f"stylobate-{service}", **_TIMES, **limits.settings()}
         if use_role:
-            settings["role"] = f"stylobate_{service}"
+            settings["role"] = role_of(service)
         reader_url = seeking(replica_url or url, read_only=bool(replica_url))
         reader_size = max(1, pool_size // READER_SHARE)
         read_only = settings | {"default_transaction_read_only": "on"}

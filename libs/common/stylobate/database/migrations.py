@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -111,7 +111,7 @@ class Migrator:
         self._url = url
         self._setting = setting
         self._service = service
-        self._role = f"stylobate_{service}" if use_role else ""
+        self._role = role_of(service) if use_role else ""
         self._sets = tuple(sets)
 
     async def grant(self, user: str) -> None:
@@ -127,15 +127,20 @@ class Migrator:
             except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedObjectError) as error:
                 raise MigrationError(f"the role {self._role} cannot be granted to {user}: {error.args[0]}") from error
 
-    async def upgrade(self) -> list[str]:
+    async def upgrade(self, upto: Mapping[str, int] | None = None) -> list[str]:
         """Apply what is pending, each file in a transaction of its own, and return its names.
 
         Waits for a server that does not answer, and for another process that is at it.
 
+        :param upto: by set the last number to apply, to take in data of an earlier release; a set that is not named is left out.
+
         :raises MigrationError: when an applied file was changed, or a new one would come before it.
         :raises asyncpg.PostgresError: when a file fails; what came before it stays applied.
         """
-        files_by_set = {part.name: part.load() for part in self._sets}
+        files_by_set = {
+            part.name: [file for file in part.load() if upto is None or file.number <= upto.get(part.name, 0)]
+            for part in self._sets
+        }
         async with self._connection() as connection:
             await connection.execute("select pg_advisory_lock(hashtextextended($1, 0))", f"stylobate.migrations.{self._service}")
             try:
@@ -220,6 +225,11 @@ class Migrator:
                 "insert into migration (set, number, name, checksum) values ($1, $2, $3, $4)",
                 *(file.set, file.number, file.name, file.checksum),
             )
+
+
+def role_of(service: str) -> str:
+    """Return the role that owns a service's schema."""
+    return f"stylobate_{service}"
 
 
 async def _pending(connection: asyncpg.Connection, name: str, have: Sequence[Migration]) -> list[Migration]:

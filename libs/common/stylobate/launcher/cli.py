@@ -23,6 +23,8 @@ COMMANDS = {
     "reset": "Throw away this project's local data: databases, secrets, logs.",
     "demo": "Play a customer's journey against the running platform; exit 0 only if every step held.",
     "version": "Print the version.",
+    "backup": "Write everything that the databases hold into a folder, of one moment, while the platform runs.",
+    "restore": "Put a backup into empty databases.",
     "db": "The database's schema.",
     "hooks": "Durable hooks and their positions.",
     "events": "Events.",
@@ -41,7 +43,7 @@ COMMANDS = {
 """What each does. A function or a group of commands has its name, in the module of its name or in that of :data:`_BESIDE`."""
 _GC_THRESHOLD = 50_000
 """As in a service: nothing of what is imported is garbage, and looking for some is an eighth of the time that it takes."""
-_BESIDE = {"dev": "up", "reset": "down"}
+_BESIDE = {"dev": "up", "reset": "down", "restore": "backup"}
 
 
 class _Late(TyperCommand):

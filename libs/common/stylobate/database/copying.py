@@ -1,0 +1,164 @@
+"""All that stands in the schemas of services: read at one moment, and put into schemas that are new."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from stylobate.database.address import hosts, seeking
+from stylobate.database.migrations import MigrationError, role_of
+from stylobate.database.refusal import URL, refusals
+
+_TABLES = """
+select c.relname as name, array(
+    select a.attname::text from pg_attribute a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum
+) as columns, array(
+    select distinct f.confrelid::regclass::text from pg_constraint f
+    where f.conrelid = c.oid and f.contype = 'f' and f.confrelid <> c.oid
+) as needs
+from pg_class c where c.relnamespace = to_regnamespace($1) and c.relkind = 'r' and c.relname <> 'migration' order by c.relname
+"""
+_SEQUENCES = "select sequencename as name, coalesce(last_value, 0) as last from pg_sequences where schemaname = $1 order by 1"
+_SET_SEQUENCE = "select setval(format('%I', $1::text)::regclass, $2)"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaContents:
+    """What a schema has."""
+
+    migrations: tuple[tuple[str, int, str], ...]
+    """Set, number and checksum of what was applied."""
+    tables: Mapping[str, tuple[str, ...]]
+    """Their columns; a table stands behind those that it refers to."""
+    sequences: Mapping[str, int]
+    """The last value that each gave; 0: none yet."""
+
+
+class Snapshot:
+    """One moment of one database."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def enter(self, service: str, *, use_role: bool) -> bool:
+        """Look into a service's schema from now on, as its role; return whether there is one. Raises MigrationError."""
+        try:
+            await self._connection.execute("select set_config('role', 'none', true)")
+            if not await has_schema(self._connection, service):
+                return False
+            if use_role:
+                await self._connection.execute("select set_config('role', $1, true)", role_of(service))
+            await self._connection.execute("select set_config('search_path', quote_ident($1), true)", service)
+        except asyncpg.InsufficientPrivilegeError as error:
+            user = await self._connection.fetchval("select session_user")
+            raise MigrationError(f"{user} may not read the schema {service}: {error.args[0]}") from error
+        return True
+
+    async def contents(self, service: str) -> SchemaContents:
+        """Return what the schema that was entered has."""
+        applied = await self._connection.fetch("select set, number, checksum from migration order by set, number")
+        sequences = await self._connection.fetch(_SEQUENCES, service)
+        return SchemaContents(
+            tuple((row["set"], row["number"], row["checksum"]) for row in applied),
+            in_order(await self._connection.fetch(_TABLES, service)),
+            {row["name"]: row["last"] for row in sequences},
+        )
+
+    async def read(self, table: str, columns: Collection[str], sink: Callable[[bytes], Coroutine[Any, Any, None]]) -> int:
+        """Give the rows of a table to the sink, in the text form of COPY, and return how many there are."""
+        said: str = await self._connection.copy_from_table(table, columns=list(columns), output=sink, format="text")
+        return int(said.rsplit(maxsplit=1)[-1])
+
+
+class Filling:
+    """A schema that is filled, in one transaction."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Put rows into a table, in the text form of COPY, and return how many there were. Raises MigrationError."""
+        try:
+            said: str = await self._connection.copy_to_table(table, columns=list(columns), source=source, format="text")
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"the rows of {table} do not fit: {error.args[0]}") from error
+        return int(said.rsplit(maxsplit=1)[-1])
+
+    async def continue_sequences(self, last: Mapping[str, int]) -> None:
+        """Let sequences go on behind the last value that they gave."""
+        for name, value in last.items():
+            if value:
+                await self._connection.execute(_SET_SEQUENCE, name, value)
+
+
+@asynccontextmanager
+async def snapshot(url: str) -> AsyncIterator[Snapshot]:
+    """Hold one moment of a database: who writes goes on meanwhile. Raises ConfigError, OSError."""
+    async with _connected(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("select 1")  # with the first statement the moment is chosen
+        yield Snapshot(connection)
+
+
+@asynccontextmanager
+async def filling(url: str, service: str, *, use_role: bool) -> AsyncIterator[Filling]:
+    """Empty the tables of a schema that was just made, and fill them: all of it or nothing."""
+    async with _connected(url) as connection:
+        if use_role:
+            await connection.execute("select set_config('role', $1, false)", role_of(service))
+        await connection.execute("select set_config('search_path', quote_ident($1), false)", service)
+        async with connection.transaction():
+            names = list(in_order(await connection.fetch(_TABLES, service)))
+            emptied = await connection.fetchval("select string_agg(format('%I', name), ', ') from unnest($1::text[]) name", names)
+            await connection.execute(f"truncate {emptied}")
+            yield Filling(connection)
+
+
+async def schemas_there(url: str, services: Collection[str]) -> list[str]:
+    """Return the services that have a schema in a database."""
+    async with _connected(url) as connection:
+        return [service for service in services if await has_schema(connection, service)]
+
+
+async def drop_schemas(url: str, services: Collection[str]) -> None:
+    """Remove schemas that were made a moment ago, and what is in them."""
+    async with _connected(url) as connection:
+        for service in services:
+            statement = await connection.fetchval("select format('drop schema if exists %I cascade', $1::text)", service)
+            await connection.execute(statement)
+
+
+async def has_schema(connection: asyncpg.Connection, service: str) -> bool:
+    """Return whether a service has a schema."""
+    return bool(await connection.fetchval("select exists (select from pg_namespace where nspname = $1)", service))
+
+
+def in_order(rows: Collection[Any]) -> dict[str, tuple[str, ...]]:
+    """Return tables with their columns, each behind those that it refers to.
+
+    :param rows: with ``name``, ``columns``, ``needs``. Raises MigrationError for tables that refer to each other.
+    """
+    left = {row["name"]: row for row in rows}
+    found: dict[str, tuple[str, ...]] = {}
+    while left:
+        free = [name for name, row in left.items() if not any(need in left for need in row["needs"])]
+        if not free:
+            raise MigrationError(f"the tables {', '.join(left)} refer to each other")
+        for name in free:
+            found[name] = tuple(left.pop(name)["columns"])
+    return found
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    with refusals(URL, url):
+        try:
+            connection = await asyncpg.connect(seeking(url, read_only=False), timeout=5)
+        except (OSError, TimeoutError) as error:
+            raise MigrationError(f"{URL}: {hosts(url)} does not answer: {error}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,129 @@
+"""What a backup says of itself, and the checks that it must pass before anything of it is used."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from stylobate import __version__
+from stylobate.database import MigrationSet
+from stylobate.launcher.backup.files import DamagedError, checked, derived
+from stylobate.launcher.output import CommandError
+
+NAME = "manifest.json"
+FORMAT = 1
+MAIN = "main"
+"""The name of the database that every service has."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """One table."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: int
+    file: str
+    sha256: str
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """One service's schema in one database."""
+
+    service: str
+    database: str
+    """:data:`MAIN`, or the name that the service's settings give a further one."""
+    migrations: tuple[tuple[str, int, str], ...]
+    sequences: dict[str, int]
+    tables: tuple[Table, ...]
+
+    def __str__(self) -> str:
+        """Return ``state``, or ``state in archive``."""
+        return self.service if self.database == MAIN else f"{self.service} in {self.database}"
+
+    @property
+    def upto(self) -> dict[str, int]:
+        """By set the last migration that it has."""
+        return {name: number for name, number, _ in sorted(self.migrations)}
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup has."""
+
+    format: int
+    release: str
+    made_at: str
+    """RFC 3339."""
+    encrypted: bool
+    schemas: tuple[Schema, ...]
+    seal: str = ""
+    """Over everything above: SHA-256, or where it is encrypted HMAC-SHA256 by a key that is derived from the backup's."""
+
+    def sealed(self, key: str) -> "Manifest":
+        """Return it with its seal."""
+        plain = msgspec.json.encode(msgspec.structs.replace(self, seal=""))
+        if self.encrypted:
+            seal = hmac.new(derived(key, b"", NAME), plain, "sha256").hexdigest()
+        else:
+            seal = hashlib.sha256(plain).hexdigest()
+        return msgspec.structs.replace(self, seal=seal)
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        (folder / NAME).write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def read(folder: Path, key: str) -> Manifest:
+    """Read the manifest of a backup, and make sure that it is whole. Raises CommandError with what to do."""
+    path = folder / NAME
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandError(f"{folder} holds no backup: there is no {NAME}") from None
+    try:
+        kind = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])["format"]
+        if bytes(kind) != str(FORMAT).encode():
+            raise CommandError(
+                f"{path}: the backup has format {bytes(kind).decode()}; release {__version__} reads format {FORMAT}"
+            )
+        found = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+        raise CommandError(f"{path} was altered: it cannot be read") from None
+    if found.encrypted and not key:
+        raise CommandError("STYLOBATE_BACKUP_KEY: missing; the backup is encrypted")
+    if key and not found.encrypted:
+        raise CommandError(f"{folder} is not encrypted, and STYLOBATE_BACKUP_KEY is set: without it the backup is taken as it is")
+    if not hmac.compare_digest(found.sealed(key).seal, found.seal):
+        why = "or STYLOBATE_BACKUP_KEY is another key" if found.encrypted else "its checksum is another"
+        raise CommandError(f"{path} was altered, {why}")
+    return found
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise CommandError for the first file that is not what it was."""
+    for schema in manifest.schemas:
+        for table in schema.tables:
+            try:
+                if checked(folder / table.file) != table.sha256:
+                    raise DamagedError(f"{table.file} was altered: its checksum is another")
+            except DamagedError as error:
+                raise CommandError(f"{folder}: {error}") from None
+
+
+def check_release(manifest: Manifest, sets: Mapping[str, Iterable[MigrationSet]]) -> None:
+    """Raise CommandError where this release does not know what the backup was made with.
+
+    :param sets: the migrations of each service, as they are here.
+    """
+    for schema in manifest.schemas:
+        if schema.service not in sets:
+            raise CommandError(f"the backup has the service {schema.service}, which is not installed here")
+        known = {(file.set, file.number): file.checksum for part in sets[schema.service] for file in part.load()}
+        for name, number, checksum in schema.migrations:
+            if known.get((name, number)) != checksum:
+                raise CommandError(
+                    f"the backup was made by release {manifest.release}, whose {schema.service} has the migration "
+                    f"{name}/{number:04d} that release {__version__} does not know: restore it with the release that made it or "
+                    "a later one"
+                )

@@ -1,0 +1,37 @@
+"""The schemas of the platform: of which service, in which database."""
+
+from dataclasses import dataclass
+
+from stylobate.config import Sources
+from stylobate.database import MigrationSet
+from stylobate.launcher.backup.manifest import MAIN
+from stylobate.launcher.project import services_here
+from stylobate.launcher.schemas import databases_apart
+
+FIRST = "actions"
+"""Where the positions of hooks stand. Where that is a database of its own, its moment is before the others': hooks then hear
+some events twice, and miss none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One schema, as the settings say."""
+
+    service: str
+    database: str
+    url: str
+    use_role: bool
+    sets: tuple[MigrationSet, ...]
+    keeps_events: bool
+
+
+def places(where: Sources) -> dict[tuple[str, str], Place]:
+    """Return every schema by service and database; those whose moment must come first are first."""
+    found = []
+    for name, spec in services_here().items():
+        if not spec.migrations:
+            continue
+        use_role = spec.settings.value("database_roles", where)
+        urls = {MAIN: spec.settings.value("database_url", where), **databases_apart(spec, where)}
+        found += [Place(name, database, url, use_role, spec.migrations, spec.has_event_log) for database, url in urls.items()]
+    return {(place.service, place.database): place for place in sorted(found, key=lambda place: place.service != FIRST)}

@@ -1,0 +1,105 @@
+"""Putting a backup into empty databases."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import monotonic
+
+from stylobate.config import Sources
+from stylobate.database import DatabaseManager, Migrator
+from stylobate.database.copying import drop_schemas, filling, schemas_there
+from stylobate.ids import new_id
+from stylobate.launcher.backup import manifest as saying
+from stylobate.launcher.backup.files import DamagedError, content
+from stylobate.launcher.backup.manifest import Manifest, Schema, Table
+from stylobate.launcher.backup.places import Place, places
+from stylobate.launcher.output import CommandError
+from stylobate.launcher.project import services_here
+from stylobate.outbox.postgres import PostgresNumbering
+
+_SAY_EVERY_S = 2.0
+
+
+class Restore:
+    """Puts a backup where no schema of the platform is, all of it or nothing.
+
+    :param key: what it was encrypted with; empty: nothing. :param say: takes lines for who waits.
+    :raises CommandError: the folder holds no backup, or the manifest was altered.
+    """
+
+    def __init__(self, folder: Path, key: str, say: Callable[[str], None]) -> None:
+        self._folder, self._key, self._say = folder, key, say
+        self._manifest = saying.read(folder, key)
+
+    def check(self) -> None:
+        """Make sure that it is whole, and of a release that is known here. Raises CommandError."""
+        sets = {name: spec.migrations for name, spec in services_here().items() if spec.migrations}
+        saying.check_release(self._manifest, sets)
+        saying.check_files(self._folder, self._manifest)
+
+    async def run(self, where: Sources) -> None:
+        """Put it. Raises CommandError, MigrationError, ConfigError."""
+        manifest, found = self._manifest, places(where)
+        self._check_places(manifest, found)
+        await self._check_empty(manifest, found)
+        self._say(f"{self._folder}: whole, of {manifest.made_at}, made by release {manifest.release}")
+        begun: list[Place] = []
+        try:
+            for schema in manifest.schemas:
+                place = found[schema.service, schema.database]
+                begun.append(place)
+                await self._put(schema, place, encrypted=manifest.encrypted)
+        except BaseException:
+            for place in begun:
+                await drop_schemas(place.url, [place.service])
+            raise
+        self._say("restored; start the services")
+
+    def _check_places(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
+        for schema in manifest.schemas:
+            if (schema.service, schema.database) not in found:
+                setting = f"STYLOBATE_{schema.service.upper()}_DATABASES"
+                raise CommandError(f"{setting}: {schema.database} is missing; the backup has that database of {schema.service}")
+
+    async def _check_empty(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
+        for schema in manifest.schemas:
+            place = found[schema.service, schema.database]
+            if await schemas_there(place.url, [place.service]):
+                raise CommandError(
+                    f"the database of {schema} has the schema {place.service} already; a backup is put into an empty database "
+                    "(on the laptop: another folder, or after `stylobate reset`)"
+                )
+
+    async def _put(self, schema: Schema, place: Place, *, encrypted: bool) -> None:
+        migrator = Migrator(place.url, place.service, place.sets, use_role=place.use_role)
+        await migrator.upgrade(schema.upto)
+        async with filling(place.url, place.service, use_role=place.use_role) as into:
+            for table in schema.tables:
+                try:
+                    rows = await into.put(table.name, table.columns, self._content(table, encrypted=encrypted))
+                except DamagedError as error:
+                    raise CommandError(f"{self._folder}: {error}") from None
+                if rows != table.rows:
+                    raise CommandError(f"{self._folder}: {table.file} has {rows} rows where there were {table.rows}")
+            await into.continue_sequences(schema.sequences)
+        newer = await migrator.upgrade()
+        self._say(
+            f"{schema}: {sum(table.rows for table in schema.tables)} rows" + (f", then {', '.join(newer)}" if newer else "")
+        )
+        if place.keeps_events:
+            await self._begin_epoch(place)
+
+    async def _content(self, table: Table, *, encrypted: bool) -> AsyncIterator[bytes]:
+        said_at, size = monotonic(), 0
+        async for data in content(self._folder / table.file, self._key if encrypted else ""):
+            yield data
+            size += len(data)
+            if monotonic() >= said_at + _SAY_EVERY_S:
+                said_at = monotonic()
+                self._say(f"{table.file}: {size / 1e6:.1f} MB read")
+
+    async def _begin_epoch(self, place: Place) -> None:
+        """Begin an epoch of the log: its numbers may be given a second time, to other events."""
+        async with DatabaseManager.open(place.url, service=place.service, pool_size=1, use_role=place.use_role) as database:
+            epoch = new_id()
+            await PostgresNumbering(database, place.service).begin(epoch, "restored from a backup")
+        self._say(f"{place.service}: epoch {epoch} has begun")

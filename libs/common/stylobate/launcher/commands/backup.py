@@ -1,0 +1,73 @@
+"""`stylobate backup` and `restore`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stylobate.app import HostSettings
+from stylobate.config import Sources
+from stylobate.launcher.backup.putting import Restore
+from stylobate.launcher.backup.taking import Backup
+from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.foreign import set_aside_libpq
+from stylobate.launcher.output import CommandError
+from stylobate.launcher.process import with_vault
+from stylobate.launcher.project import Project
+from stylobate.launcher.schemas import sources
+
+_TO = typer.Argument(help="The folder to make; it must not be there yet.")
+_FROM = typer.Argument(help="A folder that `stylobate backup` made.")
+
+
+def backup(folder: Annotated[Path, _TO]) -> None:
+    """Write everything that the databases hold, of one moment, while the platform runs. Encrypted with STYLOBATE_BACKUP_KEY."""
+    where = sources()
+    asyncio.run(Backup(folder, _key(where), where, typer.echo).run())
+
+
+def restore(folder: Annotated[Path, _FROM]) -> None:
+    """Put a backup into databases that have no schema of the platform yet; its services start afterwards."""
+    found = Restore(folder, _key(with_vault(Sources(environ=os.environ))[0]), typer.echo)
+    found.check()
+
+    async def run() -> None:
+        async with _databases() as where:
+            await found.run(where)
+
+    asyncio.run(run())
+
+
+def _key(where: Sources) -> str:
+    key: str = HostSettings.value("backup_key", where)
+    return key
+
+
+@asynccontextmanager
+async def _databases() -> AsyncIterator[Sources]:
+    """Give where settings come from; a PostgreSQL of the project's own runs for as long as the block does.
+
+    :raises CommandError: the platform runs. :raises EmbeddedServerError: the server does not start.
+    """
+    project = Project(Path.cwd())
+    servers = LocalServers.of(project)
+    if servers.postgres is None:
+        yield with_vault(Sources(environ=os.environ))[0]
+        return
+    set_aside_libpq(os.environ)
+    with project.claimed() as is_ours:
+        if not is_ours or project.alive() is not None:
+            raise CommandError(
+                "the platform is running here; a backup is put into databases that nobody uses: `stylobate down` first"
+            )
+        project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            await servers.postgres.start()
+            await servers.postgres.ready()
+            yield with_vault(Sources(environ=servers.environment()))[0]
+        finally:
+            await servers.postgres.stop()
