@@ -45,7 +45,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P7": lambda: logins.measure(rounds=3, seconds=2),
     "P8": lambda: local_channel.report(rounds=9, calls=4000),
     "P9": lambda: footprint.measure(first=2, later=3),
-    "P10": lambda: reload.measure(rounds=4),
+    "P10": lambda: reload.measure(rounds=3),
     "P11": lambda: overload.measure(rounds=2, seconds=2),
     "P12": lambda: limits_cost.measure(rounds=3, seconds=1),
     "P13": lambda: outage.measure(rounds=1),

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from bench.broadcast_servers import OURS, RAW, SOCKET_IO, Broadcaster, ours, raw, socket_io
+from bench.processes import lasting
 from bench.report import Report, Target
 
 SOCKETS = 2000
@@ -45,7 +46,7 @@ def measure(rounds: int, seconds: float) -> Report:
         for number in range(-1, rounds):  # the first is for warming up
             for burst in BURSTS:
                 for server in servers if number % 2 else reversed(servers):
-                    one = _round(server, burst, seconds)
+                    one = _round(server, burst, lasting(number, seconds))
                     if number >= 0:
                         found[server.name, burst].append(one)
     return _report(found, rounds)

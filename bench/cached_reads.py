@@ -27,7 +27,7 @@ def measure(rounds: int, seconds: int) -> Report:
         load = stack.enter_context(Load.open())
         found: dict[tuple[str, str], list[Round]] = {(scene.name, one.name): [] for scene in _SCENES for one in contenders}
         for scene in _SCENES:
-            for number in range(-1, rounds):  # the first is for warming up
+            for number in range(-1 if scene is _SCENES[0] else 0, rounds):  # the first is for warming up
                 for one in contenders if number % 2 == 0 else reversed(contenders):
                     figures = measured(one, scene, load, seconds)
                     if number >= 0:

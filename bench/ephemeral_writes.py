@@ -36,6 +36,7 @@ from stylobate_state.store.redis import RedisStateStore
 from stylobate_state.store.router import StoreRouter
 
 from bench.callers import USER
+from bench.processes import lasting
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -134,7 +135,7 @@ async def _measure(rounds: int, seconds: float) -> dict[str, list[_Round]]:
         for number in range(-1, rounds):  # the first is for warming up
             for name, namespace in _SIDES.items() if number % 2 else reversed(_SIDES.items()):
                 for in_flight, told in ((IN_FLIGHT, name), (1, f"{name}, nothing else in flight")):
-                    one = await bench.round(namespace, seconds, in_flight)
+                    one = await bench.round(namespace, lasting(number, seconds), in_flight)
                     if number >= 0:
                         found.setdefault(told, []).append(one)
     return found

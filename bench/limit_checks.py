@@ -35,7 +35,7 @@ from stylobate_ratelimit.store.redis import RedisLimitStore
 from stylobate_ratelimit.usage_manager import UsageManager
 
 from bench.callers import Services, Users
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds, lasting
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -127,7 +127,7 @@ async def _measure(rounds: int, seconds: float) -> dict[tuple[str, int], list[_R
     async with embedded(EmbeddedValkey) as valkey, _opened(valkey) as bench:
         for number in range(-1, rounds):  # the first is for warming up
             for algorithm, callers in TARGETS:
-                one = await bench.round(algorithm, callers, seconds)
+                one = await bench.round(algorithm, callers, lasting(number, seconds))
                 if number >= 0:
                     found[algorithm, callers].append(one)
     return found

@@ -61,7 +61,7 @@ def measure(rounds: int, seconds: int) -> Report:
 def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) -> dict[tuple[str, str], list[Round]]:
     found: dict[tuple[str, str], list[Round]] = {(scene.name, one.name): [] for scene in _SCENES for one in contenders}
     for scene in _SCENES:
-        for number in range(-1, rounds):  # the first is for warming up
+        for number in range(-1 if scene is _SCENES[0] else 0, rounds):  # the first is for warming up
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 one = measured(contender, scene, load, seconds)
                 if number >= 0:

@@ -71,7 +71,8 @@ def measure(rounds: int, seconds: int) -> Report:
         call_s = (server.cpu_seconds() - cpu) / alone["answered"]
         found = []
         for number in range(-1, rounds):  # the first is for warming up
-            one = _Round(*_verify(hasher, settings.threads, seconds), *_log_in(server, load, probe, seconds, call_s))
+            length = seconds if number >= 0 else 1
+            one = _Round(*_verify(hasher, settings.threads, length), *_log_in(server, load, probe, length, call_s))
             if number >= 0:
                 found.append(one)
     return _report(found, alone, settings)

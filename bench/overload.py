@@ -48,7 +48,7 @@ def measure(rounds: int, seconds: int, *options: str, checkout: Path | None = No
 
 
 def _capacity(load: Load, ours: Contender) -> float:
-    result = load.run(ours.port, ours.plain, 2, 32)
+    result = load.run(ours.port, ours.plain, 1, 32)
     return float(result["answered"] / result["seconds"])
 
 

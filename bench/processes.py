@@ -53,6 +53,11 @@ def _sizes(process: psutil.Process) -> tuple[int, int]:
     return memory.rss, getattr(memory, "pss", memory.rss)
 
 
+def lasting(number: int, seconds: float) -> float:
+    """Return how long a round lasts: one for warming up, whose number is negative, a third."""
+    return seconds if number >= 0 else seconds / 3
+
+
 def wait_for(condition: Any, child: "subprocess.Popen[bytes]") -> None:
     """Look every few milliseconds; raises RuntimeError when the child ends first or a minute passes."""
     began = time.monotonic()

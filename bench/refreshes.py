@@ -16,7 +16,7 @@ from typing import NamedTuple
 import httpx
 import orjson
 
-from bench.processes import HOST, Processes
+from bench.processes import HOST, Processes, lasting
 from bench.report import Report, Target
 from bench.servers import SETTINGS, STORES, platform
 
@@ -41,7 +41,7 @@ def measure(rounds: int, seconds: int) -> Report:
         found: dict[int, list[_Round]] = {count: [] for count in CONNECTIONS}
         for number in range(-1, rounds):  # the first is for warming up
             for count in CONNECTIONS:
-                one = asyncio.run(_round(port, processes, tokens, count, seconds))
+                one = asyncio.run(_round(port, processes, tokens, count, lasting(number, seconds)))
                 if number >= 0:
                     found[count].append(one)
     report = Report("P19", "refreshing a session", ("connections", "refreshes/s", "Python CPU us each", "stores CPU us each"))
@@ -70,7 +70,7 @@ def _sessions(port: int, count: int) -> list[str]:
     return tokens
 
 
-async def _round(port: int, processes: Processes, tokens: list[str], count: int, seconds: int) -> _Round:
+async def _round(port: int, processes: Processes, tokens: list[str], count: int, seconds: float) -> _Round:
     begun, cpu = perf_counter(), processes.cpu_seconds()
     done = await asyncio.gather(*(_keep_on(port, tokens, number, begun + seconds) for number in range(count)))
     took, total = perf_counter() - begun, sum(done)

@@ -52,7 +52,7 @@ from stylobate_state.state_writer import Environment
 from stylobate_state.store.postgres import PostgresStateStore
 
 from bench.callers import USER
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds, lasting
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -278,14 +278,14 @@ async def _measure(rounds: int, seconds: float, sustained_s: int) -> tuple[_Foun
         found: dict[str, list[_Round]] = {name: [] for name in sides}
         for number in range(-1, rounds):  # the first is for warming up
             for name, side in sides.items() if number % 2 else reversed(sides.items()):
-                one = await bench.round(side, seconds)
+                one = await bench.round(side, lasting(number, seconds))
                 if number >= 0:
                     found[name].append(one)
         alone: _Found = {_ALONE: [], _FIVE_ALONE: []}
         for number in range(-1, rounds):
             pairs: list[tuple[str, _Side]] = [(_ALONE, bench.batched), (_FIVE_ALONE, bench.together)]
             for name, side in pairs if number % 2 else reversed(pairs):
-                one = await bench.round(side, seconds, in_flight=1)
+                one = await bench.round(side, lasting(number, seconds), in_flight=1)
                 if number >= 0:
                     alone[name].append(one)
         sustained = [await bench.round(bench.batched, 1) for _ in range(sustained_s)]
