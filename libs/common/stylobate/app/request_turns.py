@@ -72,16 +72,22 @@ class Turn:
 
     def admit(self) -> None:
         """Let another request begin, since this one is charged; only the first call counts."""
-        if not self.is_admitted and self._turns is not None:
+        turns = self._turns
+        if not self.is_admitted and turns is not None:
             self.is_admitted = True
-            self._turns.admitted()
+            turns.free += 1
+            if turns.queue.count:
+                turns.pass_on()
 
     def end(self) -> None:
         """Let another request begin, since this one has ended; only the first call counts."""
         turns = self._turns
         if turns is not None:
             self._turns = None
-            turns.ended(self)
+            turns.ends += 1
+            turns.take_back(self)
+            if turns.queue.count:
+                turns.pass_on()
 
 
 class _Waiting(NamedTuple):
@@ -100,14 +106,16 @@ class RequestTurns:
     def __init__(self, loop: asyncio.AbstractEventLoop, beginning: int, most: int | None = None) -> None:
         """Begin with nobody inside."""
         self._loop = loop
-        self._free = beginning
+        self.free = beginning
+        """Requests that may begin without being admitted yet."""
         self._is_fixed = most is not None
         self._limit = most or _STEP
         self._is_overloaded = False
         self._overloaded_since = 0.0
         self._busy = 0
         """Requests that count: those inside, less those that are taken to wait for something else."""
-        self._queue = FairQueue[_Waiting]()
+        self.queue = FairQueue[_Waiting]()
+        """Those that wait for a turn."""
         self._is_looking = False
         self._look = 0
         """How many looks there were."""
@@ -115,7 +123,8 @@ class RequestTurns:
         self._demand = Demand()
         self._born: deque[int] = deque([0])
         """For each of the last looks, how many requests that began before the next one count."""
-        self._ends = 0
+        self.ends = 0
+        """Requests that have ended since the rate was looked at."""
         self._ends_since = 0.0
         self._rate = math.inf
         """Requests that end in a second while the loop is late: what the process can do, as far as it is known."""
@@ -130,9 +139,7 @@ class RequestTurns:
 
     def take(self) -> Turn | None:
         """Return a turn when there is one to be had at once."""
-        if not self._free or self._busy >= self._limit:
-            return None
-        return self._give()
+        return self._give() if self.free and self._busy < self._limit else None
 
     def wait(self, whose: str, begin: Callable[[Turn], bool], refuse: Callable[[], None]) -> bool:
         """Call ``begin`` with a turn when it comes. False: it would not come in time, and nothing is called.
@@ -141,52 +148,40 @@ class RequestTurns:
         :param refuse: called instead when the turn has not come in time.
         """
         now = self._loop.time()
-        if self._lasts(now) and self._queue.before(whose) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
+        if self._lasts(now) and self.queue.before(whose) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
             self.count_refused(1)
             return False
-        self._queue.put(whose, _Waiting(begin, refuse, now))
+        self.queue.put(whose, _Waiting(begin, refuse, now))
         self._go_on_looking()
         return True
 
-    def admitted(self) -> None:
-        """Note that a request is charged."""
-        self._free += 1
-        if self._queue.count:
-            self._pass_on()
-
-    def ended(self, turn: Turn) -> None:
-        """Note that a request has ended."""
-        self._ends += 1
-        self._take_back(turn)
-        if self._queue.count:
-            self._pass_on()
-
     def _give(self) -> Turn:
-        self._free -= 1
+        self.free -= 1
         self._busy += 1
         self._born[-1] += 1
         if self._busy > FEW:
             self._go_on_looking()
         return Turn(self, self._look)
 
-    def _take_back(self, turn: Turn) -> None:
+    def take_back(self, turn: Turn) -> None:
+        """Count a turn no longer, which has ended or was of no use."""
         if not turn.is_admitted:
-            self._free += 1
+            self.free += 1
         if (age := self._look - turn.born) < len(self._born):
             self._born[-1 - age] -= 1
             self._busy -= 1
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
         """Give the turns that there are to who waits and has a use for one."""
-        while self._queue.count and self._free and self._busy < self._limit:
+        while self.queue.count and self.free and self._busy < self._limit:
             turn = self._give()
-            if not self._queue.pop().begin(turn):
-                self._take_back(turn)
+            if not self.queue.pop().begin(turn):
+                self.take_back(turn)
 
     def _go_on_looking(self) -> None:
         if not self._is_looking:
             self._is_looking = True
-            self._ends, self._ends_since = 0, self._loop.time()
+            self.ends, self._ends_since = 0, self._loop.time()
             self._demand.look()
             self._look_at(self._ends_since + _LOOK_S)
 
@@ -203,7 +198,7 @@ class RequestTurns:
         if self._is_fixed:
             self._is_overloaded = self._busy >= self._limit
         else:  # it ends with the queue: else all who wait would begin at once
-            goes_on = self._lateness > _LATE_S or (was_overloaded and self._queue.count > 0)
+            goes_on = self._lateness > _LATE_S or (was_overloaded and self.queue.count > 0)
             self._is_overloaded = goes_on and self._demand.share > _WITHOUT_PAUSE
         if not was_overloaded:  # found out now, however long this look was in coming
             self._overloaded_since = now
@@ -215,13 +210,13 @@ class RequestTurns:
             self._set(int(min(in_time, self._busy + _STEP)))
         if self._lasts(now):
             oldest = now - _AT_MOST_S
-            stale = self._queue.shed(lambda waiting: waiting.since < oldest)
+            stale = self.queue.shed(lambda waiting: waiting.since < oldest)
             self.count_refused(len(stale))
             for waiting in stale:
                 waiting.refuse()
-        self._pass_on()
+        self.pass_on()
         self._say(now)
-        self._is_looking = bool(self._busy > FEW or self._queue.count or self._is_overloaded or self._refused_count)
+        self._is_looking = bool(self._busy > FEW or self.queue.count or self._is_overloaded or self._refused_count)
         if self._is_looking:
             self._look_at(now + _LOOK_S)
 
@@ -240,13 +235,13 @@ class RequestTurns:
         passed = now - self._ends_since
         is_unknown = self._rate == math.inf
         if self._is_overloaded and (is_unknown or passed > _RATE_OVER_S):
-            found = self._ends / passed
+            found = self.ends / passed
             if is_unknown or found > self._rate:
                 self._rate = found
             else:  # a process that is kept from working for a moment has not become slower
                 self._rate += (found - self._rate) * 0.1
         if passed > _RATE_OVER_S:
-            self._ends, self._ends_since = 0, now
+            self.ends, self._ends_since = 0, now
 
     def _set(self, limit: int) -> None:
         if limit != self._limit:

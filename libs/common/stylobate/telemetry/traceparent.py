@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _ODD = frozenset("13579bdf")
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
 def is_traceparent(text: str) -> bool:
@@ -21,11 +20,8 @@ def is_sampled(traceparent: str) -> bool:
 
 def new_traceparent(sample_ratio: float) -> str:
     """Return a new trace, sampled with the probability ``sample_ratio`` (0 to 1)."""
-    made = f"{random.getrandbits(192):048x}"
-    trace, span = made[:32], made[32:]
-    if trace == _NO_TRACE or span == _NO_SPAN:
-        return new_traceparent(sample_ratio)
-    return f"00-{trace}-{span}-00" if sample_ratio <= 0 else decided(f"00-{trace}-{span}-00", sample_ratio)
+    made = f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+    return made if sample_ratio <= 0 else decided(made, sample_ratio)
 
 
 def decided(traceparent: str, sample_ratio: float) -> str:
