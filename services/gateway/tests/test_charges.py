@@ -1,6 +1,9 @@
 """What a request is charged on: once, in one check, all of it or nothing."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -8,6 +11,9 @@ import pytest
 import pytest_asyncio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest
 from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceStub
+from stylobate.clients.limit_plan import LimitPlan
+from stylobate.declarations.model import LimitRule
+from stylobate.declarations.rules import parse_rate_limit
 from stylobate.errors import StylobateError
 from stylobate.rpc.call import Call, current_call
 
@@ -82,6 +88,41 @@ async def test_over_http_the_limit_comes_before_the_permission_and_the_input(gat
         is_problem(await act(gateway, "meter.check", "eve"), 403, "PERMISSION_DENIED")
     is_problem(await act(gateway, "meter.check", "eve"), 429, "RATE_LIMITED")
     is_problem(await act(gateway, "meter.check", "ada"), 403, "PERMISSION_DENIED")
+
+
+async def test_a_request_like_the_last_is_charged_by_what_holds_now(gateway, monkeypatch) -> None:
+    """What was found out with a head is used for the same caller, and for as long as the rules are the same."""
+    verifier = gateway.app.verifier
+    ada = verifier.cached("ada")
+    callers = [ada, ada, ada, replace(ada, id="ada's heir"), ada]
+    with_rule = LimitPlan([LimitRule("site.day", parse_rate_limit("9/hour"), ("user",), {"action": ("meter.*",)})])
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+
+    async def ask() -> None:
+        """Send the same bytes, in one piece, and read the answer."""
+        writer.write(
+            b"POST /v1/actions/meter.free HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ada\r\n"
+            b"content-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+
+    for number, caller in enumerate(callers):  # who is known is the same object, as long as the token says the same
+        with monkeypatch.context() as patch:
+            patch.setattr(verifier, "cached", lambda _, caller=caller: caller)
+            if number == 2:
+                patch.setattr(gateway.app.limit_rules, "plan", with_rule)
+            await ask()
+    writer.close()
+    edge = ("edge.ip", "edge.user")
+    assert [(levels, subjects[1:]) for levels, subjects in gateway.asked] == [
+        (edge, ("ada",)),
+        (edge, ("ada",)),
+        ((*edge, "site.day"), ("ada", "ada")),
+        (edge, ("ada's heir",)),
+        (edge, ("ada",)),
+    ]
 
 
 async def test_tenants_count_apart_in_the_same_check(gateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
-from stylobate.clients.limit_outcome import LimitOutcome, carried_limit
+from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome, carried_limit
 from stylobate.clients.limits import LevelSpec, LimitsClient
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
@@ -166,11 +166,33 @@ async def test_of_several_levels_each_limit_brought_is_told_and_the_tightest_rul
         (b"ratelimit-policy", b'"shop.place_order";q=2;w=60, "edge.user";q=2;w=60'),
         (b"ratelimit", b'"shop.place_order";r=1;t=60, "edge.user";r=1;t=30'),
     ]
+    assert outcome.lines() == _lines(outcome)
     await limits.check((ORDERS,), ("anna",))
     refused = await limits.check(three, ("1.2.3.4", "anna", "anna"))
+    assert refused.lines() == _lines(refused)
+    assert refused.lines() != outcome.lines()
     assert limit_headers([*carried_limit(refused.error()), *refused.texts()])[1] == (
         b"ratelimit", b'"shop.place_order";r=0;t=60, "edge.user";r=1;t=30',
     )  # fmt: skip
+
+
+def _lines(outcome: LimitOutcome) -> bytes:
+    """Return its header fields as they are sent."""
+    return b"".join(b"%b: %b\r\n" % field for field in limit_headers(outcome.texts()))
+
+
+def test_lines_of_limits_are_the_fields_whatever_is_told_of():
+    """Those that are counted only are left out, in either form; a name may hold what stands for a number elsewhere."""
+    shadow = AppliedLimit("site.%d", 9, 60, is_rule=True, is_shadow=True)
+    rules = [AppliedLimit("site.%s%%", 9, 60, is_rule=True), AppliedLimit("edge.user", 5, 1, is_rule=True)]
+    limits = AppliedLimits([*rules, AppliedLimit("a.b", 3, 7), shadow, AppliedLimit("a.c", 4, 7)])
+    for left in ([4, 100, 3, 1, 2, 1000, 0, 0, 1, 0], [4, 2001, 5, 1, 2, 1000, 0, 0, 1, 0]):
+        for allowed, level in ((True, 0), (False, 0), (False, 1), (False, 4)):
+            outcome = LimitOutcome(allowed, limits, level, standings=left)
+            assert outcome.lines() == _lines(outcome)
+    assert limits.forms.keys() == {(4, 2, 1), (4, 2, 0), (2, 1), (2, 0)}
+    for other in (LimitOutcome(True, limits, 2, 1, 5), LimitOutcome(True), LimitOutcome(True, limits, degraded=True)):
+        assert other.lines() == _lines(other)
 
 
 async def test_numbers_are_told_once_and_again_when_they_change(service, limits):
