@@ -43,7 +43,8 @@ class Batcher(Generic[T, R]):
         self._keys = keys
         self._lines: _Lines[T, R] | None = None if keys is None else _Lines()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._scheduled = False
+        self._is_beginning = False
+        """Whether a task has begun that has not taken its batch yet."""
         self._closed = False
         self._loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set when entered; read on the hot path
 
@@ -56,7 +57,7 @@ class Batcher(Generic[T, R]):
         """Finish what is under way and waiting; then refuse new items."""
         self._closed = True
         while self._tasks or len(self):
-            self._send()
+            self._begin()
             if self._tasks:
                 await asyncio.wait(tuple(self._tasks))
 
@@ -69,37 +70,33 @@ class Batcher(Generic[T, R]):
             self._waiting.append((item, future, ()))
         else:
             self._lines.put((item, future, self._keys(item)))
-        if not self._scheduled and len(self._tasks) < self._in_flight:
-            self._scheduled = True
-            self._loop.call_soon(self._send)
+        if not self._is_beginning:
+            self._begin()
         return future
 
     def __len__(self) -> int:
         """Return how many items wait."""
         return len(self._waiting) if self._lines is None else self._lines.waiting
 
-    def _send(self) -> None:
-        self._scheduled = False
-        if len(self._tasks) == self._in_flight:
-            return
-        batch = self._take() if self._lines is None else self._lines.take(self._max_size)
-        if not batch:
-            return
-        # an empty context: the batch is nobody's call, though one of many callers happened to begin it
-        task = asyncio.Task(self._run(batch), loop=self._loop, context=Context(), name="batch")
-        self._tasks.add(task)
-        if len(self) and len(self._tasks) < self._in_flight:
-            # A turn later: two that leave together are answered together by who serves one connection, and then the next two
-            # leave together. One is to be made while the other is worked at.
-            self._scheduled = True
-            self._loop.call_soon(self._send)
+    def _begin(self) -> None:
+        """Let a batch of what waits leave when the loop's turn is over, if there may be one more."""
+        if not self._is_beginning and len(self._tasks) < self._in_flight and len(self):
+            self._is_beginning = True
+            # an empty context: the batch is nobody's call, though one of many callers happened to begin it
+            self._tasks.add(asyncio.Task(self._run(), loop=self._loop, context=Context(), name="batch"))
 
     def _take(self) -> list[_Entry[T, R]]:
         waiting = self._waiting
         return [waiting.popleft() for _ in range(min(len(waiting), self._max_size))]
 
-    async def _run(self, batch: list[_Entry[T, R]]) -> None:
+    async def _run(self) -> None:
+        self._is_beginning = False
+        batch = self._take() if self._lines is None else self._lines.take(self._max_size)
         try:
+            if batch and len(self):
+                # A turn later: two that leave together are answered together by who serves one connection, and then the next two
+                # leave together. One is to be made while the other is worked at.
+                self._loop.call_soon(self._begin)
             live = [entry for entry in batch if not entry[1].done()]
             if live:
                 await self._deliver(live)
@@ -109,7 +106,8 @@ class Batcher(Generic[T, R]):
             task = asyncio.current_task(self._loop)
             if task is not None:
                 self._tasks.discard(task)
-            self._send()
+            if batch:  # else all that waits is behind those that are under way, and begins when they have ended
+                self._begin()
 
     async def _deliver(self, batch: list[_Entry[T, R]]) -> None:
         try:
