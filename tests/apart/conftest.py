@@ -39,11 +39,16 @@ class Archive:
         """End it."""
         self._thread.submit(asyncio.run, self._server.stop()).result()
 
-    def ask(self, query: str, *args: object) -> Any:
-        """Return the first value of the answer."""
+    def further(self, name: str) -> str:
+        """Make another database and return where it is."""
+        self.ask(f"create database {name}")
+        return self.url.replace("/stylobate?", f"/{name}?")
+
+    def ask(self, query: str, *args: object, url: str = "") -> Any:
+        """Return the first value of the answer, of another database than its own where one is named."""
 
         async def asked() -> Any:
-            connection = await asyncpg.connect(self.url)
+            connection = await asyncpg.connect(url or self.url)
             try:
                 return await connection.fetchval(query, *args)
             finally:

@@ -1,11 +1,14 @@
 """Namespaces in a database of their own: everything of them is there, and its outage is theirs alone."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from stylobate.testing import commands
 from stylobate.testing.platform import Platform, PlatformFailedError
 from stylobate.testing.until import wait_until
 
@@ -72,6 +75,22 @@ def test_everything_of_a_namespace_is_in_its_database(
     assert archive.ask("select count(*) from state.state_entry") > 0
     listing = platform.command("hooks", "list")
     assert "state@orders" in listing.stdout, listing.stdout + listing.stderr
+
+
+def test_a_backup_has_every_database(platform: Platform, archive: Archive, ada: Person, tmp_path: Path) -> None:
+    """Each is put where the settings name it; one that they do not name is asked for, and nothing is written then."""
+    order, backup = ada.order(), str(tmp_path / "backup")
+    assert platform.command("backup", backup).returncode == 0
+    main, apart = archive.further("main_again"), archive.further("apart_again")
+    environ = {"STYLOBATE_DATABASE_URL": main}
+    refused = commands.run("restore", backup, folder=tmp_path, environ={**os.environ, **environ})
+    assert (refused.returncode, "STYLOBATE_STATE_DATABASES: archive is missing" in refused.stderr) == (2, True)
+    assert not archive.ask("select exists (select from pg_namespace where nspname = 'auth')", url=main)
+    environ["STYLOBATE_STATE_DATABASES"] = f"archive={apart}"
+    restored = commands.run("restore", backup, folder=tmp_path, environ={**os.environ, **environ})
+    assert restored.returncode == 0, restored.stderr
+    found = {url: archive.ask("select count(*) from state.state where key = $1", order, url=url) for url in (main, apart)}
+    assert found == {main: 0, apart: 1}
 
 
 def test_a_projection_is_made_in_another_database_than_its_events(archive: Archive, ada: Person) -> None:

@@ -86,7 +86,7 @@ class Restore:
             f"{schema}: {sum(table.rows for table in schema.tables)} rows" + (f", then {', '.join(newer)}" if newer else "")
         )
         if place.keeps_events:
-            await self._begin_epoch(place)
+            await self._begin_epoch(schema, place)
 
     async def _content(self, table: Table, *, encrypted: bool) -> AsyncIterator[bytes]:
         said_at, size = monotonic(), 0
@@ -97,9 +97,9 @@ class Restore:
                 said_at = monotonic()
                 self._say(f"{table.file}: {size / 1e6:.1f} MB read")
 
-    async def _begin_epoch(self, place: Place) -> None:
+    async def _begin_epoch(self, schema: Schema, place: Place) -> None:
         """Begin an epoch of the log: its numbers may be given a second time, to other events."""
         async with DatabaseManager.open(place.url, service=place.service, pool_size=1, use_role=place.use_role) as database:
             epoch = new_id()
             await PostgresNumbering(database, place.service).begin(epoch, "restored from a backup")
-        self._say(f"{place.service}: epoch {epoch} has begun")
+        self._say(f"{schema}: epoch {epoch} has begun")
