@@ -24,6 +24,7 @@ from stylobate_auth.errors import (
     InvalidCredentialsError,
     RegistrationClosedError,
 )
+from stylobate_auth.failed_login_manager import FailedLoginManager
 from stylobate_auth.login_limits import LOGIN, REGISTER, LoginLimits
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.mail.outgoing import OutgoingMail
@@ -58,6 +59,7 @@ class AccountManager:
         access: AccessManager,
         *,
         limits: LoginLimits,
+        failures: FailedLoginManager,
         mail: OutgoingMail,
         place_lifetime: timedelta,
         registration: Registration,
@@ -71,6 +73,7 @@ class AccountManager:
         self._sessions = sessions
         self._access = access
         self._limits = limits
+        self._failures = failures
         self._place_lifetime = place_lifetime
         self._mail = mail
         self._registration = registration
@@ -129,6 +132,8 @@ class AccountManager:
                 stored, password[:MAX_PASSWORD], share=share_of(caller), deadline=caller.deadline
             )
             if found is None or not is_right:
+                if found is not None:
+                    self._failures.note(found.account.tenant, found.account.id)
                 await self._refuse(found, caller, InvalidCredentialsError.reason)
                 raise InvalidCredentialsError
             if found.account.disabled_at is not None:

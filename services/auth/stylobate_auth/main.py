@@ -42,6 +42,7 @@ from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.export_sources import ExportSources
+from stylobate_auth.failed_login_manager import FailedLoginManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -159,6 +160,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         sessions,
         access,
         limits=limits,
+        failures=_failed_logins(app, store),
         place_lifetime=settings.login_place_lifetime,
         mail=mail,
         registration=settings.registers,
@@ -292,6 +294,12 @@ async def _signing_keys(
     app.check("signing-keys", keys.health)
     app.servicer(add_SigningKeyServiceServicer_to_server, SigningKeyServicer(keys, idempotency))
     return keys
+
+
+def _failed_logins(app: AppManager, store: PostgresAuthStore) -> FailedLoginManager:
+    failures = FailedLoginManager(store, _now)
+    app.task("failed-logins", failures.run)
+    return failures
 
 
 def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:

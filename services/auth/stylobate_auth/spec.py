@@ -24,6 +24,7 @@ SPEC = ServiceSpec(
         "auth.api_key.created",
         "auth.api_key.revoked",
         "auth.api_key.rotated",
+        "auth.login.failed",
         "auth.role.assigned",
         "auth.role.changed",
         "auth.role.created",

@@ -18,6 +18,7 @@ from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.export_document import Told
+from stylobate_auth.failed_login_manager import FailedLoginManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -94,6 +95,7 @@ class Auth:
     users: UserManager
     eraser: UserEraser
     exporter: UserExporter
+    failures: FailedLoginManager
     others: "Forgetful"
     post: "Post"
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
@@ -211,6 +213,7 @@ def build(
     mail = OutgoingMail(post.tokens, is_on=has_mail, lifetimes=LIFETIMES, clock=clock)
     passwords = PasswordManager(store, hasher, password_rules, sessions, limits=limits, mail=mail, clock=clock)
     profiles = ProfileManager(store, passwords, sessions, limits=limits, mail=mail, allow_test_domains=False, clock=clock)
+    failures = FailedLoginManager(store, clock)
     accounts = AccountManager(
         store,
         hasher,
@@ -218,6 +221,7 @@ def build(
         sessions,
         access,
         limits=limits,
+        failures=failures,
         place_lifetime=timedelta(days=90),
         mail=mail,
         registration=registration,
@@ -252,6 +256,7 @@ def build(
         users,
         UserEraser(store, users, passwords, others, clock=clock),
         UserExporter(store, users, sessions, others, limits=limits, fresh=timedelta(minutes=15), clock=clock),
+        failures,
         others,
         post,
     )

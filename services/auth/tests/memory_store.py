@@ -16,6 +16,7 @@ from stylobate.outbox import Event, Outbox
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate_auth.api_key import NewApiKey
 from stylobate_auth.errors import EmailTakenError
+from stylobate_auth.failed_login import FailedLogins
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import (
     Account,
@@ -37,6 +38,7 @@ from stylobate_auth.signing_key import SigningKey
 from stylobate_auth.user import UserDeletion
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
+from .memory_failed_logins import MemoryFailedLoginChanges, MemoryFailedLoginCounts
 from .memory_kept_data import MemoryKeptData
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
@@ -82,6 +84,7 @@ class _Tables:
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
     old_emails: dict[_Key, str] = field(default_factory=dict)
     mails: dict[_Key, _MailRow] = field(default_factory=dict)
+    failed: dict[_Key, tuple[FailedLogins, datetime]] = field(default_factory=dict)
     deletions: dict[_Key, tuple[UserDeletion, datetime | None]] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
     access_version: int = 1
@@ -98,6 +101,7 @@ class _Tables:
 
 class MemoryAuthTransaction(
     MemoryApiKeyChanges,
+    MemoryFailedLoginChanges,
     MemoryRefreshChanges,
     MemoryRoleChanges,
     MemoryServiceAccountChanges,
@@ -255,7 +259,14 @@ class MemoryAuthTransaction(
 
 
 class MemoryAuthStore(
-    MemoryApiKeys, MemoryKeptData, MemoryRefreshTokens, MemoryRoles, MemoryServiceAccounts, MemorySigningKeys, MemoryUsers
+    MemoryApiKeys,
+    MemoryFailedLoginCounts,
+    MemoryKeptData,
+    MemoryRefreshTokens,
+    MemoryRoles,
+    MemoryServiceAccounts,
+    MemorySigningKeys,
+    MemoryUsers,
 ):
     """The port in memory. ``events`` and ``records`` are what was committed.
 

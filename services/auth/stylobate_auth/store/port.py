@@ -29,6 +29,7 @@ from stylobate_auth.model import (
 )
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
+from stylobate_auth.store.failed_logins import FailedLoginChanges, FailedLoginCounts
 from stylobate_auth.store.kept_data import KeptData
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
@@ -39,6 +40,7 @@ from stylobate_auth.store.users import UserChanges, Users
 
 class AuthTransaction(
     ApiKeyChanges,
+    FailedLoginChanges,
     RefreshChanges,
     RoleChanges,
     ServiceAccountChanges,
@@ -124,7 +126,7 @@ class AuthTransaction(
         """Write audit records."""
 
 
-class AuthStore(ApiKeys, KeptData, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol):
+class AuthStore(ApiKeys, FailedLoginCounts, KeptData, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol):
     """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:

@@ -13,6 +13,7 @@ from stylobate.outbox import Outbox
 from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
+from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginCounts
 from stylobate_auth.store.postgres_kept_data import PostgresKeptData
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
@@ -70,6 +71,7 @@ delete from mail where (tenant, id) in (
 
 class PostgresAuthStore(
     PostgresApiKeys,
+    PostgresFailedLoginCounts,
     PostgresKeptData,
     PostgresRefreshTokens,
     PostgresRoles,
