@@ -16,7 +16,7 @@ from bench.processes import HOST, Worker
 from bench.report import Report, Target
 
 _RATE = 200
-_BEFORE_S, _SECONDS = 3.0, 12
+_BEFORE_S, _SECONDS = 3.0, 10
 _BIN_S = 0.25
 
 
