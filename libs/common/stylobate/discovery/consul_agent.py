@@ -195,8 +195,11 @@ def _told(url: str) -> Iterator[None]:
         yield
     except (ACLPermissionDenied, ACLDisabled) as error:
         raise OSError(f"Consul at {url} refuses STYLOBATE_CONSUL_TOKEN: {str(error)[:_MOST_SAID]}") from error
-    except (ConsulException, KeyError, TypeError, ValueError) as error:
-        raise OSError(f"Consul at {url} said what is not understood: {str(error)[:_MOST_SAID]}") from error
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        said = str(error)[:_MOST_SAID]
+        raise OSError(f"Consul at {url}: no TLS, STYLOBATE_CONSUL_AUTHORITY says whom to trust: {said}") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         said = str(getattr(error, "os_error", error))[:_MOST_SAID] or "in time"
         raise OSError(f"Consul at {url} does not answer: {said}") from error
+    except (ConsulException, KeyError, TypeError, ValueError) as error:
+        raise OSError(f"Consul at {url} said what is not understood: {str(error)[:_MOST_SAID]}") from error

@@ -8,6 +8,7 @@ from contextlib import suppress
 from stylobate.discovery import Hint, Places
 from stylobate.discovery.target import Target, address_of
 
+TOLD = "told"
 LOOK_S = 10.0
 """After which a name is looked up again; sooner, yet not within a tenth of it, when an address was lost."""
 
@@ -15,7 +16,7 @@ LOOK_S = 10.0
 class Told:
     """Addresses that stand in a setting."""
 
-    how = "told"
+    how = TOLD
     is_told = True
 
     def __init__(self, target: Target) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -25,14 +26,16 @@ class ConsulContract:
         self.asked: list[tuple[str, str]] = []
         """The index and wait of each blocking query."""
         self.url = ""
+        self.tls: ssl.SSLContext | None = None
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
     @classmethod
     @asynccontextmanager
-    async def run(cls) -> AsyncIterator[Self]:
+    async def run(cls, tls: ssl.SSLContext | None = None) -> AsyncIterator[Self]:
         """Serve on a free port of the loopback interface."""
         made = cls()
+        made.tls = tls
         await made.start(0)
         try:
             yield made
@@ -48,9 +51,9 @@ class ConsulContract:
         app.router.add_get("/v1/health/service/{name}", self._health)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=self.tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Listen no more, and break off what is under way."""

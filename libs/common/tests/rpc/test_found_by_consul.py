@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from stylobate.app.discovery import DiscoverySettings, Finder
 from stylobate.config import ConfigError, Sources
 from stylobate.discovery.consul_agent import next_index
 from stylobate.health import Status
-from stylobate.rpc import open_channel
+from stylobate.rpc import TlsSettings, open_channel
+from stylobate.testing.authority import Authority
 from stylobate.testing.until import until
 
 from .consul_contract import ConsulContract
@@ -108,6 +110,22 @@ async def test_a_token_that_is_refused_is_named():
             assert "wrong" not in finder.health().details.partition("refuses")[2]
         async with found(consul, consul_token="right") as (channel, _):
             await until(lambda: outcome(channel), lambda said: said == "there")
+
+
+async def test_an_agent_that_speaks_tls(tmp_path: Path):
+    """Its certificate is checked against the authority that is named; another one's is not believed."""
+    agent, other = Authority(tmp_path), tmp_path / "other"
+    other.mkdir()
+    context = TlsSettings(None, *agent.issue("agent")).server_context("http/1.1")
+    async with ConsulContract.run(context) as consul, served() as one:
+        await consul.put("stylobate-probe", port_of(one))
+        async with found(consul, consul_authority=str(agent.file)) as (channel, _):
+            await until(lambda: outcome(channel), lambda said: said == "there")
+        async with found(consul, consul_authority=str(Authority(other).file)) as (channel, finder):
+            await outcome(channel)
+            await until(lambda: "STYLOBATE_CONSUL_AUTHORITY says whom to trust" in finder.health().details)
+    with pytest.raises(ConfigError, match=r"STYLOBATE_CONSUL_AUTHORITY: .*nowhere"):
+        finder_of(discovery="consul", consul_url=consul.url, consul_authority="nowhere").find("probe", NAME)
 
 
 async def test_weights_share_the_calls():

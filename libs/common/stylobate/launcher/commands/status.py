@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from stylobate.discovery.names import TOLD
 from stylobate.launcher.output import CommandError, addresses, console
 from stylobate.launcher.project import Project, RunRecord
 
@@ -98,6 +99,8 @@ def found_by(answer: Mapping[str, Any]) -> list[str]:
     for said in (answer, *answer.get("processes", {}).values()):
         for service, found in said.get("discovery", {}).get("found", {}).items():
             weights = found["addresses"]
+            if found["how"] == TOLD:
+                continue
             places = [place if len(set(weights.values())) == 1 else f"{place} x{weight}" for place, weight in weights.items()]
             lines[f"{service} found by {found['how']}: {', '.join(places) or 'not asked for yet'}"] = None
     return list(lines)
