@@ -1,6 +1,6 @@
 """Between the API's messages and plain types."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -19,6 +19,7 @@ from stylobate.identity.api_key import ApiKeyText
 
 from stylobate_auth.access_manager import Explanation
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
+from stylobate_auth.devices import devices_of
 from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Session, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.role import HeldRole, RoleDraft
@@ -82,8 +83,13 @@ def _from_time(request: users.ListUsersRequest, name: str) -> datetime:
         raise InvalidInputError(violations=[Violation(f"/{name}", "is not a time")]) from None
 
 
-def to_session(session: Session, current: str) -> pb.Session:
-    """Return a session as its owner sees it; ``current``: the id of the one that asks."""
+async def to_sessions(sessions: Sequence[Session], current: str) -> list[pb.Session]:
+    """Return sessions as their owner sees them; ``current``: the id of the one that asks."""
+    devices = await devices_of(session.agent for session in sessions)
+    return [_to_session(session, current, devices[session.agent]) for session in sessions]
+
+
+def _to_session(session: Session, current: str, device: str) -> pb.Session:
     return pb.Session(
         id=session.id,
         opened_at=to_timestamp(session.opened_at),
@@ -92,6 +98,7 @@ def to_session(session: Session, current: str) -> pb.Session:
         address=session.address,
         agent=session.agent,
         current=session.id == current,
+        device=device,
     )
 
 

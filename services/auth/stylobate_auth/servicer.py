@@ -38,7 +38,7 @@ from stylobate_auth.convert import (
     to_explanation,
     to_list_response,
     to_service_account,
-    to_session,
+    to_sessions,
     to_tokens,
     to_user,
     to_verified_key,
@@ -241,9 +241,7 @@ class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
     async def ListSessions(self, request: session.ListSessionsRequest, context: Any) -> session.ListSessionsResponse:
         principal = call().principal
         sessions, token = await self._sessions.alive(principal, request.page_size, request.page_token)
-        return session.ListSessionsResponse(
-            sessions=(to_session(found, principal.session) for found in sessions), next_page_token=token
-        )
+        return session.ListSessionsResponse(sessions=await to_sessions(sessions, principal.session), next_page_token=token)
 
     async def RevokeSession(self, request: session.RevokeSessionRequest, context: Any) -> session.RevokeSessionResponse:
         caller = call()

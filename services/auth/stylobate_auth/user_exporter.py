@@ -9,6 +9,7 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import refuse_key
 from stylobate.rpc.call import Call
 
+from stylobate_auth.devices import devices_of
 from stylobate_auth.errors import AccountUnknownError, LoginNotFreshError
 from stylobate_auth.export_document import Part, Told, document, section
 from stylobate_auth.login_limits import LoginLimits
@@ -104,8 +105,9 @@ class UserExporter:
         after = ""
         while True:
             rows = await self._store.kept(tenant, account_id, part, after, _PAGE)
+            devices = await devices_of(row["agent"] for row in rows) if part == "sessions" else {}
             for row in rows:
-                yield row
+                yield {**row, "device": devices[row["agent"]]} if part == "sessions" else row
             if len(rows) < _PAGE:
                 return
             after = str(next(iter(rows[-1].values())))

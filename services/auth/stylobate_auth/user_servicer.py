@@ -9,7 +9,7 @@ from stylobate.idempotency import Idempotency
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 
-from stylobate_auth.convert import from_user_query, to_deleted_user, to_session, to_user_account
+from stylobate_auth.convert import from_user_query, to_deleted_user, to_sessions, to_user_account
 from stylobate_auth.user import UserDeletion
 from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_manager import UserManager
@@ -88,9 +88,7 @@ class UserServicer(UserServiceServicer):
     async def ListUserSessions(self, request: pb.ListUserSessionsRequest, context: Any) -> pb.ListUserSessionsResponse:
         principal = call().principal
         found, more = await self._manager.sessions(principal, request.id, request.page_size, request.page_token)
-        return pb.ListUserSessionsResponse(
-            sessions=(to_session(session, principal.session) for session in found), next_page_token=more
-        )
+        return pb.ListUserSessionsResponse(sessions=await to_sessions(found, principal.session), next_page_token=more)
 
     async def RevokeUserSessions(self, request: pb.RevokeUserSessionsRequest, context: Any) -> pb.RevokeUserSessionsResponse:
         caller = call()

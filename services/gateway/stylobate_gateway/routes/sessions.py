@@ -51,5 +51,6 @@ def to_session(session: pb.Session) -> OpenSession:
         expires_at=session.expires_at.ToDatetime(tzinfo=UTC),
         address=session.address,
         agent=session.agent,
+        device=session.device,
         current=session.current,
     )

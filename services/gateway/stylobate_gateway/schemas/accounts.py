@@ -136,6 +136,7 @@ class OpenSession(BaseModel):
     expires_at: datetime = Field(description="When it ends unless it is refreshed.")
     address: str = Field(description="Of its client then; may be empty.")
     agent: str = Field(description="What its client called itself then; may be empty.")
+    device: str = Field(description="What that is for people: `Firefox on Linux`; may be empty.")
     current: bool = Field(description="Whether it is the one of the token that asks.")
 
 

@@ -154,7 +154,7 @@ def sessions(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
     found = RunningService("auth", address).ask(ask)
     for session in found:
         seen = f"{session.seen_at.ToDatetime():%Y-%m-%dT%H:%M:%SZ}"
-        _print("  ".join(filter(None, (session.id, f"seen {seen}", session.address, session.agent))))
+        _print("  ".join(filter(None, (session.id, f"seen {seen}", session.address, session.device))))
     if not found:
         console().print("no sessions")
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/auth/v1/session_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\topened_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07seen_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\r\n\x05\x61gent\x18\x06 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x14ListSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x14RevokeSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\")\n\x15RevokeSessionResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"5\n\x1aRevokeOtherSessionsRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"/\n\x1bRevokeOtherSessionsResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\x32\xe8\x02\n\x0eSessionService\x12l\n\x0cListSessions\x12*.stylobate.api.auth.v1.ListSessionsRequest\x1a+.stylobate.api.auth.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12j\n\rRevokeSession\x12+.stylobate.api.auth.v1.RevokeSessionRequest\x1a,.stylobate.api.auth.v1.RevokeSessionResponse\x12|\n\x13RevokeOtherSessions\x12\x31.stylobate.api.auth.v1.RevokeOtherSessionsRequest\x1a\x32.stylobate.api.auth.v1.RevokeOtherSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/auth/v1/session_service.proto\x12\x15stylobate.api.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\topened_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07seen_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\r\n\x05\x61gent\x18\x06 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x08 \x01(\t\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x14ListSessionsResponse\x12\x30\n\x08sessions\x18\x01 \x03(\x0b\x32\x1e.stylobate.api.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x14RevokeSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\")\n\x15RevokeSessionResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"5\n\x1aRevokeOtherSessionsRequest\x12\x17\n\x0fidempotency_key\x18\x01 \x01(\t\"/\n\x1bRevokeOtherSessionsResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\x32\xe8\x02\n\x0eSessionService\x12l\n\x0cListSessions\x12*.stylobate.api.auth.v1.ListSessionsRequest\x1a+.stylobate.api.auth.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12j\n\rRevokeSession\x12+.stylobate.api.auth.v1.RevokeSessionRequest\x1a,.stylobate.api.auth.v1.RevokeSessionResponse\x12|\n\x13RevokeOtherSessions\x12\x31.stylobate.api.auth.v1.RevokeOtherSessionsRequest\x1a\x32.stylobate.api.auth.v1.RevokeOtherSessionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +35,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['ListSessions']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['ListSessions']._serialized_options = b'\220\002\001'
   _globals['_SESSION']._serialized_start=104
-  _globals['_SESSION']._serialized_end=314
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=316
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=376
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=378
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=475
-  _globals['_REVOKESESSIONREQUEST']._serialized_start=477
-  _globals['_REVOKESESSIONREQUEST']._serialized_end=544
-  _globals['_REVOKESESSIONRESPONSE']._serialized_start=546
-  _globals['_REVOKESESSIONRESPONSE']._serialized_end=587
-  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_start=589
-  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_end=642
-  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_start=644
-  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_end=691
-  _globals['_SESSIONSERVICE']._serialized_start=694
-  _globals['_SESSIONSERVICE']._serialized_end=1054
+  _globals['_SESSION']._serialized_end=330
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=332
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=392
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=394
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=491
+  _globals['_REVOKESESSIONREQUEST']._serialized_start=493
+  _globals['_REVOKESESSIONREQUEST']._serialized_end=560
+  _globals['_REVOKESESSIONRESPONSE']._serialized_start=562
+  _globals['_REVOKESESSIONRESPONSE']._serialized_end=603
+  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_start=605
+  _globals['_REVOKEOTHERSESSIONSREQUEST']._serialized_end=658
+  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_start=660
+  _globals['_REVOKEOTHERSESSIONSRESPONSE']._serialized_end=707
+  _globals['_SESSIONSERVICE']._serialized_start=710
+  _globals['_SESSIONSERVICE']._serialized_end=1070
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class Session(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     CURRENT_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; `sid` in its access tokens."""
     address: _builtins.str
@@ -40,6 +41,8 @@ class Session(_message.Message):
     """What its client called itself then, at most 256 characters; may be empty."""
     current: _builtins.bool
     """Whether it is the one of the caller's token."""
+    device: _builtins.str
+    """What its client is, for people: `Firefox on Linux`; made of `agent`, which is what its client says of itself. May be empty."""
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -62,10 +65,11 @@ class Session(_message.Message):
         address: _builtins.str = ...,
         agent: _builtins.str = ...,
         current: _builtins.bool = ...,
+        device: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "opened_at", b"opened_at", "seen_at", b"seen_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent", b"agent", "current", b"current", "expires_at", b"expires_at", "id", b"id", "opened_at", b"opened_at", "seen_at", b"seen_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent", b"agent", "current", b"current", "device", b"device", "expires_at", b"expires_at", "id", b"id", "opened_at", b"opened_at", "seen_at", b"seen_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
