@@ -63,14 +63,15 @@ async def test_an_owner_sees_and_ends_sessions(platform: Platform) -> None:
     """With where they are used from; one, then all others; each is out everywhere soon, the one that asks never."""
     with Person(platform.gateway).register() as ada:
         others = []
-        for agent in ("phone", "laptop", "library"):
+        for agent in ("phone", "laptop/1.0 (X11; Linux x86_64)", "library"):
             login = {"email": ada.email, "password": PASSWORD}
             answer = ada.http.post("/v1/auth/login", json=login, headers={"user-agent": agent})
             others.append(answer.json()["access_token"])
         listed = ada.http.get("/v1/auth/sessions").json()["items"]
-        assert [(item["agent"], item["current"]) for item in listed[:3]] == [
-            ("library", False), ("laptop", False), ("phone", False),
+        assert [(item["device"], item["current"]) for item in listed[:3]] == [
+            ("library", False), ("laptop on Linux", False), ("phone", False),
         ]  # fmt: skip
+        assert listed[1]["agent"] == "laptop/1.0 (X11; Linux x86_64)"
         assert [item["current"] for item in listed] == [False, False, False, True]
         assert {item["address"] for item in listed} == {"127.0.0.1"}
         page = ada.http.get("/v1/auth/sessions", params={"page_size": 3}).json()
