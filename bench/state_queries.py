@@ -20,6 +20,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, IndexDeclaration, IndexField, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.testing.logs import plain_logs
 from stylobate_state.filters import Filter
@@ -77,9 +78,13 @@ where status = $1 and total >= $2 order by total desc limit 21
 class _Nobody:
     """Grants no permission: none is asked for."""
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:  # noqa: ARG002
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
         """Say no."""
         return False
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
+        """Nothing, to nobody."""
+        return NOTHING
 
 
 async def _load(database: DatabaseManager, first: int, last: int) -> None:

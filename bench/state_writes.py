@@ -31,6 +31,7 @@ from stylobate.declarations.model import (
 )
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey
 from stylobate.leases import LeaseManager
@@ -115,9 +116,13 @@ class _Side(Protocol):
 class _Nobody:
     """Grants no permission: none is asked for."""
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:  # noqa: ARG002
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
         """Say no."""
         return False
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
+        """Nothing, to nobody."""
+        return NOTHING
 
 
 class _Batched:

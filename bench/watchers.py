@@ -20,6 +20,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey
 from stylobate.leases import LeaseManager
@@ -60,9 +61,13 @@ _BESIDE, _ELSEWHERE = "beside the relay", "in another process"
 class _Nobody:
     """Grants no permission: none is asked for."""
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:  # noqa: ARG002
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
         """Say no."""
         return False
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
+        """Nothing, to nobody."""
+        return NOTHING
 
 
 @dataclass

@@ -17,6 +17,7 @@ from tests.people import PASSWORD, Person
 
 EMAIL = f"keys-{secrets.token_hex(6)}@example.com"
 ACCOUNT = {"email": EMAIL, "password": PASSWORD}
+GRANT = {"subject": "role:staff", "permission": "orders:read", "resource": "state/box/keys"}
 ORDER = {"items": [{"sku": "tea", "quantity": 1}]}
 OTHER_PASSWORD = "another long enough password"
 AGAIN_UNAUTHENTICATED = {"logout", "delete_me"}
@@ -61,7 +62,7 @@ class Sender:
         kinds = list(operation.get("requestBody", {}).get("content", ()))
         headers = {"idempotency-key": key} | ({"content-type": kinds[0]} if kinds else {})
         content = orjson.dumps(self.body(name)) if kinds else b""
-        query = {"rule": "edge.user", "id": "nobody-at-all"} if "/usage" in path else None
+        query = {"rule": "edge.user", "id": "nobody-at-all"} if "/usage" in path else GRANT if name == "delete_grant" else None
         return self.http.request(method, path.format(**at), params=query, content=content, headers=headers)
 
     def body(self, name: str) -> Any:
@@ -79,6 +80,7 @@ class Sender:
             "delete_me": {"password": PASSWORD},
             "reset_password": {"token": self.mailed, "new_password": PASSWORD},
             "create_service_account": {"name": "import", "roles": ["user"]},
+            "put_grant": GRANT,
             "put_role": {"permissions": ["orders:read"]},
             "create_api_key": {"name": "nightly", "scopes": ["box:read"]},
             "rotate_api_key": {"overlap_seconds": 0},
@@ -160,6 +162,8 @@ def test_each_operation_happens_once(sender: Sender) -> None:
         "remove_role",
         "put_role",
         "delete_role",
+        "put_grant",
+        "delete_grant",
         "delete_service_account",
         "create_api_key",
         "rotate_api_key",

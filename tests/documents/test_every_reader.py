@@ -19,6 +19,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, ChannelDeclaration, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.keys import from_channel, in_channel
 from stylobate.modules.payload import decode, encode
@@ -55,6 +56,10 @@ class Nobody:
     async def allowed(self, *_: object) -> bool:
         """Return that it is not."""
         return False
+
+    async def granted(self, *_: object) -> Granted:
+        """Return that it is not, on anything."""
+        return NOTHING
 
     async def ask(self, *_: object) -> bytes:
         """Agree."""

@@ -232,3 +232,21 @@ async def test_watchers_of_an_order_hear_of_every_change(shop: ActionTester) -> 
     assert {name: paid[name] for name in ("version", "event", "from", "to", "actor")} == {
         "version": 2, "event": "pay", "from": "pending", "to": "paid", "actor": "alice",
     }  # fmt: skip
+
+
+async def test_who_is_granted_one_order_ships_just_that(shop: ActionTester) -> None:
+    """A grant on the order opens the action and the event, for nothing else and until it is taken away."""
+    alice, bob = shop.user("alice"), shop.user("bob")
+    mine, other = [(await alice.call("shop.place_order", TEA))["id"] for _ in range(2)]
+    for order in (mine, other):
+        await alice.call("shop.pay_order", {"order_id": order})
+    bob.grant("orders:ship", f"state/orders/{mine}")
+    with pytest.raises(StylobateError) as refused:
+        await bob.call("shop.ship_order", {"order_id": other})
+    assert refused.value.metadata == {"permission": "orders:ship", "resource": f"state/orders/{other}"}
+    assert (await bob.call("shop.ship_order", {"order_id": mine}))["status"] == "shipped"
+    assert [state.key async for state in bob.state.list("orders")] == []
+    bob.grant("orders:read", "state/orders/")
+    assert len([state.key async for state in bob.state.list("orders")]) == 2
+    bob.revoke("orders:read", "state/orders/")
+    assert await bob.state.get("orders", other) is None

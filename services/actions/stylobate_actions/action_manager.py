@@ -143,7 +143,8 @@ class ActionManager:
         entry, caller = request.entry, request.caller
         action, principal = entry.action, caller.principal
         if not self._access.decided(action.declaration.access, principal):
-            await self._access.require(action.declaration.access, principal, f"call {action.name}")
+            resource = action.declaration.resource.of(request.payload) if action.declaration.resource is not None else ""
+            await self._access.require(action.declaration.access, principal, f"call {action.name}", resource=resource)
         limit, standing = action.declaration.rate_limit, None
         if self._limits is not None and self._limits.text(action.name, limit) != request.charged:
             standing = await self._limits.charge(action.name, limit, principal, caller.client_address)

@@ -153,12 +153,14 @@ async def _assemble(
         runs=adapters.runs,
         tells_defects=adapters.tells_defects,
     )
+    rights = Rights(app.declarations, app.access)
     platform = Platform(
         state=StateClient(app.channel("state")),
         publish=ChannelFields(app.declarations, Publisher(app.channel("realtime")).publish).publish,
         call=actions.call,
         users=UsersClient(app.channel("auth")),
-        may=Rights(app.declarations, app.access).may,
+        may=rights.may,
+        granted=rights.granted,
         now=adapters.clock,
         loop_time=loop.time,
     )

@@ -14,6 +14,7 @@ from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import RateLimit
 from stylobate.errors import StylobateError
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.rpc.call import Call
 from stylobate_actions.action_discovery_manager import ActionDiscoveryManager
 from stylobate_actions.model import Discovery
@@ -31,10 +32,14 @@ class Ports:
     limit_left: int = 1000
     permissions: frozenset[str] = frozenset({"things:do"})
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:
         """Decide by a set of permissions that everybody known holds."""
         self.asked.append(f"permission {permission}")
         return not principal.is_anonymous and permission in self.permissions
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:
+        """Nothing, to nobody."""
+        return NOTHING
 
     def text(self, action: str, limit: RateLimit | None) -> str:
         """Name the limit."""

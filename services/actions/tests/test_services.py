@@ -155,8 +155,15 @@ async def test_a_handler_asks_what_its_caller_may(write_module: WriteModule) -> 
         class Desk(BaseModule):
             async def look(self, ctx: ActionContext, permission: str) -> bool:
                 return await ctx.may(permission)
+
+            async def may(self, ctx: ActionContext, what: dict[str, str]) -> bool:
+                return await ctx.may("desk:open", what["resource"])
+
+            async def all(self, ctx: ActionContext, under: str) -> list[str]:
+                return [*await ctx.grants("desk:open", under)]
     """
-    rule = "actions: { desk.look: { handler: look, access: public } }"
+    names = ("look", "may", "all")
+    rule = f"actions: {{ {', '.join(f'desk.{name}: {{ handler: {name}, access: public }}' for name in names)} }}"
     async with ActionTester.open(write_module("desk", code, module=module, actions=rule), limits=False) as tester:
         clerk, person = tester.user("ann", "clerk"), tester.user("bob")
         assert [await who.call("desk.look", "desk:open") for who in (clerk, person, tester.anonymous)] == [True, False, False]
@@ -164,6 +171,16 @@ async def test_a_handler_asks_what_its_caller_may(write_module: WriteModule) -> 
         assert not await clerk.call("desk.look", "users:read")
         with pytest.raises(StylobateError) as unknown:
             await clerk.call("desk.look", "desk:opne")
+        assert unknown.value.reason == "ACTION_FAILED"
+        for resource in ("desks/1", "desks/a/2", "state/desks/3"):
+            person.grant("desk:open", resource)
+        asked = ("desks/1", "desks/a/", "desks/a/2", "state/desks/4")
+        assert [await person.call("desk.may", {"resource": one}) for one in asked] == [True, False, True, False]
+        assert await clerk.call("desk.may", {"resource": "desks/7"})
+        assert await person.call("desk.all", "desks/") == ["desks/1", "desks/a/2"]
+        assert [await who.call("desk.all", "") for who in (clerk, tester.anonymous)] == [[], []]
+        with pytest.raises(StylobateError) as unknown:
+            await person.call("desk.may", {"resource": "one"})
         assert unknown.value.reason == "ACTION_FAILED"
 
 

@@ -3,16 +3,19 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from stylobate.errors import InvalidInputError, PermissionDeniedError, Violation
 from stylobate.identity import Principal
 from stylobate.identity.api_key import refuse_key
 from stylobate.identity.platform_permissions import PLATFORM_PERMISSIONS
+from stylobate.identity.resources import resource_fault
 
-from stylobate_auth.model import Question
-from stylobate_auth.role_book import BUILTIN, DefinedRole, Reason, RoleBook
+from stylobate_auth.access_grants import AccessGrants
+from stylobate_auth.grant import Grant
+from stylobate_auth.model import Decision, Question
+from stylobate_auth.role_book import BUILTIN, GRANT, DefinedRole, Reason, RoleBook
 from stylobate_auth.store.port import AuthStore
 
 ADMIN = "admin"
@@ -37,7 +40,7 @@ class Explanation:
 
 
 class AccessManager:
-    """Decides permissions: from the roles that an account holds, and what roles permit (declarations and database).
+    """Decides permissions: from the roles that an account holds, what roles permit (declarations and database), and grants.
 
     Decisions are not remembered; who asks remembers, and the access version tells when that ends. What the roles of the database
     mean is read anew when the version is another one.
@@ -63,6 +66,7 @@ class AccessManager:
         self._plain = RoleBook(self._declared)
         self._books: dict[str, RoleBook] = {}
         self._books_of = -1
+        self._grants = AccessGrants(store, clock=clock)
 
     @property
     def digest(self) -> str:
@@ -86,7 +90,7 @@ class AccessManager:
         """Raise the access version if roles mean something else than at the last start; return it."""
         return await self._store.announce_roles(self.digest)
 
-    async def check(self, principal: Principal, questions: Sequence[Question]) -> list[bool]:
+    async def check(self, principal: Principal, questions: Sequence[Question]) -> list[Decision]:
         """Answer each question.
 
         :param principal: who asks: a service in its own name about anyone, anyone else about itself only.
@@ -94,41 +98,58 @@ class AccessManager:
         """
         if len(questions) > MAX_QUESTIONS:
             raise InvalidInputError(violations=[Violation("/checks", f"at most {MAX_QUESTIONS} at once")])
-        if not principal.is_service and any(question.subject != principal.id for question in questions):
-            raise PermissionDeniedError("You may ask about your own permissions only.")
-        if not principal.is_service:
-            questions = [Question(question.subject, question.permission, principal.tenant) for question in questions]
+        questions = [self._asked(principal, question) for question in questions]
         held = await self._held({(question.tenant, question.subject) for question in questions})
-        return [
-            (principal.is_service or principal.lends(question.permission))
-            and held[question.tenant, question.subject].permit(question.permission)
-            for question in questions
-        ]
+        decisions, open_ = [], []
+        for number, question in enumerate(questions):
+            holds, is_lent = held[question.tenant, question.subject], _lends(principal, question)
+            decisions.append(Decision(is_lent and holds.permit(question.permission)))
+            if is_lent and not decisions[-1].is_allowed:
+                open_.append((number, (question, holds.all_roles())))
+        for (number, _), decision in zip(open_, await self._grants.decide([asked for _, asked in open_]), strict=True):
+            decisions[number] = decision
+        return decisions
 
-    async def explain(self, principal: Principal, subject: str, permission: str) -> Explanation:
+    async def granted(self, principal: Principal, question: Question, under: str, size: int, token: str) -> tuple[list[str], str]:
+        """Return a page of the resources that a permission is granted on, and the token of the next. Raises as :meth:`check`."""
+        question = self._asked(principal, question)
+        if not _lends(principal, question):
+            return [], ""
+        subject = question.tenant, question.subject
+        roles = (await self._held({subject}))[subject].all_roles()
+        return await self._grants.page(question, roles, under, size, token)
+
+    async def explain(self, principal: Principal, subject: str, permission: str, resource: str = "") -> Explanation:
         """Return whether a subject may do something, and why.
 
         :param subject: an account's id; empty: the principal's own. Others take ``access:read``.
-        :raises PermissionDeniedError: about someone else. :raises InvalidInputError: nothing asks for the permission.
+        :param resource: to what; empty: to anything.
+        :raises PermissionDeniedError: about someone else.
+        :raises InvalidInputError: nothing asks for the permission, or there can be no such resource.
         """
         subject = subject or principal.id
         if subject != principal.id:
             await self.require(principal, EXPLAIN)
         if permission not in self.permissions:
             raise InvalidInputError(violations=[Violation("/permission", "is known to no module, nor to the platform")])
+        if resource and (fault := resource_fault(resource)):
+            raise InvalidInputError(violations=[Violation("/resource", fault)])
         held = (await self._held({(principal.tenant, subject)}))[principal.tenant, subject]
-        reasons = held.book.reasons(held.roles, permission)
+        question = Question(subject, permission, principal.tenant, resource)
+        grants = await self._grants.reasons(question, held.all_roles())
+        reasons = [*held.book.reasons(held.roles, permission), *(reason for grant in grants for reason in held.reasons(grant))]
         if reasons:
             return Explanation(subject != principal.id or principal.lends(permission), reasons)
         may_know = await self.holds(principal, EXPLAIN)
         return Explanation(False, (), held.book.that_permit(permission) if may_know else ())
 
-    async def require(self, principal: Principal, permission: str) -> None:
+    async def require(self, principal: Principal, permission: str, resource: str = "") -> None:
         """Return when the principal may; a service in its own name may always.
 
+        :param resource: to what; empty: to anything.
         :raises PermissionDeniedError: with ``metadata["permission"]``.
         """
-        if not await self.holds(principal, permission):
+        if not await self.holds(principal, permission, resource):
             raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
 
     async def require_of_person(self, principal: Principal, permission: str) -> None:
@@ -156,14 +177,26 @@ class AccessManager:
         book = await self.book(tenant)
         return sorted({role for role in roles if role not in book})
 
-    async def holds(self, principal: Principal, permission: str) -> bool:
+    def _asked(self, principal: Principal, question: Question) -> Question:
+        """Return the question as the principal may ask it. Raises PermissionDeniedError: about someone else."""
+        if principal.is_service:
+            return question
+        if question.subject != principal.id:
+            raise PermissionDeniedError("You may ask about your own permissions only.")
+        return replace(question, tenant=principal.tenant)
+
+    async def holds(self, principal: Principal, permission: str, resource: str = "") -> bool:
         """Return whether the principal may; a service in its own name may always."""
         if principal.is_service and not principal.act_for:
             return True
         if not principal.lends(permission):
             return False
         subject = (principal.tenant, principal.subject)
-        return (await self._held({subject}))[subject].permit(permission)
+        held = (await self._held({subject}))[subject]
+        if held.permit(permission):
+            return True
+        question = Question(principal.subject, permission, principal.tenant, resource)
+        return bool(await self._grants.reasons(question, held.all_roles()))
 
     async def _held(self, subjects: Collection[tuple[str, str]]) -> dict[tuple[str, str], "_Held"]:
         """Return what each subject holds, with what roles mean."""
@@ -192,3 +225,22 @@ class _Held:
 
     def permit(self, permission: str) -> bool:
         return self.book.permits(self.roles, permission)
+
+    def all_roles(self) -> list[str]:
+        """Return the roles and those that they inherit from."""
+        return list(dict.fromkeys(way[-1] for role in self.roles for way in self.book.paths(role)))
+
+    def reasons(self, grant: Grant) -> list[Reason]:
+        """Return how a grant comes to the subject."""
+        if not grant.role:
+            return [Reason("", (), grant.permission, GRANT, grant.resource)]
+        return [
+            Reason(role, way[1:], grant.permission, GRANT, grant.resource)
+            for role in self.roles
+            for way in self.book.paths(role)
+            if way[-1] == grant.role
+        ]
+
+
+def _lends(principal: Principal, question: Question) -> bool:
+    return principal.is_service or principal.lends(question.permission)

@@ -7,12 +7,19 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.auth.v1 import api_key_service_pb2 as api_key
 from stylobate.api.auth.v1 import auth_service_pb2 as auth
+from stylobate.api.auth.v1 import grant_service_pb2 as grant
 from stylobate.api.auth.v1 import role_service_pb2 as role
 from stylobate.api.auth.v1 import service_account_service_pb2 as machine
 from stylobate.api.auth.v1 import session_service_pb2 as pb
 from stylobate.api.auth.v1 import token_service_pb2 as token
 from stylobate.api.auth.v1 import user_service_pb2 as users
-from stylobate.api.auth.v1.access_service_pb2 import AccessReason, CheckAccessRequest, ExplainAccessResponse
+from stylobate.api.auth.v1.access_service_pb2 import (
+    AccessReason,
+    CheckAccessRequest,
+    CheckAccessResponse,
+    ExplainAccessResponse,
+    GrantedResources,
+)
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.identity.api_key import ApiKeyText
@@ -20,7 +27,8 @@ from stylobate.identity.api_key import ApiKeyText
 from stylobate_auth.access_manager import Explanation
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, VerifiedKey
 from stylobate_auth.devices import devices_of
-from stylobate_auth.model import Account, AccountDraft, Question, Revocation, Session, Tokens
+from stylobate_auth.grant import Grant
+from stylobate_auth.model import Account, AccountDraft, Decision, Question, Revocation, Session, Tokens
 from stylobate_auth.revocation_manager import RevocationChange
 from stylobate_auth.role import HeldRole, RoleDraft
 from stylobate_auth.role_book import DefinedRole
@@ -145,7 +153,7 @@ def to_list_response(change: RevocationChange) -> token.ListRevocationsResponse:
 
 def from_checks(request: CheckAccessRequest) -> list[Question]:
     """Return the questions of a request."""
-    return [Question(check.subject, check.permission, check.tenant or DEFAULT_TENANT) for check in request.checks]
+    return [Question(check.subject, check.permission, check.tenant or DEFAULT_TENANT, check.resource) for check in request.checks]
 
 
 def from_register(request: auth.RegisterUserRequest) -> AccountDraft:
@@ -237,12 +245,38 @@ def to_role(view: RoleView) -> role.Role:
     )
 
 
+def to_decisions(found: Sequence[Decision]) -> CheckAccessResponse:
+    """Return decisions."""
+    return CheckAccessResponse(
+        allowed=[one.is_allowed for one in found],
+        granted=[GrantedResources(resources=one.granted, more=one.has_more) for one in found],
+    )
+
+
+def to_grant(found: Grant) -> grant.Grant:
+    """Return a grant."""
+    return grant.Grant(
+        subject=found.subject,
+        permission=found.permission,
+        resource=found.resource,
+        expires_at=None if found.expires_at is None else to_timestamp(found.expires_at),
+        granted_at=None if found.granted_at is None else to_timestamp(found.granted_at),
+        granted_by=found.granted_by,
+    )
+
+
+def from_grant(request: grant.PutGrantRequest) -> Grant:
+    """Return the grant that is to be given."""
+    end = request.expires_at.ToDatetime(tzinfo=UTC) if request.HasField("expires_at") else None
+    return Grant("", request.subject, request.permission, request.resource, end)
+
+
 def to_explanation(found: Explanation) -> ExplainAccessResponse:
     """Return a decision and why."""
     return ExplainAccessResponse(
         allowed=found.is_allowed,
         reasons=[
-            AccessReason(role=one.role, through=one.through, permission=one.permission, source=one.source)
+            AccessReason(role=one.role, through=one.through, permission=one.permission, source=one.source, resource=one.resource)
             for one in found.reasons
         ],
         would_permit=found.would_permit,

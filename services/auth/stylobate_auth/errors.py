@@ -192,6 +192,15 @@ class RoleInheritedError(StylobateError):
     cure = "Take it from the roles that the answer names first."
 
 
+class GrantUnknownError(StylobateError):
+    """A grant that there is none of."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "AUTH_GRANT_UNKNOWN"
+    default_detail = "There is no such grant."
+    cure = "`GET /v1/grants` lists them; subject, permission and resource must be those of one."
+
+
 class RoleNotHeldError(NotFoundError):
     """The account does not hold the role."""
 

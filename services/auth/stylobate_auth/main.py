@@ -9,6 +9,7 @@ from pathlib import Path
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.grant_service_pb2_grpc import add_GrantServiceServicer_to_server
 from stylobate.api.auth.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
@@ -43,6 +44,9 @@ from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.export_sources import ExportSources
 from stylobate_auth.failed_login_manager import FailedLoginManager
+from stylobate_auth.endings import Endings
+from stylobate_auth.grant_manager import GrantManager
+from stylobate_auth.grant_servicer import GrantServicer
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -170,7 +174,6 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     keys = ApiKeyManager(
         store, access, revocations, environment=settings.environment, most=settings.api_keys_per_account, clock=_now
     )
-    roles = RoleManager(store, access, clock=_now)
     machines = ServiceAccountManager(store, access, revocations, clock=_now)
     passwords = PasswordManager(store, hasher, rules, sessions, limits=limits, mail=mail, clock=_now)
     profiles = ProfileManager(
@@ -189,7 +192,6 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
-    app.task("role-ends", roles.run)
     app.task("relay", relay.run)
     app.task("prune", lambda: prune_forever(lambda: store.prune(_now())))
     app.task("idempotency", idempotency.run)
@@ -234,11 +236,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         fresh=settings.fresh_login,
         idempotency=idempotency,
     )
-    app.servicer(
-        add_RoleServiceServicer_to_server,
-        RoleServicer(roles, RoleDefinitionManager(store, access, clock=_now), idempotency),
-    )
-    app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
+    _serve_access(app, store, access, idempotency)
 
 
 def _audiences(settings: AuthSettings) -> list[str]:
@@ -305,6 +303,15 @@ def _failed_logins(app: AppManager, store: PostgresAuthStore) -> FailedLoginMana
 def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:
     channels = {other: app.channel(other) for other in ("state", "actions", "ratelimit")}
     return ExportSources(channels, PostgresAuditStore(database), [*app.declarations.namespaces])
+def _serve_access(app: AppManager, store: PostgresAuthStore, access: AccessManager, idempotency: Idempotency) -> None:
+    """Serve decisions, and the roles and grants that they are made by, which end when their time is over."""
+    roles = RoleManager(store, access, clock=_now)
+    grants = GrantManager(store, access, namespaces=app.declarations.namespaces, clock=_now)
+    app.task("ends", Endings(store, [roles.end_due, grants.end_due], clock=_now).run)
+    definitions = RoleDefinitionManager(store, access, clock=_now)
+    app.servicer(add_RoleServiceServicer_to_server, RoleServicer(roles, definitions, idempotency))
+    app.servicer(add_GrantServiceServicer_to_server, GrantServicer(grants, idempotency))
+    app.servicer(add_AccessServiceServicer_to_server, AccessServicer(access))
 
 
 def _serve_users(

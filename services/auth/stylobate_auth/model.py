@@ -193,6 +193,19 @@ class Question:
     subject: str
     permission: str
     tenant: str = DEFAULT_TENANT
+    resource: str = ""
+    """What it is to be done to; empty: anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer."""
+
+    is_allowed: bool = False
+    granted: tuple[str, ...] = ()
+    """Where the subject may not do it to anything, and no resource was named: to what it may; sorted."""
+    has_more: bool = False
+    """Whether there are more than were looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from stylobate.identity import grants
 
-DATABASE, BUILTIN = "database", "builtin"
-"""Where a permission of a role stands; any other word is a module's name."""
+DATABASE, BUILTIN, GRANT = "database", "builtin", "grant"
+"""Where a permission stands; any other word is a module's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,15 @@ class Reason:
     """Why a subject may do something."""
 
     role: str
-    """That it holds."""
+    """That it holds; empty for a grant of its own."""
     through: tuple[str, ...]
     """The roles that this one inherits it from, in order; none: it has it itself."""
     permission: str
     """That covers what was asked for."""
     source: str
-    """Where that stands: a module, ``database`` or ``builtin``."""
+    """Where that stands: a module, ``database`` or ``builtin``; ``grant``."""
+    resource: str = ""
+    """Of a grant, what it is for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,15 @@
 """The roles of accounts: given, taken away, and ended when their time is over."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 from stylobate.audit import AuditRecord
-from stylobate.errors import UnavailableError, Violation
+from stylobate.errors import Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal
 from stylobate.identity.api_key import refuse_key
-from stylobate.logs import get_logger
 from stylobate.outbox import Event
-from stylobate.resilience import Interruption
 from stylobate.rpc.call import Call
-from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import ADMIN, USER, AccessManager
 from stylobate_auth.errors import (
@@ -31,11 +26,6 @@ from stylobate_auth.store.port import AuthStore, AuthTransaction
 
 READ, ASSIGN = "roles:read", "roles:assign"
 _AT_ONCE = 500
-_LOOK_EVERY_S = 10.0
-"""At the latest; who gives a role an end, here or elsewhere, has it looked for at once."""
-_PAUSE_S, _REST_S = 0.5, 0.05
-"""After a look that failed; before the next one at least."""
-_log = get_logger("app")
 
 
 class RoleManager:
@@ -48,8 +38,6 @@ class RoleManager:
         self._store = store
         self._access = access
         self._clock = clock
-        self._due = asyncio.Event()
-        self._interruption = Interruption("role_ends_interrupted")
 
     async def assign(
         self, principal: Principal, account_id: str, draft: RoleDraft, caller: Call, claim: Claim | None = None
@@ -111,16 +99,6 @@ class RoleManager:
         found = await self._store.held_roles(principal.tenant, account_id)
         return [held for held in found if held.expires_at is None or held.expires_at > now]
 
-    async def run(self) -> None:
-        """End roles when their time is over, forever; also those that other processes gave an end."""
-        async with self._store.listen(self._due.set):
-            while goes_on():
-                self._due.clear()
-                pause = await self._look()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._due.wait()
-
     async def end_due(self) -> datetime | None:
         """Remove the roles whose end has come; return when the next one ends. Raises DatabaseUnavailableError."""
         while True:
@@ -146,19 +124,6 @@ class RoleManager:
                     )
             if not ended:
                 return end  # another process is at it
-
-    async def _look(self) -> float:
-        """End what is due; return the seconds until the next look."""
-        try:
-            end = await self.end_due()
-        except UnavailableError as error:
-            self._interruption.note(error=f"{type(error).__name__}: {error}")
-            return _PAUSE_S
-        if self._interruption.over():
-            _log.info("role_ends_resumed")
-        if end is None:
-            return _LOOK_EVERY_S
-        return min(max((end - self._clock()).total_seconds(), _REST_S), _LOOK_EVERY_S)
 
     async def _require(self, principal: Principal, role: str) -> None:
         await self._access.require_of_person(principal, ASSIGN)

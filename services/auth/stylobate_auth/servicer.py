@@ -35,6 +35,7 @@ from stylobate_auth.convert import (
     from_proofs,
     from_register,
     to_api_key,
+    to_decisions,
     to_explanation,
     to_list_response,
     to_service_account,
@@ -45,6 +46,7 @@ from stylobate_auth.convert import (
     to_watch_response,
 )
 from stylobate_auth.jwt_manager import JWTManager
+from stylobate_auth.model import Question
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.profile_manager import ProfileManager
 from stylobate_auth.refresh_manager import RefreshManager
@@ -306,16 +308,24 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = {
         "CheckAccess": RpcAccess.AUTHENTICATED,
         "ExplainAccess": RpcAccess.AUTHENTICATED,
+        "ListGranted": RpcAccess.AUTHENTICATED,
     }
 
     def __init__(self, manager: AccessManager) -> None:
         self._manager = manager
 
     async def CheckAccess(self, request: access.CheckAccessRequest, context: Any) -> access.CheckAccessResponse:
-        return access.CheckAccessResponse(allowed=await self._manager.check(call().principal, from_checks(request)))
+        return to_decisions(await self._manager.check(call().principal, from_checks(request)))
 
     async def ExplainAccess(self, request: access.ExplainAccessRequest, context: Any) -> access.ExplainAccessResponse:
-        return to_explanation(await self._manager.explain(call().principal, request.subject, request.permission))
+        principal = call().principal
+        return to_explanation(await self._manager.explain(principal, request.subject, request.permission, request.resource))
+
+    async def ListGranted(self, request: access.ListGrantedRequest, context: Any) -> access.ListGrantedResponse:
+        question = Question(request.subject, request.permission, request.tenant or DEFAULT_TENANT)
+        asked = (call().principal, question, request.under, request.page_size, request.page_token)
+        found, more = await self._manager.granted(*asked)
+        return access.ListGrantedResponse(resources=found, next_page_token=more)
 
 
 class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):

@@ -25,6 +25,8 @@ SPEC = ServiceSpec(
         "auth.api_key.revoked",
         "auth.api_key.rotated",
         "auth.login.failed",
+        "auth.grant.given",
+        "auth.grant.removed",
         "auth.role.assigned",
         "auth.role.changed",
         "auth.role.created",

@@ -19,6 +19,7 @@ from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.export_document import Told
 from stylobate_auth.failed_login_manager import FailedLoginManager
+from stylobate_auth.grant_manager import GrantManager
 from stylobate_auth.jwt_manager import JWTManager, signing_key
 from stylobate_auth.key_ring import KeyRing
 from stylobate_auth.login_limits import LoginLimits
@@ -90,6 +91,7 @@ class Auth:
     keys: ApiKeyManager
     machines: ServiceAccountManager
     roles: RoleManager
+    grants: GrantManager
     definitions: RoleDefinitionManager
     profiles: ProfileManager
     users: UserManager
@@ -251,6 +253,7 @@ def build(
         keys,
         machines,
         roles,
+        GrantManager(store, access, namespaces={"orders"}, clock=clock),
         definitions,
         profiles,
         users,

@@ -5,8 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from stylobate_auth.grant import ROLE
 from stylobate_auth.role import EndedRole, HeldRole
 from stylobate_auth.role_book import DefinedRole
+
+from .memory_grants import remove_grants_of
 
 
 def _held(tables: Any, tenant: str, account_id: str) -> list[HeldRole]:
@@ -66,6 +69,7 @@ class MemoryRoleChanges:
     async def remove_defined_role(self, tenant: str, name: str) -> None:
         """See the port."""
         del self.tables.defined[tenant, name]
+        remove_grants_of(self.tables, tenant, f"{ROLE}{name}")
         for of, account_id in [*self.tables.accounts]:
             if of == tenant:
                 await self.remove_held_role(of, account_id, name)

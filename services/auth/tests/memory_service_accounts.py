@@ -5,6 +5,8 @@ from typing import Any
 from stylobate_auth.model import Account, NewAccount
 from stylobate_auth.service_account import ServiceAccount
 
+from .memory_grants import remove_grants_of
+
 
 class MemoryServiceAccountChanges:
     """The part of a transaction."""
@@ -23,6 +25,7 @@ class MemoryServiceAccountChanges:
         if self.tables.service_accounts.pop((tenant, account_id), None) is None:
             return None
         del self.tables.accounts[tenant, account_id]
+        remove_grants_of(self.tables, tenant, account_id)
         keys = [place for place, new in self.tables.api_keys.items() if (new.key.tenant, new.key.owner) == (tenant, account_id)]
         for place in keys:
             del self.tables.api_keys[place]

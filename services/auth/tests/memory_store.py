@@ -17,6 +17,7 @@ from stylobate.outbox.memory import MemoryEventLog
 from stylobate_auth.api_key import NewApiKey
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.failed_login import FailedLogins
+from stylobate_auth.grant import Grant
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import (
     Account,
@@ -40,6 +41,7 @@ from stylobate_auth.user import UserDeletion
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_failed_logins import MemoryFailedLoginChanges, MemoryFailedLoginCounts
 from .memory_kept_data import MemoryKeptData
+from .memory_grants import MemoryGrantChanges, MemoryGrants
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
@@ -76,6 +78,7 @@ class _Tables:
     places: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     defined: dict[_Key, DefinedRole] = field(default_factory=dict)
     held: dict[tuple[str, str, str], HeldRole] = field(default_factory=dict)
+    grants: dict[tuple[str, str, str, str], Grant] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
     assertions: dict[tuple[str, str, bytes], datetime] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class _Tables:
 class MemoryAuthTransaction(
     MemoryApiKeyChanges,
     MemoryFailedLoginChanges,
+    MemoryGrantChanges,
     MemoryRefreshChanges,
     MemoryRoleChanges,
     MemoryServiceAccountChanges,
@@ -261,6 +265,7 @@ class MemoryAuthTransaction(
 class MemoryAuthStore(
     MemoryApiKeys,
     MemoryFailedLoginCounts,
+    MemoryGrants,
     MemoryKeptData,
     MemoryRefreshTokens,
     MemoryRoles,

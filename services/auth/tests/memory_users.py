@@ -8,6 +8,8 @@ from typing import Any
 from stylobate_auth.model import Account
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
+from .memory_grants import remove_grants_of
+
 
 class MemoryUserChanges:
     """The part of a transaction."""
@@ -40,6 +42,7 @@ class MemoryUserChanges:
         self.tables.mails = {key: one for key, one in mails if (one.mail.tenant, one.mail.account_id) != place}
         self.tables.places = {key: until for key, until in self.tables.places.items() if key[:2] != place}
         self.tables.held = {key: held for key, held in self.tables.held.items() if key[:2] != place}
+        remove_grants_of(self.tables, tenant, account_id)
         self.tables.deletions[place] = UserDeletion(tenant, account_id, at), at
 
     async def finish_deletion(self, tenant: str, account_id: str, at: datetime) -> bool:

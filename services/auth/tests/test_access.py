@@ -6,7 +6,7 @@ import pytest
 from stylobate.errors import InvalidInputError, PermissionDeniedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate_auth.access_manager import AccessManager
-from stylobate_auth.model import AccountDraft, Question
+from stylobate_auth.model import AccountDraft, Decision, Question
 
 from .conftest import declared
 
@@ -20,14 +20,15 @@ async def test_roles_permit_what_modules_declare(auth: Any) -> None:
     asked = [(user, "orders:create"), (user, "orders:ship"), (admin, "orders:ship"), (admin, "what:ever")]
     questions = [Question(account.id, permission) for account, permission in asked]
     questions += [Question("nobody", "orders:create"), Question(user.id, "orders:create", tenant="another")]
-    assert await auth.access.check(auth.service, questions) == [True, False, True, True, False, False]
+    decisions = await auth.access.check(auth.service, questions)
+    assert [one.is_allowed for one in decisions] == [True, False, True, True, False, False]
 
 
 async def test_users_ask_about_themselves_only(auth: Any) -> None:
     """A caller learns nothing of others, nor of another tenant; a user behind a service is still a user."""
     me, other = await auth.register("me@example.com"), await auth.register("other@example.com")
     principal = Principal(kind=PrincipalKind.USER, id=me.id, via="gateway")
-    assert await auth.access.check(principal, [Question(me.id, "orders:create", tenant="another")]) == [True]
+    assert await auth.access.check(principal, [Question(me.id, "orders:create", tenant="another")]) == [Decision(is_allowed=True)]
     with pytest.raises(PermissionDeniedError):
         await auth.access.check(principal, [Question(me.id, "orders:create"), Question(other.id, "orders:create")])
 

@@ -255,7 +255,8 @@ async def test_scopes_narrow_what_the_owner_may_do(auth: Auth) -> None:
     await auth.access.require(narrow, "users:create")
     with pytest.raises(StylobateError):
         await auth.access.require(narrow, "orders:read")
-    assert await auth.access.check(narrow, [Question(root.id, "users:create"), Question(root.id, "orders:read")]) == [True, False]
+    questions = [Question(root.id, "users:create"), Question(root.id, "orders:read")]
+    assert [one.is_allowed for one in await auth.access.check(narrow, questions)] == [True, False]
     ada, _ = await _person(auth)
     wide = replace(ada, session="", is_key=True, scopes=frozenset({"*"}))
     with pytest.raises(PermissionDeniedError):

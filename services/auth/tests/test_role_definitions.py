@@ -23,7 +23,7 @@ def _role(name: str, *permissions: str, inherits: tuple[str, ...] = (), descript
 
 
 async def _may(auth: Auth, who: Principal, permission: str) -> bool:
-    return (await auth.access.check(auth.service, [Question(who.id, permission)]))[0]
+    return (await auth.access.check(auth.service, [Question(who.id, permission)]))[0].is_allowed
 
 
 async def test_a_role_permits_what_it_says_and_inherits(auth: Auth) -> None:

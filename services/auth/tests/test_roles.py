@@ -9,6 +9,7 @@ from stylobate.errors import PermissionDeniedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.testing.until import until
+from stylobate_auth.endings import Endings
 from stylobate_auth.errors import (
     AccountUnknownError,
     AuthInvalidInputError,
@@ -30,7 +31,7 @@ async def _person(auth: Auth, name: str, *roles: str) -> Principal:
 
 
 async def _may_ship(auth: Auth, who: Principal) -> bool:
-    return (await auth.access.check(auth.service, [Question(who.id, "orders:ship")]))[0]
+    return (await auth.access.check(auth.service, [Question(who.id, "orders:ship")]))[0].is_allowed
 
 
 async def test_a_role_is_given_and_taken_away(auth: Auth) -> None:
@@ -66,7 +67,7 @@ async def test_a_role_ends_by_itself(auth: Auth) -> None:
     auth.clock.advance(timedelta(seconds=30))
     assert not await _may_ship(auth, ada)
     assert [held.role for held in await auth.roles.of_account(ada, "")] == ["user"]
-    task = asyncio.create_task(auth.roles.run())
+    task = asyncio.create_task(Endings(auth.store, [auth.roles.end_due, auth.grants.end_due], clock=auth.clock).run())
     await until(lambda: auth.store.events[-1].type == "auth.role.removed")
     task.cancel()
     assert b'"reason":"expired"' in auth.store.events[-1].data

@@ -37,6 +37,7 @@ from stylobate.identity import TokenVerifier
 from stylobate.identity.api_key import write_api_key
 from stylobate.identity.auth_feed import FeedTimings
 from stylobate.identity.principal import Principal, PrincipalKind
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, call, standard_interceptors
@@ -222,10 +223,14 @@ class Permissions:
         self.granted: set[tuple[str, str]] = set()
         self.asked = 0
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:
         """Return whether it was granted."""
         self.asked += 1
         return (principal.subject, permission) in self.granted
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:
+        """Nothing, to nobody."""
+        return NOTHING
 
 
 class Limits:

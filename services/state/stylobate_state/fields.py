@@ -9,6 +9,7 @@ from stylobate.declarations.indexes import path_of
 from stylobate.declarations.model import AccessRule, FieldDeclaration
 from stylobate.errors import Violation
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_object
 from stylobate.json_members import Path, find, is_object, is_same, with_value, without
 from stylobate.json_pointer import pointer, steps
 
@@ -131,7 +132,8 @@ ALL_SEEN = FieldSight()
 class FieldRules:
     """The rules of a namespace's fields."""
 
-    def __init__(self, declared: Sequence[FieldDeclaration]) -> None:
+    def __init__(self, declared: Sequence[FieldDeclaration], namespace: str = "") -> None:
+        self._namespace = namespace
         self._rules: list[tuple[Path, AccessRule | None, AccessRule | None]] = [
             (path_of(field.name), field.read, field.write if field.write is not None else field.read)
             for field in declared
@@ -145,16 +147,20 @@ class FieldRules:
         """Whether there is one."""
         return bool(self._rules)
 
-    async def sight(self, access: AccessEvaluator, principal: Principal) -> FieldSight:
-        """Return what is closed to the principal now. Raises UnavailableError where that cannot be told."""
+    async def sight(self, access: AccessEvaluator, principal: Principal, key: str = "") -> FieldSight:
+        """Return what is closed to the principal now. Raises UnavailableError where that cannot be told.
+
+        :param key: of the object in question, on which something may be granted; empty: of all.
+        """
         if not self._rules:
             return ALL_SEEN
+        resource = state_object(self._namespace, key)
         hidden: list[tuple[Path, bool]] = []
         locked: list[tuple[Path, bool]] = []
         for path, read, write in self._rules:
             for rule, found in ((read, hidden), (write, locked)):
-                if rule is not None and not await access.allows(rule, principal):
-                    is_for_owners = bool(principal.subject) and await access.allows(rule, principal, principal.subject)
+                if rule is not None and not await access.allows(rule, principal, resource=resource):
+                    is_for_owners = bool(principal.subject) and await access.allows(rule, principal, principal.subject, resource)
                     found.append((path, is_for_owners))
         return FieldSight(
             "" if principal.is_anonymous else principal.subject,

@@ -9,6 +9,7 @@ from stylobate.date_time import FORM, time_of
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_object
 from stylobate.paging import no_token, page_position, page_size, page_token
 
 from stylobate_state.errors import (
@@ -112,7 +113,7 @@ class HistoryReader:
         before = min(high, position or MAX_VERSION)
         people = None
         if not principal.subject or state.owner != principal.subject:
-            people = await People.seen(self._access, namespace.shows_people, principal)
+            people = await People.seen(self._access, namespace.shows_people, principal, namespace.name, key.key)
         if request.actor and people is not None and not people.knows(request.actor):
             return Page((), "")  # who is not shown is not found either
         query = HistoryQuery(key, limit, before=before, since=low, actor=request.actor, change=change)
@@ -185,27 +186,29 @@ class HistoryReader:
 
     async def _readable(self, principal: Principal, namespace: Namespace, key: StateKey) -> StateRecord:
         """Return what stands at the key, a tombstone too. Raises StateNotFoundError or a refusal before anything is said."""
-        rule = namespace.access.read
+        rule, resource = namespace.access.read, state_object(key.namespace, key.key)
         state = await self._reader.one(key)
-        if state is None or not await self._access.allows(rule, principal, state.owner):
+        if state is None or not await self._access.allows(rule, principal, state.owner, resource):
             namespace.check_new_key(key.key)
-            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
+            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}", resource)
             raise StateNotFoundError(key.namespace, key.key)
         return state
 
     async def _fields(self, principal: Principal, namespace: Namespace, state: StateRecord) -> tuple[FieldSight, bool]:
         """Return what is closed to the principal, and whether the object that stands there, or stood there last, is theirs."""
-        fields = await namespace.fields.sight(self._access, principal)
+        fields = await namespace.fields.sight(self._access, principal, state.key.key)
         return fields, bool(fields.subject) and state.owner == fields.subject
 
     async def _first_readable(self, principal: Principal, namespace: Namespace, state: StateRecord) -> int:
-        """Return the first version that the principal may read: of an own object the one from which on it is theirs.
+        """Return the first version that the principal may read: for one who may only as the owner, since when it is theirs.
 
         Raises StateEphemeralError where there is no history.
         """
         if not self._store.part(namespace.name).has_events:
             raise StateEphemeralError(namespace.name, "history")
-        return 1 if await self._access.allows(namespace.access.read, principal) else state.first_version
+        resource = state_object(namespace.name, state.key.key)
+        is_everybodys = await self._access.allows(namespace.access.read, principal, resource=resource)
+        return 1 if is_everybodys else state.first_version
 
 
 def _about(key: StateKey, request: HistoryRequest) -> tuple[str, ...]:

@@ -305,6 +305,8 @@ class ListQuery:
     """Only this owner's; None: everyone's."""
     may_lag: bool = False
     """Whether a replica may be asked, whose objects may be a moment old."""
+    keys: frozenset[str] | None = None
+    """What stands at these keys beside the owner's objects, without an owner only that; None: no matter where it stands."""
 
 
 class ByteRange(NamedTuple):
@@ -334,6 +336,15 @@ class IndexQuery:
     max_bytes: int = MAX_BYTES
     order: IndexField | None = None
     """What they are sorted by instead of the index, which takes reading all that the ranges hold: at most MOST_SORTED."""
+    keys: frozenset[str] | None = None
+    """As in ListQuery."""
+
+
+def is_among(query: ListQuery | IndexQuery, owner: str | None, key: str) -> bool:
+    """Return whether an object of this owner, at this key, is one of those that the query is about."""
+    if query.keys is None:
+        return query.owner in {None, owner}
+    return key in query.keys or (query.owner is not None and query.owner == owner)
 
 
 MOST_SORTED = 1000

@@ -109,7 +109,7 @@ class Namespace:
             history=declaration.history,
             deleted_for=declaration.deleted_for,
             on_owner_deleted=declaration.on_owner_deleted,
-            fields=FieldRules(declaration.fields),
+            fields=FieldRules(declaration.fields, declaration.name),
             encrypted=tuple(map(path_of, declaration.encrypted)),
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,

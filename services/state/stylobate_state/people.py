@@ -6,6 +6,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule
 from stylobate.errors import UnavailableError
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_object
 
 from stylobate_state.model import HistoryEntry, StateRecord
 
@@ -20,10 +21,15 @@ class People:
     """Empty for an anonymous one."""
 
     @classmethod
-    async def seen(cls, access: AccessEvaluator, rule: AccessRule, principal: Principal) -> "People":
-        """Return them by the namespace's ``shows_people``. What cannot be told at the moment is hidden."""
+    async def seen(
+        cls, access: AccessEvaluator, rule: AccessRule, principal: Principal, namespace: str, key: str = ""
+    ) -> "People":
+        """Return them by the namespace's ``shows_people``. What cannot be told at the moment is hidden.
+
+        :param key: of the object in question, on which something may be granted; empty: of all.
+        """
         try:
-            return cls(await access.allows(rule, principal), principal.subject)
+            return cls(await access.allows(rule, principal, resource=state_object(namespace, key)), principal.subject)
         except UnavailableError:
             return cls(are_shown=False, caller=principal.subject)
 

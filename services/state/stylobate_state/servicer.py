@@ -186,7 +186,7 @@ class StateServicer(StateServiceServicer):
         """
         principal = call().principal
         state.data = await self._manager.shown_data(principal, state.namespace, state.key, state.owner, state.data)
-        if state.owner != said and not await self._manager.shows_owner(principal, state.namespace, state.owner):
+        if state.owner != said and not await self._manager.shows_owner(principal, state.namespace, state.key, state.owner):
             state.owner = ""
 
 

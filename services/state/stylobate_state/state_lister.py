@@ -8,8 +8,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 from stylobate.declarations.evaluate import AccessEvaluator, may_own, refusal
+from stylobate.declarations.rules import OWNER
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_namespace
 from stylobate.keys import unreadable
 from stylobate.paging import no_token, page_position, page_size, page_token
 
@@ -59,6 +61,24 @@ class ListRequest:
 EVERYTHING = ListRequest()
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Which objects a caller may list."""
+
+    owner: str | None = None
+    """This one's."""
+    keys: frozenset[str] | None = None
+    """And what stands at these keys, which it is granted; None: nothing. Neither of both: everybody's objects."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether all of them are the caller's own."""
+        return self.owner is not None and self.keys is None
+
+
+EVERYBODYS = Whose()
+
+
 class StateLister:
     """Lists what a principal may list."""
 
@@ -74,25 +94,31 @@ class StateLister:
 
         :param fields: what is closed to the principal.
         """
-        rule = namespace.access.list
-        owner = None
-        if not await self._access.allows(rule, principal):
-            if "owner" not in rule.terms or not may_own(principal):
-                raise refusal(rule, principal, f"list {namespace.name}")
-            owner = principal.subject
+        whose = await self._whose(principal, namespace)
         if not 0 <= request.count_up_to <= MOST_COUNTED:
             detail = f"must be 0 to {MOST_COUNTED}"
             raise InvalidInputError(violations=[Violation("/count_up_to", detail)])
         wanted = _only_owner(request)
-        if wanted is not None and owner in {None, wanted}:
-            return await self._by_key(principal.tenant, wanted, namespace, replace(request, filters=()))
-        if wanted is not None:
+        if wanted is not None and (whose is EVERYBODYS or wanted == whose.owner):
+            return await self._by_key(principal.tenant, Whose(wanted), namespace, replace(request, filters=()))
+        if wanted is not None and whose.keys is None:
             return Page((), "", 0 if request.count_up_to else None)
         if request.filters or request.sort:
-            return await self._by_index(principal, owner, namespace, fields, request)
-        return await self._by_key(principal.tenant, owner, namespace, request)
+            return await self._by_index(principal, whose, namespace, fields, request)
+        return await self._by_key(principal.tenant, whose, namespace, request)
 
-    async def _by_key(self, tenant: str, owner: str | None, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
+    async def _whose(self, principal: Principal, namespace: Namespace) -> Whose:
+        """Return which objects the principal may list. Raises UnauthenticatedError, PermissionDeniedError: none, ever."""
+        rule, everything = namespace.access.list, state_namespace(namespace.name)
+        if await self._access.allows(rule, principal, resource=everything):
+            return EVERYBODYS
+        keys = (await self._access.granted(rule, principal, everything)).keys(namespace.name)
+        owner = principal.subject if OWNER in rule.terms and may_own(principal) else None
+        if owner is None and not keys:
+            raise refusal(rule, principal, f"list {namespace.name}", everything)
+        return Whose(owner, keys or None)
+
+    async def _by_key(self, tenant: str, whose: Whose, namespace: Namespace, request: ListRequest) -> Page[StateRecord]:
         about = ("states", namespace.name, request.status)
         namespace.check_status(request.status)
         if request.status and request.count_up_to:
@@ -102,18 +128,29 @@ class StateLister:
         after = page_position(about, request.token)
         if after and unreadable(after):
             raise no_token()
-        query = ListQuery(tenant, namespace.name, limit, after=after, status=request.status, owner=owner, may_lag=request.may_lag)
+        query = ListQuery(
+            tenant,
+            namespace.name,
+            limit,
+            after=after,
+            status=request.status,
+            owner=whose.owner,
+            may_lag=request.may_lag,
+            keys=whose.keys,
+        )
         found = await self._store.list_states(query)
         count = await self._store.count(replace(query, limit=request.count_up_to, after="")) if request.count_up_to else None
         return Page(found.items, page_token(about, found.items[-1].key.key) if found.has_more else "", count)
 
     async def _by_index(
-        self, principal: Principal, owner: str | None, namespace: Namespace, fields: FieldSight, request: ListRequest
+        self, principal: Principal, whose: Whose, namespace: Namespace, fields: FieldSight, request: ListRequest
     ) -> Page[StateRecord]:
         if request.status:
             raise InvalidInputError(violations=[Violation("/status", "with filters or a sort, say filter[status][eq]")])
         limit = page_size(request.size)
-        asked = await self._planner.plan(principal, namespace, request.filters, sort=request.sort, owner=owner, fields=fields)
+        asked = await self._planner.plan(
+            principal, namespace, request.filters, sort=request.sort, is_own=whose.is_own, fields=fields
+        )
         for plan, about, after in _places(namespace.name, asked.plans, request):
             query = IndexQuery(
                 principal.tenant,
@@ -122,9 +159,10 @@ class StateLister:
                 limit,
                 is_descending=asked.sort is not None and asked.sort.is_descending,
                 after=after,
-                owner=owner,
+                owner=whose.owner,
                 may_lag=request.may_lag,
                 order=plan.order,
+                keys=whose.keys,
             )
             part = await self._store.query(query)
             if part is None:
@@ -138,7 +176,7 @@ class StateLister:
             last = part.items[-1] if part.has_more else None
             token = "" if last is None else page_token(about, f"{base64.b64encode(last.place).decode()}.{last.state.key.key}")
             return Page([item.state for item in part.items], token, count)
-        raise await self._planner.not_ready(asked, owner)
+        raise await self._planner.not_ready(asked, is_everybodys=whose is EVERYBODYS)
 
 
 def _only_owner(request: ListRequest) -> str | None:

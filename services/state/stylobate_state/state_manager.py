@@ -11,6 +11,7 @@ from stylobate.errors import InvalidInputError, UnauthenticatedError, Violation
 from stylobate.health import Health
 from stylobate.idempotency import Claim
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.resources import state_object
 from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
@@ -135,12 +136,12 @@ class StateManager:
         states: list[tuple[Namespace, StateRecord]] = []
         for namespace, key in asked:
             state = found.get(key)
-            rule = namespace.access.read
-            if state is not None and not state.is_deleted and await self._access.allows(rule, principal, state.owner):
+            rule, resource = namespace.access.read, state_object(key.namespace, key.key)
+            if state is not None and not state.is_deleted and await self._access.allows(rule, principal, state.owner, resource):
                 states.append((namespace, state))
                 continue
             namespace.check_new_key(key.key)
-            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}")
+            await self._access.require_possible(rule, principal, f"read {key.namespace}/{key.key}", resource)
         shown = await self._upgrades.shown(states)
         seen = [await self._shown(principal, namespace, state) for (namespace, _), state in zip(states, shown, strict=True)]
         if len(asked) == 1 and seen and seen[0].unreadable:
@@ -215,21 +216,23 @@ class StateManager:
         page = await self._lister.list_states(principal, bound, request, fields)
         states = await self._upgrades.shown([(bound, state) for state in page.items])
         shown = [*map(fields.shows, states)]
-        if any(state.owner != principal.subject for state in shown):
-            shown = [*map((await self._people(principal, bound)).shows, shown)]
+        if any(state.owner != principal.subject for state in states):
+            is_all_shown = (await self._people(principal, bound)).are_shown and not fields.of_others.hidden
+            if not is_all_shown:  # of single objects more may be granted
+                shown = [await self._shown(principal, bound, state) for state in states]
         return Page(shown, page.next_token, page.count)
 
-    async def shows_owner(self, principal: Principal, namespace: str, owner: str) -> bool:
+    async def shows_owner(self, principal: Principal, namespace: str, key: str, owner: str) -> bool:
         """Return whether one who may read an object sees that it is this owner's."""
         if owner in {"", principal.subject}:
             return True
-        return (await self._people(principal, self._namespace(principal, namespace))).are_shown
+        return (await self._people(principal, self._namespace(principal, namespace), key)).are_shown
 
     async def shown_data(self, principal: Principal, namespace: str, key: str, owner: str, data: bytes) -> bytes:
         """Return the data of an object as the principal sees it now: for answers, which are made and kept as they are stored."""
         bound = self._namespace(principal, namespace)
         data = await self._sealing.data(bound, StateKey(principal.tenant, namespace, key), data)
-        return (await bound.fields.sight(self._access, principal)).of(owner).shows(data)
+        return (await bound.fields.sight(self._access, principal, key)).of(owner).shows(data)
 
     async def version(self, principal: Principal, namespace: str, key: str, moment: Moment) -> StateRecord:
         """Return the object as it was, without owner and timers; also of one that was deleted since.
@@ -273,11 +276,13 @@ class StateManager:
 
     async def _shown(self, principal: Principal, namespace: Namespace, state: StateRecord) -> StateRecord:
         """Return the object as the principal sees it, who may read it."""
-        state = (await namespace.fields.sight(self._access, principal)).shows(state)
-        return state if state.owner == principal.subject else (await self._people(principal, namespace)).shows(state)
+        state = (await namespace.fields.sight(self._access, principal, state.key.key)).shows(state)
+        if state.owner == principal.subject:
+            return state
+        return (await self._people(principal, namespace, state.key.key)).shows(state)
 
-    async def _people(self, principal: Principal, namespace: Namespace) -> People:
-        return await People.seen(self._access, namespace.shows_people, principal)
+    async def _people(self, principal: Principal, namespace: Namespace, key: str = "") -> People:
+        return await People.seen(self._access, namespace.shows_people, principal, namespace.name, key)
 
     async def _may_change(self, principal: Principal) -> bool:
         """Return whether there is a namespace in which the principal could change something that is nobody's."""

@@ -16,6 +16,7 @@ from stylobate.declarations.model import BeforeHook
 from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
 from stylobate.idempotency import Claim, KeyTakenError
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_object
 from stylobate.logs import get_logger
 from stylobate.made_often import made_often
 from stylobate.rpc.call import Cause
@@ -238,7 +239,7 @@ class StateWriter:
 
     async def _closed(self, request: ChangeRequest, subject: StateRecord | None) -> Closed:
         """Return which fields are closed to the caller: of the object that is there, or of the one that it makes its own."""
-        fields = await request.namespace.fields.sight(self._access, request.principal)
+        fields = await request.namespace.fields.sight(self._access, request.principal, request.key.key)
         return fields.of(subject.owner if subject is not None else request.principal.subject)
 
     async def consult(self, request: ChangeRequest, decided: Decided) -> Write:
@@ -281,25 +282,25 @@ class StateWriter:
         Of an object that the principal may not read, the same is said as of one that is not there.
         """
         principal, namespace, key, operation = request.principal, request.namespace, request.key, request.operation
-        owner = live.owner if live is not None else None
+        owner, resource = live.owner if live is not None else None, state_object(key.namespace, key.key)
         rules = operation.rules(namespace, live)
         if live is None or live.is_deleted:
             namespace.check_new_key(key.key)
-        refused = [rule for rule in rules if not await self._access.allows(rule, principal, owner)]
+        refused = [rule for rule in rules if not await self._access.allows(rule, principal, owner, resource)]
         if (live is not None or operation.creates) and not refused:
             beyond = operation.beyond(namespace, live)
-            if beyond and not await self._access.allows(namespace.access.write, principal, owner):
+            if beyond and not await self._access.allows(namespace.access.write, principal, owner, resource):
                 raise StateDataInvalidError(beyond)
             if operation.assigns not in {None, principal.subject} and namespace.access.assign not in rules:
                 await self._access.require(
-                    namespace.access.assign, principal, f"choose the owner of {key.namespace}/{key.key}", owner
+                    namespace.access.assign, principal, f"choose the owner of {key.namespace}/{key.key}", owner, resource
                 )
             return
-        if live is not None and await self._access.allows(namespace.access.read, principal, owner):
-            raise refusal(refused[0], principal, f"{operation.word} {key.namespace}/{key.key}")
+        if live is not None and await self._access.allows(namespace.access.read, principal, owner, resource):
+            raise refusal(refused[0], principal, f"{operation.word} {key.namespace}/{key.key}", resource)
         namespace.check_new_key(key.key)
         absent = operation.rule(namespace, None)
-        await self._access.require_possible(absent, principal, f"{operation.word} {key.namespace}/{key.key}")
+        await self._access.require_possible(absent, principal, f"{operation.word} {key.namespace}/{key.key}", resource)
         raise StateNotFoundError(key.namespace, key.key)
 
     async def _consult(
@@ -337,8 +338,9 @@ class StateWriter:
         holder = await self._reader.one(outcome.holder)
         is_known = holder is not None and not holder.is_deleted
         if holder is not None and is_known:
-            is_known = await self._access.allows(request.namespace.access.read, request.principal, holder.owner)
-            fields = await request.namespace.fields.sight(self._access, request.principal)
+            there = state_object(holder.key.namespace, holder.key.key)
+            is_known = await self._access.allows(request.namespace.access.read, request.principal, holder.owner, there)
+            fields = await request.namespace.fields.sight(self._access, request.principal, holder.key.key)
             is_known = is_known and bool(open_indexes((outcome.index,), fields.of(holder.owner)))  # else it tells the value
         return StateNotUniqueError(outcome.index, outcome.holder.key if is_known else "")
 

@@ -12,6 +12,7 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import BeforeHook
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
+from stylobate.identity.resources import Granted
 from stylobate.outbox import Event
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate.testing import FakeClock, sequence_ids
@@ -107,10 +108,18 @@ class Grants:
     """Permissions by subject, in the place of auth."""
 
     by_subject: dict[str, set[str]] = field(default_factory=dict)
+    on: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Resources by subject and permission."""
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:
         """Return whether it was granted."""
-        return permission in self.by_subject.get(principal.subject, ())
+        if permission in self.by_subject.get(principal.subject, ()):
+            return True
+        return bool(resource) and (await self.granted(principal, permission)).covers(resource)
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:
+        """Return on what it was."""
+        return Granted(frozenset(self.on.get((principal.subject, permission), ())))
 
 
 @dataclass

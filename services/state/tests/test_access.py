@@ -15,7 +15,7 @@ async def test_a_refusal_names_the_permission(manager, grants):
     await manager.change(HANDLER, "orders", "1", Put(b'{"total": 1}'), expected=0)
     with pytest.raises(PermissionDeniedError) as denied:
         await manager.change(ADA, "orders", "1", Delete(), expected=None)
-    assert denied.value.metadata == {"permission": "orders:admin"}
+    assert denied.value.metadata == {"permission": "orders:admin", "resource": "state/orders/1"}
     assert denied.value.detail == "You may not delete orders/1. It takes: orders:admin."
     with pytest.raises(UnauthenticatedError):
         await manager.get(ANONYMOUS, [("orders", "1")])
@@ -48,7 +48,7 @@ async def test_a_transitions_own_access_stands_instead_of_write(manager, grants)
     assert (await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)).status == "paid"
     with pytest.raises(PermissionDeniedError) as denied:
         await manager.change(HANDLER, "orders", "1", Transition("ship"), expected=None)
-    assert denied.value.metadata == {"permission": "orders:ship"}
+    assert denied.value.metadata == {"permission": "orders:ship", "resource": "state/orders/1"}
     grants.by_subject["bob"] = {"orders:ship"}
     assert (await manager.change(BOB, "orders", "1", Transition("ship"), expected=None)).status == "shipped"
 

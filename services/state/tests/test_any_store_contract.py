@@ -234,6 +234,15 @@ async def test_lists_are_sorted_and_paged(any_store):
     assert await keys(owner="bob") == (["bobs"], False)
     assert await keys(owner="ada", after="b", limit=2) == (["c", "other"], True)
     assert await keys(owner="nobody") == ([], False)
+    some = frozenset(["other", "bobs", "gone", "none", "B"])
+    assert await keys(keys=some) == (["B", "bobs", "other"], False)
+    assert await keys(keys=some, limit=2) == (["B", "bobs"], True)
+    assert await keys(keys=some, after="bobs") == (["other"], False)
+    assert await keys(keys=frozenset("ac"), owner="bob", limit=2) == (["a", "bobs"], True)
+    assert await keys(keys=frozenset("ac"), owner="bob", limit=2, after="bobs") == (["c"], False)
+    assert await keys(keys=frozenset(), owner="bob") == (["bobs"], False)
+    assert await keys(keys=frozenset()) == ([], False)
+    assert [await count(keys=some), await count(keys=some, limit=2), await count(keys=frozenset("ac"), owner="bob")] == [3, 2, 3]
     assert [await count(), await count(limit=3), await count(owner="ada"), await count(owner="bob", limit=1)] == [9, 3, 8, 1]
 
 

@@ -83,7 +83,7 @@ async def test_the_owner_and_who_may_read_hear_the_truth(environment, memory, gr
             with pytest.raises(StylobateError) as refused:
                 await change
             assert refused.value.reason == "PERMISSION_DENIED"
-            assert refused.value.metadata == {"permission": "own:all"}
+            assert refused.value.metadata == {"permission": "own:all", "resource": "state/permitted/1"}
 
 
 async def test_who_may_create_hears_that_a_key_is_taken_as_not_found(environment):

@@ -14,6 +14,7 @@ from stylobate.date_time import time_of
 from stylobate.declarations.indexes import OWN_FIELDS
 from stylobate.declarations.model import AccessRule, IndexDeclaration, IndexField, NamespaceAccess, NamespaceDeclaration
 from stylobate.errors import StylobateError
+from stylobate.identity.resources import NOTHING, Granted
 from stylobate_state.errors import StateQueryNotIndexedError, StateSortTooBroadError
 from stylobate_state.filters import Filter
 from stylobate_state.index import MOST_BYTES, Index, indexes_of
@@ -107,11 +108,18 @@ def test_a_member_that_the_data_lacks_is_missing():
 
 
 class Everything:
-    """Grants nothing; but ``ada`` may list."""
+    """Grants what is given; and ``ada`` may list."""
 
-    async def allows(self, rule, principal, owner=None) -> bool:
+    def __init__(self, granted: Granted = NOTHING) -> None:
+        self._granted = granted
+
+    async def allows(self, rule, principal, owner=None, resource="") -> bool:
         """Say so."""
         return principal.id == "ada"
+
+    async def granted(self, rule, principal, under) -> Granted:
+        """Say so."""
+        return self._granted
 
 
 OBJECTS = st.lists(
@@ -184,9 +192,9 @@ def fields_of(item) -> dict:
 _TENANTS = count()
 
 
-@given(objects=OBJECTS, asked=queries(), who=st.sampled_from([ADA, BOB]), size=st.integers(1, 4))
+@given(objects=OBJECTS, asked=queries(), who=st.sampled_from([ADA, BOB]), granted=st.booleans(), size=st.integers(1, 4))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-async def test_queries_find_what_a_filter_finds(store, objects, asked, who, size):
+async def test_queries_find_what_a_filter_finds(store, objects, asked, who, granted, size):
     """On each store, page by page: every object that the filters mean and the caller may list, once, in order; and counted."""
     filters, sort = asked
     tenant = f"t{next(_TENANTS)}"
@@ -197,7 +205,8 @@ async def test_queries_find_what_a_filter_finds(store, objects, asked, who, size
     ]
     if writes:
         await store.write(writes)
-    lister, namespace = StateLister(store, Everything()), Namespace.of(THINGS, [], max_data_bytes=10_000)
+    on = frozenset(f"state/things/{n:02d}" for n in (1, 2, 99)) if granted else frozenset()
+    lister, namespace = StateLister(store, Everything(Granted(on))), Namespace.of(THINGS, [], max_data_bytes=10_000)
     principal, found, token = replace(who, tenant=tenant), [], ""
     while True:
         request = ListRequest(filters=filters, sort=sort, size=size, token=token, count_up_to=100)
@@ -211,7 +220,8 @@ async def test_queries_find_what_a_filter_finds(store, objects, asked, who, size
         token = page.next_token
         if not token:
             break
-    rows = [(n, fields_of(item)) for n, item in enumerate(objects) if who is ADA or item["owner"] == "bob"]
+    seen = {n for n, item in enumerate(objects) if who is ADA or item["owner"] == "bob" or (granted and n in {1, 2})}
+    rows = [(n, fields_of(item)) for n, item in enumerate(objects) if n in seen]
     rows = [(n, row) for n, row in rows if all(meant(item, row[item.field]) for item in filters)]
     assert sorted(found) == [n for n, _ in rows]
     assert page.count == len(rows)

@@ -20,6 +20,7 @@ from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
 from stylobate.errors import TokenInvalidError
 from stylobate.identity.principal import EVERYTHING, Principal, PrincipalKind, grants
+from stylobate.identity.resources import Granted, resource_fault
 from stylobate.outbox.event import LoggedEvent
 from stylobate.outbox.memory import MemoryEventLog
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
@@ -89,6 +90,8 @@ class RolePermissions:
         self._permissions = {**declarations.roles, _ADMIN: frozenset({EVERYTHING})}
         self.roles: dict[str, tuple[str, ...]] = {}
         """The roles of each user."""
+        self.grants: dict[str, dict[str, set[str]]] = {}
+        """The resources that each user is granted, by permission."""
 
     def give(self, user: str, roles: Sequence[str]) -> None:
         """Give a user these roles, and `user`, which everybody holds. Raises ValueError for a role that no module declares."""
@@ -98,12 +101,33 @@ class RolePermissions:
                 raise ValueError(f"no module declares the role `{role}`{did_you_mean(role, known)}")
         self.roles[user] = (_USER, *roles)
 
-    async def allowed(self, principal: Principal, permission: str) -> bool:
-        """Return whether one of the subject's roles holds the permission; a service in its own name may do everything."""
+    def grant(self, user: str, permission: str, resource: str) -> None:
+        """Grant a user a permission on a resource. Raises ValueError for what is none."""
+        if fault := resource_fault(resource):
+            raise ValueError(f"{resource!r} {fault}")
+        self.grants.setdefault(user, {}).setdefault(permission, set()).add(resource)
+
+    def revoke(self, user: str, permission: str, resource: str) -> None:
+        """Take that grant away. Raises KeyError when there is none."""
+        self.grants.get(user, {}).get(permission, set()).remove(resource)
+
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:
+        """Return whether one of the subject's roles holds the permission, or a grant on the resource is for it.
+
+        A service in its own name may do everything.
+        """
         if principal.is_service and not principal.act_for:
             return True
         roles = self.roles.get(principal.subject, ())
-        return any(grants(self._permissions.get(role, frozenset()), permission) for role in roles)
+        if any(grants(self._permissions.get(role, frozenset()), permission) for role in roles):
+            return True
+        return bool(resource) and (await self.granted(principal, permission)).covers(resource)
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:
+        """Return on what the subject is granted the permission."""
+        del under  # all of it
+        held = self.grants.get(principal.subject, {})
+        return Granted(frozenset(name for one, names in held.items() if grants((one,), permission) for name in names))
 
 
 class MemoryApp:

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+from stylobate.declarations.action_resource import ActionResource
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.limits_file import RESERVED, read_action_limit
@@ -17,7 +18,7 @@ from stylobate.declarations.section import Section, did_you_mean
 FILE = "actions.yaml"
 KEYS = ("actions", "schemas")
 _LATER = ("schedules", "queues")
-ACTION_KEYS = ("summary", "handler", "route", "access", "rate_limit", "timeout", "idempotent", "input", "output")
+ACTION_KEYS = ("summary", "handler", "route", "access", "resource", "rate_limit", "timeout", "idempotent", "input", "output")
 _ACTION_LATER = (
     "audit", "before", "after", "do", "grpc", "guard", "http", "isolation", "mode", "priority", "retry", "schedule",
 )  # fmt: skip
@@ -70,6 +71,7 @@ def read_action(name: str, line: int, node: Node, module: ModuleContext, file: F
         module=module.name,
         handler=_handler(action),
         access=_access(action, module),
+        resource=_resource(action, taken),
         summary=action.text("summary"),
         route=str(route or ""),
         rate_limit=None if rule else action.parsed("rate_limit", parse_rate_limit, unit="/minute"),
@@ -101,6 +103,18 @@ def _access(action: Section, module: ModuleContext) -> AccessRule:
     if len(rule.terms) > 1:
         action.error("access", "`access` of an action is one permission, `public` or `authenticated`")
     return rule
+
+
+def _resource(action: Section, taken: JsonSchema | None) -> ActionResource | None:
+    resource = action.parsed("resource", ActionResource.parse)
+    if resource is None:
+        return None
+    if ":" not in action.text("access"):
+        action.error("resource", "`resource` says what the permission in `access` may be granted on, and there is none")
+    members = taken.get("properties") if taken is not None else None
+    if isinstance(members, dict) and resource.member not in members:
+        action.error("resource", f"the input has no member `{resource.member}`{did_you_mean(resource.member, members)}")
+    return resource
 
 
 def _schema(action: Section, key: str, schemas: SchemaSet) -> JsonSchema | None:

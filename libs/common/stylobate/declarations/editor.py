@@ -19,6 +19,7 @@ from stylobate.declarations import (
     states_file,
     timers,
 )
+from stylobate.declarations.action_resource import PATTERN
 from stylobate.declarations.schemas import DIALECT
 
 FOLDER = ".schemas"
@@ -70,6 +71,7 @@ def _action() -> dict[str, Any]:
         "handler": _METHOD,
         "route": {"type": "string", "pattern": "^(GET|POST|PUT|PATCH|DELETE) /", "description": "POST /orders/{order_id}/pay"},
         "access": {"type": "string", "description": "one permission, authenticated or public"},
+        "resource": {"type": "string", "pattern": PATTERN, "description": "state/orders/{order_id}"},
         "rate_limit": {"anyOf": [_RATE, _limit(limits_file.OF_ACTION_KEYS)]},
         "timeout": _DURATION,
         "idempotent": _FLAG,

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from stylobate.declarations.action_resource import ActionResource
+
 JsonSchema = Mapping[str, Any]
 
 
@@ -117,6 +119,8 @@ class ActionDeclaration:
     """The method of the module's class."""
     access: AccessRule
     """One term: a permission, ``public`` or ``authenticated``."""
+    resource: ActionResource | None = None
+    """What the action is done to, so that the permission may be granted on just that; None: nothing by itself."""
     summary: str = ""
     route: str = ""
     """``POST /orders``, or empty."""

@@ -9,6 +9,8 @@ PLATFORM_PERMISSIONS: Mapping[str, str] = {
     "audit:read": "Read audit records",
     "bans:read": "See bans",
     "bans:write": "Ban, and lift bans",
+    "grants:read": "See what is granted to others on single resources",
+    "grants:write": "Grant permissions on single resources, and take them away",
     "limits:read": "See how others stand at limits",
     "limits:write": "Give limits back",
     "roles:assign": "Give roles to accounts and take them away",

@@ -34,6 +34,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
             *(f"auth.v1.ApiKeyService/{name}" for name in ("CreateApiKey", "ListApiKeys", "RotateApiKey", "RevokeApiKey")),
+            "auth.v1.GrantService",
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",
             "auth.v1.SigningKeyService",

@@ -24,6 +24,7 @@ _MARK = "__stylobate_action__"
 def action(
     *,
     access: str,
+    resource: str | None = None,
     route: str | None = None,
     rate_limit: str | None = None,
     timeout: str | None = None,
@@ -36,6 +37,7 @@ def action(
     The annotations give the schemas of input and output.
 
     :param access: one permission, ``authenticated`` or ``public``.
+    :param resource: what the permission may be granted on, such as ``state/orders/{order_id}``; None: it is held or not.
     :param route: such as ``POST /orders``; None: only ``POST /v1/actions/<module>.<name>``.
     :param rate_limit: per caller, such as ``30/minute``; None: no limit.
     :param timeout: such as ``500ms``; None: ``5s``.
@@ -44,6 +46,7 @@ def action(
     """
     keys = {
         "access": access,
+        "resource": resource,
         "route": route,
         "rate_limit": rate_limit,
         "timeout": timeout,

@@ -1,6 +1,6 @@
 """Contexts: everything that a handler or a hook may use, and in whose name."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,8 +32,10 @@ class Platform:
     call: Callable[[str, bytes, Call, int, str], Awaitable[bytes]]
     """Runs another action for a caller and returns the output as JSON; the number counts the actions that called each other, the
     last text is the idempotency key of a step, or empty."""
-    may: Callable[[Principal, str], Awaitable[bool]]
-    """Whether a principal's subject holds a permission."""
+    may: Callable[[Principal, str, str], Awaitable[bool]]
+    """Whether a principal's subject holds a permission, everywhere or by a grant on a resource."""
+    granted: Callable[[Principal, str, str], Awaitable[Sequence[str]]]
+    """The resources in a prefix on which a permission is granted to it."""
     now: Callable[[], datetime]
     loop_time: Callable[[], float]
     """The clock of deadlines."""
@@ -123,15 +125,26 @@ class _Context:
         key = "" if self._steps is None else self._steps.next_key(f"call {action}")
         return decode(await self._platform.call(action, encode(input), self._call, self._depth + 1, key))
 
-    async def may(self, permission: str) -> bool:
+    async def may(self, permission: str, resource: str = "") -> bool:
         """Return whether the principal holds a permission, such as ``orders:refund``: asked as access rules ask, at this moment.
 
         For what a handler shows or does beyond its action's own ``access``. Nobody anonymous holds any.
 
-        :raises ValueError: nobody declares it: the module's defect.
+        :param resource: what it is about, such as ``state/orders/42``: a grant on that counts as well.
+        :raises ValueError: nobody declares it, or there can be no such resource: the module's defect.
         :raises StylobateError: UNAVAILABLE; auth does not answer, and it is not known from before.
         """
-        return await asked(self._platform.may(self._call.principal, permission))
+        return await asked(self._platform.may(self._call.principal, permission, resource))
+
+    async def grants(self, permission: str, under: str = "") -> Sequence[str]:
+        """Return the resources on which the principal is granted a permission, sorted: for a list of just these.
+
+        What roles permit everywhere is not among them; ask :meth:`may` first. A name that ends with ``/`` is a prefix.
+
+        :param under: only what lies in this prefix, such as ``state/orders/``; empty: all.
+        :raises ValueError: as :meth:`may`. :raises StylobateError: as :meth:`may`; ACCESS_GRANTED_TOO_MANY (10,000).
+        """
+        return await asked(self._platform.granted(self._call.principal, permission, under))
 
     def refuse(self, reason: str, detail: str, **metadata: Any) -> NoReturn:
         """Refuse by the module's own rules: 409 with a reason in upper snake case. See :class:`RefusedError` for other statuses.

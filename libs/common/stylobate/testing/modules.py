@@ -35,10 +35,19 @@ class TestUser:
 
     def __init__(self, app: MemoryApp, name: str) -> None:
         self.id = name
+        self._access = app.access
         channel = app.channel_of(name)
         self.state = StateClient(channel)
         """The state service as this user reaches it, not through a handler."""
         self._actions: Any = ActionServiceStub(channel)
+
+    def grant(self, permission: str, resource: str) -> None:
+        """Grant the user a permission on a resource, such as ``state/orders/42``. Raises ValueError for what is none."""
+        self._access.grant(self.id, permission, resource)
+
+    def revoke(self, permission: str, resource: str) -> None:
+        """Take a grant away. Raises KeyError when there is none."""
+        self._access.revoke(self.id, permission, resource)
 
     async def call(self, action: str, input: Any = None, key: str = "") -> Any:  # noqa: A002  what it is called everywhere
         """Run an action and return its output. Raises the StylobateError that a client would see.

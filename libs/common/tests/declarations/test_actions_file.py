@@ -25,6 +25,7 @@ def test_an_action_is_read_with_everything_it_says(modules):
                 handler: place_order
                 route: POST /orders
                 access: orders:create
+                resource: state/orders/{total}
                 rate_limit: 30/minute
                 timeout: 500ms
                 input: { $ref: "#/schemas/Order" }
@@ -38,6 +39,7 @@ def test_an_action_is_read_with_everything_it_says(modules):
     action = declarations.actions["shop.place_order"]
     assert (action.module, action.handler, action.summary) == ("shop", "place_order", "Place an order")
     assert (action.route, action.access) == ("POST /orders", AccessRule(("orders:create",)))
+    assert str(action.resource) == "state/orders/{total}"
     assert action.rate_limit == RateLimit(30, timedelta(minutes=1), "window", 0, "30/minute")
     assert action.timeout == timedelta(milliseconds=500)
     assert (action.file, action.line) == (f"{modules.folder}/shop/actions.yaml", 2)
@@ -51,6 +53,11 @@ def test_an_action_is_read_with_everything_it_says(modules):
         ("guard: data.total > 0", "`guard` is not supported yet"),
         ("do: [pay]", "`do` is not supported yet"),
         ("idempotent: maybe", "`idempotent` must be true or false"),
+        ("resource: state/orders/{order_id}", "says what the permission in `access` may be granted on, and there is none"),
+        ("resource: state/orders/", "does not end with a member of the input; write `state/orders/{order_id}`"),
+        ("resource: '{order_id}'", "does not end with a member of the input"),
+        ("resource: 'state/{order_id}'", "must end with `/` where all objects of the namespace are meant"),
+        ("resource: 'state/orders/a/{order_id}'", "of a state object are"),
         ("http: http://other", "`http` is not supported yet"),
         ("grpc: other", "`grpc` is not supported yet"),
         ("sumary: Pay", "unknown key `sumary` in action shop.pay; did you mean `summary`?"),

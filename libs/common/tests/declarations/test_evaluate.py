@@ -9,6 +9,7 @@ from stylobate.declarations.model import AccessRule
 from stylobate.declarations.rules import TERMS
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
 from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
+from stylobate.identity.resources import NOTHING, Granted
 
 HELD, NOT_HELD = "orders:read", "orders:admin"
 ADA = Principal(PrincipalKind.USER, "ada")
@@ -55,10 +56,17 @@ class Permissions:
 
     asked: int = 0
 
-    async def allowed(self, principal, permission):
+    async def allowed(self, principal, permission, resource=""):
         """Decide."""
         self.asked += 1
-        return (principal.subject, permission) == ("ada", HELD) and principal.lends(permission)
+        if not principal.lends(permission):
+            return False
+        return (principal.subject, permission) == ("ada", HELD) or (await self.granted(principal, permission)).covers(resource)
+
+    async def granted(self, principal, permission, under=""):
+        """Eve is granted the permission on one thing, and all of others."""
+        assert not under or under == "state/"
+        return Granted({"state/a/1", "state/b/"}) if (principal.subject, permission) == ("eve", HELD) else NOTHING
 
 
 @pytest.fixture
@@ -83,6 +91,19 @@ async def test_any_term_is_enough_and_none_is_nobody(access, terms):
 async def test_what_is_nobodys_has_no_owner(access, owner):
     """Where an object has no owner, or another one, `owner` lets nobody through, also nobody without an id."""
     assert not [name for name, who in PRINCIPALS.items() if await access.allows(AccessRule(("owner",)), who, owner)]
+
+
+async def test_a_grant_is_enough_for_what_it_is_on(access):
+    """A permission in a rule is met by a grant of it on the resource, or on a prefix that it lies in; a word is not."""
+    eve = Principal(PrincipalKind.USER, "eve")
+    for resource, expected in {"state/a/1": True, "state/a/2": False, "state/a/": False, "state/b/9": True, "": False}.items():
+        assert await access.allows(AccessRule((NOT_HELD, HELD)), eve, resource=resource) is expected
+    assert not await access.allows(AccessRule(("owner", "actions")), eve, resource="state/a/1")
+    assert await access.granted(AccessRule(("owner", NOT_HELD, HELD)), eve, "state/") == Granted({"state/a/1", "state/b/"})
+    assert not await access.granted(AccessRule(("owner",)), eve, "state/")
+    with pytest.raises(PermissionDeniedError) as denied:
+        await access.require(AccessRule((HELD,)), eve, "read x", resource="state/a/2")
+    assert denied.value.metadata == {"permission": HELD, "resource": "state/a/2"}
 
 
 async def test_what_costs_a_question_comes_last():

@@ -149,6 +149,10 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
 
     def __init__(self) -> None:
         self.granted: set[tuple[str, str, str]] = set()
+        self.resources: dict[tuple[str, str, str], list[str]] = {}
+        """On what each of these is granted; the first hundred are told at once."""
+        self.has_grants = True
+        """Whether it knows of any: an older release does not."""
         self.batches: list[list[tuple[str, str, str]]] = []
         self.metadata: list[dict[str, Any]] = []
         self.is_down = False
@@ -159,7 +163,26 @@ class AccessService(access_service_pb2_grpc.AccessServiceServicer):
         self.metadata.append(dict(context.invocation_metadata()))
         if self.is_down:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
-        return access_service_pb2.CheckAccessResponse(allowed=[question in self.granted for question in self.batches[-1]])
+        return access_service_pb2.CheckAccessResponse(
+            allowed=[self._allows(check) for check in request.checks],
+            granted=[self._granted(check) for check in request.checks] if self.has_grants else [],
+        )
+
+    async def ListGranted(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Answer a page."""
+        found = self.resources.get((request.tenant, request.subject, request.permission), [])
+        found = [name for name in found if name > request.page_token and name.startswith(request.under)]
+        more = found[4999] if len(found) > 5000 else ""
+        return access_service_pb2.ListGrantedResponse(resources=found[:5000], next_page_token=more)
+
+    def _allows(self, check: Any) -> bool:
+        question = (check.tenant, check.subject, check.permission)
+        return question in self.granted or (bool(check.resource) and check.resource in self.resources.get(question, ()))
+
+    def _granted(self, check: Any) -> Any:
+        question = (check.tenant, check.subject, check.permission)
+        found = [] if check.resource or question in self.granted else self.resources.get(question, [])
+        return access_service_pb2.GrantedResources(resources=found[:100], more=len(found) > 100)
 
 
 class Authority:

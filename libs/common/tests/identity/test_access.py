@@ -8,6 +8,8 @@ import grpc
 import pytest
 from stylobate.errors import UnavailableError
 from stylobate.identity import ANONYMOUS, Access, Principal, PrincipalKind, grants
+from stylobate.identity.kept_decisions import KeptDecisions
+from stylobate.identity.resources import Granted, GrantedTooManyError
 from stylobate.rpc import CallerChannel
 
 USER = Principal(kind=PrincipalKind.USER, id="user-1")
@@ -124,3 +126,63 @@ async def test_decisions_outlive_auth_for_a_while(authority: Any, access: Access
     seconds.now += 2
     with pytest.raises(UnavailableError):
         await access.allowed(USER, "orders:read")
+
+
+ORDERS_READ = ("default", "user-1", "orders:read")
+
+
+async def test_grants_come_with_the_decision(authority: Any, access: Access) -> None:
+    """One question tells of all objects; a prefix is for what lies in it, and for nothing that only begins like it."""
+    authority.access.resources[ORDERS_READ] = ["docs/a/", "state/orders/1"]
+    assert await access.allowed(USER, "orders:read", "state/orders/1")
+    assert access.known(USER, "orders:read", "docs/a/b/c") is True
+    for resource in ("", "state/orders/", "state/orders/12", "docs/ab"):
+        assert not await access.allowed(USER, "orders:read", resource)
+    assert await access.granted(USER, "orders:read") == Granted(frozenset({"docs/a/", "state/orders/1"}))
+    assert len(authority.access.batches) == 1
+    narrow = Principal(kind=PrincipalKind.USER, id="user-1", scopes=frozenset({"orders:create"}))
+    assert not await access.allowed(narrow, "orders:read", "state/orders/1")
+    assert not await access.granted(narrow, "orders:read")
+    assert not await access.granted(SERVICE, "orders:read")
+
+
+async def test_who_is_granted_much_is_asked_for_by_object(authority: Any, access: Access) -> None:
+    """Beyond what is told at once each object is a question, remembered as others are; lists come in pages, and have an end."""
+    authority.access.resources[ORDERS_READ] = [f"state/orders/{number:05d}" for number in range(10_000)]
+    assert await access.allowed(USER, "orders:read", "state/orders/00005")
+    assert await access.allowed(USER, "orders:read", "state/orders/00500")
+    assert not await access.allowed(USER, "orders:read", "state/orders/x")
+    asked = len(authority.access.batches)
+    assert asked == 3
+    assert access.known(USER, "orders:read", "state/orders/00500") is True
+    assert access.known(USER, "orders:read", "state/orders/x") is False
+    assert access.known(USER, "orders:read", "state/orders/y") is None
+    assert len((await access.granted(USER, "orders:read", "state/orders/")).names) == 10_000
+    authority.access.resources[ORDERS_READ].append("state/orders/z")
+    with pytest.raises(GrantedTooManyError):
+        await access.granted(USER, "orders:read", "state/orders/")
+    assert len(authority.access.batches) == asked
+
+
+async def test_an_auth_of_the_release_before_knows_no_grants(authority: Any, access: Access) -> None:
+    """What it permits holds; it grants nothing."""
+    authority.access.has_grants = False
+    authority.access.granted.add(("default", "user-1", "orders:create"))
+    assert await access.allowed(USER, "orders:create", "state/orders/1")
+    assert not await access.allowed(USER, "orders:read", "state/orders/1")
+
+
+def test_decisions_are_bounded_by_what_they_name() -> None:
+    """The oldest are forgotten first; one that is put again is counted once."""
+    kept: KeptDecisions[int, list[int]] = KeptDecisions(len, most=4, most_names=10)
+    for question in (1, 2, 2, 3):
+        kept.put(question, ([0] * 3, 0.0))
+    assert (len(kept), kept.get(1)) == (3, ([0] * 3, 0.0))
+    kept.put(4, ([0] * 3, 0.0))
+    assert kept.get(1) is None
+    for question in (5, 6):
+        kept.put(question, ([], 0.0))
+    assert (len(kept), kept.get(2), kept.get(4) is None) == (4, None, False)
+    kept.clear()
+    kept.put(7, ([0] * 10, 0.0))
+    assert len(kept) == 1

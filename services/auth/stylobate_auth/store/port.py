@@ -31,6 +31,7 @@ from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.failed_logins import FailedLoginChanges, FailedLoginCounts
 from stylobate_auth.store.kept_data import KeptData
+from stylobate_auth.store.grants import GrantChanges, Grants
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 from stylobate_auth.store.sessions import RefreshChanges, RefreshRotations
@@ -41,6 +42,7 @@ from stylobate_auth.store.users import UserChanges, Users
 class AuthTransaction(
     ApiKeyChanges,
     FailedLoginChanges,
+    GrantChanges,
     RefreshChanges,
     RoleChanges,
     ServiceAccountChanges,
@@ -126,8 +128,10 @@ class AuthTransaction(
         """Write audit records."""
 
 
-class AuthStore(ApiKeys, FailedLoginCounts, KeptData, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol):
-    """Accounts, sessions, refresh tokens, API keys, roles held, the deny-list."""
+class AuthStore(
+    ApiKeys, FailedLoginCounts, Grants, KeptData, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol
+):
+    """Accounts, sessions, refresh tokens, API keys, roles held, grants, the deny-list."""
 
     def transaction(self) -> AbstractAsyncContextManager[AuthTransaction]:
         """Begin a transaction."""

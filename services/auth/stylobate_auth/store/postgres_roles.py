@@ -9,6 +9,7 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.role import EndedRole, HeldRole
 from stylobate_auth.role_book import DefinedRole
+from stylobate_auth.store.postgres_grants import remove_grants_of_role
 from stylobate_auth.store.roles import RolesHeld
 from stylobate_auth.store.rows import uuid_of
 
@@ -96,6 +97,7 @@ class PostgresRoleChanges:
     async def remove_defined_role(self, tenant: str, name: str) -> None:
         await self._connection.execute(_REMOVE_DEFINED, tenant, name)
         await self._connection.execute(_REMOVE_EVERYWHERE, tenant, name)
+        await remove_grants_of_role(self._connection, tenant, name)
 
     async def change_access(self) -> None:
         """See the port. The row is touched last: everyone who changes roles would wait for it."""

@@ -5,6 +5,7 @@ from uuid import UUID
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.service_account import ServiceAccount
+from stylobate_auth.store.postgres_grants import remove_grants_of
 from stylobate_auth.store.rows import uuid_of
 
 _ADD = """
@@ -40,6 +41,7 @@ class PostgresServiceAccountChanges:
             return None
         keys = [row["id"] for row in await self._connection.fetch(_KEYS, tenant, key)]
         await self._connection.execute(_REMOVE, tenant, key)
+        await remove_grants_of(self._connection, tenant, account_id)
         return keys
 
 

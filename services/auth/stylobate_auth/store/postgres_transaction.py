@@ -18,6 +18,7 @@ from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Sessi
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
 from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginChanges
+from stylobate_auth.store.postgres_grants import PostgresGrantChanges
 from stylobate_auth.store.postgres_refresh import PostgresRefreshChanges
 from stylobate_auth.store.postgres_roles import PostgresRoleChanges
 from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
@@ -107,6 +108,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 class PostgresAuthTransaction(
     PostgresApiKeyChanges,
     PostgresFailedLoginChanges,
+    PostgresGrantChanges,
     PostgresRefreshChanges,
     PostgresRoleChanges,
     PostgresServiceAccountChanges,

@@ -9,6 +9,7 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.model import Account
+from stylobate_auth.store.postgres_grants import remove_grants_of
 from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_as_far, account_of, uuid_of
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
 
@@ -69,6 +70,7 @@ class PostgresUserChanges:
     async def begin_deletion(self, tenant: str, account_id: str, at: datetime) -> None:
         key = UUID(account_id)
         await self._connection.execute(_DELETE, tenant, key)
+        await remove_grants_of(self._connection, tenant, account_id)
         await self._connection.execute(_BEGIN_DELETION, tenant, key, at)
 
     async def finish_deletion(self, tenant: str, account_id: str, at: datetime) -> bool:

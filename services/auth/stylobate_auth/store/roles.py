@@ -39,7 +39,7 @@ class RoleChanges(Protocol):
         """Keep a role, in place of one of its name."""
 
     async def remove_defined_role(self, tenant: str, name: str) -> None:
-        """Remove a role, also from the accounts that hold it."""
+        """Remove a role, also from the accounts that hold it, with what it is granted."""
 
     async def change_access(self) -> None:
         """Raise the access version with this transaction: decisions that were made before end everywhere."""

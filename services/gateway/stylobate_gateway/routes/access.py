@@ -45,10 +45,16 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
     @router.post("/access/check", responses=refuses("Accounts", has_body=True))
     async def check_access(body: AccessCheck) -> AccessDecision:
         """Say whether an account may do something, and why. Others' than one's own takes `access:read`."""
-        request = ExplainAccessRequest(subject=body.subject or "", permission=body.permission)
+        request = ExplainAccessRequest(subject=body.subject or "", permission=body.permission, resource=body.resource or "")
         found = await access.ExplainAccess(request)
         reasons = [
-            AccessReason(role=one.role, through=list(one.through), permission=one.permission, source=one.source)
+            AccessReason(
+                role=one.role or None,
+                through=list(one.through),
+                permission=one.permission,
+                source=one.source,
+                resource=one.resource or None,
+            )
             for one in found.reasons
         ]
         return AccessDecision(allowed=found.allowed, reasons=reasons, would_permit=list(found.would_permit))

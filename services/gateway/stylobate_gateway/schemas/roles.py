@@ -54,15 +54,22 @@ class AccessCheck(Input):
         json_schema_extra={"pattern": "^[0-9a-f-]+$"},
         description="An account's id, else the caller's own. Another's takes `access:read`.",
     )
+    resource: str | None = Field(
+        None,
+        max_length=512,
+        json_schema_extra={"pattern": TEXT},
+        description="To what, such as `state/orders/42`: grants on it count as well. Else to anything.",
+    )
 
 
 class AccessReason(BaseModel):
     """Why somebody may."""
 
-    role: str = Field(description="That the subject holds.")
+    role: str | None = Field(description="That the subject holds; null for a grant of its own.")
     through: list[str] = Field(description="The roles that this one inherits it from, in order.")
     permission: str = Field(description="That covers what was asked for.")
-    source: str = Field(description="Where that stands: a module, `database` or `builtin`.")
+    source: str = Field(description="Where that stands: a module, `database` or `builtin`; `grant`.")
+    resource: str | None = Field(description="Of a grant, what it is for; null: the role permits it everywhere.")
 
 
 class AccessDecision(BaseModel):

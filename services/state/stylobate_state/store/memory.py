@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
@@ -36,14 +36,13 @@ from stylobate_state.model import (
     WriteOutcome,
     Written,
     grouped,
+    is_among,
     result_of,
 )
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.memory_indexes import MemoryIndexes
-from stylobate_state.store.part import Part
+from stylobate_state.store.part import Part, bounded
 from stylobate_state.store.port import StateStore
-
-Listed = TypeVar("Listed", StateRecord, HistoryEntry, Indexed)
 
 
 class MemoryStateStore:
@@ -82,7 +81,7 @@ class MemoryStateStore:
             return [outcome for group in grouped(kept) for outcome in await self._write_in(transaction, group)]
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
-        return _part(self._listed(query), query.limit, query.max_bytes)
+        return bounded(self._listed(query), query.limit, query.max_bytes)
 
     async def scan(self, namespace: str, after: StateKey | None, most: int) -> Scan:
         keys = sorted(key for key in self.objects if key.namespace == namespace and (after is None or key > after))
@@ -94,7 +93,7 @@ class MemoryStateStore:
         found = self._indexes.found(query)
         if found is None or isinstance(found, TooMany):
             return found
-        return _part([Indexed(self.objects[key], place) for place, key in found], query.limit, query.max_bytes)
+        return bounded([Indexed(self.objects[key], place) for place, key in found], query.limit, query.max_bytes)
 
     async def count(self, query: ListQuery | IndexQuery) -> int | None:
         if isinstance(query, ListQuery):
@@ -119,7 +118,7 @@ class MemoryStateStore:
             and key.key > query.after
             and not state.is_deleted
             and query.status in {"", state.status}
-            and query.owner in {None, state.owner}
+            and is_among(query, state.owner, key.key)
         ]
 
     async def list_history(self, query: HistoryQuery) -> Part[HistoryEntry]:
@@ -132,7 +131,7 @@ class MemoryStateStore:
             and query.actor in {"", entry.actor}
             and query.change in {None, entry.change}
         ]
-        return _part(chosen, query.limit, query.max_bytes)
+        return bounded(chosen, query.limit, query.max_bytes)
 
     async def version_before(self, key: StateKey, time: datetime) -> int:
         entries = reversed(self.history.get(key, []))
@@ -236,15 +235,6 @@ class MemoryStateStore:
             state.data,
             state.timers,
         )
-
-
-def _part(found: Sequence[Listed], limit: int, max_bytes: int) -> Part[Listed]:
-    size = 0
-    for count, item in enumerate(found):
-        size += len(item.data)
-        if count and (count == limit or size > max_bytes):
-            return Part(found[:count], has_more=True)
-    return Part(found, has_more=False)
 
 
 def _holds(write: Write, live: StateRecord | None, present: StateRecord | None) -> bool:

@@ -9,7 +9,17 @@ from stylobate.declarations.model import IndexField
 
 from stylobate_state.index import Hold, Index, Trait, place_by, problem
 from stylobate_state.index_encoding import members
-from stylobate_state.model import MOST_SORTED, IndexQuery, IndexStanding, NotUnique, StateKey, StateRecord, TooLong, TooMany
+from stylobate_state.model import (
+    MOST_SORTED,
+    IndexQuery,
+    IndexStanding,
+    NotUnique,
+    StateKey,
+    StateRecord,
+    TooLong,
+    TooMany,
+    is_among,
+)
 
 
 class _Entry(NamedTuple):
@@ -187,7 +197,7 @@ class MemoryIndexes:
             (entry.sort[cut:], StateKey(tenant, query.index.namespace, key))
             for (tenant, key), entry in kept.entries.items()
             for low, high, cut in query.ranges
-            if tenant == query.tenant and low <= entry.sort < high and query.owner in {None, entry.owner}
+            if tenant == query.tenant and low <= entry.sort < high and is_among(query, entry.owner, key)
         ]
 
     def _place(self, order: IndexField, key: StateKey) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -17,6 +17,24 @@ class Part(Generic[T]):
     items: Sequence[T]
     has_more: bool
     """Whether there is something behind the last item."""
+
+
+class _Data(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+D = TypeVar("D", bound=_Data)
+
+
+def bounded(found: Sequence[D], limit: int, max_bytes: int) -> Part[D]:
+    """Return as much of what lies in memory as fits the bounds."""
+    size = 0
+    for count, item in enumerate(found):
+        size += len(item.data)
+        if count and (count == limit or size > max_bytes):
+            return Part(found[:count], has_more=True)
+    return Part(found, has_more=False)
 
 
 async def gather(limit: int, max_bytes: int, more: Callable[[int, int, T | None], Awaitable[Sequence[tuple[T, int]]]]) -> Part[T]:

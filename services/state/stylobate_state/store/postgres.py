@@ -81,6 +81,24 @@ _LIST = """
 """
 _LIST_OWNED = _LIST.replace("order by key limit", "and owner = $7 order by key limit")
 """A statement of its own: a condition that may not hold would keep the server from the index of owners."""
+# What stands at the keys is looked up one by one: `offset 0` keeps the server from reading all objects for the few.
+_LIST_AMONG = _LIST.replace(
+    "from state\n",
+    """from (
+                select u.key collate "C" as at from unnest($8::text[]) as u (key) where u.key collate "C" > $3
+                union
+                (
+                    select key from state
+                    where tenant = $1 and namespace = $2 and key > $3 and deleted_at is null and ($4 = '' or status = $4)
+                        and owner = $7
+                    order by key limit $5
+                )
+            ) asked
+            cross join lateral (
+                select * from state s where s.tenant = $1 and s.namespace = $2 and s.key = asked.at offset 0
+            ) state
+""",
+)
 _COUNT = """
     select count(*) from (
         select from state
@@ -89,6 +107,7 @@ _COUNT = """
     ) counted
 """
 _COUNT_OWNED = _COUNT.replace("limit $4", "and owner = $5 limit $4")
+_COUNT_AMONG = _COUNT.replace("limit $4", "and (owner = $5 or key = any ($6::text[])) limit $4")
 
 
 class PostgresStateStore:
@@ -200,7 +219,10 @@ class PostgresStateStore:
         async def more(count: int, left: int, last: StateRecord | None) -> list[tuple[StateRecord, int]]:
             after = query.after if last is None else last.key.key
             args = (query.tenant, query.namespace, after, query.status, count, left)
-            if query.owner is None:
+            if query.keys is not None:
+                among = (query.owner, list(query.keys))
+                rows = await listed(self._database, _LIST_AMONG, *args, *among, may_lag=query.may_lag)
+            elif query.owner is None:
                 rows = await listed(self._database, _LIST, *args, may_lag=query.may_lag)
             else:
                 rows = await listed(self._database, _LIST_OWNED, *args, query.owner, may_lag=query.may_lag)
@@ -230,7 +252,10 @@ class PostgresStateStore:
         if isinstance(query, IndexQuery):
             return await self._indexes.count(query)
         args = (query.tenant, query.namespace, query.status, query.limit)
-        if query.owner is None:
+        if query.keys is not None:
+            among = (query.owner, list(query.keys))
+            ((found,),) = await listed(self._database, _COUNT_AMONG, *args, *among, may_lag=query.may_lag)
+        elif query.owner is None:
             ((found,),) = await listed(self._database, _COUNT, *args, may_lag=query.may_lag)
         else:
             ((found,),) = await listed(self._database, _COUNT_OWNED, *args, query.owner, may_lag=query.may_lag)

@@ -73,8 +73,13 @@ _DOWN = (
     ("order by e.sort, e.key", "order by e.sort desc, e.key desc"),
     ("order by place, key", "order by place desc, key desc"),
 )
-_OWNED = ("e.tenant = $2 and (", "e.tenant = $2 and e.owner = $9 and (")
-_COUNT_OWNED = _COUNT.replace(_OWNED[0], _OWNED[1].replace("$9", "$8"))
+_TENANT, _OWNED = "e.tenant = $2 and (", "e.tenant = $2 and e.owner = $9 and ("
+_AMONG = "e.tenant = $2 and (e.owner = $9 or e.key = any ($10::text[])) and ("
+_COUNTS = {
+    None: _COUNT,
+    False: _COUNT.replace(_TENANT, _OWNED.replace("$9", "$8")),
+    True: _COUNT.replace(_TENANT, _AMONG.replace("$9", "$8").replace("$10", "$9")),
+}
 
 
 def _down(statement: str) -> str:
@@ -83,11 +88,22 @@ def _down(statement: str) -> str:
     return statement
 
 
-_FINDS = {
-    (is_descending, is_owned): statement.replace(*_OWNED) if is_owned else statement
-    for is_descending, statement in ((False, _FIND), (True, _down(_FIND)))
-    for is_owned in (False, True)
-}
+def restricted(statement: str) -> dict[bool | None, str]:
+    """Return a statement that takes eight arguments for everyone's objects, one owner's, and those at keys beside these.
+
+    See :func:`restriction`.
+    """
+    return {None: statement, False: statement.replace(_TENANT, _OWNED), True: statement.replace(_TENANT, _AMONG)}
+
+
+def restriction(query: IndexQuery) -> tuple[bool | None, list[object]]:
+    """Return which of the statements of :func:`restricted` a query takes, and with what."""
+    if query.keys is not None:
+        return True, [query.owner, list(query.keys)]
+    return (None, []) if query.owner is None else (False, [query.owner])
+
+
+_FINDS = {False: restricted(_FIND), True: restricted(_down(_FIND))}
 
 
 class PostgresIndexes:
@@ -144,18 +160,17 @@ class PostgresIndexes:
 
     async def find(self, query: IndexQuery, limit: int, max_bytes: int) -> list[asyncpg.Record] | None:
         """Return the next rows of a query; None where the index is not ready."""
-        statement = _FINDS[query.is_descending, query.owner is not None]
-        owner = () if query.owner is None else (query.owner,)
-        found = await self._asked(statement, query, limit, max_bytes, *owner)
+        which, whose = restriction(query)
+        found = await self._asked(_FINDS[query.is_descending][which], query, limit, max_bytes, *whose)
         if not found or not found[0]["is_ready"]:
             return None
         return [row for row in found if row["key"] is not None]
 
     async def count(self, query: IndexQuery) -> int | None:
         """Return how many entries the query finds, up to its limit; None where the index is not ready."""
-        statement, owner = (_COUNT, ()) if query.owner is None else (_COUNT_OWNED, (query.owner,))
+        which, whose = restriction(query)
         ascending = IndexQuery(query.tenant, query.index, query.ranges, query.limit, may_lag=query.may_lag)
-        found = await self._asked(statement, ascending, query.limit, *owner)
+        found = await self._asked(_COUNTS[which], ascending, query.limit, *whose)
         return int(found[0]["count"]) if found and found[0]["is_ready"] else None
 
     async def known(self, index: Index) -> None:

@@ -14,7 +14,7 @@ from stylobate.errors import DatabaseUnavailableError
 from stylobate_state.index import place_by
 from stylobate_state.model import MOST_SORTED, Indexed, IndexQuery, TooMany
 from stylobate_state.store.part import Part, gather
-from stylobate_state.store.postgres_indexes import PostgresIndexes
+from stylobate_state.store.postgres_indexes import PostgresIndexes, restricted, restriction
 from stylobate_state.store.postgres_rows import state_of
 
 _SNAPSHOT = "set transaction isolation level repeatable read, read only"
@@ -40,7 +40,7 @@ select found.*, d.is_ready from state_index d left join lateral (
 ) found on true
 where d.id = $1 and not d.is_dropped
 """
-_MATCHES_OWNED = _MATCHES.replace("e.tenant = $2 and (", "e.tenant = $2 and e.owner = $9 and (")
+_MATCHED = restricted(_MATCHES)
 _PAGE = """
 select * from (
     select t.*, octet_length(data) as size,
@@ -70,11 +70,11 @@ async def sorted_part(
 async def _sorted_in(
     database: Queries, indexes: PostgresIndexes, query: IndexQuery, order: IndexField
 ) -> Part[Indexed] | TooMany | None:
-    owner = () if query.owner is None else (query.owner,)
-    statement = _MATCHES if query.owner is None else _MATCHES_OWNED
+    which, whose = restriction(query)
     async with database.transaction() as connection:
         await connection.execute(_SNAPSHOT)
-        rows = await connection.fetch(statement, *indexes.everything(query), MOST_SORTED + 1, _jsonpath(order), *owner)
+        arguments = (*indexes.everything(query), MOST_SORTED + 1, _jsonpath(order))
+        rows = await connection.fetch(_MATCHED[which], *arguments, *whose)
         if not rows or not rows[0]["is_ready"]:
             return None
         if len(rows) > MOST_SORTED:

@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from stylobate_state.model import (
     Written,
 )
 from stylobate_state.store.ephemeral import EphemeralStore, as_kept, check_list
-from stylobate_state.store.part import Part
+from stylobate_state.store.part import Part, bounded
 
 _PACKAGE = "stylobate_state.store"
 _MS = timedelta(milliseconds=1)
@@ -36,6 +37,7 @@ _ANY = -1
 """No expected version, to the script."""
 _LOOK_AT = 500
 """Keys in one step of a list."""
+_NO_BOUND = 2**62
 _REFUSED, _WITHHELD, _TAKEN = 1, 2, 3
 """What the script answers beside a write that happened."""
 
@@ -136,6 +138,8 @@ class RedisStateStore(EphemeralStore):
 
     async def list_states(self, query: ListQuery) -> Part[StateRecord]:
         check_list(query)
+        if query.keys is not None:
+            return await self._among(query, query.keys)
         space = _prefix(query.tenant, query.namespace)
         place = space + ("keys" if query.owner is None else "owned")
         head = "" if query.owner is None else f"{query.owner}\0"
@@ -162,10 +166,28 @@ class RedisStateStore(EphemeralStore):
         if isinstance(query, IndexQuery):
             return None
         check_list(query)
+        if query.keys is not None:
+            return len((await self._among(replace(query, max_bytes=_NO_BOUND), query.keys)).items)
         space = _prefix(query.tenant, query.namespace)
         head = "" if query.owner is None else f"{query.owner}\0"
         with _translated(self._namespace):
             return int(await self._redis.run(self._count_script, (space + "owned", space + "due"), (head, query.limit)))
+
+    async def _among(self, query: ListQuery, keys: Collection[str]) -> Part[StateRecord]:
+        """Return what stands at the keys, which are looked up one by one, together with the objects of the owner."""
+        asked = [StateKey(query.tenant, query.namespace, key) for key in sorted(keys, key=str.encode) if key > query.after]
+        found: dict[str, StateRecord] = {}
+        for start in range(0, len(asked), self.most_at_once):
+            read = await self.read(asked[start : start + self.most_at_once])
+            found |= {key.key: state for key, state in read.items() if not state.is_deleted}
+        has_more = False
+        if query.owner is not None:
+            owned = await self.list_states(replace(query, keys=None))
+            if has_more := owned.has_more:
+                found = {key: state for key, state in found.items() if key <= owned.items[-1].key.key}
+            found |= {state.key.key: state for state in owned.items}
+        part = bounded([state for _, state in sorted(found.items())], query.limit, query.max_bytes)
+        return Part(part.items, part.has_more or has_more)
 
     async def health(self) -> Health:
         return await self._redis.health()

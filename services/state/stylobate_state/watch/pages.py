@@ -1,9 +1,10 @@
 """How what a watch follows stands: its snapshot, in parts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from stylobate_state.fields import FieldSight
-from stylobate_state.model import IndexQuery, ListQuery, StateKey, StateRecord
+from stylobate_state.model import IndexQuery, ListQuery, StateKey, StateRecord, is_among
 from stylobate_state.namespace import Namespace
 from stylobate_state.query_plan import Plan
 from stylobate_state.query_planner import Query, QueryPlanner
@@ -31,6 +32,7 @@ class Pages:
         self._reader = reader
         self._planner = planner
         self._owner: str | None = None
+        self._keys: frozenset[str] | None = None
         self._query: Query | None = None
         self._plan: Plan | None = None
         self._after: tuple[bytes, str] | None = None
@@ -38,11 +40,12 @@ class Pages:
     async def begin(self, sight: Sight, fields: FieldSight) -> Followed:
         """Begin anew, for a caller who sees this; return what the objects must be. Raises as :meth:`QueryPlanner.plan` does."""
         view = self._view
-        self._owner = None if sight is Sight.ALL else view.principal.subject
+        self._owner = view.principal.subject if sight.is_owners else None
+        self._keys = sight.keys or None
         self._plan = self._after = None
         if not view.filters:
             return EVERYTHING
-        self._query = await self._planner.plan(view.principal, self._namespace, view.filters, owner=self._owner, fields=fields)
+        self._query = await self._planner.plan(view.principal, self._namespace, view.filters, is_own=sight.is_own, fields=fields)
         return Followed(self._query.kinds, self._query.conditions)
 
     async def next(self, may_see: Callable[[StateRecord], bool]) -> tuple[Sequence[StateRecord], bool]:
@@ -60,7 +63,14 @@ class Pages:
         after = self._after[1] if self._after is not None else ""
         page = await self._store.list_states(
             ListQuery(
-                view.principal.tenant, view.namespace, _PART, _PART_BYTES, after=after, status=view.status, owner=self._owner
+                view.principal.tenant,
+                view.namespace,
+                _PART,
+                _PART_BYTES,
+                after=after,
+                status=view.status,
+                owner=self._owner,
+                keys=self._keys,
             )
         )
         if page.items:
@@ -81,6 +91,7 @@ class Pages:
                 after=self._after,
                 owner=self._owner if plan.index.by_owner else None,
                 max_bytes=_PART_BYTES,
+                keys=self._keys if plan.index.by_owner or self._owner is None else None,
             )
             page = await self._store.query(asked)
             if isinstance(page, Part):
@@ -88,5 +99,6 @@ class Pages:
                 if page.items:
                     self._after = page.items[-1].place, page.items[-1].state.key.key
                 states = [item.state for item in page.items]
-                return [one for one in states if self._owner in {None, one.owner}], not page.has_more
-        raise await self._planner.not_ready(query, self._owner)
+                whose = replace(asked, owner=self._owner, keys=self._keys)
+                return [one for one in states if is_among(whose, one.owner, one.key.key)], not page.has_more
+        raise await self._planner.not_ready(query, is_everybodys=self._owner is None and self._keys is None)

@@ -15,14 +15,32 @@ from stylobate_state.model import Change, HistoryEntry, StateKey, StateRecord
 
 GONE = "gone"
 """Beside the changes: the object is not followed any more, or may not be seen."""
-_TOKEN = re.compile(r"(?P<sight>[ao](?:[0-9a-f]{8})?)\.(?P<about>[0-9a-f]{8})\.(?P<position>.+)")
+_TOKEN = re.compile(r"(?P<sight>[aon](?:g[0-9a-f]{8})?(?:[0-9a-f]{8})?)\.(?P<about>[0-9a-f]{8})\.(?P<position>.+)")
 
 
-class Sight(StrEnum):
+@dataclass(frozen=True, slots=True)
+class Sight:
     """Which objects somebody may see."""
 
-    ALL = "a"
-    OWN = "o"
+    is_all: bool = False
+    is_owners: bool = False
+    """Those that are the caller's."""
+    keys: frozenset[str] = frozenset()
+    """And those at these keys, which it is granted."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether all of them are the caller's."""
+        return self.is_owners and not self.keys
+
+    @property
+    def mark(self) -> str:
+        """What tells it from other sights, in a position."""
+        granted = f"g{zlib.crc32(chr(0).join(sorted(self.keys)).encode()):08x}" if self.keys else ""
+        return ("a" if self.is_all else "o" if self.is_owners else "n") + granted
+
+
+ALL = Sight(is_all=True)
 
 
 class GapReason(StrEnum):

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stylobate.declarations.evaluate import AccessEvaluator
+from stylobate.declarations.evaluate import AccessEvaluator, may_own, refusal
 from stylobate.declarations.model import AccessRule
+from stylobate.declarations.rules import OWNER
 from stylobate.identity import Principal
+from stylobate.identity.resources import state_namespace, state_object
 
 from stylobate_state.fields import FieldRules
 from stylobate_state.filters import Filter
 from stylobate_state.model import Change, HistoryEntry
 from stylobate_state.people import People
-from stylobate_state.watch.told import Sight, about_of
+from stylobate_state.watch.told import ALL, Sight, about_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,25 @@ class View:
 
     async def people(self, access: AccessEvaluator, sight: Sight) -> People:
         """Return whose ids the caller is shown: of objects of its own, all."""
-        if sight is Sight.OWN:
+        if sight.is_own:
             return People(are_shown=True, caller=self.principal.subject)
-        return await People.seen(access, self.shows_people, self.principal)
+        return await People.seen(access, self.shows_people, self.principal, self.namespace, self.key)
 
     async def sight(self, access: AccessEvaluator) -> Sight:
         """Return which objects the caller may see now. Raises UnauthenticatedError, PermissionDeniedError: none, ever."""
-        principal, found = self.principal, Sight.ALL
+        principal, found = self.principal, ALL
+        everything = state_namespace(self.namespace)
+        resource = state_object(self.namespace, self.key) if self.key else everything
         for rule in self.rules:
-            if not await access.allows(rule, principal):
-                await access.require_possible(rule, principal, f"watch {self.namespace}")
-                found = Sight.OWN
+            if await access.allows(rule, principal, resource=resource):
+                continue
+            is_owners = OWNER in rule.terms and may_own(principal)
+            keys = frozenset() if self.key else (await access.granted(rule, principal, everything)).keys(self.namespace)
+            if not is_owners and not keys:
+                raise refusal(rule, principal, f"watch {self.namespace}", resource)
+            found = Sight(
+                is_owners=is_owners and (found.is_all or found.is_owners), keys=keys if found.is_all else keys & found.keys
+            )
+        if not (found.is_all or found.is_owners or found.keys):
+            raise refusal(self.rules[-1], principal, f"watch {self.namespace}", resource)
         return found

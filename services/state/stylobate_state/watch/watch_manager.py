@@ -158,7 +158,7 @@ class WatchManager:
             self._namespaces[view.namespace].check_new_key(view.key)
         except StateKeyInvalidError:
             found = await self._reader.one(StateKey(view.principal.tenant, view.namespace, view.key))
-            if found is None or found.is_deleted or (sight is Sight.OWN and found.owner != view.principal.subject):
+            if found is None or found.is_deleted or not (sight.is_all or found.owner == view.principal.subject):
                 raise
 
     async def _shown(self, namespace: Namespace, states: Sequence[StateRecord]) -> list[StateRecord]:

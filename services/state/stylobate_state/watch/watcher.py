@@ -18,6 +18,7 @@ from stylobate_state.watch.followed import EVERYTHING
 from stylobate_state.watch.pages import Pages
 from stylobate_state.watch.shown import Shown
 from stylobate_state.watch.told import (
+    ALL,
     Changed,
     FieldsUnknownError,
     ForgottenError,
@@ -25,7 +26,6 @@ from stylobate_state.watch.told import (
     GapReason,
     Happened,
     Place,
-    Sight,
     Snapshot,
     Told,
 )
@@ -85,7 +85,7 @@ class Watcher:
         self._watched = (tenant, view.namespace, key)
         self._partitions = [partition_of(tenant, key)] if key else None
         self._types = [EventPattern.parse(f"state.{view.namespace}.*")]
-        self._sight = Sight.ALL
+        self._sight = ALL
         self._fields = ALL_SEEN
         self._people = People(are_shown=False, caller="")
         self._followed = EVERYTHING
@@ -140,7 +140,7 @@ class Watcher:
         """Return why a watch cannot go on from a place; None: it can."""
         if place.about != self._view.about:
             return GapReason.OTHER_WATCH
-        if place.sight != self._sight + self._fields.mark:
+        if place.sight != self._sight.mark + self._fields.mark:
             return GapReason.RIGHTS_CHANGED
         try:
             await self._log.check(place.position, self._partitions)
@@ -150,7 +150,7 @@ class Watcher:
 
     def _place(self) -> str:
         """Return where to go on; empty as long as what the snapshot has shown may lie behind: who comes back gets another one."""
-        return "" if self._shown else str(Place(self._sight + self._fields.mark, self._view.about, self._position))
+        return "" if self._shown else str(Place(self._sight.mark + self._fields.mark, self._view.about, self._position))
 
     # how things stand
 
@@ -236,7 +236,7 @@ class Watcher:
     async def _look(self) -> None:
         """Have decided what the caller may see now."""
         self._sight = await self._view.sight(self._access)
-        self._fields = await self._view.fields.sight(self._access, self._view.principal)
+        self._fields = await self._view.fields.sight(self._access, self._view.principal, self._view.key)
         self._people = await self._view.people(self._access, self._sight)
 
     async def _tell(self, events: Sequence[LoggedEvent]) -> AsyncIterator[Told]:
@@ -260,7 +260,7 @@ class Watcher:
 
     async def _standing(self, keys: Sequence[StateKey]) -> dict[StateKey, StateRecord]:
         """Return how the objects stand now, where it matters whose they are."""
-        if (self._sight is Sight.ALL and not self._fields.depends_on_owner) or not keys:
+        if (self._sight.is_all and not self._fields.depends_on_owner) or not keys:
             return {}
         wanted = list(dict.fromkeys(keys))
         found = await asyncio.gather(*(self._reader.one(key) for key in wanted))
@@ -269,10 +269,11 @@ class Watcher:
     async def _changed(self, happened: Happened, standing: StateRecord | None) -> Changed | None:
         """Return what is told of something that happened; None: nothing."""
         key, entry = happened.key, happened.entry
-        if self._sight is Sight.OWN and (standing is None or not self._may_see(standing, entry.version)):
+        is_granted = self._sight.is_all or key.key in self._sight.keys
+        if not is_granted and (standing is None or not self._may_see(standing, entry.version)):
             # not the caller's any more: whose it was hears that it is gone, and nothing of what it was
             leaves = entry.change in {Change.DELETED, Change.ASSIGNED}
-            was_own = leaves and standing is not None and await self._was_own(key, entry.version)
+            was_own = leaves and standing is not None and self._sight.is_owners and await self._was_own(key, entry.version)
             return Changed(key, entry.version, None) if was_own and self._held(happened) else None
         if self._hold(happened) or (entry.change is Change.DELETED and self._held(happened)):
             is_own = standing is not None and self._is_own(standing, entry.version)
@@ -290,7 +291,9 @@ class Watcher:
 
     def _may_see(self, standing: StateRecord, version: int) -> bool:
         """Return whether a version of the object that stands at a key now is the caller's to see."""
-        return self._sight is Sight.ALL or self._is_own(standing, version)
+        sight = self._sight
+        is_granted = sight.is_all or standing.key.key in sight.keys
+        return is_granted or (sight.is_owners and self._is_own(standing, version))
 
     def _is_own(self, standing: StateRecord, version: int) -> bool:
         """Return whether a version of the object that stands at a key now is the caller's."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\";\n\x14\x45xplainAccessRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\"Q\n\x0c\x41\x63\x63\x65ssReason\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07through\x18\x02 \x03(\t\x12\x12\n\npermission\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\"t\n\x15\x45xplainAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x34\n\x07reasons\x18\x02 \x03(\x0b\x32#.stylobate.api.auth.v1.AccessReason\x12\x14\n\x0cwould_permit\x18\x03 \x03(\t\"B\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"&\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x32\xeb\x01\n\rAccessService\x12i\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponse\"\x03\x90\x02\x01\x12o\n\rExplainAccess\x12+.stylobate.api.auth.v1.ExplainAccessRequest\x1a,.stylobate.api.auth.v1.ExplainAccessResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*stylobate/api/auth/v1/access_service.proto\x12\x15stylobate.api.auth.v1\"\x7f\n\x12ListGrantedRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\r\n\x05under\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\r\x12\x12\n\npage_token\x18\x06 \x01(\t\"A\n\x13ListGrantedResponse\x12\x11\n\tresources\x18\x01 \x03(\t\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x14\x45xplainAccessRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\"c\n\x0c\x41\x63\x63\x65ssReason\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07through\x18\x02 \x03(\t\x12\x12\n\npermission\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\"t\n\x15\x45xplainAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12\x34\n\x07reasons\x18\x02 \x03(\x0b\x32#.stylobate.api.auth.v1.AccessReason\x12\x14\n\x0cwould_permit\x18\x03 \x03(\t\"T\n\x0b\x41\x63\x63\x65ssCheck\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\npermission\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\"H\n\x12\x43heckAccessRequest\x12\x32\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\".stylobate.api.auth.v1.AccessCheck\"`\n\x13\x43heckAccessResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x03(\x08\x12\x38\n\x07granted\x18\x02 \x03(\x0b\x32\'.stylobate.api.auth.v1.GrantedResources\"3\n\x10GrantedResources\x12\x11\n\tresources\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\x32\xd6\x02\n\rAccessService\x12i\n\x0b\x43heckAccess\x12).stylobate.api.auth.v1.CheckAccessRequest\x1a*.stylobate.api.auth.v1.CheckAccessResponse\"\x03\x90\x02\x01\x12o\n\rExplainAccess\x12+.stylobate.api.auth.v1.ExplainAccessRequest\x1a,.stylobate.api.auth.v1.ExplainAccessResponse\"\x03\x90\x02\x01\x12i\n\x0bListGranted\x12).stylobate.api.auth.v1.ListGrantedRequest\x1a*.stylobate.api.auth.v1.ListGrantedResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,18 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSSERVICE'].methods_by_name['CheckAccess']._serialized_options = b'\220\002\001'
   _globals['_ACCESSSERVICE'].methods_by_name['ExplainAccess']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ExplainAccess']._serialized_options = b'\220\002\001'
-  _globals['_EXPLAINACCESSREQUEST']._serialized_start=69
-  _globals['_EXPLAINACCESSREQUEST']._serialized_end=128
-  _globals['_ACCESSREASON']._serialized_start=130
-  _globals['_ACCESSREASON']._serialized_end=211
-  _globals['_EXPLAINACCESSRESPONSE']._serialized_start=213
-  _globals['_EXPLAINACCESSRESPONSE']._serialized_end=329
-  _globals['_ACCESSCHECK']._serialized_start=331
-  _globals['_ACCESSCHECK']._serialized_end=397
-  _globals['_CHECKACCESSREQUEST']._serialized_start=399
-  _globals['_CHECKACCESSREQUEST']._serialized_end=471
-  _globals['_CHECKACCESSRESPONSE']._serialized_start=473
-  _globals['_CHECKACCESSRESPONSE']._serialized_end=511
-  _globals['_ACCESSSERVICE']._serialized_start=514
-  _globals['_ACCESSSERVICE']._serialized_end=749
+  _globals['_ACCESSSERVICE'].methods_by_name['ListGranted']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListGranted']._serialized_options = b'\220\002\001'
+  _globals['_LISTGRANTEDREQUEST']._serialized_start=69
+  _globals['_LISTGRANTEDREQUEST']._serialized_end=196
+  _globals['_LISTGRANTEDRESPONSE']._serialized_start=198
+  _globals['_LISTGRANTEDRESPONSE']._serialized_end=263
+  _globals['_EXPLAINACCESSREQUEST']._serialized_start=265
+  _globals['_EXPLAINACCESSREQUEST']._serialized_end=342
+  _globals['_ACCESSREASON']._serialized_start=344
+  _globals['_ACCESSREASON']._serialized_end=443
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_start=445
+  _globals['_EXPLAINACCESSRESPONSE']._serialized_end=561
+  _globals['_ACCESSCHECK']._serialized_start=563
+  _globals['_ACCESSCHECK']._serialized_end=647
+  _globals['_CHECKACCESSREQUEST']._serialized_start=649
+  _globals['_CHECKACCESSREQUEST']._serialized_end=721
+  _globals['_CHECKACCESSRESPONSE']._serialized_start=723
+  _globals['_CHECKACCESSRESPONSE']._serialized_end=819
+  _globals['_GRANTEDRESOURCES']._serialized_start=821
+  _globals['_GRANTEDRESOURCES']._serialized_end=872
+  _globals['_ACCESSSERVICE']._serialized_start=875
+  _globals['_ACCESSSERVICE']._serialized_end=1217
 # @@protoc_insertion_point(module_scope)

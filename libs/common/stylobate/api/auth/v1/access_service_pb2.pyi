@@ -19,6 +19,76 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ListGrantedRequest(_message.Message):
+    """Asks for the resources of grants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    UNDER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As in AccessCheck."""
+    permission: _builtins.str
+    """A permission such as `orders:read`; grants of `orders:*` count for it."""
+    tenant: _builtins.str
+    """As in AccessCheck."""
+    under: _builtins.str
+    """Only what lies in this prefix, such as `state/orders/`; empty: all."""
+    page_size: _builtins.int
+    """At most 1,000; 0: 1,000."""
+    page_token: _builtins.str
+    """Of the page before; empty: the first."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        permission: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        under: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "permission", b"permission", "subject", b"subject", "tenant", b"tenant", "under", b"under"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrantedRequest: _TypeAlias = ListGrantedRequest  # noqa: Y015
+
+@_typing.final
+class ListGrantedResponse(_message.Message):
+    """The resources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Of the next page; empty: this is the last."""
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sorted, each once. One that ends with `/` is a prefix."""
+
+    def __init__(
+        self,
+        *,
+        resources: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrantedResponse: _TypeAlias = ListGrantedResponse  # noqa: Y015
+
+@_typing.final
 class ExplainAccessRequest(_message.Message):
     """A question to be explained."""
 
@@ -26,19 +96,23 @@ class ExplainAccessRequest(_message.Message):
 
     SUBJECT_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """An account's id; empty: the caller's own."""
     permission: _builtins.str
     """A permission such as `orders:create`."""
+    resource: _builtins.str
+    """What it is to be done to, such as `state/orders/42`; empty: to anything."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         permission: _builtins.str = ...,
+        resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "resource", b"resource", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -54,12 +128,15 @@ class AccessReason(_message.Message):
     THROUGH_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
     role: _builtins.str
-    """The role that it holds."""
+    """The role that it holds; empty for a grant of its own."""
     permission: _builtins.str
     """The permission that covers what was asked for."""
     source: _builtins.str
-    """Where that stands: a module, `database` or `builtin`."""
+    """Where that stands: a module, `database` or `builtin`; `grant`."""
+    resource: _builtins.str
+    """Of a grant, the resource that it is for; empty: the role permits it everywhere."""
     @_builtins.property
     def through(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The roles that this one inherits it from, in order; none: it permits it itself."""
@@ -71,10 +148,11 @@ class AccessReason(_message.Message):
         through: _abc.Iterable[_builtins.str] | None = ...,
         permission: _builtins.str = ...,
         source: _builtins.str = ...,
+        resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "role", b"role", "source", b"source", "through", b"through"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "resource", b"resource", "role", b"role", "source", b"source", "through", b"through"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,22 +201,26 @@ class AccessCheck(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """A principal's id, as in the token's `sub`."""
     permission: _builtins.str
     """A permission such as `orders:create`."""
     tenant: _builtins.str
     """The subject's tenant, in a service's question; empty: `default`. In a user's question the caller's own tenant holds."""
+    resource: _builtins.str
+    """What it is to be done to; a grant on it counts as well. Empty: to anything, and the answer names the resources of grants."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         permission: _builtins.str = ...,
         tenant: _builtins.str = ...,
+        resource: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission", "resource", b"resource", "subject", b"subject", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -175,19 +257,53 @@ class CheckAccessResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ALLOWED_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """In the order of the questions."""
+
+    @_builtins.property
+    def granted(self) -> _containers.RepeatedCompositeFieldContainer[Global___GrantedResources]:
+        """In the order of the questions: where the permission is not held everywhere, and no resource was named, on what it is granted."""
 
     def __init__(
         self,
         *,
         allowed: _abc.Iterable[_builtins.bool] | None = ...,
+        granted: _abc.Iterable[Global___GrantedResources] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "granted", b"granted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckAccessResponse: _TypeAlias = CheckAccessResponse  # noqa: Y015
+
+@_typing.final
+class GrantedResources(_message.Message):
+    """On what a permission is granted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """Whether there are more: ask with the resource, or ListGranted."""
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sorted; at most 1,000. One that ends with `/` is a prefix."""
+
+    def __init__(
+        self,
+        *,
+        resources: _abc.Iterable[_builtins.str] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantedResources: _TypeAlias = GrantedResources  # noqa: Y015

@@ -45,6 +45,11 @@ class AccessServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.FromString,
                 _registered_method=True)
+        self.ListGranted = channel.unary_unary(
+                '/stylobate.api.auth.v1.AccessService/ListGranted',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -66,6 +71,14 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGranted(self, request, context):
+        """The resources on which a subject is granted a permission, by grants of its own and of its roles. About oneself always; a service
+        about anyone. Says nothing of what roles permit everywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +91,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.ExplainAccess,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.SerializeToString,
+            ),
+            'ListGranted': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGranted,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +153,33 @@ class AccessService:
             '/stylobate.api.auth.v1.AccessService/ExplainAccess',
             stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ExplainAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGranted(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.AccessService/ListGranted',
+            stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_access__service__pb2.ListGrantedResponse.FromString,
             options,
             channel_credentials,
             insecure,

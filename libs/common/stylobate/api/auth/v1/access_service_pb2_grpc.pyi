@@ -39,6 +39,10 @@ class AccessServiceStub:
     """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
     nor the platform asks for the permission.
     """
+    ListGranted: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListGrantedRequest, _access_service_pb2.ListGrantedResponse]
+    """The resources on which a subject is granted a permission, by grants of its own and of its roles. About oneself always; a service
+    about anyone. Says nothing of what roles permit everywhere.
+    """
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -50,6 +54,10 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ExplainAccess: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ExplainAccessRequest, _access_service_pb2.ExplainAccessResponse]  # type: ignore[assignment]
     """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
     nor the platform asks for the permission.
+    """
+    ListGranted: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListGrantedRequest, _access_service_pb2.ListGrantedResponse]  # type: ignore[assignment]
+    """The resources on which a subject is granted a permission, by grants of its own and of its roles. About oneself always; a service
+    about anyone. Says nothing of what roles permit everywhere.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +79,16 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_access_service_pb2.ExplainAccessResponse, _abc.Awaitable[_access_service_pb2.ExplainAccessResponse]]:
         """Decides one question and says why. About oneself always, about others with `access:read`. INVALID_ARGUMENT: neither a module
         nor the platform asks for the permission.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGranted(
+        self,
+        request: _access_service_pb2.ListGrantedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListGrantedResponse, _abc.Awaitable[_access_service_pb2.ListGrantedResponse]]:
+        """The resources on which a subject is granted a permission, by grants of its own and of its roles. About oneself always; a service
+        about anyone. Says nothing of what roles permit everywhere.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
