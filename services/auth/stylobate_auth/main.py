@@ -42,9 +42,9 @@ from stylobate_auth.account_sealing_keys import open_account_sealing
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.client_assertion import ClientAssertions
+from stylobate_auth.endings import Endings
 from stylobate_auth.export_sources import ExportSources
 from stylobate_auth.failed_login_manager import FailedLoginManager
-from stylobate_auth.endings import Endings
 from stylobate_auth.grant_manager import GrantManager
 from stylobate_auth.grant_servicer import GrantServicer
 from stylobate_auth.jwt_manager import JWTManager, signing_key
@@ -303,6 +303,8 @@ def _failed_logins(app: AppManager, store: PostgresAuthStore) -> FailedLoginMana
 def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:
     channels = {other: app.channel(other) for other in ("state", "actions", "ratelimit")}
     return ExportSources(channels, PostgresAuditStore(database), [*app.declarations.namespaces])
+
+
 def _serve_access(app: AppManager, store: PostgresAuthStore, access: AccessManager, idempotency: Idempotency) -> None:
     """Serve decisions, and the roles and grants that they are made by, which end when their time is over."""
     roles = RoleManager(store, access, clock=_now)

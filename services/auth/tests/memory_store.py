@@ -40,8 +40,8 @@ from stylobate_auth.user import UserDeletion
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_failed_logins import MemoryFailedLoginChanges, MemoryFailedLoginCounts
-from .memory_kept_data import MemoryKeptData
 from .memory_grants import MemoryGrantChanges, MemoryGrants
+from .memory_kept_data import MemoryKeptData
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts

@@ -30,8 +30,8 @@ from stylobate_auth.model import (
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.failed_logins import FailedLoginChanges, FailedLoginCounts
-from stylobate_auth.store.kept_data import KeptData
 from stylobate_auth.store.grants import GrantChanges, Grants
+from stylobate_auth.store.kept_data import KeptData
 from stylobate_auth.store.roles import RoleChanges, Roles
 from stylobate_auth.store.service_accounts import ServiceAccountChanges, ServiceAccounts
 from stylobate_auth.store.sessions import RefreshChanges, RefreshRotations

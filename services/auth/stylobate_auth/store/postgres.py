@@ -14,8 +14,8 @@ from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
 from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginCounts
-from stylobate_auth.store.postgres_kept_data import PostgresKeptData
 from stylobate_auth.store.postgres_grants import PostgresGrants
+from stylobate_auth.store.postgres_kept_data import PostgresKeptData
 from stylobate_auth.store.postgres_mail import PostgresMailQueue
 from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
 from stylobate_auth.store.postgres_roles import PostgresRoles
