@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Awaitable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,15 +11,14 @@ import typer
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from stylobate.audit.merged import OUTCOMES, merged, told
-from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.times import moment
 from stylobate.services import audited
 
 audit = typer.Typer()
 
 _PAGE = 500
-_LONGEST = timedelta(days=36_500)
 _SERVICE = typer.Option(help="Only records of this service, such as auth; without it of all.")
 _ACTOR = typer.Option(help="Only what this principal did: an id.")
 _ACTION = typer.Option(help="Only what has this name; `*` at its end stands for the rest: `auth.*`.")
@@ -144,22 +142,10 @@ def _request(  # noqa: PLR0917
         actor=actor, action=action, target=target, outcome=OUTCOMES.get(outcome, pb.OUTCOME_UNSPECIFIED), page_size=_PAGE
     )
     if since:
-        request.since.FromDatetime(_time("--since", since))
+        request.since.FromDatetime(moment("--since", since))
     if until:
-        request.until.FromDatetime(_time("--until", until))
+        request.until.FromDatetime(moment("--until", until))
     return request
-
-
-def _time(option: str, text: str) -> datetime:
-    """Read a time, of this machine where it has no offset, or how long ago."""
-    try:
-        return datetime.now(UTC) - parse_duration(text, longest=_LONGEST)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CommandError(f"{option}: {text!r} is neither a time (2026-01-31T12:00:00Z) nor how long ago (90m, 7d)") from None
 
 
 def _records(service: str, request: pb.ListRecordsRequest) -> Iterator[dict[str, Any]]:

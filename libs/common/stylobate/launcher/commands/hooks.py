@@ -9,6 +9,7 @@ from stylobate.database import DatabaseManager
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.schemas import in_schemas, services_with
+from stylobate.launcher.times import moment
 from stylobate.outbox import Position
 from stylobate.outbox.port import APART
 from stylobate.outbox.postgres import PostgresEventLog
@@ -39,19 +40,19 @@ def rewind(
     source: Annotated[str, typer.Option("--source", help="Whose log, as `hooks list` shows it.")] = "state",
     start: Annotated[bool, typer.Option("--start", help="To the oldest event that is kept.")] = False,
     end: Annotated[bool, typer.Option("--end", help="Past the newest event: what lies between is not run.")] = False,
-    since: Annotated[datetime | None, typer.Option("--since", help="Before the first event of this time.")] = None,
+    since: Annotated[str, typer.Option("--since", help="Before the first event of this time (RFC 3339), or of `2h` ago.")] = "",
 ) -> None:
     """Let a durable hook go on from another place of the log; events behind it run again."""
-    if (start, end, since is not None).count(True) != 1:
+    if (start, end, bool(since)).count(True) != 1:
         raise CommandError("say one of --start, --end and --since TIME")
-    moment = _passed(since) if since is not None else None
+    begin = _passed(since) if since else None
     if source.partition(APART)[0] not in event_sources():
         raise CommandError(f"{source} keeps no log of events")
 
     async def place(source: str, database: DatabaseManager) -> Position:
         log = PostgresEventLog(database, source)
-        if moment is not None:
-            return await log.before(moment)
+        if begin is not None:
+            return await log.before(begin)
         return await (log.oldest() if start else log.head())
 
     (position,) = in_schemas([source], place)
@@ -61,18 +62,15 @@ def rewind(
     console().print(f"{hook} goes on in the log of {source} from there within ten seconds")
 
 
-def _passed(time: datetime) -> datetime:
-    """Return a time, of this machine where it has no offset, in UTC. Raises CommandError for one that has not come yet.
+def _passed(text: str) -> datetime:
+    """Read a time. Raises CommandError for one that has not come yet.
 
     Behind a mistyped year lies every event there is, and what is skipped is never run.
     """
-    try:
-        moment = time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise CommandError(f"--since {time.isoformat()} is out of range; --start goes to the oldest event") from None
-    if moment > datetime.now(UTC):
-        raise CommandError(f"--since {time.isoformat()} has not come yet; --end goes past the newest event")
-    return moment
+    found = moment("--since", text)
+    if found > datetime.now(UTC):
+        raise CommandError(f"--since {text} has not come yet; --end goes past the newest event")
+    return found
 
 
 def _end(source: str) -> Position | None:

@@ -15,14 +15,13 @@ from stylobate.api.auth.v1 import signing_key_service_pb2 as signing
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import ServiceAccountServiceStub
 from stylobate.api.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
-from stylobate.declarations.rules import parse_duration
 from stylobate.identity.public_key import jwk_of_pem
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.times import lasting, shown
 
 keys = typer.Typer()
 
-_LONGEST = timedelta(days=3650)
 _ID = typer.Argument(help="The key's id, as `keys list` tells it.")
 _PUBLIC_KEY = typer.Option("--public-key", help="A file with a public key, JWK or PEM, in place of a secret: `private_key_jwt`.")
 _OWNER = typer.Argument(help="The id of the account.")
@@ -44,7 +43,7 @@ def create(  # noqa: PLR0917
     request = pb.CreateApiKeyRequest(owner=owner, name=name, scopes=scope or (), allowed_cidrs=cidr or (), rate_limit=limit)
     request.public_key = _jwk(public_key)
     if lasts:
-        request.expires_at.FromDatetime(datetime.now(UTC) + _duration("--for", lasts))
+        request.expires_at.FromDatetime(datetime.now(UTC) + lasting("--for", lasts))
     _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).CreateApiKey(request)))
 
 
@@ -81,7 +80,7 @@ def rotate(
         )
         _print(_signing_line(made.key))
         return
-    length = timedelta(0) if overlap == "0" else _duration("--overlap", overlap)
+    length = timedelta(0) if overlap == "0" else lasting("--overlap", overlap)
     request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=int(length.total_seconds())))
     request.public_key = _jwk(public_key)
     _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)))
@@ -142,13 +141,6 @@ def delete_account(id: Annotated[str, _OWNER]) -> None:  # noqa: A002
     console().print("deleted")
 
 
-def _duration(option: str, text: str) -> timedelta:
-    try:
-        return parse_duration(text, longest=_LONGEST)
-    except ValueError as error:
-        raise CommandError(f"{option}: {error}") from None
-
-
 def _jwk(path: Path | None) -> str:
     if path is None:
         return ""
@@ -171,8 +163,8 @@ def _line(key: pb.ApiKey) -> str:
     more = [f"scopes {', '.join(key.scopes)}" if key.scopes else "no scopes"]
     if key.allowed_cidrs:
         more.append(f"from {', '.join(key.allowed_cidrs)}")
-    more.append(f"until {_time(key.expires_at)}" if key.HasField("expires_at") else "without end")
-    more.append(f"used {_time(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
+    more.append(f"until {shown(key.expires_at)}" if key.HasField("expires_at") else "without end")
+    more.append(f"used {shown(key.last_used_at)}" if key.HasField("last_used_at") else "never used")
     if key.public_key:
         more.append(f"public key {orjson.loads(key.public_key)['kid']}")
     if key.rate_limit:
@@ -184,11 +176,7 @@ def _line(key: pb.ApiKey) -> str:
 
 def _signing_line(key: signing.SigningKey) -> str:
     place = signing.SigningKeyPlace.Name(key.place).removeprefix("SIGNING_KEY_PLACE_").lower()
-    return f"{key.id}  {key.algorithm}  {place}  from {_time(key.signs_from)}"
-
-
-def _time(found: object) -> str:
-    return found.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[attr-defined, no-any-return]
+    return f"{key.id}  {key.algorithm}  {place}  from {shown(key.signs_from)}"
 
 
 def _print(line: str) -> None:

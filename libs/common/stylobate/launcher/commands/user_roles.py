@@ -1,19 +1,18 @@
 """`stylobate users roles`: which roles an account holds."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from stylobate.api.auth.v1 import role_service_pb2 as pb
 from stylobate.api.auth.v1.role_service_pb2_grpc import RoleServiceStub
-from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import console
+from stylobate.launcher.times import lasting, shown
 
 user_roles = typer.Typer()
 
-_LONGEST = timedelta(days=3650)
 _USER = typer.Argument(help="The id of the account.")
 _ROLE = typer.Argument(help="The role's name.")
 
@@ -28,10 +27,7 @@ def add(
     """Give an account a role, or another end to one that it holds: in force everywhere within a second."""
     request = pb.AssignRoleRequest(user_id=user, role=role)
     if lasts:
-        try:
-            request.expires_at.FromDatetime(datetime.now(UTC) + parse_duration(lasts, longest=_LONGEST))
-        except ValueError as error:
-            raise CommandError(f"--for: {error}") from None
+        request.expires_at.FromDatetime(datetime.now(UTC) + lasting("--for", lasts))
     held = RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).AssignRole(request)).role
     _print(_line(held))
 
@@ -53,13 +49,9 @@ def list_roles(user: Annotated[str, _USER], address: Annotated[str, ADDRESS] = "
 
 
 def _line(held: pb.HeldRole) -> str:
-    end = f"until {_time(held.expires_at)}" if held.HasField("expires_at") else "without end"
-    given = f"given {_time(held.assigned_at)} by {held.assigned_by}" if held.HasField("assigned_at") else "with the account"
+    end = f"until {shown(held.expires_at)}" if held.HasField("expires_at") else "without end"
+    given = f"given {shown(held.assigned_at)} by {held.assigned_by}" if held.HasField("assigned_at") else "with the account"
     return f"{held.role}  {end}  {given}"
-
-
-def _time(found: object) -> str:
-    return found.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[attr-defined, no-any-return]
 
 
 def _print(line: str) -> None:

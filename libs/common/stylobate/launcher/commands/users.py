@@ -1,7 +1,6 @@
 """`stylobate users`: accounts of people."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +12,11 @@ from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.session_service_pb2 import Session
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
-from stylobate.date_time import FORM, time_of
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
 from stylobate.launcher.operator import ADDRESS, RunningService
 from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.times import moment, shown
 
 users = typer.Typer()
 users.add_typer(user_roles, name="roles", help="Which roles an account holds.", no_args_is_help=True)
@@ -51,7 +50,7 @@ def create(  # noqa: PLR0917  each an option of the command
 def list_users(
     email: Annotated[str, typer.Option(help="Only the one with this address.")] = "",
     role: Annotated[str, typer.Option(help="Only those that hold this role.")] = "",
-    created_after: Annotated[str, typer.Option(help="Only those made at this time (RFC 3339) or later.")] = "",
+    created_after: Annotated[str, typer.Option(help="Only those made at this time (RFC 3339), `7d` ago, or later.")] = "",
     created_before: Annotated[str, typer.Option(help="Only those made before this time.")] = "",
     address: Annotated[str, ADDRESS] = "",
 ) -> None:
@@ -59,7 +58,7 @@ def list_users(
     request = pb.ListUsersRequest(email=email, role=role, page_size=500)
     for option, text in (("created_after", created_after), ("created_before", created_before)):
         if text:
-            getattr(request, option).FromDatetime(_time(option, text))
+            getattr(request, option).FromDatetime(moment(f"--{option.replace('_', '-')}", text))
 
     async def ask(channel: grpc.aio.Channel) -> list[pb.UserAccount]:
         stub, found = UserServiceStub(channel), list[pb.UserAccount]()
@@ -89,7 +88,7 @@ def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None
         "email": f"{user.email} ({'proven' if user.email_verified else 'not proven'})",
         "name": user.display_name or "none",
         "roles": ", ".join(user.roles) or "none",
-        "created": f"{user.created_at.ToDatetime():%Y-%m-%dT%H:%M:%SZ}",
+        "created": shown(user.created_at),
         "status": _status(user),
     }
     for name, value in rows.items():
@@ -153,8 +152,7 @@ def sessions(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
 
     found = RunningService("auth", address).ask(ask)
     for session in found:
-        seen = f"{session.seen_at.ToDatetime():%Y-%m-%dT%H:%M:%SZ}"
-        _print("  ".join(filter(None, (session.id, f"seen {seen}", session.address, session.device))))
+        _print("  ".join(filter(None, (session.id, f"seen {shown(session.seen_at)}", session.address, session.device))))
     if not found:
         console().print("no sessions")
 
@@ -169,13 +167,6 @@ def sign_out(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
 
 def _status(user: pb.UserAccount) -> str:
     return pb.UserStatus.Name(user.status).removeprefix("USER_STATUS_").lower()
-
-
-def _time(option: str, text: str) -> datetime:
-    found = time_of(text)
-    if found is None:
-        raise CommandError(f"--{option.replace('_', '-')}: {FORM}")
-    return found.astimezone(UTC)
 
 
 def _print(line: str) -> None:
