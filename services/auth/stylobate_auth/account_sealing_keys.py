@@ -19,8 +19,13 @@ async def open_account_sealing(app: AppManager, settings: AuthSettings, store: D
         if await wait_for_dependency(_WAITED_FOR, store.all):
             raise ConfigError(["STYLOBATE_AUTH_ENCRYPTION_KEY: missing secret; addresses of accounts are encrypted with it"])
         return NO_SEALING
-    former = [settings.encryption_key_before] if settings.encryption_key_before else []
-    keys = DataKeys(store, SecretKeyEncryption(settings.encryption_key, former, purpose=_PURPOSE))
+    encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
+
+    async def take(fresh: AuthSettings) -> None:
+        encryption.use(fresh.encryption_key, _former(fresh))
+
+    app.follow("encryption_key", "encryption_key_before", take=take)
+    keys = DataKeys(store, encryption)
     sealing = AccountSealing(keys, seals=settings.encrypt_accounts)
     try:
         await wait_for_dependency(_WAITED_FOR, sealing.start)
@@ -29,3 +34,7 @@ async def open_account_sealing(app: AppManager, settings: AuthSettings, store: D
     app.task("account-keys", sealing.keep)
     app.check("encryption", keys.health)
     return sealing
+
+
+def _former(settings: AuthSettings) -> list[str]:
+    return [settings.encryption_key_before] if settings.encryption_key_before else []

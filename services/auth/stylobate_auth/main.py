@@ -186,7 +186,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         clock=_now,
     )
     if settings.has_mail:
-        sender = _sender(settings, store, mail_tokens, mail_is_due)
+        sender = _sender(app, settings, store, mail_tokens, mail_is_due)
         app.task("mail", sender.run)
         app.check("mail", sender.health)
     await wait_for_dependency("the roles in the database of auth", access.announce)
@@ -274,11 +274,16 @@ async def _signing_keys(
     idempotency: Idempotency,
 ) -> SigningKeyManager:
     """Load the signing keys, which are sealed in the database, and keep and serve them from now on."""
-    former = [text for text in (settings.key_encryption_key_before, settings.signing_key) if text]
+    encryption = SecretKeyEncryption(*settings.key_encryption, purpose="auth.key_encryption")
+
+    async def take(fresh: AuthSettings) -> None:
+        encryption.use(*fresh.key_encryption)
+
+    app.follow("key_encryption_key", "key_encryption_key_before", take=take)
     keys = SigningKeyManager(
         store,
         KeyRing(settings.public_url or ISSUER),
-        SecretKeyEncryption(settings.key_encryption_key or settings.signing_key, former, purpose="auth.key_encryption"),
+        encryption,
         access,
         first=signing_key(settings.signing_key),
         algorithm=settings.signing_algorithm,
@@ -338,18 +343,26 @@ def _serve_users(
     app.servicer(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(directory))
 
 
-def _sender(settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event) -> MailSender:
-    """Return what sends mail: to the server, in development without one into a folder."""
+def _transport(app: AppManager, settings: AuthSettings) -> MailTransport:
     sender = settings.mail_from or "no-reply@localhost"
-    server = settings.smtp
-    transport: MailTransport = (
-        FolderTransport(Path(settings.mail_folder), sender)
-        if server is None
-        else SmtpTransport(server, sender, settings.mail_timeout)
-    )
+    if settings.smtp is None:
+        return FolderTransport(Path(settings.mail_folder), sender)
+    transport = SmtpTransport(settings.smtp, sender, settings.mail_timeout)
+
+    async def take(fresh: AuthSettings) -> None:
+        transport.use(fresh.smtp_user, fresh.smtp_password)
+
+    app.follow("smtp_user", "smtp_password", take=take)
+    return transport
+
+
+def _sender(
+    app: AppManager, settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event
+) -> MailSender:
+    """Return what sends mail: to the server, in development without one into a folder."""
     return MailSender(
         store,
-        transport,
+        _transport(app, settings),
         MailTemplates(settings.mail_product, Path(settings.mail_templates) if settings.mail_templates else None),
         tokens,
         links={

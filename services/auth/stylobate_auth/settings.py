@@ -223,6 +223,12 @@ class AuthSettings(Settings):
         return SessionLifetimes(self.refresh_token_lifetime, self.session_lifetime, self.refresh_grace)
 
     @property
+    def key_encryption(self) -> tuple[str, list[str]]:
+        """The secret that signing keys are sealed with, and those that they may have been sealed with."""
+        former = [text for text in (self.key_encryption_key_before, self.signing_key) if text]
+        return self.key_encryption_key or self.signing_key, former
+
+    @property
     def smtp(self) -> SmtpServer | None:
         """The server that mail goes to; None: there is none."""
         if not self.smtp_host:

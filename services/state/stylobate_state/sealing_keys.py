@@ -25,8 +25,13 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
             named = ", ".join(encrypted)
             raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; `encrypted_fields` of {named} need it"])
         return NO_SEALING
-    former = [settings.encryption_key_before] if settings.encryption_key_before else []
-    keys = DataKeys(store, SecretKeyEncryption(settings.encryption_key, former, purpose=_PURPOSE))
+    encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
+
+    async def take(fresh: StateSettings) -> None:
+        encryption.use(fresh.encryption_key, _former(fresh))
+
+    app.follow("encryption_key", "encryption_key_before", take=take)
+    keys = DataKeys(store, encryption)
     try:
         for name in encrypted:
             await wait_for_dependency(_WAITED_FOR, partial(keys.current, purpose_of(name)))
@@ -34,6 +39,10 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
         raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
     app.check("encryption", keys.health)
     return Sealing(keys)
+
+
+def _former(settings: StateSettings) -> list[str]:
+    return [settings.encryption_key_before] if settings.encryption_key_before else []
 
 
 def sealing_in_memory() -> Sealing:

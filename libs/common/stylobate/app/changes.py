@@ -1,6 +1,6 @@
 """Settings that change while a service runs, as a secret does that is exchanged in Vault."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 from stylobate.config import ConfigError, Settings
@@ -15,17 +15,21 @@ _log = get_logger("app")
 class SettingChanges:
     """What of a class of settings has changed since it was taken, and who takes it.
 
-    :param settings: as the start took them.
+    :param settings: as the start took them. :param unused: fields that nobody here uses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, unused: Container[str] = ()) -> None:
         self._kind = type(settings)
-        self._taken = {name: getattr(settings, name) for name in self._kind.model_fields}
+        self._taken = {name: getattr(settings, name) for name in self._kind.model_fields if name not in unused}
         self._takers: list[tuple[frozenset[str], Take]] = []
 
     def follow(self, fields: frozenset[str], take: Take) -> None:
         """Have changes of these fields taken; of others it is said that they wait for a restart."""
         self._takers.append((fields, take))
+
+    def forget(self, prefix: str) -> None:
+        """Leave fields that begin so alone: nobody here uses them."""
+        self._taken = {name: value for name, value in self._taken.items() if not name.startswith(prefix)}
 
     async def take(self, fresh: Settings) -> str:
         """Have what changed taken; return what was not, and why, or nothing."""

@@ -26,7 +26,7 @@ from stylobate.clients.bans import BanFeed
 from stylobate.clients.edge import Edge
 from stylobate.clients.limit_rules import LimitRules, errors_of
 from stylobate.clients.limits import edge_limits
-from stylobate.config import ConfigError, Sources
+from stylobate.config import ConfigError, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.health import BoundedCheck, Health, Status, worst
@@ -55,7 +55,7 @@ class Host(Shared):
     ) -> None:
         super().__init__(placement, settings)
         self._vault = vault
-        self._changes = SettingChanges(settings)
+        self._changes = SettingChanges(settings, unused=Settings.model_fields)
         self._sources = sources
         self._logs = logs
         self._listening = AsyncExitStack()
@@ -153,6 +153,7 @@ class Host(Shared):
         if self._vault is not None:
             await self._opened.enter_async_context(self._vault.open())
             self._vault.on_change(self._take_changes)
+            self.secret_refused = self._vault.look_soon
         traces = configure_traces(
             self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
         )

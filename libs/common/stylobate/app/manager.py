@@ -145,7 +145,15 @@ class AppManager:
         else:
             await self._wait_for_migrations(where, migrator)
         opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
-        return await self.enter(opened(pool_size=settings.database_pool_size), name="database")
+        database = await self.enter(
+            opened(pool_size=settings.database_pool_size, refused=self._shared.secret_refused), name="database"
+        )
+
+        async def take(fresh: Settings) -> None:
+            await database.use(fresh.database_url, fresh.database_replica_url)
+
+        self.follow("database_url", "database_replica_url", take=take)
+        return database
 
     async def database_apart(self, name: str, url: str, setting: str, look: Look) -> DatabaseManager:
         """Open one more database with this service's schema. The start waits for it a moment only, and the service runs without.
@@ -285,6 +293,8 @@ class AppManager:
         except BaseException:
             await self.close()
             raise
+        if not self._has_database:
+            self.changes.forget("database_")
         if self.spec.migrations and not self._has_database and self.settings.is_development:
             self.ready_when(self._migrate_unused)
         self._is_built = True

@@ -44,6 +44,8 @@ class Shared:
         self.limit_rules = LimitRules()
         self.stopping = asyncio.Event()
         """Set when balancers know that this process stops, before its listeners do: what is open without end is ended then."""
+        self.secret_refused: Callable[[], None] = lambda: None
+        """Is called when a server refuses a secret of ours: it may have been exchanged."""
         self.trace_ratio = 0.0
         """The share of requests that begin a sampled trace; 0 when traces would go nowhere."""
         self._opened = AsyncExitStack()

@@ -1,7 +1,7 @@
 """LISTEN on a connection of its own, forever: reconnected when lost, proven alive when silent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ import asyncpg
 
 from stylobate.database.address import hosts, seeking
 from stylobate.database.faults import NO_CONNECTION
+from stylobate.database.login import Login
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
 from stylobate.stopping import end, goes_on
@@ -43,8 +44,8 @@ class Listening:
 class Listener:
     """The listening connection of a manager; it is opened when first asked to listen."""
 
-    def __init__(self, url: str, settings: Mapping[str, str]) -> None:
-        self._url = url
+    def __init__(self, login: Login, settings: Mapping[str, str]) -> None:
+        self._login = login
         self._settings = dict(settings)
         self._channels: dict[str, list[Listening]] = {}
         self._connection: asyncpg.Connection | None = None
@@ -55,9 +56,9 @@ class Listener:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, settings: Mapping[str, str]) -> AsyncIterator[Self]:
+    async def open(cls, login: Login, *, settings: Mapping[str, str]) -> AsyncIterator[Self]:
         """Give a listener and close its connection at the end."""
-        listener = cls(url, settings)
+        listener = cls(login, settings)
         try:
             yield listener
         finally:
@@ -75,6 +76,11 @@ class Listener:
                     await self._connection.add_listener(channel, self._heard)
         await self._connected.wait()
         return listening
+
+    def renew(self) -> None:
+        """Connect anew, as another user."""
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def forget(self, listening: Listening) -> None:
         """Remove a callback."""
@@ -100,7 +106,7 @@ class Listener:
             has_been = True
             await self._until_lost()
             self._connected.clear()
-            _log.warning("database_listener_lost", database=hosts(self._url))
+            _log.warning("database_listener_lost", database=hosts(self._login.url))
 
     async def _connect(self) -> None:
         waits = backoff(initial=0.05, maximum=2.0)
@@ -111,16 +117,19 @@ class Listener:
                     self._connected.set()
                     return
             except (*NO_CONNECTION, asyncpg.InterfaceError) as error:
-                _log.debug("database_listener_waits", database=hosts(self._url), error=str(error))
+                _log.debug("database_listener_waits", database=hosts(self._login.url), error=str(error))
             await asyncio.sleep(next(waits))
 
     async def _listening_connection(self) -> asyncpg.Connection:
-        connection = await asyncpg.connect(
-            seeking(self._url, read_only=False),
-            timeout=_ANSWER_S,
-            command_timeout=_ANSWER_S,
-            server_settings=self._settings,
-        )
+        def connect(url: str) -> Awaitable[asyncpg.Connection]:
+            return asyncpg.connect(
+                seeking(url, read_only=False),
+                timeout=_ANSWER_S,
+                command_timeout=_ANSWER_S,
+                server_settings=self._settings,
+            )
+
+        connection = await self._login.connect(connect)
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
         try:

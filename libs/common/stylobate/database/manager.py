@@ -12,7 +12,9 @@ import asyncpg
 
 from stylobate.database.address import hosts, seeking
 from stylobate.database.connection import Connection
+from stylobate.database.faults import NO_CONNECTION, unavailable
 from stylobate.database.listener import Listener, Listening
+from stylobate.database.login import REFUSED, Login
 from stylobate.database.migrations import role_of
 from stylobate.database.queries import Queries
 from stylobate.database.refusal import REPLICA_URL, URL, refusals
@@ -24,6 +26,7 @@ from stylobate.resilience import wait_for_dependency
 _TIMES = {"timezone": "UTC", "datestyle": "ISO"}
 """As text, times are read in a third of what the driver's own decoding takes: ``datetime.fromisoformat``."""
 _CLOSE_S = 2.0
+_LOOK_S = 3.0
 _ANSWER = timedelta(milliseconds=500)
 """For the server's answer that a limit was reached; without one it counts as hanging."""
 _log = get_logger("app")
@@ -63,10 +66,13 @@ class DatabaseManager(Queries):
     has the same calls on read-only connections, to the replica where there is one (its rows may be a moment old).
     """
 
-    def __init__(self, pool: asyncpg.Pool, reader: Queries, listener: Listener, *, has_replica: bool) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, reader: Queries, listener: Listener, logins: tuple[Login, Login], *, has_replica: bool
+    ) -> None:
         super().__init__(pool, is_writer=True)
         self.reader = reader
         self._listener = listener
+        self._login, self._reader_login = logins
         self._has_replica = has_replica
 
     @classmethod
@@ -84,6 +90,7 @@ class DatabaseManager(Queries):
         pooler: bool = False,
         setting: str = URL,
         waits: bool = True,
+        refused: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -96,21 +103,24 @@ class DatabaseManager(Queries):
         :param pooler: whether a pooler in session mode stands between, which takes no startup parameters: everything is set by
             statements after connecting, and no statements are kept prepared.
         :param setting: that the URL comes from, for who must set it right. :param waits: False: whoever asks first waits.
+        :param refused: is called when the server refuses the user or the password: who knows another may :meth:`use` it.
         :raises ConfigError: the server, or the replica, answers and does not let us in.
         """
-        options = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
+        options: dict[str, Any] = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
         settings = {"search_path": service, "application_name": f"stylobate-{service}", **_TIMES, **limits.settings()}
         if use_role:
             settings["role"] = role_of(service)
-        reader_url = seeking(replica_url or url, read_only=bool(replica_url))
+        login = Login(url, setting=setting, refused=refused)
+        reader_login = Login(replica_url, setting=REPLICA_URL, refused=refused) if replica_url else login
         reader_size = max(1, pool_size // READER_SHARE)
         read_only = settings | {"default_transaction_read_only": "on"}
         async with (
-            _pool(seeking(url, read_only=False), pool_size, settings, pooler=pooler, **options) as pool,
-            _pool(reader_url, reader_size, read_only, pooler=pooler, **options) as second,
-            Listener.open(url, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
+            _pool(login, pool_size, settings, pooler=pooler, **options) as pool,
+            _pool(reader_login, reader_size, read_only, pooler=pooler, to_replica=bool(replica_url), **options) as second,
+            Listener.open(login, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
         ):
-            manager = cls(pool, Queries(second, is_writer=False), listener, has_replica=bool(replica_url))
+            reader = Queries(second, is_writer=False)
+            manager = cls(pool, reader, listener, (login, reader_login), has_replica=bool(replica_url))
             if waits:
                 await wait_for_dependency(f"database {hosts(url)} for {service}", partial(_ask, manager, setting, url))
             if replica_url:
@@ -121,6 +131,20 @@ class DatabaseManager(Queries):
             finally:
                 await manager.let_go()
                 await manager.reader.let_go()
+
+    async def use(self, url: str, replica_url: str = "") -> None:
+        """Go on with another user or password: connections are made anew as they come back, what is under way ends well.
+
+        :raises ConfigError: it is refused (it is used once the server takes it), or leads to another server or database.
+        """
+        other_user = False
+        for login, wanted, read_only in ((self._login, url, False), (self._reader_login, replica_url, True)):
+            if wanted and wanted != login.url:
+                other_user |= await login.use(wanted, partial(_look, read_only=read_only))
+        for queries in (self, self.reader):
+            await queries.renew()
+        if other_user:
+            self._listener.renew()
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> Listening:
         """Call back with the payload of every ``NOTIFY`` on the channel from now on; returns when that holds.
@@ -163,13 +187,35 @@ def _placing(settings: Mapping[str, str], *, pooler: bool) -> dict[str, Any]:
     return {"init": place, "statement_cache_size": 0}
 
 
+async def _look(url: str, *, read_only: bool) -> None:
+    """Connect, and close again. Raises asyncpg's errors of what does not let us in, DatabaseUnavailableError for others."""
+    try:
+        connection = await asyncpg.connect(seeking(url, read_only=read_only), timeout=_LOOK_S)
+    except REFUSED:
+        raise
+    except NO_CONNECTION as error:
+        raise unavailable(error) from error
+    await connection.close()
+
+
 @asynccontextmanager
 async def _pool(
-    url: str, size: int, settings: Mapping[str, str], *, connect_timeout: timedelta, command_timeout: timedelta, pooler: bool
+    login: Login,
+    size: int,
+    settings: Mapping[str, str],
+    *,
+    connect_timeout: timedelta,
+    command_timeout: timedelta,
+    pooler: bool,
+    to_replica: bool = False,
 ) -> AsyncIterator[asyncpg.Pool]:
     """Give a pool that connects when asked, and close it: at most for a while, whoever still holds a connection."""
+
+    async def connect(*_: object, **options: Any) -> asyncpg.Connection:
+        return await login.connect(lambda url: asyncpg.connect(seeking(url, read_only=to_replica), **options))
+
     pool = await asyncpg.create_pool(
-        url,
+        connect=connect,
         max_size=size,
         min_size=0,
         init_size=0,

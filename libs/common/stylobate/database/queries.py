@@ -117,13 +117,17 @@ class Queries:
             with suppress(TimeoutError):
                 await self._pool.release(proxy, timeout=_LET_GO_S)
         else:
-            await self._pool.expire_connections()
-            await self._kept.give_back()
+            await self.renew()
             await self._pool.release(proxy)
             raise unavailable(error) from error
 
     async def let_go(self) -> None:
         """Give the pool back what is kept for the next statement: before it is closed."""
+        await self._kept.give_back()
+
+    async def renew(self) -> None:
+        """Have every connection made anew: one in use when it is given back."""
+        await self._pool.expire_connections()
         await self._kept.give_back()
 
     async def _queue(self) -> _Proxy:

@@ -45,8 +45,14 @@ class SecretKeyEncryption:
     """
 
     def __init__(self, secret: str, former: Sequence[str] = (), *, purpose: str) -> None:
-        self._id, self._key = _key(secret, purpose)
-        self._keys = dict(_key(text, purpose) for text in (*former, secret))
+        self._purpose = purpose
+        self._keys: dict[str, AESGCM] = {}
+        self.use(secret, former)
+
+    def use(self, secret: str, former: Sequence[str] = ()) -> None:
+        """Seal with another secret from now on. What those before it have sealed is opened as it was."""
+        self._id, self._key = _key(secret, self._purpose)
+        self._keys |= dict(_key(text, self._purpose) for text in (*former, secret))
 
     @property
     def id(self) -> str:

@@ -1,6 +1,7 @@
 """Mail over SMTP."""
 
 import ssl
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import parseaddr
 
@@ -26,6 +27,10 @@ class SmtpTransport:
         self._sender = sender
         self._timeout_s = timeout.total_seconds()
         self._tls = None if server.security == "none" else ssl.create_default_context(cafile=server.authority or None)
+
+    def use(self, user: str, password: str) -> None:
+        """Log in as another, or with another password, from the next mail on."""
+        self._server = replace(self._server, user=user, password=password)
 
     async def send(self, mail: Mail) -> None:
         """See the port."""
