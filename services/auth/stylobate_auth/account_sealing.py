@@ -49,7 +49,7 @@ class AccountSealing:
     async def keep(self) -> None:
         """Look for a newer key, forever: what seals is within a transaction, and must not wait for another connection."""
         while goes_on():
-            await asyncio.sleep(LOOK.total_seconds())
+            await asyncio.sleep(LOOK.total_seconds() / 2)
             if self.keys is not None:
                 with suppress(UnavailableError):
                     await self._current(self.keys)
@@ -59,6 +59,12 @@ class AccountSealing:
         if self.keys is not None:
             await self.keys.current(PURPOSE)
             self._index = (await self.keys.lasting(INDEX_PURPOSE)).secret
+
+    async def current_id(self) -> str:
+        """Return the id of the key that seals now; empty where nothing is sealed."""
+        if self.keys is None or not self.seals:
+            return ""
+        return (self.keys.at_hand(PURPOSE) or await self._current(self.keys)).id
 
     async def opened(self, tenant: str, account_id: str, what: str, stored: str) -> str:
         """Return what was stored. Raises AccountUnreadableError, UnavailableError."""

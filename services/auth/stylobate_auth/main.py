@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from stylobate.api.auth.v1.account_key_service_pb2_grpc import add_AccountKeyServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from stylobate.api.auth.v1.grant_service_pb2_grpc import add_GrantServiceServicer_to_server
@@ -37,7 +38,9 @@ from stylobate.resilience import prune_forever, wait_for_dependency
 from stylobate.value_kinds import OnUnreachable
 
 from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.account_key_servicer import AccountKeyServicer
 from stylobate_auth.account_manager import AccountManager
+from stylobate_auth.account_reencryptor import AccountReencryptor
 from stylobate_auth.account_sealing_keys import open_account_sealing
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
@@ -338,6 +341,7 @@ def _serve_users(
     app.task("user_deletions", eraser.run)
     app.check("user_deletions", eraser.health)
     app.servicer(add_UserServiceServicer_to_server, UserServicer(users, eraser, idempotency))
+    app.servicer(add_AccountKeyServiceServicer_to_server, AccountKeyServicer(AccountReencryptor(store, store.sealing)))
     exporter = UserExporter(store, users, sessions, sources, limits=limits, fresh=fresh, clock=_now)
     app.servicer(add_UserExportServiceServicer_to_server, UserExportServicer(exporter))
     app.servicer(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(directory))

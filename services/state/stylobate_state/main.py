@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stylobate.api.state.v1.owned_state_service_pb2_grpc import add_OwnedStateServiceServicer_to_server
 from stylobate.api.state.v1.projection_service_pb2_grpc import add_ProjectionServiceServicer_to_server
 from stylobate.api.state.v1.state_keeping_service_pb2_grpc import add_StateKeepingServiceServicer_to_server
+from stylobate.api.state.v1.state_key_service_pb2_grpc import add_StateKeyServiceServicer_to_server
 from stylobate.api.state.v1.state_service_pb2_grpc import add_StateServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.declarations import Declarations
@@ -26,11 +27,13 @@ from stylobate_state.owner_forgetter import OwnerForgetter
 from stylobate_state.places import check_main, logs_of_projections, placed
 from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
+from stylobate_state.reencryptor import Reencryptor
 from stylobate_state.room import Room
 from stylobate_state.sealing_keys import open_sealing, sealing_in_memory
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
+from stylobate_state.state_key_servicer import StateKeyServicer
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_mover import StateMover, Target
 from stylobate_state.state_writer import Environment
@@ -111,6 +114,9 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     mover = StateMover(
         manager.namespaces, indexes=indexes, places=settings.places, main=main.places, targets=targets, ephemeral=ttls
     )
+    texts = {name: room.texts for name, room in rooms.items()}
+    reencryptor = Reencryptor(manager.namespaces, environment.store, sealing, main.texts, apart=texts, ephemeral=ttls)
+    app.servicer(add_StateKeyServiceServicer_to_server, StateKeyServicer(reencryptor))
     owners = OwnerForgetter(manager.namespaces, environment, manager.writer, forgetters)
     app.servicer(add_StateKeepingServiceServicer_to_server, StateKeepingServicer(manager.keeper, forgetters, mover, owners))
 

@@ -28,6 +28,7 @@ from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 from stylobate_state.store.postgres_places import PostgresPlaceStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
+from stylobate_state.store.postgres_resealing import PostgresResealStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.timer_runner import TimerRunner
 from stylobate_state.watch.feed import Feed
@@ -48,6 +49,7 @@ class Room:
         self.log = PostgresEventLog(database, SOURCE)
         self.feed = Feed(self.log)
         self.store = PostgresStateStore(database, ledger)
+        self.texts = PostgresResealStore(database)
         self.data_keys = PostgresDataKeyStore(database)
         self.projections = PostgresProjectionStore(database, self.store)
         self.name = name

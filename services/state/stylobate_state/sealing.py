@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import orjson
-from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed
+from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed, key_id_of
 from stylobate.json_members import Path, find, mapped
 from stylobate.json_pointer import pointer
 from stylobate.logs import get_logger
@@ -36,7 +36,7 @@ class Sealing:
     """
 
     def __init__(self, keys: DataKeys | None = None) -> None:
-        self._keys = keys
+        self.keys = keys
         self._unreadable = counter("state_fields_unreadable", "Sealed fields that could not be opened.", ("namespace",))
 
     async def sealed(
@@ -96,6 +96,41 @@ class Sealing:
             return entry
         return replace(entry, data=(await self._opened(namespace, key, entry.data))[0])
 
+    async def anew(
+        self, namespace: Namespace, key: StateKey, data: bytes, *, is_patch: bool = False
+    ) -> tuple[bytes, Sequence[Path]]:
+        """Return stored data with its fields sealed with the key of now, the very same where they are; and what cannot be opened.
+
+        :param is_patch: whether null stands for what is taken away.
+        """
+        current = await self._current(namespace)
+        missing: list[str] = []
+        unreadable: list[Path] = []
+
+        def seal(path: Path, value: bytes) -> bytes:
+            text, about = _sealed_text(value), _about(key, path)
+            found: bytes | None = _canonical(value)
+            if text is not None:
+                if key_id_of(text) == current.id:
+                    return value
+                try:
+                    found = self._known.opened(text, about)
+                except SealedInvalidError:
+                    found = None
+                else:
+                    missing.extend([text] if found is None else ())
+            if found is None:
+                unreadable.append(path)
+            is_kept = found is None or (is_patch and value == b"null")
+            return value if is_kept or found is None else orjson.dumps(self._known.seal(current, found, about))
+
+        made = mapped(data, namespace.encrypted, seal)
+        if missing:
+            unreadable.clear()
+            await self._known.fetch(missing)
+            made = mapped(data, namespace.encrypted, seal)
+        return made, unreadable
+
     async def _opened(self, namespace: Namespace, key: StateKey, data: bytes) -> tuple[bytes, tuple[Path, ...]]:
         """Return the data with its fields opened, and those that cannot be, which it lacks."""
         missing: list[str] = []
@@ -133,9 +168,9 @@ class Sealing:
 
     @property
     def _known(self) -> DataKeys:
-        if self._keys is None:
+        if self.keys is None:
             raise AssertionError("a namespace with encrypted fields was bound without keys")
-        return self._keys
+        return self.keys
 
 
 NO_SEALING = Sealing()

@@ -1,7 +1,7 @@
 """Values at rest: sealed with data keys, which are stored sealed themselves by a key-encryption key that is not."""
 
 from stylobate.encryption.data_keys import LOOK, DataKey, DataKeys, DataKeyStanding
-from stylobate.encryption.envelope import SealedInvalidError, is_sealed
+from stylobate.encryption.envelope import SealedInvalidError, is_sealed, key_id_of
 from stylobate.encryption.key_encryption import LEAST_SECRET, NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "SealedInvalidError",
     "SecretKeyEncryption",
     "is_sealed",
+    "key_id_of",
 ]

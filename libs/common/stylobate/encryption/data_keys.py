@@ -50,6 +50,8 @@ class DataKeyStanding:
     """Whether it seals; the others only open."""
     is_foreign: bool
     """Whether it is sealed by another key-encryption key than the one in use."""
+    is_replaced: bool
+    """Whether everything that it had sealed was sealed with a later one."""
 
 
 class DataKeys:
@@ -147,6 +149,27 @@ class DataKeys:
             newest = await self._store.newest(purpose)
             return await self._make(purpose, newest.generation if newest is not None else 0)
 
+    async def begin_anew(self, *purposes: str) -> None:
+        """Begin to seal everything with other keys: make one for each purpose, unless what was begun for it is unfinished.
+
+        Returns when all processes seal with the newest ones.
+        """
+        age_s = 2 * self._look_s  # what a process has at hand for transactions is as old as two looks
+        for purpose in purposes:
+            kept = [key for key in await self._store.all() if key.purpose == purpose]
+            if all(key.is_replaced for key in kept[:-1]):
+                await self.rotate(purpose)
+                age_s = 0.0
+            else:
+                age_s = min(age_s, kept[-1].age.total_seconds())
+        await asyncio.sleep(2 * self._look_s - age_s)
+        for purpose in purposes:
+            await self.current(purpose)
+
+    async def finish(self, purpose: str) -> None:
+        """Note that everything was sealed with the newest key."""
+        await self._store.replaced(purpose, (await self.current(purpose)).generation)
+
     async def standings(self) -> list[DataKeyStanding]:
         """Return how all keys stand, by purpose and generation."""
         kept = await self._store.all()
@@ -160,6 +183,7 @@ class DataKeys:
                 key.sealed_by,
                 is_current=newest[key.purpose] == key.generation,
                 is_foreign=key.sealed_by != self._encryption.id,
+                is_replaced=key.is_replaced,
             )
             for key in kept
         ]

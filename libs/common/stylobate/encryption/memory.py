@@ -31,6 +31,11 @@ class MemoryDataKeyStore:
         self.keys[key.id] = replace(key, created_at=datetime.now(UTC), age=timedelta())
         return True
 
+    async def replaced(self, purpose: str, below: int) -> None:
+        for key in self.keys.values():
+            if key.purpose == purpose and key.generation < below:
+                self.keys[key.id] = replace(key, is_replaced=True)
+
     async def reseal(self, id_: str, sealed_by: str, sealed: bytes, now_by: str) -> None:
         if (key := self.keys.get(id_)) is not None and key.sealed_by == sealed_by:
             self.keys[id_] = replace(key, sealed=sealed, sealed_by=now_by)

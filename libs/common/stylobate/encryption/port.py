@@ -22,6 +22,8 @@ class KeptKey:
     created_at: datetime
     age: timedelta
     """By the store's own clock."""
+    is_replaced: bool = False
+    """Whether everything that it had sealed was sealed with a later one."""
 
 
 class DataKeyStore(Protocol):
@@ -38,6 +40,9 @@ class DataKeyStore(Protocol):
 
     async def add(self, key: KeptKey) -> bool:
         """Keep another one; its times are the store's. False: there is one of its purpose and generation, nothing happened."""
+
+    async def replaced(self, purpose: str, below: int) -> None:
+        """Note that everything is sealed with this generation, or a later one."""
 
     async def reseal(self, id_: str, sealed_by: str, sealed: bytes, now_by: str) -> None:
         """Keep a key sealed by another key-encryption key, unless somebody was faster."""

@@ -16,6 +16,10 @@ on conflict (purpose, generation) do nothing returning true
 """
 _RESEAL = "update data_key set sealed = $3, sealed_by = $4 where id = $1 and sealed_by = $2"
 
+_REPLACED = """
+update data_key set replaced_at = clock_timestamp() where purpose = $1 and generation < $2 and replaced_at is null
+"""
+
 
 class PostgresDataKeyStore:
     """The port on the migrations of ``stylobate.encryption``."""
@@ -37,6 +41,9 @@ class PostgresDataKeyStore:
         added = await self._database.fetchval(_ADD, key.id, key.purpose, key.generation, key.sealed, key.sealed_by)
         return bool(added)
 
+    async def replaced(self, purpose: str, below: int) -> None:
+        await self._database.execute(_REPLACED, purpose, below)
+
     async def reseal(self, id_: str, sealed_by: str, sealed: bytes, now_by: str) -> None:
         await self._database.execute(_RESEAL, id_, sealed_by, sealed, now_by)
 
@@ -50,4 +57,5 @@ def _key_of(row: Any) -> KeptKey:
         sealed_by=row["sealed_by"],
         created_at=row["created_at"],
         age=row["age"],
+        is_replaced=row["replaced_at"] is not None,
     )

@@ -38,6 +38,8 @@ OPERATOR_RIGHTS = ServiceRights(
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",
             "auth.v1.SigningKeyService",
+            "auth.v1.AccountKeyService",
+            "state.v1.StateKeyService",
             "auth.v1.UserExportService/ExportUser",
             *(
                 f"auth.v1.UserService/{name}"

@@ -49,6 +49,8 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.ServiceAccountService": {"cli"},
     "auth.v1.UserService": {"cli"},
     "auth.v1.SigningKeyService": {"cli"},
+    "auth.v1.AccountKeyService": {"cli"},
+    "state.v1.StateKeyService": {"cli"},
     "auth.v1.UserService/DeleteMe": set(),
     "auth.v1.UserExportService/ExportUser": {"cli"},
     "auth.v1.UserDirectoryService/GetUserProfiles": {"actions"},

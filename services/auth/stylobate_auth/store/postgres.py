@@ -12,6 +12,7 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
+from stylobate_auth.store.postgres_account_texts import PostgresAccountTexts
 from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
 from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginCounts
 from stylobate_auth.store.postgres_grants import PostgresGrants
@@ -71,6 +72,7 @@ delete from mail where (tenant, id) in (
 
 
 class PostgresAuthStore(
+    PostgresAccountTexts,
     PostgresApiKeys,
     PostgresFailedLoginCounts,
     PostgresKeptData,
@@ -107,12 +109,12 @@ class PostgresAuthStore(
         self._ledger = ledger
         self._on_events = on_events
         self._on_mails = on_mails
-        self._sealing = sealing
+        self.sealing = sealing
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresAuthTransaction]:
         async with self._database.transaction() as connection:
-            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger, self._sealing)
+            transaction = PostgresAuthTransaction(connection, self._outbox, self._audit, self._ledger, self.sealing)
             yield transaction
             await transaction.flush()
         if transaction.emitted:
@@ -123,22 +125,22 @@ class PostgresAuthStore(
     async def account(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(ACCOUNT_BY_ID, tenant, key)
-        return None if row is None else await account_of(row, self._sealing)
+        return None if row is None else await account_of(row, self.sealing)
 
     async def credentials(self, tenant: str, email_key: str, place: str, now: datetime) -> Credentials | None:
         if "\0" in email_key:
             return None  # PostgreSQL cannot hold it, so no account has it
-        row = await self._database.fetchrow(CREDENTIALS, tenant, await self._sealing.indexes(tenant, email_key), place, now)
+        row = await self._database.fetchrow(CREDENTIALS, tenant, await self.sealing.indexes(tenant, email_key), place, now)
         if row is None:
             return None
-        account = await account_of(row, self._sealing)
+        account = await account_of(row, self.sealing)
         return Credentials(account, row["password_hash"], row["must_verify"], row["is_known_place"])
 
     async def credentials_of(self, tenant: str, account_id: str) -> Credentials | None:
         row = await self._database.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
         if row is None:
             return None
-        return Credentials(await account_of(row, self._sealing), row["password_hash"], row["must_verify"])
+        return Credentials(await account_of(row, self.sealing), row["password_hash"], row["must_verify"])
 
     async def session(self, tenant: str, session_id: str) -> Session | None:
         key = uuid_of(session_id)
@@ -178,7 +180,7 @@ class PostgresAuthStore(
         await self._audit.note(record)
 
     def mails(self) -> PostgresMailQueue:
-        return PostgresMailQueue(self._database, self._sealing)
+        return PostgresMailQueue(self._database, self.sealing)
 
     async def prune(self, now: datetime) -> int:
         removed = 0

@@ -54,13 +54,13 @@ class PostgresRefreshTokens:
 
     _database: DatabaseManager
     _audit: AuditTrail[Connection]
-    _sealing: AccountSealing
+    sealing: AccountSealing
 
     def transaction(self) -> AbstractAsyncContextManager["_Changes"]:
         raise NotImplementedError
 
     async def refresh_tokens(self, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
-        return await _find(self._database, keys, self._sealing)
+        return await _find(self._database, keys, self.sealing)
 
     async def rotate(self, rotations: Sequence[tuple[Rotation, AuditRecord]]) -> list[bool]:
         async with self.transaction() as transaction:
@@ -81,10 +81,10 @@ class PostgresRefreshChanges:
     """The transaction's part."""
 
     _connection: Connection
-    _sealing: AccountSealing
+    sealing: AccountSealing
 
     async def refresh_tokens(self, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
-        return await _find(self._connection, keys, self._sealing)
+        return await _find(self._connection, keys, self.sealing)
 
     async def rotate_refresh(self, rotations: Sequence[Rotation]) -> list[bool]:
         rows = [

@@ -125,7 +125,7 @@ class PostgresAuthTransaction(
         ledger: IdempotencyLedger[Connection],
         sealing: AccountSealing,
     ) -> None:
-        self._sealing = sealing
+        self.sealing = sealing
         self._connection = connection
         self._outbox = outbox
         self._audit = audit
@@ -145,8 +145,8 @@ class PostgresAuthTransaction(
 
     async def add_account(self, new: NewAccount) -> None:
         account = new.account
-        key, sealed = UUID(account.id), self._sealing.sealed
-        email_key, *others = await self._sealing.indexes(account.tenant, new.email_key)
+        key, sealed = UUID(account.id), self.sealing.sealed
+        email_key, *others = await self.sealing.indexes(account.tenant, new.email_key)
         added = await self._connection.fetchval(
             _ADD_ACCOUNT,
             account.tenant,
@@ -172,7 +172,7 @@ class PostgresAuthTransaction(
 
     async def account(self, tenant: str, account_id: str) -> Account | None:
         row = await self._connection.fetchrow(ACCOUNT_BY_ID, tenant, UUID(account_id))
-        return None if row is None else await account_of(row, self._sealing)
+        return None if row is None else await account_of(row, self.sealing)
 
     async def remember_place(self, tenant: str, account_id: str, place: str, until: datetime) -> None:
         await self._connection.execute(_REMEMBER_PLACE, tenant, UUID(account_id), place, until)
@@ -215,15 +215,15 @@ class PostgresAuthTransaction(
     async def hold_account(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._connection.fetchrow(_HOLD_ACCOUNT, tenant, key)
-        return None if row is None else await account_of(row, self._sealing)
+        return None if row is None else await account_of(row, self.sealing)
 
     async def rename(self, tenant: str, account_id: str, display_name: str) -> None:
-        sealed = await self._sealing.sealed(tenant, account_id, NAME, display_name)
+        sealed = await self.sealing.sealed(tenant, account_id, NAME, display_name)
         await self._connection.execute(_RENAME, tenant, UUID(account_id), sealed)
 
     async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
-        sealed = await self._sealing.sealed(tenant, account_id, ADDRESS, email)
-        index, *_ = await self._sealing.indexes(tenant, email_key)
+        sealed = await self.sealing.sealed(tenant, account_id, ADDRESS, email)
+        index, *_ = await self.sealing.indexes(tenant, email_key)
         await self._connection.execute(_KEEP_NEW_EMAIL, tenant, UUID(account_id), sealed, index)
 
     async def take_new_email(self, tenant: str, account_id: str) -> None:
@@ -231,8 +231,8 @@ class PostgresAuthTransaction(
         stored = await self._connection.fetchval(_NEW_EMAIL, tenant, key)
         if stored is None:
             raise EmailTakenError
-        address = await self._sealing.opened(tenant, account_id, ADDRESS, stored)
-        indexes = await self._sealing.indexes(tenant, email_key_of(address) or address)
+        address = await self.sealing.opened(tenant, account_id, ADDRESS, stored)
+        indexes = await self.sealing.indexes(tenant, email_key_of(address) or address)
         try:
             taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, key, indexes[0], indexes)
         except asyncpg.UniqueViolationError:  # registered at this very moment

@@ -57,12 +57,12 @@ class PostgresUserChanges:
     """The part of a transaction."""
 
     _connection: Connection
-    _sealing: AccountSealing
+    sealing: AccountSealing
 
     async def hold_user(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._connection.fetchrow(_HOLD, tenant, key)
-        return None if row is None else await account_of(row, self._sealing)
+        return None if row is None else await account_of(row, self.sealing)
 
     async def set_disabled(self, tenant: str, account_id: str, at: datetime | None) -> None:
         await self._connection.execute(_SET_DISABLED, tenant, UUID(account_id), at)
@@ -84,12 +84,12 @@ class PostgresUsers:
     """The part of the store."""
 
     _database: DatabaseManager
-    _sealing: AccountSealing
+    sealing: AccountSealing
 
     async def user(self, tenant: str, account_id: str) -> Account | None:
         key = uuid_of(account_id)
         row = None if key is None else await self._database.fetchrow(_BY_ID, tenant, key)
-        return None if row is None else await account_of(row, self._sealing)
+        return None if row is None else await account_of(row, self.sealing)
 
     async def users_by_id(self, tenant: str, ids: Sequence[str]) -> list[Account]:
         keys = [key for one in ids if (key := uuid_of(one)) is not None]
@@ -99,9 +99,9 @@ class PostgresUsers:
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))
         since, until = query.created_after or _FIRST, query.created_before or _LAST
-        emails = await self._sealing.indexes(tenant, query.email) if query.email else None
+        emails = await self.sealing.indexes(tenant, query.email) if query.email else None
         rows = await self._database.fetch(_LIST, tenant, *place, since, until, emails, query.role, limit)
-        return [await account_as_far(row, self._sealing) for row in rows]
+        return [await account_as_far(row, self.sealing) for row in rows]
 
     async def deletion(self, tenant: str, account_id: str) -> UserDeletion | None:
         key = uuid_of(account_id)

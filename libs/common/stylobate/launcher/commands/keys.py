@@ -16,11 +16,14 @@ from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import ServiceAccountServiceStub
 from stylobate.api.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from stylobate.identity.public_key import jwk_of_pem
+from stylobate.launcher.commands import data_keys
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.times import lasting, shown
 
 keys = typer.Typer()
+keys.command()(data_keys.status)
+keys.command()(data_keys.reencrypt)
 
 _ID = typer.Argument(help="The key's id, as `keys list` tells it.")
 _PUBLIC_KEY = typer.Option("--public-key", help="A file with a public key, JWK or PEM, in place of a secret: `private_key_jwt`.")
