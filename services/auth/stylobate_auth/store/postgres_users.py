@@ -94,7 +94,7 @@ class PostgresUsers:
     async def users_by_id(self, tenant: str, ids: Sequence[str]) -> list[Account]:
         keys = [key for one in ids if (key := uuid_of(one)) is not None]
         rows = await self._database.fetch(_BY_IDS, tenant, keys) if keys else ()
-        return [await account_as_far(row, self._sealing) for row in rows]
+        return [await account_as_far(row, self.sealing) for row in rows]
 
     async def users(self, tenant: str, query: UserQuery, after: UserPlace | None, limit: int) -> list[Account]:
         place = (_FIRST, UUID(int=0)) if after is None else (after.created_at, UUID(after.id))
