@@ -14,8 +14,9 @@ from stylobate.config import ConfigError, Settings, secret
 from stylobate.discovery import Discovery
 from stylobate.discovery.names import SystemNames, Told
 from stylobate.discovery.target import Target, port_of
-from stylobate.discovery.whereabouts import Whereabouts
+from stylobate.discovery.whereabouts import INTERRUPTED, Whereabouts
 from stylobate.health import Health, Status
+from stylobate.resilience import Interruption
 from stylobate.stopping import end
 from stylobate.value_kinds import HttpUrl
 
@@ -64,6 +65,7 @@ class Finder:
     def __init__(self, settings: DiscoverySettings) -> None:
         self._settings = settings
         self._known: dict[str, Whereabouts] = {}
+        self._consul_away = Interruption(INTERRUPTED)
         self._agent: ConsulAgent | None = None
         self._registration: ConsulRegistration | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -72,7 +74,7 @@ class Finder:
         """Return where a service is; None: gRPC finds it by itself. Raises ConfigError for an address that cannot be used."""
         try:
             target = Target.of(address)
-            found = Whereabouts(service, self._discovery(target))
+            found = Whereabouts(service, self._discovery(target), self._consul_away if target.scheme == "consul" else None)
         except (OSError, ValueError) as error:
             raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: {error}"]) from None
         self._known[service] = found

@@ -11,6 +11,7 @@ from stylobate.discovery import Discovery, Places
 from stylobate.logs import get_logger
 from stylobate.resilience import Interruption, backoff
 
+INTERRUPTED = "discovery_interrupted"
 _log = get_logger("app")
 
 
@@ -30,16 +31,17 @@ class Whereabouts:
     may still be, and else a call fails as it would without an address.
 
     :param service: whose, for logs. :param discovery: finds them; it is watched again, with backoff, when it fails.
+    :param interruption: tells of failures; shared by those that ask the same server, so that one outage is one line.
     """
 
-    def __init__(self, service: str, discovery: Discovery) -> None:
+    def __init__(self, service: str, discovery: Discovery, interruption: Interruption | None = None) -> None:
         self.service = service
         self.discovery = discovery
         self.found = Found({})
         self._lost = asyncio.Event()
         self._listeners: list[Callable[[Places], None]] = []
         self._looking: asyncio.Task[None] | None = None
-        self._interruption = Interruption("discovery_interrupted")
+        self._interruption = interruption or Interruption(INTERRUPTED)
         self._is_closed = False
 
     def listen(self, listener: Callable[[Places], None]) -> None:
