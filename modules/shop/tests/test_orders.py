@@ -250,3 +250,17 @@ async def test_who_is_granted_one_order_ships_just_that(shop: ActionTester) -> N
     assert len([state.key async for state in bob.state.list("orders")]) == 2
     bob.revoke("orders:read", "state/orders/")
     assert await bob.state.get("orders", other) is None
+
+
+async def test_who_leaves_takes_the_name_and_leaves_the_books(shop: ActionTester) -> None:
+    """An export of the account holds its orders; once the account is deleted they stay, as nobody's that can be known."""
+    alice, clerk = shop.user("alice"), shop.user("clerk", "staff")
+    order_id = (await alice.call("shop.place_order", TEA))["id"]
+    await shop.user("bob").call("shop.place_order", TEA)
+    (order,) = (await shop.export_user("alice"))["state/orders"]
+    assert (order["key"], order["data"]["total"]) == (order_id, 2000)
+    await shop.delete_user("alice")
+    assert await shop.export_user("alice") == {}
+    left = await clerk.state.get("orders", order_id)
+    assert left is not None
+    assert (left.data["total"], left.owner.startswith("deleted-")) == (2000, True)
