@@ -145,9 +145,7 @@ class AppManager:
         else:
             await self._wait_for_migrations(where, migrator)
         opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
-        database = await self.enter(
-            opened(pool_size=settings.database_pool_size, refused=self._shared.secret_refused), name="database"
-        )
+        database = await self.enter(opened(pool_size=settings.database_pool_size, refused=self._refused), name="database")
 
         async def take(fresh: Settings) -> None:
             await database.use(fresh.database_url, fresh.database_replica_url)
@@ -171,6 +169,9 @@ class AppManager:
         if not await opening.is_soon_done():
             self.check(f"opening {name}", opening.health)
         return database
+
+    def _refused(self) -> None:
+        self._shared.secret_refused()
 
     def _opened(self, url: str, **options: Any) -> AbstractAsyncContextManager[DatabaseManager]:
         settings = self.settings
