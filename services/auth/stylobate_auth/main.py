@@ -64,6 +64,7 @@ from stylobate_auth.mail.tokens import MailTokens
 from stylobate_auth.oauth_manager import OAuthManager
 from stylobate_auth.oauth_servicer import OAuthServicer
 from stylobate_auth.others import OtherServices
+from stylobate_auth.outages import Outages
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
@@ -126,7 +127,8 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         )
     )
     limits = await _limits(app, settings)
-    revocations = RevocationManager(store, clock=_now)
+    outages = Outages()
+    revocations = RevocationManager(store, clock=_now, outages=outages)
     access = AccessManager(
         store,
         _roles_of(app.declarations.modules),
@@ -147,7 +149,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         clock=_now,
     )
     refreshes = await app.enter(
-        RefreshManager(store, sessions, tokens, limits, bans=app.bans, lifetimes=settings.lifetimes, clock=_now)
+        RefreshManager(store, sessions, tokens, limits, bans=app.bans, lifetimes=settings.lifetimes, outages=outages, clock=_now)
     )
     mail_tokens = MailTokens(hashlib.sha256(b"mail\0" + settings.signing_key.encode()).digest())
     mail = OutgoingMail(

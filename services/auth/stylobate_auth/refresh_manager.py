@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,8 @@ from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
 from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.login_limits import REFRESH, LoginLimits
 from stylobate_auth.model import Account, Session, Tokens, place_of
+from stylobate_auth.outages import LONGEST as LONGEST_OUTAGE
+from stylobate_auth.outages import Outages
 from stylobate_auth.refresh_token import LONGEST, FoundRefresh, RefreshToken, Rotation, deriving_secret, hash_of, next_token
 from stylobate_auth.session_lifetimes import SessionLifetimes
 from stylobate_auth.session_manager import MAX_AGENT, SessionManager, session_record
@@ -67,6 +69,7 @@ class RefreshManager:
     comes again with it within the grace time gets the same next one; later it ends the session, and the deny-list refuses its
     access tokens too. Refreshes that come together are written together.
 
+    :param outages: of the database: they do not count as time in which somebody could have come again.
     :param clock: the time in UTC.
     """
 
@@ -79,6 +82,7 @@ class RefreshManager:
         *,
         bans: BanList,
         lifetimes: SessionLifetimes,
+        outages: Outages,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
@@ -87,6 +91,7 @@ class RefreshManager:
         self._limits = limits
         self._bans = bans
         self._lifetimes = lifetimes
+        self._outages = outages
         self._clock = clock
         # of several with one token the first rotates it, and the others find what it did
         self._asked: Batcher[_Asked, _Refreshed] = Batcher(self._refresh_all, max_size=_BATCH, keys=lambda asked: (asked.key,))
@@ -197,7 +202,7 @@ class RefreshManager:
         now = self._clock()
         ends_at = self._lifetimes.end(found.session.opened_at, now)
         # those who come again get access tokens as well, without a write
-        token_ends_at = now + self._tokens.lifetime + self._lifetimes.grace
+        token_ends_at = now + self._tokens.lifetime + self._lifetimes.grace + LONGEST_OUTAGE
         session = replace(
             found.session,
             expires_at=ends_at,
@@ -206,7 +211,7 @@ class RefreshManager:
             agent=asked.caller.client_agent[:MAX_AGENT],
             seen_at=now,
         )
-        secret = deriving_secret(found, self._lifetimes.grace)
+        secret = deriving_secret(found, self._counted(found.since_issued), self._lifetimes.grace)
         token = next_token(asked.token, session, secret)
         following = RefreshToken(hash_of(token), now, ends_at)
         return Rotation(session, found.token, following, secret), _Refreshed(found.account, session, token)
@@ -217,7 +222,7 @@ class RefreshManager:
         :raises _UsedBeforeError: it was used longer ago.
         :raises RefreshInvalidError: a process of the release before exchanged it, so the next one cannot be told.
         """
-        if found.since_used is not None and found.since_used > self._lifetimes.grace:
+        if found.since_used is not None and self._counted(found.since_used) > self._lifetimes.grace:
             raise _UsedBeforeError(found)
         self._refuse_banned(found)
         token, one = asked.token, found
@@ -230,6 +235,10 @@ class RefreshManager:
         if one is found or one.since_used is not None:
             raise RefreshInvalidError
         return _Refreshed(one.account, one.session, token)
+
+    def _counted(self, past: timedelta) -> timedelta:
+        """Return how much of the time since then somebody could have asked."""
+        return past - self._outages.within(past)
 
     def _refuse_banned(self, found: FoundRefresh) -> None:
         account = found.account

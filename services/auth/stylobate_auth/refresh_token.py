@@ -64,13 +64,15 @@ def next_token(token: str, session: Session, secret: bytes) -> str:
     return base64.urlsafe_b64encode(hmac.digest(secret, content, hashlib.sha256)).rstrip(b"=").decode()
 
 
-def deriving_secret(found: FoundRefresh, grace: timedelta) -> bytes:
+def deriving_secret(found: FoundRefresh, since_issued: timedelta, grace: timedelta) -> bytes:
     """Return what the next token is to be derived with.
 
     It is another one at each refresh. The one before stays only while tokens that were spent with it may come again: one look
     into the session then leads from any of them to the newest.
+
+    :param since_issued: without the outages in between.
     """
-    return found.secret if found.secret and found.since_issued <= 2 * grace else os.urandom(_BYTES)
+    return found.secret if found.secret and since_issued <= 2 * grace else os.urandom(_BYTES)
 
 
 def hash_of(token: str) -> bytes:

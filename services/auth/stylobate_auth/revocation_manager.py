@@ -13,6 +13,7 @@ from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
 from stylobate_auth.model import Revocation
+from stylobate_auth.outages import Outages
 from stylobate_auth.store.port import AuthStore
 
 _STALE_S = 5.0
@@ -37,6 +38,7 @@ class RevocationManager:
     after a look every 500 ms at the latest. Nothing here needs Redis.
 
     :param clock: the time in UTC, for the expiry of entries.
+    :param outages: is told of every look that was answered.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class RevocationManager:
         clock: Callable[[], datetime],
         look_every: timedelta = timedelta(milliseconds=500),
         say_every: timedelta = timedelta(seconds=1),
+        outages: Outages | None = None,
     ) -> None:
         self._store = store
+        self._outages = outages or Outages()
         self._clock = clock
         self._look_every_s = look_every.total_seconds()
         self._say_every_s = say_every.total_seconds()
@@ -87,6 +91,7 @@ class RevocationManager:
             page = await self._store.revocations(None)
         self._since = page.as_of
         self._looked_at = asked_at
+        self._outages.answered(asked_at)
         is_changed = page.access_version != self._access_version
         self._access_version = page.access_version
         now = self._clock()

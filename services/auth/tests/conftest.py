@@ -30,6 +30,7 @@ from stylobate_auth.mail.sender import MailSender
 from stylobate_auth.mail.templates import MailTemplates
 from stylobate_auth.mail.tokens import MailTokens
 from stylobate_auth.model import Account, AccountDraft, Tokens
+from stylobate_auth.outages import Outages
 from stylobate_auth.password_hasher import PasswordHasher
 from stylobate_auth.password_manager import PasswordManager
 from stylobate_auth.password_rules import PasswordRules
@@ -100,6 +101,7 @@ class Auth:
     failures: FailedLoginManager
     others: "Forgetful"
     post: "Post"
+    outages: Outages
     origin = Call(request_id="request-1", principal=ANONYMOUS.with_via("gateway"))
     service = Principal(kind=PrincipalKind.SERVICE, id="service:cli", via="cli")
 
@@ -206,10 +208,11 @@ def build(
     revocations = RevocationManager(store, clock=clock)
     access = AccessManager(store, declared(DECLARED), permissions=PERMISSIONS, clock=clock)
     limits = LoginLimits(NoLimits(), AuthSettings(**rules), b"key", clock=lambda: clock().timestamp())
+    outages = Outages(lambda: clock().timestamp())
     bans = BanList(lambda: clock().timestamp())
     lifetimes = SessionLifetimes(timedelta(days=30), timedelta(days=100), GRACE)
     sessions = SessionManager(store, copies, tokens, revocations, bans=bans, lifetimes=lifetimes, clock=clock)
-    refreshes = RefreshManager(store, sessions, tokens, limits, bans=bans, lifetimes=lifetimes, clock=clock)
+    refreshes = RefreshManager(store, sessions, tokens, limits, bans=bans, lifetimes=lifetimes, outages=outages, clock=clock)
     password_rules = PasswordRules()
     post = Post(store, clock)
     mail = OutgoingMail(post.tokens, is_on=has_mail, lifetimes=LIFETIMES, clock=clock)
@@ -262,6 +265,7 @@ def build(
         failures,
         others,
         post,
+        outages,
     )
 
 

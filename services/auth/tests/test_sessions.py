@@ -9,6 +9,7 @@ import pytest
 from stylobate.audit import Outcome
 from stylobate_auth.errors import RefreshInvalidError, RefreshReusedError
 from stylobate_auth.model import RevocationKind, SessionEnd
+from stylobate_auth.outages import LONGEST, Outages
 from stylobate_auth.refresh_manager import RefreshManager
 
 from .conftest import GRACE
@@ -45,7 +46,7 @@ async def test_a_second_use_ends_the_session(auth: Any) -> None:
     assert (entry.kind, entry.id, entry.expires_at) == (
         RevocationKind.SESSION,
         session_id,
-        second.expires_at + GRACE + timedelta(minutes=1),
+        second.expires_at + GRACE + LONGEST + timedelta(minutes=1),
     )
     assert auth.store.events[-1].type == "auth.session.ended"
     assert auth.store.events[-1].value()["reason"] == "refresh_reused"
@@ -75,6 +76,46 @@ async def test_who_comes_late_gets_the_newest_token(auth: Any) -> None:
         newest = await _refresh(auth, newest.refresh_token)
         auth.clock.advance(timedelta(seconds=1))
     assert (await _refresh(auth, tokens.refresh_token)).refresh_token == newest.refresh_token
+
+
+async def test_an_outage_does_not_count(auth: Any) -> None:
+    """Who could not come again because the database was away has the grace time after it, and reuse ends the session then."""
+    await auth.register()
+    tokens = await auth.login()
+    auth.outages.answered(auth.clock().timestamp())
+    next_one = await _refresh(auth, tokens.refresh_token)
+    auth.clock.advance(timedelta(minutes=2))  # nothing was answered meanwhile, and nothing is yet
+    assert (await _refresh(auth, tokens.refresh_token)).refresh_token == next_one.refresh_token
+    auth.outages.answered(auth.clock().timestamp())
+    auth.clock.advance(GRACE)
+    auth.outages.answered(auth.clock().timestamp() - 4)
+    auth.outages.answered(auth.clock().timestamp() - 2)
+    auth.outages.answered(auth.clock().timestamp())
+    newest = await _refresh(auth, next_one.refresh_token)
+    assert (await _refresh(auth, tokens.refresh_token)).refresh_token == newest.refresh_token
+    session = await auth.store.session("default", auth.principal(tokens).session)
+    assert session.token_expires_at >= auth.clock() + auth.tokens.lifetime
+    for _ in range(6):
+        auth.clock.advance(timedelta(seconds=1))
+        auth.outages.answered(auth.clock().timestamp())
+    with pytest.raises(RefreshReusedError):
+        await _refresh(auth, tokens.refresh_token)
+
+
+def test_outages_are_remembered_up_to_a_bound() -> None:
+    """Their part of the time asked about; two seconds without an answer are one; none before the first answer."""
+    now = [1000.0]
+    outages = Outages(lambda: now[0])
+    assert outages.within(timedelta(hours=1)) == timedelta(0)
+    for at in (1000.0, 1001.5, 1011.5, 1012.0):
+        outages.answered(at)
+    now[0] = 1013.0
+    assert outages.within(timedelta(seconds=60)) == timedelta(seconds=10)
+    assert outages.within(timedelta(seconds=5)) == timedelta(seconds=3.5)
+    now[0] = 1022.0
+    assert outages.within(timedelta(seconds=60)) == timedelta(seconds=20)
+    now[0] = 9000.0
+    assert outages.within(timedelta(hours=9)) == LONGEST
 
 
 async def test_every_rotation_has_a_secret_of_its_own(auth: Any) -> None:
@@ -116,9 +157,8 @@ async def test_a_token_that_another_process_uses_meanwhile(auth: Any) -> None:
         return found
 
     lifetimes = auth.refreshes._lifetimes
-    async with RefreshManager(
-        auth.store, auth.sessions, auth.tokens, auth.limits, bans=auth.bans, lifetimes=lifetimes, clock=auth.clock
-    ) as other:
+    how = {"bans": auth.bans, "lifetimes": lifetimes, "outages": auth.outages, "clock": auth.clock}
+    async with RefreshManager(auth.store, auth.sessions, auth.tokens, auth.limits, **how) as other:
         auth.store.refresh_tokens = late
         work = [_refresh(auth, one.refresh_token) for one in (tokens, gone)]
         mine, over = await asyncio.gather(*work, return_exceptions=True)
