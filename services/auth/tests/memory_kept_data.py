@@ -26,6 +26,11 @@ class MemoryKeptData:
             held = self._tables.held.get((*place, role))
             yield {"role": role, "assigned_at": held and held.assigned_at, "expires_at": held and held.expires_at}
 
+    def _grants_of(self, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
+        for one in self._tables.grants.values():
+            if (one.tenant, one.subject) == place:
+                yield {"grant": f"{one.permission} {one.resource}"} | _members(one, "granted_at expires_at")
+
     def _sessions_of(self, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
         for session in self._tables.sessions.values():
             if (session.tenant, session.account_id) == place:

@@ -87,6 +87,10 @@ class PostgresStores:
         """Return the types of the events, in order."""
         return [row["type"] for row in await self._database.fetch("select type from outbox_event order by seq")]
 
+    async def rows(self, query: str) -> list[Any]:
+        """Return what a query finds."""
+        return list(await self._database.fetch(query))
+
     async def records(self) -> list[str]:
         """Return the actions of the audit records, in order."""
         return [row["action"] for row in await self._database.fetch("select action from audit_record order by time, id")]

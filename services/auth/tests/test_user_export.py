@@ -12,6 +12,7 @@ from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate_auth.api_key import ApiKeyDraft
 from stylobate_auth.errors import AccountUnknownError, LoginNotFreshError
 from stylobate_auth.export_document import Part, Told, document, section
+from stylobate_auth.grant import Grant
 from stylobate_auth.store.kept_data import PARTS
 
 from .conftest import Auth
@@ -161,6 +162,8 @@ async def test_every_store_tells_what_it_keeps(bench: Any) -> None:
         await transaction.remember_place("default", person.id, "192.0.2.1", NOW)
         await transaction.keep_new_email("default", person.id, "new@example.com", "new@example.com")
         await transaction.end_api_keys("default", person.id, NOW)
+        for subject in (person.id, other.id):
+            await transaction.put_grant(Grant("default", subject, "orders:read", "orders/1", None, NOW, "root"))
     found = {part: await bench.other.kept("default", person.id, part, "", 10) for part in PARTS}
     assert [one["id"] for one in found["api_keys"]] == keys
     assert all(one["revoked_at"] == NOW for one in found["api_keys"])
@@ -171,6 +174,7 @@ async def test_every_store_tells_what_it_keeps(bench: Any) -> None:
     assert account["display_name"] == person.display_name
     assert [one["id"] for one in found["sessions"]] == [session.id]
     assert found["login_places"] == [{"place": "192.0.2.1", "expires_at": NOW}]
+    assert found["grants"] == [{"grant": "orders:read orders/1", "granted_at": NOW, "expires_at": None}]
     assert [one["role"] for one in found["roles"]] == list(person.roles)
     for nobody in ("x", session.id):
         assert [await bench.other.kept("default", nobody, part, "", 10) for part in PARTS] == [[]] * len(PARTS)
@@ -197,3 +201,14 @@ async def test_a_key_exports_nobody(auth: Auth) -> None:
     for asked in (auth.exporter.export(key, ada.id, auth.origin), auth.exporter.export_own(key, auth.origin)):
         with pytest.raises(ApiKeyNotEnoughError):
             await _read(asked)
+
+
+async def test_no_table_about_accounts_is_forgotten(postgres: Any) -> None:
+    """A new one belongs to an export, or here with the reason why it does not."""
+    rows = await postgres.rows(
+        "select table_name from information_schema.columns where table_schema = current_schema()"
+        " and column_name in ('account_id', 'owner_id', 'subject', 'session_id') and table_name not like 'outbox%'"
+    )
+    given_out = {"account_role", "api_key", "login_place", "mail", "resource_grant", "session"}
+    left_out = {"failed_login": "counts of a minute", "refresh_token": "hashes", "user_deletion": "of who is gone"}
+    assert {row["table_name"] for row in rows} == given_out | set(left_out)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-PARTS = ("account", "roles", "sessions", "api_keys", "mails", "login_places")
+PARTS = ("account", "roles", "grants", "sessions", "api_keys", "mails", "login_places")
 """What there is, in this order. Nothing of it holds a hash, a token or a secret."""
 
 

@@ -17,6 +17,11 @@ from account where tenant = $1 and id = $2 and not is_service and id::text > $3 
 select role, assigned_at, expires_at
 from account_role where tenant = $1 and account_id = $2 and role > $3 order by role limit $4
 """,
+    "grants": """
+select permission || ' ' || resource as "grant", granted_at, expires_at
+from resource_grant where tenant = $1 and subject = $2::uuid::text and permission || ' ' || resource > $3
+order by permission || ' ' || resource limit $4
+""",
     "sessions": """
 select id::text, opened_at, seen_at, expires_at, ended_at, end_reason, address, agent
 from session where tenant = $1 and account_id = $2 and id::text > $3 order by session.id limit $4
@@ -44,7 +49,7 @@ class PostgresKeptData:
     """The part of the store."""
 
     _database: DatabaseManager
-    _sealing: AccountSealing
+    sealing: AccountSealing
 
     async def kept(self, tenant: str, account_id: str, part: str, after: str, limit: int) -> list[Mapping[str, Any]]:
         key = uuid_of(account_id)
@@ -52,5 +57,5 @@ class PostgresKeptData:
         found: list[dict[str, Any]] = [dict(row) for row in rows]
         for row in found if part == "account" else ():
             for column, what in _SEALED.items():
-                row[column] = row[column] and await self._sealing.opened(tenant, account_id, what, row[column])
+                row[column] = row[column] and await self.sealing.opened(tenant, account_id, what, row[column])
         return [*found]
