@@ -26,7 +26,8 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Give a running platform of the placement."""
     folder = tmp_path_factory.mktemp("placement")
     witness = Witness(folder / "witnessed.jsonl")
-    environ = witness.environ | {"STYLOBATE_AUTH_SIGNING_KEY_NOTICE": "2s", "STYLOBATE_AUTH_REFRESH_IP": "1000/second"}
+    many = dict.fromkeys(("STYLOBATE_AUTH_LOGIN_IP", "STYLOBATE_AUTH_REFRESH_IP"), "1000/second")  # all tests are one address
+    environ = witness.environ | {"STYLOBATE_AUTH_SIGNING_KEY_NOTICE": "2s"} | many
     with Platform.run(folder, *request.param, modules=[SHOP, _PROBE, MODULE], environ=environ) as running:
         yield running
 
