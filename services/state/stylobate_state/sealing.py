@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import orjson
+from stylobate.bounded_dict import BoundedDict
 from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed, key_id_of
 from stylobate.json_members import Path, find, mapped
 from stylobate.json_pointer import pointer
@@ -20,6 +21,8 @@ from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
 from stylobate_state.store.jsonb import as_jsonb
 
+_MOST_KNOWN, _SHORT = 256, 4096
+"""Objects, and bytes of each."""
 _MARK = b'"sealed.'
 _log = get_logger("app")
 
@@ -37,6 +40,8 @@ class Sealing:
 
     def __init__(self, keys: DataKeys | None = None) -> None:
         self.keys = keys
+        self._known_by_heart = BoundedDict[tuple[StateKey, bytes], bytes](_MOST_KNOWN)
+        """What was opened last: a change opens what it builds on, and its answer, which often is the same."""
         self._unreadable = counter("state_fields_unreadable", "Sealed fields that could not be opened.", ("namespace",))
 
     async def sealed(
@@ -133,6 +138,8 @@ class Sealing:
 
     async def _opened(self, namespace: Namespace, key: StateKey, data: bytes) -> tuple[bytes, tuple[Path, ...]]:
         """Return the data with its fields opened, and those that cannot be, which it lacks."""
+        if (known := self._known_by_heart.get((key, data))) is not None:
+            return known, ()
         missing: list[str] = []
         unreadable: dict[Path, str] = {}
 
@@ -158,6 +165,8 @@ class Sealing:
         for path, why in unreadable.items():
             self._unreadable.labels(namespace.name).inc()
             _log.error("state_field_unreadable", namespace=namespace.name, key=key.key, field=pointer(path), error=why)
+        if not unreadable and len(data) <= _SHORT:
+            self._known_by_heart.put((key, data), opened)
         return opened, tuple(unreadable)
 
     async def _current(self, namespace: Namespace) -> DataKey:
