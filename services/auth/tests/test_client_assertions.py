@@ -1,5 +1,6 @@
 """`private_key_jwt`: what a client signs counts once, for us and for now; and which public keys are taken."""
 
+import itertools
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -245,6 +246,8 @@ _ED_JWK, _RSA_JWK = json.loads(_jwk(ED)), json.loads(_jwk(RSA))
         _jwk(RSA, n=_b64(b"\xff" * 2048)),
         _jwk(RSA, alg="RS512"),
     ],
+    # Keys are made anew in each process: their text would be another name of the test in each.
+    ids=itertools.count(),
 )
 def test_a_key_that_proves_nothing_is_not_taken(jwk: str) -> None:
     """Secret, private, weak, of another kind or in a second spelling."""
