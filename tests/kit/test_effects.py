@@ -5,6 +5,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.modules.check import check_modules
@@ -142,11 +143,13 @@ async def test_a_refusal_of_an_action_is_a_refusal_of_its_hook(tmp_path: Path) -
 def test_an_action_that_is_not_there_is_a_finding(tmp_path: Path, right: str, wrong: str, said: str) -> None:
     """`modules check` names the line."""
     folder = write(tmp_path, STATES.replace(right, wrong))
-    assert any(said in str(finding) for finding in check_modules(str(folder), {})), check_modules(str(folder), {})
+    assert any(said in str(finding) for finding in check_modules(str(folder), Sources({}, ()))), check_modules(
+        str(folder), Sources({}, ())
+    )
 
 
 def test_an_action_that_may_not_be_called_again_is_a_finding(tmp_path: Path) -> None:
     """Delivery is at least once, so the action must take keys."""
     folder = write(tmp_path, actions=ACTIONS.replace("handler: thank,", "handler: thank, idempotent: false,"))
     assert load_declarations(str(folder)).namespaces["orders"].effects
-    assert any("mill.thank is not idempotent" in str(finding) for finding in check_modules(str(folder), {}))
+    assert any("mill.thank is not idempotent" in str(finding) for finding in check_modules(str(folder), Sources({}, ())))

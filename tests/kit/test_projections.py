@@ -7,6 +7,7 @@ from textwrap import dedent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.modules.check import check_modules
@@ -169,7 +170,7 @@ async def test_what_a_method_does_wrong_fails_the_test(tmp_path, method, said) -
 def test_what_is_declared_wrongly(tmp_path, states, said) -> None:
     """Each is told with its place."""
     folder = module(tmp_path / "sums", states, CODE)
-    found = [str(finding) for finding in check_modules(str(folder), {})]
+    found = [str(finding) for finding in check_modules(str(folder), Sources({}, ()))]
     assert any(said in finding and "states.yaml:" in finding for finding in found), found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stylobate.config import Sources
 from stylobate.declarations.model import Declarations, Finding, ModuleDeclaration
 from stylobate.logs import get_logger
 from stylobate.modules.actions import read_written
@@ -20,9 +21,9 @@ _log = get_logger("app")
 class ActionDiscoveryManager:
     """Imports the code of every declared module and binds its actions. One that fails stops no other."""
 
-    def __init__(self, environ: Mapping[str, str], packages: Mapping[Path, str]) -> None:
-        """Take where settings of modules come from, and modules that are installed packages, by folder."""
-        self._environ = environ
+    def __init__(self, sources: Sources, packages: Mapping[Path, str]) -> None:
+        """Take where settings and secrets of modules come from, and modules that are installed packages, by folder."""
+        self._sources = sources
         self._packages = packages
 
     async def discover(self, declarations: Declarations) -> Discovery:
@@ -38,7 +39,7 @@ class ActionDiscoveryManager:
                 _log.error("module_left_out", module=declaration.name, error=failures[declaration.name].detail)
                 continue
             try:
-                loaded.append(LoadedModule.load(module, self._environ))
+                loaded.append(LoadedModule.load(module, self._sources))
             except ModuleLoadError as error:
                 findings = [str(finding) for finding in error.findings]
                 _log.error("module_left_out", module=declaration.name, findings=findings, exc_info=error.__cause__)

@@ -1,7 +1,6 @@
 """The actions service, put together: the only place that names an adapter."""
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
 from stylobate.clients.realtime import Publisher
+from stylobate.config import Sources
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ProjectionDeclaration
 from stylobate.declarations.sources import packages_of
@@ -70,7 +70,7 @@ class _Adapters:
     audit: ActionTrail | None
     hooks: "HooksManager | MemoryHooks"
     runs: Runs
-    environ: Mapping[str, str]
+    sources: Sources
     packages: Mapping[Path, str]
     clock: Callable[[], datetime]
     tells_defects: bool = False
@@ -95,7 +95,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         audit=ActionTrail(await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)),
         hooks=hooks,
         runs=Runs(PostgresRunLedger(database, HOLD, LIFETIME), asyncio.get_running_loop(), new_id),
-        environ=os.environ,
+        sources=app.sources,
         packages=packages_of(settings.modules),
         clock=lambda: datetime.now(UTC),
         tells_defects=settings.is_development,
@@ -116,7 +116,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     client = await app.enter(LimitsClient(app.channel("ratelimit"))) if app.counts_limits else None
     limits = ActionLimits(client, app.limit_rules) if client is not None else None
     runs = Runs(MemoryRunLedger(app.clock, HOLD, LIFETIME), asyncio.get_running_loop(), new_id)
-    adapters = _Adapters(limits, None, app.hooks, runs, app.environ, {}, app.clock)
+    adapters = _Adapters(limits, None, app.hooks, runs, Sources(app.environ, ()), {}, app.clock)
     modules, runner = await _assemble(app, ActionsSettings(), adapters)
     for one, method in _projected(modules, runner):
         project = in_memory(one.name, app.channel("state"), method)
@@ -137,7 +137,7 @@ async def _assemble(
     loop = asyncio.get_running_loop()
     runner = await app.enter(Runner.open())
     await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
-    discovery = await ActionDiscoveryManager(adapters.environ, adapters.packages).discover(app.declarations)
+    discovery = await ActionDiscoveryManager(adapters.sources, adapters.packages).discover(app.declarations)
     modules = await app.enter(ModuleManager.open(discovery, runner, start_timeout=settings.module_start_timeout), name="modules")
     for failure in modules.failures.values():
         app.leave_out(failure.name, failure.findings)

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from stylobate.clients.action_limits import counted
 from stylobate.clients.limit_outcome import AppliedLimit, LimitOutcome, RateLimitedError
+from stylobate.config import Sources
 from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import RateLimit
 from stylobate.errors import StylobateError
@@ -94,7 +95,7 @@ async def discover() -> AsyncIterator[Discover]:
 
     async def run(modules: Path) -> Discovery:
         declarations: Declarations = load_declarations(str(modules))
-        return await ActionDiscoveryManager({}, {}).discover(declarations)
+        return await ActionDiscoveryManager(Sources({}, ()), {}).discover(declarations)
 
     yield run
 

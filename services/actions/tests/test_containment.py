@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from stylobate.config import Sources
 from stylobate.errors import StylobateError
 from stylobate.health import Status
 from stylobate.modules.check import check_modules
@@ -201,7 +202,7 @@ async def test_what_is_raised_at_the_start_leaves_out_only_the_module(
     expected = named(place, kind)
     assert expected in str([entry["findings"] for entry in logs if entry["event"] == "module_left_out"])
     if place != "initialize":
-        (found,) = check_modules(str(modules), {})
+        (found,) = check_modules(str(modules), Sources({}, ()))
         assert (Path(found.file).name, found.line > 0, expected in found.message) == ("module.py", True, True)
 
 

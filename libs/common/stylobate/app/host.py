@@ -56,7 +56,7 @@ class Host(Shared):
         super().__init__(placement, settings)
         self._vault = vault
         self._changes = SettingChanges(settings, unused=Settings.model_fields)
-        self._sources = sources
+        self.sources = sources
         self._logs = logs
         self._listening = AsyncExitStack()
         self._edge: Edge | None = None
@@ -210,7 +210,7 @@ class Host(Shared):
             raise ConfigError([f"STYLOBATE_LIMITS_FILE: {finding}" for finding in wrong])
 
     def _manager(self, spec: ServiceSpec) -> AppManager:
-        settings = spec.settings.load(self._sources)
+        settings = spec.settings.load(self.sources)
         folder = Path(settings.identity_folder)
         key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{spec.name}.pem"
         skew_s = self.settings.clock_skew.total_seconds()
@@ -221,7 +221,7 @@ class Host(Shared):
         said = []
         for kind, changes in ((type(self.settings), self._changes), *((app.spec.settings, app.changes) for app in self._apps)):
             try:
-                said.append(await changes.take(kind.load(self._sources)))
+                said.append(await changes.take(kind.load(self.sources)))
             except ConfigError as error:
                 said += error.findings
         return "; ".join(dict.fromkeys(part for text in said for part in text.split("; ") if part))

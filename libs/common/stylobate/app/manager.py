@@ -19,7 +19,7 @@ from stylobate.app.tasks import SupervisedTasks
 from stylobate.audit import AuditChain, AuditSealer, AuditStore, AuditTrail
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
-from stylobate.config import Settings
+from stylobate.config import Settings, Sources
 from stylobate.database import DatabaseManager, Limits, Migrator
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import BoundedCheck, Health, HealthCheck, Status
@@ -87,6 +87,11 @@ class AppManager:
     def trusts_traces(self) -> bool:
         """Whether a client's traceparent decides if its request is sampled."""
         return self._shared.settings.trace_trust_clients
+
+    @property
+    def sources(self) -> Sources:
+        """Where settings and secrets come from, for those that modules have."""
+        return self._shared.sources
 
     @property
     def declarations(self) -> Declarations:

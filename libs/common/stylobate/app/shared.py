@@ -1,6 +1,7 @@
 """What the services of a process share: declarations, verifier, permissions, servers, connections."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,7 +15,7 @@ from stylobate.audit import AuditChain, AuditStore
 from stylobate.audit.servicer import AuditServicer
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
-from stylobate.config import ConfigError
+from stylobate.config import ConfigError, Sources
 from stylobate.declarations.model import Declarations
 from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier
 from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
@@ -44,6 +45,8 @@ class Shared:
         self.limit_rules = LimitRules()
         self.stopping = asyncio.Event()
         """Set when balancers know that this process stops, before its listeners do: what is open without end is ended then."""
+        self.sources = Sources(os.environ, ())
+        """Where settings come from."""
         self.secret_refused: Callable[[], None] = lambda: None
         """Is called when a server refuses a secret of ours: it may have been exchanged."""
         self.trace_ratio = 0.0

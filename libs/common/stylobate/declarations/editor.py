@@ -61,6 +61,7 @@ _MODULE: dict[str, Any] = {
     "dependencies": _TEXTS,
     "settings": _SCHEMA,
     "permissions": {"type": "object", "additionalProperties": _TEXT},
+    "secrets": {"type": "object", "additionalProperties": _TEXT},
     "roles": {"type": "object", "additionalProperties": _TEXTS},
 }
 

@@ -79,6 +79,7 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
         dependencies=content.dependencies,
         settings_schema=settings_schema(content, module),
         settings_line=content.settings.line if content.settings is not None else 0,
+        secrets=content.secrets,
         permissions=content.permissions,
         roles=content.roles,
         actions=read_actions(actions, module) if actions else (),

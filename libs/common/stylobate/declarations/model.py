@@ -323,6 +323,8 @@ class ModuleDeclaration:
     settings_schema: JsonSchema | None = None
     settings_line: int = 0
     """Where they stand in module.yaml."""
+    secrets: Mapping[str, int] = field(default_factory=dict)
+    """What the module has to be given, with the line of each in module.yaml."""
     permissions: Mapping[str, str] = field(default_factory=dict)
     """Permissions that the module introduces, with a description each."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

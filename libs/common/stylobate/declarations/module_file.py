@@ -13,8 +13,7 @@ from stylobate.declarations.rules import is_permission
 from stylobate.declarations.section import Section
 
 FILE = "module.yaml"
-KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles")
-_LATER = ("secrets",)
+KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles", "secrets")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -30,12 +29,14 @@ class ModuleFile:
     permissions: Mapping[str, str]
     roles: Mapping[str, tuple[str, ...]]
     settings: Node | None
+    secrets: Mapping[str, int]
+    """With the line of each."""
 
 
 def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
     """Read the file; what is wrong stands in the report."""
     file = report.of(FILE)
-    section = Section(node, file, FILE, KEYS, _LATER)
+    section = Section(node, file, FILE, KEYS)
     name = section.text("name", required=True)
     if name and not _NAME.fullmatch(name):
         section.error("name", f"{name!r} is not a valid module name; use lower case letters, digits and _")
@@ -50,6 +51,7 @@ def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
         permissions=_permissions(section, report),
         roles=_roles(section, report),
         settings=section.node("settings"),
+        secrets=_secrets(section),
     )
 
 
@@ -70,6 +72,22 @@ def settings_schema(content: ModuleFile, module: ModuleContext) -> JsonSchema | 
                 line = node.line_at(["properties", key, "default"])
                 file.error(line, f"the default of the setting `{key}` is not what its schema asks for: {violation.detail}")
     return schema
+
+
+def _secrets(section: Section) -> dict[str, int]:
+    settings = section.node("settings")
+    properties = settings.value.get("properties") if settings is not None and isinstance(settings.value, dict) else None
+    known = properties.value if properties is not None and isinstance(properties.value, dict) else {}
+    secrets: dict[str, int] = {}
+    for name, line, node in section.entries("secrets"):
+        if not _NAME.fullmatch(name):
+            section.report.error(line, f"{name!r} is not a name for a secret; use lower case letters, digits and _")
+        if name in known:
+            section.report.error(line, f"the secret `{name}` is a setting as well, and both would have one variable")
+        if not isinstance(node.value, str) or not node.value:
+            section.report.error(line, f"the secret `{name}` needs a description")
+        secrets[name] = line
+    return secrets
 
 
 def _permissions(section: Section, report: ModuleReport) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from stylobate import __version__
 from stylobate.app import HostSettings, Placement
 from stylobate.config import Environment, Sources
 from stylobate.logs import Logs, configure, get_logger
-from stylobate.vault import VaultManager, VaultSettings
+from stylobate.vault import VaultManager, with_vault
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = get_logger("app")
@@ -50,15 +50,6 @@ class Told:
     sources: Sources
     vault: VaultManager | None
     """What stands behind the sources, where there is a Vault."""
-
-
-def with_vault(sources: Sources) -> tuple[Sources, VaultManager | None]:
-    """Return the sources with Vault among them, where the settings name one. Raises ConfigError."""
-    options = VaultSettings.options(sources)
-    if options is None:
-        return sources, None
-    vault = VaultManager(options)
-    return replace(sources, store=vault.secrets), vault
 
 
 async def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

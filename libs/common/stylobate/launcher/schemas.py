@@ -13,10 +13,10 @@ from stylobate.database import DatabaseManager
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
-from stylobate.launcher.process import with_vault
 from stylobate.launcher.project import Project, services_here
 from stylobate.outbox.port import APART
 from stylobate.services import ServiceSpec, installed_services
+from stylobate.vault import with_vault
 
 T = TypeVar("T")
 WITHIN = timedelta(seconds=5)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from pydantic import SecretStr
 
 from stylobate.health import Health
 from stylobate.logs import get_logger
@@ -30,6 +31,8 @@ class BaseModule:
         """As declared in ``module.yaml``."""
         self.settings: Mapping[str, Any] = MappingProxyType(dict(settings or {}))
         """Values of the declared settings, checked against their schema."""
+        self.secrets: Mapping[str, SecretStr] = {}
+        """The declared secrets, from :meth:`configure` on; see ``ctx.secret``."""
         self.log: structlog.stdlib.BoundLogger = get_logger("app").bind(module=name)
 
     def configure(self) -> None:

@@ -1,8 +1,9 @@
 """Checking modules: everything that would keep one from running, and what is probably not meant."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from stylobate.config import Sources
 from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import Finding, Severity
 from stylobate.declarations.sources import packages_of
@@ -13,14 +14,14 @@ from stylobate.modules.loaded import LoadedModule, examine
 
 
 def check_modules(
-    modules: str, environ: Mapping[str, str] | None = None, on_import: Callable[[str], None] = lambda _: None
+    modules: str, sources: Sources | None = None, on_import: Callable[[str], None] = lambda _: None
 ) -> list[Finding]:
     """Return every finding of every module, causes first: declarations, imports, handlers, hooks, settings, configuration.
 
     Imports each ``module.py`` and makes its class, so their code runs; nothing is initialized (see :mod:`.rehearsal`).
 
     :param modules: the setting: folders separated by the path separator, packages as ``package:name``.
-    :param environ: where settings of modules come from; None: settings and configuration are left alone.
+    :param sources: of settings and secrets of modules; None: they and configuration are left alone.
     :param on_import: is told each file of code before it is run.
     """
     declarations = load_declarations(modules)
@@ -31,10 +32,10 @@ def check_modules(
         findings += module.findings
         findings += module.error.findings if module.error else examine(module.declaration, module.owner, types).findings
     failed = {Path(finding.file).parent for finding in findings if finding.severity is Severity.ERROR}
-    for module in coded if environ is not None else ():
-        if module.declaration.folder not in failed:
+    for module in coded:
+        if sources is not None and module.declaration.folder not in failed:
             try:
-                LoadedModule.load(module, environ or {}, types)
+                LoadedModule.load(module, sources, types)
             except ModuleLoadError as error:
                 findings += error.findings
     return in_order(findings)

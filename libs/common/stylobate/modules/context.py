@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 import structlog
+from pydantic import SecretStr
 
 from stylobate.clients.realtime import Send
 from stylobate.identity.principal import Principal
@@ -75,6 +76,15 @@ class _Context:
     def settings(self) -> Mapping[str, Any]:
         """The module's settings."""
         return self._module.settings
+
+    def secret(self, name: str) -> SecretStr:
+        """Return a declared secret, as it is at this moment; its text is ``.get_secret_value()``.
+
+        It is shown nowhere: logs, exceptions and answers have ``**********``.
+
+        :raises KeyError: the module declares no such secret: its defect.
+        """
+        return self._module.secrets[name]
 
     @property
     def log(self) -> structlog.stdlib.BoundLogger:

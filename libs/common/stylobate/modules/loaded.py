@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from pydantic import SecretStr
+
+from stylobate.config import Sources
 from stylobate.declarations.model import (
     ActionDeclaration,
     EffectDeclaration,
@@ -22,6 +25,7 @@ from stylobate.modules.coded import CodedModule
 from stylobate.modules.errors import ModuleLoadError
 from stylobate.modules.events import HookMark, check_pattern, subscriptions_of
 from stylobate.modules.importing import code_finding
+from stylobate.modules.secrets import ModuleSecrets
 from stylobate.modules.settings import resolve_settings
 from stylobate.modules.signature import (
     HandlerSignature,
@@ -68,7 +72,8 @@ class Examination:
 def examine(declaration: ModuleDeclaration, owner: type[BaseModule] | None, types: Collection[str] | None = None) -> Examination:
     """Hold what the module declares against its class: handlers, before-hooks, hooks, its life. Runs none of its methods.
 
-    :param types: of all events that there ever are; None: not known.
+    :param sources: of settings (the environment alone) and secrets.
+        :param types: of all events that there ever are; None: not known.
     """
     result = Examination(declaration, str(declaration.folder / "module.py"), owner or BaseModule)
     if owner is None:
@@ -210,7 +215,7 @@ class LoadedModule:
         }
 
     @classmethod
-    def load(cls, module: CodedModule, environ: Mapping[str, str], types: Collection[str] | None = None) -> Self:
+    def load(cls, module: CodedModule, sources: Sources, types: Collection[str] | None = None) -> Self:
         """Examine, resolve the settings, make the instance and let it configure itself.
 
         :param types: of all events that there ever are; None: not known.
@@ -224,13 +229,19 @@ class LoadedModule:
         errors = [finding for finding in found if finding.severity is Severity.ERROR]
         settings: dict[str, Any] = {}
         try:
-            settings = resolve_settings(declaration, environ)
+            settings = resolve_settings(declaration, sources.environ)
+        except ModuleLoadError as error:
+            errors += error.findings
+        secrets: Mapping[str, SecretStr] = {}
+        try:
+            secrets = ModuleSecrets(declaration, sources)
         except ModuleLoadError as error:
             errors += error.findings
         if errors:
             raise ModuleLoadError(declaration.name, errors)
         try:
             instance = (owner or BaseModule)(declaration.name, settings)
+            instance.secrets = secrets
             instance.configure()
             return cls(declaration, instance, examination.signatures)
         except BaseException as error:  # whatever it raises, it is this module that does not start

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding, Severity
 from stylobate.declarations.sources import packages_of
@@ -24,6 +25,7 @@ from stylobate.modules.coded import with_code
 from stylobate.modules.containment import contain
 from stylobate.modules.importing import code_finding
 from stylobate.modules.loaded import LoadedModule
+from stylobate.vault import with_vault
 
 _IMPORT_WITHIN_S = 60.0
 _DISPOSE_WITHIN_S = 5.0
@@ -81,14 +83,17 @@ def _main(writing: int, start_within_s: float, modules: str) -> None:
         os.write(writing, msgspec.json.encode(line) + b"\n")
 
     say(_Line(str(Path(modules)), "imports"))
-    findings = check_modules(modules, os.environ, on_import=lambda file: say(_Line(file, "imports")))
+    sources, _ = with_vault(Sources.of_process())
+    findings = check_modules(modules, sources, on_import=lambda file: say(_Line(file, "imports")))
     failed = {Path(finding.file).parent for finding in findings if finding.severity is Severity.ERROR}
-    findings += asyncio.run(_started(modules, failed, start_within_s, say))
+    findings += asyncio.run(_started(modules, failed, start_within_s, sources, say))
     say(_Line(findings=in_order(findings)))
     os._exit(0)  # threads and tasks that modules left behind are not waited for
 
 
-async def _started(modules: str, failed: set[Path], within_s: float, say: Callable[[_Line], None]) -> list[Finding]:
+async def _started(
+    modules: str, failed: set[Path], within_s: float, sources: Sources, say: Callable[[_Line], None]
+) -> list[Finding]:
     """Start the modules in their order and end them in reverse; return what they raised."""
     declarations = load_declarations(modules)
     types = known_types(declarations)
@@ -100,7 +105,7 @@ async def _started(modules: str, failed: set[Path], within_s: float, say: Callab
         if declaration.name in out or out.intersection(declaration.dependencies):
             out.add(declaration.name)
             continue
-        module, file = LoadedModule.load(coded, os.environ, types), declaration.folder / "module.py"
+        module, file = LoadedModule.load(coded, sources, types), declaration.folder / "module.py"
         say(_Line(str(file), "initializes"))
         started.append(module)
         if (finding := await _tried(module.instance.initialize, within_s, file, "does not initialize")) is not None:

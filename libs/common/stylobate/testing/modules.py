@@ -14,6 +14,7 @@ from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.api.auth.v1.user_directory_service_pb2 import UserProfile
 from stylobate.app.memory_app import MemoryApp
 from stylobate.clients.user_data import UserData
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.identity import DEFAULT_TENANT
@@ -88,14 +89,14 @@ class ActionTester:
         """Load the modules and serve them.
 
         :param modules: folders, each a module or a folder of modules.
-        :param settings: environment variables for settings of modules: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
+        :param settings: environment variables for modules' settings and secrets: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
         :param clock: what ``ctx.now`` and objects show, and what limits count by; a FakeClock if none is given.
         :param limits: whether limits of actions are counted; False for a test that does in no time what takes hours.
         :raises AssertionError: with every error that ``stylobate modules check`` finds.
         """
         plain_logs()
         folders = os.pathsep.join(map(str, modules))
-        findings = check_modules(folders, settings or {})
+        findings = check_modules(folders, Sources(settings or {}, ()))
         if errors := [finding for finding in findings if finding.severity is Severity.ERROR]:
             raise AssertionError("\n".join(map(str, errors)))
         async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:

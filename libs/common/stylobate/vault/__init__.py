@@ -1,5 +1,8 @@
 """HashiCorp Vault and OpenBao: where settings and secrets come from, kept current while the platform runs."""
 
+from dataclasses import replace
+
+from stylobate.config import Sources
 from stylobate.vault.errors import VaultDeniedError, VaultError, VaultUnavailableError
 from stylobate.vault.manager import VaultManager
 from stylobate.vault.options import AuthMethod, VaultOptions
@@ -15,4 +18,14 @@ __all__ = [
     "VaultSecrets",
     "VaultSettings",
     "VaultUnavailableError",
+    "with_vault",
 ]
+
+
+def with_vault(sources: Sources) -> tuple[Sources, VaultManager | None]:
+    """Return the sources with Vault among them, where the settings name one. Raises ConfigError."""
+    options = VaultSettings.options(sources)
+    if options is None:
+        return sources, None
+    vault = VaultManager(options)
+    return replace(sources, store=vault.secrets), vault

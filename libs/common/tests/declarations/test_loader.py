@@ -68,7 +68,7 @@ def test_all_findings_come_at_once_in_reading_order(findings_of):
     )
     assert findings == [
         "shop/module.yaml:1: unknown key `nam` in module.yaml; did you mean `name`?",
-        "shop/module.yaml:2: `secrets` is not supported yet (module.yaml)",
+        "shop/module.yaml:2: `secrets` must be a mapping (module.yaml)",
         "shop/actions.yaml:1: unknown key `acts` in actions.yaml; did you mean `actions`?",
         "shop/states.yaml:2: 'A' is not a valid namespace name; use lower case letters, digits, _ and -",
         "shop/realtime.yaml:2: 'x' is not a valid name for a channel namespace; use two or more letters, digits, _ and -",

@@ -4,6 +4,7 @@ from dataclasses import replace
 from textwrap import dedent
 
 import pytest
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import ActionDeclaration
 from stylobate.errors import StylobateError
@@ -72,7 +73,7 @@ def test_both_ways_make_the_same_actions(write_module: WriteModule) -> None:
     )
     assert check_modules(first) == check_modules(second) == []
     assert declared(first) == declared(second) != []
-    one, other = (LoadedModule.load(with_code(load_declarations(modules), {})[0], {}) for modules in (first, second))
+    one, other = (LoadedModule.load(with_code(load_declarations(modules), {})[0], Sources({}, ())) for modules in (first, second))
     for name, action in one.actions.items():
         assert (action.input_schema, action.output_schema) == (
             other.actions[name].input_schema,

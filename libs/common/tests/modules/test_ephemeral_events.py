@@ -1,6 +1,7 @@
 """Hooks on what an ephemeral namespace does not tell."""
 
 import pytest
+from stylobate.config import Sources
 from stylobate.modules.check import check_modules
 
 MODULE = """\
@@ -25,6 +26,6 @@ def test_a_hook_on_an_ephemeral_namespace_is_a_finding(tmp_path, pattern, is_ref
     (folder / "module.yaml").write_text("name: lobby\n")
     (folder / "states.yaml").write_text("namespaces:\n  games: {}\n  players: { durability: ephemeral, ttl: 1m }\n")
     (folder / "module.py").write_text(MODULE.format(pattern))
-    findings = [finding.message for finding in check_modules(str(folder), {})]
+    findings = [finding.message for finding in check_modules(str(folder), Sources({}, ()))]
     assert [message for message in findings if "nothing is ever published as" in message] == findings
     assert bool(findings) == is_refused

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from stylobate.config import Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.sources import packages_of
 from stylobate.modules.check import check_modules
@@ -31,7 +32,7 @@ GREETER = """
 def load(modules: Path, environ: dict[str, str] | None = None, package: str = "") -> LoadedModule:
     """Load the only module."""
     (module,) = with_code(load_declarations(package or str(modules)), packages_of(package), also_broken=False)
-    return LoadedModule.load(module, environ or {})
+    return LoadedModule.load(module, Sources(environ or {}, ()))
 
 
 def messages(modules: Path) -> list[str]:
@@ -55,7 +56,7 @@ def test_modules_with_files_of_the_same_name_do_not_meet(write_module: WriteModu
         )
         (modules / name / "words.py").write_text(f"WORD = {name!r}")
     coded = with_code(load_declarations(str(modules)), {})
-    assert [LoadedModule.load(module, {}).instance.word for module in coded] == ["first", "second"]  # type: ignore[attr-defined]
+    assert [LoadedModule.load(module, Sources({}, ())).instance.word for module in coded] == ["first", "second"]  # type: ignore[attr-defined]
 
 
 def test_a_module_in_a_package_keeps_its_import_name(

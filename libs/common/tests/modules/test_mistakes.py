@@ -8,6 +8,7 @@ from textwrap import dedent
 from typing import NamedTuple
 
 import pytest
+from stylobate.config import Sources
 from stylobate.modules.check import check_modules
 from stylobate.modules.rehearsal import rehearse
 
@@ -127,7 +128,10 @@ MISTAKES = [
     Mistake(M, "name: clinic", "nmae: clinic", "unknown key `nmae`"),
     Mistake(M, 'version: "1.0.0"', "version: 1.0", "put it in quotes"),
     Mistake(M, "version:", "versoin:", "did you mean `version`"),
-    Mistake(M, "description:", "secrets: {}\ndescription:", "not supported yet", "secrets"),
+    Mistake(M, "description:", "secrets: [a]\ndescription:", "must be a mapping", "secrets"),
+    Mistake(M, "description:", "secrets: { token: }\ndescription:", "the secret `token` needs a description", "token"),
+    Mistake(M, "description:", "secrets: { Token: x }\ndescription:", "'Token' is not a name for a secret", "Token"),
+    Mistake(M, "description:", "secrets: { token: x }\ndescription:", "the secret `token` is missing; looked at", "token"),
     Mistake(M, '"clinic:book": Book a slot', '"clinic:book":', "needs a description"),
     Mistake(M, '"clinic:book": Book a slot', '"clinic-book": Book a slot', "is not a permission"),
     Mistake(M, '"clinic:staff": See', '"state:staff": See', "`state:` names state namespaces" ),
@@ -282,7 +286,7 @@ def written(folder: Path, changed: dict[str, str]) -> Path:
 
 def found_in(modules: Path, *, starts: bool = False) -> list[str]:
     """Return what is found, as ``file:line: message``."""
-    found = rehearse(str(modules), timedelta(seconds=1)) if starts else check_modules(str(modules), {})
+    found = rehearse(str(modules), timedelta(seconds=1)) if starts else check_modules(str(modules), Sources({}, ()))
     return [str(finding).replace(f"{modules}/clinic/", "") for finding in found]
 
 

@@ -16,9 +16,9 @@ from stylobate.launcher.backup.taking import Backup
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
-from stylobate.launcher.process import with_vault
 from stylobate.launcher.project import Project
 from stylobate.launcher.schemas import sources
+from stylobate.vault import with_vault
 
 _TO = typer.Argument(help="The folder to make; it must not be there yet.")
 _FROM = typer.Argument(help="A folder that `stylobate backup` made.")

@@ -12,9 +12,9 @@ from stylobate.config import ConfigError, Resolved, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.output import console
-from stylobate.launcher.process import with_vault
 from stylobate.launcher.project import Project, services_here
 from stylobate.services import installed_services
+from stylobate.vault import with_vault
 
 _PREFIX = "STYLOBATE_"
 _OF_THE_LAUNCHER = (
@@ -35,6 +35,7 @@ def explain() -> None:
     """Print every setting of every service, its value (secrets masked) and where it came from."""
     from rich.table import Table  # noqa: PLC0415  `serve` needs what is below alone
 
+    from stylobate.modules.secrets import explained_secrets  # noqa: PLC0415
     from stylobate.modules.settings import explained  # noqa: PLC0415  brings more along than the other command needs
 
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -49,6 +50,8 @@ def explain() -> None:
                 shown.add(resolved)
     for module in load_declarations(HostSettings.value("modules", sources)).modules:
         for resolved in explained(module, sources.environ):
+            table.add_row(f"module {module.name}", resolved.name, resolved.value, resolved.origin)
+        for resolved in explained_secrets(module, sources):
             table.add_row(f"module {module.name}", resolved.name, resolved.value, resolved.origin)
     console().print(table)
 
