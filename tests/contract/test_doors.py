@@ -134,7 +134,9 @@ def every(platform: Platform, tokens: dict[str, str]) -> Iterator[Doors]:
     """Give every door."""
     with httpx.Client(base_url=platform.gateway, timeout=60, verify=NO_TLS) as client:
         paths = client.get("/openapi.json").json()["paths"]
-        found = [door(path, method, one) for path, item in paths.items() for method, one in item.items()]
+        # clients of OAuth prove themselves by a form and are refused as RFC 6749 says: tests/placement/test_oauth.py
+        told = [(path, method, one) for path, item in paths.items() for method, one in item.items() if one["tags"] != ["oauth"]]
+        found = [door(*one) for one in told]
         access = {one["name"]: one["access"] for one in client.get("/v1/actions?page_size=500").json()["items"]}
         access |= {f"{name}.route": rule for name, rule in access.items()}
         yield Doors(platform, client, *({"authorization": f"Bearer {tokens[who]}"} for who in ("user", "admin")), found, access)
