@@ -1,6 +1,7 @@
 """State events in channels: what some of the listeners may not see stays out of all places that hold data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from stylobate.declarations import Declarations
@@ -16,10 +17,11 @@ from stylobate_actions.channel_fields import ChannelFields
 
 HIDDEN = FieldDeclaration("person.email", read=AccessRule(("notes:admin",)))
 NAMESPACE = NamespaceDeclaration(
-    "notes", "notes", access=NamespaceAccess(read=AccessRule(("authenticated",))), fields=(HIDDEN,), event_data=("before",)
+    "notes", "notes", access=NamespaceAccess(read=AccessRule(("authenticated",))), event_data=("before",)
 )
 
 
+@pytest.mark.parametrize("declared", [{"fields": (HIDDEN,)}, {"encrypted": ("person.email",)}], ids=["hidden", "encrypted"])
 @pytest.mark.parametrize(
     ("delta", "shown"),
     [
@@ -29,7 +31,7 @@ NAMESPACE = NamespaceDeclaration(
         (None, None),
     ],
 )
-async def test_a_hidden_field_leaves_neither_as_it_is_nor_as_it_was(tmp_path, delta, shown):
+async def test_a_hidden_field_leaves_neither_as_it_is_nor_as_it_was(tmp_path, declared, delta, shown):
     """The data, the data before, and what changed of it."""
     heard = []
 
@@ -37,7 +39,7 @@ async def test_a_hidden_field_leaves_neither_as_it_is_nor_as_it_was(tmp_path, de
         heard.append(json.loads(payload))
 
     channel = ChannelDeclaration("notes", "notes", subscribe="state:notes")
-    module = ModuleDeclaration("notes", tmp_path, namespaces=(NAMESPACE,), channels=(channel,))
+    module = ModuleDeclaration("notes", tmp_path, namespaces=(replace(NAMESPACE, **declared),), channels=(channel,))
     fields = ChannelFields(Declarations((module,), (), ""), publish)
     data = {"person": {"email": "a@b.c", "name": "Ada"}}
     event = {"namespace": "notes", "data": data, "before": {"version": 1, "status": "", "data": data}, "delta": delta}
