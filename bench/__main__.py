@@ -9,6 +9,7 @@ from time import perf_counter
 from rich.console import Console
 
 from bench import (
+    access,
     broadcast,
     cached_reads,
     ephemeral_writes,
@@ -55,6 +56,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P17": lambda: ephemeral_writes.measure(rounds=3, seconds=1),
     "P18": lambda: cached_reads.measure(rounds=3, seconds=1),
     "P19": lambda: refreshes.measure(rounds=3, seconds=1),
+    "P21": lambda: access.measure(counts=(100, 10_000, 100_000), objects=300),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

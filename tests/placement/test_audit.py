@@ -64,7 +64,8 @@ def test_what_a_person_did_is_one_list(platform: Platform) -> None:
         assert ada.email not in json.dumps(whole)
 
         refused = ada.http.get("/v1/audit")
-        assert (refused.status_code, refused.json()["metadata"]) == (403, {"permission": "audit:read"})
+        command = f"stylobate users roles add {ada.id} admin"
+        assert (refused.status_code, refused.json()["metadata"]) == (403, {"permission": "audit:read", "command": command})
         assert ada.http.get("/v1/audit", headers={"authorization": ""}).status_code == 401
         for query in ("action=a*b", "outcome=maybe", "since=yesterday", "page_token=eA", "service=state", "who=ada"):
             assert watcher.http.get(f"/v1/audit?{query}").status_code == 422, query

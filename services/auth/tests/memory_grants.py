@@ -68,9 +68,7 @@ class MemoryGrants:
         """See the port."""
 
         def place(one: Grant) -> tuple[str, ...]:
-            if query.subject:
-                return one.permission, one.resource
-            return one.resource, one.subject, one.permission
+            return one.subject, one.permission, one.resource
 
         begin = None if after is None else place(Grant(tenant, *after))
         found = [

@@ -18,6 +18,7 @@ from stylobate.telemetry.tallies import Count, Spread
 from stylobate_gateway.compression import Compression
 from stylobate_gateway.cors import Cors, vary
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.granting import GrantingCommands
 from stylobate_gateway.head import Head
 
 _log = get_logger("app")
@@ -42,6 +43,7 @@ class Door:
         loop: asyncio.AbstractEventLoop,
         trusts_traces: bool = False,
         tells_time: bool = False,
+        granting: GrantingCommands | None = None,
         cors: Cors | None = None,
         compression: Compression | None = None,
     ) -> None:
@@ -50,6 +52,7 @@ class Door:
         :param trace_ratio: the share of requests that is sampled.
         :param trusts_traces: whether a request's ``traceparent`` decides instead.
         :param tells_time: whether answers say how long they took (W3C Server Timing).
+        :param granting: tells who lacks a permission how to give it; None: nobody is told.
         :param cors: what pages of other origins may do; None: none may do anything.
         :param compression: compresses answers; None: they go out as they are.
         """
@@ -61,6 +64,7 @@ class Door:
         self._cors = cors
         self.compression = compression
         self._tells_time = tells_time
+        self._granting = granting
         labels = ("method", "route")
         self._requests = counts("http_requests", "Requests by method, route and status.", (*labels, "status"))
         self._seconds = spreads("http_request_seconds", "Time from the first byte of a request to the end of its answer.", labels)
@@ -163,6 +167,8 @@ class Door:
             exchange.error = None
             await _tell_methods(send, refused)
             return
+        if self._granting is not None:
+            self._granting.tell(refused, exchange.call.principal)
         await exchange.refuse(send, refused)
 
     def close(self, exchange: Exchange, opened: Span | None) -> None:

@@ -18,6 +18,7 @@ from stylobate_gateway.cors import Cors
 from stylobate_gateway.dispatch import ActionDispatcher
 from stylobate_gateway.door import Door
 from stylobate_gateway.express import Express
+from stylobate_gateway.granting import GrantingCommands
 from stylobate_gateway.session_cookies import SessionCookies
 from stylobate_gateway.settings import GatewaySettings
 from stylobate_gateway.state_lane import StateLane
@@ -93,6 +94,7 @@ async def build(app: AppManager, settings: GatewaySettings) -> None:
         trace_ratio=ratio,
         trusts_traces=trusts,
         tells_time=is_development,
+        granting=GrantingCommands(app.declarations.roles) if is_development else None,
         loop=loop,
         cors=cors,
         compression=Compression(settings.compress_bytes) if settings.compress_bytes else None,

@@ -36,10 +36,7 @@ class Grants(Protocol):
         """Return as :meth:`granted` those that lie in a prefix (empty: all), behind the resource ``after``."""
 
     async def grants(self, tenant: str, query: GrantQuery, after: GrantPlace | None, now: datetime, most: int) -> list[Grant]:
-        """Return those that fit, from behind that place; None: from the first.
-
-        By permission and resource where one subject's are asked for, else by resource, subject and permission; as bytes.
-        """
+        """Return those that fit by subject, permission and resource, as bytes; from behind that place, None: from the first."""
 
     async def next_grant_end(self) -> datetime | None:
         """Return when the first grant that has an end ends; None: none has."""

@@ -28,7 +28,8 @@ delete from resource_grant g where (tenant, subject, permission, resource) in (
 returning g.*
 """
 _NEXT_END = "select min(expires_at) from resource_grant where expires_at is not null"
-# Each subject and permission is a range of the primary key, read no further than asked for.
+# Each subject and permission is a range of the primary key, read no further than asked for. The limit is written out: a plan that
+# must do for any limit reads and sorts all of them.
 _GRANTED = """
 select q.number, g.resource
 from unnest($1::int[], $2::text[], $3::text[], $4::text[]) as q (number, tenant, subject, permission)
@@ -36,11 +37,11 @@ cross join lateral (
     select resource from resource_grant g
     where g.tenant = q.tenant and g.subject = q.subject and g.permission = q.permission
       and (g.expires_at is null or g.expires_at > $5)
-    order by resource limit $6
+    order by resource limit {most}
 ) g
 """
 _UNDER = _GRANTED.replace(
-    "order by resource", "and g.resource > $7 and ($8 = '' or starts_with(g.resource, $8)) order by resource"
+    "order by resource", "and g.resource > $6 and ($7 = '' or starts_with(g.resource, $7)) order by resource"
 )
 _COVERING = """
 select q.number, g.*
@@ -49,16 +50,17 @@ join resource_grant g on g.tenant = q.tenant and g.subject = q.subject and g.per
   and g.resource = q.resource and (g.expires_at is null or g.expires_at > $6)
 order by q.number, g.subject, g.permission, g.resource
 """
-_OF_ALL = """
+_LIST = """
 select g.* from resource_grant g
-where g.tenant = $1 and (g.resource, g.subject, g.permission) > ($5, $6, $7)
+where g.tenant = $1 and (g.subject, g.permission, g.resource) > ($5, $6, $7)
   and (g.expires_at is null or g.expires_at > $2) and ($3 = '' or g.permission = $3)
   and ($4 = '' or g.resource = $4 or (right($4, 1) = '/' and starts_with(g.resource, $4)))
-order by g.resource, g.subject, g.permission limit $8
+order by g.subject, g.permission, g.resource limit $8
 """
-_OF_ONE = _OF_ALL.replace(
-    "(g.resource, g.subject, g.permission) > ($5, $6, $7)", "g.subject = $6 and (g.permission, g.resource) > ($7, $5)"
-).replace("order by g.resource, g.subject, g.permission", "order by g.permission, g.resource")
+_LIST_OF_ONE = _LIST.replace("(g.subject, g.permission, g.resource) >", "g.subject = $5 and (g.subject, g.permission, g.resource) >")
+_LIST_ON_ONE = _LIST.replace(
+    "($4 = '' or g.resource = $4 or (right($4, 1) = '/' and starts_with(g.resource, $4)))", "g.resource = $4"
+)
 
 
 async def remove_grants_of(connection: Connection, tenant: str, subject: str) -> None:
@@ -98,7 +100,7 @@ class PostgresGrants:
     async def granted(self, questions: Sequence[GrantQuestion], now: datetime, most: int) -> list[list[str]]:
         found: list[set[str]] = [set() for _ in questions]
         if asked := columns(row for number, one in enumerate(questions) for row in _pairs(number, one)):
-            for row in await self._database.fetch(_GRANTED, *asked, now, most):
+            for row in await self._database.fetch(_GRANTED.format(most=int(most)), *asked, now):
                 found[row["number"]].add(row["resource"])
         return [_first(names, most) for names in found]
 
@@ -120,13 +122,13 @@ class PostgresGrants:
         asked = columns(_pairs(0, question))
         if not asked or "\0" in under + after:
             return []
-        rows = await self._database.fetch(_UNDER, *asked, now, most, max(after, under), under)
+        rows = await self._database.fetch(_UNDER.format(most=int(most)), *asked, now, max(after, under), under)
         return _first({row["resource"] for row in rows}, most)
 
     async def grants(self, tenant: str, query: GrantQuery, after: GrantPlace | None, now: datetime, most: int) -> list[Grant]:
-        subject, permission, resource = after or ("", "", "")
-        place = (resource, query.subject or subject, permission)
-        statement = _OF_ONE if query.subject else _OF_ALL
+        is_on_one = bool(query.resource) and not query.resource.endswith("/")
+        statement = _LIST_OF_ONE if query.subject else _LIST_ON_ONE if is_on_one else _LIST
+        place = after or (query.subject, "", "")
         rows = await self._database.fetch(statement, tenant, now, query.permission, query.resource, *place, most)
         return [*map(_grant_of, rows)]
 

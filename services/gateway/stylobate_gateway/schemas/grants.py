@@ -48,7 +48,7 @@ class Grant(BaseModel):
 
 
 class GrantList(BaseModel):
-    """Grants: of one subject by permission and resource, of all by resource, subject and permission."""
+    """Grants by subject, permission and resource."""
 
     items: list[Grant]
     next_page_token: str | None

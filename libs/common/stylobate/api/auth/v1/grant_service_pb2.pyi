@@ -245,7 +245,7 @@ class ListGrantsResponse(_message.Message):
     """Of the next page; empty: this is the last."""
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
-        """By permission and resource where they are one subject's, else by resource, subject and permission."""
+        """By subject, permission and resource."""
 
     def __init__(
         self,
