@@ -57,7 +57,7 @@ where g.tenant = $1 and (g.subject, g.permission, g.resource) > ($5, $6, $7)
   and ($4 = '' or g.resource = $4 or (right($4, 1) = '/' and starts_with(g.resource, $4)))
 order by g.subject, g.permission, g.resource limit $8
 """
-_LIST_OF_ONE = _LIST.replace("(g.subject, g.permission, g.resource) >", "g.subject = $5 and (g.subject, g.permission, g.resource) >")
+_LIST_OF_ONE = _LIST.replace("where g.tenant = $1", "where g.tenant = $1 and g.subject = $5")
 _LIST_ON_ONE = _LIST.replace(
     "($4 = '' or g.resource = $4 or (right($4, 1) = '/' and starts_with(g.resource, $4)))", "g.resource = $4"
 )
