@@ -1,9 +1,9 @@
 """P21: decisions about single objects, with ever more grants.
 
-One account is granted a permission on objects, one by one, in auth's database. A process asks whether it may, of an object that it
-is granted and of one that it is not: for the first time, which asks auth and the database, and again, from memory. Auth is called in
-the same process; what a call between processes costs is P8's. After that a grant is taken away at one auth process, and the
-time is taken until another one, which hears of it as every verifier does, knows of the change.
+One account is granted a permission on objects, one by one, in auth's database. A process asks whether it may, of an object that
+it is granted and of one that it is not: for the first time, which asks auth and the database, and again, from memory. Auth is
+called in the same process; what a call between processes costs is P8's. After that a grant is taken away at one auth process, and
+the time is taken until another one, which hears of it as every verifier does, knows of the change.
 """
 
 import asyncio
