@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -21,18 +20,6 @@ _SEVERAL = re.compile(r"^\d+ errors? occurred: \* ")
 _SPENT = 0.5
 """Of its time, after which a token is renewed."""
 _INSTALL = "STYLOBATE_VAULT_ADDRESS: needs `hvac`: pip install 'stylobate[vault]'"
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """What Vault gives for a time."""
-
-    data: Mapping[str, Any]
-    lease: str
-    """Its id; empty: it has none."""
-    seconds: float
-    """How long it holds; 0: without end."""
-    is_renewable: bool
 
 
 class VaultClient:
@@ -155,23 +142,6 @@ class VaultClient:
         read = partial(kv.read_secret_version, at, mount_point=self.options.mount, raise_on_deleted_version=True)
         found = self._call("read", self.options.at(path), read)
         return None if found is None else dict(found["data"]["data"])
-
-    def leased(self, path: str) -> Leased:
-        """Ask for something with a lease, such as ``database/creds/stylobate``. Raises VaultError."""
-        found = self._call("lease", path, partial(self._hvac.read, path))
-        if found is None:
-            raise VaultDeniedError(f"{self.options.address}: {path}: there is no such path")
-        return Leased(found["data"], found["lease_id"], float(found["lease_duration"]), bool(found["renewable"]))
-
-    def renew(self, lease: str) -> float:
-        """Renew a lease; return how many seconds it holds now. Raises VaultError."""
-        found = self._call("renew", "sys/leases/renew", partial(self._hvac.sys.renew_lease, lease))
-        return 0.0 if found is None else float(found["lease_duration"])
-
-    def write(self, path: str, **data: Any) -> dict[str, Any]:
-        """Write to a path of any engine and return the answer's data. Raises VaultError."""
-        found = self._call("write", path, partial(self._hvac.write_data, path, data=data))
-        return dict(found["data"]) if found is not None else {}
 
     def close(self) -> None:
         """Close the connections."""

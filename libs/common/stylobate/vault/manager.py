@@ -5,7 +5,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -77,10 +76,6 @@ class VaultManager:
         """Look now, not when it is time: somebody was refused with a secret that Vault may have exchanged."""
         self._look_now.set()
 
-    async def call(self, ask: Callable[[VaultClient], R]) -> R:
-        """Ask Vault something else, in its thread. Raises VaultError."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(ask, self._client))
-
     async def health(self) -> Health:
         """Say whether the values are current; asks nobody."""
         found = [self._problem and f"{self._problem}; values are {self.age_s:.0f} s old"]
@@ -98,7 +93,7 @@ class VaultManager:
             await self._pause(next(waits) if self._problem else self._until_due())
             is_changed = False
             try:
-                is_changed = await self.call(lambda _: self._look())
+                is_changed = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             except VaultError as error:
                 self._problem = str(error)
                 self._away.note(problem=self._problem)

@@ -35,8 +35,6 @@ class VaultOptions:
     """How often is looked for what has changed."""
     required: tuple[str, ...] = ()
     """Names of settings for which no other source is used: ``auth_signing_key``, ``database_url``, ``module_shop_token``."""
-    database_credentials: str = ""
-    """A path that gives users of the database, ``database/creds/stylobate``; empty: they stand in its URL."""
 
     def at(self, path: str) -> str:
         """Return where a path of ours stands, as people write it: ``secret/stylobate/auth``."""

@@ -42,10 +42,8 @@ class VaultSettings(Settings):
     """How often is looked for values that have changed."""
     vault_required: tuple[str, ...] = ()
     """Settings that come from Vault and from nowhere else: `auth_signing_key,database_url`. Without Vault nothing starts then."""
-    vault_database_credentials: str = ""
-    """Path that gives users of the database for a time, `database/creds/stylobate`. Empty: who logs in stands in its URL."""
 
-    @field_validator("vault_mount", "vault_path", "vault_auth_mount", "vault_database_credentials")
+    @field_validator("vault_mount", "vault_path", "vault_auth_mount")
     @classmethod
     def _is_a_path(cls, text: str) -> str:
         parts = text.split("/") if text else []
@@ -106,5 +104,4 @@ def _options(values: dict[str, Any]) -> VaultOptions | None:
         timeout=values["vault_timeout"],
         refresh=values["vault_refresh"],
         required=values["vault_required"],
-        database_credentials=values["vault_database_credentials"],
     )

@@ -6,7 +6,7 @@ import pytest
 from stylobate.health import Status
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.until import until
-from stylobate.vault import VaultDeniedError, VaultError, VaultManager
+from stylobate.vault import VaultError, VaultManager
 from stylobate.vault.client import VaultClient
 
 _OFTEN = {"refresh": timedelta(milliseconds=200)}
@@ -142,16 +142,6 @@ def test_a_refused_login_is_not_tried_again_and_again(vault, tmp_path) -> None:
     assert VaultClient(vault.options("lockout")).secret("auth") is None  # the role is not locked
     file.write_text(vault.options("").credentials.read_text())
     assert client.secret("auth") is None
-
-
-def test_one_forbidden_path_takes_no_other_along(vault) -> None:
-    """What the policies do not allow is told by its path; paths that they allow are read."""
-    vault.put("partly/auth", smtp_password="there")
-    options = vault.options("partly")
-    client = VaultClient(options)
-    with pytest.raises(VaultDeniedError, match=r"database/creds/none: permission denied; the policies of the role must allow it"):
-        client.leased("database/creds/none")
-    assert client.secret("auth") == {"smtp_password": "there"}
 
 
 def test_a_token_is_taken_as_it_is(vault, tmp_path) -> None:

@@ -19,11 +19,8 @@ ROLE = "stylobate"
 _MOUNT, _PATH = "secret", "stylobate"
 _POLICY = f"""
 path "{_MOUNT}/data/{_PATH}/*" {{ capabilities = ["read"] }}
-path "database/creds/{_PATH}" {{ capabilities = ["read"] }}
-path "transit/encrypt/{_PATH}*" {{ capabilities = ["update"] }}
-path "transit/decrypt/{_PATH}*" {{ capabilities = ["update"] }}
 """
-"""What the platform may: read what is its own, and be given users of the database. Its own token it may renew anyway."""
+"""What the platform may: read what is its own. Its own token it may renew anyway."""
 _TOKENS = {"token_ttl": "1h", "token_max_ttl": "24h"}
 _ANSWER_S = 5.0
 _INSTALL = "OpenBao is not installed: pip install 'stylobate[openbao]'"
