@@ -50,12 +50,12 @@ class Login:
             raise
 
     async def _connect(self, connect: Callable[[str], Awaitable[C]]) -> C:
-        for url in self._urls[:-1]:
+        *others, last = self._urls  # those of now: another may be offered, and change their order, while one is tried
+        for url in others:
             try:
                 return await connect(url)
             except REFUSED:
                 continue
-        last = self._urls[-1]
         connection = await connect(last)
         if last is not self._urls[0]:
             self._urls = [last, *(url for url in self._urls if url != last)]
