@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from stylobate.errors import InvalidInputError, Violation
-from stylobate.identity.resources import MOST_LISTED, covering
+from stylobate.identity.resources import MOST_LISTED, covering, resource_fault
 from stylobate.paging import no_token, page_position, page_token
 
 from stylobate_auth.grant import ROLE, Grant, GrantQuestion, permissions_covering
 from stylobate_auth.model import Decision, Question
 from stylobate_auth.store.port import AuthStore
+
+_LONGEST = 256
+"""Characters of a permission that can be granted."""
 
 
 class AccessGrants:
@@ -60,9 +63,11 @@ class AccessGrants:
 
 
 def _question(question: Question, roles: Sequence[str]) -> GrantQuestion:
+    """Return what to look for: nothing for a name that no grant has. It could have any number of parts, each to be looked for."""
+    is_sound = len(question.permission) <= _LONGEST and not (question.resource and resource_fault(question.resource))
     return GrantQuestion(
         question.tenant,
         (question.subject, *(f"{ROLE}{role}" for role in roles)),
-        tuple(permissions_covering(question.permission)),
-        tuple(covering(question.resource)) if question.resource else (),
+        tuple(permissions_covering(question.permission)) if is_sound else (),
+        tuple(covering(question.resource)) if is_sound and question.resource else (),
     )

@@ -57,6 +57,17 @@ async def test_a_grant_is_given_and_taken_away(auth: Auth) -> None:
         await auth.grants.remove(root, draft, auth.origin)
 
 
+async def test_what_can_be_no_name_is_granted_nothing(auth: Auth) -> None:
+    """Else anybody could ask about a name of a million parts, each of which would be looked up."""
+    root, ada = await _person(auth, "root", "admin"), await _person(auth, "ada")
+    await auth.grants.put(root, Grant("", ada.id, "orders:*", "docs/"), auth.origin)
+    assert (await _may(auth, ada, "orders:ship", "docs/a/b")).is_allowed
+    for resource in ("docs/" + "a/" * 300, "docs//b", "docs/../b", "docs/a\0"):
+        assert await _may(auth, ada, "orders:ship", resource) == Decision()
+    assert await _may(auth, ada, "orders" + ":a" * 200, "docs/a/b") == Decision()
+    assert await _may(auth, ada, "orders" + ":a" * 200) == Decision()
+
+
 async def test_prefixes_areas_and_roles(auth: Auth) -> None:
     """A prefix is for all below it, an area for its permissions, a role for all who hold it or one that inherits from it."""
     root, ada = await _person(auth, "root", "admin"), await _person(auth, "ada")
