@@ -12,6 +12,7 @@ from bench import (
     access,
     broadcast,
     cached_reads,
+    credentials,
     ephemeral_writes,
     footprint,
     http_action,
@@ -57,6 +58,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P18": lambda: cached_reads.measure(rounds=3, seconds=1),
     "P19": lambda: refreshes.measure(rounds=3, seconds=1),
     "P21": lambda: access.measure(counts=(100, 10_000, 100_000), objects=300),
+    "P22": lambda: credentials.measure(rounds=3, seconds=0.5, ended=100),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 
