@@ -116,9 +116,9 @@ class Sealing:
             text, about = _sealed_text(value), _about(key, path)
             found: bytes | None = _canonical(value)
             if text is not None:
-                if key_id_of(text) == current.id:
-                    return value
                 try:
+                    if key_id_of(text) == current.id:
+                        return value
                     found = self._known.opened(text, about)
                 except SealedInvalidError:
                     found = None

@@ -28,6 +28,8 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
     encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
 
     async def take(fresh: StateSettings) -> None:
+        if not fresh.encryption_key:
+            raise ConfigError(["STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; the one before is used on"])
         encryption.use(fresh.encryption_key, _former(fresh))
 
     app.follow("encryption_key", "encryption_key_before", take=take)

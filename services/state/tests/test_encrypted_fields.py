@@ -34,7 +34,7 @@ from stylobate_state.errors import StateDataInvalidError, StateFieldUnreadableEr
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey
 from stylobate_state.operation import Delete, Patch, Put, Restore, Transition
-from stylobate_state.sealing import Sealing
+from stylobate_state.sealing import Sealing, purpose_of
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import Asked, StateManager
@@ -274,6 +274,20 @@ async def test_swapped_and_altered_ciphertext_is_refused_and_harms_no_other(plac
     await place.put("1", DATA)
     assert await place.get("1") == DATA, "it can be replaced"
     await place.manager.change(ADA, "people", "2", Delete(), expected=None)
+
+
+async def test_what_was_cut_off_stops_nothing_that_is_encrypted_anew(place: Place) -> None:
+    """It is named, and stays; the others of the same object are sealed with the newest key."""
+    await place.put("1", DATA)
+    stored = await place.stored("1")
+    key, people, sealing = StateKey("default", "people", "1"), place.manager.namespaces["people"], Sealing(place.keys)
+    await place.keys.rotate(purpose_of("people"))
+    for cut in ("sealed.1.", "sealed.1.ab", stored["ssn"][:24]):
+        data, unreadable = await sealing.anew(people, key, orjson.dumps(stored | {"ssn": cut}))
+        assert unreadable == [("ssn",)]
+        found = orjson.loads(data)
+        assert found["ssn"] == cut
+        assert found["bank"]["iban"] not in {IBAN, stored["bank"]["iban"]}
 
 
 async def test_text_that_looks_sealed_is_text(place: Place) -> None:
