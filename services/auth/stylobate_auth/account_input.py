@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 
 from email_validator import EmailNotValidError, validate_email
+from stylobate.encryption import is_sealed
 from stylobate.errors import Violation
 
 from stylobate_auth.errors import AuthInvalidInputError
@@ -14,6 +15,7 @@ from stylobate_auth.model import AccountDraft
 MAX_DISPLAY_NAME = 100
 MAX_EMAIL = 254
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
+_LOOKS_SEALED = "must not begin as what is stored encrypted does: stored in the clear, nobody could read it"
 _CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTIONS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
@@ -63,6 +65,8 @@ def check_address(email: str, *, allow_test_domains: bool) -> tuple[str, str, li
         address = _address(email, allow_test_domains=allow_test_domains)
     except EmailNotValidError as error:
         return "", "", [Violation("/email", str(error))]
+    if is_sealed(address):
+        return "", "", [Violation("/email", _LOOKS_SEALED)]
     return address, _key(address), []
 
 
@@ -81,6 +85,8 @@ def name_fault(name: str) -> str | None:
     """Return why a name cannot be shown, as a violation's sentence; None: it can."""
     if any(unicodedata.category(character) in _CONTROL or character in _DIRECTIONS for character in name):
         return "must not hold control characters, nor such that turn the direction of writing"
+    if is_sealed(name):
+        return _LOOKS_SEALED
     return None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stylobate.encryption import DataKeyStanding, is_sealed, key_id_of
+from stylobate.encryption import DataKeyStanding, SealedInvalidError, is_sealed, key_id_of
 from stylobate.paging import no_token, page_position, page_token
 from stylobate.stopping import check_cancelled
 
@@ -60,7 +60,7 @@ class AccountReencryptor:
             try:
                 new = await self._anew(texts)
                 count += new != texts and await self._store.replace_account_texts(texts, new)
-            except (AccountUnreadableError, EmailTakenError):
+            except (AccountUnreadableError, EmailTakenError, SealedInvalidError):
                 unreadable.append(texts.id)
         if not found:
             if self._sealing.keys is not None:

@@ -22,6 +22,8 @@ async def open_account_sealing(app: AppManager, settings: AuthSettings, store: D
     encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
 
     async def take(fresh: AuthSettings) -> None:
+        if not fresh.encryption_key:
+            raise ConfigError(["STYLOBATE_AUTH_ENCRYPTION_KEY: missing secret; the one before is used on"])
         encryption.use(fresh.encryption_key, _former(fresh))
 
     app.follow("encryption_key", "encryption_key_before", take=take)

@@ -9,7 +9,9 @@ from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.outbox.postgres import PostgresOutbox
-from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
+from stylobate_auth.account_input import check_address, check_name
+from stylobate_auth.account_reencryptor import AccountReencryptor
+from stylobate_auth.account_sealing import NO_SEALING, PURPOSE, AccountSealing
 from stylobate_auth.errors import AccountUnreadableError, EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import NewMail
@@ -124,3 +126,21 @@ async def test_without_a_key_nothing_is_opened(store: Any, store_with: Any) -> N
     account = await add_account(store, new_account())
     with pytest.raises(AccountUnreadableError):
         await store_with(NO_SEALING).user("default", account.id)
+
+
+async def test_a_name_that_was_cut_off_stops_nobody_from_being_encrypted_anew(database: Any, store: Any) -> None:
+    """The account is named; the others go on."""
+    ada, bob = [await add_account(store, new_account(f"{name}@example.com")) for name in ("ada", "bob")]
+    await database.execute("update account set display_name = 'sealed.1.ab' where id = $1", ada.id)
+    found = sealing(database)
+    await found.keys.rotate(PURPOSE)
+    step = await AccountReencryptor(store, found).step("")
+    assert (step.looked, step.reencrypted, step.unreadable) == (2, 1, [ada.id])
+    assert (await store.user("default", bob.id)).display_name == "Ada"
+
+
+def test_nobody_is_called_as_what_is_sealed() -> None:
+    """Where accounts are stored in the clear, nobody could read theirs, nor an administrator see who it is."""
+    assert [finding.pointer for finding in check_name("sealed.1.ab")[1]] == ["/display_name"]
+    assert [finding.pointer for finding in check_address("sealed.1.ab@example.com", allow_test_domains=False)[2]] == ["/email"]
+    assert check_name("Sealed.1")[1] == []
