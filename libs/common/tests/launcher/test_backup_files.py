@@ -1,15 +1,19 @@
 """The files of a backup, and what is said of one that is not what it was."""
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from stylobate.config import Sources
 from stylobate.database import MigrationSet
 from stylobate.launcher.backup import manifest as saying
 from stylobate.launcher.backup.files import DamagedError, Writer, content
 from stylobate.launcher.backup.manifest import FORMAT, Manifest, Schema, Table
+from stylobate.launcher.backup.taking import Backup
 from stylobate.launcher.output import CommandError
 
 KEY, OTHER = "k" * 32, "o" * 32
@@ -120,9 +124,10 @@ def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, key: str) -> Non
         msgspec.structs.replace(altered, encrypted=False).sealed("").write(tmp_path)
         with pytest.raises(CommandError, match="is not encrypted, and STYLOBATE_BACKUP_KEY is set"):
             saying.read(tmp_path, key)
-    (tmp_path / saying.NAME).write_text("{}")
-    with pytest.raises(CommandError, match="cannot be read"):
-        saying.read(tmp_path, key)
+    for text in ("{}", '{"format":' + "[" * 100_000):
+        (tmp_path / saying.NAME).write_text(text)
+        with pytest.raises(CommandError, match="cannot be read"):
+            saying.read(tmp_path, key)
     (tmp_path / saying.NAME).write_text('{"format": 2, "new": 1}')
     with pytest.raises(CommandError, match=r"has format 2; release .* reads format 1"):
         saying.read(tmp_path, key)
@@ -146,6 +151,9 @@ def test_files_are_compared_with_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "state.t").unlink()
     with pytest.raises(CommandError, match=r"state\.t is missing"):
         saying.check_files(tmp_path, manifest)
+    (tmp_path / "state.t").mkdir()
+    with pytest.raises(CommandError, match=r"state\.t cannot be read"):
+        saying.check_files(tmp_path, manifest)
 
 
 def test_a_backup_of_a_later_release_is_refused(tmp_path: Path) -> None:
@@ -160,3 +168,31 @@ def test_a_backup_of_a_later_release_is_refused(tmp_path: Path) -> None:
         saying.check_release(later, here)
     with pytest.raises(CommandError, match="the service state, which is not installed"):
         saying.check_release(later, {})
+
+
+def refused(folder: Path) -> str:
+    """Return why a backup is not begun."""
+    with pytest.raises(CommandError) as error:
+        asyncio.run(Backup(folder, "", Sources(environ={}), print).run())
+    return str(error.value)
+
+
+def test_nothing_of_others_is_removed(tmp_path: Path) -> None:
+    """A folder that is called as one that is not whole yet may be somebody's, or be written to by another process."""
+    (partial := tmp_path / "backup.partial").mkdir()
+    (partial / "state.t.copy.gz").touch()
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert "another `stylobate backup` is writing there" in refused(tmp_path / "backup")
+    finally:
+        os.close(descriptor)
+    (partial / "letter.txt").touch()
+    assert "has letter.txt, which is of no backup" in refused(tmp_path / "backup")
+    assert {file.name for file in partial.iterdir()} == {"letter.txt", "state.t.copy.gz"}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """With what the system says."""
+    (tmp_path / "file").touch()
+    assert f"{tmp_path}/file/backup.partial cannot be made: Not a directory" in refused(tmp_path / "file" / "backup")

@@ -98,6 +98,8 @@ def checked(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise DamagedError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise DamagedError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 async def content(path: Path, key: str = "") -> AsyncIterator[bytes]:

@@ -88,7 +88,7 @@ def read(folder: Path, key: str) -> Manifest:
                 f"{path}: the backup has format {bytes(kind).decode()}; release {__version__} reads format {FORMAT}"
             )
         found = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
         raise CommandError(f"{path} was altered: it cannot be read") from None
     if found.encrypted and not key:
         raise CommandError("STYLOBATE_BACKUP_KEY: missing; the backup is encrypted")

@@ -1,8 +1,10 @@
 """Taking a backup."""
 
+import fcntl
+import os
 import shutil
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -11,11 +13,12 @@ from stylobate import __version__
 from stylobate.config import Sources
 from stylobate.database.copying import SchemaContents, Snapshot, snapshot
 from stylobate.launcher.backup.files import Writer
-from stylobate.launcher.backup.manifest import FORMAT, MAIN, Manifest, Schema, Table
+from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, Manifest, Schema, Table
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 
 _SAY_EVERY_S = 2.0
+_ENDING, _ENCRYPTED = ".copy.gz", ".enc"
 
 
 class Backup:
@@ -32,19 +35,41 @@ class Backup:
         """Take it. Raises CommandError, MigrationError, ConfigError, OSError."""
         if self._folder.exists():
             raise CommandError(f"{self._folder} is there already; name a new folder")
-        shutil.rmtree(self._partial, ignore_errors=True)
-        self._partial.mkdir(mode=0o700, parents=True)
+        self._clear()
         try:
-            manifest = await self._take()
-            manifest.write(self._partial)
-            self._partial.rename(self._folder)
-        except BaseException:
-            shutil.rmtree(self._partial, ignore_errors=True)
-            raise
+            self._partial.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            raise CommandError(self._in_use) from None
+        except OSError as error:
+            raise CommandError(f"{self._partial} cannot be made: {error.strerror}") from None
+        with _held(self._partial):
+            try:
+                manifest = await self._take()
+                manifest.write(self._partial)
+                self._partial.rename(self._folder)
+            except BaseException:
+                shutil.rmtree(self._partial, ignore_errors=True)
+                raise
         rows = sum(table.rows for schema in manifest.schemas for table in schema.tables)
         size = sum(file.stat().st_size for file in self._folder.iterdir())
         how = "encrypted" if self._key else "not encrypted: set STYLOBATE_BACKUP_KEY"
         self._say(f"{self._folder}: {rows} rows of {manifest.made_at}, {_size(size)}, {how}")
+
+    def _clear(self) -> None:
+        """Remove what one that was killed has left. Raises CommandError where it is another's, or not of a backup at all."""
+        if not self._partial.is_dir():
+            return
+        with _held(self._partial) as is_ours:
+            if not is_ours:
+                raise CommandError(self._in_use)
+            for file in self._partial.iterdir():
+                if file.name != NAME and not file.name.endswith((_ENDING, _ENDING + _ENCRYPTED)):
+                    raise CommandError(f"{self._partial} has {file.name}, which is of no backup; name another folder")
+            shutil.rmtree(self._partial)
+
+    @property
+    def _in_use(self) -> str:
+        return f"{self._partial}: another `stylobate backup` is writing there; name another folder"
 
     async def _take(self) -> Manifest:
         found = places(self._where)
@@ -69,7 +94,7 @@ class Backup:
 
     async def _table(self, place: Place, moment: Snapshot, contents: SchemaContents, name: str) -> Table:
         label = place.service if place.database == MAIN else f"{place.service}@{place.database}"
-        path = self._partial / f"{label}.{name}.copy.gz{'.enc' if self._key else ''}"
+        path = self._partial / f"{label}.{name}{_ENDING}{_ENCRYPTED if self._key else ''}"
         writer, said_at = Writer(path, self._key), monotonic()
 
         async def sink(data: bytes) -> None:
@@ -81,6 +106,21 @@ class Backup:
 
         rows = await moment.read(name, contents.tables[name], sink)
         return Table(name, contents.tables[name], rows, path.name, writer.close())
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Say whether no other process holds the folder, which is held for as long as the block, or the process, lives."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        except BlockingIOError:
+            is_ours = False
+        yield is_ours
+    finally:
+        os.close(descriptor)
 
 
 def _size(octets: int) -> str:
