@@ -198,6 +198,18 @@ class AccessManager:
         question = Question(principal.subject, permission, principal.tenant, resource)
         return bool(await self._grants.reasons(question, held.all_roles()))
 
+    async def granted_until(self, principal: Principal, permission: str, resource: str) -> datetime | None:
+        """Return when the last of the grants ends by which alone the principal may; None: never, or a role permits it too."""
+        if principal.is_service and not principal.act_for:
+            return None
+        subject = (principal.tenant, principal.subject)
+        held = (await self._held({subject}))[subject]
+        if held.permit(permission):
+            return None
+        question = Question(principal.subject, permission, principal.tenant, resource)
+        ends = [grant.expires_at for grant in await self._grants.reasons(question, held.all_roles())]
+        return None if None in ends else max((end for end in ends if end is not None), default=None)
+
     async def _held(self, subjects: Collection[tuple[str, str]]) -> dict[tuple[str, str], "_Held"]:
         """Return what each subject holds, with what roles mean."""
         version, roles = await self._store.roles(list(subjects), self._clock())

@@ -53,6 +53,10 @@ class GrantManager:
         now = self._clock()
         if grant.expires_at is not None and grant.expires_at <= now:
             raise AuthInvalidInputError(violations=[Violation("/expires_at", "must be in the future")])
+        latest = await self._access.granted_until(principal, grant.permission, grant.resource)
+        if latest is not None and (grant.expires_at is None or grant.expires_at > latest):
+            detail = f"must be {latest.isoformat()} at the latest: until then it is granted to you"
+            raise AuthInvalidInputError(violations=[Violation("/expires_at", detail)])
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             await self._hold_subject(transaction, grant)

@@ -131,6 +131,26 @@ async def test_who_gives_must_hold_it_there(auth: Auth) -> None:
         await auth.grants.put(root, replace(draft, subject="role:boss"), auth.origin)
 
 
+async def test_nobody_gives_for_longer_than_it_has(auth: Auth) -> None:
+    """Else what is granted for an hour is given on, also to oneself, for good. Who holds it by a role as well is not bound."""
+    root, keeper, ada = await _person(auth, "root", "admin"), await _person(auth, "keeper"), await _person(auth, "ada")
+    await auth.definitions.put(root, DefinedRole("", "keeper", "", ("grants:write",), ()), auth.origin)
+    await auth.roles.assign(root, keeper.id, RoleDraft("keeper"), auth.origin)
+    end = auth.clock() + timedelta(hours=1)
+    await auth.grants.put(root, Grant("", keeper.id, "orders:read", "state/orders/", end), auth.origin)
+    for subject in (keeper.id, ada.id):
+        for longer in (None, end + timedelta(seconds=1)):
+            with pytest.raises(AuthInvalidInputError) as refused:
+                await auth.grants.put(keeper, Grant("", subject, "orders:read", ORDER, longer), auth.origin)
+            assert [found.pointer for found in refused.value.violations] == ["/expires_at"]
+        await auth.grants.put(keeper, Grant("", subject, "orders:read", ORDER, end), auth.origin)
+    await auth.grants.put(root, Grant("", "role:keeper", "orders:read", ORDER), auth.origin)
+    await auth.grants.put(keeper, Grant("", ada.id, "orders:read", ORDER), auth.origin)
+    await auth.grants.remove(root, Grant("", "role:keeper", "orders:read", ORDER), auth.origin)
+    await auth.definitions.put(root, DefinedRole("", "keeper", "", ("grants:write", "orders:read"), ()), auth.origin)
+    await auth.grants.put(keeper, Grant("", ada.id, "orders:read", "state/orders/43"), auth.origin)
+
+
 async def test_scopes_narrow_grants(auth: Auth) -> None:
     """A key whose scopes do not cover the permission has no grant of its owner's."""
     root, ada = await _person(auth, "root", "admin"), await _person(auth, "ada")
