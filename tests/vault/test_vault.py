@@ -170,6 +170,19 @@ def test_the_key_of_signing_keys_is_exchanged(platform, ada) -> None:
     assert waits in platform.command("status").stdout.replace("\n", " ")
 
 
+def test_modules_are_checked_with_the_vault_that_runs_beside_them(platform, tmp_path) -> None:
+    """Their secrets may stand there alone."""
+    (tmp_path / "pay").mkdir()
+    (tmp_path / "pay" / "module.yaml").write_text("name: pay\nsecrets:\n  gateway_key: What the gateway knows us by\n")
+    environ = {"PATH": "/usr/bin:/bin", "STYLOBATE_MODULES": str(tmp_path)}
+    missing = commands.run("modules", "check", folder=platform.project.folder, environ=environ)
+    assert missing.returncode == 1
+    assert "looked at vault secret/stylobate/modules/pay#gateway_key at " in missing.stdout
+    _put(platform, "modules/pay", gateway_key="hush")
+    found = commands.run("modules", "check", folder=platform.project.folder, environ=environ)
+    assert (found.returncode, found.stdout.strip()) == (0, "the modules are fine")
+
+
 def test_a_value_that_vault_must_have_stops_the_start(tmp_path: Path) -> None:
     """With exit code 2 and one line: what is missing, where, why."""
     (tmp_path / "modules").mkdir()

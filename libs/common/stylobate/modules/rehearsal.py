@@ -6,7 +6,7 @@ What a module does when it is imported or initialized can end a process or never
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,15 +40,16 @@ class _Line(msgspec.Struct):
     findings: list[Finding] | None = None
 
 
-def rehearse(modules: str, start_within: timedelta) -> list[Finding]:
-    """Return every finding of every module, what its start finds included. Settings come from this process's environment.
+def rehearse(modules: str, start_within: timedelta, environ: Mapping[str, str] | None = None) -> list[Finding]:
+    """Return every finding of every module, what its start finds included.
 
     :param modules: the setting ``modules``.
     :param start_within: how long a module may take to initialize.
+    :param environ: where settings come from; None: this process's environment.
     """
     reading, writing = os.pipe()
     command = [sys.executable, "-m", __name__, str(writing), str(start_within.total_seconds()), modules]
-    with Popen(command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[writing]) as process:  # noqa: S603  our own command
+    with Popen(command, stdin=DEVNULL, stdout=sys.stderr, pass_fds=[writing], env=environ) as process:  # noqa: S603  our own command
         os.close(writing)
         last = _Line(doing="loads")
         try:

@@ -53,7 +53,7 @@ def check(
     from stylobate.modules.check import check_modules  # noqa: PLC0415  imports the modules' code
     from stylobate.modules.rehearsal import rehearse  # noqa: PLC0415
 
-    findings = rehearse(_folders(), _start_within()) if start else check_modules(_folders())
+    findings = rehearse(_folders(), _start_within(), _environ()) if start else check_modules(_folders())
     declared = load_declarations(_folders()).modules
     if not record:
         findings += [finding for module in declared for finding in check_recorded(module)]
@@ -68,6 +68,15 @@ def check(
     ):
         console().print(f"recorded in {file}")
     console().print("the modules are fine" if not findings else "no errors")
+
+
+def _environ() -> dict[str, str]:
+    """Return this process's environment, with the Vault that `up --vault` runs in this project: secrets may stand there."""
+    from stylobate.launcher.environment import LocalServers  # noqa: PLC0415  takes longer to import than `list` runs
+    from stylobate.launcher.project import Project  # noqa: PLC0415
+
+    vault = LocalServers.of(Project(Path.cwd())).vault
+    return (vault.environment() if vault is not None else {}) | dict(os.environ)
 
 
 def _start_within() -> timedelta:

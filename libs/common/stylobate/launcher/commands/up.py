@@ -237,7 +237,8 @@ class _Up:
         self._console.print(addresses(self._layout.endpoints))
         self._console.print()
         self._console.print(f"  try it:  {first_curl(self._layout.endpoints['gateway'])}", soft_wrap=True)
-        self._console.print("  see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C\n", soft_wrap=True)
+        hints = "see it:  stylobate demo    what happens:  stylobate logs -f    stop:  Ctrl-C or stylobate down"
+        self._console.print(f"  {hints}\n", soft_wrap=True)
         self._is_ready = True
         self._save()  # `--detach` waits for it
 
