@@ -43,6 +43,11 @@ def console() -> "Console":
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
+def print_line(text: str) -> None:
+    """Print a line as it stands: brackets are no markup, nothing is coloured, and a terminal wraps it where it likes."""
+    console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def warn(text: str) -> None:
     """Say on standard error what a person may want to know; nothing stops."""
     _say("[yellow]warning:[/yellow]", text)

@@ -9,7 +9,7 @@ from stylobate.api.auth.v1.access_service_pb2 import AccessReason, ExplainAccess
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.launcher.commands.grants import grant, list_grants, revoke
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import console
+from stylobate.launcher.output import print_line
 
 access = typer.Typer()
 access.command()(grant)
@@ -28,14 +28,14 @@ def explain(
     request = ExplainAccessRequest(subject=subject, permission=permission, resource=resource)
     found = RunningService("auth", address).ask(lambda channel: AccessServiceStub(channel).ExplainAccess(request))
     for reason in found.reasons:
-        _print(_line(reason))
+        print_line(_line(reason))
     if not found.allowed:
-        _print(f"no: none of the account's roles permits {permission}{', and no grant' if resource else ''}")
+        print_line(f"no: none of the account's roles permits {permission}{', and no grant' if resource else ''}")
         if found.would_permit:
-            _print(f"these roles would: {', '.join(found.would_permit)}")
-            _print(f"  stylobate users roles add {subject} {found.would_permit[0]}")
+            print_line(f"these roles would: {', '.join(found.would_permit)}")
+            print_line(f"  stylobate users roles add {subject} {found.would_permit[0]}")
         if resource:
-            _print(f"  stylobate access grant {subject} {permission} {shlex.quote(resource)}")
+            print_line(f"  stylobate access grant {subject} {permission} {shlex.quote(resource)}")
         raise typer.Exit(1)
 
 
@@ -47,7 +47,3 @@ def _line(reason: AccessReason) -> str:
         through = f", through {' through '.join(reason.through)}" if reason.through else ""
         return f"yes: by a grant to the role {reason.role}{through}: {reason.permission} on {reason.resource}"
     return f"yes: by the role {reason.role}{through}: {reason.permission} ({reason.source})"
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.api.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from stylobate.audit.merged import OUTCOMES, merged, told
 from stylobate.launcher.operator import RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.times import moment
 from stylobate.services import audited
 
@@ -52,7 +52,7 @@ def listing(  # noqa: PLR0917  each an option of the command
         via = f" via {record['via']}" if record["via"] else ""
         ended = record["outcome"] + (f" {record['reason']}" if record["reason"] else "")
         parts = (f"{record['time']:%Y-%m-%d %H:%M:%S}", record["service"], record["action"], record["target"], ended, who + via)
-        console().print("  ".join(filter(None, parts)), highlight=False, markup=False, soft_wrap=True)
+        print_line("  ".join(filter(None, parts)))
         if number == lines:
             break
     if not found:
@@ -94,7 +94,7 @@ def _verified(name: str, running: RunningService, known: pb.Block | None) -> boo
         page = running.ask(partial(_verify, request))
         blocks, records, is_whole = blocks + page.blocks, records + page.records, is_whole and not page.faults
         for fault in page.faults:
-            _say(f"{name}  block {fault.block}: {fault.detail}")
+            print_line(f"{name}  block {fault.block}: {fault.detail}")
         if page.HasField("deleted"):
             deleted = f"; those until {page.deleted.time.ToDatetime():%Y-%m-%d %H:%M:%S} were deleted by retention"
         if not page.reached:
@@ -102,17 +102,13 @@ def _verified(name: str, running: RunningService, known: pb.Block | None) -> boo
         request = pb.VerifyRecordsRequest(service=name, after=page.reached)
     ended = "as they were sealed" if is_whole else "NOT as they were sealed"
     head = f"head {name}:{page.head.number}:{page.head.hash}" if page.HasField("head") else "nothing is sealed yet"
-    _say(f"{name}  {records} records in {blocks} blocks: {ended}, {page.unsealed} not sealed yet{deleted}; {head}")
+    print_line(f"{name}  {records} records in {blocks} blocks: {ended}, {page.unsealed} not sealed yet{deleted}; {head}")
     return is_whole
 
 
 def _verify(request: pb.VerifyRecordsRequest, channel: Any) -> Awaitable[pb.VerifyRecordsResponse]:
     answer: Awaitable[pb.VerifyRecordsResponse] = AuditServiceStub(channel).VerifyRecords(request)
     return answer
-
-
-def _say(text: str) -> None:
-    console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _known(texts: list[str]) -> dict[str, pb.Block]:

@@ -8,7 +8,7 @@ import typer
 
 from stylobate.hooks.port import HookStore
 from stylobate.hooks.postgres import PostgresHookStore
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.schemas import in_schemas, services_with
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def show(letter: Annotated[int, typer.Argument(help="Its id, as `list` shows it.
     names = ("id", "hook", "source", "partition", "number", "attempts", "time", "error")
     event = orjson.Fragment(found.event.json()) if found.event else None
     told = {name: getattr(found, name) for name in names} | {"event": event}
-    console().print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode(), highlight=False, markup=False, soft_wrap=True)
+    print_line(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
 
 
 @dead.command()

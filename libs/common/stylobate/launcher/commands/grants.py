@@ -1,18 +1,17 @@
 """`stylobate access grant`, `revoke` and `grants`: permissions on single resources."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from stylobate.api.auth.v1 import grant_service_pb2 as pb
 from stylobate.api.auth.v1.grant_service_pb2_grpc import GrantServiceStub
-from stylobate.declarations.rules import parse_duration
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import console, print_line
+from stylobate.launcher.times import lasting, shown
 from stylobate.paging import MAX_SIZE
 
-_LONGEST = timedelta(days=3650)
 _SUBJECT = typer.Argument(help="The id of an account, or `role:` and the name of a role.")
 _PERMISSION = typer.Argument(help="A permission, such as `orders:read`.")
 _RESOURCE = typer.Argument(help="`state/orders/42`; `state/orders/` for all objects of the namespace.")
@@ -28,11 +27,8 @@ def grant(
     """Give a permission on a resource, or another end to one given: in force everywhere within a second."""
     request = pb.PutGrantRequest(subject=subject, permission=permission, resource=resource)
     if lasts:
-        try:
-            request.expires_at.FromDatetime(datetime.now(UTC) + parse_duration(lasts, longest=_LONGEST))
-        except ValueError as error:
-            raise CommandError(f"--for: {error}") from None
-    _print(_line(RunningService("auth", address).ask(lambda channel: GrantServiceStub(channel).PutGrant(request)).grant))
+        request.expires_at.FromDatetime(datetime.now(UTC) + lasting("--for", lasts))
+    print_line(_line(RunningService("auth", address).ask(lambda channel: GrantServiceStub(channel).PutGrant(request)).grant))
 
 
 def revoke(
@@ -61,20 +57,12 @@ def list_grants(
     while True:
         found = service.ask(lambda channel: GrantServiceStub(channel).ListGrants(request))
         for one in found.grants:
-            _print(_line(one))
+            print_line(_line(one))
         if not found.next_page_token:
             return
         request.page_token = found.next_page_token
 
 
 def _line(one: pb.Grant) -> str:
-    end = f"until {_time(one.expires_at)}" if one.HasField("expires_at") else "without end"
-    return f"{one.subject}  {one.permission}  {one.resource}  {end}  given {_time(one.granted_at)} by {one.granted_by}"
-
-
-def _time(found: object) -> str:
-    return found.ToDatetime().strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[attr-defined, no-any-return]
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)
+    end = f"until {shown(one.expires_at)}" if one.HasField("expires_at") else "without end"
+    return f"{one.subject}  {one.permission}  {one.resource}  {end}  given {shown(one.granted_at)} by {one.granted_by}"

@@ -18,7 +18,7 @@ from stylobate.api.auth.v1.signing_key_service_pb2_grpc import SigningKeyService
 from stylobate.identity.public_key import jwk_of_pem
 from stylobate.launcher.commands import data_keys
 from stylobate.launcher.operator import RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.times import lasting, shown
 
 keys = typer.Typer()
@@ -65,7 +65,7 @@ def list_keys(owner: Annotated[str, _OWNER]) -> None:
 
     found = RunningService("auth").ask(ask)
     for key in found:
-        _print(_line(key))
+        print_line(_line(key))
     if not found:
         console().print("no keys")
 
@@ -81,7 +81,7 @@ def rotate(
         made = RunningService("auth").ask(
             lambda channel: SigningKeyServiceStub(channel).RotateSigningKey(signing.RotateSigningKeyRequest())
         )
-        _print(_signing_line(made.key))
+        print_line(_signing_line(made.key))
         return
     length = timedelta(0) if overlap == "0" else lasting("--overlap", overlap)
     request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=int(length.total_seconds())))
@@ -94,7 +94,7 @@ def list_signing_keys() -> None:
     """List the keys that access tokens are signed with, the newest first."""
     request = signing.ListSigningKeysRequest()
     for key in RunningService("auth").ask(lambda channel: SigningKeyServiceStub(channel).ListSigningKeys(request)).keys:
-        _print(_signing_line(key))
+        print_line(_signing_line(key))
 
 
 @keys.command()
@@ -131,7 +131,7 @@ def accounts() -> None:
 
     found = RunningService("auth").ask(ask)
     for account in found:
-        _print(f"{account.id}  {account.name}  {', '.join(account.roles) or 'no roles'}")
+        print_line(f"{account.id}  {account.name}  {', '.join(account.roles) or 'no roles'}")
     if not found:
         console().print("no service accounts")
 
@@ -180,7 +180,3 @@ def _line(key: pb.ApiKey) -> str:
 def _signing_line(key: signing.SigningKey) -> str:
     place = signing.SigningKeyPlace.Name(key.place).removeprefix("SIGNING_KEY_PLACE_").lower()
     return f"{key.id}  {key.algorithm}  {place}  from {shown(key.signs_from)}"
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from stylobate.declarations.rules import parse_duration
 from stylobate.identity.networks import Networks, network_key
 from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.launcher.operator import RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, console, print_line
 
 limits = typer.Typer()
 
@@ -76,10 +76,11 @@ def explain(  # noqa: PLR0917  each an option of the command
         rule = known.get(name)
         text = f"{rule.limit.text}{' shadow' if rule.is_shadow else ''}" if rule else "as the service's settings say"
         where = f"  ({rule.file}:{rule.line})" if rule and rule.file else ""
-        _print(f"{name}  {text}  counts {subject.replace(SEPARATOR, ' | ')}{where}" if subject else f"{name}  no: {why}{where}")
+        held = f"{text}  counts {subject.replace(SEPARATOR, ' | ')}" if subject else f"no: {why}"
+        print_line(f"{name}  {held}{where}")
     if action is not None and action.rate_limit is not None:
         subject = counted(who, ip)
-        _print(f"{action.name}  {action.rate_limit.text}  counts {subject}  ({action.file}:{action.line})")
+        print_line(f"{action.name}  {action.rate_limit.text}  counts {subject}  ({action.file}:{action.line})")
 
 
 @limits.command()
@@ -91,7 +92,8 @@ def rules() -> None:
         extra = "".join(
             f"  {word}" for word, is_so in (("shadow", rule.policy.shadow), ("bans", rule.policy.HasField("ban"))) if is_so
         )
-        _print(f"{rule.policy.name}  {rule.text}  per {', '.join(rule.per)}{extra}" + (f"  ({rule.place})" if rule.place else ""))
+        where = f"  ({rule.place})" if rule.place else ""
+        print_line(f"{rule.policy.name}  {rule.text}  per {', '.join(rule.per)}{extra}{where}")
 
 
 @limits.command()
@@ -101,7 +103,7 @@ def usage(rule: Annotated[str, _RULE], subject: Annotated[list[str], _COUNTED]) 
     found = RunningService("ratelimit").ask(lambda channel: RateLimitServiceStub(channel).GetUsage(request))
     period = found.policy.period.ToTimedelta()
     reset = found.reset.ToTimedelta()
-    _print(f"{found.remaining} left of {found.policy.limit} per {period}; full again in {reset}")
+    print_line(f"{found.remaining} left of {found.policy.limit} per {period}; full again in {reset}")
 
 
 @limits.command()
@@ -127,7 +129,7 @@ def ban(
         except ValueError as error:
             raise CommandError(f"--for: {error}") from None
     found = RunningService("ratelimit").ask(lambda channel: RateLimitServiceStub(channel).PutBan(request)).ban
-    _print(f"banned {_line(found)}")
+    print_line(f"banned {_line(found)}")
 
 
 @limits.command()
@@ -163,13 +165,9 @@ def bans(
         around = Networks(ban.subject for ban in found if ban.level == "ip").around(key)
         found = [ban for ban in found if ban.level == "ip" and ban.subject in {key, *around}]
     for line in map(_line, found):
-        _print(line)
+        print_line(line)
     if not found:
         console().print("nobody is banned")
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _declared() -> tuple[Declarations, Path | None]:

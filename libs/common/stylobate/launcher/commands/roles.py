@@ -7,7 +7,7 @@ import typer
 from stylobate.api.auth.v1 import role_service_pb2 as pb
 from stylobate.api.auth.v1.role_service_pb2_grpc import RoleServiceStub
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import console
+from stylobate.launcher.output import console, print_line
 
 roles = typer.Typer()
 
@@ -19,7 +19,7 @@ def list_roles(address: Annotated[str, ADDRESS] = "") -> None:
     """List all roles: those of modules, and those in the database."""
     request = pb.ListRolesRequest()
     for role in RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).ListRoles(request)).roles:
-        _print(_line(role))
+        print_line(_line(role))
 
 
 @roles.command()
@@ -27,9 +27,9 @@ def show(name: Annotated[str, _NAME], address: Annotated[str, ADDRESS] = "") -> 
     """Show a role, with all that it permits."""
     request = pb.GetRoleRequest(name=name)
     role = RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).GetRole(request)).role
-    _print(_line(role))
+    print_line(_line(role))
     for permission in role.effective_permissions:
-        _print(f"  {permission}{'' if permission in role.permissions else '  (inherited)'}")
+        print_line(f"  {permission}{'' if permission in role.permissions else '  (inherited)'}")
 
 
 @roles.command()
@@ -46,7 +46,7 @@ def put(
 ) -> None:
     """Make a role in the database, or replace it: in force everywhere within a second."""
     request = pb.PutRoleRequest(name=name, description=description, permissions=permission or (), inherits=inherits or ())
-    _print(_line(RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).PutRole(request)).role))
+    print_line(_line(RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).PutRole(request)).role))
 
 
 @roles.command()
@@ -61,7 +61,3 @@ def _line(role: pb.Role) -> str:
     whose = f"of {', '.join(role.declared_by)}" if role.declared_by else "in the database"
     more = [f"inherits {', '.join(role.inherits)}"] if role.inherits else []
     return "  ".join((role.name, whose, *more, ", ".join(role.permissions) or "no permissions of its own"))
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import typer
 
 from stylobate.api.auth.v1.user_export_service_pb2 import ExportUserRequest, ExportUserResponse
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import UserExportServiceStub
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, print_line
 
 
 async def write_export(channel: grpc.aio.Channel, user_id: str, to: Path) -> None:
@@ -29,8 +29,8 @@ async def write_export(channel: grpc.aio.Channel, user_id: str, to: Path) -> Non
     except OSError as error:
         raise CommandError(f"{to}: {error.strerror}") from error
     for failure in last.failures:
-        _say(f"missing: {failure.source} {failure.name} ({failure.reason})")
-    _say(f"wrote {to}" + (", which is NOT complete" if last.failures else ""))
+        print_line(f"missing: {failure.source} {failure.name} ({failure.reason})")
+    print_line(f"wrote {to}" + (", which is NOT complete" if last.failures else ""))
     if last.failures:
         raise typer.Exit(1)
 
@@ -44,7 +44,3 @@ async def _write(file: Path, first: ExportUserResponse, parts: AsyncIterator[Exp
             out.write(part.part)
             last = part
     return last
-
-
-def _say(text: str) -> None:
-    console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import typer
 from stylobate.api.auth.v1 import role_service_pb2 as pb
 from stylobate.api.auth.v1.role_service_pb2_grpc import RoleServiceStub
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import console
+from stylobate.launcher.output import console, print_line
 from stylobate.launcher.times import lasting, shown
 
 user_roles = typer.Typer()
@@ -29,7 +29,7 @@ def add(
     if lasts:
         request.expires_at.FromDatetime(datetime.now(UTC) + lasting("--for", lasts))
     held = RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).AssignRole(request)).role
-    _print(_line(held))
+    print_line(_line(held))
 
 
 @user_roles.command()
@@ -45,14 +45,10 @@ def list_roles(user: Annotated[str, _USER], address: Annotated[str, ADDRESS] = "
     """List the roles of an account."""
     request = pb.ListUserRolesRequest(user_id=user)
     for held in RunningService("auth", address).ask(lambda channel: RoleServiceStub(channel).ListUserRoles(request)).roles:
-        _print(_line(held))
+        print_line(_line(held))
 
 
 def _line(held: pb.HeldRole) -> str:
     end = f"until {shown(held.expires_at)}" if held.HasField("expires_at") else "without end"
     given = f"given {shown(held.assigned_at)} by {held.assigned_by}" if held.HasField("assigned_at") else "with the account"
     return f"{held.role}  {end}  {given}"
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
 from stylobate.launcher.operator import ADDRESS, RunningService
-from stylobate.launcher.output import CommandError, console
+from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.times import moment, shown
 
 users = typer.Typer()
@@ -71,7 +71,7 @@ def list_users(
 
     found = RunningService("auth", address).ask(ask)
     for user in found:
-        _print("  ".join((user.id, user.email, ", ".join(user.roles), _status(user))))
+        print_line("  ".join((user.id, user.email, ", ".join(user.roles), _status(user))))
     if not found:
         console().print("no accounts")
 
@@ -81,7 +81,7 @@ def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None
     """Show an account."""
     user = RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).GetUser(pb.GetUserRequest(id=id))).user
     if user.HasField("deletion_began_at"):
-        _print(f"{user.id}  {_status(user)}")
+        print_line(f"{user.id}  {_status(user)}")
         return
     rows = {
         "id": user.id,
@@ -92,7 +92,7 @@ def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None
         "status": _status(user),
     }
     for name, value in rows.items():
-        _print(f"{name:<8} {value}")
+        print_line(f"{name:<8} {value}")
 
 
 @users.command()
@@ -152,7 +152,7 @@ def sessions(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
 
     found = RunningService("auth", address).ask(ask)
     for session in found:
-        _print("  ".join(filter(None, (session.id, f"seen {shown(session.seen_at)}", session.address, session.device))))
+        print_line("  ".join(filter(None, (session.id, f"seen {shown(session.seen_at)}", session.address, session.device))))
     if not found:
         console().print("no sessions")
 
@@ -167,7 +167,3 @@ def sign_out(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
 
 def _status(user: pb.UserAccount) -> str:
     return pb.UserStatus.Name(user.status).removeprefix("USER_STATUS_").lower()
-
-
-def _print(line: str) -> None:
-    console().print(line, highlight=False, markup=False, soft_wrap=True)
