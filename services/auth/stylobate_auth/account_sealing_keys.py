@@ -19,12 +19,12 @@ async def open_account_sealing(app: AppManager, settings: AuthSettings, store: D
         if await wait_for_dependency(_WAITED_FOR, store.all):
             raise ConfigError(["STYLOBATE_AUTH_ENCRYPTION_KEY: missing secret; addresses of accounts are encrypted with it"])
         return NO_SEALING
-    encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
+    encryption = SecretKeyEncryption(settings.encryption_key, [settings.encryption_key_before], purpose=_PURPOSE)
 
     async def take(fresh: AuthSettings) -> None:
         if not fresh.encryption_key:
             raise ConfigError(["STYLOBATE_AUTH_ENCRYPTION_KEY: missing secret; the one before is used on"])
-        encryption.use(fresh.encryption_key, _former(fresh))
+        encryption.use(fresh.encryption_key, [fresh.encryption_key_before])
 
     app.follow("encryption_key", "encryption_key_before", take=take)
     keys = DataKeys(store, encryption)
@@ -36,7 +36,3 @@ async def open_account_sealing(app: AppManager, settings: AuthSettings, store: D
     app.task("account-keys", sealing.keep)
     app.check("encryption", keys.health)
     return sealing
-
-
-def _former(settings: AuthSettings) -> list[str]:
-    return [settings.encryption_key_before] if settings.encryption_key_before else []

@@ -36,8 +36,8 @@ class AuthSettings(Settings):
     key_encryption_key_before: str = secret(generate=False)
     """The one before it, while it is exchanged; what was sealed with that is sealed anew."""
     encryption_key: str = secret(required=False)
-    """What the data keys of addresses and names are sealed with: at least 32 characters of secret text, the same for every auth
-    process. Empty: accounts are stored in the clear."""
+    """Encrypts the data keys in the database, and these encrypt people's email addresses and names. At least 32 characters of
+    secret text, the same for every auth process. Empty: addresses and names are stored unencrypted."""
     encryption_key_before: str = secret(generate=False)
     """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
     encrypt_accounts: bool = True
@@ -225,8 +225,7 @@ class AuthSettings(Settings):
     @property
     def key_encryption(self) -> tuple[str, list[str]]:
         """The secret that signing keys are sealed with, and those that they may have been sealed with."""
-        former = [text for text in (self.key_encryption_key_before, self.signing_key) if text]
-        return self.key_encryption_key or self.signing_key, former
+        return self.key_encryption_key or self.signing_key, [self.key_encryption_key_before, self.signing_key]
 
     @property
     def smtp(self) -> SmtpServer | None:

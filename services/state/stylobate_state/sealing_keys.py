@@ -25,12 +25,12 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
             named = ", ".join(encrypted)
             raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; `encrypted_fields` of {named} need it"])
         return NO_SEALING
-    encryption = SecretKeyEncryption(settings.encryption_key, _former(settings), purpose=_PURPOSE)
+    encryption = SecretKeyEncryption(settings.encryption_key, [settings.encryption_key_before], purpose=_PURPOSE)
 
     async def take(fresh: StateSettings) -> None:
         if not fresh.encryption_key:
             raise ConfigError(["STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; the one before is used on"])
-        encryption.use(fresh.encryption_key, _former(fresh))
+        encryption.use(fresh.encryption_key, [fresh.encryption_key_before])
 
     app.follow("encryption_key", "encryption_key_before", take=take)
     keys = DataKeys(store, encryption)
@@ -41,10 +41,6 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
         raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
     app.check("encryption", keys.health)
     return Sealing(keys)
-
-
-def _former(settings: StateSettings) -> list[str]:
-    return [settings.encryption_key_before] if settings.encryption_key_before else []
 
 
 def sealing_in_memory() -> Sealing:

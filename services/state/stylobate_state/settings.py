@@ -46,8 +46,8 @@ class StateSettings(Settings):
     `STYLOBATE_DATABASE_URL`."""
 
     encryption_key: str = secret(required=False)
-    """What the data keys of `encrypted_fields` are sealed with: at least 32 characters of secret text, the same for every process
-    of the service. Where a namespace has such fields and this is empty, the service does not start."""
+    """Encrypts the data keys in the database, and these encrypt the fields that namespaces name as `encrypted_fields`. At least
+    32 characters of secret text, the same for every state process. Empty: the service starts only if no namespace names any."""
     encryption_key_before: str = secret(generate=False)
     """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
 

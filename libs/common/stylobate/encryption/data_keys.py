@@ -86,14 +86,10 @@ class DataKeys:
 
         :raises UnavailableError: it is not at hand, and cannot be read. :raises KeyNotOpenedError: it cannot be opened here.
         """
-        known = self._current.get(purpose)
-        if known is not None and monotonic() < known[1] and known[0].sealed < self._most_sealed:
-            return known[0]
-        async with self._turn:
-            known = self._current.get(purpose)
-            if known is not None and monotonic() < known[1] and known[0].sealed < self._most_sealed:
-                return known[0]
-            return await self._look(purpose)
+        if (known := self._usable(purpose)) is not None:
+            return known
+        async with self._turn:  # while this one waited, another may have looked
+            return self._usable(purpose) or await self._look(purpose)
 
     async def health(self) -> Health:
         """Say whether a key was needed that could not be opened here."""
@@ -112,7 +108,7 @@ class DataKeys:
         """Return the one key of a purpose whose key is never exchanged, as that of an index. Raises what :meth:`current` does."""
         async with self._turn:
             newest = await self._store.newest(purpose)
-            return await self._make(purpose, 0) if newest is None else await self._opened(newest)
+            return await self._make(purpose, None) if newest is None else await self._opened(newest)
 
     def seal(self, key: DataKey, value: bytes, about: bytes) -> str:
         """Return a value sealed, for opening with the same ``about`` alone."""
@@ -146,8 +142,7 @@ class DataKeys:
     async def rotate(self, purpose: str) -> DataKey:
         """Make another generation. Other processes seal with it after :data:`LOOK`."""
         async with self._turn:
-            newest = await self._store.newest(purpose)
-            return await self._make(purpose, newest.generation if newest is not None else 0)
+            return await self._make(purpose, await self._store.newest(purpose))
 
     async def begin_anew(self, *purposes: str) -> None:
         """Begin to seal everything with other keys: make one for each purpose, unless what was begun for it is unfinished.
@@ -199,23 +194,29 @@ class DataKeys:
                 count += 1
         return count
 
+    def _usable(self, purpose: str) -> DataKey | None:
+        """Return the key that seals, where that needs no look."""
+        if (known := self._current.get(purpose)) is None:
+            return None
+        key, until = known
+        return key if monotonic() < until and key.sealed < self._most_sealed else None
+
     async def _look(self, purpose: str) -> DataKey:
         newest = await self._store.newest(purpose)
         if newest is None or newest.age > self._most_age:
-            return await self._make(purpose, newest.generation if newest is not None else 0)
+            return await self._make(purpose, newest)
         key = await self._opened(newest)
-        if key.sealed >= self._most_sealed:
-            return await self._make(purpose, key.generation)
-        return self._take(key)
+        return self._take(key) if key.sealed < self._most_sealed else await self._make(purpose, newest)
 
-    async def _make(self, purpose: str, generation: int) -> DataKey:
-        """Make the next generation, or take the one that another process made at the same moment."""
+    async def _make(self, purpose: str, newest: KeptKey | None) -> DataKey:
+        """Make the generation behind the newest one, or take the one that another process made at the same moment."""
+        generation = 1 if newest is None else newest.generation + 1
         id_, secret = secrets.token_hex(6), os.urandom(32)
         sealed = await self._encryption.seal(secret, _about(id_, purpose))
         now = datetime.now(UTC)
-        kept = KeptKey(id_, purpose, generation + 1, sealed, self._encryption.id, now, timedelta())
+        kept = KeptKey(id_, purpose, generation, sealed, self._encryption.id, now, timedelta())
         if await self._store.add(kept):
-            _log.info("data_key_made", key=id_, purpose=purpose, generation=generation + 1)
+            _log.info("data_key_made", key=id_, purpose=purpose, generation=generation)
             return self._take(await self._opened(kept))
         newest = await self._store.newest(purpose)
         if newest is None:

@@ -40,7 +40,7 @@ class KeyEncryption(Protocol):
 class SecretKeyEncryption:
     """AES-256-GCM (NIST SP 800-38D) with keys that secrets are the input of (HKDF-SHA256, RFC 5869).
 
-    :param secret: of the key that seals. :param former: others that may have sealed what is opened.
+    :param secret: of the key that seals. :param former: others that may have sealed what is opened; empty ones are none.
     :param purpose: what is sealed; the same secret makes other keys for other purposes.
     """
 
@@ -52,7 +52,7 @@ class SecretKeyEncryption:
     def use(self, secret: str, former: Sequence[str] = ()) -> None:
         """Seal with another secret from now on. What those before it have sealed is opened as it was."""
         self._id, self._key = _key(secret, self._purpose)
-        self._keys |= dict(_key(text, self._purpose) for text in (*former, secret))
+        self._keys |= dict(_key(text, self._purpose) for text in (*former, secret) if text)
 
     @property
     def id(self) -> str:

@@ -58,7 +58,10 @@ async def test_what_was_changed_or_moved_does_not_open(store, change):
 
 
 async def test_another_generation_seals_and_the_one_before_opens(store):
-    """Made by hand, by age, or after so many values; all processes use it after a look."""
+    """A new key is made when asked for, when the old one is too old, or when it has sealed enough values.
+
+    Other processes seal with it as soon as they have looked at the database again.
+    """
     one, other = DataKeys(store, by(OLD), look=AT_ONCE), DataKeys(store, by(OLD), look=AT_ONCE)
     first = await one.current("a")
     sealed = one.seal(first, b"value", b"place")
