@@ -140,28 +140,25 @@ class VaultClient:
         kv = self._hvac.secrets.kv.v2
         at = f"{self.options.path}/{path}" if self.options.path else path
         read = partial(kv.read_secret_version, at, mount_point=self.options.mount, raise_on_deleted_version=True)
-        found = self._call("read", self.options.at(path), read)
-        return None if found is None else dict(found["data"]["data"])
+        try:
+            return dict(self._call("read", self.options.at(path), read)["data"]["data"])
+        except self._faults.InvalidPath:
+            return None
 
     def close(self) -> None:
         """Close the connections."""
         self._hvac.adapter.close()
 
-    def _call(self, what: str, where: str, ask: Callable[[], R]) -> R | None:
-        """Ask as who is logged in, once more where the login was taken away meanwhile; None: there is no such path."""
+    def _call(self, what: str, where: str, ask: Callable[[], R]) -> R:
+        """Ask as who is logged in, once more where the login was taken away meanwhile."""
         self.keep_login()
         try:
             return self._ask(what, where, ask)
-        except self._faults.InvalidPath:
-            return None
         except VaultDeniedError:
             if self._is_let_in():
                 raise
             self._log_in()
-            try:
-                return self._ask(what, where, ask)
-            except self._faults.InvalidPath:
-                return None
+            return self._ask(what, where, ask)
 
     def _is_let_in(self) -> bool:
         try:
@@ -171,11 +168,11 @@ class VaultClient:
         return True
 
     def _ask(self, what: str, where: str, ask: Callable[[], R]) -> R:
-        """Ask, and say in our words what is wrong."""
+        """Ask, and say in our words what is wrong; that there is nothing to read at a path, the driver's own error says."""
         try:
             found = ask()
         except (self._faults.VaultError, self._lost, OSError, ValueError) as error:
-            if isinstance(error, self._faults.InvalidPath) and what != "login":
+            if isinstance(error, self._faults.InvalidPath) and what == "read":
                 self._requests.labels(what, "ok").inc()
                 raise
             fault = self._fault(where, error)

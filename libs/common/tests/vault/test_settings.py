@@ -58,7 +58,7 @@ def test_a_secret_comes_from_vault_before_anything_else(vault, sources) -> None:
 
 
 def test_what_all_share_stands_at_shared(vault, sources) -> None:
-    """A shared setting holds for every service, and the service's own path wins over it."""
+    """A service takes a shared setting from the path `shared`, unless the same setting stands at the service's own path."""
     vault.put("all/shared", redis_url="redis://all", limit=9)
     assert ShopSettings.load(sources("all")).redis_url == "redis://all"
     assert ShopSettings.load(sources("all")).limit == 3  # nobody else's setting has a shared name
