@@ -5,6 +5,7 @@ sealed for one place: tenant, namespace, key and path. What stands elsewhere doe
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -113,21 +114,21 @@ class Sealing:
         unreadable: list[Path] = []
 
         def seal(path: Path, value: bytes) -> bytes:
+            if is_patch and value == b"null":
+                return value
             text, about = _sealed_text(value), _about(key, path)
-            found: bytes | None = _canonical(value)
-            if text is not None:
-                try:
-                    if key_id_of(text) == current.id:
-                        return value
-                    found = self._known.opened(text, about)
-                except SealedInvalidError:
-                    found = None
-                else:
-                    missing.extend([text] if found is None else ())
+            if text is None:  # from before the field was said to be encrypted
+                return orjson.dumps(self._known.seal(current, _canonical(value), about))
+            found = None
+            with suppress(SealedInvalidError):
+                if key_id_of(text) == current.id:
+                    return value
+                found = self._known.opened(text, about)
+                missing.extend([text] if found is None else ())
             if found is None:
                 unreadable.append(path)
-            is_kept = found is None or (is_patch and value == b"null")
-            return value if is_kept or found is None else orjson.dumps(self._known.seal(current, found, about))
+                return value
+            return orjson.dumps(self._known.seal(current, found, about))
 
         made = mapped(data, namespace.encrypted, seal)
         if missing:
