@@ -91,7 +91,7 @@ async def _decisions(access: Access, numbers: Sequence[int], *, expected: bool) 
 
 
 async def _first(access: Access, verifier: _Verifier, numbers: Sequence[int]) -> list[float]:
-    """Return the milliseconds of a decision of which nothing is known, sorted."""
+    """Return how many milliseconds a decision takes that must be asked of auth, sorted: the process remembers none."""
     times = []
     for number in numbers:
         verifier.change()

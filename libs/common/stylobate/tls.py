@@ -80,7 +80,7 @@ class TlsSettings:
         def hand_over(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
             connection.context = files.current()
 
-        context.sni_callback = hand_over  # called for every client, also for one that names nobody
+        context.sni_callback = hand_over  # OpenSSL calls it in every handshake, also when the client sends no server name
         return context
 
     def _server_context(self, protocols: tuple[str, ...]) -> ssl.SSLContext:

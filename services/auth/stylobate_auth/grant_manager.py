@@ -175,7 +175,7 @@ def _place(position: str) -> GrantPlace | None:
 
 
 def _told(grant: Grant) -> dict[str, str]:
-    return {"subject": grant.subject, "permission": grant.permission, "resource": grant.resource}
+    return {"subject": grant.subject, **_detail(grant)}
 
 
 def _target(grant: Grant) -> str:

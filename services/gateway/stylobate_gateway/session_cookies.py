@@ -21,7 +21,9 @@ class HeldCookies:
 class SessionCookies:
     """Names and attributes of the three cookies.
 
-    All are ``SameSite=Lax``, for every path, and for this host only. Scripts can read the CSRF token, but not the other two.
+    The browser sends all three to this host alone, with requests for any of its paths (``Path=/``, no ``Domain``). With requests
+    that another site caused it sends them only when a link is followed (``SameSite=Lax``). Scripts can read the CSRF token, but
+    not the other two.
 
     :param is_secure: whether they are ``Secure``, with the prefix ``__Host-``: browsers then take them over TLS only, and from
         no other host. False: for development over plain HTTP.

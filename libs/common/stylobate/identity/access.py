@@ -26,8 +26,8 @@ from stylobate.telemetry.traceparent import trace_of
 _CALL_TIMEOUT_S = 2.0
 _RETRY_AFTER = timedelta(seconds=1)
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-_MOST_LISTED = 10_000
-"""Resources of one permission that a list is made of."""
+_MOST_IN_ALL = 10_000
+"""Resources of one permission that a list is made of, put together from several answers of auth."""
 
 
 class Decision(NamedTuple):
@@ -138,7 +138,7 @@ class Access:
             except StylobateError as error:
                 raise _unanswered(error) from error
             found += page.resources
-            if len(found) > _MOST_LISTED:
+            if len(found) > _MOST_IN_ALL:
                 raise GrantedTooManyError
             if not page.next_page_token:
                 return Granted(frozenset(found))
