@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import hvac
 import pytest
 from stylobate.health import Status
 from stylobate.testing.clock import FakeClock
@@ -127,6 +128,21 @@ def test_a_login_is_renewed_in_time_and_made_anew_at_its_end(vault) -> None:
     clock.advance(timedelta(minutes=61))  # the process slept
     assert client.token_left_s == 0
     assert client.secret("nothing") is None
+    assert client.token_left_s == pytest.approx(3600)
+
+
+def test_a_login_whose_renewal_is_not_found_is_made_anew(vault, monkeypatch) -> None:
+    """A proxy may answer so in the place of Vault; it is a refusal like others."""
+    clock = FakeClock()
+    client = VaultClient(vault.options("renewed"), clock.seconds)
+    client.keep_login()
+
+    def not_found() -> None:
+        raise hvac.exceptions.InvalidPath
+
+    monkeypatch.setattr(client._hvac.auth.token, "renew_self", not_found)
+    clock.advance(timedelta(minutes=31))
+    client.keep_login()
     assert client.token_left_s == pytest.approx(3600)
 
 
