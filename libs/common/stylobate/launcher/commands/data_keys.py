@@ -13,6 +13,7 @@ from stylobate.api.state.v1 import state_key_service_pb2 as state
 from stylobate.api.state.v1.state_key_service_pb2_grpc import StateKeyServiceStub
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import console
+from stylobate.launcher.times import shown
 
 _STEP_S = 30.0
 _SAY_EVERY_S = 2.0
@@ -90,7 +91,6 @@ async def _go_through(what: str, step: Callable[[str], Awaitable[Any]]) -> int:
 
 
 def _line(key: auth.AccountKeyInfo | state.StateKeyInfo) -> str:
-    made = key.created_at.ToDatetime().strftime("%Y-%m-%d %H:%M")
     standing = "seals" if key.current else "replaced" if key.replaced else "opens"
     foreign = "  sealed by another key-encryption key: run `stylobate keys reencrypt`" if key.foreign else ""
-    return f"{key.purpose:<28}{key.generation:>4}  {key.id}  {made}  {standing}{foreign}"
+    return f"{key.purpose:<28}{key.generation:>4}  {key.id}  {shown(key.created_at)}  {standing}{foreign}"
