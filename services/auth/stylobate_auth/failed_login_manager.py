@@ -39,7 +39,8 @@ class FailedLoginManager:
 
     def note(self, tenant: str, account_id: str) -> None:
         """Count a failed login of an account."""
-        self._add(FailedLogins(tenant, account_id, 1, self._clock(), self._clock()))
+        now = self._clock()
+        self._add(FailedLogins(tenant, account_id, 1, now, now))
 
     async def run(self) -> None:
         """Write down what was noted, and tell of what is due. Forever."""
