@@ -1,7 +1,8 @@
 """What of Vault's API is needed, on `hvac`, whose calls block: to be made in a thread once a loop runs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -65,10 +66,11 @@ class VaultClient:
 
     def keep_login(self) -> None:
         """Log in where there is no login, renew it where half of its time is over. Raises VaultError."""
-        if not self._hvac.token or not self.token_left_s:
-            self._log_in()
-        elif not self.renewal_in_s:
-            self._renew()
+        with self._understood():
+            if not self._hvac.token or not self.token_left_s:
+                self._log_in()
+            elif not self.renewal_in_s:
+                self._renew()
 
     def _renew(self) -> None:
         """Renew the login; where that brings too little, or is refused, log in anew."""
@@ -141,7 +143,8 @@ class VaultClient:
         at = f"{self.options.path}/{path}" if self.options.path else path
         read = partial(kv.read_secret_version, at, mount_point=self.options.mount, raise_on_deleted_version=True)
         try:
-            return dict(self._call("read", self.options.at(path), read)["data"]["data"])
+            with self._understood():
+                return dict(self._call("read", self.options.at(path), read)["data"]["data"])
         except self._faults.InvalidPath:
             return None
 
@@ -180,6 +183,15 @@ class VaultClient:
             raise fault from None  # the driver's own holds the answer's text
         self._requests.labels(what, "ok").inc()
         return found
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Take what no Vault says, as a page of a proxy on the way, for a Vault that is away."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            why = f"{self.options.address} said what is not understood ({type(error).__name__})"
+            raise VaultUnavailableError(why) from None  # the error may hold what was said
 
     def _fault(self, where: str, error: Exception) -> VaultError:
         address, faults = self.options.address, self._faults
