@@ -64,11 +64,18 @@ class DnsServer:
         records: list[Any] = list(answer)
         first = min(record.priority for record in records)
         ttl, places = float(answer.rrset.ttl) if answer.rrset else 0.0, dict[str, int]()
+        missing: dns.exception.DNSException | None = None
         for record in records:
             if record.priority == first:
-                hosts, its_ttl = await self._addresses(record.target.to_text())
+                try:
+                    hosts, its_ttl = await self._addresses(record.target.to_text())
+                except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer) as error:
+                    missing = error  # one that is gone, or has not come: the others are there
+                    continue
                 ttl = min(ttl, its_ttl)
                 places |= {address_of(host, record.port): max(record.weight, 1) for host in hosts}
+        if missing is not None and not places:
+            raise missing
         return places, ttl
 
     async def _addresses(self, name: str) -> tuple[list[str], float]:

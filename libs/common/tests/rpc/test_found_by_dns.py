@@ -86,6 +86,17 @@ async def test_services_come_and_go_under_load():
                 assert set(answers) == {"there"}
 
 
+async def test_a_service_whose_name_is_gone_hides_no_others():
+    """The records of a name go before those of the service, or come after them; where all are gone there is nobody."""
+    async with served() as one:
+        there, gone = [f"{SERVICE} 0 IN SRV 1 1 {port_of(one)} {host}" for host in (HOST, "gone.test.")]
+        with dns(f"{HOST} 0 IN A 127.0.0.1", gone, there) as (zone, server):
+            async with found("srv:///_grpc._tcp.probe.test", server) as (channel, finder):
+                await until(lambda: outcome(channel), lambda said: said == "there")
+                zone.records.remove(there)
+                await until(lambda: "does not exist" in finder.health().details)
+
+
 async def test_every_address_of_a_name_is_used_and_kept():
     """A name that a server of our own choice tells; once that answers no more, or knows nobody, who was known is called on."""
     async with served() as one:
