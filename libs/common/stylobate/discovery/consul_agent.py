@@ -30,6 +30,8 @@ _LEAVE_S = 1.0
 _CRITICAL_FOR = "1m"
 """After which Consul forgets a process that ended without a word; less it does not take."""
 _MOST_SAID = 200
+_MOST = 65_535
+"""Of ports, and of weights."""
 _log = get_logger("app")
 
 
@@ -185,7 +187,9 @@ def _place(node: Any) -> tuple[str, int]:
     """Return address and weight of an instance, at the address of its node where it has none of its own."""
     service = node["Service"]
     host = service.get("Address") or node["Node"]["Address"]
-    return address_of(host, int(service["Port"])), max(int((service.get("Weights") or {}).get("Passing", 1)), 1)
+    if not 0 < (port := int(service["Port"])) <= _MOST:
+        raise ValueError(f"{service.get('ID')} has the port {port}")
+    return address_of(host, port), min(max(int((service.get("Weights") or {}).get("Passing", 1)), 1), _MOST)
 
 
 @contextmanager
@@ -201,5 +205,5 @@ def _told(url: str) -> Iterator[None]:
     except (aiohttp.ClientError, TimeoutError) as error:
         said = str(getattr(error, "os_error", error))[:_MOST_SAID] or "in time"
         raise OSError(f"Consul at {url} does not answer: {said}") from error
-    except (ConsulException, KeyError, TypeError, ValueError) as error:
+    except (ConsulException, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise OSError(f"Consul at {url} said what is not understood: {str(error)[:_MOST_SAID]}") from error
