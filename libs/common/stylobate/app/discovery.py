@@ -151,11 +151,11 @@ class Finder:
         for service, known in sorted(self._known.items()):
             if known.found.trouble:
                 causes.setdefault(known.found.trouble, []).append(service)
-        troubles = [
-            f"{', '.join(services)}: {cause}; the {sum(len(self._known[name].found.places) for name in services)} addresses"
-            " known before are used"
-            for cause, services in causes.items()
-        ]
+        troubles = []
+        for cause, services in causes.items():
+            kept = sum(len(self._known[name].found.places) for name in services)
+            what = f"the {kept} addresses known before are used" if kept else "no address is known yet"
+            troubles.append(f"{', '.join(services)}: {cause}; {what}")
         if self._registration is not None and self._registration.trouble:
             troubles.append(f"not registered: {self._registration.trouble}")
         return Health(Status.DEGRADED if troubles else Status.HEALTHY, "; ".join(troubles))

@@ -11,5 +11,5 @@ def test_each_service_is_a_line() -> None:
     said = {"discovery": {"found": {"state": state, "auth": auth, "actions": told}}}
     assert found_by({"processes": {"a": said, "b": said, "old": {}}}) == [
         "state found by consul stylobate-state: ipv4:10.0.0.1:9090 x1, ipv4:10.0.0.2:9090 x3",
-        "auth found by dns stylobate-auth:9090: not asked for yet",
+        "auth found by dns stylobate-auth:9090: no address is known yet",
     ]

@@ -107,6 +107,7 @@ async def test_a_token_that_is_refused_is_named():
         async with found(consul, consul_token="wrong") as (channel, finder):
             await outcome(channel)
             await until(lambda: "refuses STYLOBATE_CONSUL_TOKEN" in finder.health().details)
+            assert finder.health().details.endswith("no address is known yet")
             assert "wrong" not in finder.health().details.partition("refuses")[2]
         async with found(consul, consul_token="right") as (channel, _):
             await until(lambda: outcome(channel), lambda said: said == "there")

@@ -102,7 +102,7 @@ def found_by(answer: Mapping[str, Any]) -> list[str]:
             if found["how"] == TOLD:
                 continue
             places = [place if len(set(weights.values())) == 1 else f"{place} x{weight}" for place, weight in weights.items()]
-            lines[f"{service} found by {found['how']}: {', '.join(places) or 'not asked for yet'}"] = None
+            lines[f"{service} found by {found['how']}: {', '.join(places) or 'no address is known yet'}"] = None
     return list(lines)
 
 
