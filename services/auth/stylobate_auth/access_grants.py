@@ -7,7 +7,7 @@ from stylobate.errors import InvalidInputError, Violation
 from stylobate.identity.resources import MOST_LISTED, covering, resource_fault
 from stylobate.paging import no_token, page_position, page_token
 
-from stylobate_auth.grant import ROLE, Grant, GrantQuestion, permissions_covering
+from stylobate_auth.grant import ROLE, Grant, GrantPlace, GrantQuery, GrantQuestion, permissions_covering
 from stylobate_auth.model import Decision, Question
 from stylobate_auth.store.port import AuthStore
 
@@ -43,6 +43,17 @@ class AccessGrants:
     async def reasons(self, question: Question, roles: Sequence[str]) -> Sequence[Grant]:
         """Return the grants that permit what is asked for."""
         return (await self._covering([(question, roles)]))[0] if question.resource else ()
+
+    async def of_subject(self, tenant: str, subject: str) -> list[tuple[str, str]]:
+        """Return each permission that is granted to a subject, and on what."""
+        query, found = GrantQuery(subject), list[tuple[str, str]]()
+        place: GrantPlace | None = None
+        while True:
+            part = await self._store.grants(tenant, query, place, self._clock(), MOST_LISTED)
+            found += [(grant.permission, grant.resource) for grant in part]
+            if len(part) < MOST_LISTED:
+                return found
+            place = part[-1].subject, part[-1].permission, part[-1].resource
 
     async def page(self, question: Question, roles: Sequence[str], under: str, size: int, token: str) -> tuple[list[str], str]:
         """Return a page of the resources in a prefix (empty: all) that are granted, and the token of the next.

@@ -13,7 +13,7 @@ from stylobate.identity.platform_permissions import PLATFORM_PERMISSIONS
 from stylobate.identity.resources import resource_fault
 
 from stylobate_auth.access_grants import AccessGrants
-from stylobate_auth.grant import Grant
+from stylobate_auth.grant import ROLE, Grant
 from stylobate_auth.model import Decision, Question
 from stylobate_auth.role_book import BUILTIN, GRANT, DefinedRole, Reason, RoleBook
 from stylobate_auth.store.port import AuthStore
@@ -158,14 +158,23 @@ class AccessManager:
         await self.require(principal, permission)
 
     async def require_roles(self, principal: Principal, roles: Iterable[str]) -> None:
-        """Return when the principal may hand the roles to someone: it must hold all that they permit itself.
+        """Return when the principal may hand the roles to someone: it must hold all that they permit, and are granted, itself.
 
         Else whoever may create accounts could create an administrator.
 
         :raises PermissionDeniedError: naming the first permission that it lacks.
         """
-        book = await self.book(principal.tenant)
+        book, roles = await self.book(principal.tenant), [*roles]
         await self.require_all(principal, {permission for role in roles for permission in book.permissions(role)})
+        for name in sorted({way[-1] for role in roles for way in book.paths(role)}):
+            await self.require_grants(principal, f"{ROLE}{name}")
+
+    async def require_grants(self, principal: Principal, subject: str) -> None:
+        """Return when the principal may all that is granted to a subject. Raises PermissionDeniedError, naming what it lacks."""
+        if await self.holds(principal, "*"):
+            return
+        for permission, resource in await self._grants.of_subject(principal.tenant, subject):
+            await self.require(principal, permission, resource)
 
     async def require_all(self, principal: Principal, permissions: Iterable[str]) -> None:
         """Return when the principal holds all of these. Raises PermissionDeniedError, naming the first that it lacks."""

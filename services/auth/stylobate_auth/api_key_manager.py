@@ -248,13 +248,14 @@ class ApiKeyManager:
             await self._access.require(principal, permission)
 
     async def _require_roles_of(self, principal: Principal, owner: str) -> None:
-        """Return when the principal may have what a key of the account's has: all that its roles permit."""
+        """Return when the principal may have what a key of the account's has: all that its roles permit, and its grants."""
         if owner == principal.id and not principal.is_service:
             return
         account = await self._store.account(principal.tenant, owner)
         if account is None:
             raise AccountUnknownError
         await self._access.require_roles(principal, set(account.roles) - {USER})
+        await self._access.require_grants(principal, owner)
 
 
 def _event(type: str, key: ApiKey, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word

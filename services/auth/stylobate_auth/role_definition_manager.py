@@ -84,6 +84,7 @@ class RoleDefinitionManager:
         book = await self._access.book(role.tenant)
         after = self._access.book_of([*(one for one in book.defined.values() if one.name != role.name), role])
         await self._access.require_all(principal, book.permissions(role.name) | after.permissions(role.name))
+        await self._access.require_roles(principal, role.inherits)  # what those are granted is handed on too
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             others = [one for one in await transaction.hold_defined_roles() if one.tenant == role.tenant]

@@ -8,6 +8,7 @@ import pytest
 from stylobate.errors import InvalidInputError, PermissionDeniedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError
+from stylobate_auth.api_key import ApiKeyDraft
 from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError, GrantUnknownError, RoleUnknownError
 from stylobate_auth.grant import Grant, GrantQuery, GrantQuestion
 from stylobate_auth.model import AccountDraft, Decision, Question
@@ -149,6 +150,32 @@ async def test_nobody_gives_for_longer_than_it_has(auth: Auth) -> None:
     await auth.grants.remove(root, Grant("", "role:keeper", "orders:read", ORDER), auth.origin)
     await auth.definitions.put(root, DefinedRole("", "keeper", "", ("grants:write", "orders:read"), ()), auth.origin)
     await auth.grants.put(keeper, Grant("", ada.id, "orders:read", "state/orders/43"), auth.origin)
+
+
+async def test_what_is_granted_is_handed_on_by_nobody_who_lacks_it(auth: Auth) -> None:
+    """Neither by giving a role that is granted something, nor by inheriting from it, nor by a key of an account that is."""
+    root, keeper, ada = await _person(auth, "root", "admin"), await _person(auth, "keeper"), await _person(auth, "ada")
+    may = ("api_keys:write", "roles:assign", "roles:write")
+    await auth.definitions.put(root, DefinedRole("", "keeper", "", may, ()), auth.origin)
+    await auth.definitions.put(root, DefinedRole("", "staff", "", (), ()), auth.origin)
+    await auth.roles.assign(root, keeper.id, RoleDraft("keeper"), auth.origin)
+    for subject in ("role:staff", ada.id):
+        await auth.grants.put(root, Grant("", subject, "orders:read", ORDER), auth.origin)
+    inheriting = DefinedRole("", "heir", "", (), ("staff",))
+    key = ApiKeyDraft("key", ("*",), owner=ada.id)
+    for _ in range(2):
+        with pytest.raises(PermissionDeniedError) as refused:
+            await auth.roles.assign(keeper, keeper.id, RoleDraft("staff"), auth.origin)
+        assert refused.value.metadata["permission"] == "orders:read"
+        with pytest.raises(PermissionDeniedError):
+            await auth.definitions.put(keeper, inheriting, auth.origin)
+        with pytest.raises(PermissionDeniedError):
+            await auth.keys.create(keeper, key, auth.origin)
+        await auth.grants.put(root, Grant("", keeper.id, "orders:read", "state/orders/43"), auth.origin)
+    await auth.grants.put(root, Grant("", keeper.id, "orders:read", "state/orders/"), auth.origin)
+    await auth.definitions.put(keeper, inheriting, auth.origin)
+    await auth.keys.create(keeper, key, auth.origin)
+    await auth.roles.assign(keeper, keeper.id, RoleDraft("staff"), auth.origin)
 
 
 async def test_scopes_narrow_grants(auth: Auth) -> None:
