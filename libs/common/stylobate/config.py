@@ -238,7 +238,7 @@ class Settings(BaseModel):
             for file in files:
                 path = folder / file
                 if path.is_file():
-                    return cls._parsed(name, path.read_text(encoding="utf-8").strip()), f"file {path}"
+                    return cls._parsed(name, _read(path)), f"file {path}"
         if store is not None and not is_secret and (found := cls._in_store(name, store)) is not None:
             return found
         for variable in (f"STYLOBATE_{file}".upper() for file in files):
@@ -359,7 +359,16 @@ def _generated(path: Path) -> str:
     """Return the secret kept at the path; make it once, safe against a second process doing the same."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_once(path, secrets.token_urlsafe(48).encode())
-    return path.read_text(encoding="utf-8").strip()
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:  # it would show a part of a secret
+        raise ConfigError([f"{path}: is not UTF-8 text; a secret is text, for example of `openssl rand -base64 48`"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from None
 
 
 def _without_password(url: str) -> str:

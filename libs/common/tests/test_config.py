@@ -109,6 +109,17 @@ def test_a_missing_secret_stops_the_start_elsewhere(environment: Environment, ge
     assert not generated.exists()
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, generated: Path) -> None:
+    """As a key of random octets is not: a mounted file, and the one that was generated."""
+    (folder := tmp_path / "mounted").mkdir()
+    for path, folders in ((folder / "shop_mail_password", (folder,)), (generated / "shop_signing_key", ())):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\xff" * 64)
+        with pytest.raises(ConfigError, match=f"{path}: is not UTF-8 text") as refused:
+            ShopSettings.load(Sources({}, folders, generated))
+        assert "xff" not in str(refused.value)
+
+
 def test_secrets_are_masked_wherever_they_are_shown(generated: Path) -> None:
     """Neither the explanation nor the representation holds a secret or a password in an address."""
     environ = {"STYLOBATE_SHOP_SIGNING_KEY": "hush", "STYLOBATE_DATABASE_URL": "postgresql://me:hush@host/db"}
