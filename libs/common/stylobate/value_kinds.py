@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 
 _MOST = 2**53
 """What every reader of numbers keeps exactly."""
+_LEAST_SECRET = 32
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.|\Z))+")
 
 
@@ -90,6 +91,12 @@ def _host_name(name: str) -> str:
     return name
 
 
+def _long(secret: str) -> str:
+    if secret and len(secret) < _LEAST_SECRET:
+        raise ValueError(f"must have at least {_LEAST_SECRET} characters")
+    return secret
+
+
 def _network(text: str) -> str:
     ip_network(text)  # raises ValueError, which names it
     return text
@@ -107,6 +114,8 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 """``gateway.example.com``, or a name without a dot (RFC 1123 section 2.1); no scheme, no port."""
 Network = Annotated[str, AfterValidator(_network)]
 """An address or a network in CIDR notation."""
+LongSecret = Annotated[str, AfterValidator(_long)]
+"""Text that a key is made of, too long to be tried out; may be empty where that means something."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """Of a whole: 0 is none, 1 all."""
 

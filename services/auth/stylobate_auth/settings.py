@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from stylobate.config import Settings, secret
 from stylobate.declarations import parse_rate_limit
-from stylobate.encryption import LEAST_SECRET
+from stylobate.value_kinds import LongSecret
 
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
@@ -30,15 +30,15 @@ class AuthSettings(Settings):
     signing_key: str = secret()
     """The first key that access tokens are signed with: an Ed25519 private key in PEM, or at least 32 characters of secret text
     that one is derived from (HKDF-SHA256, see jwt_manager.py). Later ones are made, and kept in the database."""
-    key_encryption_key: str = secret(generate=False)
+    key_encryption_key: LongSecret = secret(generate=False)
     """What signing keys are sealed with in the database: at least 32 characters of secret text. Empty: a key that is derived from
     `signing_key`."""
-    key_encryption_key_before: str = secret(generate=False)
+    key_encryption_key_before: LongSecret = secret(generate=False)
     """The one before it, while it is exchanged; what was sealed with that is sealed anew."""
-    encryption_key: str = secret(required=False)
+    encryption_key: LongSecret = secret(required=False)
     """Encrypts the data keys in the database, and these encrypt people's email addresses and names. At least 32 characters of
     secret text, the same for every auth process. Empty: addresses and names are stored unencrypted."""
-    encryption_key_before: str = secret(generate=False)
+    encryption_key_before: LongSecret = secret(generate=False)
     """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
     encrypt_accounts: bool = True
     """Whether addresses and names are sealed when they are written, where there is a key. `false` while some processes run a
@@ -162,13 +162,6 @@ class AuthSettings(Settings):
                 raise ValueError(f"{folder}: there is no such folder")
             MailTemplates("", Path(folder))
         return folder
-
-    @field_validator("key_encryption_key", "key_encryption_key_before", "encryption_key", "encryption_key_before")
-    @classmethod
-    def _is_long_enough(cls, text: str) -> str:
-        if text and len(text) < LEAST_SECRET:
-            raise ValueError(f"must have at least {LEAST_SECRET} characters")
-        return text
 
     @model_validator(mode="after")
     def _keys_rest(self) -> Self:

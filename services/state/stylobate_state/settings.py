@@ -6,8 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field, ValidationInfo, field_validator
 from stylobate.config import Settings, secret
-from stylobate.encryption import LEAST_SECRET
-from stylobate.value_kinds import PostgresUrl
+from stylobate.value_kinds import LongSecret, PostgresUrl
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PLACES = "STYLOBATE_STATE_PLACES"
@@ -45,18 +44,11 @@ class StateSettings(Settings):
     """The namespaces that stand in one of them: `orders=archive payments=archive`. All others stand in
     `STYLOBATE_DATABASE_URL`."""
 
-    encryption_key: str = secret(required=False)
+    encryption_key: LongSecret = secret(required=False)
     """Encrypts the data keys in the database, and these encrypt the fields that namespaces name as `encrypted_fields`. At least
     32 characters of secret text, the same for every state process. Empty: the service starts only if no namespace names any."""
-    encryption_key_before: str = secret(generate=False)
+    encryption_key_before: LongSecret = secret(generate=False)
     """The one before it, while it is exchanged: what was sealed with that is sealed anew."""
-
-    @field_validator("encryption_key", "encryption_key_before")
-    @classmethod
-    def _is_long_enough(cls, text: str) -> str:
-        if text and len(text) < LEAST_SECRET:
-            raise ValueError(f"must have at least {LEAST_SECRET} characters")
-        return text
 
     @field_validator("databases")
     @classmethod

@@ -13,10 +13,8 @@ from stylobate.app.discovery import DiscoverySettings
 from stylobate.config import ConfigError, secret
 from stylobate.logs import parse_levels
 from stylobate.tls import TlsSettings
-from stylobate.value_kinds import HostName, HttpUrl, OnUnreachable, Share
+from stylobate.value_kinds import HostName, HttpUrl, LongSecret, OnUnreachable, Share
 from stylobate.vault.settings import VaultSettings
-
-_KEY_LENGTH = 32
 
 
 class HostSettings(DiscoverySettings, VaultSettings):
@@ -61,7 +59,7 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """gRPC reflection; None: in development only."""
     modules_strict: bool | None = None
     """Whether a process is not ready while a module is left out; None: everywhere but in development."""
-    backup_key: str = secret(generate=False)
+    backup_key: LongSecret = secret(generate=False)
     """What `stylobate backup` encrypts with and `stylobate restore` opens: at least 32 characters of secret text. Empty: a backup
     is not encrypted."""
     tls_certificate: str = ""
@@ -103,13 +101,6 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
-
-    @field_validator("backup_key")
-    @classmethod
-    def _is_long(cls, text: str) -> str:
-        if text and len(text) < _KEY_LENGTH:
-            raise ValueError(f"must have at least {_KEY_LENGTH} characters")
-        return text
 
     @field_validator("log_level")
     @classmethod

@@ -2,10 +2,9 @@
 
 from stylobate.encryption.data_keys import LOOK, DataKey, DataKeys, DataKeyStanding
 from stylobate.encryption.envelope import SealedInvalidError, is_sealed, key_id_of
-from stylobate.encryption.key_encryption import LEAST_SECRET, NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
+from stylobate.encryption.key_encryption import NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
 
 __all__ = [
-    "LEAST_SECRET",
     "LOOK",
     "NOT_THE_KEY",
     "DataKey",

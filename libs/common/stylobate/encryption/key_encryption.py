@@ -10,8 +10,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-LEAST_SECRET = 32
-"""Characters of a secret that a key is made of."""
 NOT_THE_KEY = "is not what the data keys in the database are sealed with; while it is exchanged, name the one before as …_BEFORE"
 _NONCE = 12
 
