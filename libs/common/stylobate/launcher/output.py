@@ -44,7 +44,7 @@ def console() -> "Console":
 
 
 def print_line(text: str) -> None:
-    """Print a line as it stands: brackets are no markup, nothing is coloured, and a terminal wraps it where it likes."""
+    """Print a line as it stands: without markup and colours, and a terminal wraps it where it likes."""
     console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
