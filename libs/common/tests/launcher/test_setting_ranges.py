@@ -86,6 +86,7 @@ def test_no_value_ends_in_anything_but_a_finding(kind, name, tmp_path) -> None:
         ("AUTH_ARGON2_TIME_COST", "4294967296"),
         ("AUTH_ARGON2_PARALLELISM", "65"),
         ("AUTH_HASHING_THREADS", "100000"),
+        *((f"{name}_KEY", "x" * 31) for name in ("BACKUP", "AUTH_KEY_ENCRYPTION", "AUTH_ENCRYPTION", "STATE_ENCRYPTION")),
         ("ENVIRONMENT", "prod"),
     ],
 )
