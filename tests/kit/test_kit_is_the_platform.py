@@ -90,10 +90,13 @@ async def tester() -> AsyncIterator[ActionTester]:
 
 
 def seen(*, status: int, body: Any) -> Any:
-    """Return what counts of an answer: the output, or status, reason, places and metadata of a refusal."""
+    """Return what counts of an answer: the output, or status, reason, places and metadata of a refusal.
+
+    The command that grants what is missing is the gateway's, for who develops with a platform that runs.
+    """
     if status < 400:
         return body
-    told = {name: value for name, value in body.get("metadata", {}).items() if name not in {"exception", "reset"}}
+    told = {name: value for name, value in body.get("metadata", {}).items() if name not in {"command", "exception", "reset"}}
     return status, body["code"], sorted(entry["pointer"] for entry in body.get("errors", ())), told
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from stylobate.app.memory_app import MemoryApp
 from stylobate.audit import AuditTrail
-from stylobate.config import Environment
+from stylobate.config import Environment, Sources
 from stylobate.declarations import load_declarations
 from stylobate.errors import StylobateError
 from stylobate.redis import RedisManager
@@ -45,6 +45,7 @@ class DatabaseApp(MemoryApp):
         super().__init__(*arguments)
         self._database_for = database_for
         self.redis = redis
+        self.sources = Sources({}, ())
         self.checks: dict[str, Any] = {}
         self.tasks: dict[str, Any] = {}
 
