@@ -80,5 +80,8 @@ class KeyRing:
         return json.dumps({"keys": [json.loads(key.public_key) for key, _ in self.published(now)]}).encode()
 
     def _in_use(self, now: datetime) -> int:
-        """Return how many keys are in use or were."""
-        return bisect_right(self._keys, now, key=lambda key: key.signs_from)
+        """Return how many keys are in use or were: the first one always is.
+
+        A process may have looked at its clock before another made that key, or its clock may be behind.
+        """
+        return max(1, bisect_right(self._keys, now, key=lambda key: key.signs_from))

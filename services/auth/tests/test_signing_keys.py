@@ -100,6 +100,15 @@ async def test_processes_agree(auth: Auth) -> None:
     assert all(process.verifies(one.sign()) for process in (two, late))
 
 
+async def test_the_first_key_signs_though_the_clock_is_behind(auth: Auth) -> None:
+    """Processes that start together: one makes the key a moment after another has looked at its clock."""
+    one = await _started(auth)
+    auth.clock.set(auth.clock() - timedelta(milliseconds=20))
+    two = await _started(auth)
+    assert two.places() == ["current"]
+    assert one.verifies(two.sign())
+
+
 async def test_the_schedule_exchanges_keys_once(auth: Auth) -> None:
     """So that the next one signs when the present one's time is over; every process asks, one key is made."""
     one, two = await _started(auth), await _started(auth)
