@@ -137,7 +137,7 @@ async def _keys(database: DatabaseManager) -> list[str]:
 
 
 async def _first(auth: _Auth, callers: int, seconds: float) -> _Round:
-    """Have each caller show one key after the other, of which nothing is known."""
+    """Have each caller show one new key after another."""
     shown = cycle(auth.keys)
     async with TokenVerifier(auth.channel, cache_size=1, environment=_ENVIRONMENT) as verifier:
         await verifier.ready.wait()

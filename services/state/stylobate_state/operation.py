@@ -312,7 +312,7 @@ class Restore(Operation):
 
 
 def _for_guards(namespace: Namespace, state: StateRecord) -> StateRecord:
-    """Return the object as guards see it: their answers are for everybody, and would tell of what is encrypted."""
+    """Return the object as guards see it: without encrypted fields, of which a refusal would tell the caller."""
     return replace(state, data=without(state.data, namespace.encrypted)) if namespace.encrypted else state
 
 
