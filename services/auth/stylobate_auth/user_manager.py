@@ -20,8 +20,8 @@ from stylobate_auth.model import CLOCKS_DIFFER, Account, Revocation, RevocationK
 from stylobate_auth.revocation_manager import RevocationManager
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.store.port import AuthStore, AuthTransaction
-from stylobate_auth.store.rows import uuid_of
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
+from stylobate_auth.uuids import uuid_of
 
 READ, WRITE = "users:read", "users:write"
 _MAX_ROLE = 128

@@ -9,9 +9,9 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.role import EndedRole, HeldRole
 from stylobate_auth.role_book import DefinedRole
-from stylobate_auth.store.postgres_grants import remove_grants_of_role
+from stylobate_auth.store.postgres.grants import remove_grants_of_role
 from stylobate_auth.store.roles import RolesHeld
-from stylobate_auth.store.rows import uuid_of
+from stylobate_auth.uuids import uuid_of
 
 # One snapshot: what is held, and the version that says what roles mean.
 _ROLES = """

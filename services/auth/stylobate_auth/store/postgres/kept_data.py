@@ -6,7 +6,7 @@ from typing import Any
 from stylobate.database import DatabaseManager
 
 from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
-from stylobate_auth.store.rows import uuid_of
+from stylobate_auth.uuids import uuid_of
 
 _STATEMENTS = {
     "account": """

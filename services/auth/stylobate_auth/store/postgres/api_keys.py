@@ -9,7 +9,7 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.api_key import ApiKey, NewApiKey
 from stylobate_auth.errors import PublicKeyTakenError
-from stylobate_auth.store.rows import uuid_of
+from stylobate_auth.uuids import uuid_of
 
 PRUNE_API_KEYS = """
 delete from api_key where (tenant, id) in (

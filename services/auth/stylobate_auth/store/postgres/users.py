@@ -9,9 +9,10 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.model import Account
-from stylobate_auth.store.postgres_grants import remove_grants_of
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_as_far, account_of, uuid_of
+from stylobate_auth.store.postgres.grants import remove_grants_of
+from stylobate_auth.store.postgres.rows import ACCOUNT_BY_ID, account_as_far, account_of
 from stylobate_auth.user import UserDeletion, UserPlace, UserQuery
+from stylobate_auth.uuids import uuid_of
 
 _BY_ID = f"{ACCOUNT_BY_ID} and not a.is_service"
 _BY_IDS = """

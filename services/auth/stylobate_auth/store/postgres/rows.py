@@ -1,7 +1,6 @@
 """How accounts and sessions are read from their tables."""
 
 from typing import Any
-from uuid import UUID
 
 from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
 from stylobate_auth.errors import AccountUnreadableError
@@ -72,12 +71,3 @@ def session_of(row: Any) -> Session:
         agent=row["agent"],
         seen_at=row["seen_at"],
     )
-
-
-def uuid_of(text: str) -> UUID | None:
-    """Return the id as the database has it; None for what is not a UUID in its usual form."""
-    try:
-        key = UUID(text)
-    except ValueError:
-        return None
-    return key if str(key) == text else None

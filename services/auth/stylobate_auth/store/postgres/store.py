@@ -12,19 +12,20 @@ from stylobate.outbox import Outbox
 
 from stylobate_auth.account_sealing import NO_SEALING, AccountSealing
 from stylobate_auth.model import Account, Credentials, Revocation, RevocationPage, Session
-from stylobate_auth.store.postgres_account_texts import PostgresAccountTexts
-from stylobate_auth.store.postgres_api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
-from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginCounts
-from stylobate_auth.store.postgres_grants import PostgresGrants
-from stylobate_auth.store.postgres_kept_data import PostgresKeptData
-from stylobate_auth.store.postgres_mail import PostgresMailQueue
-from stylobate_auth.store.postgres_refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
-from stylobate_auth.store.postgres_roles import PostgresRoles
-from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccounts
-from stylobate_auth.store.postgres_signing_keys import PostgresSigningKeys
-from stylobate_auth.store.postgres_transaction import CHANGES, PostgresAuthTransaction
-from stylobate_auth.store.postgres_users import PostgresUsers
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of, uuid_of
+from stylobate_auth.store.postgres.account_texts import PostgresAccountTexts
+from stylobate_auth.store.postgres.api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
+from stylobate_auth.store.postgres.failed_logins import PostgresFailedLoginCounts
+from stylobate_auth.store.postgres.grants import PostgresGrants
+from stylobate_auth.store.postgres.kept_data import PostgresKeptData
+from stylobate_auth.store.postgres.mail import PostgresMailQueue
+from stylobate_auth.store.postgres.refresh import PRUNE_REFRESH_TOKENS, PostgresRefreshTokens
+from stylobate_auth.store.postgres.roles import PostgresRoles
+from stylobate_auth.store.postgres.rows import ACCOUNT_BY_ID, CREDENTIALS, account_of, session_of
+from stylobate_auth.store.postgres.service_accounts import PostgresServiceAccounts
+from stylobate_auth.store.postgres.signing_keys import PostgresSigningKeys
+from stylobate_auth.store.postgres.transaction import CHANGES, PostgresAuthTransaction
+from stylobate_auth.store.postgres.users import PostgresUsers
+from stylobate_auth.uuids import uuid_of
 
 # A transaction that began before a look may commit after it, with the time of its beginning in its rows. None lasts
 # longer than a statement may take.

@@ -10,7 +10,7 @@ from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.refresh_token import FoundRefresh, RefreshToken, Rotation
-from stylobate_auth.store.rows import account_as_far, session_of
+from stylobate_auth.store.postgres.rows import account_as_far, session_of
 from stylobate_auth.store.sessions import RefreshKey
 
 # Each look-up by itself: a join would be planned for small tables, and read all of them once they have grown.

@@ -16,15 +16,16 @@ from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Session, SessionEnd, UsedMailToken
 from stylobate_auth.refresh_token import RefreshToken
-from stylobate_auth.store.postgres_api_keys import PostgresApiKeyChanges
-from stylobate_auth.store.postgres_failed_logins import PostgresFailedLoginChanges
-from stylobate_auth.store.postgres_grants import PostgresGrantChanges
-from stylobate_auth.store.postgres_refresh import PostgresRefreshChanges
-from stylobate_auth.store.postgres_roles import PostgresRoleChanges
-from stylobate_auth.store.postgres_service_accounts import PostgresServiceAccountChanges
-from stylobate_auth.store.postgres_signing_keys import PostgresSigningKeyChanges
-from stylobate_auth.store.postgres_users import PostgresUserChanges
-from stylobate_auth.store.rows import ACCOUNT_BY_ID, account_of, session_of, uuid_of
+from stylobate_auth.store.postgres.api_keys import PostgresApiKeyChanges
+from stylobate_auth.store.postgres.failed_logins import PostgresFailedLoginChanges
+from stylobate_auth.store.postgres.grants import PostgresGrantChanges
+from stylobate_auth.store.postgres.refresh import PostgresRefreshChanges
+from stylobate_auth.store.postgres.roles import PostgresRoleChanges
+from stylobate_auth.store.postgres.rows import ACCOUNT_BY_ID, account_of, session_of
+from stylobate_auth.store.postgres.service_accounts import PostgresServiceAccountChanges
+from stylobate_auth.store.postgres.signing_keys import PostgresSigningKeyChanges
+from stylobate_auth.store.postgres.users import PostgresUserChanges
+from stylobate_auth.uuids import uuid_of
 
 CHANGES = "auth_changes"
 """Notified with every commit that changes the deny-list or the access version."""

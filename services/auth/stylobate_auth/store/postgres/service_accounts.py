@@ -5,8 +5,8 @@ from uuid import UUID
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.service_account import ServiceAccount
-from stylobate_auth.store.postgres_grants import remove_grants_of
-from stylobate_auth.store.rows import uuid_of
+from stylobate_auth.store.postgres.grants import remove_grants_of
+from stylobate_auth.uuids import uuid_of
 
 _ADD = """
 insert into account (tenant, id, email, email_key, display_name, password_hash, created_at, is_service)
