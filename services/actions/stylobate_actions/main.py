@@ -21,7 +21,7 @@ from stylobate.declarations.model import ProjectionDeclaration
 from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager, Patience
 from stylobate.hooks.postgres import PostgresHookStore
-from stylobate.idempotency import LIFETIME
+from stylobate.idempotency import LIFETIME, Keeping
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
@@ -100,6 +100,7 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
         clock=lambda: datetime.now(UTC),
         tells_defects=settings.is_development,
     )
+    _keep_sealed(app, settings, adapters.runs)
     modules, runs = await _assemble(app, settings, adapters)
     projections = Projections([Projector(one, app.channel("state"), method) for one, method in _projected(modules, runs)], leases)
     app.check("projections", projections.health)
@@ -109,6 +110,16 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
     app.task("runs", adapters.runs.run)
     app.task("runs_pruned", adapters.runs.prune)
     app.ready_when(hooks.ready)  # until then a hook could miss what happens
+
+
+def _keep_sealed(app: AppManager, settings: ActionsSettings, runs: Runs) -> None:
+    """Have answers kept so that only who sends the same call again gets to read them, where there is a key."""
+
+    async def take(fresh: ActionsSettings) -> None:
+        runs.keeping = Keeping.of(fresh.encryption_key, fresh.encryption_key_before, settings.encryption_key)
+
+    app.follow("encryption_key", "encryption_key_before", take=take)
+    runs.keeping = Keeping.of(settings.encryption_key, settings.encryption_key_before)
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

@@ -5,9 +5,10 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 from stylobate.errors import IdempotencyInProgressError, UnavailableError
-from stylobate.idempotency import IdempotencyKeyReusedError
+from stylobate.idempotency import IdempotencyKeyReusedError, Keeping
 from stylobate.logs import get_logger
 from stylobate.modules.steps import Steps
 from stylobate.resilience import backoff, prune_forever
@@ -24,10 +25,12 @@ _log = get_logger("app")
 class HeldRun:
     """A run that this process carries out."""
 
-    def __init__(self, key: RunKey, begun: Begun, until: float) -> None:
+    def __init__(self, key: RunKey, begun: Begun, until: float, kept: Callable[[bytes], bytes]) -> None:
         self.key = key
         self.token = begun.token
         self.steps = Steps(begun.run_id, begun.began_at)
+        self.kept = kept
+        """Makes of an answer what is to be kept of it."""
         self.until = until
         """By the loop's clock: until then nobody else is given it."""
         self.task: asyncio.Task[object] | None = None
@@ -40,7 +43,15 @@ class HeldRun:
 class Runs:
     """Begins runs and keeps their answers. A run is held as long as its handler runs, also after its caller was answered."""
 
-    def __init__(self, ledger: RunLedger, loop: asyncio.AbstractEventLoop, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, ledger: RunLedger, loop: asyncio.AbstractEventLoop, new_id: Callable[[], str], keeping: Keeping | None = None
+    ) -> None:
+        """Keep the parts.
+
+        :param keeping: how calls and answers are kept, which may hold anything. None: answers as they are.
+        """
+        self.keeping = keeping or Keeping()
+        """May be exchanged for another one that knows the secret of the one before."""
         self._ledger = ledger
         self._loop = loop
         self._new_id = new_id
@@ -55,7 +66,7 @@ class Runs:
         :raises IdempotencyKeyReusedError: it was begun with other content.
         :raises IdempotencyInProgressError: it is still under way.
         """
-        found = await self._begin(key, hashlib.sha256(content).digest(), until)
+        found = await self._begin(key, content, until)
         if isinstance(found, bytes):
             yield found
             return
@@ -71,7 +82,7 @@ class Runs:
         run.task = asyncio.current_task()
         try:
             output = await handler()
-            run.is_answered = await self._ledger.answer(run.key, run.token, output)
+            run.is_answered = await self._ledger.answer(run.key, run.token, run.kept(output))
         except asyncio.CancelledError:
             if run.is_lost:
                 raise IdempotencyInProgressError(retry_after=_AGAIN) from None
@@ -106,17 +117,19 @@ class Runs:
         """Remove runs that expired, forever."""
         await prune_forever(self._ledger.prune)
 
-    async def _begin(self, key: RunKey, request: bytes, until: float) -> HeldRun | bytes:
-        pauses = backoff(0.01, maximum=0.5)
+    async def _begin(self, key: RunKey, content: bytes, until: float) -> HeldRun | bytes:
+        keeping = self.keeping
+        former = hashlib.sha256(content).digest()  # as releases up to 0.1 kept it, for a day
+        requests, pauses = [*keeping.requests(content), former], backoff(0.01, maximum=0.5)
         while True:
             asked = self._loop.time()
-            found = await self._ledger.begin(key, request, self._new_id())
+            found = await self._ledger.begin(key, requests, self._new_id())
             if isinstance(found, Begun):
-                return HeldRun(key, found, asked + HOLD.total_seconds())
-            if found is not None and not found.is_same:
+                return HeldRun(key, found, asked + HOLD.total_seconds(), partial(keeping.sealed, content=content))
+            if found is not None and found.request not in requests:
                 raise IdempotencyKeyReusedError
             if found is not None and found.answer is not None:
-                return found.answer
+                return found.answer if found.request == former else keeping.opened(found.request, found.answer, content) or b""
             if (left := until - self._loop.time()) <= 0:
                 raise IdempotencyInProgressError(retry_after=_AGAIN)
             if (run := self._held.get(key)) is not None:

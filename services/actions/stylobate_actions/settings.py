@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import Field
-from stylobate.config import Settings
-from stylobate.value_kinds import OnUnreachable
+from stylobate.config import Settings, secret
+from stylobate.value_kinds import LongSecret, OnUnreachable
 
 
 class ActionsSettings(Settings):
@@ -28,3 +28,9 @@ class ActionsSettings(Settings):
     """How long a module may take to initialize before it is left out."""
     blocked_loop_threshold: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
     """How long module code may keep the event loop from turning before it is named in the log."""
+
+    encryption_key: LongSecret = secret(required=False)
+    """Encrypts the answers of actions that were called with an idempotency key, which are kept for a day. At least 32 characters
+    of secret text, the same for every actions process. Empty: they are kept as they are."""
+    encryption_key_before: LongSecret = secret(generate=False)
+    """The one before it, for a day after it was exchanged: what was kept with that is known."""

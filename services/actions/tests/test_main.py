@@ -57,6 +57,9 @@ class DatabaseApp(MemoryApp):
         """Keep a health check."""
         self.checks[name] = check
 
+    def follow(self, *_fields: str, take: Callable[[Any], Any]) -> None:
+        """Nothing is exchanged."""
+
     async def audit_trail(self, store: Any, chain: Any, leases: Any) -> Any:
         """Open the trail of audit records."""
         return await self.enter(AuditTrail.open(store, self.name))

@@ -27,7 +27,7 @@ from stylobate.database import DatabaseManager
 from stylobate.declarations.model import ModuleDeclaration
 from stylobate.encryption import SecretKeyEncryption
 from stylobate.encryption.postgres import PostgresDataKeyStore
-from stylobate.idempotency import Idempotency
+from stylobate.idempotency import Idempotency, Keeping
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity.access_token import ISSUER
 from stylobate.leases import LeaseManager
@@ -104,7 +104,8 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     leases = LeaseManager(PostgresLeaseStore(database), app.node)
     audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
     ledger = PostgresIdempotencyLedger(database)
-    idempotency = Idempotency(ledger, _now, secret=hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
+    keeping = Keeping(hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
+    idempotency = Idempotency(ledger, _now, keeping=keeping)
     relay = _relay(app, settings, database, leases)
     mail_is_due = asyncio.Event()
     sealing = await open_account_sealing(app, settings, PostgresDataKeyStore(database))

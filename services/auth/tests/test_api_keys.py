@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from stylobate.api.auth.v1 import api_key_service_pb2 as pb
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError
-from stylobate.idempotency import Idempotency
+from stylobate.idempotency import Idempotency, Keeping
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError, read_api_key
 from stylobate.rpc.call import Call, current_call
@@ -287,7 +287,7 @@ async def test_pages_follow_each_other(auth: Auth) -> None:
 async def test_an_answer_that_comes_again_has_no_key(auth: Auth) -> None:
     """The key was told once; what happened comes again, with its id, and nothing more happens."""
     ada, call = await _person(auth)
-    servicer = ApiKeyServicer(auth.keys, Idempotency(auth.store.ledger, auth.clock, secret=b"s" * 32))
+    servicer = ApiKeyServicer(auth.keys, Idempotency(auth.store.ledger, auth.clock, keeping=Keeping(b"s" * 32)))
     current_call.set(call)
     made = pb.CreateApiKeyRequest(name="a", idempotency_key="create")
     first, again = [await servicer.CreateApiKey(made, None) for _ in range(2)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from stylobate.api.auth.v1 import auth_service_pb2 as pb
-from stylobate.idempotency import Idempotency, IdempotencyKeyReusedError
+from stylobate.idempotency import Idempotency, IdempotencyKeyReusedError, Keeping
 from stylobate.identity import ANONYMOUS, Principal
 from stylobate.rpc.call import Call, current_call
 from stylobate_auth.errors import EmailTakenError, InvalidCredentialsError, RefreshReusedError
@@ -20,7 +20,7 @@ class Service:
     """The RPCs over the memory store."""
 
     def __init__(self, auth: Auth) -> None:
-        idempotency = Idempotency(auth.store.ledger, auth.clock, secret=b"s" * 32)
+        idempotency = Idempotency(auth.store.ledger, auth.clock, keeping=Keeping(b"s" * 32))
         self.servicer = AuthServicer(
             auth.accounts,
             auth.passwords,

@@ -29,7 +29,7 @@ from stylobate_state.projection.manager import ProjectionManager
 from stylobate_state.projection.servicer import ProjectionServicer
 from stylobate_state.reencryptor import Reencryptor
 from stylobate_state.room import Room
-from stylobate_state.sealing_keys import open_sealing, sealing_in_memory
+from stylobate_state.sealing_keys import keep_sealed, open_sealing, sealing_in_memory
 from stylobate_state.servicer import StateKeepingServicer, StateServicer
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
@@ -100,6 +100,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.verifier.on_change(watches.doubt)
     apart = {name: Idempotency(RedisAnswers(app.redis, name), lambda: datetime.now(UTC)) for name in ttls}
     apart |= {name: room.idempotency for name, room in rooms.items()}
+    keep_sealed(app, settings, [main.idempotency, *apart.values()])
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
     _serve_owned(app, manager, environment)
     projections = {name: room.projections for name, room in rooms.items()}

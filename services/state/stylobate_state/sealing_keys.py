@@ -1,5 +1,6 @@
 """The keys that encrypted fields of namespaces are sealed with: where they come from, and how they stand."""
 
+from collections.abc import Iterable
 from functools import partial
 
 from stylobate.app.manager import AppManager
@@ -7,6 +8,7 @@ from stylobate.config import ConfigError
 from stylobate.encryption import NOT_THE_KEY, DataKeys, KeyNotOpenedError, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
 from stylobate.encryption.port import DataKeyStore
+from stylobate.idempotency import Idempotency, Keeping
 from stylobate.resilience import wait_for_dependency
 
 from stylobate_state.sealing import NO_SEALING, Sealing, purpose_of
@@ -41,6 +43,20 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
         raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
     app.check("encryption", keys.health)
     return Sealing(keys)
+
+
+def keep_sealed(app: AppManager, settings: StateSettings, kept: Iterable[Idempotency]) -> None:
+    """Have requests about encrypted fields, and answers, kept so that nobody can read or guess them, where there is a key."""
+    everywhere = [*kept]
+
+    async def take(fresh: StateSettings) -> None:
+        keeping = Keeping.of(fresh.encryption_key, fresh.encryption_key_before, settings.encryption_key)
+        for one in everywhere:
+            one.keeping = keeping
+
+    app.follow("encryption_key", "encryption_key_before", take=take)
+    for one in everywhere:
+        one.keeping = Keeping.of(settings.encryption_key, settings.encryption_key_before)
 
 
 def sealing_in_memory() -> Sealing:

@@ -130,6 +130,7 @@ class StateServicer(StateServiceServicer):
             ),
             lambda states: pb.TransactStatesResponse(results=map(to_result, states)),
             target="\0".join(f"{one.namespace}/{one.key}" for one in request.operations),
+            is_secret=any(self._manager.encrypts(one.namespace) for one in request.operations),
         )
         for asked, result in zip(request.operations, response.results, strict=True):
             await self._cover(result.state, asked.assign.owner or asked.put.owner)
@@ -172,6 +173,7 @@ class StateServicer(StateServiceServicer):
             ),
             lambda state: kind(**answer(state)),
             target=f"{request.namespace}/{request.key}",
+            is_secret=self._manager.encrypts(request.namespace),
             apart=("expected_version",),  # whoever comes again may have seen what the first call made
         )
         if not isinstance(response, pb.DeleteStateResponse):

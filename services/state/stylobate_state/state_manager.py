@@ -222,6 +222,10 @@ class StateManager:
                 shown = [await self._shown(principal, bound, state) for state in states]
         return Page(shown, page.next_token, page.count)
 
+    def encrypts(self, namespace: str) -> bool:
+        """Return whether fields of the namespace are stored encrypted, so that nothing else may tell what they are either."""
+        return namespace in self.namespaces and bool(self.namespaces[namespace].encrypted)
+
     async def shows_owner(self, principal: Principal, namespace: str, key: str, owner: str) -> bool:
         """Return whether one who may read an object sees that it is this owner's."""
         if owner in {"", principal.subject}:

@@ -21,7 +21,7 @@ from stylobate.declarations.model import (
 )
 from stylobate.encryption import DataKeys, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
-from stylobate.idempotency import Idempotency
+from stylobate.idempotency import Idempotency, IdempotencyKeyReusedError, Keeping
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import EventLog, Position
@@ -152,7 +152,7 @@ async def place(
             log, feed, store, environment.access, BanList(), lambda _principal: False, lambda: 0.0, upgrades=environment.upgrades
         )
         async with WatchManager.open(manager.namespaces, watching, StateSettings()) as watches:
-            servicer = StateServicer(manager, watches, Idempotency(ledger, clock))
+            servicer = StateServicer(manager, watches, Idempotency(ledger, clock, keeping=Keeping.of(SECRET)))
             yield Place(store, log, manager, watches, servicer, hooks, keys, everything, put_raw)
 
 
@@ -179,6 +179,21 @@ async def test_what_is_kept_is_ciphertext_and_readers_get_plaintext(place: Place
     assert orjson.loads((await place.manager.version(ADA, "people", "1", Moment(1))).data) == DATA
     (others,) = await place.manager.get(BOB, [("people", "1")])
     assert orjson.loads(others.data) == {"name": "Ada L.", "ssn": SSN}
+
+
+async def test_a_request_is_kept_as_a_hash_that_nobody_can_try_values_against(place: Place) -> None:
+    """Where fields are encrypted: with a secret, without which it is another request."""
+    current_call.set(Call(principal=ADA))
+    request = pb.PutStateRequest(namespace="people", key="1", data=orjson.dumps(DATA), idempotency_key="k")
+    operation = pb.StateOperation(namespace="people", key="2", put=pb.PutOperation(data=orjson.dumps(DATA)))
+    several = pb.TransactStatesRequest(operations=[operation], idempotency_key="k")
+    await place.servicer.PutState(request, None)  # type: ignore[arg-type]
+    await place.servicer.TransactStates(several, None)  # type: ignore[arg-type]
+    place.servicer._idempotency.keeping = Keeping()
+    with pytest.raises(IdempotencyKeyReusedError):
+        await place.servicer.PutState(request, None)  # type: ignore[arg-type]
+    with pytest.raises(IdempotencyKeyReusedError):
+        await place.servicer.TransactStates(several, None)  # type: ignore[arg-type]
 
 
 async def test_a_watch_tells_plaintext(place: Place) -> None:

@@ -1,7 +1,8 @@
 """Values at rest: sealed with data keys, which are stored sealed themselves by a key-encryption key that is not."""
 
+from stylobate.encryption.box import SealedInvalidError
 from stylobate.encryption.data_keys import LOOK, DataKey, DataKeys, DataKeyStanding
-from stylobate.encryption.envelope import SealedInvalidError, is_sealed, key_id_of
+from stylobate.encryption.envelope import is_sealed, key_id_of
 from stylobate.encryption.key_encryption import NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
 
 __all__ = [

@@ -10,7 +10,8 @@ from time import monotonic
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from stylobate.encryption.envelope import SealedInvalidError, key_id_of, seal, unseal
+from stylobate.encryption.box import SealedInvalidError
+from stylobate.encryption.envelope import key_id_of, seal, unseal
 from stylobate.encryption.key_encryption import KeyEncryption, KeyNotOpenedError
 from stylobate.encryption.port import DataKeyStore, KeptKey
 from stylobate.health import Health, Status

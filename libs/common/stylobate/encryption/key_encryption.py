@@ -1,17 +1,16 @@
 """What keys are sealed with before they are stored: the port, and keys of this process, out of secrets."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from stylobate.encryption.box import SealedInvalidError, open_box, seal_box
+
 NOT_THE_KEY = "is not what the data keys in the database are sealed with; while it is exchanged, name the one before as …_BEFORE"
-_NONCE = 12
 
 
 class KeyNotOpenedError(Exception):
@@ -59,8 +58,7 @@ class SecretKeyEncryption:
 
     async def seal(self, data: bytes, about: str) -> bytes:
         """See the port."""
-        nonce = os.urandom(_NONCE)
-        return nonce + self._key.encrypt(nonce, data, about.encode())
+        return seal_box(self._key, data, about.encode())
 
     async def open(self, sealed: bytes, sealed_by: str, about: str) -> bytes:
         """See the port."""
@@ -68,8 +66,8 @@ class SecretKeyEncryption:
         if key is None:
             raise KeyNotOpenedError
         try:
-            return key.decrypt(sealed[:_NONCE], sealed[_NONCE:], about.encode())
-        except (InvalidTag, ValueError):
+            return open_box(key, sealed, about.encode())
+        except SealedInvalidError:
             raise KeyNotOpenedError from None
 
 

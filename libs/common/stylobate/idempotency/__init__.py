@@ -7,11 +7,13 @@ transaction of the change, with an :class:`IdempotencyLedger`. PostgreSQL's tabl
 
 from stylobate.errors import IdempotencyInProgressError
 from stylobate.idempotency.errors import IdempotencyKeyRefusedError, IdempotencyKeyReusedError, KeyTakenError
+from stylobate.idempotency.keeping import NO_SECRET, Keeping
 from stylobate.idempotency.once import LIFETIME, Idempotency, check_key
 from stylobate.idempotency.port import Answer, Claim, IdempotencyAnswers, IdempotencyLedger
 
 __all__ = [
     "LIFETIME",
+    "NO_SECRET",
     "Answer",
     "Claim",
     "Idempotency",
@@ -20,6 +22,7 @@ __all__ = [
     "IdempotencyKeyRefusedError",
     "IdempotencyKeyReusedError",
     "IdempotencyLedger",
+    "Keeping",
     "KeyTakenError",
     "check_key",
 ]

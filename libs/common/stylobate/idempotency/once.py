@@ -1,17 +1,14 @@
 """Carrying out a call once for its idempotency key."""
 
-import hashlib
-import hmac
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import Message
 
 from stylobate.errors import IdempotencyInProgressError, InvalidInputError, StylobateError, Violation
 from stylobate.idempotency.errors import IdempotencyKeyReusedError, KeyTakenError
+from stylobate.idempotency.keeping import Keeping
 from stylobate.idempotency.port import Claim, IdempotencyAnswers
 from stylobate.identity.principal import Principal
 from stylobate.resilience import prune_forever
@@ -20,7 +17,7 @@ R = TypeVar("R")
 M = TypeVar("M", bound=Message)
 LIFETIME = timedelta(hours=24)
 _LONGEST = 255
-_NONCE = 12
+_PLAIN = Keeping()
 _STEP = "step"
 _LONGEST_RUN = timedelta(hours=1)
 """How much longer than a run's own answer those of its steps are kept, so that a run never finds some of them gone."""
@@ -37,19 +34,19 @@ class Idempotency:
         ledger: IdempotencyAnswers,
         clock: Callable[[], datetime],
         *,
-        secret: bytes = b"",
+        keeping: Keeping | None = None,
         lifetime: timedelta = LIFETIME,
     ) -> None:
         """Keep the parts.
 
         :param clock: the time in UTC.
-        :param secret: for requests and answers that hold secrets: hashes are keyed with it, and an answer can be read by nobody
-            who has not both this and the request. Empty: answers are kept as they are.
+        :param keeping: how those are kept that may hold secrets. None: as all others, with a hash without a key and as they are.
         :param lifetime: how long an answer is kept.
         """
         self._ledger = ledger
         self._clock = clock
-        self._secret = secret
+        self.keeping = keeping or _PLAIN
+        """May be exchanged for another one that knows the secret of the one before."""
         self._lifetime = lifetime
 
     async def once(
@@ -62,6 +59,7 @@ class Idempotency:
         *,
         target: str = "",
         apart: Sequence[str] = (),
+        is_secret: bool = True,
     ) -> M:
         """Return the response to the work's result, or to that of the first call with the request's key: then it is ``replayed``.
 
@@ -69,6 +67,7 @@ class Idempotency:
         :param target: names what would be changed. Of a step of a run (``idempotency_step``) this and the method alone are held
             against the first call.
         :param apart: fields that may be others than those of the first call.
+        :param is_secret: whether the request or its answer may hold secrets.
         :param work: makes the change; with a claim, it takes it and writes its answer in the transaction of the change.
         :param to: makes the response, a message of ``kind``, from the result.
         :raises IdempotencyKeyReusedError: the key was sent with another request.
@@ -83,16 +82,16 @@ class Idempotency:
             method, key, lifetime = _STEP, f"{key}/{request.idempotency_step}", lifetime + _LONGEST_RUN
         else:
             content = _without(request, "idempotency_key", *apart)
-        now = self._clock()
+        keeping, now = self.keeping if is_secret else _PLAIN, self._clock()
         claim = Claim(
             tenant=principal.tenant,
             caller=f"{principal.via}/{principal.subject}",
             method=method,
             key=key,
-            request=self._digest(b"request", content),
+            request=keeping.requests(content)[0],
             at=now,
             expires_at=now + lifetime,
-            encode=lambda result: self._sealed(to(result).SerializeToString(deterministic=True), content),
+            encode=lambda result: keeping.sealed(to(result).SerializeToString(deterministic=True), content),
         )
         found = await self._ledger.find(claim)
         if found is None:
@@ -104,29 +103,16 @@ class Idempotency:
                     raise IdempotencyInProgressError from error
                 if found is None:
                     raise
-        if not hmac.compare_digest(found.request, claim.request):
+        answer = keeping.opened(found.request, found.answer, content)
+        if answer is None:
             raise IdempotencyKeyReusedError
-        response: Any = kind.FromString(self._opened(found.answer, content))
+        response: Any = kind.FromString(answer)
         response.replayed = True
         return response  # type: ignore[no-any-return]
 
     async def run(self) -> None:
         """Remove answers that expired, forever."""
         await prune_forever(lambda: self._ledger.prune(self._clock()))
-
-    def _sealed(self, answer: bytes, content: bytes) -> bytes:
-        if not self._secret:
-            return answer
-        nonce = os.urandom(_NONCE)
-        return nonce + AESGCM(self._digest(b"answer", content)).encrypt(nonce, answer, None)
-
-    def _opened(self, answer: bytes, content: bytes) -> bytes:
-        if not self._secret:
-            return answer
-        return AESGCM(self._digest(b"answer", content)).decrypt(answer[:_NONCE], answer[_NONCE:], None)
-
-    def _digest(self, purpose: bytes, content: bytes) -> bytes:
-        return hmac.digest(self._secret, purpose + b"\0" + content, hashlib.sha256)
 
 
 def _without(request: Message, *names: str) -> bytes:

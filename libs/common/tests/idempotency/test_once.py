@@ -9,7 +9,14 @@ import pytest
 from stylobate.api.state.v1.state_service_pb2 import DeleteStateRequest, DeleteStateResponse
 from stylobate.database.memory import MemoryTransaction
 from stylobate.errors import InvalidInputError, StylobateError
-from stylobate.idempotency import Claim, Idempotency, IdempotencyInProgressError, IdempotencyKeyReusedError, KeyTakenError
+from stylobate.idempotency import (
+    Claim,
+    Idempotency,
+    IdempotencyInProgressError,
+    IdempotencyKeyReusedError,
+    Keeping,
+    KeyTakenError,
+)
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.testing import FakeClock
@@ -23,7 +30,7 @@ class Service:
     def __init__(self, secret: bytes = b"") -> None:
         self.ledger = MemoryIdempotencyLedger()
         self.clock = FakeClock()
-        self.idempotency = Idempotency(self.ledger, self.clock, secret=secret)
+        self.idempotency = Idempotency(self.ledger, self.clock, keeping=Keeping(secret))
         self.changes = 0
         self.before_commit: Callable[[], Any] = lambda: asyncio.sleep(0)
 
@@ -122,6 +129,22 @@ async def test_an_answer_with_a_secret_is_kept_sealed() -> None:
     assert open_row.answer == DeleteStateResponse(version=1_000_001).SerializeToString()
     assert open_row.answer not in row.answer
     assert row.request != open_row.request
+
+
+async def test_a_secret_can_be_exchanged() -> None:
+    """What was kept with the one before, or with none at all, is known until that is forgotten."""
+    service = Service()
+    texts = ["", "a" * 32, "b" * 32]
+    for number, secret in enumerate(texts):
+        service.idempotency.keeping = Keeping.of(secret, *texts[:number])
+        assert await service.call(f"k{number}") == number + 1
+    assert [await service.call(f"k{number}") for number in range(3)] == [1, 2, 3]
+    with pytest.raises(IdempotencyKeyReusedError):
+        await service.call("k1", name="other")
+    service.idempotency.keeping = Keeping.of(texts[-1])
+    with pytest.raises(IdempotencyKeyReusedError):
+        await service.call("k1")
+    assert await service.call("k0") == 1
 
 
 @pytest.mark.parametrize("key", ["k" * 256, "é", "a\0b", "a\nb"])

@@ -31,16 +31,16 @@ class MemoryRunLedger:
         self._lifetime = lifetime
         self._runs: dict[RunKey, _Run] = {}
 
-    async def begin(self, key: RunKey, request: bytes, run_id: str) -> Begun | Standing | None:
+    async def begin(self, key: RunKey, requests: Sequence[bytes], run_id: str) -> Begun | Standing | None:
         now = self._clock()
         known = self._runs.get(key)
         if known is None or known.expires_at <= now:
             token = known.token + 1 if known is not None else 1
-            begun = _Run(request, run_id, now, token, now + self._hold, now + self._lifetime)
-        elif known.request != request or known.answer is not None or known.held_until > now:
-            return Standing(known.request == request, known.answer)
+            begun = _Run(requests[0], run_id, now, token, now + self._hold, now + self._lifetime)
+        elif known.request not in requests or known.answer is not None or known.held_until > now:
+            return Standing(known.request, known.answer)
         else:
-            begun = replace(known, token=known.token + 1, held_until=now + self._hold)
+            begun = replace(known, request=requests[0], token=known.token + 1, held_until=now + self._hold)
         self._runs[key] = begun
         return Begun(begun.token, begun.run_id, begun.began_at)
 

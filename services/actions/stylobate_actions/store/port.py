@@ -30,8 +30,8 @@ class Begun:
 class Standing(NamedTuple):
     """How a run stands that is not to be had."""
 
-    is_same: bool
-    """Whether it was begun with the same request."""
+    request: bytes
+    """The hash that it was begun with."""
     answer: bytes | None
     """None: it is under way, or has just been given up."""
 
@@ -44,10 +44,11 @@ class RunLedger(Protocol):
     UnavailableError when the store does not answer; then it may have happened or not.
     """
 
-    async def begin(self, key: RunKey, request: bytes, run_id: str) -> Begun | Standing | None:
+    async def begin(self, key: RunKey, requests: Sequence[bytes], run_id: str) -> Begun | Standing | None:
         """Begin a run, or one again whose holder is gone. Of many that ask at once one is given it.
 
-        :param request: a hash of the call without its key.
+        :param requests: hashes of the call without its key, by secrets that were in use: the first one is kept, and a run that
+            was begun with any of them is the same.
         :param run_id: for a run that was never begun.
         :return: None when it is not known how it stands, because it has just changed: ask again.
         """

@@ -21,12 +21,10 @@ on conflict (tenant, caller, action, key) do update set
     held_until = excluded.held_until,
     answer = null
 where run.expires_at <= excluded.began_at
-    or (run.answer is null and run.held_until <= excluded.began_at and run.request = excluded.request)
+    or (run.answer is null and run.held_until <= excluded.began_at and run.request = any($9::bytea[]))
 returning token, run_id, began_at
 """
-_STANDING = (
-    "select request = $5 as is_same, answer from action_run where tenant = $1 and caller = $2 and action = $3 and key = $4"
-)
+_STANDING = "select request, answer from action_run where tenant = $1 and caller = $2 and action = $3 and key = $4"
 _RENEW = """
 update action_run as run set held_until = clock_timestamp() + $6
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) as held (tenant, caller, action, key, token)
@@ -66,11 +64,11 @@ class PostgresRunLedger:
         self._hold = hold
         self._lifetime = lifetime
 
-    async def begin(self, key: RunKey, request: bytes, run_id: str) -> Begun | Standing | None:
-        row = await self._database.fetchrow(_BEGIN, *key, request, run_id, self._hold, self._lifetime)
+    async def begin(self, key: RunKey, requests: Sequence[bytes], run_id: str) -> Begun | Standing | None:
+        row = await self._database.fetchrow(_BEGIN, *key, requests[0], run_id, self._hold, self._lifetime, list(requests))
         if row is not None:
             return Begun(*row)
-        row = await self._database.fetchrow(_STANDING, *key, request)
+        row = await self._database.fetchrow(_STANDING, *key)
         return None if row is None else Standing(*row)
 
     async def renew(self, held: Sequence[tuple[RunKey, int]]) -> set[RunKey]:
