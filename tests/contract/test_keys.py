@@ -84,6 +84,7 @@ class Sender:
             "put_role": {"permissions": ["orders:read"]},
             "create_api_key": {"name": "nightly", "scopes": ["box:read"]},
             "rotate_api_key": {"overlap_seconds": 0},
+            "update_api_key": {"rate_limit": "9/day"},
             "put_object": {"data": {}},
             "put_ban": {"reason": "a test"},
             "patch_object": {"a": 1},
@@ -167,6 +168,7 @@ def test_each_operation_happens_once(sender: Sender) -> None:
         "delete_service_account",
         "create_api_key",
         "rotate_api_key",
+        "update_api_key",
         "revoke_api_key",
     ]
     people = ["disable_user", "enable_user", "revoke_user_sessions", "delete_user"]

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from stylobate.api.auth.v1.session_service_pb2 import ListSessionsRequest
 from stylobate.api.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from stylobate.testing.platform import Platform
-from stylobate.testing.until import until
+from stylobate.testing.until import until, wait_until
 
 from tests.people import Person, logged_out
 
@@ -170,6 +171,17 @@ async def test_a_key_has_a_limit_of_its_own(platform: Platform) -> None:
         answer = ask(made["key"])
         assert (answer.status_code, "edge.key" in answer.text) == (429, True), answer.text
         assert ask(other["key"]).status_code == ada.http.get("/v1/auth/me").status_code == 200
+        assert platform.command("limits", "usage", "edge.key", made["id"]).stdout.startswith("0 left of 3 per 1 day")
+        assert platform.command("limits", "reset", "edge.key", made["id"]).returncode == 0
+        assert ask(made["key"]).headers["ratelimit"].startswith('"edge.key";r=2')
+        for key, word in ((other["id"], "no limit of its own"), (ada.id, "no such API key")):
+            assert word in platform.command("limits", "usage", "edge.key", key).stderr
+        changed = ada.http.patch(f"/v1/api-keys/{made['id']}", json={"rate_limit": "20/day"})
+        assert (changed.status_code, changed.json()["rate_limit"]) == (200, "20/day"), changed.text
+        assert wait_until(lambda: '"edge.key";q=20;' in ask(made["key"]).headers["ratelimit-policy"], timedelta(seconds=10))
+        assert "limit 30/day" in platform.command("keys", "limit", made["id"], "30/day").stdout
+        assert wait_until(lambda: '"edge.key";q=30;' in ask(made["key"]).headers["ratelimit-policy"], timedelta(seconds=10))
+        assert ada.http.patch(f"/v1/api-keys/{made['id']}", json={"rate_limit": "3/day"}).status_code == 200
         turned = ada.http.post(f"/v1/api-keys/{made['id']}/rotate", json={"overlap_seconds": 0}).json()
         assert turned["rate_limit"] == "3/day"
         refused_key = ada.http.post("/v1/api-keys", json={"name": "k", "rate_limit": "many"})

@@ -82,6 +82,11 @@ class VerifiedKey:
     believed_until: datetime | None = None
 
 
+def change_of(tenant: str, key_id: str, now: datetime) -> Revocation:
+    """Return the entry for a key that changes now: as long as somebody may believe what it was before."""
+    return Revocation(tenant, RevocationKind.KEY_CHANGED, key_id, now + BELIEVED_FOR + CLOCKS_DIFFER, not_before=now)
+
+
 def revocation_of(tenant: str, key_id: str, now: datetime) -> Revocation:
     """Return the entry of the deny-list for a key that ends now: as long as somebody may believe in it."""
     return Revocation(tenant, RevocationKind.KEY, key_id, now + BELIEVED_FOR + CLOCKS_DIFFER)

@@ -38,18 +38,22 @@ def check_api_key(draft: ApiKeyDraft, now: datetime) -> tuple[ApiKeyDraft, Publi
     cidrs = _networks(draft.allowed_cidrs[:MAX_ENTRIES], findings)
     if draft.expires_at is not None and draft.expires_at <= now:
         findings.append(Violation("/expires_at", "must be in the future"))
-    rate_limit = draft.rate_limit[:_MAX_TEXT].strip()
-    if rate_limit:
-        try:
-            parse_rate_limit(rate_limit, plain="gcra")
-        except ValueError as error:
-            findings.append(Violation("/rate_limit", str(error)[:_MAX_TEXT]))
+    rate_limit = _rate_limit(draft.rate_limit, findings)
     public_key = _public_key(draft.public_key, findings) if draft.public_key else None
     if findings:
         raise AuthInvalidInputError("The key's data is not valid.", violations=findings)
     scopes, cidrs = sorted(set(draft.scopes)), [*dict.fromkeys(cidrs)]
     checked = ApiKeyDraft(name, tuple(scopes), tuple(cidrs), draft.expires_at, draft.owner, rate_limit)
     return checked, public_key
+
+
+def check_rate_limit(text: str) -> str:
+    """Return a limit as it is kept; empty: none. Raises AuthInvalidInputError."""
+    findings: list[Violation] = []
+    rate_limit = _rate_limit(text, findings)
+    if findings:
+        raise AuthInvalidInputError("The key's data is not valid.", violations=findings)
+    return rate_limit
 
 
 def check_successor(key: ApiKey, public_key: str) -> PublicKey | None:
@@ -74,6 +78,16 @@ def check_overlap(overlap: timedelta) -> None:
     if overlap and not BELIEVED_FOR <= overlap <= LONGEST_OVERLAP:
         detail = f"must be 0 or {BELIEVED_FOR // timedelta(seconds=1)} to {LONGEST_OVERLAP // timedelta(seconds=1)} seconds"
         raise InvalidInputError(violations=[Violation("/overlap", detail)])
+
+
+def _rate_limit(text: str, findings: list[Violation]) -> str:
+    rate_limit = text[:_MAX_TEXT].strip()
+    if rate_limit:
+        try:
+            parse_rate_limit(rate_limit, plain="gcra")
+        except ValueError as error:
+            findings.append(Violation("/rate_limit", str(error)[:_MAX_TEXT]))
+    return rate_limit
 
 
 def _public_key(text: str, findings: list[Violation]) -> PublicKey | None:

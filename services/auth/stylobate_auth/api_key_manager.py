@@ -21,8 +21,17 @@ from stylobate.rpc.call import Call
 from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import USER, AccessManager
-from stylobate_auth.api_key import BELIEVED_FOR, ApiKey, ApiKeyDraft, NewApiKey, Standing, VerifiedKey, revocation_of
-from stylobate_auth.api_key_input import check_api_key, check_overlap, check_successor
+from stylobate_auth.api_key import (
+    BELIEVED_FOR,
+    ApiKey,
+    ApiKeyDraft,
+    NewApiKey,
+    Standing,
+    VerifiedKey,
+    change_of,
+    revocation_of,
+)
+from stylobate_auth.api_key_input import check_api_key, check_overlap, check_rate_limit, check_successor
 from stylobate_auth.errors import (
     AccountDisabledError,
     AccountUnknownError,
@@ -155,8 +164,10 @@ class ApiKeyManager:
         new, text = self._new(replace(old, id=self._new_id(), created_at=now, last_used_at=None), successor)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
-            if await transaction.replace_api_key(old, new.key.id, now, now + overlap) is None:
+            kept = await transaction.replace_api_key(old, new.key.id, now, now + overlap)
+            if kept is None:
                 raise ApiKeyOverError
+            new = replace(new, key=replace(new.key, rate_limit=kept.rate_limit))  # it may have changed since it was read
             await transaction.add_api_key(new)
             if not overlap:
                 await self._end(transaction, old, now)
@@ -166,6 +177,26 @@ class ApiKeyManager:
         if not overlap:
             self._revocations.add(revocation_of(old.tenant, old.id, now))
         return new.key, text
+
+    async def limit(self, principal: Principal, key_id: str, rate_limit: str, caller: Call, claim: Claim | None = None) -> ApiKey:
+        """Give a key another limit of its own; empty: none. Every process is told.
+
+        :raises ApiKeyOverError: it is revoked or expired. :raises AuthInvalidInputError: no limit reads so. Else as :meth:`get`.
+        """
+        key, checked = await self._find(principal, key_id, WRITE), check_rate_limit(rate_limit)
+        now = self._clock()
+        change = change_of(key.tenant, key.id, now)
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            changed = await transaction.limit_api_key(key, checked, now)
+            if changed is None:
+                raise ApiKeyOverError
+            await transaction.revoke(change)
+            await transaction.emit(_event("auth.api_key.changed", changed, caller, rate_limit=checked))
+            await transaction.record(_record("auth.api_key.change", changed, caller, rate_limit=checked, before=key.rate_limit))
+            await transaction.answer(claim, changed)
+        self._revocations.add(change)
+        return changed
 
     async def revoke(self, principal: Principal, key_id: str, caller: Call, claim: Claim | None = None) -> None:
         """End a key. One that is over already stays so. Raises as :meth:`get`."""

@@ -151,6 +151,8 @@ class RevocationKind(IntEnum):
     TOKEN = 2
     SUBJECT = 3
     KEY = 4
+    KEY_CHANGED = 5
+    """Ends nothing: who remembers what the key may forgets it."""
 
 
 CLOCKS_DIFFER = timedelta(minutes=1)
@@ -168,7 +170,7 @@ class Revocation:
     expires_at: datetime
     """When no token that it could concern is left."""
     not_before: datetime | None = None
-    """For a subject: tokens issued before are refused."""
+    """For a subject: tokens issued before are refused. For a key that changed: when it did."""
 
     @property
     def key(self) -> tuple[str, int, str]:

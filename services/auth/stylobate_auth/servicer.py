@@ -336,6 +336,7 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
         "ListApiKeys": RpcAccess.AUTHENTICATED,
         "GetApiKey": RpcAccess.AUTHENTICATED,
         "RotateApiKey": RpcAccess.AUTHENTICATED,
+        "ChangeApiKeyLimit": RpcAccess.AUTHENTICATED,
         "RevokeApiKey": RpcAccess.AUTHENTICATED,
     }
 
@@ -370,6 +371,18 @@ class ApiKeyServicer(api_key_service_pb2_grpc.ApiKeyServiceServicer):
                 caller.principal, request.id, from_overlap(request), caller, claim, public_key=request.public_key
             ),
             lambda made: api_key.RotateApiKeyResponse(api_key=self._api_key(made[0]), key=made[1]),
+        )
+
+    async def ChangeApiKeyLimit(
+        self, request: api_key.ChangeApiKeyLimitRequest, context: Any
+    ) -> api_key.ChangeApiKeyLimitResponse:
+        caller = call()
+        return await self._once(
+            request,
+            caller.principal,
+            api_key.ChangeApiKeyLimitResponse,
+            lambda claim: self._manager.limit(caller.principal, request.id, request.rate_limit, caller, claim),
+            lambda changed: api_key.ChangeApiKeyLimitResponse(api_key=self._api_key(changed)),
         )
 
     async def RevokeApiKey(self, request: api_key.RevokeApiKeyRequest, context: Any) -> api_key.RevokeApiKeyResponse:

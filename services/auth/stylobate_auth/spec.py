@@ -21,6 +21,7 @@ SPEC = ServiceSpec(
     audits=True,
     grpc_port=9091,
     events=(
+        "auth.api_key.changed",
         "auth.api_key.created",
         "auth.api_key.revoked",
         "auth.api_key.rotated",

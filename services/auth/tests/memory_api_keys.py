@@ -39,6 +39,15 @@ class MemoryApiKeyChanges:
         self.tables.api_keys[key.tenant, key.id] = replace(row, key=kept)
         return kept
 
+    async def limit_api_key(self, key: ApiKey, rate_limit: str, now: datetime) -> ApiKey | None:
+        """See the port."""
+        row = self.tables.api_keys[key.tenant, key.id]
+        if row.key.revoked_at is not None or (row.key.expires_at is not None and row.key.expires_at <= now):
+            return None
+        kept = replace(row.key, rate_limit=rate_limit)
+        self.tables.api_keys[key.tenant, key.id] = replace(row, key=kept)
+        return kept
+
     async def end_api_key(self, key: ApiKey, at: datetime) -> bool:
         """See the port."""
         row = self.tables.api_keys[key.tenant, key.id]

@@ -59,6 +59,20 @@ async def test_a_key_is_exchanged_once(bench: Any) -> None:
         assert await transaction.replace_api_key(ended, new_id(), NOW, NOW + DAY) is None
 
 
+async def test_a_key_is_given_another_limit(bench: Any) -> None:
+    """Also one that was exchanged, as long as it holds; one that is over keeps what it had."""
+    key, expired = await _key(bench.store, rate_limit="5/minute"), await _key(bench.store, expires_at=NOW)
+    async with bench.store.transaction() as transaction:
+        assert await transaction.limit_api_key(key, "9/minute", NOW) == replace(key, rate_limit="9/minute")
+        assert await transaction.limit_api_key(expired, "9/minute", NOW) is None
+        kept = await transaction.replace_api_key(key, new_id(), NOW, NOW + DAY)
+        assert await transaction.limit_api_key(key, "", NOW) == replace(kept, rate_limit="")
+    assert (await bench.other.api_key("default", key.id)).rate_limit == ""
+    async with bench.store.transaction() as transaction:
+        await transaction.end_api_key(key, NOW)
+        assert await transaction.limit_api_key(key, "9/minute", NOW) is None
+
+
 async def test_keys_are_counted_one_after_the_other(bench: Any) -> None:
     """Two that count and add at the same moment see each other; what is over does not count."""
     owner = (await add_account(bench.store, new_account())).id

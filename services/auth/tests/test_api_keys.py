@@ -151,6 +151,29 @@ async def test_an_exchanged_key_holds_for_the_overlap(auth: Auth, overlap: timed
     assert new.id.encode() in auth.store.events[-1].data
 
 
+async def test_a_key_is_given_another_limit(auth: Auth) -> None:
+    """Verifiers are told and find it; its successor has it; what is no limit, or of a key that is over, changes nothing."""
+    ada, call = await _person(auth)
+    key, text = await auth.keys.create(ada, ApiKeyDraft("a", rate_limit="9/day"), call)
+    changed = await auth.keys.limit(ada, key.id, " 20/day ", call)
+    assert changed == replace(key, rate_limit="20/day")
+    (found,) = await auth.keys.verify([read_api_key(text)])
+    assert found.key == changed
+    (entry,) = (await auth.store.revocations(None)).entries
+    assert (entry.kind, entry.id, entry.not_before) == (RevocationKind.KEY_CHANGED, key.id, auth.clock())
+    assert auth.store.events[-1].type == "auth.api_key.changed"
+    assert auth.store.records[-1].detail | {"rate_limit": "20/day", "before": "9/day"} == auth.store.records[-1].detail
+    with pytest.raises(AuthInvalidInputError) as caught:
+        await auth.keys.limit(ada, key.id, "many", call)
+    assert caught.value.violations[0].pointer == "/rate_limit"
+    new, _ = await auth.keys.rotate(ada, key.id, DAY, call)
+    assert new.rate_limit == "20/day"
+    assert (await auth.keys.limit(ada, key.id, "", call)).rate_limit == "", "it holds for the overlap"
+    await auth.keys.revoke(ada, key.id, call)
+    with pytest.raises(ApiKeyOverError):
+        await auth.keys.limit(ada, key.id, "1/day", call)
+
+
 @pytest.mark.parametrize("overlap", [timedelta(minutes=9), timedelta(days=31), timedelta(seconds=-1)])
 async def test_an_overlap_that_verifiers_would_outlast_is_refused(auth: Auth, overlap: timedelta) -> None:
     """And one without end."""
@@ -182,6 +205,7 @@ async def test_keys_of_others_take_a_permission(auth: Auth) -> None:
         lambda: auth.keys.get(ben, "01a20883-0000-7000-8000-000000000000"),
         lambda: auth.keys.of_account(ben, ada.id, 0, ""),
         lambda: auth.keys.revoke(ben, key.id, ben_call),
+        lambda: auth.keys.limit(ben, key.id, "many", ben_call),
         lambda: auth.keys.rotate(ben, key.id, DAY, ben_call),
         lambda: auth.keys.create(ben, ApiKeyDraft("a", owner=ada.id), ben_call),
         lambda: auth.keys.create(ben, ApiKeyDraft("a", owner="nobody"), ben_call),
@@ -239,6 +263,7 @@ async def test_a_key_manages_nothing(auth: Auth) -> None:
         lambda: auth.keys.create(as_key, ApiKeyDraft("a"), call),
         lambda: auth.keys.rotate(as_key, key.id, DAY, call),
         lambda: auth.keys.revoke(as_key, key.id, call),
+        lambda: auth.keys.limit(as_key, key.id, "", call),
         lambda: auth.accounts.me(as_key),
         lambda: auth.sessions.logout(as_key, call),
         lambda: auth.passwords.change(as_key, PASSWORD, "another correct horse", call),

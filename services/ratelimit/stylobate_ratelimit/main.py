@@ -1,12 +1,14 @@
 """The ratelimit service: what it is built from."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
+from stylobate.clients.limits import LevelSpec
 from stylobate.config import ConfigError
 from stylobate.declarations import parse_rate_limit
 from stylobate.declarations.model import LimitRule
@@ -21,6 +23,8 @@ from stylobate.resilience import prune_forever
 from stylobate_ratelimit.ban_list import BanList
 from stylobate_ratelimit.ban_manager import BanManager
 from stylobate_ratelimit.convert import from_level
+from stylobate_ratelimit.key_limits import KeyLimits
+from stylobate_ratelimit.model import Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
@@ -61,7 +65,7 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
     app.task("watch-redis", manager.watch)
     app.task("bans", keep_bans)
     app.task("automatic-bans", lambda: bans.run(manager.quiet, manager.forgive))
-    usage = _usage(app, settings, manager, followed)
+    usage = _usage(app, settings, manager, followed, KeyLimits(app.channel("auth")).limit)
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
 
 
@@ -100,7 +104,11 @@ async def build_in_memory(app: "MemoryApp") -> None:
 
 
 def _usage(
-    app: "AppManager | MemoryApp", settings: RateLimitSettings, manager: RateLimiterManager, bans: BanList
+    app: "AppManager | MemoryApp",
+    settings: RateLimitSettings,
+    manager: RateLimiterManager,
+    bans: BanList,
+    key_limit: Callable[[str], Awaitable[str]] | None = None,
 ) -> UsageManager:
     """Return what tells of usage: also of the limits of actions, as far as files declare them, and of the settings' rules."""
     texts = {"edge.ip": settings.edge_ip, "edge.user": settings.edge_user}
@@ -116,7 +124,10 @@ def _usage(
         names = {rule.name for rule in found}
         return [*found, *own, *(rule for rule in edge if rule.name not in names)]
 
-    return UsageManager(app.access, manager, rules, lambda spec: from_level(spec.message, manager.rule), lambda: bans.store)
+    def read(spec: LevelSpec) -> Limit:
+        return from_level(spec.message, manager.rule)
+
+    return UsageManager(app.access, manager, rules, read, lambda: bans.store, key_limit=key_limit)
 
 
 def _now() -> datetime:

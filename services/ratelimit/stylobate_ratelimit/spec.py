@@ -1,6 +1,7 @@
 """What the ratelimit service is, for whoever starts or manages it."""
 
 from stylobate.database import MigrationSet
+from stylobate.identity import ServiceRights
 from stylobate.services import Imported, ServiceSpec
 
 from stylobate_ratelimit.settings import RateLimitSettings
@@ -20,5 +21,7 @@ SPEC = ServiceSpec(
     ),
     audits=True,
     grpc_port=9092,
+    needs=("auth",),
+    calls=ServiceRights(own=frozenset({"auth.v1.ApiKeyService/GetApiKey"})),
     events=("ratelimit.ban.lifted", "ratelimit.ban.started"),
 )

@@ -1,12 +1,13 @@
 """How subjects stand at the rules, for operators: looked up and given back by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from stylobate.clients.limit_plan import LimitPlan
+from stylobate.clients.limit_plan import Charge, LimitPlan, key_level
 from stylobate.clients.limits import LevelSpec
 from stylobate.declarations.evaluate import Permissions
+from stylobate.declarations.limits_file import EDGE_KEY
 from stylobate.declarations.model import LimitRule
 from stylobate.errors import InvalidInputError, PermissionDeniedError, UnauthenticatedError, Violation
 from stylobate.idempotency import Claim
@@ -39,6 +40,8 @@ class UsageManager:
     """Finds rules by name: those of files and of actions, else those of the settings.
 
     :param rules: of files and actions, as they are now. :param read: returns the limit that a level asks for.
+    :param key_limit: returns the limit that an API key has of its own, as text, empty for none. Raises ApiKeyUnknownError.
+        None: there are no keys here.
     :param store: returns where idempotency keys are claimed.
     """
 
@@ -49,12 +52,15 @@ class UsageManager:
         rules: Callable[[], Sequence[LimitRule]],
         read: Callable[[LevelSpec], Limit],
         store: Callable[[], BanStore],
+        *,
+        key_limit: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
         self._access = access
         self._limiter = limiter
         self._rules = rules
         self._read = read
         self._store = store
+        self._key_limit = key_limit
 
     async def rules(self, principal: Principal) -> list[tuple[LimitRule, Limit]]:
         """Return the rules by name. Raises PermissionDeniedError."""
@@ -72,7 +78,7 @@ class UsageManager:
         :raises PermissionDeniedError, LimitRuleUnknownError, InvalidInputError:
         """
         await self._require(principal, READ)
-        limit, level_tenant, subject = self._find(rule, parts, tenant)
+        limit, level_tenant, subject = await self._find(rule, parts, tenant)
         (outcome,), degraded = await self._limiter.look([CheckGroup(LevelSet((limit,), (level_tenant,)), [subject], [0])])
         return Usage(limit, outcome.remaining[0], outcome.reset_ms[0] * _MS, degraded)
 
@@ -82,7 +88,7 @@ class UsageManager:
         :raises PermissionDeniedError, LimitRuleUnknownError, InvalidInputError: :raises RedisUnavailableError: not now.
         """
         await self._require(principal, WRITE)
-        limit, level_tenant, subject = self._find(rule, parts, tenant)
+        limit, level_tenant, subject = await self._find(rule, parts, tenant)
         if claim is None:
             await self._limiter.reset(level_tenant, limit, subject)
         else:
@@ -92,18 +98,30 @@ class UsageManager:
                 await transaction.answer(claim, None)
         _security.info("limit_reset", rule=rule, subject=subject, actor=principal.id)
 
-    def _find(self, name: str, parts: Sequence[str], tenant: str) -> tuple[Limit, str, str]:
+    async def _find(self, name: str, parts: Sequence[str], tenant: str) -> tuple[Limit, str, str]:
         """Return the limit, the tenant and the subject."""
-        try:
-            charge = LimitPlan(self._rules()).find(name, parts, tenant)
-        except KeyError:
-            raise LimitRuleUnknownError(f"There is no rule {name!r}.") from None
-        except ValueError as error:
-            raise InvalidInputError(violations=[Violation("/subject", str(error))]) from None
-        if not all(parts):
-            raise InvalidInputError(violations=[Violation("/subject", "is missing")])
+        if name == EDGE_KEY and self._key_limit is not None:
+            charge = await self._of_key(parts, self._key_limit)
+        else:
+            try:
+                charge = LimitPlan(self._rules()).find(name, parts, tenant)
+            except KeyError:
+                raise LimitRuleUnknownError(f"There is no rule {name!r}.") from None
+            except ValueError as error:
+                raise InvalidInputError(violations=[Violation("/subject", str(error))]) from None
+            if not all(parts):
+                raise InvalidInputError(violations=[Violation("/subject", "is missing")])
         (spec,) = charge.levels
         return self._read(spec), spec.message.tenant or DEFAULT_TENANT, charge.subjects[0]
+
+    async def _of_key(self, parts: Sequence[str], limit: Callable[[str], Awaitable[str]]) -> Charge:
+        """Return the level of the limit that an API key has of its own."""
+        if len(parts) != 1 or not parts[0]:
+            raise InvalidInputError(violations=[Violation("/subject", f"{EDGE_KEY} counts by the id of an API key")])
+        text = await limit(parts[0])
+        if not text:
+            raise LimitRuleUnknownError("The API key has no limit of its own.")
+        return Charge((key_level(text),), (parts[0],))
 
     async def _require(self, principal: Principal, permission: str) -> None:
         if principal.is_anonymous:

@@ -105,6 +105,15 @@ class Auth(TokenServiceServicer):
         async with self.changed:
             self.changed.notify_all()
 
+    async def change_key(self, key: str) -> None:
+        """Say that an API key is something else than it was."""
+        now = Timestamp(seconds=int(time.time()))
+        expires = Timestamp(seconds=now.seconds + 600)
+        kind = tokens_pb2.REVOCATION_KIND_KEY_CHANGED
+        self.revoked.append(tokens_pb2.Revocation(kind=kind, id=key, tenant="default", expires_at=expires, not_before=now))
+        async with self.changed:
+            self.changed.notify_all()
+
     async def change_roles(self) -> None:
         """Say that what was decided about permissions counts no more."""
         self.access_version += 1

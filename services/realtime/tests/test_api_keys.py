@@ -77,6 +77,11 @@ async def test_a_key_is_proven_anew_while_its_socket_lasts(platform, stage):
     assert talk.session.principal.expires_at == found.believed_until.ToNanoseconds() / 1e9
     await stage.manager.renewal.look()
     assert talk.code is None or not talk.code
+    platform.auth.api_keys[key_id].rate_limit = "9/day"
+    await platform.auth.change_key(key_id)
+    await until(lambda: stage.manager.renewal.doubts)
+    await stage.manager.renewal.look()
+    assert talk.session.principal.rate_limit == "9/day", "it changed"
     _, other = platform.auth.api_key("bob", ttl=30)
     ended = stage.talk()
     await ended.say({"id": 1, "connect": {"token": other}})

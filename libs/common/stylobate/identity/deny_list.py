@@ -28,10 +28,14 @@ class DenyList:
         self._sessions: dict[_Key, float] = {}
         self._tokens: dict[_Key, float] = {}
         self._subjects: dict[_Key, tuple[float, float]] = {}
+        self._changed: dict[_Key, tuple[float, float]] = {}
+        """Keys that are something else than before: when they changed, and until when somebody may not know it."""
         self._unknown: dict[_Key, float] = {}
         """By id, of kinds that are not known here."""
         self._unknown_seen = counter("revocations_unknown", "Revocations of a kind that this release does not know.")
         self._is_empty = True
+        self.on_key_changed: list[Callable[[str, str], None]] = []
+        """Called, synchronously, with tenant and id of an API key that changed."""
         self.on_added: list[Callable[[], None]] = []
         """Called, synchronously, after entries came in that were not known before."""
 
@@ -59,6 +63,8 @@ class DenyList:
                 not_before, until = self._subjects.get(key, (0.0, 0.0))
                 is_moved = is_moved or entry.not_before.ToNanoseconds() / 1e9 > not_before
                 self._subjects[key] = (max(entry.not_before.ToNanoseconds() / 1e9, not_before), max(expires_at, until))
+            elif entry.kind == RevocationKind.REVOCATION_KIND_KEY_CHANGED:
+                self._change(key, entry.not_before.ToNanoseconds() / 1e9, expires_at)
             else:
                 if key not in self._unknown:
                     self._unknown_seen.inc()
@@ -68,12 +74,19 @@ class DenyList:
             for callback in self.on_added:
                 callback()
 
+    def _change(self, key: _Key, at: float, until: float) -> None:
+        if at > self._changed.get(key, (0.0, 0.0))[0]:
+            self._changed[key] = at, until
+            for callback in self.on_key_changed:
+                callback(*key)
+
     def prune(self, now: float) -> None:
         """Forget what no living token can match any more (Unix seconds), with a minute for clocks that differ."""
         self._sessions = {key: until for key, until in self._sessions.items() if until > now}
         self._tokens = {key: until for key, until in self._tokens.items() if until > now}
         self._unknown = {key: until for key, until in self._unknown.items() if until > now}
         self._subjects = {key: entry for key, entry in self._subjects.items() if entry[1] > now}
+        self._changed = {key: entry for key, entry in self._changed.items() if entry[1] > now}
         self._is_empty = len(self) == 0
 
     def refuses(self, principal: Principal) -> bool:

@@ -26,6 +26,7 @@ class ServiceRights:
     """For a caller that it passes on: with a bearer token, or for nobody known."""
 
 
+_OF_KEYS = ("CreateApiKey", "ListApiKeys", "RotateApiKey", "ChangeApiKeyLimit", "RevokeApiKey")
 OPERATOR = "cli"
 """Who signs the tokens of the operator's command."""
 OPERATOR_RIGHTS = ServiceRights(
@@ -33,7 +34,7 @@ OPERATOR_RIGHTS = ServiceRights(
         {
             "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
-            *(f"auth.v1.ApiKeyService/{name}" for name in ("CreateApiKey", "ListApiKeys", "RotateApiKey", "RevokeApiKey")),
+            *(f"auth.v1.ApiKeyService/{name}" for name in _OF_KEYS),
             "auth.v1.GrantService",
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",

@@ -55,6 +55,9 @@ class TokenVerifier:
         self.ready = self._feed.ready
         """Set once the keys and the deny-list were loaded."""
         self._denied = self._feed.denied
+        self._denied.on_key_changed.append(self._forget)
+        self._changes = 0
+        """How often it was heard that an API key changed."""
         self._denies_when_stale = revocation_stale == "deny"
         self._clock = clock
         self._skew_s = skew_s
@@ -131,7 +134,11 @@ class TokenVerifier:
         return await self._prove(key)
 
     async def _prove(self, token: str) -> Principal:
-        principal = await self._proofs.prove(token)
+        while True:
+            heard = self._changes
+            principal = await self._proofs.prove(token)
+            if self._changes == heard:
+                break  # else it may have changed while auth was asked
         if self._denied.names(principal):  # while auth was asked
             raise ApiKeyRevokedError
         if principal.expires_at <= self._clock():
@@ -154,6 +161,17 @@ class TokenVerifier:
     def on_revocation(self, callback: Callable[[], None]) -> None:
         """Call back, synchronously, whenever something was revoked: for who holds a connection open for a token."""
         self._denied.on_added.append(callback)
+
+    def on_key_changed(self, callback: Callable[[str, str], None]) -> None:
+        """Call back, synchronously, with tenant and id of an API key that changed: for who keeps what it was before."""
+        self._denied.on_key_changed.append(callback)
+
+    def _forget(self, tenant: str, key_id: str) -> None:
+        """Have auth asked again about an API key."""
+        self._changes += 1
+        found = [token for token, who in self._cache.items() if who.sends_key and (who.tenant, who.token_id) == (tenant, key_id)]
+        for token in found:
+            del self._cache[token]
 
     async def health(self) -> Health:
         """Unhealthy until loaded; degraded when the deny-list could not be refreshed for 30 s."""

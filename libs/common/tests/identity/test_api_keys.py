@@ -168,6 +168,29 @@ async def test_when_all_of_its_owner_was_ended_auth_decides_anew(authority: Any,
         assert verifier.cached(text) is not None
 
 
+async def test_a_key_that_changed_is_asked_about_again(authority: Any, eventually: Any) -> None:
+    """Once, by every verifier that hears of it: nothing is refused meanwhile, and who keeps the key is told."""
+    text, _ = _key()
+    _holding(text, authority, rate_limit="9/day")
+    told = list[tuple[str, str]]()
+    async with authority.verifier() as verifier:
+        verifier.on_key_changed(lambda tenant, key: told.append((tenant, key)))
+        before = await verifier.verify(text)
+        _holding(text, authority, rate_limit="20/day")
+        authority.revoke("KEY_CHANGED", ID, not_before=NOW)
+
+        async def is_forgotten() -> bool:
+            return verifier.cached(text) is None
+
+        await eventually(is_forgotten)
+        assert not verifier.is_revoked(before)
+        assert ((await verifier.verify(text)).rate_limit, authority.tokens.key_calls) == ("20/day", 2)
+        assert verifier.cached(text) is not None
+        authority.revoke("KEY_CHANGED", ID, not_before=NOW + 1)
+        await eventually(is_forgotten)
+    assert told == [("default", ID)] * 2
+
+
 def test_a_key_is_taken_from_its_networks_alone() -> None:
     """Also where the address is not known; one without networks is taken from everywhere."""
     bound = Principal(PrincipalKind.USER, "u", is_key=True, networks=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")))

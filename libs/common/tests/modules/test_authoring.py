@@ -97,6 +97,7 @@ def test_what_has_no_json_form_is_refused(value: Any) -> None:
 
 RECORDED = {
     "auth.account.change",
+    "auth.api_key.change",
     "auth.api_key.create",
     "auth.api_key.revoke",
     "auth.api_key.rotate",

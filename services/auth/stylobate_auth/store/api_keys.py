@@ -19,6 +19,9 @@ class ApiKeyChanges(Protocol):
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
         """Note that a key is exchanged and let it end at that time, or before where it does; None: it does not hold any more."""
 
+    async def limit_api_key(self, key: ApiKey, rate_limit: str, now: datetime) -> ApiKey | None:
+        """Give a key another limit of its own; empty: none. None: it does not hold any more."""
+
     async def end_api_key(self, key: ApiKey, at: datetime) -> bool:
         """Revoke a key; return whether it was not revoked before."""
 

@@ -13,7 +13,16 @@ from stylobate.api.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from stylobate_gateway.document.answers import refuses
 from stylobate_gateway.idempotency import Changing, answered
 from stylobate_gateway.routes.route import area
-from stylobate_gateway.schemas.api_keys import ApiKey, ApiKeyCreate, ApiKeyIssued, ApiKeyList, ApiKeyRotate, KeyId, PublicJwk
+from stylobate_gateway.schemas.api_keys import (
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyIssued,
+    ApiKeyList,
+    ApiKeyPatch,
+    ApiKeyRotate,
+    KeyId,
+    PublicJwk,
+)
 from stylobate_gateway.schemas.common import PageSize, PageToken
 
 _WHOSE = "Whose; without it the caller's. Another's takes `api_keys:read`."
@@ -56,6 +65,12 @@ def routes(channel: grpc.aio.Channel) -> APIRouter:
         """Make the successor of an API key, which itself holds for a while."""
         request = pb.RotateApiKeyRequest(id=id, overlap=Duration(seconds=body.overlap_seconds), public_key=_jwk(body.public_key))
         return _issued(await answered(exchange, stub.RotateApiKey, request))
+
+    @router.patch("/{id}", responses=refuses("Accounts", 404, 409, has_body=True, is_change=True))
+    async def update_api_key(id: KeyId, body: ApiKeyPatch, exchange: Changing) -> ApiKey:  # noqa: A002
+        """Give an API key another limit of its own, or none: it holds everywhere within a second."""
+        request = pb.ChangeApiKeyLimitRequest(id=id, rate_limit=body.rate_limit or "")
+        return _api_key((await answered(exchange, stub.ChangeApiKeyLimit, request)).api_key)
 
     @router.delete("/{id}", status_code=204, responses=refuses("Accounts", 404, is_change=True))
     async def revoke_api_key(id: KeyId, exchange: Changing) -> Response:  # noqa: A002

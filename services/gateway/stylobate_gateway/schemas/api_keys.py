@@ -12,6 +12,7 @@ _SCOPE = r"^(\*|authenticated|owner|[a-z][a-z0-9_-]*(:[a-z0-9][a-z0-9_-]*)*:(\*|
 _RATE = r"^[1-9][0-9]{0,5}/(second|minute|hour|day)( burst [1-9][0-9]{0,5})?$"
 _EXAMPLE = "01a20883-0000-7000-8000-000000000000"
 KeyId = Annotated[str, in_path("^[0-9a-f-]+$", 36, _EXAMPLE, "The key's id.")]
+RateLimit = Annotated[str, Field(min_length=1, max_length=64, json_schema_extra={"pattern": _RATE})]
 _TEXT: dict[str, Any] = {"pattern": TEXT}
 _Number = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})]
 _SHORTEST, _LONGEST = 600, 2_592_000
@@ -61,7 +62,7 @@ class ApiKeyCreate(Input):
         description="Networks and addresses that it is taken from; none: from everywhere.",
         examples=[["192.0.2.0/24"]],
     )
-    rate_limit: Annotated[str, Field(max_length=64, json_schema_extra={"pattern": _RATE})] | None = Field(
+    rate_limit: RateLimit | None = Field(
         None,
         description="How many requests it is good for, beside all other limits: `100/minute`, `10/second burst 50`.",
         examples=["100/minute"],
@@ -90,6 +91,12 @@ class ApiKeyRotate(Input):
         json_schema_extra={"anyOf": [{"const": 0}, {"minimum": _SHORTEST, "maximum": _LONGEST}]},
     )
     public_key: PublicJwk | None = Field(None, description="The successor's, where the key has one.")
+
+
+class ApiKeyPatch(Input):
+    """What of a key can be changed."""
+
+    rate_limit: RateLimit | None = Field(description="The limit of its own that it has from now on; null: none.")
 
 
 class ApiKey(BaseModel):

@@ -89,6 +89,16 @@ def rotate(
     _show(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).RotateApiKey(request)))
 
 
+@keys.command()
+def limit(
+    id: Annotated[str, _ID],  # noqa: A002
+    rate: Annotated[str, typer.Argument(help="A limit of its own: `100/minute`, `10/second burst 50`; or `none`.")],
+) -> None:
+    """Give an API key another limit of its own: it holds everywhere within a second."""
+    request = pb.ChangeApiKeyLimitRequest(id=id, rate_limit="" if rate == "none" else rate)
+    print_line(_line(RunningService("auth").ask(lambda channel: ApiKeyServiceStub(channel).ChangeApiKeyLimit(request)).api_key))
+
+
 @keys.command("signing")
 def list_signing_keys() -> None:
     """List the keys that access tokens are signed with, the newest first."""

@@ -47,6 +47,11 @@ update api_key set replaced_by = $3, expires_at = least(expires_at, $5)
 where tenant = $1 and id = $2 and revoked_at is null and replaced_by is null and (expires_at is null or expires_at > $4)
 returning *
 """
+_LIMIT = """
+update api_key set rate_limit = $3
+where tenant = $1 and id = $2 and revoked_at is null and (expires_at is null or expires_at > $4)
+returning *
+"""
 _END = "update api_key set revoked_at = $3 where tenant = $1 and id = $2 and revoked_at is null"
 _OF_OWNER = """
 select * from api_key where tenant = $1 and owner_id = $2 and revoked_at is null and ($3::uuid is null or id > $3)
@@ -96,6 +101,10 @@ class PostgresApiKeyChanges:
 
     async def replace_api_key(self, key: ApiKey, successor: str, now: datetime, until: datetime) -> ApiKey | None:
         row = await self._connection.fetchrow(_REPLACE, key.tenant, UUID(key.id), UUID(successor), now, until)
+        return None if row is None else _key_of(row)
+
+    async def limit_api_key(self, key: ApiKey, rate_limit: str, now: datetime) -> ApiKey | None:
+        row = await self._connection.fetchrow(_LIMIT, key.tenant, UUID(key.id), rate_limit, now)
         return None if row is None else _key_of(row)
 
     async def end_api_key(self, key: ApiKey, at: datetime) -> bool:

@@ -56,6 +56,11 @@ class ApiKeyServiceStub:
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ChangeApiKeyLimit = channel.unary_unary(
+                '/stylobate.api.auth.v1.ApiKeyService/ChangeApiKeyLimit',
+                request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/stylobate.api.auth.v1.ApiKeyService/RevokeApiKey',
                 request_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -98,6 +103,14 @@ class ApiKeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeApiKeyLimit(self, request, context):
+        """Gives a key another limit of its own, or none: it holds in every process within a second. FAILED_PRECONDITION `API_KEY_OVER`.
+        Emits `auth.api_key.changed`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeApiKey(self, request, context):
         """Ends a key: it is refused everywhere within a second. Emits `auth.api_key.revoked`.
         """
@@ -127,6 +140,11 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
                     servicer.RotateApiKey,
                     request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.SerializeToString,
+            ),
+            'ChangeApiKeyLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeApiKeyLimit,
+                    request_deserializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -244,6 +262,33 @@ class ApiKeyService:
             '/stylobate.api.auth.v1.ApiKeyService/RotateApiKey',
             stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyRequest.SerializeToString,
             stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.RotateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeApiKeyLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.auth.v1.ApiKeyService/ChangeApiKeyLimit',
+            stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitRequest.SerializeToString,
+            stylobate_dot_api_dot_auth_dot_v1_dot_api__key__service__pb2.ChangeApiKeyLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

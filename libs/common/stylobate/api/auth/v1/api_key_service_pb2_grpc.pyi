@@ -47,6 +47,10 @@ class ApiKeyServiceStub:
     """Makes the successor of a key: another id and secret, all else as it was. The old one holds for the overlap. Emits
     `auth.api_key.rotated`.
     """
+    ChangeApiKeyLimit: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.ChangeApiKeyLimitRequest, _api_key_service_pb2.ChangeApiKeyLimitResponse]
+    """Gives a key another limit of its own, or none: it holds in every process within a second. FAILED_PRECONDITION `API_KEY_OVER`.
+    Emits `auth.api_key.changed`.
+    """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]
     """Ends a key: it is refused everywhere within a second. Emits `auth.api_key.revoked`."""
 
@@ -68,6 +72,10 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RotateApiKeyRequest, _api_key_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
     """Makes the successor of a key: another id and secret, all else as it was. The old one holds for the overlap. Emits
     `auth.api_key.rotated`.
+    """
+    ChangeApiKeyLimit: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ChangeApiKeyLimitRequest, _api_key_service_pb2.ChangeApiKeyLimitResponse]  # type: ignore[assignment]
+    """Gives a key another limit of its own, or none: it holds in every process within a second. FAILED_PRECONDITION `API_KEY_OVER`.
+    Emits `auth.api_key.changed`.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Ends a key: it is refused everywhere within a second. Emits `auth.api_key.revoked`."""
@@ -111,6 +119,16 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_api_key_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.RotateApiKeyResponse]]:
         """Makes the successor of a key: another id and secret, all else as it was. The old one holds for the overlap. Emits
         `auth.api_key.rotated`.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeApiKeyLimit(
+        self,
+        request: _api_key_service_pb2.ChangeApiKeyLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_api_key_service_pb2.ChangeApiKeyLimitResponse, _abc.Awaitable[_api_key_service_pb2.ChangeApiKeyLimitResponse]]:
+        """Gives a key another limit of its own, or none: it holds in every process within a second. FAILED_PRECONDITION `API_KEY_OVER`.
+        Emits `auth.api_key.changed`.
         """
 
     @_abc_1.abstractmethod

@@ -39,6 +39,8 @@ class _RevocationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Revoca
     """An API key: every principal that it proves, by the key's id, which is its token id. Known before it is used: a kind that a
     verifier does not know counts for whatever session, token or subject bears its id, and makes the verifier degraded.
     """
+    REVOCATION_KIND_KEY_CHANGED: _RevocationKind.ValueType  # 5
+    """No revocation: what is remembered of an API key, by its id, is what it was before `not_before`, and is to be asked for again."""
 
 class RevocationKind(_RevocationKind, metaclass=_RevocationKindEnumTypeWrapper):
     """What a revocation names."""
@@ -55,6 +57,8 @@ REVOCATION_KIND_KEY: RevocationKind.ValueType  # 4
 """An API key: every principal that it proves, by the key's id, which is its token id. Known before it is used: a kind that a
 verifier does not know counts for whatever session, token or subject bears its id, and makes the verifier degraded.
 """
+REVOCATION_KIND_KEY_CHANGED: RevocationKind.ValueType  # 5
+"""No revocation: what is remembered of an API key, by its id, is what it was before `not_before`, and is to be asked for again."""
 Global___RevocationKind: _TypeAlias = RevocationKind  # noqa: Y015
 
 class _ApiKeyStanding:
@@ -108,7 +112,7 @@ class Revocation(_message.Message):
     """The tenant it belongs to."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """For a subject: tokens issued before this moment are refused."""
+        """For a subject: tokens issued before this moment are refused. For a key that changed: when it did."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:

@@ -847,7 +847,7 @@ class GetUsageRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
-    """The rule's name."""
+    """The rule's name; `edge.key` is the limit that an API key has of its own."""
     tenant: _builtins.str
     """The subject's tenant; empty: the caller's."""
     @_builtins.property

@@ -102,7 +102,7 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUsage(self, request, context):
-        """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`.
+        """Tells how a subject stands at a rule, and charges nothing; of `edge.key` an API key at the limit of its own. Takes `limits:read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class RateLimitServiceStub:
     ListRules: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListRulesRequest, _ratelimit_service_pb2.ListRulesResponse]
     """Lists the rules of the files, and those of the service's settings. Takes `limits:read`."""
     GetUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetUsageRequest, _ratelimit_service_pb2.GetUsageResponse]
-    """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+    """Tells how a subject stands at a rule, and charges nothing; of `edge.key` an API key at the limit of its own. Takes `limits:read`."""
     ResetUsage: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetUsageRequest, _ratelimit_service_pb2.ResetUsageResponse]
     """Gives a subject its whole limit back. Takes `limits:write`."""
     PutBan: _grpc.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutBanRequest, _ratelimit_service_pb2.PutBanResponse]
@@ -66,7 +66,7 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     ListRules: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ListRulesRequest, _ratelimit_service_pb2.ListRulesResponse]  # type: ignore[assignment]
     """Lists the rules of the files, and those of the service's settings. Takes `limits:read`."""
     GetUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.GetUsageRequest, _ratelimit_service_pb2.GetUsageResponse]  # type: ignore[assignment]
-    """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+    """Tells how a subject stands at a rule, and charges nothing; of `edge.key` an API key at the limit of its own. Takes `limits:read`."""
     ResetUsage: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.ResetUsageRequest, _ratelimit_service_pb2.ResetUsageResponse]  # type: ignore[assignment]
     """Gives a subject its whole limit back. Takes `limits:write`."""
     PutBan: _aio.UnaryUnaryMultiCallable[_ratelimit_service_pb2.PutBanRequest, _ratelimit_service_pb2.PutBanResponse]  # type: ignore[assignment]
@@ -107,7 +107,7 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ratelimit_service_pb2.GetUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ratelimit_service_pb2.GetUsageResponse, _abc.Awaitable[_ratelimit_service_pb2.GetUsageResponse]]:
-        """Tells how a subject stands at a rule, and charges nothing. Takes `limits:read`."""
+        """Tells how a subject stands at a rule, and charges nothing; of `edge.key` an API key at the limit of its own. Takes `limits:read`."""
 
     @_abc_1.abstractmethod
     def ResetUsage(
