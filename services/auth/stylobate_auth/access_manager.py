@@ -13,10 +13,11 @@ from stylobate.identity.platform_permissions import PLATFORM_PERMISSIONS
 from stylobate.identity.resources import resource_fault
 
 from stylobate_auth.access_grants import AccessGrants
+from stylobate_auth.access_until import AccessUntil
 from stylobate_auth.grant import ROLE, Grant
 from stylobate_auth.model import Decision, Question
 from stylobate_auth.role_book import BUILTIN, GRANT, DefinedRole, Reason, RoleBook
-from stylobate_auth.store.port import AuthStore
+from stylobate_auth.store.port import AuthStore, AuthTransaction
 
 ADMIN = "admin"
 """The builtin role that may do everything."""
@@ -67,6 +68,8 @@ class AccessManager:
         self._books: dict[str, RoleBook] = {}
         self._books_of = -1
         self._grants = AccessGrants(store, clock=clock)
+        self.until = AccessUntil(store, self.book, self._grants, clock=clock)
+        """When rights end that somebody has."""
 
     @property
     def digest(self) -> str:
@@ -147,10 +150,12 @@ class AccessManager:
         """Return when the principal may; a service in its own name may always.
 
         :param resource: to what; empty: to anything.
-        :raises PermissionDeniedError: with ``metadata["permission"]``.
+        :raises PermissionDeniedError: with ``metadata["permission"]``, and ``["resource"]`` where it is about one.
         """
         if not await self.holds(principal, permission, resource):
-            raise PermissionDeniedError(f"The permission {permission} is missing.", metadata={"permission": permission})
+            on, more = (f" on {resource}", {"resource": resource}) if resource else ("", {})
+            detail = f"The permission {permission} is missing{on}."
+            raise PermissionDeniedError(detail, metadata={"permission": permission, **more})
 
     async def require_of_person(self, principal: Principal, permission: str) -> None:
         """Do as :meth:`require`, for what no key may do. Raises ApiKeyNotEnoughError too."""
@@ -186,6 +191,11 @@ class AccessManager:
         book = await self.book(tenant)
         return sorted({role for role in roles if role not in book})
 
+    async def gone_roles(self, transaction: AuthTransaction, tenant: str, roles: Iterable[str]) -> list[str]:
+        """Return those that there are not, sorted; nobody deletes the others until the transaction ends."""
+        defined = {role for role in roles if not self.is_declared(role)}
+        return sorted(defined - await transaction.hold_roles(tenant, sorted(defined))) if defined else []
+
     def _asked(self, principal: Principal, question: Question) -> Question:
         """Return the question as the principal may ask it. Raises PermissionDeniedError: about someone else."""
         if principal.is_service:
@@ -206,18 +216,6 @@ class AccessManager:
             return True
         question = Question(principal.subject, permission, principal.tenant, resource)
         return bool(await self._grants.reasons(question, held.all_roles()))
-
-    async def granted_until(self, principal: Principal, permission: str, resource: str) -> datetime | None:
-        """Return when the last of the grants ends by which alone the principal may; None: never, or a role permits it too."""
-        if principal.is_service and not principal.act_for:
-            return None
-        subject = (principal.tenant, principal.subject)
-        held = (await self._held({subject}))[subject]
-        if held.permit(permission):
-            return None
-        question = Question(principal.subject, permission, principal.tenant, resource)
-        ends = [grant.expires_at for grant in await self._grants.reasons(question, held.all_roles())]
-        return None if None in ends else max((end for end in ends if end is not None), default=None)
 
     async def _held(self, subjects: Collection[tuple[str, str]]) -> dict[tuple[str, str], "_Held"]:
         """Return what each subject holds, with what roles mean."""

@@ -1,6 +1,6 @@
 """Accounts: made by registering or by an administrator, proven by a password."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,7 +14,8 @@ from stylobate.logs import get_logger
 from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
-from stylobate_auth.access_manager import USER, AccessManager
+from stylobate_auth.access_manager import ADMIN, USER, AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.account_input import check_account, email_key
 from stylobate_auth.errors import (
     AccountDisabledError,
@@ -37,6 +38,8 @@ from stylobate_auth.store.port import AuthStore, AuthTransaction
 
 CREATE = "users:create"
 _log = get_logger("security")
+Admission = Callable[[AuthTransaction, Account], Awaitable[None]]
+"""Raises where the account must not be made."""
 
 
 class _PasswordReplacedError(Exception):
@@ -103,11 +106,20 @@ class AccountManager:
         Raises as :meth:`register`, and PermissionDeniedError.
         """
         await self._access.require(principal, CREATE)
-        unknown = await self._access.unknown_roles(principal.tenant, draft.roles)
-        if unknown:
-            raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in unknown])
-        await self._access.require_roles(principal, set(draft.roles) - {USER})
+        _refuse_unknown(await self._access.unknown_roles(principal.tenant, draft.roles))
+        given = set(draft.roles) - {USER}
+        await self._access.require_roles(principal, given)
+        refuse_longer(await self._access.until.roles(principal, given), pointer="/roles")
         return await self._make(principal.tenant, draft, caller, claim)
+
+    async def admit(
+        self, tenant: str, draft: AccountDraft, admission: Admission, caller: Call, claim: Claim | None = None
+    ) -> Account:
+        """Make an administrator's account, whoever asks, where the admission says so in the transaction.
+
+        Raises as :meth:`register`, and what the admission raises.
+        """
+        return await self._make(tenant, replace(draft, roles=(ADMIN,)), caller, claim, admission)
 
     async def login(self, email: str, password: str, caller: Call, claim: Claim | None = None) -> tuple[Account, Tokens]:
         """Open a session. An address that nobody has costs as much as a wrong password.
@@ -208,15 +220,20 @@ class AccountManager:
             except EmailTakenError:
                 continue  # at this very moment, by another
 
-    async def _make(self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None) -> Account:
+    async def _make(
+        self, tenant: str, draft: AccountDraft, caller: Call, claim: Claim | None, admission: Admission | None = None
+    ) -> Account:
         new = await self._checked(tenant, draft, caller)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
+            if admission is not None:
+                await admission(transaction, new.account)
             await self._add(transaction, new, caller)
             await transaction.answer(claim, new.account)
         return new.account
 
     async def _add(self, transaction: AuthTransaction, new: NewAccount, caller: Call) -> None:
+        _refuse_unknown(await self._access.gone_roles(transaction, new.account.tenant, new.account.roles))
         await transaction.add_account(new)
         await transaction.emit(_registered(new.account, caller))
         await transaction.record(_record("auth.register", new.account, caller))
@@ -255,6 +272,11 @@ class AccountManager:
                 request_id=caller.request_id,
             )
         )
+
+
+def _refuse_unknown(roles: Sequence[str]) -> None:
+    if roles:
+        raise AuthInvalidInputError(violations=[Violation("/roles", f"there is no role {role}") for role in roles])
 
 
 def _registered(account: Account, caller: Call) -> Event:

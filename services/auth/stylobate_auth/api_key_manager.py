@@ -21,6 +21,7 @@ from stylobate.rpc.call import Call
 from stylobate.stopping import goes_on
 
 from stylobate_auth.access_manager import USER, AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.api_key import (
     BELIEVED_FOR,
     ApiKey,
@@ -96,7 +97,7 @@ class ApiKeyManager:
         """
         owner = draft.owner or principal.id
         await self._require(principal, owner, WRITE)
-        await self._require_roles_of(principal, owner)
+        await self._require_roles_of(principal, owner, draft.expires_at)
         now = self._clock()
         checked, public_key = check_api_key(draft, now)
         new, text = self._new(
@@ -157,7 +158,7 @@ class ApiKeyManager:
         :raises ApiKeyOverError: it is revoked, expired or was exchanged before. Else as :meth:`create` and :meth:`get`.
         """
         old = await self._find(principal, key_id, WRITE)
-        await self._require_roles_of(principal, old.owner)
+        await self._require_roles_of(principal, old.owner, old.expires_at)
         check_overlap(overlap)
         successor = check_successor(old, public_key)
         now = self._clock()
@@ -278,15 +279,20 @@ class ApiKeyManager:
         if owner != principal.id:
             await self._access.require(principal, permission)
 
-    async def _require_roles_of(self, principal: Principal, owner: str) -> None:
-        """Return when the principal may have what a key of the account's has: all that its roles permit, and its grants."""
+    async def _require_roles_of(self, principal: Principal, owner: str, end: datetime | None) -> None:
+        """Return when the principal may have what a key of the account's has: all that its roles permit, and its grants.
+
+        :param end: of the key, which lasts no longer than the principal has that; None: it has none.
+        """
         if owner == principal.id and not principal.is_service:
             return
         account = await self._store.account(principal.tenant, owner)
         if account is None:
             raise AccountUnknownError
-        await self._access.require_roles(principal, set(account.roles) - {USER})
+        roles = set(account.roles) - {USER}
+        await self._access.require_roles(principal, roles)
         await self._access.require_grants(principal, owner)
+        refuse_longer(await self._access.until.account(principal, owner, roles), end)
 
 
 def _event(type: str, key: ApiKey, caller: Call, **more: str) -> Event:  # noqa: A002  CloudEvents' own word

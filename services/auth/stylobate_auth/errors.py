@@ -97,6 +97,24 @@ class LastAdministratorError(StylobateError):
     cure = "Make another one first: `stylobate users create <email> --admin`, or `stylobate users roles add <id> admin`."
 
 
+class AdministratorExistsError(StylobateError):
+    """There is an administrator, so nobody is invited to become the first one."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "AUTH_ADMINISTRATOR_EXISTS"
+    default_detail = "There is an administrator already."
+    cure = "Ask them for the role, or use `stylobate users create <email> --admin` or `stylobate users roles add <id> admin`."
+
+
+class InvitationInvalidError(StylobateError):
+    """The invitation of the first administrator is unknown, was used, or is over, or there is one by now; which is not said."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "AUTH_INVITATION_INVALID"
+    default_detail = "The link does not work any more."
+    cure = "`stylobate users invite-admin` makes another one, as long as there is no administrator."
+
+
 class PasswordWrongError(PermissionDeniedError):
     """What was sent as the account's present password is not. 403, since the token that came with it is a good one."""
 

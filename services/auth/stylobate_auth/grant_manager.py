@@ -17,6 +17,7 @@ from stylobate.paging import no_token, page_position, page_size, page_token
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError, GrantUnknownError, RoleUnknownError
 from stylobate_auth.grant import ROLE, Grant, GrantPlace, GrantQuery
 from stylobate_auth.role_book import is_known
@@ -47,16 +48,14 @@ class GrantManager:
 
         :raises ApiKeyNotEnoughError: a key asks.
         :raises PermissionDeniedError: it takes ``WRITE``, and the permission on the resource.
-        :raises AuthInvalidInputError: with every finding. :raises AccountUnknownError, RoleUnknownError: no such subject.
+        :raises AuthInvalidInputError: with every finding; it would last longer than the principal has it.
+        :raises AccountUnknownError, RoleUnknownError: no such subject.
         """
         grant = await self._checked(principal, draft)
         now = self._clock()
         if grant.expires_at is not None and grant.expires_at <= now:
             raise AuthInvalidInputError(violations=[Violation("/expires_at", "must be in the future")])
-        latest = await self._access.granted_until(principal, grant.permission, grant.resource)
-        if latest is not None and (grant.expires_at is None or grant.expires_at > latest):
-            detail = f"must be {latest.isoformat()} at the latest: until then it is granted to you"
-            raise AuthInvalidInputError(violations=[Violation("/expires_at", detail)])
+        refuse_longer(await self._access.until.rights(principal, [(grant.permission, grant.resource)]), grant.expires_at)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             await self._hold_subject(transaction, grant)
@@ -135,8 +134,6 @@ class GrantManager:
         if findings := self._findings(grant, is_new=is_new):
             raise AuthInvalidInputError("The grant is not valid.", violations=findings)
         await self._access.require(principal, grant.permission, grant.resource)
-        if is_new and grant.role and await self._access.unknown_roles(grant.tenant, [grant.role]):
-            raise RoleUnknownError
         return grant
 
     def _findings(self, grant: Grant, *, is_new: bool) -> list[Violation]:
@@ -153,7 +150,10 @@ class GrantManager:
         return found
 
     async def _hold_subject(self, transaction: AuthTransaction, grant: Grant) -> None:
-        if not grant.role and await transaction.hold_account(grant.tenant, grant.subject) is None:
+        if grant.role:
+            if await self._access.gone_roles(transaction, grant.tenant, [grant.role]):
+                raise RoleUnknownError
+        elif await transaction.hold_account(grant.tenant, grant.subject) is None:
             raise AccountUnknownError
 
 

@@ -10,6 +10,7 @@ from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServi
 from stylobate.api.auth.v1.account_key_service_pb2_grpc import add_AccountKeyServiceServicer_to_server
 from stylobate.api.auth.v1.api_key_service_pb2_grpc import add_ApiKeyServiceServicer_to_server
 from stylobate.api.auth.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from stylobate.api.auth.v1.first_admin_service_pb2_grpc import add_FirstAdminServiceServicer_to_server
 from stylobate.api.auth.v1.grant_service_pb2_grpc import add_GrantServiceServicer_to_server
 from stylobate.api.auth.v1.oauth_service_pb2_grpc import add_OAuthServiceServicer_to_server
 from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
@@ -48,6 +49,8 @@ from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.endings import Endings
 from stylobate_auth.export_sources import ExportSources
 from stylobate_auth.failed_login_manager import FailedLoginManager
+from stylobate_auth.first_admin_manager import FirstAdminManager
+from stylobate_auth.first_admin_servicer import FirstAdminServicer
 from stylobate_auth.grant_manager import GrantManager
 from stylobate_auth.grant_servicer import GrantServicer
 from stylobate_auth.jwt_manager import JWTManager, signing_key
@@ -207,6 +210,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         add_AuthServiceServicer_to_server,
         AuthServicer(accounts, passwords, profiles, sessions, refreshes, tokens=tokens, idempotency=idempotency),
     )
+    _serve_first_admin(app, settings, store, accounts, limits=limits, idempotency=idempotency)
     app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(signing_keys, revocations, keys))
     app.servicer(
@@ -314,6 +318,20 @@ def _failed_logins(app: AppManager, store: PostgresAuthStore) -> FailedLoginMana
 def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:
     channels = {other: app.channel(other) for other in ("state", "actions", "ratelimit")}
     return ExportSources(channels, PostgresAuditStore(database), [*app.declarations.namespaces])
+
+
+def _serve_first_admin(
+    app: AppManager,
+    settings: AuthSettings,
+    store: PostgresAuthStore,
+    accounts: AccountManager,
+    *,
+    limits: LoginLimits,
+    idempotency: Idempotency,
+) -> None:
+    page = f"{settings.public_url}/first-admin" if settings.is_development and settings.public_url else ""
+    manager = FirstAdminManager(store, accounts, limits=limits, page=page, clock=_now)
+    app.servicer(add_FirstAdminServiceServicer_to_server, FirstAdminServicer(manager, idempotency))
 
 
 def _serve_access(app: AppManager, store: PostgresAuthStore, access: AccessManager, idempotency: Idempotency) -> None:

@@ -13,6 +13,7 @@ from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.account_input import name_fault
 from stylobate_auth.errors import AuthInvalidInputError, RoleDeclaredError, RoleInheritedError, RoleUnknownError
 from stylobate_auth.role_book import BUILTIN, DefinedRole, RoleBook, is_known
@@ -67,7 +68,8 @@ class RoleDefinitionManager:
         """Make a role, or replace it.
 
         :raises PermissionDeniedError, ApiKeyNotEnoughError: it takes ``WRITE``, and all that it permits before and afterwards.
-        :raises AuthInvalidInputError: with every finding. :raises RoleDeclaredError: a module's role.
+        :raises AuthInvalidInputError: with every finding; what is added the principal has for a time only.
+        :raises RoleDeclaredError: a module's role.
         """
         await self._access.require_of_person(principal, WRITE)
         if self._access.is_declared(draft.name):
@@ -85,6 +87,10 @@ class RoleDefinitionManager:
         after = self._access.book_of([*(one for one in book.defined.values() if one.name != role.name), role])
         await self._access.require_all(principal, book.permissions(role.name) | after.permissions(role.name))
         await self._access.require_roles(principal, role.inherits)  # what those are granted is handed on too
+        added = {(permission, "") for permission in after.permissions(role.name) - book.permissions(role.name)}
+        refuse_longer(await self._access.until.rights(principal, added), pointer="/permissions")
+        fresh = {*role.inherits}.difference(*(known.inherits for known in [book.defined.get(role.name)] if known))
+        refuse_longer(await self._access.until.roles(principal, fresh), pointer="/inherits")
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
             others = [one for one in await transaction.hold_defined_roles() if one.tenant == role.tenant]

@@ -12,6 +12,7 @@ from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import ADMIN, USER, AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.errors import (
     AccountUnknownError,
     AuthInvalidInputError,
@@ -46,18 +47,20 @@ class RoleManager:
 
         :raises ApiKeyNotEnoughError: a key asks.
         :raises PermissionDeniedError: it takes ``ASSIGN`` and all that the role permits.
-        :raises RoleUnknownError, AccountUnknownError: there is none. :raises AuthInvalidInputError: its end is over.
+        :raises RoleUnknownError, AccountUnknownError: there is none.
+        :raises AuthInvalidInputError: its end is over, or later than the principal has what it permits.
         :raises LastAdministratorError, RoleKeptError: it may have no end.
         """
         role, expires_at = draft.role, draft.expires_at
         await self._require(principal, role)
-        if await self._access.unknown_roles(principal.tenant, [role]):
-            raise RoleUnknownError
         now = self._clock()
         if expires_at is not None and expires_at <= now:
             raise AuthInvalidInputError(violations=[Violation("/expires_at", "must be in the future")])
+        refuse_longer(await self._access.until.roles(principal, [role]), expires_at)
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
+            if await self._access.gone_roles(transaction, principal.tenant, [role]):
+                raise RoleUnknownError
             account, known = await self._hold(transaction, principal.tenant, account_id, role, is_end=expires_at is not None)
             held = next((held for held in known if held.role == role), None)
             if held is None or held.expires_at != expires_at:

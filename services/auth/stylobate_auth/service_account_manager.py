@@ -14,6 +14,7 @@ from stylobate.paging import page_position, page_size, page_token
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import AccessManager
+from stylobate_auth.access_until import refuse_longer
 from stylobate_auth.account_input import name_fault
 from stylobate_auth.api_key import revocation_of
 from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError
@@ -57,15 +58,16 @@ class ServiceAccountManager:
         """
         await self._access.require_of_person(principal, WRITE)
         shown, findings = _name(name)
-        findings += [
-            Violation("/roles", f"there is no role {role}") for role in await self._access.unknown_roles(principal.tenant, roles)
-        ]
+        findings += _unknown(await self._access.unknown_roles(principal.tenant, roles))
         if findings:
             raise AuthInvalidInputError(violations=findings)
         await self._access.require_roles(principal, roles)
+        refuse_longer(await self._access.until.roles(principal, roles), pointer="/roles")
         account = ServiceAccount(principal.tenant, self._new_id(), shown, tuple(sorted(set(roles))), self._clock())
         async with self._store.transaction() as transaction:
             await transaction.claim(claim)
+            if gone := await self._access.gone_roles(transaction, account.tenant, account.roles):
+                raise AuthInvalidInputError(violations=_unknown(gone))
             await transaction.add_service_account(account)
             await transaction.emit(
                 _event("auth.service_account.created", account.id, caller, principal, roles=list(account.roles))
@@ -98,6 +100,10 @@ class ServiceAccountManager:
             await transaction.answer(claim, None)
         for revocation in ended:
             self._revocations.add(revocation)
+
+
+def _unknown(roles: Sequence[str]) -> list[Violation]:
+    return [Violation("/roles", f"there is no role {role}") for role in roles]
 
 
 def _name(text: str) -> tuple[str, list[Violation]]:

@@ -62,6 +62,10 @@ class MemoryRoleChanges:
         """See the port."""
         return [*self.tables.defined.values()]
 
+    async def hold_roles(self, tenant: str, names: Sequence[str]) -> set[str]:
+        """See the port; the transaction holds everything anyway."""
+        return {name for name in names if (tenant, name) in self.tables.defined}
+
     async def put_defined_role(self, role: DefinedRole) -> None:
         """See the port."""
         self.tables.defined[role.tenant, role.name] = role

@@ -40,6 +40,7 @@ from stylobate_auth.user import UserDeletion
 
 from .memory_api_keys import MemoryApiKeyChanges, MemoryApiKeys
 from .memory_failed_logins import MemoryFailedLoginChanges, MemoryFailedLoginCounts
+from .memory_first_admin import MemoryFirstAdminChanges, MemoryFirstAdmins
 from .memory_grants import MemoryGrantChanges, MemoryGrants
 from .memory_kept_data import MemoryKeptData
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
@@ -81,6 +82,7 @@ class _Tables:
     grants: dict[tuple[str, str, str, str], Grant] = field(default_factory=dict)
     service_accounts: dict[_Key, ServiceAccount] = field(default_factory=dict)
     api_keys: dict[_Key, NewApiKey] = field(default_factory=dict)
+    invitations: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
     assertions: dict[tuple[str, str, bytes], datetime] = field(default_factory=dict)
     signing_keys: dict[str, SigningKey] = field(default_factory=dict)
     issuers: dict[str, datetime] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class _Tables:
 class MemoryAuthTransaction(
     MemoryApiKeyChanges,
     MemoryFailedLoginChanges,
+    MemoryFirstAdminChanges,
     MemoryGrantChanges,
     MemoryRefreshChanges,
     MemoryRoleChanges,
@@ -265,6 +268,7 @@ class MemoryAuthTransaction(
 class MemoryAuthStore(
     MemoryApiKeys,
     MemoryFailedLoginCounts,
+    MemoryFirstAdmins,
     MemoryGrants,
     MemoryKeptData,
     MemoryRefreshTokens,

@@ -110,8 +110,9 @@ async def test_who_gives_must_hold_it_there(auth: Auth) -> None:
     await auth.grants.put(root, Grant("", keeper.id, "orders:read", ORDER), auth.origin)
     await auth.grants.put(keeper, draft, auth.origin)
     for other in (replace(draft, resource="state/orders/43"), replace(draft, resource="state/orders/")):
-        with pytest.raises(PermissionDeniedError):
+        with pytest.raises(PermissionDeniedError) as refused:
             await auth.grants.put(keeper, other, auth.origin)
+        assert refused.value.metadata == {"permission": "orders:read", "resource": other.resource}
     with pytest.raises(PermissionDeniedError):
         await auth.grants.page(keeper, GrantQuery(ada.id), 0, "")
     as_key = Principal(PrincipalKind.USER, root.id, is_key=True, scopes=frozenset({"*"}))

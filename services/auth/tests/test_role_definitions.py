@@ -1,5 +1,6 @@
 """Roles in the database: what they permit, who makes them, what is refused; and decisions that are explained."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.identity.platform_permissions import PLATFORM_PERMISSIONS
 from stylobate.testing.syntax import tree_of
+from stylobate.testing.until import until
 from stylobate_auth.errors import AuthInvalidInputError, RoleDeclaredError, RoleInheritedError, RoleUnknownError
-from stylobate_auth.model import Question
-from stylobate_auth.role import RoleDraft
+from stylobate_auth.model import AccountDraft, Question
+from stylobate_auth.role import HeldRole, RoleDraft
 from stylobate_auth.role_book import DefinedRole, Reason
 
-from .conftest import Auth
+from .conftest import PASSWORD, Auth
 from .stores import NOW, add_account, new_account
 from .test_roles import _person
 
@@ -144,9 +146,51 @@ async def test_every_store_keeps_them(bench: Any) -> None:
     async with bench.store.transaction() as transaction:
         await transaction.put_defined_role(second)
         assert second in await transaction.hold_defined_roles()
+        assert await transaction.hold_roles("default", ["boss", "lead", "no\0ne"]) == {"lead"}
         await transaction.remove_defined_role("default", "lead")
     assert (await bench.other.defined_roles())[1] == [other]
     assert (await bench.other.account("default", person.id)).roles == ("user",)
+
+
+async def test_a_role_that_is_given_is_not_removed_meanwhile(postgres: Any) -> None:
+    """Its removal waits for who gives it, and takes it away again; who comes after the removal is told that it is gone."""
+    person = await add_account(postgres.store, new_account())
+    role = DefinedRole("default", "lead", "", ("orders:read",), (), NOW)
+    async with postgres.store.transaction() as transaction:
+        await transaction.put_defined_role(role)
+
+    async def remove() -> None:
+        async with postgres.other.transaction() as transaction:
+            await transaction.hold_defined_roles()
+            await transaction.remove_defined_role("default", "lead")
+
+    async def waits() -> bool:
+        return bool(await postgres.rows("select from pg_locks where not granted"))
+
+    async with postgres.store.transaction() as transaction:
+        assert await transaction.hold_roles("default", ["lead"]) == {"lead"}
+        removing = asyncio.create_task(remove())
+        await until(waits)
+        await transaction.put_held_role("default", person.id, HeldRole("lead"))
+    await removing
+    assert (await postgres.store.account("default", person.id)).roles == ("user",)
+    async with postgres.store.transaction() as transaction:
+        assert await transaction.hold_roles("default", ["lead"]) == set()
+
+
+async def test_an_account_is_not_made_with_a_role_that_goes_meanwhile(auth: Auth) -> None:
+    """It was there when it was asked about, and gone once the password was hashed: nothing is made."""
+    root = await _person(auth, "root", "admin")
+    await auth.definitions.put(root, _role("lead", "orders:read"), auth.origin)
+    draft = AccountDraft("ada@example.com", PASSWORD, roles=("lead",))
+    made, gone = await asyncio.gather(
+        auth.accounts.create(root, draft, auth.origin),
+        auth.definitions.delete(root, "lead", auth.origin),
+        return_exceptions=True,
+    )
+    assert (gone, isinstance(made, AuthInvalidInputError)) == (None, True)
+    assert [one.pointer for one in getattr(made, "violations", ())] == ["/roles"]
+    assert await _person(auth, "ada")
 
 
 def test_the_platform_knows_its_permissions() -> None:

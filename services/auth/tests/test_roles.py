@@ -1,6 +1,7 @@
 """Roles of accounts: who gives and takes them, what stays, and how they end."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from stylobate.errors import PermissionDeniedError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import ApiKeyNotEnoughError
 from stylobate.testing.until import until
+from stylobate_auth.api_key import ApiKeyDraft
 from stylobate_auth.endings import Endings
 from stylobate_auth.errors import (
     AccountUnknownError,
@@ -18,8 +20,10 @@ from stylobate_auth.errors import (
     RoleNotHeldError,
     RoleUnknownError,
 )
+from stylobate_auth.grant import Grant
 from stylobate_auth.model import AccountDraft, Question
 from stylobate_auth.role import EndedRole, HeldRole, RoleDraft
+from stylobate_auth.role_book import DefinedRole
 
 from .conftest import PASSWORD, Auth, build
 from .stores import NOW, add_account, new_account
@@ -105,6 +109,59 @@ async def test_who_gives_must_hold_what_it_gives(clock: Any, hasher: Any) -> Non
     for kind, ask in asked:
         with pytest.raises(kind):
             await ask()
+
+
+async def test_nobody_hands_on_a_role_for_longer_than_it_has_it(auth: Auth) -> None:
+    """Else who is an administrator for an hour is one for good: by roles, accounts, machines, grants or keys of others."""
+    root, guest, ada = await _person(auth, "root", "admin"), await _person(auth, "guest"), await _person(auth, "ada")
+    end = auth.clock() + timedelta(hours=1)
+    later = end + timedelta(seconds=1)
+    await auth.roles.assign(root, guest.id, RoleDraft("admin", end), auth.origin)
+    await auth.roles.assign(root, guest.id, RoleDraft("clerk"), auth.origin)
+    strong = DefinedRole("", "strong", "", ("users:write",), ())
+    await auth.definitions.put(root, strong, auth.origin)
+    machine = await auth.machines.create(root, "import", ["manager"], auth.origin)
+    forged = AccountDraft("eve@example.com", PASSWORD, roles=("admin",))
+    place = "state/orders/42"
+    asked: list[tuple[str, Any]] = [
+        ("/expires_at", lambda: auth.roles.assign(guest, guest.id, RoleDraft("admin"), auth.origin)),
+        ("/expires_at", lambda: auth.roles.assign(guest, ada.id, RoleDraft("strong", later), auth.origin)),
+        ("/expires_at", lambda: auth.grants.put(guest, Grant("", ada.id, "users:write", place), auth.origin)),
+        ("/expires_at", lambda: auth.grants.put(guest, Grant("", "role:user", "limits:write", place, later), auth.origin)),
+        ("/expires_at", lambda: auth.keys.create(guest, ApiKeyDraft("a", ("*",), owner=machine.id), auth.origin)),
+        ("/roles", lambda: auth.accounts.create(guest, forged, auth.origin)),
+        ("/roles", lambda: auth.machines.create(guest, "door", ["admin"], auth.origin)),
+        ("/permissions", lambda: auth.definitions.put(guest, DefinedRole("", "own", "", ("*",), ()), auth.origin)),
+        ("/inherits", lambda: auth.definitions.put(guest, DefinedRole("", "own", "", (), ("heir",)), auth.origin)),
+    ]
+    await auth.definitions.put(root, DefinedRole("", "heir", "", (), ()), auth.origin)
+    await auth.grants.put(root, Grant("", "role:heir", "users:read", "docs/"), auth.origin)
+    for pointer, ask in asked:
+        with pytest.raises(AuthInvalidInputError) as refused:
+            await ask()
+        assert [found.pointer for found in refused.value.violations] == [pointer]
+    await auth.roles.assign(guest, ada.id, RoleDraft("admin", end), auth.origin)
+    await auth.roles.assign(guest, ada.id, RoleDraft("clerk"), auth.origin)  # that it has for good
+    await auth.grants.put(guest, Grant("", ada.id, "users:write", place, end), auth.origin)
+    await auth.grants.put(guest, Grant("", ada.id, "orders:read", place), auth.origin)
+    await auth.keys.create(guest, ApiKeyDraft("a", ("*",), owner=machine.id, expires_at=end), auth.origin)
+    await auth.definitions.put(guest, replace(strong, description="Only told otherwise"), auth.origin)
+
+
+async def test_a_grant_of_a_role_lasts_as_long_as_the_role(auth: Auth) -> None:
+    """What somebody may by a role that ends it hands on until then, also where the grant of the role has no end."""
+    root, guest, ada = await _person(auth, "root", "admin"), await _person(auth, "guest"), await _person(auth, "ada")
+    end = auth.clock() + timedelta(hours=1)
+    await auth.definitions.put(root, DefinedRole("", "keeper", "", ("grants:write",), ()), auth.origin)
+    await auth.definitions.put(root, DefinedRole("", "team", "", (), ()), auth.origin)
+    await auth.grants.put(root, Grant("", "role:team", "orders:read", "docs/"), auth.origin)
+    await auth.roles.assign(root, guest.id, RoleDraft("keeper"), auth.origin)
+    await auth.roles.assign(root, guest.id, RoleDraft("team", end), auth.origin)
+    with pytest.raises(AuthInvalidInputError):
+        await auth.grants.put(guest, Grant("", ada.id, "orders:read", "docs/a"), auth.origin)
+    await auth.grants.put(guest, Grant("", ada.id, "orders:read", "docs/a", end), auth.origin)
+    await auth.grants.put(root, Grant("", guest.id, "orders:read", "docs/a"), auth.origin)
+    await auth.grants.put(guest, Grant("", ada.id, "orders:read", "docs/a"), auth.origin)
 
 
 async def test_somebody_stays_administrator(auth: Auth) -> None:

@@ -34,6 +34,7 @@ from stylobate_gateway.routes import (
     audit,
     bans,
     exports,
+    first_admin,
     grants,
     limits,
     oauth,
@@ -89,6 +90,7 @@ class Api:
         for area in (
             *(part.routes(channels["auth"]) for part in (passwords, profile, sessions, exports)),
             accounts.routes(channels["auth"], browsers),
+            first_admin.routes(channels["auth"], with_page=with_home),
             api_keys.routes(channels["auth"]),
             access.routes(channels["auth"]),
             roles.routes(channels["auth"]),

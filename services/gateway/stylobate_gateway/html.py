@@ -15,8 +15,11 @@ from stylobate_gateway.reasons import known_reasons
 _NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {"referrer-policy": "no-referrer"}
 """Of every page, beside a policy of what it may load. Nobody may put one into a frame."""
+SCRIPT = {"cache-control": "no-cache", **HEADERS}
+"""Of a script that a page loads."""
 _PLAIN = f"{_NOTHING}; style-src 'unsafe-inline'"
 _DOCS = f"{_NOTHING}; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+_FORM = f"{_PLAIN}; script-src 'self'; connect-src 'self'"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:3rem auto;padding:0 1rem;color:#222}"
     "code{background:#f3f3f3;padding:.1em .3em;border-radius:3px}td{padding:.2rem 1.2rem .2rem 0;vertical-align:top}"
@@ -74,10 +77,31 @@ def docs_page(assets: str) -> HTMLResponse:
     return HTMLResponse(page, headers=HEADERS | {"content-security-policy": _DOCS})
 
 
+def first_admin_page(script: str) -> HTMLResponse:
+    """Return the form of who becomes the first administrator. The token stands behind the `#`, which no server is told.
+
+    :param script: its path; it sends the form.
+    """
+    fields = "".join(
+        f'<p><label>{label}<br><input name={name} type={kind} autocomplete="{known}" size=40{more}></label></p>'
+        for label, name, kind, known, more in (
+            ("Email address", "email", "email", "username", " required autofocus"),
+            ("Password, at least 8 characters", "password", "password", "new-password", " required minlength=8"),
+            ("Name that others may see", "display_name", "text", "name", ""),
+        )
+    )
+    content = f"<h1>The first administrator</h1><form>{fields}<p><button>Make the account</button></p></form><p role=status></p>"
+    page = _head("The first administrator") + f'{content}<script src="{script}"></script></html>'
+    return HTMLResponse(page, headers=HEADERS | {"content-security-policy": _FORM})
+
+
+def _head(title: str) -> str:
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+
+
 def _plain_page(title: str, content: str) -> HTMLResponse:
     """Return a page without scripts. ``title`` and ``content`` are HTML: whoever makes them escapes."""
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
-    return HTMLResponse(f"{head}{content}</html>", headers=HEADERS | {"content-security-policy": _PLAIN})
+    return HTMLResponse(f"{_head(title)}{content}</html>", headers=HEADERS | {"content-security-policy": _PLAIN})
 
 
 def _problem(reason: str, meaning: str, cure: str) -> HTMLResponse:

@@ -36,6 +36,7 @@ SPEC = ServiceSpec(
                 "auth.v1.AuthService/ChangePassword",
                 "auth.v1.ApiKeyService",
                 "auth.v1.AccessService/ExplainAccess",
+                "auth.v1.FirstAdminService/CreateFirstAdmin",
                 "auth.v1.GrantService",
                 "auth.v1.RoleService",
                 "auth.v1.ServiceAccountService",

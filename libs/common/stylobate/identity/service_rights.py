@@ -35,6 +35,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "audit.v1.AuditService",
             "auth.v1.AuthService/CreateUser",
             *(f"auth.v1.ApiKeyService/{name}" for name in _OF_KEYS),
+            "auth.v1.FirstAdminService/InviteFirstAdmin",
             "auth.v1.GrantService",
             "auth.v1.RoleService",
             "auth.v1.ServiceAccountService",

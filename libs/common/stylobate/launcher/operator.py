@@ -43,9 +43,12 @@ class RunningService:
         self._setting = f"STYLOBATE_{name.upper()}_ADDRESS"
         if address := address or os.environ.get(self._setting, ""):
             self._target, self._settings = address, HostSettings.load(Sources.of_process())
+            self.gateway = ""
             return
         project = Project(Path.cwd())
         running = project.demand(f"set {self._setting} for a platform elsewhere")
+        self.gateway = running.endpoints["gateway"]
+        """The address of the platform's gateway; empty: not known."""
         self._target = running.endpoints.get(f"grpc {name}") or running.endpoints["grpc"]
         self._settings = HostSettings.load(Sources({"STYLOBATE_IDENTITY_FOLDER": str(project.identity)}, ()))
 
@@ -54,9 +57,10 @@ class RunningService:
 
         :raises CommandError: it cannot be reached, with the setting that is to blame. :raises StylobateError: what it says.
         """
-        return asyncio.run(self._ask(ask))
+        return asyncio.run(self.asked(ask))
 
-    async def _ask(self, ask: Callable[[grpc.aio.Channel], Awaitable[R]]) -> R:
+    async def asked(self, ask: Callable[[grpc.aio.Channel], Awaitable[R]]) -> R:
+        """Do as :meth:`ask`, in a loop that runs."""
         folder = Path(self._settings.identity_folder)
         identity = ServiceIdentity.load(OPERATOR, folder / f"{OPERATOR}.pem", folder)
         async with open_channel(self._target, tls=self._settings.tls_of_calls()) as channel:

@@ -1,6 +1,7 @@
 """`up --detach` to `down`: one project in the background, seen and stopped from other shells."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,12 +12,14 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import grpc
+import httpx
 import psutil
 import pytest
 from stylobate.api.auth.v1.token_service_pb2 import WatchRevocationsRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate.identity import ServiceIdentity
 from stylobate.launcher.project import Project
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import wait_until
 
@@ -52,6 +55,23 @@ def hold_open(running, project: Project, stack: ExitStack) -> None:
     metadata = (("stylobate-service-token", token), ("stylobate-own-name", "true"))
     stream = TokenServiceStub(channel).WatchRevocations(WatchRevocationsRequest(), metadata=metadata)
     next(stream)
+
+
+def become_administrator(project: Project, stylobate, said: str, gateway: str) -> None:
+    """Use the link that was printed, once: it stands in no file, the next one ends it, and there is none afterwards."""
+    (first,) = re.findall(rf"{gateway}/first-admin#(\S+)", said)
+    assert not [file for file in project.logs.iterdir() if first in file.read_text(encoding="utf-8", errors="replace")]
+    (second,) = re.findall(rf"{gateway}/first-admin#(\S+)", stylobate("users", "invite-admin").stdout)
+    with httpx.Client(base_url=gateway, verify=NO_TLS, timeout=30) as http:
+        assert "<form>" in http.get("/first-admin").text
+        assert "/v1/auth/first-admin" in http.get("/first-admin/send.js").text
+        body = {"email": "root@example.com", "password": "correct horse battery"}
+        answers = [http.post("/v1/auth/first-admin", json={"token": token, **body}) for token in (first, second, second)]
+    assert [answer.status_code for answer in answers] == [422, 201, 422]
+    assert answers[1].json()["user"]["roles"] == ["admin", "user"]
+    assert answers[2].json()["code"] == "AUTH_INVITATION_INVALID"
+    refused = stylobate("users", "invite-admin")
+    assert (refused.returncode, refused.stderr) == (2, "error: There is an administrator already.\n")
 
 
 EAGER = """
@@ -119,6 +139,7 @@ def test_a_platform_in_the_background(project, stylobate, detached) -> None:
     assert (shown.returncode, running.endpoints["gateway"] in shown.stdout) == (0, True)
     created = stylobate("users", "create", "ada@example.com", "--password-stdin", stdin="correct horse battery\n")
     assert created.returncode == 0, created.stderr
+    become_administrator(project, stylobate, detached, running.endpoints["gateway"])
     assert stylobate("db", "status").returncode == 0
     assert "platform" in stylobate("logs", "-n", "5").stdout
 

@@ -44,6 +44,7 @@ OWN: dict[str, set[str] | None] = {
     "audit.v1.AuditService/ListRecords": {"auth", "cli"},
     "auth.v1.ApiKeyService": {"cli"},
     "auth.v1.ApiKeyService/GetApiKey": {"ratelimit"},
+    "auth.v1.FirstAdminService/InviteFirstAdmin": {"cli"},
     "auth.v1.GrantService": {"cli"},
     "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},

@@ -30,6 +30,7 @@ from stylobate_auth.model import (
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.api_keys import ApiKeyChanges, ApiKeys
 from stylobate_auth.store.failed_logins import FailedLoginChanges, FailedLoginCounts
+from stylobate_auth.store.first_admin import FirstAdminChanges, FirstAdmins
 from stylobate_auth.store.grants import GrantChanges, Grants
 from stylobate_auth.store.kept_data import KeptData
 from stylobate_auth.store.roles import RoleChanges, Roles
@@ -42,6 +43,7 @@ from stylobate_auth.store.users import UserChanges, Users
 class AuthTransaction(
     ApiKeyChanges,
     FailedLoginChanges,
+    FirstAdminChanges,
     GrantChanges,
     RefreshChanges,
     RoleChanges,
@@ -129,7 +131,17 @@ class AuthTransaction(
 
 
 class AuthStore(
-    ApiKeys, FailedLoginCounts, Grants, KeptData, RefreshRotations, Roles, ServiceAccounts, SigningKeys, Users, Protocol
+    ApiKeys,
+    FailedLoginCounts,
+    FirstAdmins,
+    Grants,
+    KeptData,
+    RefreshRotations,
+    Roles,
+    ServiceAccounts,
+    SigningKeys,
+    Users,
+    Protocol,
 ):
     """Accounts, sessions, refresh tokens, API keys, roles held, grants, the deny-list."""
 

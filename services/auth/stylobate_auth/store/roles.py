@@ -35,6 +35,9 @@ class RoleChanges(Protocol):
     async def hold_defined_roles(self) -> list[DefinedRole]:
         """Return the roles of the database, held against other changes of any of them until the transaction ends."""
 
+    async def hold_roles(self, tenant: str, names: Sequence[str]) -> set[str]:
+        """Return those of these that the database has; nobody removes them until the transaction ends."""
+
     async def put_defined_role(self, role: DefinedRole) -> None:
         """Keep a role, in place of one of its name."""
 
@@ -55,7 +58,7 @@ class Roles(Protocol):
         """Return the access version, and the roles of the database, of all tenants."""
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
-        """Return the roles of an account as its transaction does."""
+        """Return the roles of an account as its transaction does; of an id that is no UUID none."""
 
     async def next_role_end(self) -> datetime | None:
         """Return when the first role that has an end ends; None: none has."""

@@ -15,7 +15,7 @@ from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.document.answers import refuses
 from stylobate_gateway.errors import RouteNotFoundError
-from stylobate_gateway.html import HEADERS, docs_page, home_page, problem_page
+from stylobate_gateway.html import HEADERS, SCRIPT, docs_page, home_page, problem_page
 from stylobate_gateway.routes.route import refuse_nobody
 from stylobate_gateway.schemas.catalogue import JwkSet
 from stylobate_gateway.schemas.common import in_path
@@ -23,7 +23,6 @@ from stylobate_gateway.schemas.common import in_path
 ASSETS = "/static-offline-docs"
 _START = Path(__file__).parent / "start.js"
 _PUBLIC: dict[str, Any] = {"security": []}
-_SCRIPT = {"cache-control": "no-cache", **HEADERS}
 
 ProblemName = Annotated[str, in_path("^[a-z][a-z0-9-]*$", 128, "state-not-found")]
 
@@ -105,7 +104,7 @@ def routes(  # noqa: C901  one short function for each route
         @router.get("/docs/start.js", include_in_schema=False)
         async def start() -> Response:
             """Return what starts that page."""
-            return Response(script, media_type="text/javascript", headers=_SCRIPT)
+            return Response(script, media_type="text/javascript", headers=SCRIPT)
 
         script = _START.read_bytes()
 

@@ -34,6 +34,12 @@ class Register(Input):
     display_name: str = Field("", max_length=100, json_schema_extra=_shown_name)
 
 
+class FirstAdmin(Register):
+    """Who becomes the first administrator."""
+
+    token: str = Field(max_length=512, description="Of the link that the operator was given.", json_schema_extra=_TEXT)
+
+
 class Login(Input):
     """Proof of an account."""
 

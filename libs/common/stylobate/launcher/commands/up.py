@@ -32,6 +32,8 @@ from stylobate.launcher.supervisor import Supervisor
 from stylobate.logs import Logs
 from stylobate.services import installed_services, key_holders
 
+_IS_DETACHED = "--is-detached"
+"""Tells the process in the background that its output is a file: what is for one person only does not belong there."""
 _LONG_S = 10.0
 """After which it is not an ordinary start any more."""
 
@@ -42,15 +44,16 @@ Vault = Annotated[bool, typer.Option("--vault", help="With OpenBao beside it, fo
 Port = Annotated[int, typer.Option("--port", help="First of a row of ports to use instead of 8080, 9090, 8081.")]
 
 
-def up(
+def up(  # noqa: PLR0917  each an option of the command
     split: Split = False,
     workers: Workers = 1,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `stylobate down` stops it.")] = False,
     port: Port = 0,
     vault: Vault = False,
+    is_detached: Annotated[bool, typer.Option(_IS_DETACHED, hidden=True)] = False,
 ) -> None:
     """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
-    _run(is_split=split, count=workers, port=port, vault=vault, detach=detach)
+    _run(is_split=split, count=workers, port=port, vault=vault, detach=detach, is_detached=is_detached)
 
 
 def dev(split: Split = False, workers: Workers = 1, port: Port = 0, vault: Vault = False) -> None:
@@ -58,7 +61,16 @@ def dev(split: Split = False, workers: Workers = 1, port: Port = 0, vault: Vault
     _run(is_split=split, count=workers, port=port, vault=vault, watch=True)
 
 
-def _run(*, is_split: bool, count: int, port: int, vault: bool, detach: bool = False, watch: bool = False) -> None:
+def _run(
+    *,
+    is_split: bool,
+    count: int,
+    port: int,
+    vault: bool,
+    detach: bool = False,
+    is_detached: bool = False,
+    watch: bool = False,
+) -> None:
     if vault and os.environ.get("STYLOBATE_VAULT_ADDRESS"):
         raise CommandError("STYLOBATE_VAULT_ADDRESS is set: that Vault is used, and --vault would start another")
     project = Project(Path.cwd())
@@ -72,8 +84,9 @@ def _run(*, is_split: bool, count: int, port: int, vault: bool, detach: bool = F
         bind(ports.at(ports.vault)).close()
     if detach:
         _detached(project)
+        _say_invitation(asyncio.run(_invitation(layout)))
         return
-    _Up(project, layout, watch=watch).run()
+    _Up(project, layout, watch=watch, is_read=not is_detached).run()
 
 
 def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: bool) -> Layout:
@@ -126,7 +139,13 @@ def _import_services() -> Callable[..., Coroutine[Any, Any, None]]:
 class _Up:
     """One run of the platform."""
 
-    def __init__(self, project: Project, layout: Layout, *, watch: bool) -> None:
+    def __init__(self, project: Project, layout: Layout, *, watch: bool, is_read: bool = True) -> None:
+        """Describe it; nothing runs yet.
+
+        :param is_read: whether what is printed is for a person: else it stands in a file.
+        """
+        self._is_read = is_read
+        self._inviting: asyncio.Task[None] | None = None
         self._project = project
         self._layout = layout
         self._watch = watch
@@ -241,6 +260,11 @@ class _Up:
         self._console.print(f"  {hints}\n", soft_wrap=True)
         self._is_ready = True
         self._save()  # `--detach` waits for it
+        if self._is_read:
+            self._inviting = asyncio.create_task(self._invite())
+
+    async def _invite(self) -> None:
+        _say_invitation(await _invitation(self._layout))
 
     def _say_that_it_waits(self) -> None:
         if not self._is_ready:
@@ -248,6 +272,19 @@ class _Up:
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {escape(text)}", soft_wrap=True)
+
+
+async def _invitation(layout: Layout) -> str:
+    """Return what to say of the first administrator; empty: there is one."""
+    from stylobate.launcher.first_admin import told_at_start  # noqa: PLC0415  calls auth: the supervisor does nothing else like it
+
+    return await told_at_start(layout.endpoints["gateway"])
+
+
+def _say_invitation(text: str) -> None:
+    if text:
+        console().print("\n".join(f"  {line}" for line in text.splitlines()), markup=False, soft_wrap=True)
+        console().print()
 
 
 async def _note_changes(project: Project, saved: "asyncio.Queue[Change]") -> None:
@@ -270,7 +307,7 @@ def _detached(project: Project) -> None:
     with output.open("wb") as file:
         arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
         child = subprocess.Popen(  # noqa: S603  ourselves
-            [sys.executable, "-m", "stylobate.launcher", *arguments],
+            [sys.executable, "-m", "stylobate.launcher", *arguments, _IS_DETACHED],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from stylobate.api.auth.v1.session_service_pb2 import Session
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
+from stylobate.launcher.first_admin import invite, told
 from stylobate.launcher.operator import ADDRESS, RunningService
 from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.times import moment, shown
@@ -44,6 +45,13 @@ def create(  # noqa: PLR0917  each an option of the command
     request = CreateUserRequest(email=email, password=password, display_name=name, roles=held)
     user = auth.ask(lambda channel: AuthServiceStub(channel).CreateUser(request)).user
     console().print(f"created {user.email} ({user.id}) with the roles {', '.join(user.roles)}")
+
+
+@users.command("invite-admin")
+def invite_admin(address: Annotated[str, ADDRESS] = "") -> None:
+    """Make a link by which the first administrator makes its account: once, within an hour, and while there is none."""
+    auth = RunningService("auth", address)
+    print_line(told(auth.ask(invite), auth.gateway))
 
 
 @users.command("list")

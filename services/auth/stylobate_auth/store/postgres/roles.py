@@ -30,6 +30,7 @@ select s.version, r.tenant, r.name, r.description, r.permissions, r.inherits, r.
 from access_state s left join role r on true
 """
 _LOCK_DEFINED = "lock table role in share row exclusive mode"
+_HOLD = "select name from role where tenant = $1 and name = any ($2::text[]) order by name for key share"
 _PUT_DEFINED = """
 insert into role (tenant, name, description, permissions, inherits, changed_at) values ($1, $2, $3, $4, $5, $6)
 on conflict (tenant, name) do update
@@ -90,6 +91,10 @@ class PostgresRoleChanges:
         await self._connection.execute(_LOCK_DEFINED)
         return [_defined_of(row) for row in await self._connection.fetch(_DEFINED) if row["name"] is not None]
 
+    async def hold_roles(self, tenant: str, names: Sequence[str]) -> set[str]:
+        sound = [name for name in names if "\0" not in name]
+        return {row["name"] for row in await self._connection.fetch(_HOLD, tenant, sound)}
+
     async def put_defined_role(self, role: DefinedRole) -> None:
         values = (role.description, list(role.permissions), list(role.inherits), role.changed_at)
         await self._connection.execute(_PUT_DEFINED, role.tenant, role.name, *values)
@@ -123,7 +128,8 @@ class PostgresRoles:
         return rows[0]["version"], [_defined_of(row) for row in rows if row["name"] is not None]
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
-        return [*map(_held_of, await self._database.fetch(_HELD, tenant, UUID(account_id)))]
+        key = uuid_of(account_id)
+        return [] if key is None else [*map(_held_of, await self._database.fetch(_HELD, tenant, key))]
 
     async def next_role_end(self) -> datetime | None:
         end: datetime | None = await self._database.fetchval(_NEXT_END)

@@ -15,6 +15,7 @@ from stylobate_auth.model import Account, Credentials, Revocation, RevocationPag
 from stylobate_auth.store.postgres.account_texts import PostgresAccountTexts
 from stylobate_auth.store.postgres.api_keys import PRUNE_API_KEYS, PRUNE_ASSERTIONS, PostgresApiKeys
 from stylobate_auth.store.postgres.failed_logins import PostgresFailedLoginCounts
+from stylobate_auth.store.postgres.first_admin import PRUNE_INVITATIONS, PostgresFirstAdmins
 from stylobate_auth.store.postgres.grants import PostgresGrants
 from stylobate_auth.store.postgres.kept_data import PostgresKeptData
 from stylobate_auth.store.postgres.mail import PostgresMailQueue
@@ -76,6 +77,7 @@ class PostgresAuthStore(
     PostgresAccountTexts,
     PostgresApiKeys,
     PostgresFailedLoginCounts,
+    PostgresFirstAdmins,
     PostgresKeptData,
     PostgresGrants,
     PostgresRefreshTokens,
@@ -193,6 +195,7 @@ class PostgresAuthStore(
             _PRUNE_MAILS,
             PRUNE_API_KEYS,
             PRUNE_ASSERTIONS,
+            PRUNE_INVITATIONS,
         ):
             removed += int((await self._database.execute(statement, now, _PRUNE_BATCH)).rpartition(" ")[2])
         return removed

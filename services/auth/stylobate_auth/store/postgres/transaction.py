@@ -18,6 +18,7 @@ from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Sessi
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.store.postgres.api_keys import PostgresApiKeyChanges
 from stylobate_auth.store.postgres.failed_logins import PostgresFailedLoginChanges
+from stylobate_auth.store.postgres.first_admin import PostgresFirstAdminChanges
 from stylobate_auth.store.postgres.grants import PostgresGrantChanges
 from stylobate_auth.store.postgres.refresh import PostgresRefreshChanges
 from stylobate_auth.store.postgres.roles import PostgresRoleChanges
@@ -109,6 +110,7 @@ set expires_at = greatest(known.expires_at, excluded.expires_at),
 class PostgresAuthTransaction(
     PostgresApiKeyChanges,
     PostgresFailedLoginChanges,
+    PostgresFirstAdminChanges,
     PostgresGrantChanges,
     PostgresRefreshChanges,
     PostgresRoleChanges,
