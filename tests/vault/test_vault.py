@@ -21,6 +21,13 @@ from stylobate.testing.until import wait_until
 from tests.people import PASSWORD, Person
 
 SOON = timedelta(seconds=20)
+STATES = """\
+namespaces:
+  people:
+    schema: { type: object, properties: { ssn: { type: string } } }
+    access: { read: owner, create: authenticated, write: owner }
+    encrypted_fields: [ssn]
+"""
 EVERY_S = 0.02
 """Between two requests of the load: fifty a second."""
 
@@ -30,7 +37,11 @@ def platform(tmp_path_factory) -> Iterator[Platform]:
     """Give a platform with OpenBao beside it, which looks for changes every second."""
     environ = {"STYLOBATE_VAULT_REFRESH": "1s", "STYLOBATE_LOG_FORMAT": "json", "STYLOBATE_AUTH_LOGIN_IP": "1000/second"}
     environ["STYLOBATE_AUTH_LOGIN_ACCOUNT"] = "1000/second"
+    environ["STYLOBATE_STATE_TRANSIT_KEY"] = "stylobate"
     folder = tmp_path_factory.mktemp("vault")
+    (folder / "modules" / "desk").mkdir(parents=True)
+    (folder / "modules" / "desk" / "module.yaml").write_text("name: desk\n")
+    (folder / "modules" / "desk" / "states.yaml").write_text(STATES)
     with Platform.run(folder, "--vault", environ=environ) as running:
         yield running
 
@@ -75,7 +86,10 @@ def _load(person: Person, answers: Counter[int]) -> Iterator[None]:
         count = 0
         while not over.wait(EVERY_S):
             count += 1
-            if count % 10:
+            if count % 10 == 1:  # an encrypted field, by a key that Transit has opened
+                written = person.http.put(f"/v1/state/people/{id(over)}", json={"data": {"ssn": str(count)}})
+                answers[200 if written.is_success else written.status_code] += 1
+            elif count % 10:
                 answers[person.http.get("/v1/auth/me").status_code] += 1
             else:
                 credentials = {"email": person.email, "password": PASSWORD}
@@ -152,6 +166,24 @@ def test_logins_go_on_while_vault_is_sealed_and_killed(platform, ada) -> None:
         _put(platform, "auth", access_token_lifetime="10m")
         platform.wait_healthy(SOON)
     assert set(answers) == {200}, answers
+
+
+def _keys(platform: Platform) -> list[str]:
+    return [line for line in platform.command("keys", "status").stdout.splitlines() if line.startswith("state/people")]
+
+
+def test_a_key_of_transit_gets_another_version(platform, ada) -> None:
+    """Data keys are sealed anew by themselves, the former version may be taken away, and everything can be encrypted anew."""
+    assert ada.http.put("/v1/state/people/2", json={"data": {"ssn": "078-05-1120"}}).is_success
+    transit = _root(platform).secrets.transit
+    transit.rotate_key("stylobate")
+    log = platform.project.logs / "platform.log"
+    assert wait_until(lambda: '"data_keys_resealed"' in log.read_text() and "stylobate:v2" in log.read_text(), SOON)
+    transit.update_key_configuration("stylobate", min_decryption_version=2)
+    done = platform.command("keys", "reencrypt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all("another key-encryption key" not in line for line in _keys(platform)), _keys(platform)
+    assert ada.http.get("/v1/state/people/2").json()["data"] == {"ssn": "078-05-1120"}
 
 
 def test_the_key_of_signing_keys_is_exchanged(platform, ada) -> None:

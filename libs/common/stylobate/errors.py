@@ -253,6 +253,13 @@ class RedisUnavailableError(UnavailableError):
     default_detail = "The Redis server does not answer at the moment."
 
 
+class KeyEncryptionUnavailableError(UnavailableError):
+    """What data keys are sealed with does not answer: Vault is away or sealed, and this process has not opened the key yet."""
+
+    reason = "KEY_ENCRYPTION_UNAVAILABLE"
+    default_detail = "A key cannot be had at the moment."
+
+
 class DeadlineExceededError(StylobateError):
     """The time given was not enough."""
 

@@ -35,7 +35,7 @@ class AccountSealing:
     def __init__(self, keys: DataKeys | None = None, *, seals: bool = True) -> None:
         self.keys = keys
         self.seals = seals and keys is not None
-        self._index: bytes | None = None
+        self._index: DataKey | None = None
         self._unreadable = counter("auth_accounts_unreadable", "Sealed addresses and names that could not be opened.", ())
 
     async def sealed(self, tenant: str, account_id: str, what: str, text: str) -> str:
@@ -58,7 +58,7 @@ class AccountSealing:
         """Have the keys at hand. Raises UnavailableError, KeyNotOpenedError."""
         if self.keys is not None:
             await self.keys.current(PURPOSE)
-            self._index = (await self.keys.lasting(INDEX_PURPOSE)).secret
+            self._index = await self.keys.lasting(INDEX_PURPOSE)
 
     async def current_id(self) -> str:
         """Return the id of the key that seals now; empty where nothing is sealed."""
@@ -83,12 +83,12 @@ class AccountSealing:
         """Return what may stand there for an address: first what is written now, then what was before."""
         if self.keys is None:
             return (email_key,)
-        if self._index is None:
+        if self._index is None or not self.keys.uses(self._index):
             try:
-                self._index = (await self.keys.lasting(INDEX_PURPOSE)).secret
+                self._index = await self.keys.lasting(INDEX_PURPOSE)
             except KeyNotOpenedError:
                 raise AccountKeyUnavailableError from None
-        digest = hmac.digest(self._index, f"{tenant}\0{email_key}".encode(), "sha256")
+        digest = hmac.digest(self._index.secret, f"{tenant}\0{email_key}".encode(), "sha256")
         blind = f"blind.1.{urlsafe_b64encode(digest).decode().rstrip('=')}"
         return (blind, email_key) if self.seals else (email_key, blind)
 

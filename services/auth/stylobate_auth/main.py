@@ -21,6 +21,7 @@ from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceService
 from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
 from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.clients.limits import LimitsClient
@@ -284,16 +285,16 @@ async def _signing_keys(
     idempotency: Idempotency,
 ) -> SigningKeyManager:
     """Load the signing keys, which are sealed in the database, and keep and serve them from now on."""
-    encryption = SecretKeyEncryption(*settings.key_encryption, purpose="auth.key_encryption")
+    secret = SecretKeyEncryption(*settings.key_encryption, purpose="auth.key_encryption")
 
     async def take(fresh: AuthSettings) -> None:
-        encryption.use(*fresh.key_encryption)
+        secret.use(*fresh.key_encryption)
 
     app.follow("key_encryption_key", "key_encryption_key_before", take=take)
     keys = SigningKeyManager(
         store,
         KeyRing(settings.public_url or ISSUER),
-        encryption,
+        await key_encryption(app, settings, secret, purpose="auth.key_encryption") or secret,
         access,
         first=signing_key(settings.signing_key),
         algorithm=settings.signing_algorithm,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from stylobate.config import Settings, secret
+from stylobate.config import secret
 from stylobate.declarations import parse_rate_limit
 from stylobate.value_kinds import LongSecret
+from stylobate.vault import TransitSettings
 
 from stylobate_auth.breached_passwords import BreachedPasswords
 from stylobate_auth.mail.server import SmtpSecurity, SmtpServer
@@ -19,7 +20,7 @@ from stylobate_auth.session_lifetimes import SessionLifetimes
 Registration = Literal["open", "closed", "verified"]
 
 
-class AuthSettings(Settings):
+class AuthSettings(TransitSettings):
     """What the auth service can be told. Durations are written ``10m``, ``30d``."""
 
     service: ClassVar[str] = "auth"

@@ -81,11 +81,12 @@ class SigningKeyManager:
         self._clock = clock
         self._issuer_counts_until: datetime | None = None
         self._unopened: list[str] = []
+        self._opened_at: dict[str, datetime] = {}
 
     async def start(self) -> None:
         """Load the keys; make the first one where there is none.
 
-        :raises DatabaseUnavailableError: try again. :raises ConfigError: no key can be opened.
+        :raises DatabaseUnavailableError, KeyEncryptionUnavailableError: try again. :raises ConfigError: no key can be opened.
         """
         now = self._clock()
         async with self._store.transaction() as transaction:
@@ -113,25 +114,48 @@ class SigningKeyManager:
                 failed = False
 
     async def look(self) -> None:
-        """Read what the database has. Raises DatabaseUnavailableError."""
+        """Read what the database has. Raises DatabaseUnavailableError, KeyEncryptionUnavailableError."""
         now = self._clock()
         await self._keep_issuer(now)
         keys, issuers = await self._store.signing_keys(now)
         private: dict[str, PrivateKey] = {}
         unopened: list[str] = []
+        away: UnavailableError | None = None
         for key in keys:
             try:
-                private[key.id] = self.ring.private(key.id) or await self._open(key)
+                private[key.id] = await self._private(key, now)
             except KeyNotOpenedError:
                 unopened.append(key.id)
-                continue
-            if key.sealed_by != self._encryption.id:
-                sealed = await self._encryption.seal(to_der(private[key.id]), key.id)
-                await self._store.reseal_signing_key(key, sealed, self._encryption.id)
+            except UnavailableError as error:
+                away = error
         if unopened and unopened != self._unopened:
             _log.error("signing_keys_not_opened", keys=unopened, cure="every auth process needs the same key-encryption key")
         self._unopened = unopened
         self.ring.take(keys, private, {self.ring.issuer, *issuers})
+        if away is not None:
+            raise away
+        for key in keys:
+            if key.sealed_by != self._encryption.id and key.id in private:
+                sealed = await self._encryption.seal(to_der(private[key.id]), key.id)
+                await self._store.reseal_signing_key(key, sealed.data, sealed.by)
+
+    async def _private(self, key: SigningKey, now: datetime) -> PrivateKey:
+        """Return the private half: opened before, and anew where that lasts for a time only.
+
+        Raises KeyNotOpenedError, UnavailableError.
+        """
+        known, lasts = self.ring.private(key.id), self._encryption.lasts
+        age = now - self._opened_at.get(key.id, now)
+        if known is not None and (lasts is None or age < lasts / 2):
+            return known
+        try:
+            opened = await self._open(key)
+        except UnavailableError:
+            if known is None or lasts is None or age >= lasts:
+                raise
+            return known
+        self._opened_at[key.id] = now
+        return opened
 
     async def rotate_if_due(self) -> None:
         """Publish the next key when the schedule says so. Raises DatabaseUnavailableError."""
@@ -203,9 +227,7 @@ class SigningKeyManager:
     async def _sealed(self, private: PrivateKey, published_at: datetime, signs_from: datetime) -> SigningKey:
         jwk = public_jwk(private)
         sealed = await self._encryption.seal(to_der(private), jwk["kid"])
-        return SigningKey(
-            jwk["kid"], algorithm_of(private), json.dumps(jwk), sealed, self._encryption.id, published_at, signs_from
-        )
+        return SigningKey(jwk["kid"], algorithm_of(private), json.dumps(jwk), sealed.data, sealed.by, published_at, signs_from)
 
     async def _open(self, key: SigningKey) -> PrivateKey:
         return from_der(await self._encryption.open(key.sealed, key.sealed_by, key.id))

@@ -169,7 +169,7 @@ async def test_a_key_that_cannot_be_opened_signs_nothing(auth: Auth) -> None:
 async def test_a_sealed_key_opens_where_it_was_sealed() -> None:
     """Not under another name, not with another key, not when a bit is changed."""
     encryption = SecretKeyEncryption(SECRET, purpose="auth.key_encryption")
-    sealed = await encryption.seal(b"private", "one")
+    sealed = (await encryption.seal(b"private", "one")).data
     assert b"private" not in sealed
     assert await encryption.open(sealed, encryption.id, "one") == b"private"
     for data, by, about in (

@@ -43,6 +43,8 @@ class Sealing:
         self.keys = keys
         self._known_by_heart = BoundedDict[tuple[StateKey, bytes], bytes](_MOST_KNOWN)
         """What was opened last: a change opens what it builds on, and its answer, which often is the same."""
+        if keys is not None:
+            keys.on_forgotten(self._known_by_heart.clear)
         self._unreadable = counter("state_fields_unreadable", "Sealed fields that could not be opened.", ("namespace",))
 
     async def sealed(

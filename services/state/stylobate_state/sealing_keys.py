@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
+from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
 from stylobate.config import ConfigError
 from stylobate.encryption import NOT_THE_KEY, DataKeys, KeyNotOpenedError, SecretKeyEncryption
@@ -22,11 +23,30 @@ _FOR_TESTS = "the key of a test kit, which keeps nothing"
 async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyStore) -> Sealing:
     """Return what seals and opens. Raises ConfigError where fields are encrypted and there is no key to do it with."""
     encrypted = sorted(name for name, one in app.declarations.namespaces.items() if one.encrypted)
-    if not settings.encryption_key:
+    if not settings.encryption_key and not settings.transit_key:
         if encrypted:
             named = ", ".join(encrypted)
             raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: missing secret; `encrypted_fields` of {named} need it"])
         return NO_SEALING
+    secret = _of_secrets(app, settings) if settings.encryption_key else None
+    encryption = await key_encryption(app, settings, secret, purpose=_PURPOSE)
+    if encryption is None:
+        raise AssertionError("one of both is set")
+    keys = DataKeys(store, encryption)
+    try:
+        for name in encrypted:
+            await wait_for_dependency(_WAITED_FOR, partial(keys.current, purpose_of(name)))
+    except KeyNotOpenedError as error:
+        setting = "TRANSIT" if settings.transit_key else "ENCRYPTION"
+        raise ConfigError([f"STYLOBATE_STATE_{setting}_KEY: {str(error) or NOT_THE_KEY}"]) from None
+    if encryption.lasts is not None:
+        app.task("data-keys", keys.keep)
+    app.check("encryption", keys.health)
+    return Sealing(keys)
+
+
+def _of_secrets(app: AppManager, settings: StateSettings) -> SecretKeyEncryption:
+    """Return what secrets make, which follows them."""
     encryption = SecretKeyEncryption(settings.encryption_key, [settings.encryption_key_before], purpose=_PURPOSE)
 
     async def take(fresh: StateSettings) -> None:
@@ -35,14 +55,7 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
         encryption.use(fresh.encryption_key, [fresh.encryption_key_before])
 
     app.follow("encryption_key", "encryption_key_before", take=take)
-    keys = DataKeys(store, encryption)
-    try:
-        for name in encrypted:
-            await wait_for_dependency(_WAITED_FOR, partial(keys.current, purpose_of(name)))
-    except KeyNotOpenedError:
-        raise ConfigError([f"STYLOBATE_STATE_ENCRYPTION_KEY: {NOT_THE_KEY}"]) from None
-    app.check("encryption", keys.health)
-    return Sealing(keys)
+    return encryption
 
 
 def keep_sealed(app: AppManager, settings: StateSettings, kept: Iterable[Idempotency]) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from pydantic import Field, ValidationInfo, field_validator
-from stylobate.config import Settings, secret
+from stylobate.config import secret
 from stylobate.value_kinds import LongSecret, PostgresUrl
+from stylobate.vault import TransitSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PLACES = "STYLOBATE_STATE_PLACES"
@@ -15,7 +16,7 @@ MAIN = "main"
 """What messages call the database of `STYLOBATE_DATABASE_URL`."""
 
 
-class StateSettings(Settings):
+class StateSettings(TransitSettings):
     """``STYLOBATE_STATE_<FIELD>``."""
 
     service = "state"

@@ -17,6 +17,7 @@ class App:
         """Have one namespace with an encrypted field."""
         self.declarations = SimpleNamespace(namespaces={"people": SimpleNamespace(encrypted=("ssn",))})
         self.takes: list[Any] = []
+        self.vault = None
 
     def follow(self, *_fields: str, take: Any) -> None:
         """Note who takes changes."""

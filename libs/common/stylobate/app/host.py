@@ -54,7 +54,7 @@ class Host(Shared):
         self, placement: Placement, settings: HostSettings, sources: Sources, logs: Logs | None, vault: VaultManager | None
     ) -> None:
         super().__init__(placement, settings)
-        self._vault = vault
+        self.vault = vault
         self._changes = SettingChanges(settings, unused=Settings.model_fields)
         self.sources = sources
         self._logs = logs
@@ -108,7 +108,7 @@ class Host(Shared):
         findings = [str(finding) for finding in self.declarations.findings]
         redis = await asyncio.gather(*(check.ask() for check in self._redis_checks))
         bans, rules, discovery = await self.bans.health(), await self.limit_rules.health(), self._finder.health()
-        vault = [await self._vault.health()] if self._vault is not None else []
+        vault = [await self.vault.health()] if self.vault is not None else []
         parts = [*services.values(), identity, bans, rules, discovery, *redis, *vault] + (
             [Health(Status.DEGRADED)] if findings or self.left_out else []
         )
@@ -150,10 +150,10 @@ class Host(Shared):
 
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
         check_discovery(self.settings)
-        if self._vault is not None:
-            await self._opened.enter_async_context(self._vault.open())
-            self._vault.on_change(self._take_changes)
-            self.secret_refused = self._vault.look_soon
+        if self.vault is not None:
+            await self._opened.enter_async_context(self.vault.open())
+            self.vault.on_change(self._take_changes)
+            self.secret_refused = self.vault.look_soon
         traces = configure_traces(
             self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
         )

@@ -32,6 +32,7 @@ from stylobate.resilience import wait_for_dependency
 from stylobate.rpc import RpcAccess
 from stylobate.services import ServiceSpec
 from stylobate.value_kinds import OnUnreachable
+from stylobate.vault.manager import VaultManager
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -92,6 +93,11 @@ class AppManager:
     def sources(self) -> Sources:
         """Where settings and secrets come from, for those that modules have."""
         return self._shared.sources
+
+    @property
+    def vault(self) -> VaultManager | None:
+        """The Vault of this process; None: settings name none."""
+        return self._shared.vault
 
     @property
     def declarations(self) -> Declarations:

@@ -22,6 +22,7 @@ from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
 from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, idempotent_methods, open_channel
+from stylobate.vault.manager import VaultManager
 
 REDUCED_GRACE_S = 1.0
 """For calls under way, when what carries them is closed."""
@@ -47,6 +48,8 @@ class Shared:
         """Set when balancers know that this process stops, before its listeners do: what is open without end is ended then."""
         self.sources = Sources(os.environ, ())
         """Where settings come from."""
+        self.vault: VaultManager | None = None
+        """The Vault of this process, where settings name one."""
         self.secret_refused: Callable[[], None] = lambda: None
         """Is called when a server refuses a secret of ours: it may have been exchanged."""
         self.trace_ratio = 0.0

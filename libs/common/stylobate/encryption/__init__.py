@@ -1,9 +1,16 @@
 """Values at rest: sealed with data keys, which are stored sealed themselves by a key-encryption key that is not."""
 
 from stylobate.encryption.box import SealedInvalidError
-from stylobate.encryption.data_keys import LOOK, DataKey, DataKeys, DataKeyStanding
+from stylobate.encryption.data_keys import LOOK, DataKeys, DataKeyStanding
 from stylobate.encryption.envelope import is_sealed, key_id_of
-from stylobate.encryption.key_encryption import NOT_THE_KEY, KeyEncryption, KeyNotOpenedError, SecretKeyEncryption
+from stylobate.encryption.key_encryption import (
+    NOT_THE_KEY,
+    KeyEncryption,
+    KeyNotOpenedError,
+    SealedKey,
+    SecretKeyEncryption,
+)
+from stylobate.encryption.opened_keys import DataKey
 
 __all__ = [
     "LOOK",
@@ -14,6 +21,7 @@ __all__ = [
     "KeyEncryption",
     "KeyNotOpenedError",
     "SealedInvalidError",
+    "SealedKey",
     "SecretKeyEncryption",
     "is_sealed",
     "key_id_of",

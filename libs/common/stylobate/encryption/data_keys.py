@@ -3,39 +3,30 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stylobate.encryption.box import SealedInvalidError
 from stylobate.encryption.envelope import key_id_of, seal, unseal
 from stylobate.encryption.key_encryption import KeyEncryption, KeyNotOpenedError
+from stylobate.encryption.opened_keys import DataKey, OpenedKeys, about
 from stylobate.encryption.port import DataKeyStore, KeptKey
+from stylobate.errors import UnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
+from stylobate.stopping import goes_on
 
 LOOK = timedelta(seconds=2)
 """How old what a process knows of the newest key may be: so long after another was made, all seal with that one."""
+_KEEP_EVERY_S = 5.0
+_AT_ONCE = 100
 MOST_AGE = timedelta(days=90)
 MOST_SEALED = 2**28
 """What one process seals with a key. Sixteen of them stay below the 2^32 random nonces that NIST SP 800-38D allows a key."""
 _log = get_logger("app")
-
-
-@dataclass(slots=True)
-class DataKey:
-    """A key, opened."""
-
-    id: str
-    purpose: str
-    generation: int
-    secret: bytes
-    cipher: AESGCM
-    sealed: int = 0
-    """Values that this process has sealed with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class DataKeyStanding:
 
 
 class DataKeys:
-    """Seals and opens values. What has been opened once is at hand from then on, whatever is away.
+    """Seals and opens values. What has been opened once is at hand, whatever is away: see :class:`OpenedKeys`.
 
     :param encryption: what keys are sealed with before they are kept.
     """
@@ -75,12 +66,11 @@ class DataKeys:
         self._look_s = look.total_seconds()
         self._most_age = most_age
         self._most_sealed = most_sealed
-        self._keys: dict[str, DataKey] = {}
+        self._opened = OpenedKeys(store, encryption)
+        self._keys = self._opened.keys
         self._current: dict[str, tuple[DataKey, float]] = {}
         """By purpose: the newest one, and until when (monotonic) that needs no look."""
         self._turn = asyncio.Lock()
-        self.unopened: set[str] = set()
-        """Ids of keys that were needed and could not be opened here."""
 
     async def current(self, purpose: str) -> DataKey:
         """Return the key that seals now; the first one is made.
@@ -100,16 +90,30 @@ class DataKeys:
             return Health(Status.DEGRADED, f"this process lacks the key-encryption key of data keys: {ids}", metrics)
         return Health(metrics=metrics)
 
+    @property
+    def unopened(self) -> Collection[str]:
+        """Ids of keys that were needed and could not be opened here."""
+        return self._opened.unopened
+
     def at_hand(self, purpose: str) -> DataKey | None:
         """Return the key that sealed last, for who cannot wait for a look; None: there was none."""
         known = self._current.get(purpose)
-        return known[0] if known is not None else None
+        return known[0] if known is not None and known[0].id in self._keys else None
 
     async def lasting(self, purpose: str) -> DataKey:
         """Return the one key of a purpose whose key is never exchanged, as that of an index. Raises what :meth:`current` does."""
         async with self._turn:
             newest = await self._store.newest(purpose)
-            return await self._make(purpose, None) if newest is None else await self._opened(newest)
+            return await self._make(purpose, None) if newest is None else await self._opened.open(newest)
+
+    def uses(self, key: DataKey) -> bool:
+        """Return whether a key is at hand that somebody holds, and note that it is used."""
+        key.is_used = True
+        return key.id in self._keys
+
+    def on_forgotten(self, hearer: Callable[[], None]) -> None:
+        """Have it called when a key is not at hand any more: what it had opened is to be forgotten as well."""
+        self._opened.hearers.append(hearer)
 
     def seal(self, key: DataKey, value: bytes, about: bytes) -> str:
         """Return a value sealed, for opening with the same ``about`` alone."""
@@ -118,17 +122,23 @@ class DataKeys:
 
     def opened(self, text: str, about: bytes) -> bytes | None:
         """Return what was sealed; None: its key is not at hand, see :meth:`fetch`. Raises SealedInvalidError."""
-        key = self._keys.get(key_id_of(text))
-        return None if key is None else unseal(key.cipher, text, about)
+        if (key := self._keys.get(key_id_of(text))) is None:
+            return None
+        key.is_used = True
+        return unseal(key.cipher, text, about)
 
     async def fetch(self, texts: Collection[str]) -> None:
         """Have the keys of sealed values at hand, as far as they are kept and can be opened. Raises UnavailableError."""
         ids = {key_id_of(text) for text in texts} - self._keys.keys()
-        for kept in await self._store.find(ids) if ids else ():
-            try:
-                await self._opened(kept)
-            except KeyNotOpenedError:
-                _log.error("data_key_not_opened", key=kept.id, sealed_by=kept.sealed_by, cure="give this process that key, too")
+        if ids:
+            await asyncio.gather(*(self._fetch(kept) for kept in await self._store.find(ids)))
+
+    async def _fetch(self, kept: KeptKey) -> None:
+        try:
+            await self._opened.open(kept)
+        except KeyNotOpenedError as error:
+            cure = str(error) or "give this process that key, too"
+            _log.error("data_key_not_opened", key=kept.id, sealed_by=kept.sealed_by, cure=cure)
 
     async def open(self, text: str, about: bytes) -> bytes:
         """Return what was sealed. Raises SealedInvalidError, UnavailableError."""
@@ -185,61 +195,65 @@ class DataKeys:
         ]
 
     async def reseal(self) -> int:
-        """Seal anew the keys that another key-encryption key has sealed, and return how many. Raises KeyNotOpenedError."""
-        count = 0
-        for kept in await self._store.all():
-            if kept.sealed_by != self._encryption.id:
-                opened = await self._encryption.open(kept.sealed, kept.sealed_by, _about(kept.id, kept.purpose))
-                sealed = await self._encryption.seal(opened, _about(kept.id, kept.purpose))
-                await self._store.reseal(kept.id, kept.sealed_by, sealed, self._encryption.id)
-                count += 1
-        return count
+        """Seal anew the keys that another key-encryption key has sealed, and return how many.
+
+        Raises KeyNotOpenedError, UnavailableError.
+        """
+        foreign = [kept for kept in await self._store.all() if kept.sealed_by != self._encryption.id]
+        for first in range(0, len(foreign), _AT_ONCE):
+            await asyncio.gather(*map(self._reseal, foreign[first : first + _AT_ONCE]))
+        return len(foreign)
+
+    async def keep(self) -> None:
+        """Have what was opened opened anew in time, and sealed with the newest version of what seals it, forever.
+
+        For a key-encryption key that is exchanged elsewhere, see :class:`OpenedKeys`.
+        """
+        sealed_by = ""
+        while goes_on():
+            if sealed_by != self._encryption.id:
+                with suppress(KeyNotOpenedError, UnavailableError):  # what cannot be opened is told where it is needed
+                    newest = self._encryption.id
+                    if count := await self.reseal():
+                        _log.info("data_keys_resealed", count=count, sealed_by=newest)
+                    sealed_by = newest
+            await asyncio.sleep(min(self._opened.pause_s, _KEEP_EVERY_S))
+            await self._opened.open_anew()
+
+    async def _reseal(self, kept: KeptKey) -> None:
+        opened = await self._encryption.open(kept.sealed, kept.sealed_by, about(kept))
+        sealed = await self._encryption.seal(opened, about(kept))
+        await self._store.reseal(kept.id, kept.sealed_by, sealed.data, sealed.by)
 
     def _usable(self, purpose: str) -> DataKey | None:
         """Return the key that seals, where that needs no look."""
         if (known := self._current.get(purpose)) is None:
             return None
         key, until = known
-        return key if monotonic() < until and key.sealed < self._most_sealed else None
+        return key if monotonic() < until and key.sealed < self._most_sealed and key.id in self._keys else None
 
     async def _look(self, purpose: str) -> DataKey:
         newest = await self._store.newest(purpose)
         if newest is None or newest.age > self._most_age:
             return await self._make(purpose, newest)
-        key = await self._opened(newest)
+        key = await self._opened.open(newest)
         return self._take(key) if key.sealed < self._most_sealed else await self._make(purpose, newest)
 
     async def _make(self, purpose: str, newest: KeptKey | None) -> DataKey:
         """Make the generation behind the newest one, or take the one that another process made at the same moment."""
         generation = 1 if newest is None else newest.generation + 1
         id_, secret = secrets.token_hex(6), os.urandom(32)
-        sealed = await self._encryption.seal(secret, _about(id_, purpose))
-        now = datetime.now(UTC)
-        kept = KeptKey(id_, purpose, generation, sealed, self._encryption.id, now, timedelta())
+        kept = KeptKey(id_, purpose, generation, b"", "", datetime.now(UTC), timedelta())
+        sealed = await self._encryption.seal(secret, about(kept))
+        kept = replace(kept, sealed=sealed.data, sealed_by=sealed.by)
         if await self._store.add(kept):
             _log.info("data_key_made", key=id_, purpose=purpose, generation=generation)
-            return self._take(await self._opened(kept))
+            return self._take(self._opened.put(kept, secret))
         newest = await self._store.newest(purpose)
         if newest is None:
             raise AssertionError("a data key is never removed")
-        return self._take(await self._opened(newest))
+        return self._take(await self._opened.open(newest))
 
     def _take(self, key: DataKey) -> DataKey:
         self._current[key.purpose] = key, monotonic() + self._look_s
         return key
-
-    async def _opened(self, kept: KeptKey) -> DataKey:
-        if (known := self._keys.get(kept.id)) is not None:
-            return known
-        try:
-            secret = await self._encryption.open(kept.sealed, kept.sealed_by, _about(kept.id, kept.purpose))
-        except KeyNotOpenedError:
-            self.unopened.add(kept.id)
-            raise
-        self.unopened.discard(kept.id)
-        key = DataKey(kept.id, kept.purpose, kept.generation, secret, AESGCM(secret))
-        return self._keys.setdefault(kept.id, key)
-
-
-def _about(id_: str, purpose: str) -> str:
-    return f"{purpose}/{id_}"

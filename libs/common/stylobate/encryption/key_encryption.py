@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from datetime import timedelta
+from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,20 +15,32 @@ NOT_THE_KEY = "is not what the data keys in the database are sealed with; while 
 
 
 class KeyNotOpenedError(Exception):
-    """What was sealed cannot be opened here: with another key, or it was changed."""
+    """What was sealed cannot be opened here: with another key, or it was changed. Its text, where there is one, says why."""
+
+
+class SealedKey(NamedTuple):
+    """A key as it is stored."""
+
+    data: bytes
+    by: str
+    """The id of what sealed it."""
 
 
 class KeyEncryption(Protocol):
     """Seals and opens keys, never data. A service such as Vault Transit can stand behind it, so it may take a while and fail.
 
-    Both methods raise UnavailableError while what is behind it does not answer.
+    Both methods raise KeyEncryptionUnavailableError while what is behind it does not answer.
     """
 
     @property
     def id(self) -> str:
-        """What is sealed now is sealed with this."""
+        """What is sealed now is sealed with this, as far as is known; what :meth:`seal` says counts."""
 
-    async def seal(self, data: bytes, about: str) -> bytes:
+    @property
+    def lasts(self) -> timedelta | None:
+        """For how long what was opened is used before it is opened anew; None: without end."""
+
+    async def seal(self, data: bytes, about: str) -> SealedKey:
         """Return the data sealed, for opening with the same ``about`` alone."""
 
     async def open(self, sealed: bytes, sealed_by: str, about: str) -> bytes:
@@ -56,9 +69,14 @@ class SecretKeyEncryption:
         """See the port."""
         return self._id
 
-    async def seal(self, data: bytes, about: str) -> bytes:
+    @property
+    def lasts(self) -> None:
         """See the port."""
-        return seal_box(self._key, data, about.encode())
+        return
+
+    async def seal(self, data: bytes, about: str) -> SealedKey:
+        """See the port."""
+        return SealedKey(seal_box(self._key, data, about.encode()), self._id)
 
     async def open(self, sealed: bytes, sealed_by: str, about: str) -> bytes:
         """See the port."""

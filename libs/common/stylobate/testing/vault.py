@@ -74,6 +74,21 @@ class VaultServer:
         with self.root() as client:
             client.sys.submit_unseal_key((self.server.data / "unseal_key").read_text())
 
+    def transit(self, key: str, **options: Any) -> None:
+        """Make a key of the Transit engine; one that is there stays."""
+        with self.root() as client:
+            client.secrets.transit.create_key(key, key_type=options.get("type"))
+
+    def rotate(self, key: str) -> None:
+        """Make another version of a key of Transit."""
+        with self.root() as client:
+            client.secrets.transit.rotate_key(key)
+
+    def forget(self, key: str, *, before: int) -> None:
+        """Have versions before this one open nothing any more."""
+        with self.root() as client:
+            client.secrets.transit.update_key_configuration(key, min_decryption_version=before)
+
     def end_logins(self) -> None:
         """Take every login of the platform's role away."""
         with self.root() as client:

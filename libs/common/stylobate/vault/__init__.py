@@ -7,10 +7,11 @@ from stylobate.vault.errors import VaultDeniedError, VaultError, VaultUnavailabl
 from stylobate.vault.manager import VaultManager
 from stylobate.vault.options import AuthMethod, VaultOptions
 from stylobate.vault.secrets import VaultSecrets
-from stylobate.vault.settings import VaultSettings
+from stylobate.vault.settings import TransitSettings, VaultSettings
 
 __all__ = [
     "AuthMethod",
+    "TransitSettings",
     "VaultDeniedError",
     "VaultError",
     "VaultManager",

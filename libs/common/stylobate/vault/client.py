@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 
 from stylobate.config import ConfigError
 from stylobate.telemetry import counter
-from stylobate.vault.errors import VaultDeniedError, VaultError, VaultLoginError, VaultUnavailableError
+from stylobate.vault.errors import (
+    VaultDeniedError,
+    VaultError,
+    VaultLoginError,
+    VaultRefusedError,
+    VaultUnavailableError,
+)
 from stylobate.vault.options import VaultOptions
 
 R = TypeVar("R")
@@ -20,6 +26,11 @@ _SEVERAL = re.compile(r"^\d+ errors? occurred: \* ")
 """What Vault writes before what is the matter."""
 _SPENT = 0.5
 """Of its time, after which a token is renewed."""
+_SENT = {"seal", "open"}
+"""What is asked with a value that may be wrong."""
+_REDIRECTS = (
+    "sends us elsewhere, which is not followed, for the token would go along; STYLOBATE_VAULT_ADDRESS must name the server"
+)
 _INSTALL = "STYLOBATE_VAULT_ADDRESS: needs `hvac`: pip install 'stylobate[vault]'"
 
 
@@ -46,6 +57,7 @@ class VaultClient:
             timeout=options.timeout.total_seconds(),
             namespace=options.namespace or None,
             session=session,
+            allow_redirects=False,  # the token would go along
         )
         self._ends = 0.0
         self._due = 0.0
@@ -148,6 +160,27 @@ class VaultClient:
         except self._faults.InvalidPath:
             return None
 
+    def read(self, path: str) -> dict[str, Any] | None:
+        """Return what an engine says at a path; None: there is nothing. Raises VaultError."""
+        try:
+            with self._understood():
+                return dict(self._call("read", path, partial(self._hvac.adapter.get, f"/v1/{path}"))["data"])
+        except self._faults.InvalidPath:
+            return None
+
+    def write(self, what: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell an engine something; return what it answers. Raises VaultError; VaultRefusedError for what it does not take."""
+        with self._understood():
+            return dict(self._call(what, path, partial(self._post, path, body))["data"])
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        try:
+            return self._hvac.adapter.post(f"/v1/{path}", json=dict(body))
+        except self._faults.InvalidRequest as error:
+            if isinstance(error.json, dict) and "batch_results" in (error.json.get("data") or {}):
+                return error.json  # of several, or of one: each has its own error there
+            raise
+
     def close(self) -> None:
         """Close the connections."""
         self._hvac.adapter.close()
@@ -178,9 +211,12 @@ class VaultClient:
             if isinstance(error, self._faults.InvalidPath) and what == "read":
                 self._requests.labels(what, "ok").inc()
                 raise
-            fault = self._fault(where, error)
+            fault = self._fault(what, where, error)
             self._requests.labels(what, "unavailable" if isinstance(fault, VaultUnavailableError) else "denied").inc()
             raise fault from None  # the driver's own holds the answer's text
+        if getattr(found, "is_redirect", False):
+            self._requests.labels(what, "unavailable").inc()
+            raise VaultUnavailableError(f"{self.options.address} {_REDIRECTS}")
         self._requests.labels(what, "ok").inc()
         return found
 
@@ -193,22 +229,28 @@ class VaultClient:
             why = f"{self.options.address} said what is not understood ({type(error).__name__})"
             raise VaultUnavailableError(why) from None  # the error may hold what was said
 
-    def _fault(self, where: str, error: Exception) -> VaultError:
+    def _fault(self, what: str, where: str, error: Exception) -> VaultError:
         address, faults = self.options.address, self._faults
         if not isinstance(error, faults.VaultError):
             return VaultUnavailableError(f"{address} does not answer ({_reason(error)})")
         said = _SEVERAL.sub("", " ".join(" ".join(error.errors or ()).split())) or type(error).__name__
+        if isinstance(error, faults.InvalidRequest) and what in _SENT:
+            return VaultRefusedError(f"{address}: {where}: {said}")
         refusals = (faults.Forbidden, faults.Unauthorized, faults.InvalidRequest, faults.InvalidPath)
-        if isinstance(error, refusals) and where.endswith("/login"):
-            cure = "look at STYLOBATE_VAULT_ROLE and STYLOBATE_VAULT_CREDENTIALS_FILE"
-            return VaultLoginError(f"{address}: {where}: does not let us in ({said}); {cure}")
         if isinstance(error, refusals):
-            return VaultDeniedError(f"{address}: {where}: {said}; the policies of the role must allow it")
+            return _refusal(what, f"{address}: {where}", said)
         if isinstance(error, faults.VaultDown) and "sealed" in said.lower():
             return VaultUnavailableError(f"{address} is sealed; unseal it")
         if isinstance(error, faults.VaultNotInitialized):
             return VaultUnavailableError(f"{address} was never initialised; `bao operator init` does it")
         return VaultUnavailableError(f"{address}: {where}: {said}")
+
+
+def _refusal(what: str, where: str, said: str) -> VaultError:
+    if what == "login" and where.endswith("/login"):
+        cure = "look at STYLOBATE_VAULT_ROLE and STYLOBATE_VAULT_CREDENTIALS_FILE"
+        return VaultLoginError(f"{where}: does not let us in ({said}); {cure}")
+    return VaultDeniedError(f"{where}: {said}; the policies of the role must allow it")
 
 
 def _reason(error: BaseException) -> str:

@@ -15,3 +15,7 @@ class VaultLoginError(VaultError):
 
 class VaultDeniedError(VaultError):
     """It does not let us there, or not do that: somebody has to change something."""
+
+
+class VaultRefusedError(VaultError):
+    """It does not take what was sent: the value is wrong, for itself or for the key that is to open it."""

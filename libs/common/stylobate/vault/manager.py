@@ -14,7 +14,7 @@ from stylobate.resilience import Interruption, backoff
 from stylobate.stopping import end, goes_on
 from stylobate.telemetry import gauge
 from stylobate.vault.client import VaultClient
-from stylobate.vault.errors import VaultError
+from stylobate.vault.errors import VaultError, VaultUnavailableError
 from stylobate.vault.options import VaultOptions
 from stylobate.vault.secrets import VaultSecrets
 
@@ -75,6 +75,13 @@ class VaultManager:
     def look_soon(self) -> None:
         """Look now, not when it is time: somebody was refused with a secret that Vault may have exchanged."""
         self._look_now.set()
+
+    async def ask(self, question: Callable[[VaultClient], R]) -> R:
+        """Ask for something else than settings: in the one thread in which all is asked. Raises VaultError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, question, self._client)
+        except RuntimeError as error:  # the thread has ended
+            raise VaultUnavailableError(f"{self.options.address} is not asked any more: this process stops") from error
 
     async def health(self) -> Health:
         """Say whether the values are current; asks nobody."""

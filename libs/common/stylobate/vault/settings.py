@@ -46,10 +46,7 @@ class VaultSettings(Settings):
     @field_validator("vault_mount", "vault_path", "vault_auth_mount")
     @classmethod
     def _is_a_path(cls, text: str) -> str:
-        parts = text.split("/") if text else []
-        if not all(part.isprintable() and part not in {"", ".", ".."} for part in parts):
-            raise ValueError(f"{text!r} is not a path; team/stylobate is one")
-        return text
+        return _path(text)
 
     @field_validator("vault_authority")
     @classmethod
@@ -71,6 +68,32 @@ class VaultSettings(Settings):
         if findings:
             raise ConfigError(findings)
         return _options(values)
+
+
+class TransitSettings(Settings):
+    """The settings of a service whose keys Vault's Transit engine may seal."""
+
+    transit_key: str = Field(default="", pattern=r"[A-Za-z0-9_.-]*")
+    """Name of a key of Vault's Transit engine: it seals the keys in this service's database, in place of its secrets. What these
+    have sealed is opened by them on, until it was sealed anew. Empty: Transit seals nothing. Needs `STYLOBATE_VAULT_ADDRESS`."""
+    transit_mount: str = "transit"
+    """Where that engine is mounted."""
+    transit_cache: timedelta = Field(default=timedelta(days=1), ge=timedelta(minutes=1), le=timedelta(days=365))
+    """How long a key that Vault has opened is used before Vault has to open it again. After half of it Vault is asked; so a Vault
+    that is away harms nobody for at least as long, and who takes a right away knows when it ends."""
+
+    @field_validator("transit_mount")
+    @classmethod
+    def _is_a_mount(cls, text: str) -> str:
+        return _path(text)
+
+
+def _path(text: str) -> str:
+    """Return a path of Vault. Raises ValueError."""
+    parts = text.split("/") if text else []
+    if not all(part.isprintable() and ":" not in part and part not in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{text!r} is not a path; team/stylobate is one")
+    return text
 
 
 def _options(values: dict[str, Any]) -> VaultOptions | None:

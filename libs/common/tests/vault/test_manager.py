@@ -50,8 +50,7 @@ async def test_what_was_not_taken_is_told_and_tried_again(vault) -> None:
     manager.on_change(hear)
     async with manager.open():
         vault.put("later/auth", smtp_password="new")
-        await until(lambda: len(answers) == 1)
-        assert (await manager.health()).details == "it is refused there"
+        await until(manager.health, lambda health: health.details == "it is refused there")
         await until(lambda: _healthy(manager))
     assert answers == []
 

