@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, Self, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from stylobate.value_kinds import HttpUrl, PostgresUrl, RedisUrl, check_sane
+from stylobate.value_kinds import DatabaseUrl, HttpUrl, PostgresUrl, RedisUrl, check_sane
 
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
@@ -119,8 +119,9 @@ class Settings(BaseModel):
     """development, staging or production."""
     modules: str = "modules"
     """Folders of modules, separated by the path separator; packages as ``package:name``."""
-    database_url: PostgresUrl = "postgresql://stylobate@localhost/stylobate"
-    """PostgreSQL; several hosts as ``host1,host2``; see DatabaseManager."""
+    database_url: DatabaseUrl = "postgresql://stylobate@localhost/stylobate"
+    """PostgreSQL; or MongoDB, ``mongodb://host1,host2/stylobate?replicaSet=rs0``, where each service has a database of its own,
+    ``stylobate_auth``. Several hosts as ``host1,host2``."""
     database_replica_url: PostgresUrl = ""
     """A replica of it, for lists of state objects that may be a moment old. Empty: none."""
     database_roles: bool = True

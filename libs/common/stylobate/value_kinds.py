@@ -63,6 +63,16 @@ def _postgres(url: str) -> str:
     return url
 
 
+def _database(url: str) -> str:
+    if urlsplit(url).scheme not in ("mongodb", "mongodb+srv"):
+        return _postgres(url)
+    parts = _parts(url, "mongodb", "mongodb+srv")
+    if not parts.netloc.rpartition("@")[2]:
+        raise ValueError("names no server; mongodb://db1,db2/stylobate?replicaSet=rs0 does")
+    _check_files(parts, "tlsCAFile", "tlsCertificateKeyFile")
+    return url
+
+
 def _redis(url: str) -> str:
     parts = _parts(url, "redis", "rediss", "unix")
     if parts.scheme == "unix" and not parts.path:
@@ -104,6 +114,8 @@ def _network(text: str) -> str:
 
 PostgresUrl = Annotated[str, AfterValidator(_postgres)]
 """``postgresql://user@host1:port,host2/database``; may be empty where that means something."""
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
+"""The same, or ``mongodb://user@host1,host2/name?replicaSet=rs0``."""
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 """``redis://``, ``rediss://`` (TLS) or ``unix://``; see RedisAddress."""
 HttpUrl = Annotated[str, AfterValidator(_http)]

@@ -15,12 +15,16 @@ from stylobate.app.express import Express
 from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
 from stylobate.app.shared import Shared
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.app.tasks import SupervisedTasks
 from stylobate.audit import AuditChain, AuditSealer, AuditStore, AuditTrail
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
-from stylobate.config import Settings, Sources
+from stylobate.config import ConfigError, Settings, Sources
 from stylobate.database import DatabaseManager, Limits, Migrator
+from stylobate.database.address import is_mongodb
+from stylobate.database.refusal import URL
+from stylobate.database.schema import SchemaMigrator, migrator_of
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import BoundedCheck, Health, HealthCheck, Status
 from stylobate.identity import Access, ServiceIdentity, TokenVerifier
@@ -147,14 +151,30 @@ class AppManager:
         """Return whether the service runs in this process: for what is shared between listeners, never for calls."""
         return service in self._shared.placement.services
 
+    async def storage(self) -> Storage:
+        """Open this service's database, of whichever kind its URL is; return the adapters of that kind. See :meth:`database`."""
+        if not is_mongodb(self.settings.database_url):
+            return PostgresStorage(await self.database())
+        from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
+
+        await self._migrated()
+        opened = MongoManager.open(
+            self.settings.database_url, service=self.name, pool_size=self.settings.database_pool_size, limits=self._limits()
+        )
+
+        async def take(_: Settings) -> None:
+            raise ConfigError([f"{URL}: a service on MongoDB takes another user or password when it is restarted"])
+
+        self.follow("database_url", take=take)
+        return MongoStorage(await self.enter(opened, name="database"))
+
     async def database(self) -> DatabaseManager:
-        """Open this service's database; waits for the server, migrates in development and elsewhere waits for who migrates."""
-        settings, where = self.settings, f"database of {self.name}"
-        self._has_database, migrator = True, self._migrator()
-        if settings.is_development:
-            await wait_for_dependency(where, migrator.upgrade)
-        else:
-            await self._wait_for_migrations(where, migrator)
+        """Open this service's PostgreSQL; waits for the server, migrates in development and elsewhere waits for who migrates."""
+        settings = self.settings
+        if is_mongodb(settings.database_url):
+            own = f"STYLOBATE_{self.name.upper()}_DATABASE_URL"
+            raise ConfigError([f"{URL}: {self.name} does not run on MongoDB yet; {own} gives it a PostgreSQL"])
+        await self._migrated()
         opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
         database = await self.enter(opened(pool_size=settings.database_pool_size, refused=self._refused), name="database")
 
@@ -186,16 +206,19 @@ class AppManager:
 
     def _opened(self, url: str, **options: Any) -> AbstractAsyncContextManager[DatabaseManager]:
         settings = self.settings
-        limits = Limits(
-            settings.database_statement_timeout, settings.database_lock_timeout, settings.database_idle_transaction_timeout
-        )
         return DatabaseManager.open(
             url,
             service=self.name,
             use_role=settings.database_roles,
             pooler=settings.database_pooler,
-            limits=limits,
+            limits=self._limits(),
             **options,
+        )
+
+    def _limits(self) -> Limits:
+        settings = self.settings
+        return Limits(
+            settings.database_statement_timeout, settings.database_lock_timeout, settings.database_idle_transaction_timeout
         )
 
     async def enter(self, manager: AbstractAsyncContextManager[T], *, name: str = "") -> T:
@@ -275,7 +298,15 @@ class AppManager:
         """Hold back the process's readiness until this returns: for work of a task that must have been done once."""
         self._waits.append(wait)
 
-    async def _wait_for_migrations(self, where: str, migrator: Migrator) -> None:
+    async def _migrated(self) -> None:
+        """Have the schema brought up to date: by this process in development, elsewhere by whoever migrates."""
+        self._has_database, where, migrator = True, f"database of {self.name}", self._migrator()
+        if self.settings.is_development:
+            await wait_for_dependency(where, migrator.upgrade)
+        else:
+            await self._wait_for_migrations(where, migrator)
+
+    async def _wait_for_migrations(self, where: str, migrator: SchemaMigrator) -> None:
         """Wait until the schema is up to date: a process may start before whoever migrates, and goes on by itself afterwards."""
         self._pending = await wait_for_dependency(where, migrator.pending)
         if self._pending:
@@ -284,8 +315,9 @@ class AppManager:
             await asyncio.sleep(_MIGRATIONS_LOOK_S)
             self._pending = await wait_for_dependency(where, migrator.pending)
 
-    def _migrator(self) -> Migrator:
-        return Migrator(self.settings.database_url, self.name, self.spec.migrations, use_role=self.settings.database_roles)
+    def _migrator(self) -> SchemaMigrator:
+        settings = self.settings
+        return migrator_of(settings.database_url, self.name, self.spec.migrations, use_role=settings.database_roles)
 
     async def _migrate_unused(self) -> None:
         """Make a schema that the service does not open yet, where the database answers: nothing here waits for it."""

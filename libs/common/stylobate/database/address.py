@@ -1,6 +1,13 @@
-"""A PostgreSQL address: which servers it names, and what it leaves open."""
+"""A database address: of which kind it is, which servers it names, and what it leaves open."""
 
 from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+MONGODB = ("mongodb", "mongodb+srv")
+
+
+def is_mongodb(url: str) -> bool:
+    """Return whether a database URL is of MongoDB; else it is of PostgreSQL."""
+    return urlsplit(url).scheme in MONGODB
 
 
 def hosts(url: str) -> str:
@@ -11,7 +18,7 @@ def hosts(url: str) -> str:
 
 
 def seeking(url: str, *, read_only: bool) -> str:
-    """Return the URL with the kind of server that is wanted of several (libpq's ``target_session_attrs``), unless it says so.
+    """Return a PostgreSQL URL with the kind of server that is wanted of several (``target_session_attrs``), unless it has it.
 
     Writers want the one that takes writes, wherever it moved; readers a standby while there is one.
     """

@@ -16,7 +16,7 @@ from stylobate.database.faults import LOST
 from stylobate.database.refusal import URL, refusals
 from stylobate.resilience import wait_for_dependency
 
-_FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _SERVICE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 _CREATE_TABLE = """
@@ -83,7 +83,7 @@ class MigrationSet:
         for file in self.folder.iterdir():
             if not file.name.endswith(".sql"):
                 continue
-            parts = _FILE.fullmatch(file.name)
+            parts = FILE.fullmatch(file.name)
             if parts is None:
                 raise MigrationError(f"{self.name}: {file.name} is not named like 0001_what_it_does.sql")
             number = int(parts[1])

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
+from stylobate.database.address import is_mongodb
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
@@ -72,8 +73,11 @@ async def schema_of(log: str, further: str = "") -> AsyncIterator[DatabaseManage
     where = sources()
     name = log.partition(APART)[0]
     spec = installed_services()[name]
+    url = databases_apart(spec, where)[further] if further else _url_of(log, where)
+    if is_mongodb(url):
+        raise CommandError(f"this command works on PostgreSQL alone, as yet, and {name} is on MongoDB")
     async with DatabaseManager.open(
-        databases_apart(spec, where)[further] if further else _url_of(log, where),
+        url,
         service=name,
         pool_size=2,
         use_role=spec.settings.value("database_roles", where),

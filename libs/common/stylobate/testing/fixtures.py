@@ -17,13 +17,23 @@ import pytest
 import pytest_asyncio
 
 from stylobate.database import DatabaseManager, Limits, MigrationSet
-from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import (
+    EmbeddedMongo,
+    EmbeddedPostgres,
+    EmbeddedServer,
+    EmbeddedServerError,
+    EmbeddedValkey,
+    run_folder,
+)
 from stylobate.redis import RedisManager
 from stylobate.testing.databases import Databases
 from stylobate.testing.logs import plain_logs
+from stylobate.testing.ports import free_ports
 from stylobate.testing.shared_folder import shared_folder
 
 if TYPE_CHECKING:
+    from stylobate.database.mongodb import MongoManager
+    from stylobate.testing.mongodb import MongoDatabases
     from stylobate.testing.vault import VaultServer
 
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off", "max_wal_size": "64MB"}
@@ -50,6 +60,18 @@ def postgres_url() -> Iterator[str]:
     yield from _running(server)
     for each in (run, folder):
         shutil.rmtree(each, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mongo_url() -> Iterator[str]:
+    """Give the address of a MongoDB, a set of one, that runs for the whole session; skips where there is no ``mongod``."""
+    folder = Path(tempfile.mkdtemp(prefix="mongodb-", dir=shared_folder()))
+    try:
+        server = EmbeddedMongo(folder, free_ports(1))
+    except EmbeddedServerError as error:
+        pytest.skip(str(error))
+    yield from _running(server)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +136,43 @@ async def database_for(databases: Databases) -> AsyncIterator[DatabaseFor]:
                 urls[service] = await stack.enter_async_context(databases.fresh(service, *sets))
             limits = Limits(_PATIENCE, _PATIENCE, _PATIENCE)
             manager = DatabaseManager.open(
+                urls[service], service=service, pool_size=pool_size, connect_timeout=_PATIENCE, limits=limits
+            )
+            return await stack.enter_async_context(manager)
+
+        yield open_one
+
+
+class MongoFor(Protocol):
+    """What the fixture ``mongo_for`` gives."""
+
+    async def __call__(self, service: str, *sets: MigrationSet, pool_size: int = 10) -> "MongoManager":
+        """Return the service's manager on a fresh, migrated database; see DatabaseFor."""
+
+
+@pytest.fixture(scope="session")
+def mongo_databases(mongo_url: str) -> Iterator["MongoDatabases"]:
+    """Give the maker of fresh databases on MongoDB."""
+    from stylobate.testing.mongodb import MongoDatabases  # noqa: PLC0415  its driver
+
+    made = MongoDatabases(mongo_url)
+    yield made
+    made.close()
+
+
+@pytest_asyncio.fixture
+async def mongo_for(mongo_databases: "MongoDatabases") -> AsyncIterator[MongoFor]:
+    """Give a factory of MongoManagers on databases of this test alone."""
+    from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver
+
+    urls: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+
+        async def open_one(service: str, *sets: MigrationSet, pool_size: int = 10) -> "MongoManager":
+            if service not in urls:
+                urls[service] = await stack.enter_async_context(mongo_databases.fresh(service, *sets))
+            limits = Limits(_PATIENCE, _PATIENCE, _PATIENCE)
+            manager = MongoManager.open(
                 urls[service], service=service, pool_size=pool_size, connect_timeout=_PATIENCE, limits=limits
             )
             return await stack.enter_async_context(manager)

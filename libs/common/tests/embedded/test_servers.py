@@ -9,8 +9,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
+from stylobate.testing.ports import free_ports
 
 _FAST = {"fsync": "off"}  # no lost machines here, killed processes only
 
@@ -186,3 +187,22 @@ def test_a_socket_path_that_is_too_long_is_refused(tmp_path):
     """The limit of the system is told before the server fails in words of its own."""
     with pytest.raises(EmbeddedServerError, match="too long for a unix socket"):
         EmbeddedValkey(tmp_path / "data", tmp_path / ("x" * 100))
+
+
+async def test_mongodb_keeps_its_data_over_stop_and_kill(tmp_path):
+    """What was acknowledged is there after a stop and after kill -9, also at another port."""
+    from stylobate.database.mongodb import MongoManager
+
+    server = await _up(EmbeddedMongo(tmp_path, free_ports(1)))
+    for number in range(3):
+        async with MongoManager.open(server.url, service="bank") as database:
+            await database.insert("kept", [{"_id": number}])
+            assert await database.count("kept", {}) == number + 1
+        if number == 0:
+            server.process.kill()
+            await server.process.wait()
+            await _up(server)
+        elif number == 1:
+            await server.stop()
+            server = await _up(EmbeddedMongo(tmp_path, free_ports(1)))
+    await server.stop()

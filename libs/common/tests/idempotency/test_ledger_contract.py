@@ -11,6 +11,7 @@ from stylobate.database import MigrationSet
 from stylobate.database.memory import MemoryTransaction
 from stylobate.idempotency import Answer, Claim, IdempotencyLedger, KeyTakenError
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
+from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 
 NOW = datetime.now(UTC)
@@ -44,12 +45,19 @@ async def postgres(database_for: Any) -> Bench:
 
 
 @pytest.fixture
+async def mongodb(mongo_for: Any) -> Bench:
+    """Give the ledger on MongoDB."""
+    database = await mongo_for("test", MigrationSet.of("idempotency", "stylobate.idempotency"))
+    return Bench(MongoIdempotencyLedger(database), database.transaction)
+
+
+@pytest.fixture
 def memory() -> Bench:
     """Give the ledger in memory."""
     return Bench(MemoryIdempotencyLedger(), MemoryTransaction.begin)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def bench(request: pytest.FixtureRequest) -> Any:
     """Give each kind of ledger in turn."""
     return request.getfixturevalue(request.param)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from stylobate.database import MigrationSet
 from stylobate.leases import LeaseManager
+from stylobate.leases.mongodb import MongoLeaseStore
 from stylobate.leases.port import LeaseStore
 from stylobate.leases.postgres import PostgresLeaseStore
 
@@ -48,7 +49,19 @@ async def postgres(database):
     return Bench(PostgresLeaseStore(database), shift)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture
+async def mongodb(mongo_for):
+    """Give leases on MongoDB."""
+    database = await mongo_for("shop", _LEASES)
+
+    async def shift(name, by):
+        until = {"$add": ["$$NOW", round(by.total_seconds() * 1000)]}
+        await database.update_one("lease", {"_id": name}, [{"$set": {"until": until}}])
+
+    return Bench(MongoLeaseStore(database), shift)
+
+
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def bench(request):
     """Give each kind of store in turn."""
     return request.getfixturevalue(request.param)

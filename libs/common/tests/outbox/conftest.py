@@ -1,4 +1,4 @@
-"""An outbox on a real PostgreSQL, and short ways to write to it and look at it."""
+"""An outbox on real databases, and short ways to write to it and look at it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,9 +10,10 @@ from stylobate.database import MigrationSet
 from stylobate.database.memory import MemoryTransaction
 from stylobate.outbox import Event, EventLog, LoggedEvent, Outbox, Position
 from stylobate.outbox.memory import MemoryEventLog
+from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering, MongoOutbox
 from stylobate.outbox.port import Numbering
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
-from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.fixtures import DatabaseFor, MongoFor
 
 SETS = (MigrationSet.of("leases", "stylobate.leases"), MigrationSet.of("outbox", "stylobate.outbox"))
 
@@ -26,7 +27,7 @@ class Journal:
     numbering: Numbering
     transaction: Callable[[], AbstractAsyncContextManager[Any]]
     database: Any = None
-    """Where it is PostgreSQL."""
+    """Of a kind that has one."""
 
     async def write(self, *subjects: str, type: str = "test.thing.changed", tenant: str = "default") -> list[Event]:  # noqa: A002  as Event.new
         """Write an event for each subject, all in one transaction."""
@@ -82,16 +83,25 @@ async def on_postgres(database_for: DatabaseFor) -> Journal:
 
 
 @pytest.fixture
+async def on_mongodb(mongo_for: MongoFor) -> Journal:
+    """Give an outbox with nothing in it, on MongoDB."""
+    database = await mongo_for("test", *SETS)
+    return Journal(
+        MongoOutbox("test"), MongoEventLog(database, "test"), MongoNumbering(database, "test"), database.transaction, database
+    )
+
+
+@pytest.fixture
 def journal(on_postgres: Journal) -> Journal:
     """Give the one on PostgreSQL."""
     return on_postgres
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def either(request: pytest.FixtureRequest) -> Journal:
     """Give an outbox with nothing in it, on each kind of store in turn."""
-    if request.param == "postgres":
-        found: Journal = request.getfixturevalue("on_postgres")
+    if request.param != "memory":
+        found: Journal = request.getfixturevalue(f"on_{request.param}")
         return found
     log = MemoryEventLog("test")
     return Journal(log, log, log, MemoryTransaction.begin)

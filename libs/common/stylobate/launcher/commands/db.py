@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stylobate.database import DatabaseManager, Migrator
+from stylobate.database import DatabaseManager
+from stylobate.database.schema import SchemaMigrator, migrator_of
 from stylobate.ids import new_id
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import services_here
@@ -102,14 +103,14 @@ async def _pending(within: timedelta) -> dict[str, list[str]]:
         return {name: await migrator.pending() for name, migrator in migrators.items()}
 
 
-def _migrators() -> dict[str, Migrator]:
+def _migrators() -> dict[str, SchemaMigrator]:
     """Return a migrator per service with a schema, and for each further database that it has."""
     where = sources()
-    migrators: dict[str, Migrator] = {}
+    migrators: dict[str, SchemaMigrator] = {}
     for name, spec in services_here().items():
         if spec.migrations:
             use_role = spec.settings.value("database_roles", where)
             urls = {name: spec.settings.value("database_url", where)}
             urls |= {f"{name} in {database}": url for database, url in databases_apart(spec, where).items()}
-            migrators |= {what: Migrator(url, name, spec.migrations, use_role=use_role) for what, url in urls.items()}
+            migrators |= {what: migrator_of(url, name, spec.migrations, use_role=use_role) for what, url in urls.items()}
     return migrators

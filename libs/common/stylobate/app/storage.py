@@ -1,0 +1,91 @@
+"""The adapters of one kind of database, for whoever puts a service together.
+
+A service asks :meth:`AppManager.storage` for it and takes its own store by its kind::
+
+    match storage:
+        case PostgresStorage():
+            store = PostgresBanStore(storage.database, storage.outbox(app.name), …)
+        case MongoStorage():
+            store = MongoBanStore(storage.database, storage.outbox(app.name), …)
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stylobate.database import DatabaseManager
+from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
+
+if TYPE_CHECKING:
+    from stylobate.database.mongodb import MongoManager
+    from stylobate.idempotency.mongodb import MongoIdempotencyLedger
+    from stylobate.leases.mongodb import MongoLeaseStore
+    from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering, MongoOutbox
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStorage:
+    """PostgreSQL; a transaction is a Connection inside one."""
+
+    database: DatabaseManager
+
+    def outbox(self, source: str) -> PostgresOutbox:
+        """Return where events are left."""
+        return PostgresOutbox(source)
+
+    def event_log(self, source: str) -> PostgresEventLog:
+        """Return their log."""
+        return PostgresEventLog(self.database, source)
+
+    def numbering(self, source: str) -> PostgresNumbering:
+        """Return what numbers them."""
+        return PostgresNumbering(self.database, source)
+
+    def leases(self) -> PostgresLeaseStore:
+        """Return where leases are kept."""
+        return PostgresLeaseStore(self.database)
+
+    def idempotency(self) -> PostgresIdempotencyLedger:
+        """Return where answers are kept."""
+        return PostgresIdempotencyLedger(self.database)
+
+
+@dataclass(frozen=True, slots=True)
+class MongoStorage:
+    """MongoDB; a transaction is a MongoTransaction. Its driver is imported by whoever has one: it takes 11 MB."""
+
+    database: "MongoManager"
+
+    def outbox(self, source: str) -> "MongoOutbox":
+        """Return where events are left."""
+        from stylobate.outbox.mongodb import MongoOutbox
+
+        return MongoOutbox(source)
+
+    def event_log(self, source: str) -> "MongoEventLog":
+        """Return their log."""
+        from stylobate.outbox.mongodb import MongoEventLog
+
+        return MongoEventLog(self.database, source)
+
+    def numbering(self, source: str) -> "MongoNumbering":
+        """Return what numbers them."""
+        from stylobate.outbox.mongodb import MongoNumbering
+
+        return MongoNumbering(self.database, source)
+
+    def leases(self) -> "MongoLeaseStore":
+        """Return where leases are kept."""
+        from stylobate.leases.mongodb import MongoLeaseStore
+
+        return MongoLeaseStore(self.database)
+
+    def idempotency(self) -> "MongoIdempotencyLedger":
+        """Return where answers are kept."""
+        from stylobate.idempotency.mongodb import MongoIdempotencyLedger
+
+        return MongoIdempotencyLedger(self.database)
+
+
+Storage = PostgresStorage | MongoStorage

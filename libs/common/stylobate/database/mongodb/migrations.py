@@ -1,0 +1,219 @@
+"""Schema changes of MongoDB: numbered files of database commands beside the code that needs them, applied once, forward only.
+
+MongoDB does not change its collections in transactions: a process that is killed half-way leaves a file half done, and it is done
+again. So a file has only commands that may come twice: ``create``, ``collMod``, ``createIndexes``, ``insert`` of documents with
+an ``_id``, ``update``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from bson import json_util
+from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
+from pymongo.read_concern import ReadConcern
+
+from stylobate.database.address import hosts
+from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet
+from stylobate.database.mongodb.address import database_of
+from stylobate.database.mongodb.manager import client_of, user_of
+from stylobate.database.mongodb.refusal import check_greeting, look, refusals
+from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
+from stylobate.database.mongodb.statements import Document
+from stylobate.database.mongodb.transaction import MAJORITY
+from stylobate.database.refusal import URL
+from stylobate.resilience import wait_for_dependency
+from stylobate.stopping import end, goes_on
+
+COMMANDS = ("create", "collMod", "createIndexes", "insert", "update", "delete", "dropIndexes")
+"""What a file may say."""
+_HERE_ALREADY, _MAY_NOT, _NO_SUCH_INDEX, _DUPLICATE = 48, 13, 27, 11000
+_HELD = timedelta(seconds=30)
+_LOOK_S = 0.1
+_LOCK = "lock"
+_UNTIL = {"$add": ["$$NOW", round(_HELD.total_seconds() * 1000)]}
+
+
+@dataclass(frozen=True, slots=True)
+class MongoMigration(Migration):
+    """One file; ``sql`` is its text."""
+
+    def commands(self) -> list[dict[str, Any]]:
+        """Return what it says. Raises MigrationError."""
+        try:
+            found: Any = json_util.loads(self.sql)
+        except ValueError as error:
+            raise MigrationError(f"{self}: is not JSON: {error}") from None
+        if not isinstance(found, list):
+            raise MigrationError(f"{self}: is not a list of commands")
+        for command in found:
+            if not isinstance(command, dict) or next(iter(command), "") not in COMMANDS:
+                raise MigrationError(f"{self}: a command begins with one of {', '.join(COMMANDS)}")
+        return found
+
+
+def load(part: MigrationSet) -> list[Migration]:
+    """Read a set's files for MongoDB in order. Raises MigrationError where it has none."""
+    folder = part.folder / "mongodb"
+    if not folder.is_dir():
+        raise MigrationError(f"{part.name} does not run on MongoDB yet: it has no migrations for it")
+    found: dict[int, Migration] = {}
+    for file in sorted(folder.glob("*.json")):
+        parts = FILE.fullmatch(f"{file.stem}.sql")
+        if parts is None:
+            raise MigrationError(f"{part.name}: {file.name} is not named like 0001_what_it_does.json")
+        number = int(parts[1])
+        if number in found:
+            raise MigrationError(f"{part.name}: number {number:04d} comes twice: {found[number].name}, {parts[2]}")
+        found[number] = MongoMigration(part.name, number, parts[2], file.read_text(encoding="utf-8"))
+    return [found[number] for number in sorted(found)]
+
+
+class MongoMigrator:
+    """Brings the database of one service to what its code needs. Any number of processes may do it at once."""
+
+    def __init__(self, url: str, service: str, sets: Sequence[MigrationSet], *, setting: str = URL) -> None:
+        """Describe the work. :param setting: that the URL comes from, for who must set it right."""
+        self._url = url
+        self._setting = setting
+        self._service = service
+        self._name = database_of(url, service)
+        self._sets = tuple(sets)
+
+    async def grant(self, user: str) -> None:
+        """Raise MigrationError: roles are given at the server."""
+        roles = f"[{{role: 'readWrite', db: '{self._name}'}}]"
+        raise MigrationError(f"--grant-to is for PostgreSQL; on MongoDB: db.grantRolesToUser('{user}', {roles})")
+
+    async def upgrade(self, upto: Mapping[str, int] | None = None) -> list[str]:
+        """Apply what is pending and return its names; see Migrator. Raises MigrationError."""
+        files = {
+            part.name: [file for file in load(part) if upto is None or file.number <= upto.get(part.name, 0)]
+            for part in self._sets
+        }
+        async with self._connected() as database, self._may(database), _locked(database):
+            if SIGNAL not in await database.list_collection_names():
+                await _run(database, {"create": SIGNAL})
+            applied = await _applied(database)
+            pending = [file for name, have in files.items() for file in _pending(name, have, applied)]
+            for file in pending:
+                await _apply(database, file)
+            return [str(file) for file in pending]
+
+    async def pending(self) -> list[str]:
+        """Return the names of what upgrade would apply. Raises MigrationError."""
+        files = {part.name: load(part) for part in self._sets}
+        async with self._connected() as database, self._may(database):
+            applied = await _applied(database)
+            return [str(file) for name, have in files.items() for file in _pending(name, have, applied)]
+
+    @asynccontextmanager
+    async def _may(self, database: AsyncDatabase[Document]) -> AsyncIterator[None]:
+        try:
+            yield
+        except OperationFailure as error:
+            if error.code != _MAY_NOT:
+                raise
+            raise MigrationError(
+                f"{user_of(self._url) or 'nobody'} may not bring the database {database.name} up to date, for which it needs "
+                f"readWrite and dbAdmin there: {(error.details or {}).get('errmsg', error)}"
+            ) from error
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncDatabase[Document]]:
+        client: AsyncMongoClient[Document] = client_of(self._url, f"stylobate-{self._service}-migrations", setting=self._setting)
+        try:
+
+            async def greet() -> None:
+                try:
+                    with refusals(self._setting, self._url):
+                        check_greeting(self._setting, self._url, await client.admin.command("hello"))
+                except ServerSelectionTimeoutError:
+                    await look(self._setting, self._url)
+                    raise
+
+            what = f"database {hosts(self._url)} for migrations of {self._service}"
+            await wait_for_dependency(what, greet, faults=(OSError, ConnectionFailure))
+            yield client.get_database(self._name, write_concern=MAJORITY, read_concern=ReadConcern("majority"))
+        finally:
+            await client.close()
+
+
+@asynccontextmanager
+async def _locked(database: AsyncDatabase[Document]) -> AsyncIterator[None]:
+    """Wait for another process that is at it; one that was killed is waited for half a minute."""
+    locks, ours = database.get_collection("migration_lock"), str(uuid4())
+    is_free = {"$lte": ["$until", "$$NOW"]}  # one that is missing is less than every time
+    taken = {"holder": {"$cond": ["$is_free", ours, "$holder"]}, "until": {"$cond": ["$is_free", _UNTIL, "$until"]}}
+    steps: list[dict[str, Any]] = [{"$set": {"is_free": is_free}}, {"$set": taken}, {"$unset": "is_free"}]
+    while True:
+        with suppress(DuplicateKeyError):  # two make it at this moment
+            found = await locks.find_one_and_update({"_id": _LOCK}, steps, upsert=True, return_document=ReturnDocument.AFTER)
+            if found is not None and found["holder"] == ours:
+                break
+        await asyncio.sleep(_LOOK_S)
+    keeping = asyncio.create_task(_keep(database, ours))
+    try:
+        yield
+    finally:
+        await end((keeping,))
+        await locks.delete_one({"_id": _LOCK, "holder": ours})
+
+
+async def _keep(database: AsyncDatabase[Document], holder: str) -> None:
+    while goes_on():
+        await asyncio.sleep(_HELD.total_seconds() / 3)
+        locks = database.get_collection("migration_lock")
+        await locks.update_one({"_id": _LOCK, "holder": holder}, [{"$set": {"until": _UNTIL}}])
+
+
+async def _applied(database: AsyncDatabase[Document]) -> dict[str, dict[int, str]]:
+    found: dict[str, dict[int, str]] = {}
+    async for row in database.get_collection("migration").find({}):
+        found.setdefault(row["_id"]["set"], {})[row["_id"]["number"]] = row["checksum"]
+    return found
+
+
+def _pending(name: str, have: Sequence[Migration], everything: Mapping[str, Mapping[int, str]]) -> list[Migration]:
+    applied = everything.get(name, {})
+    pending = [file for file in have if file.number not in applied]
+    for file in have:
+        if file.number in applied and applied[file.number] != file.checksum:
+            raise MigrationError(f"{file} was changed after it was applied; restore it and put the change into a new file")
+    if pending and applied and pending[0].number < max(applied):
+        raise MigrationError(f"{pending[0]} comes before {name}/{max(applied):04d}, which is applied; give it the next number")
+    return pending
+
+
+async def _apply(database: AsyncDatabase[Document], file: Migration) -> None:
+    assert isinstance(file, MongoMigration)  # noqa: S101  `load` makes no others
+    for command in file.commands():
+        await _run(database, command)
+    row = {"_id": {"set": file.set, "number": file.number}, "name": file.name, "checksum": file.checksum}
+    await database.get_collection("migration").update_one(
+        {"_id": row.pop("_id")}, [{"$set": {**row, "applied_at": "$$NOW"}}], upsert=True
+    )
+
+
+async def _run(database: AsyncDatabase[Document], command: Mapping[str, Any]) -> None:
+    """Run one command; what it asks for may be there already."""
+    kind = next(iter(command))
+    try:
+        done = await database.command(dict(command))
+    except OperationFailure as error:
+        if kind == "create" and error.code == _HERE_ALREADY:
+            if rest := {name: command[name] for name in ("validator", "validationLevel") if name in command}:
+                await database.command({"collMod": command["create"], **rest})
+            return
+        if kind == "dropIndexes" and error.code == _NO_SUCH_INDEX:
+            return
+        raise
+    failed = [one for one in done.get("writeErrors", ()) if one["code"] != _DUPLICATE]
+    if failed:
+        raise MigrationError(f"{kind} {command[kind]}: {failed[0]['errmsg']}")

@@ -1,0 +1,86 @@
+"""What a MongoDB says to a setting that is wrong: no waiting cures it, so who starts is told, in one line."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.uri_parser import parse_uri
+
+from stylobate.config import ConfigError
+from stylobate.database.address import hosts
+
+_WIRE_6 = 17
+"""What MongoDB 6.0 says of itself in its greeting."""
+_LOOK_MS = 1000
+_NOT_US = (18, 8000)
+_MAY_NOT = 13
+_NO_TLS, _NOT_TRUSTED = "SSL handshake failed", "CERTIFICATE_VERIFY_FAILED"
+
+
+@contextmanager
+def refusals(setting: str, url: str) -> Iterator[None]:
+    """Raise ConfigError, which names the setting, for an error of connecting to the URL that stays; others pass through."""
+    try:
+        yield
+    except (PyMongoError, OSError, ValueError) as error:
+        said = " ".join(_refusal(error).split())
+        if not said:
+            raise
+        raise ConfigError([f"{setting}: database {hosts(url)}: {said}"]) from error
+
+
+def _refusal(error: BaseException) -> str:
+    match error:
+        case OperationFailure() if error.code in _NOT_US:
+            return f"it does not let us in: {(error.details or {}).get('errmsg', error)}"
+        case OperationFailure() if error.code == _MAY_NOT:
+            return f"the user may not do this: {(error.details or {}).get('errmsg', error)}"
+        case ConfigurationError():
+            return str(error)
+        case ServerSelectionTimeoutError() if _NOT_TRUSTED in str(error):
+            return f"its certificate is not trusted: {_said_of(error, _NOT_TRUSTED)}"
+        case ServerSelectionTimeoutError() if _NO_TLS in str(error):
+            return f"no TLS connection: {_said_of(error, _NO_TLS)}"
+        case _:
+            return ""
+
+
+def _said_of(error: BaseException, what: str) -> str:
+    """Return what the driver said behind these words, of the first server."""
+    return str(error).partition(what)[2].split(",")[0].strip("]: ")
+
+
+def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a server that the platform cannot run on, by its answer to ``hello``."""
+    said, wanted = "", parse_uri(url)["options"].get("replicaSet")
+    if hello.get("maxWireVersion", 0) < _WIRE_6:
+        said = "the server is older than MongoDB 6.0"
+    elif hello.get("msg") != "isdbgrid" and not hello.get("setName"):
+        said = (
+            "a standalone server, which has no transactions: start it with --replSet rs0 and run rs.initiate() once "
+            "(one member is enough)"
+        )
+    elif wanted and hello.get("setName") not in (None, wanted):
+        said = f"its replica set is named {hello['setName']}, and the URL says replicaSet={wanted}"
+    if said:
+        raise ConfigError([f"{setting}: database {hosts(url)}: {said}"])
+
+
+async def look(setting: str, url: str) -> None:
+    """Ask each server of the URL by itself why no primary was found. Raises ConfigError for what no waiting cures."""
+    options: dict[str, Any] = {"directConnection": True, "serverSelectionTimeoutMS": _LOOK_MS, "connectTimeoutMS": _LOOK_MS}
+    parsed = parse_uri(url)
+    if parsed["options"].get("directConnection"):
+        return
+    given = {name: value for name, value in parsed["options"].items() if name.startswith(("tls", "ssl"))}
+    for host, port in parsed["nodelist"]:
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(host, port, **options, **given)
+        try:
+            hello = await client.admin.command("hello")
+        except (PyMongoError, OSError):
+            continue
+        finally:
+            await client.close()
+        check_greeting(setting, url, hello)

@@ -1,0 +1,194 @@
+"""A transaction over several statements: of one snapshot, kept by a majority, made anew where it clashed with others.
+
+PostgreSQL lets a writer wait for the lock of a row. MongoDB refuses whoever comes second, and what was done so far is undone. So
+that stores can be written the same way over both, a transaction that was refused is begun anew here and its statements are sent
+again: when each gives what it gave before, whoever runs the transaction need not know.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pymongo
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from stylobate.database.mongodb.faults import FAULTS, ClashError, fault_of, is_commit_unknown, is_transient, unavailable
+from stylobate.database.mongodb.statements import Do, Document, Filter, R, Statements
+from stylobate.errors import UnavailableError
+from stylobate.resilience import backoff
+
+if TYPE_CHECKING:
+    from stylobate.database.mongodb.manager import MongoManager
+
+MAJORITY = WriteConcern("majority", j=True)
+_SNAPSHOT = ReadConcern("snapshot")
+_ABORT_S = 0.5
+
+
+class MongoTransaction(Statements):
+    """Statements that happen together at the end of the block, or not at all when it ends with an error.
+
+    Reads see one moment. A write to what another transaction changed since then, or holds, waits: the transaction begins anew, at
+    a later moment, and what it has read must still be so, else DatabaseUnavailableError says that it is to be tried again.
+    Therefore what is decided upon is locked first, before anything is read: see :meth:`lock`.
+
+    After DuplicateError or ValueRefusedError nothing more can be done in it.
+
+    :param replays: whether it is begun anew here; else ClashError is raised, for who runs the whole of it again.
+    """
+
+    def __init__(self, database: "MongoManager", *, replays: bool = True) -> None:
+        self._database = database
+        self._replays = replays
+        self._session: AsyncClientSession
+        self._done: list[tuple[str, Do[Any], Any]] = []
+        self._signals: set[str] = set()
+        self._afterwards: list[Callable[[], Awaitable[None]]] = []
+        self._is_open = False
+        self._clashes = backoff(initial=0.002, maximum=0.05)
+        self._until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether statements can be made in it."""
+        return self._is_open
+
+    async def lock(self, collection: str, filter: Filter) -> Document | None:  # noqa: A002
+        """Take the document that fits for this transaction and return it, or None: others that take it wait for our end.
+
+        It counts ``locks`` in the document up, so its validator has to know of that.
+        """
+        return await self.find_and_update(collection, filter, {"$inc": {"locks": 1}})
+
+    def notify(self, channel: str) -> None:
+        """Have the channel's listeners called once this is committed."""
+        self._signals.add(channel)
+
+    def on_end(self, release: Callable[[], Awaitable[None]]) -> None:
+        """Call this when the transaction has ended, however it did; that the database does not answer then is borne."""
+        self._afterwards.append(release)
+
+    async def __aenter__(self) -> Self:
+        """Begin; the server hears of it with the first statement."""
+        self._session = self._database.session()
+        await self._begin()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Commit, or undo after an error."""
+        try:
+            if error is None and self._is_open:
+                await self._commit()
+            elif error is None:
+                raise RuntimeError("a transaction that had failed was to be committed")
+        finally:
+            await self._end()
+            for release in self._afterwards:
+                with suppress(UnavailableError):
+                    await release()
+        if error is None and self._signals:
+            with suppress(UnavailableError):  # who listens looks by itself as well
+                for channel in self._signals:
+                    await self._database.notify(channel)
+
+    async def _do(self, collection: str, do: Do[R], *, is_read: bool = False) -> R:
+        del is_read
+        if not self._is_open:
+            raise RuntimeError("this transaction has ended")
+        while True:
+            try:
+                result = await self._once(collection, do)
+            except ClashError as clash:
+                await self._anew(clash)
+                continue
+            self._done.append((collection, do, result))
+            return result
+
+    async def _once(self, collection: str, do: Do[R]) -> R:
+        """Send one statement. Raises ClashError where all may be begun anew; after other errors it is over."""
+        try:
+            with pymongo.timeout(self._database.statement_s):
+                return await do(self._database.collection(collection), self._session)
+        except FAULTS as error:
+            if is_transient(error):
+                raise ClashError from error
+            self._is_open = False
+            known = fault_of(error)
+            if known is None:
+                raise
+            raise known from error
+        except BaseException:
+            self._is_open = False
+            raise
+
+    async def _anew(self, clash: BaseException) -> None:
+        """Begin anew and do what was done so far. Raises DatabaseUnavailableError where it turns out otherwise, or lasts."""
+        cause = clash.__cause__ or clash
+        if not self._replays:
+            self._is_open = False
+            raise clash
+        self._until = self._until or monotonic() + self._database.lock_s
+        while True:
+            await self._abort()
+            pause = next(self._clashes)
+            if monotonic() + pause > self._until:
+                self._is_open = False
+                raise unavailable(cause) from cause
+            await asyncio.sleep(pause)
+            await self._begin()
+            try:
+                for collection, do, before in self._done:
+                    if await self._once(collection, do) != before:
+                        self._is_open = False
+                        raise unavailable(cause) from cause
+            except ClashError as again:
+                cause = again.__cause__ or again
+                continue
+            return
+
+    async def _begin(self) -> None:
+        await self._session.start_transaction(
+            read_concern=_SNAPSHOT, write_concern=MAJORITY, read_preference=ReadPreference.PRIMARY
+        )
+        self._is_open = True
+
+    async def _commit(self) -> None:
+        pauses = backoff(initial=0.02, maximum=0.25)
+        until = monotonic() + self._database.statement_s
+        while True:
+            try:
+                with pymongo.timeout(max(0.1, until - monotonic())):
+                    await self._session.commit_transaction()
+            except FAULTS as error:
+                pause = next(pauses)
+                if is_transient(error):
+                    clash = ClashError()
+                    clash.__cause__ = error
+                    await self._anew(clash)
+                    continue
+                if is_commit_unknown(error) and monotonic() + pause < until:
+                    await asyncio.sleep(pause)
+                    continue
+                known = fault_of(error)
+                if known is None:
+                    raise
+                raise known from error
+            self._is_open = False
+            return
+
+    async def _abort(self) -> None:
+        if self._session.in_transaction:
+            with suppress(PyMongoError, OSError), pymongo.timeout(_ABORT_S):
+                await self._session.abort_transaction()
+
+    async def _end(self) -> None:
+        self._is_open = False
+        await self._abort()
+        await self._session.end_session()

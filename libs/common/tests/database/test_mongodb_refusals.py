@@ -1,0 +1,73 @@
+"""A MongoDB that the platform cannot run on: one line that says what is the matter, and no waiting for what does not pass."""
+
+from pathlib import Path
+
+import pytest
+from stylobate.config import ConfigError
+from stylobate.database.migrations import MigrationError, MigrationSet
+from stylobate.database.mongodb import MongoManager, MongoMigrator
+from stylobate.database.mongodb.refusal import check_greeting
+from stylobate.launcher.embedded import EmbeddedMongo
+from stylobate.testing.ports import free_ports
+
+URL = "mongodb://db1,db2/stylobate?replicaSet=rs0"
+LEASES = (MigrationSet.of("leases"),)
+
+
+async def test_a_set_of_another_name_is_refused(mongo_url: str) -> None:
+    """Opening and migrating say which name it has."""
+    wrong = mongo_url.replace("replicaSet=rs0", "replicaSet=rs7")
+    with pytest.raises(ConfigError, match="its replica set is named rs0, and the URL says replicaSet=rs7"):
+        async with MongoManager.open(wrong, service="bank"):
+            pass
+    with pytest.raises(ConfigError, match="its replica set is named rs0"):
+        await MongoMigrator(wrong, "bank", LEASES).upgrade()
+
+
+async def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
+    """It has no transactions, and is told from one that is not there; with and without a set's name in the URL."""
+    port = free_ports(1)
+    server = EmbeddedMongo(tmp_path, port)
+    (tmp_path / "files").mkdir()
+    command = [part for part in server.process._command if part not in {"--replSet", "rs0", "--oplogSize", "64"}]
+    server.process._command = command
+    server.process.start()
+    try:
+        for query in ("", "?replicaSet=rs0"):
+            with pytest.raises(ConfigError, match=r"a standalone server, .* --replSet rs0 .* rs.initiate\(\)"):
+                async with MongoManager.open(f"mongodb://127.0.0.1:{port}/stylobate{query}", service="bank"):
+                    pass
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("hello", "said"),
+    [
+        ({"maxWireVersion": 13, "setName": "rs0"}, "older than MongoDB 6.0"),
+        ({"maxWireVersion": 17}, "standalone"),
+        ({"maxWireVersion": 17, "setName": "other"}, "named other"),
+        ({"maxWireVersion": 17, "setName": "rs0"}, ""),
+        ({"maxWireVersion": 25, "msg": "isdbgrid"}, ""),
+    ],
+)
+def test_a_greeting_tells(hello: dict[str, object], said: str) -> None:
+    """By what a server says of itself it is known whether the platform can run on it."""
+    if not said:
+        check_greeting("STYLOBATE_DATABASE_URL", URL, hello)
+        return
+    with pytest.raises(ConfigError, match=f"STYLOBATE_DATABASE_URL: database db1,db2/stylobate: .*{said}"):
+        check_greeting("STYLOBATE_DATABASE_URL", URL, hello)
+
+
+async def test_a_url_that_is_none_is_refused() -> None:
+    """The driver's word for it, in one line with the setting."""
+    with pytest.raises(ConfigError, match=r"STYLOBATE_DATABASE_URL: database h/x: authmechanism must be in .*"):
+        async with MongoManager.open("mongodb://h/x?replicaSet=rs0&authMechanism=none", service="bank"):
+            pass
+
+
+async def test_a_part_without_migrations_is_refused(mongo_url: str, tmp_path: Path) -> None:
+    """What is not there for MongoDB yet is not half there."""
+    with pytest.raises(MigrationError, match="carts does not run on MongoDB yet"):
+        await MongoMigrator(mongo_url, "bank", (MigrationSet("carts", tmp_path),)).upgrade()
