@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stylobate.database import DatabaseManager
+from stylobate.encryption.postgres import PostgresDataKeyStore
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 
 if TYPE_CHECKING:
     from stylobate.database.mongodb import MongoManager
+    from stylobate.encryption.mongodb import MongoDataKeyStore
     from stylobate.idempotency.mongodb import MongoIdempotencyLedger
     from stylobate.leases.mongodb import MongoLeaseStore
     from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering, MongoOutbox
@@ -49,6 +51,10 @@ class PostgresStorage:
     def idempotency(self) -> PostgresIdempotencyLedger:
         """Return where answers are kept."""
         return PostgresIdempotencyLedger(self.database)
+
+    def data_keys(self) -> PostgresDataKeyStore:
+        """Return where keys are kept that values are sealed with."""
+        return PostgresDataKeyStore(self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,12 @@ class MongoStorage:
         from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 
         return MongoIdempotencyLedger(self.database)
+
+    def data_keys(self) -> "MongoDataKeyStore":
+        """Return where keys are kept that values are sealed with."""
+        from stylobate.encryption.mongodb import MongoDataKeyStore
+
+        return MongoDataKeyStore(self.database)
 
 
 Storage = PostgresStorage | MongoStorage

@@ -7,25 +7,30 @@ import pytest
 from stylobate.database import MigrationSet
 from stylobate.encryption import DataKeys, KeyNotOpenedError, SealedInvalidError, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
+from stylobate.encryption.mongodb import MongoDataKeyStore
 from stylobate.encryption.postgres import PostgresDataKeyStore
-from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.fixtures import DatabaseFor, MongoFor
 
 OLD, NEW = "o" * 40, "n" * 40
 AT_ONCE = timedelta(0)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request, database_or_none):
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
+def store(request):
     """Give each adapter in turn."""
-    return MemoryDataKeyStore() if database_or_none is None else PostgresDataKeyStore(database_or_none)
+    return MemoryDataKeyStore() if request.param == "memory" else request.getfixturevalue(f"on_{request.param}")
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def database_or_none(request, database_for: DatabaseFor):
-    """Give a database to the adapter that needs one."""
-    if request.param == "memory":
-        return None
-    return await database_for("state", MigrationSet.of("encryption"))
+@pytest.fixture
+async def on_postgres(database_for: DatabaseFor):
+    """Give the one in PostgreSQL."""
+    return PostgresDataKeyStore(await database_for("state", MigrationSet.of("encryption")))
+
+
+@pytest.fixture
+async def on_mongodb(mongo_for: MongoFor):
+    """Give the one in MongoDB."""
+    return MongoDataKeyStore(await mongo_for("state", MigrationSet.of("encryption")))
 
 
 def by(secret, *former, purpose="test"):
