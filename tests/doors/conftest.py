@@ -115,6 +115,9 @@ class _Tokens:
     def on_keys_lost(self, callback: Any) -> None:
         del callback
 
+    def on_key_changed(self, callback: Any) -> None:
+        del callback
+
     def on_change(self, callback: Any) -> None:
         del callback
 
