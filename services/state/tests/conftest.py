@@ -3,27 +3,44 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from stylobate.clients.bans import BanList
-from stylobate.database import MigrationSet
+from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.database.mongodb import MongoManager
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import BeforeHook
+from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal
 from stylobate.identity.resources import Granted
 from stylobate.outbox import Event
 from stylobate.outbox.memory import MemoryEventLog
+from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering
+from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.testing import FakeClock, sequence_ids
-from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
+from stylobate_state.store.mongodb import (
+    MongoForgettingStore,
+    MongoPlaceStore,
+    MongoProjectionStore,
+    MongoResealStore,
+    MongoStateStore,
+    MongoTimerStore,
+)
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
+from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
+from stylobate_state.store.postgres_places import PostgresPlaceStore
+from stylobate_state.store.postgres_projections import PostgresProjectionStore
+from stylobate_state.store.postgres_resealing import PostgresResealStore
+from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.redis import RedisStateStore
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
@@ -35,8 +52,89 @@ MIGRATION_SETS = (
     MigrationSet.of("idempotency", "stylobate.idempotency"),
     MigrationSet.of("state", "stylobate_state.store"),
 )
+SERVERS = ["postgres", "mongodb"]
+STORES = ["memory", *SERVERS]
 OpenStore = Callable[[], Awaitable[StateStore]]
 """Opens the store; called again, another one on the same data, as in another process."""
+
+
+@dataclass
+class Kept:
+    """The adapters of one kind on one database."""
+
+    database: Any
+    ledger: Any
+    store: Any
+    timers: Any
+    projections: Any
+    forgetting: Any
+    texts: Any
+    places: Any
+    log: Any
+    numbering: Any
+
+    async def events(self, *, order: str = "subject") -> list[dict[str, Any]]:
+        """Return what the log keeps, as it is stored: ``stream``, ``subject``, ``version``, ``actor``, ``data``, ``aside``."""
+        names = ("tenant", "stream", "subject", "version", "actor", "data", "aside", "number", "partition")
+        if isinstance(self.database, DatabaseManager):
+            columns = ", ".join(f"{name}::text" if name in {"data", "aside"} else name for name in names)
+            rows = [dict(row) for row in await self.database.fetch(f"select {columns} from outbox_event")]
+        else:
+            rows = [{name: row.get(name) for name in names} for row in await self.database.find("outbox_event", {})]
+        return sorted(rows, key=lambda row: (row["tenant"], row[order], row["version"]))
+
+    async def count(self, of: str) -> int:
+        """Return how many rows a table, or documents a collection has."""
+        if isinstance(self.database, DatabaseManager):
+            return int(await self.database.fetchval(f"select count(*) from {of}"))
+        return int(await self.database.count(of, {}))
+
+
+OpenKept = Callable[..., Awaitable[Kept]]
+"""Opens the adapters of a kind on the database of the test; called again, others on the same one, as in another process."""
+
+
+def opening(request: pytest.FixtureRequest, kind: str) -> OpenKept:
+    """Return what opens the adapters of a kind: ``postgres``, ``mongodb``."""
+    database_for = request.getfixturevalue({"postgres": "database_for", "mongodb": "mongo_for"}[kind])
+
+    async def open_them(**options: Any) -> Kept:
+        return kept(await database_for("state", *MIGRATION_SETS, **options))
+
+    return open_them
+
+
+def kept(database: DatabaseManager | MongoManager) -> Kept:
+    """Return the adapters on a database."""
+    if isinstance(database, DatabaseManager):
+        ledger = PostgresIdempotencyLedger(database)
+        store = PostgresStateStore(database, ledger)
+        return Kept(
+            database,
+            ledger,
+            store,
+            PostgresTimerStore(database),
+            PostgresProjectionStore(database, store),
+            PostgresForgettingStore(database),
+            PostgresResealStore(database),
+            PostgresPlaceStore(database, "state"),
+            PostgresEventLog(database, "state"),
+            PostgresNumbering(database, "state"),
+        )
+    answers = MongoIdempotencyLedger(database)
+    states = MongoStateStore(database, answers)
+    return Kept(
+        database,
+        answers,
+        states,
+        MongoTimerStore(database),
+        MongoProjectionStore(database, states),
+        MongoForgettingStore(database),
+        MongoResealStore(database),
+        MongoPlaceStore(database, "state"),
+        MongoEventLog(database, "state"),
+        MongoNumbering(database, "state"),
+    )
 
 
 @pytest.fixture
@@ -45,27 +143,25 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def database_or_none(request: pytest.FixtureRequest) -> DatabaseFor | None:
-    """Give what opens a database, for the adapter that needs one."""
-    return request.getfixturevalue("database_for") if request.param == "postgres" else None
+@pytest.fixture(params=STORES)
+def open_kept_or_none(request: pytest.FixtureRequest) -> OpenKept | None:
+    """Give what opens the adapters of each kind in turn; None for memory."""
+    return None if request.param == "memory" else opening(request, request.param)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def open_store(request: pytest.FixtureRequest) -> OpenStore:
+@pytest.fixture(params=SERVERS)
+def open_kept(request: pytest.FixtureRequest) -> OpenKept:
+    """Give what opens the adapters of each kind of server in turn."""
+    return opening(request, request.param)
+
+
+@pytest.fixture
+def open_store(open_kept_or_none: OpenKept | None) -> OpenStore:
     """Give each adapter in turn."""
-    if request.param == "memory":
-        memory = MemoryStateStore(FakeClock())
-
-        async def the_same() -> StateStore:
-            return memory
-
-        return the_same
-    database_for: DatabaseFor = request.getfixturevalue("database_for")
+    memory = MemoryStateStore(FakeClock())
 
     async def another() -> StateStore:
-        database = await database_for("state", *MIGRATION_SETS)
-        return PostgresStateStore(database, PostgresIdempotencyLedger(database))
+        return memory if open_kept_or_none is None else (await open_kept_or_none()).store
 
     return another
 
@@ -76,12 +172,12 @@ async def store(open_store: OpenStore) -> StateStore:
     return await open_store()
 
 
-@pytest.fixture(params=["memory", "postgres", "ephemeral memory", "valkey"])
+@pytest.fixture(params=[*STORES, "ephemeral memory", "valkey"])
 def open_any_store(request: pytest.FixtureRequest) -> OpenStore:
     """Give each adapter in turn, those of the ephemeral namespace ``orders`` too."""
     ttl = timedelta(minutes=5)
-    of_server = {"postgres": "database_for", "valkey": "redis"}
-    server = request.getfixturevalue(of_server[request.param]) if request.param in of_server else None
+    redis = request.getfixturevalue("redis") if request.param == "valkey" else None
+    open_kept = opening(request, request.param) if request.param in SERVERS else None
 
     async def another() -> StateStore:
         match request.param:
@@ -90,9 +186,9 @@ def open_any_store(request: pytest.FixtureRequest) -> OpenStore:
             case "ephemeral memory":
                 return MemoryEphemeralStore(FakeClock(), ttl)
             case "valkey":
-                return RedisStateStore(server, "orders", ttl)
-        database = await server("state", *MIGRATION_SETS)
-        return PostgresStateStore(database, PostgresIdempotencyLedger(database))
+                return RedisStateStore(redis, "orders", ttl)
+        assert open_kept is not None
+        return (await open_kept()).store
 
     return another
 

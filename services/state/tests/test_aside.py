@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from stylobate.declarations.model import IndexDeclaration, IndexField
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import Position
 from stylobate.outbox.memory import MemoryEventLog
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.rpc.call import NO_CAUSE
 from stylobate.testing import FakeClock
 from stylobate_state.aside import aside_of, read_aside
@@ -20,12 +18,9 @@ from stylobate_state.model import Beside, Change, StateKey
 from stylobate_state.namespace import Namespace
 from stylobate_state.store.cas import cas
 from stylobate_state.store.memory import MemoryStateStore
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 
-from .conftest import MIGRATION_SETS
 from .samples import NOTES, deletion, write
-from .test_forgetting import DELETED, LAST_TWO, A, Shop
+from .test_forgetting import DELETED, LAST_TWO, A, numbered_shop
 
 NAMES = ("a.0", "address.city", "created_at", "data.owner", "owner", "status", "total", "updated_at")
 FIELDS = IndexedFields.of(
@@ -61,14 +56,13 @@ class Kept:
 
 
 @pytest.fixture
-async def kept(database_or_none):
+async def kept(open_kept_or_none):
     """Give each adapter in turn."""
-    if database_or_none is None:
+    if open_kept_or_none is None:
         log = MemoryEventLog("state", FakeClock())
         return Kept(MemoryStateStore(FakeClock(), log), log, log)
-    database = await database_or_none("state", *MIGRATION_SETS)
-    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
-    return Kept(store, PostgresEventLog(database, "state"), PostgresNumbering(database, "state"), database)
+    one = await open_kept_or_none()
+    return Kept(one.store, one.log, one.numbering, one.database)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -143,16 +137,13 @@ async def test_each_write_of_a_batch_for_itself(kept):
     assert all(read_aside(event.aside).was == {} for event in events if event.value()["version"] == 1)
 
 
-async def test_it_is_forgotten_with_the_data(database_for):
+async def test_it_is_forgotten_with_the_data(open_kept):
     """Of the version that is forgotten, and of the one after it, whose event keeps what that was."""
-    database = await database_for("state", *MIGRATION_SETS)
-    numbering = PostgresNumbering(database, "state")
-    await numbering.claim(1)
-    shop = Shop(PostgresStateStore(database, PostgresIdempotencyLedger(database)), PostgresForgettingStore(database), numbering)
+    one = await open_kept()
+    shop = await numbered_shop(one)
 
     async def keepers() -> list[int]:
-        rows = await database.fetch("select version from outbox_event where aside is not null order by version")
-        return [row["version"] for row in rows]
+        return sorted(row["version"] for row in await one.events() if row["aside"] is not None)
 
     await shop.write(*(write(A, n, b"[%d]" % n, beside=BESIDE) for n in range(4)))
     assert await keepers() == [1, 2, 3, 4]

@@ -23,13 +23,10 @@ from stylobate.encryption import DataKeys, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
 from stylobate.idempotency import Idempotency, IdempotencyKeyReusedError, Keeping
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import EventLog, Position
 from stylobate.outbox.memory import MemoryEventLog
-from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.rpc.call import Call, current_call
 from stylobate.testing import FakeClock
-from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.errors import StateDataInvalidError, StateFieldUnreadableError, StateGuardFailedError
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey
@@ -42,13 +39,12 @@ from stylobate_state.state_porter import Carried
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.port import StateStore
-from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.upgrades import Upgrades
 from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Changed, Snapshot
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
-from .conftest import MIGRATION_SETS, Hooks
+from .conftest import Hooks, OpenKept
 from .samples import ADA, BOB, fields
 
 ANYONE = AccessRule(("public",))
@@ -116,10 +112,10 @@ class Place:
 
 @pytest_asyncio.fixture
 async def place(
-    database_or_none: DatabaseFor | None, environment: Environment, hooks: Hooks, clock: FakeClock
+    open_kept_or_none: OpenKept | None, environment: Environment, hooks: Hooks, clock: FakeClock
 ) -> AsyncIterator[Place]:
     """Give a service on each store in turn."""
-    if database_or_none is None:
+    if open_kept_or_none is None:
         events, ledger = MemoryEventLog("state", clock), MemoryIdempotencyLedger()
         store: Any = MemoryStateStore(clock, events, ledger)
         log: Any = events
@@ -133,16 +129,20 @@ async def place(
             store.objects[key] = replace(store.objects[key], data=data)
 
     else:
-        database: DatabaseManager = await database_or_none("state", *MIGRATION_SETS)
-        ledger = PostgresIdempotencyLedger(database)
-        store, log = PostgresStateStore(database, ledger), PostgresEventLog(database, "state")
+        one = await open_kept_or_none()
+        ledger, store, log = one.ledger, one.store, one.log
 
         async def everything() -> str:
-            rows = [await database.fetch(f"select t::text from {table} t") for table in ("state", "outbox_event")]
-            return repr((rows, await database.fetch("select encode(answer, 'escape') from idempotency")))
+            if isinstance(one.database, DatabaseManager):
+                rows = [await one.database.fetch(f"select t::text from {table} t") for table in ("state", "outbox_event")]
+                return repr((rows, await one.database.fetch("select encode(answer, 'escape') from idempotency")))
+            return repr([await one.database.find(name, {}) for name in ("state", "outbox_event", "idempotency")])
 
         async def put_raw(key: StateKey, data: bytes) -> None:
-            await database.execute("update state set data = $2::text::jsonb where key = $1", key.key, data.decode())
+            if isinstance(one.database, DatabaseManager):
+                await one.database.execute("update state set data = $2::text::jsonb where key = $1", key.key, data.decode())
+            else:
+                await one.database.update_one("state", {"_id.key": key.key}, {"$set": {"data": data.decode()}})
 
     keys = DataKeys(MemoryDataKeyStore(), SecretKeyEncryption(SECRET, purpose="test"))
     environment = replace(environment, store=store, upgrades=Upgrades(sealing=Sealing(keys)))

@@ -5,21 +5,17 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.database import DatabaseManager
 from stylobate.outbox.memory import MemoryEventLog
-from stylobate.outbox.postgres import PostgresNumbering
 from stylobate.rpc.call import Cause
 from stylobate.testing import FakeClock
 from stylobate_state.merge import delta, merge_patch
 from stylobate_state.model import Beside, Change, Origin, StateKey
 from stylobate_state.namespace import Namespace
 from stylobate_state.store.memory import MemoryStateStore
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 
-from .conftest import MIGRATION_SETS
 from .samples import ADA, HANDLER, NOTES, deletion, write
-from .test_forgetting import DELETED, LAST_TWO, A, Shop
+from .test_forgetting import DELETED, LAST_TWO, A, numbered_shop
 from .test_merge import VALUES
 
 ALL = Beside(before=True, delta=True, cause=Origin(2, "actions", "shop", "r-1"))
@@ -66,7 +62,10 @@ class Told:
         """Return what all events say, in their order."""
         if self.database is None:
             return [json.loads(event.data) for event in self.log]
-        rows = await self.database.fetch("select data::text as data from outbox_event order by seq")
+        if isinstance(self.database, DatabaseManager):
+            rows = await self.database.fetch("select data::text as data from outbox_event order by seq")
+        else:
+            rows = await self.database.find("outbox_event", {}, sort=[("$natural", 1)])
         return [json.loads(row["data"]) for row in rows]
 
 
@@ -84,13 +83,13 @@ class Kept(MemoryEventLog):
 
 
 @pytest.fixture
-async def told(database_or_none):
+async def told(open_kept_or_none):
     """Give each adapter in turn."""
-    if database_or_none is None:
+    if open_kept_or_none is None:
         log = Kept()
         return Told(MemoryStateStore(FakeClock(), log), log=log.seen)
-    database = await database_or_none("state", *MIGRATION_SETS)
-    return Told(PostgresStateStore(database, PostgresIdempotencyLedger(database)), database)
+    kept = await open_kept_or_none()
+    return Told(kept.store, kept.database)
 
 
 @pytest.mark.parametrize(("before", "after", "patch"), CASES)
@@ -123,29 +122,26 @@ async def test_a_store_tells_what_a_namespace_asks_for(told):
     assert (cause["cause"], again["before"], again["delta"]) == ({}, None, {})
 
 
-async def test_what_is_forgotten_is_forgotten_in_the_next_event_too(database_for):
+async def test_what_is_forgotten_is_forgotten_in_the_next_event_too(open_kept):
     """The data of a version also stands in the event after it. In memory nobody comes back to a log."""
-    database = await database_for("state", *MIGRATION_SETS)
-    numbering = PostgresNumbering(database, "state")
-    await numbering.claim(1)
-    shop = Shop(PostgresStateStore(database, PostgresIdempotencyLedger(database)), PostgresForgettingStore(database), numbering)
+    kept = await open_kept()
+    shop = await numbered_shop(kept)
     beside = {"beside": ALL}
     await shop.write(*(write(A, n, b"[%d]" % n, **beside) for n in range(4)))
     assert (await shop.forgetting.forget(LAST_TWO, 100)).versions == 2
-    assert await carriers(database) == [4]
+    assert await carriers(kept) == [4]
     await shop.write(deletion(A, 4, **beside))
     await shop.forgetting.forget(DELETED, 100)
-    assert await carriers(database) == []
+    assert await carriers(kept) == []
     other = A._replace(key="other")
     await shop.write(write(other, 0, b"[1]", **beside), write(other, 1, b"[2]", **beside))
     await shop.forgetting.erase(other)
-    assert await carriers(database) == []
+    assert await carriers(kept) == []
 
 
-async def carriers(database) -> list[int]:
+async def carriers(kept) -> list[int]:
     """Return the versions whose events say what was before."""
-    rows = await database.fetch("select version from outbox_event where data ?| array['before', 'delta'] order by version")
-    return [row["version"] for row in rows]
+    return sorted(row["version"] for row in await kept.events() if {"before", "delta"} & json.loads(row["data"]).keys())
 
 
 def test_a_cause_is_what_the_call_says():

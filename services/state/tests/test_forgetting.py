@@ -6,9 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import Position
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 from stylobate.testing import FakeClock
 from stylobate_state.errors import (
     StateEphemeralError,
@@ -26,10 +24,7 @@ from stylobate_state.state_manager import StateManager
 from stylobate_state.store.forgetting import Erased, Forgetting, Forgot
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_forgetting import MemoryForgettingStore
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
 
-from .conftest import MIGRATION_SETS
 from .samples import ADA, NOTES, deletion, write
 
 A = StateKey("default", "notes", "a")
@@ -60,16 +55,18 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(database_or_none):
+async def shop(open_kept_or_none):
     """Give the parts of each adapter in turn."""
-    if database_or_none is None:
+    if open_kept_or_none is None:
         store = MemoryStateStore(FakeClock())
         return Shop(store, MemoryForgettingStore(store))
-    database = await database_or_none("state", *MIGRATION_SETS)
-    numbering = PostgresNumbering(database, "state")
-    await numbering.claim(1)
-    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
-    return Shop(store, PostgresForgettingStore(database), numbering)
+    return await numbered_shop(await open_kept_or_none())
+
+
+async def numbered_shop(kept):
+    """Return the parts on a server, of which one may number."""
+    await kept.numbering.claim(1)
+    return Shop(kept.store, kept.forgetting, kept.numbering)
 
 
 async def test_versions_beyond_the_newest_lose_their_data(shop):
@@ -131,23 +128,21 @@ async def test_erasing_needs_a_name(keeping, memory):
         await keeping.change(ADA, "notes", "n", Restore(1), expected=0)
 
 
-async def test_only_the_log_is_followed_step_by_step(database_for):
+async def test_only_the_log_is_followed_step_by_step(open_kept):
     """What has no number yet is not touched, steps go on where the last one ended, two at once do it once."""
-    database = await database_for("state", *MIGRATION_SETS)
-    numbering = PostgresNumbering(database, "state")
-    await numbering.claim(1)
-    shop = Shop(PostgresStateStore(database, PostgresIdempotencyLedger(database)), PostgresForgettingStore(database), numbering)
+    kept = await open_kept()
+    shop = await numbered_shop(kept)
     await shop.write(*(write(A, n, b'{"secret": 1}') for n in range(6)), numbered=False)
     assert await shop.forgetting.forget(LAST_TWO, 100) == Forgot(0, has_more=False)
-    await numbering.number(1)
+    await kept.numbering.number(1)
     assert await shop.forgetting.forget(LAST_TWO, 4) == Forgot(2, has_more=True)
-    done = await asyncio.gather(*(PostgresForgettingStore(database).forget(LAST_TWO, 4) for _ in range(3)))
+    done = await asyncio.gather(*(kept.forgetting.forget(LAST_TWO, 4) for _ in range(3)))
     assert sum(forgot.versions for forgot in done) == 2
     assert await shop.forgotten() == [1, 2, 3, 4]
-    kept = json.loads(await database.fetchval("select data from outbox_event where version = 2"))
+    (said,) = [json.loads(one["data"]) for one in await kept.events() if one["version"] == 2]
     common = {"namespace": "notes", "key": "a", "status": "new", "actor": "ada"}
-    assert kept == common | {"version": 2, "data": None, "forgotten": True}
-    page = await PostgresEventLog(database, "state").read(Position.origin())
+    assert said == common | {"version": 2, "data": None, "forgotten": True}
+    page = await kept.log.read(Position.origin())
     assert len(page.events) == 6
 
 

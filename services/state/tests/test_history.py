@@ -4,14 +4,18 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from bson import Int64
 from stylobate.database import DatabaseManager
 from stylobate.errors import InvalidInputError
+from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate_state.history_reader import HistoryRequest
 from stylobate_state.model import Change, HistoryQuery, StateKey
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.store import postgres_history
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.mongodb import MongoStateStore
+from stylobate_state.store.mongodb.events import at, mark, type_of
 from stylobate_state.store.postgres import PostgresStateStore
 
 from .conftest import MIGRATION_SETS
@@ -89,6 +93,35 @@ async def test_a_long_history_is_answered_by_indexes(database_for):
         found = await database.fetchval(f"explain (analyze, buffers, format json) {statement}", *arguments)
         plan = json.loads(found)[0]["Plan"]
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100, found
+
+
+async def test_a_long_history_is_found_by_marks(mongo_for):
+    """On MongoDB: of 2,000 versions a question looks at what it returns, whatever is asked."""
+    database = await mongo_for("state", *MIGRATION_SETS)
+    store = MongoStateStore(database, MongoIdempotencyLedger(database))
+    await store.write([write(A, 0)])
+    for turn in range(1, 2000, 200):
+        for version in range(turn, turn + 3):
+            await store.write([write(A, version, actor="rare" if version == 802 else "ada")])
+        if turn < 1800:
+            await _skip(database, turn + 3, turn + 200)
+    assert await versions(store, actor="rare") == [803]
+    assert await versions(store, change=Change.CREATED) == [1]
+    assert await versions(store, change=Change.TRANSITIONED) == []
+    asked = at(A) | {"marks.actor": {"$in": [mark(A, type_of("orders", change), "rare") for change in Change]}, "actor": "rare"}
+    plan = await database.command(
+        {"explain": {"find": "outbox_event", "filter": asked, "sort": {"version": -1}}, "verbosity": "executionStats"}
+    )
+    assert plan["executionStats"]["totalDocsExamined"] == 1
+    assert plan["executionStats"]["totalKeysExamined"] < 20
+
+
+async def _skip(database, version, to):
+    """Let an object be at a later version, with events between that say nothing."""
+    (last,) = await database.find("outbox_event", {"version": version})
+    events = [last | {"_id": f"{number}", "version": Int64(number)} for number in range(version + 1, to + 1)]
+    await database.insert("outbox_event", events)
+    await database.update_one("state", {"_id.key": A.key}, {"$set": {"version": Int64(to)}})
 
 
 async def _long(database: DatabaseManager, store: PostgresStateStore) -> None:

@@ -25,7 +25,7 @@ from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.watch.watch_manager import WatchManager
 
-from .conftest import MIGRATION_SETS
+from .conftest import MIGRATION_SETS, OpenKept
 from .samples import ADA, NOTES
 
 PUT = pb.PutStateRequest(namespace="notes", key="n", data=b'{"text": "first"}', idempotency_key="k")
@@ -81,15 +81,14 @@ async def database(database_for: DatabaseFor) -> DatabaseManager:
     return await database_for("state", *MIGRATION_SETS)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def service(request: pytest.FixtureRequest, opened: Any, database_for: DatabaseFor) -> Any:
+@pytest.fixture
+async def service(opened: Any, open_kept_or_none: OpenKept | None) -> Any:
     """Give the service on each kind of store in turn."""
-    if request.param == "memory":
+    if open_kept_or_none is None:
         ledger = MemoryIdempotencyLedger()
         return await opened(MemoryStateStore(FakeClock(datetime.now(UTC)), ledger=ledger), ledger)
-    database = await database_for("state", *MIGRATION_SETS)
-    kept = PostgresIdempotencyLedger(database)
-    return await opened(PostgresStateStore(database, kept), kept)
+    kept = await open_kept_or_none()
+    return await opened(kept.store, kept.ledger)
 
 
 async def test_each_change_happens_once(service: Service) -> None:
@@ -179,10 +178,10 @@ async def test_a_connection_cut_between_change_and_answer_undoes_both(opened: An
     assert await service.versions() == [1]
 
 
-async def test_other_writes_of_a_batch_go_on(opened: Any, database: DatabaseManager) -> None:
+async def test_other_writes_of_a_batch_go_on(opened: Any, open_kept: OpenKept) -> None:
     """Writes without a key that share a batch with some whose key is taken are written, and one of the latter."""
-    ledger = PostgresIdempotencyLedger(database)
-    service = await opened(PostgresStateStore(database, ledger), ledger)
+    kept = await open_kept()
+    service = await opened(kept.store, kept.ledger)
     requests = [
         pb.PutStateRequest(namespace="notes", key=f"n{number}", data=b"{}", idempotency_key="k" if number % 2 else "")
         for number in range(10)
@@ -191,7 +190,7 @@ async def test_other_writes_of_a_batch_go_on(opened: Any, database: DatabaseMana
     written = [number for number, answer in enumerate(answers) if isinstance(answer, pb.PutStateResponse)]
     assert [number for number in written if number % 2 == 0] == [0, 2, 4, 6, 8]
     assert len([number for number in written if number % 2]) == 1
-    assert await database.fetchval("select count(*) from state") == 6
+    assert await kept.count("state") == 6
 
 
 class Untouched(PostgresIdempotencyLedger):

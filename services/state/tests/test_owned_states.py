@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from stylobate.declarations.model import AccessRule, FieldDeclaration
 from stylobate.errors import InvalidInputError
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.strict_json import loads
 from stylobate_state import owned_states
@@ -13,10 +12,7 @@ from stylobate_state.errors import StateNamespaceUnknownError
 from stylobate_state.operation import Delete, Put
 from stylobate_state.owned_states import OwnedStates
 from stylobate_state.state_manager import StateManager
-from stylobate_state.store.memory import MemoryStateStore
-from stylobate_state.store.postgres import PostgresStateStore
 
-from .conftest import MIGRATION_SETS
 from .samples import ADA, BOB, HANDLER, NOTES
 
 CLOSED = AccessRule(("actions",))
@@ -25,14 +21,10 @@ DECLARED = {"notes": NOTES, "secrets": replace(NOTES, name="secrets", fields=RUL
 
 
 @pytest.fixture
-async def parts(database_or_none, environment, clock, monkeypatch):
+async def parts(open_store, environment, monkeypatch):
     """Give a manager over each adapter in turn, and what gives out objects, two at a time."""
     monkeypatch.setattr(owned_states, "_AT_ONCE", 2)
-    store = MemoryStateStore(clock)
-    if database_or_none is not None:
-        database = await database_or_none("state", *MIGRATION_SETS)
-        store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
-    environment = replace(environment, store=store)
+    environment = replace(environment, store=await open_store())
     async with StateManager.open(DECLARED, environment, max_data_bytes=10_000) as manager:
         yield manager, OwnedStates(manager.namespaces, environment)
 

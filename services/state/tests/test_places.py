@@ -1,18 +1,18 @@
 """Which namespace stands in which database: settings held against what two databases say."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from stylobate.config import ConfigError, Sources
 from stylobate.database import DatabaseManager
+from stylobate.database.mongodb import MongoManager
 from stylobate.declarations.model import IndexField
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import EventPattern, PositionExpiredError
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
-from stylobate.testing.databases import Databases
 from stylobate_state.errors import StateApartError, StateMovedError
 from stylobate_state.index import Index
 from stylobate_state.model import StateKey, TimerStart, Written
@@ -22,14 +22,13 @@ from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import Asked, StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
+from stylobate_state.store.mongodb import MongoCarrier
+from stylobate_state.store.moving import Carrier
 from stylobate_state.store.placed_log import PlacedLog
-from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_carrier import PostgresCarrier
-from stylobate_state.store.postgres_places import PostgresPlaceStore
-from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.router import StoreRouter
 
-from .conftest import MIGRATION_SETS
+from .conftest import MIGRATION_SETS, SERVERS, Kept, kept
 from .samples import ADA, HANDLER, NOTES, ORDERS, deletion, write
 
 PAPERS = replace(NOTES, name="papers")
@@ -40,38 +39,72 @@ def key(name: str, namespace: str = "orders") -> StateKey:
     return StateKey("default", namespace, name)
 
 
-@dataclass
-class Side:
+class Side(Kept):
     """One of two databases."""
-
-    database: DatabaseManager
-    places: PostgresPlaceStore
-    store: PostgresStateStore
 
     async def write(self, *writes) -> list[object]:
         """Write, and give what was written its places in the log."""
         outcomes = await self.store.write(writes)
-        numbering = PostgresNumbering(self.database, "state")
-        await numbering.claim(1)
-        await numbering.number(1)
+        await self.numbering.claim(1)
+        await self.numbering.number(1)
         return list(outcomes)
+
+    async def objects(self) -> list[object]:
+        """Return the orders as they are stored, each with what is queued of it."""
+        if isinstance(self.database, DatabaseManager):
+            return list(await self.database.fetch(ROWS))
+        of_orders = {"_id.namespace": "orders"}
+        found = await self.database.find("state", of_orders, {"known": 0, "built": 0}, sort=[("_id", 1)])
+        return [found, await self.database.find("state_timer", of_orders, sort=[("_id", 1)])]
+
+    async def told(self) -> list[object]:
+        """Return the events of orders as they are stored, but for their places in the log."""
+        events = [one for one in await self.events() if one["stream"] == "orders"]
+        return [{name: value for name, value in one.items() if name != "number"} for one in events]
+
+    async def in_log(self) -> list[tuple[str, int]]:
+        """Return the subjects and versions of the orders' events in the order of the log."""
+        events = [one for one in await self.events() if one["stream"] == "orders"]
+        events.sort(key=lambda one: (one["partition"], one["number"]))
+        return [(one["subject"], one["version"]) for one in events]
+
+
+@pytest.fixture(params=SERVERS)
+def two_databases(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[tuple[Any, Any]]:
+    """Give two databases of each kind of server in turn."""
+    postgres = request.param == "postgres"
+    databases = request.getfixturevalue("databases" if postgres else "mongo_databases")
+    manager: Any = DatabaseManager if postgres else MongoManager
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Any, Any]]:
+        async with (
+            databases.fresh("state", *MIGRATION_SETS) as one,
+            databases.fresh("state", *MIGRATION_SETS) as two,
+            manager.open(one, service="state") as first,
+            manager.open(two, service="state") as second,
+        ):
+            yield first, second
+
+    return opened()
 
 
 @pytest_asyncio.fixture
-async def sides(databases: Databases) -> AsyncIterator[tuple[Side, Side]]:
+async def sides(two_databases: AbstractAsyncContextManager[tuple[Any, Any]]) -> AsyncIterator[tuple[Side, Side]]:
     """Give the main database and a further one."""
-    async with (
-        databases.fresh("state", *MIGRATION_SETS) as one,
-        databases.fresh("state", *MIGRATION_SETS) as two,
-        DatabaseManager.open(one, service="state") as first,
-        DatabaseManager.open(two, service="state") as second,
-    ):
+    async with two_databases as (first, second):
         yield _side(first), _side(second)
 
 
-def _side(database: DatabaseManager) -> Side:
-    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
-    return Side(database, PostgresPlaceStore(database, "state"), store)
+def _side(database: Any) -> Side:
+    return Side(**vars(kept(database)))
+
+
+def carrier_of(main: Side, apart: Side) -> Carrier:
+    """Return what carries from one to the other."""
+    made: Any = PostgresCarrier if isinstance(main.database, DatabaseManager) else MongoCarrier
+    carrier: Carrier = made(main.database, apart.database, apart.store, "state", "archive")
+    return carrier
 
 
 @pytest.mark.parametrize(
@@ -131,7 +164,7 @@ async def test_nothing_is_lost_in_silence(sides: tuple[Side, Side]) -> None:
 async def test_the_log_of_a_namespace_is_its_part_of_the_log(sides: tuple[Side, Side]) -> None:
     """Its events and no others, from its opening on; a position of the log where it was before does not fit."""
     main, apart = sides
-    log = PostgresEventLog(apart.database, "state")
+    log = apart.log
     await settle("notes", "archive", main.places, apart.places)
     await apart.write(*(write(key(str(number), "notes"), 0) for number in range(20)))
     await settle("orders", "archive", main.places, apart.places)
@@ -147,17 +180,13 @@ async def test_the_log_of_a_namespace_is_its_part_of_the_log(sides: tuple[Side, 
     nothing = await orders.read(await orders.oldest(), types=of_others, limit=1000)
     assert (nothing.events, nothing.position) == ([], await log.head())
     with pytest.raises(PositionExpiredError):
-        await orders.check(await PostgresEventLog(main.database, "state").head())
+        await orders.check(await main.log.head())
 
 
 ROWS = """
     select to_jsonb(s)::text || coalesce(t.due_at::text, '') from state s left join state_timer t using (tenant, namespace, key)
     where namespace = 'orders' order by tenant, key
 """
-EVENTS = (
-    "select (to_jsonb(e) - 'seq' - 'number')::text from outbox_event e where stream = 'orders' order by tenant, subject, version"
-)
-LOG = "select subject, version from outbox_event where stream = 'orders' order by partition, number"
 
 
 async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> None:
@@ -171,12 +200,12 @@ async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> No
     await apart.places.take("notes")
     await apart.write(*(write(key(f"{number:02}", "notes"), 0) for number in range(20)))
     await main.store.write([write(key("03"), 2, b"[2]")])  # nobody has numbered it
-    carrier = PostgresCarrier(main.database, apart.database, apart.store, "state", "archive")
+    carrier = carrier_of(main, apart)
     await carrier.begin("orders")
     await check_main(main.places, {}, {"orders"})  # whoever starts meanwhile reads it here
     with pytest.raises(StateMovedError):
-        await PostgresTimerStore(main.database).fill("orders", "new", TimerStart("late", timedelta(hours=1)), 100)
-    expected = [await main.database.fetch(query) for query in (ROWS, EVENTS)]
+        await main.timers.fill("orders", "new", TimerStart("late", timedelta(hours=1)), 100)
+    expected = [await main.objects(), await main.told()]
     place, counts = None, []
     while True:
         carried = await carrier.carry("orders", place, 20)
@@ -196,16 +225,16 @@ async def test_what_is_carried_is_the_same_there(sides: tuple[Side, Side]) -> No
     await carrier.begin("orders")  # of somebody else, who is late
     with pytest.raises(ConfigError, match="orders stands in the database archive"):
         await check_main(main.places, {}, {"orders"})
-    assert [await apart.database.fetch(query) for query in (ROWS, EVENTS)] == expected
-    in_log = [tuple(row) for row in await apart.database.fetch(LOG)]
+    assert [await apart.objects(), await apart.told()] == expected
+    in_log = await apart.in_log()
     assert [version for subject, version in in_log if subject == "03"] == [1, 2, 3]
-    orders = PlacedLog(PostgresEventLog(apart.database, "state"), "orders", apart.places)
+    orders = PlacedLog(apart.log, "orders", apart.places)
     assert len((await orders.read(await orders.oldest(), limit=1000)).events) == 49
     assert not (await orders.read(await orders.opening(), limit=1000)).events
     await apart.write(write(key("03"), 3, b"[3]"))
     (fresh,) = (await orders.read(await orders.opening(), limit=1000)).events
     assert fresh.event.value()["version"] == 4
-    assert not await main.database.fetch("select from state_timer where namespace = 'orders'")
+    assert await main.count("state_timer") == 0
     assert all(standing.is_ready for standing in await apart.store.indexes())
 
 

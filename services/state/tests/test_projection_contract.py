@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 from stylobate.declarations.model import IndexField
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.testing import FakeClock
-from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import Change, StateKey, StateRecord, Write
@@ -19,11 +17,9 @@ from stylobate_state.projection.model import Applied, Outcome, View
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_projections import MemoryProjectionStore
 from stylobate_state.store.port import StateStore
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.projections import ProjectionStore
 
-from .conftest import MIGRATION_SETS
+from .conftest import OpenKept
 
 
 @dataclass
@@ -67,18 +63,16 @@ def deletion(key: StateKey, *, owner: str, version: int) -> Write:
     return Write(key, Change.DELETED, version, owner, None, b"null", "service:actions", new_id())
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def open_stores(request: pytest.FixtureRequest) -> Callable[[], Awaitable[Stores]]:
+@pytest.fixture
+def open_stores(open_kept_or_none: OpenKept | None) -> Callable[[], Awaitable[Stores]]:
     """Give each adapter in turn."""
-    database_for: DatabaseFor | None = request.getfixturevalue("database_for") if request.param == "postgres" else None
 
     async def opened() -> Stores:
-        if database_for is None:
+        if open_kept_or_none is None:
             memory = MemoryStateStore(FakeClock())
             return Stores(MemoryProjectionStore(memory, FakeClock()), memory)
-        database = await database_for("state", *MIGRATION_SETS)
-        postgres = PostgresStateStore(database, PostgresIdempotencyLedger(database))
-        return Stores(PostgresProjectionStore(database, postgres), postgres)
+        one = await open_kept_or_none()
+        return Stores(one.projections, one.store)
 
     return opened
 

@@ -5,31 +5,31 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from bson import Int64
+from stylobate.database.mongodb import micros
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, BeforeHook, TimerDeclaration, TransitionDeclaration
 from stylobate.errors import UnavailableError
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.testing import FakeClock
-from stylobate.testing.fixtures import DatabaseFor
 from stylobate_state.model import Change, StateKey, TimerStart
 from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_timers import MemoryTimerStore
+from stylobate_state.store.mongodb import MongoTimerStore
 from stylobate_state.store.port import StateStore
-from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.store.timers import TimerStore
 from stylobate_state.timer_runner import TimerRunner
 
-from .conftest import MIGRATION_SETS, Grants, Hooks, _agree
+from .conftest import Grants, Hooks, OpenKept, _agree
 from .samples import ADA, NOTES, ORDERS, deletion, write
 
 NOW, HOUR = timedelta(), timedelta(hours=1)
@@ -49,10 +49,10 @@ class Stores:
 OpenStores = Callable[[], Awaitable[Stores]]
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def open_stores(request: pytest.FixtureRequest) -> OpenStores:
+@pytest.fixture
+def open_stores(open_kept_or_none: OpenKept | None) -> OpenStores:
     """Give each adapter in turn."""
-    if request.param == "memory":
+    if open_kept_or_none is None:
         memory = MemoryStateStore(FakeClock())
         timers = MemoryTimerStore(memory)
 
@@ -60,11 +60,10 @@ def open_stores(request: pytest.FixtureRequest) -> OpenStores:
             return Stores(memory, timers, the_same)
 
         return the_same
-    database_for: DatabaseFor = request.getfixturevalue("database_for")
 
     async def another() -> Stores:
-        database = await database_for("state", *MIGRATION_SETS)
-        return Stores(PostgresStateStore(database, PostgresIdempotencyLedger(database)), PostgresTimerStore(database), another)
+        one = await open_kept_or_none()
+        return Stores(one.store, one.timers, another)
 
     return another
 
@@ -226,9 +225,11 @@ async def pass_time(stores: Stores) -> None:
     """Let the time of every timer come."""
     if isinstance(stores.state, MemoryStateStore):
         stores.state.clock.advance(HOUR)  # type: ignore[attr-defined]  a FakeClock here
-    else:
-        assert isinstance(stores.timers, PostgresTimerStore)
+    elif isinstance(stores.timers, PostgresTimerStore):
         await stores.timers._database.execute("update state_timer set due_at = statement_timestamp()")
+    else:
+        assert isinstance(stores.timers, MongoTimerStore)
+        await stores.timers._database.update_many("state_timer", {}, {"$set": {"due_at": Int64(micros(datetime.now(UTC)))}})
 
 
 async def history(process: Process, key: str = "1") -> list[tuple[str, str, str]]:

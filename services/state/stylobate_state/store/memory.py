@@ -9,11 +9,9 @@ from stylobate.database.memory import MemoryTransaction
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
-from stylobate.outbox import Event, Outbox
+from stylobate.outbox import Outbox
 from stylobate.outbox.memory import MemoryEventLog
 
-from stylobate_state.aside import aside_of
-from stylobate_state.change_event import event_of
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
 from stylobate_state.model import (
@@ -29,7 +27,6 @@ from stylobate_state.model import (
     StateKey,
     StateRecord,
     Taken,
-    Timer,
     TooMany,
     Withheld,
     Write,
@@ -39,6 +36,7 @@ from stylobate_state.model import (
     is_among,
     result_of,
 )
+from stylobate_state.store import deciding
 from stylobate_state.store.jsonb import as_jsonb
 from stylobate_state.store.memory_indexes import MemoryIndexes
 from stylobate_state.store.part import Part, bounded
@@ -181,17 +179,14 @@ class MemoryStateStore:
         """Write the change into the history and the outbox."""
         entry = _entry(write, state, before, self.clock())
         self.history.setdefault(write.key, []).append(entry)
-        event = _event(write, written, before, entry.time)
-        if write.beside is not None and write.beside.aside is not None:
-            event = replace(event, aside=aside_of(write.beside.aside, before, state))
+        event = deciding.event(write, state, before, entry.time)
         await self._outbox.append(transaction, [event], stream=write.key.namespace, version=written.version)
 
     def _live(self, key: StateKey) -> StateRecord | None:
-        present = self.objects.get(key)
-        return None if present is None or present.is_deleted else present
+        return deciding.live(self.objects.get(key))
 
     def _holds(self, write: Write) -> bool:
-        return _holds(write, self._live(write.key), self.objects.get(write.key))
+        return deciding.holds(write, self.objects.get(write.key))
 
     def _refusal(self, write: Write, states: Mapping[StateKey, StateRecord]) -> WriteOutcome | None:
         """Return why it cannot be written as things stand.
@@ -205,44 +200,12 @@ class MemoryStateStore:
 
     def _made(self, write: Write) -> StateRecord:
         """Return the object as the write would leave it."""
-        present, live = self.objects.get(write.key), self._live(write.key)
-        now = self.clock()
-        version = self.next_version(present)
-        same = present if write.restored_from else live
-        return StateRecord(
-            key=write.key,
-            version=version,
-            status=_status(write, live),
-            data=write.data,
-            owner=write.owner,
-            created_at=same.created_at if same is not None else now,
-            updated_at=live.updated_at if live is not None and write.change is Change.MIGRATED else now,
-            first_version=same.first_version if same is not None and same.owner == write.owner else version,
-            is_deleted=write.change is Change.DELETED,
-            timers=_timers(write, live, version, now),
-            schema_version=write.schema_version,
-        )
+        present = self.objects.get(write.key)
+        return deciding.made(write, present, self.next_version(present), self.clock())
 
     def _keep(self, write: Write, state: StateRecord) -> Written:
         self.objects[write.key] = state
-        return Written(
-            state.version,
-            state.status,
-            state.owner,
-            state.created_at,
-            state.updated_at,
-            state.first_version,
-            state.data,
-            state.timers,
-        )
-
-
-def _holds(write: Write, live: StateRecord | None, present: StateRecord | None) -> bool:
-    if write.expected == 0:
-        is_same = not write.restored_from or (present is not None and present.owner == write.owner)
-        return live is None and is_same
-    is_same = live is not None and (write.change is Change.ASSIGNED or live.owner == write.owner)
-    return live is not None and is_same and write.expected in {None, live.version}
+        return deciding.written(state)
 
 
 def _entry(write: Write, state: StateRecord, before: StateRecord | None, now: datetime) -> HistoryEntry:
@@ -262,32 +225,4 @@ def _entry(write: Write, state: StateRecord, before: StateRecord | None, now: da
         schema_version=write.schema_version,
         owner=state.owner if write.change in {Change.CREATED, Change.ASSIGNED} else "",
         previous_owner=before.owner if before is not None and write.change is Change.ASSIGNED else "",
-    )
-
-
-def _status(write: Write, live: StateRecord | None) -> str:
-    if write.status is not None:
-        return write.status
-    return live.status if live is not None else ""
-
-
-def _timers(write: Write, live: StateRecord | None, version: int, now: datetime) -> tuple[Timer, ...]:
-    if write.change.stays and live is not None:
-        return live.timers
-    return tuple(Timer(start.event, now + start.after, version) for start in write.timers)
-
-
-def _event(write: Write, written: Written, before: StateRecord | None, time: datetime) -> Event:
-    return event_of(
-        write.key,
-        write,
-        version=written.version,
-        status=written.status,
-        data=written.data,
-        owner=written.owner,
-        before=before,
-        beside=write.beside,
-        actor=write.actor,
-        event_id=write.event_id,
-        time=time,
     )

@@ -2,6 +2,6 @@
 
 from stylobate.outbox.mongodb.log import MongoEventLog
 from stylobate.outbox.mongodb.numbering import MongoNumbering
-from stylobate.outbox.mongodb.outbox import MongoOutbox
+from stylobate.outbox.mongodb.outbox import MongoOutbox, event_document
 
-__all__ = ["MongoEventLog", "MongoNumbering", "MongoOutbox"]
+__all__ = ["MongoEventLog", "MongoNumbering", "MongoOutbox", "event_document"]

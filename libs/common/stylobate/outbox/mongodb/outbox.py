@@ -37,7 +37,10 @@ class MongoOutbox:
             versions = await self._drawn(transaction, events, stream)
         else:
             versions = list(range(version, version + len(events)))
-        documents = [self._document(event, stream, number) for event, number in zip(events, versions, strict=True)]
+        documents = [
+            event_document(event, source=self._source, stream=stream, version=number)
+            for event, number in zip(events, versions, strict=True)
+        ]
         try:
             await transaction.insert(EVENTS, documents)
         except DuplicateError as error:
@@ -57,23 +60,25 @@ class MongoOutbox:
             versions.append(following[slot])
         return versions
 
-    def _document(self, event: Event, stream: str, version: int) -> Document:
-        found: Document = {
-            "_id": event.id,
-            "tenant": event.tenant,
-            "partition": event.partition,
-            "stream": stream,
-            "subject": event.subject,
-            "version": Int64(version),
-            "type": event.type,
-            "source": self._source,
-            "time": Int64(micros(event.time)),
-            "actor": event.actor,
-            "depth": event.depth,
-            "traceparent": event.traceparent,
-            "data": event.data.decode(),
-            "waiting": True,
-        }
-        if event.aside:
-            found["aside"] = event.aside.decode()
-        return found
+
+def event_document(event: Event, *, source: str, stream: str, version: int) -> Document:
+    """Return the document of an event that waits for its number."""
+    found: Document = {
+        "_id": event.id,
+        "tenant": event.tenant,
+        "partition": event.partition,
+        "stream": stream,
+        "subject": event.subject,
+        "version": Int64(version),
+        "type": event.type,
+        "source": source,
+        "time": Int64(micros(event.time)),
+        "actor": event.actor,
+        "depth": event.depth,
+        "traceparent": event.traceparent,
+        "data": event.data.decode(),
+        "waiting": True,
+    }
+    if event.aside:
+        found["aside"] = event.aside.decode()
+    return found
