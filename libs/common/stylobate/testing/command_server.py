@@ -24,6 +24,7 @@ from stylobate.services import installed_services
 def main(descriptor: int) -> None:
     """Serve requests until whoever made them is gone."""
     _import_all()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under `nohup` are no commands that do
     serve_forks(descriptor, _command)
 
 
