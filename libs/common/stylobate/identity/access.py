@@ -93,7 +93,7 @@ class Access:
         if not principal.lends(permission):
             return False
         decision = self._fresh((principal.tenant, principal.subject, permission, ""))
-        if decision is not None and resource and decision.granted:  # not held everywhere
+        if decision is not None and resource and decision.granted.names:  # not held everywhere
             if decision.granted.covers(resource):
                 return True
             if decision.has_more:

@@ -6,7 +6,7 @@ A name that ends with ``/`` is a prefix.
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -70,6 +70,12 @@ class Granted:
     """On what a subject is granted a permission."""
 
     names: Collection[str] = frozenset()
+    _prefixes: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Of the names. Most who are granted single objects are granted no prefix, and need not be looked for in any."""
+
+    def __post_init__(self) -> None:
+        """Find the prefixes."""
+        object.__setattr__(self, "_prefixes", frozenset(name for name in self.names if name.endswith("/")))
 
     def __bool__(self) -> bool:
         """Return whether it is on anything."""
@@ -77,7 +83,9 @@ class Granted:
 
     def covers(self, resource: str) -> bool:
         """Return whether a resource is among them, or lies in a prefix that is."""
-        return any(name in self.names for name in covering(resource))
+        if resource in self.names:
+            return True
+        return bool(self._prefixes) and any(name in self._prefixes for name in covering(resource))
 
     def keys(self, namespace: str) -> frozenset[str]:
         """Return the keys of the state objects of a namespace that are named one by one."""

@@ -154,6 +154,17 @@ async def test_a_new_access_version_is_announced(authority: Any) -> None:
         assert heard.empty()
 
 
+async def test_without_a_stream_a_new_access_version_comes_with_the_list(authority: Any) -> None:
+    """So a role or a grant that is taken away ends within seconds also where no stream passes."""
+    authority.tokens.refuses_streams = True
+    async with authority.verifier(timings=FeedTimings(list_every=timedelta(milliseconds=50))) as verifier:
+        await verifier.ready.wait()
+        heard: asyncio.Queue[int] = asyncio.Queue()
+        verifier.on_change(lambda: heard.put_nowait(verifier._feed.access_version))
+        authority.tokens.access_version = 2
+        assert await asyncio.wait_for(heard.get(), 60) == 2
+
+
 @pytest.mark.parametrize("name", ["session-1", "token-1", "user-1"])
 async def test_a_kind_that_is_not_known_fails_closed(authority: Any, eventually: Eventually, name: str) -> None:
     """What a newer auth revokes is refused by whatever bears its id, and health says that there are such."""
