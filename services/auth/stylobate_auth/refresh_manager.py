@@ -93,8 +93,11 @@ class RefreshManager:
         self._lifetimes = lifetimes
         self._outages = outages
         self._clock = clock
-        # of several with one token the first rotates it, and the others find what it did
-        self._asked: Batcher[_Asked, _Refreshed] = Batcher(self._refresh_all, max_size=_BATCH, keys=lambda asked: (asked.key,))
+        # Of several with one token the first rotates it, and the others find what it did. One batch at a time: with a second one
+        # under way both are smaller, and what a batch costs is most of what few refreshes cost.
+        self._asked: Batcher[_Asked, _Refreshed] = Batcher(
+            self._refresh_all, max_size=_BATCH, in_flight=1, keys=lambda asked: (asked.key,)
+        )
 
     async def __aenter__(self) -> Self:
         """Begin."""

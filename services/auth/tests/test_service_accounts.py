@@ -56,6 +56,24 @@ async def test_deleting_one_ends_its_keys(auth: Auth) -> None:
     assert await auth.store.account("default", root.id) is not None
 
 
+async def test_it_stays_when_who_made_it_goes(auth: Auth) -> None:
+    """It is nobody's: disabled, then deleted, the person leaves it behind with its keys; their own end."""
+    root, maker = await _admin(auth), await auth.accounts.create(auth.service, auth.draft(roles=("admin",)), auth.origin)
+    person = Principal(PrincipalKind.USER, maker.id, session="s")
+    account = await auth.machines.create(person, "import", ["clerk"], auth.origin)
+    _, text = await auth.keys.create(person, ApiKeyDraft("a", ("orders:read",), owner=account.id), auth.origin)
+    _, own = await auth.keys.create(person, ApiKeyDraft("mine", ("orders:read",)), auth.origin)
+    proofs = [read_api_key(text), read_api_key(own)]
+    await auth.users.disable(root, maker.id, auth.origin)
+    assert [one.standing for one in await auth.keys.verify(proofs)] == [Standing.VALID, Standing.REVOKED]
+    await auth.eraser.delete(root, maker.id, auth.origin)
+    assert [one.standing for one in await auth.keys.verify(proofs)] == [Standing.VALID, Standing.UNKNOWN]
+    assert (await auth.access.check(auth.service, [Question(account.id, "orders:read")]))[0].is_allowed
+    assert (await auth.machines.page(root, 0, ""))[0] == [account]
+    made = [record for record in auth.store.records if record.action == "auth.service_account.create"]
+    assert [(record.actor, record.target) for record in made] == [(maker.id, f"user:{account.id}")]
+
+
 @pytest.mark.parametrize(
     ("name", "roles", "pointer"),
     [("", [], "/name"), ("a\u202eb", [], "/name"), ("x" * 101, [], "/name"), ("a", ["boss"], "/roles")],

@@ -1,7 +1,7 @@
 """Statements over a pool: acquiring with patience, one connection per statement or transaction."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
@@ -64,6 +64,10 @@ class Queries:
     async def fetchval(self, sql: str, *args: object) -> Any:
         """Return the first value of the first row, or None."""
         return await self._run(Connection.fetchval, sql, args)
+
+    async def fetchmany(self, sql: str, rows: Sequence[Sequence[object]]) -> list[asyncpg.Record]:
+        """Run a statement for each row of arguments, all or none, and return what all return."""
+        return await self._run(Connection.fetchmany, sql, (rows,))
 
     async def execute(self, sql: str, *args: object) -> str:
         """Run one statement (several when there are no arguments) and return its status, such as ``UPDATE 3``."""

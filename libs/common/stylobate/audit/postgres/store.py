@@ -12,15 +12,17 @@ from stylobate.database import Connection, DatabaseManager
 from stylobate.database.faults import unavailable
 from stylobate.errors import ValueRefusedError
 
-_INSERT = """
+_RECORDING = """
 insert into audit_record (id, time, tenant, actor, via, action, target, outcome, reason, request_id, detail)
 select id, time, tenant, actor, via, action, target, outcome, reason, request_id, detail
-from jsonb_to_recordset($1::jsonb) as r (
+from jsonb_to_recordset({records}::jsonb) as r (
     id uuid, time timestamptz, tenant text, actor text, via text, action text, target text, outcome text, reason text,
     request_id text, detail jsonb
 )
+{where}
 on conflict (id) do nothing
 """
+_INSERT = _RECORDING.format(records="$1", where="")
 
 SCANNED = 10_000
 """How many records one reading looks at."""
@@ -45,6 +47,19 @@ _BY_ACTOR = _READ.format(by="and actor = $6", scanned=SCANNED)
 _BY_TARGET = _READ.format(by="and target = $9 and target <> ''", scanned=SCANNED)
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _LAST_ID = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12
+
+
+def recording(records: str, where: str) -> str:
+    """Return what writes records as a part of a larger statement, which makes the change in question by itself.
+
+    :param records: the parameter that holds them, as :func:`recorded` makes it. :param where: a condition.
+    """
+    return _RECORDING.format(records=records, where=f"where {where}")
+
+
+def recorded(*records: AuditRecord) -> str:
+    """Return the value of that parameter. Raises TypeError for what is not storable."""
+    return orjson.dumps([record.row() for record in records]).decode()
 
 
 class PostgresAuditStore:
@@ -82,7 +97,7 @@ class PostgresAuditStore:
 
     async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
         try:
-            await (transaction or self._database).execute(_INSERT, orjson.dumps([record.row() for record in records]).decode())
+            await (transaction or self._database).execute(_INSERT, recorded(*records))
         except (TypeError, asyncpg.IntegrityConstraintViolationError) as error:
             raise ValueRefusedError from error
         except asyncpg.PostgresError as error:

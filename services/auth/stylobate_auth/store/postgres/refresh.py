@@ -1,11 +1,12 @@
 """Refresh tokens in PostgreSQL: many in one statement."""
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import UUID
 
-from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit import AuditRecord
+from stylobate.audit.postgres import recorded, recording
+from stylobate.audit.record import made_storable
 from stylobate.database import Connection, DatabaseManager
 
 from stylobate_auth.account_sealing import AccountSealing
@@ -42,6 +43,10 @@ with held as materialized (
 )
 select exists (select from used)
 """
+# The same with its audit record, for who has nothing else to do in a transaction: it is one by itself.
+_ROTATE_RECORDED = _ROTATE.replace(
+    "\nselect exists", f", recorded as ({recording('$12', 'exists (select from used)')})\nselect exists"
+)
 PRUNE_REFRESH_TOKENS = """
 delete from refresh_token where (tenant, hash) in (
     select tenant, hash from refresh_token where expires_at <= $1 order by expires_at limit $2 for update skip locked
@@ -53,28 +58,14 @@ class PostgresRefreshTokens:
     """The port's part."""
 
     _database: DatabaseManager
-    _audit: AuditTrail[Connection]
     sealing: AccountSealing
-
-    def transaction(self) -> AbstractAsyncContextManager["_Changes"]:
-        raise NotImplementedError
 
     async def refresh_tokens(self, keys: Sequence[RefreshKey]) -> list[FoundRefresh | None]:
         return await _find(self._database, keys, self.sealing)
 
     async def rotate(self, rotations: Sequence[tuple[Rotation, AuditRecord]]) -> list[bool]:
-        async with self.transaction() as transaction:
-            done = await transaction.rotate_refresh([rotation for rotation, _ in rotations])
-            records = [record for (_, record), is_done in zip(rotations, done, strict=True) if is_done]
-            if records:
-                await transaction.record(*records)
-        return done
-
-
-class _Changes(Protocol):
-    async def rotate_refresh(self, rotations: Sequence[Rotation]) -> list[bool]: ...
-
-    async def record(self, *records: AuditRecord) -> None: ...
+        rows = [(*_row(rotation), recorded(made_storable(record))) for rotation, record in rotations]
+        return await _in_order(rows, lambda ordered: self._database.fetchmany(_ROTATE_RECORDED, ordered))
 
 
 class PostgresRefreshChanges:
@@ -87,26 +78,34 @@ class PostgresRefreshChanges:
         return await _find(self._connection, keys, self.sealing)
 
     async def rotate_refresh(self, rotations: Sequence[Rotation]) -> list[bool]:
-        rows = [
-            (
-                one.session.tenant,
-                UUID(one.session.id),
-                one.spent.hash,
-                one.next.hash,
-                one.next.issued_at,
-                one.session.expires_at,
-                one.session.token_expires_at,
-                one.session.address,
-                one.session.agent,
-                one.secret,
-                one.next.expires_at,
-            )
-            for one in rotations
-        ]
-        order = sorted(range(len(rows)), key=lambda number: rows[number][:2])
-        answers = await self._connection.fetchmany(_ROTATE, [rows[number] for number in order])
-        done = {number for number, answer in zip(order, answers, strict=True) if answer[0]}
-        return [number in done for number in range(len(rows))]
+        return await _in_order([*map(_row, rotations)], lambda ordered: self._connection.fetchmany(_ROTATE, ordered))
+
+
+_Row = tuple[Any, ...]
+
+
+def _row(one: Rotation) -> _Row:
+    return (
+        one.session.tenant,
+        UUID(one.session.id),
+        one.spent.hash,
+        one.next.hash,
+        one.next.issued_at,
+        one.session.expires_at,
+        one.session.token_expires_at,
+        one.session.address,
+        one.session.agent,
+        one.secret,
+        one.next.expires_at,
+    )
+
+
+async def _in_order(rows: list[_Row], rotate: Callable[[list[_Row]], Awaitable[list[Any]]]) -> list[bool]:
+    """Rotate in the order of sessions; return of each row whether it was done."""
+    order = sorted(range(len(rows)), key=lambda number: rows[number][:2])
+    answers = await rotate([rows[number] for number in order])
+    done = {number for number, answer in zip(order, answers, strict=True) if answer[0]}
+    return [number in done for number in range(len(rows))]
 
 
 async def _find(
