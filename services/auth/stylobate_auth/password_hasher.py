@@ -1,10 +1,13 @@
 """Password hashes: Argon2id in threads of their own, with a fair and bounded queue in front."""
 
 import asyncio
+import os
+import sys
+import threading
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self, TypeVar
 
 from stylobate.health import Health
@@ -15,6 +18,8 @@ from stylobate_auth.hashing_queue import HashingQueue
 T = TypeVar("T")
 _KEPT_S = 10.0
 """For how long memory is kept that no hash is made in."""
+_NICENESS = 10
+"""Of the threads: the loop and the stores get nine tenths of a core that they want at the same time, and a hash what is left."""
 
 
 class PasswordHasher:
@@ -37,7 +42,7 @@ class PasswordHasher:
     async def open(cls, *, memory_kib: int, time_cost: int, parallelism: int, threads: int, queue: int) -> AsyncIterator[Self]:
         """Start the threads; at the end what is under way is finished and what waits is dropped."""
         hasher = Argon2id(time_cost=time_cost, memory_kib=memory_kib, parallelism=parallelism)
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
         this = cls(hasher, HashingQueue(executor, threads=threads, bound=queue))
         try:
             this._decoy = await this.hash("nobody's password")
@@ -87,6 +92,13 @@ class PasswordHasher:
             self._giving_back = self._loop.call_later(max(left_s, 1.0), self._give_back)
         else:
             self._hasher.give_back()
+
+
+def _give_way() -> None:
+    """Let the event loop, and the stores beside it, go first where all cores are busy: a hash lasts many of their turns."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        with suppress(PermissionError):  # it is lower already
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _normal(password: str) -> str:

@@ -1,6 +1,8 @@
 """The threads that hash passwords."""
 
 import asyncio
+import os
+import sys
 import threading
 from typing import Any
 
@@ -76,3 +78,14 @@ async def test_the_loop_runs_on_while_passwords_are_hashed() -> None:
             await asyncio.sleep(0.001)
             turns += 1
         assert turns > 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+async def test_the_threads_give_way() -> None:
+    """To the loop that they run beside, which keeps its own priority."""
+    async with PasswordHasher.open(memory_kib=8, time_cost=1, parallelism=1, threads=1, queue=8) as hasher:
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        await hasher.hash("not a secret")
+        (thread,) = [one for one in threading.enumerate() if one.name.startswith("argon2")]
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= 10
+        assert os.getpriority(os.PRIO_PROCESS, 0) == before
