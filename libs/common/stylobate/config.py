@@ -24,6 +24,7 @@ MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
 _LISTS = (list, tuple, set, frozenset)
 _PAIR = re.compile(r"([^\s=]+)=(\S+)")
+_IN_QUERY = re.compile(r"(?<=[?&]sentinel_password=)[^&]*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = timedelta(days=3650)
@@ -140,7 +141,8 @@ class Settings(BaseModel):
     audit_retention: timedelta = Field(default=timedelta(0))
     """How old audit records get before they are deleted, at least ``1d``; 0: they are kept. The rest is verified all the same."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
-    """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas."""
+    """Valkey or Redis; ``unix://`` and ``rediss://`` too; several hosts separated by commas. ``redis+cluster://host1,host2`` is a
+    Cluster, by some of its nodes, ``redis+sentinel://host1,host2/name`` a master, by its Sentinels; with ``rediss`` over TLS."""
     public_url: HttpUrl = ""
     """Where clients reach the platform, without a slash at its end: `https://api.example.com`. It is the `iss` of tokens.
     When it is empty, `iss` is `stylobate` and OAuth 2.0 has no metadata. `stylobate up` sets it in development."""
@@ -373,6 +375,7 @@ def _read(path: Path) -> str:
 
 
 def _without_password(url: str) -> str:
+    url = _IN_QUERY.sub(MASK, url)
     head, at, tail = url.rpartition("@")
     if not at or ":" not in head.partition("://")[2]:
         return url

@@ -74,9 +74,14 @@ def _database(url: str) -> str:
 
 
 def _redis(url: str) -> str:
-    parts = _parts(url, "redis", "rediss", "unix")
+    begins = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+    parts = _parts(url, *begins)
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("names no socket; unix:///run/redis.sock is one")
+    if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
+        raise ValueError("names no master that the Sentinels watch; redis+sentinel://host1,host2/name is one")
+    if parts.scheme.endswith("+cluster") and parts.path.strip("/") not in {"", "0"}:
+        raise ValueError("names a database; a Cluster has number 0 alone")
     _check_files(parts, "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
     return url
 
@@ -117,7 +122,7 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 """The same, or ``mongodb://user@host1,host2/name?replicaSet=rs0``."""
 RedisUrl = Annotated[str, AfterValidator(_redis)]
-"""``redis://``, ``rediss://`` (TLS) or ``unix://``; see RedisAddress."""
+"""``redis://``, ``rediss://`` (TLS), ``unix://``; ``redis+cluster://``, ``redis+sentinel://``; see RedisAddress."""
 HttpUrl = Annotated[str, AfterValidator(_http)]
 """``http://host:port`` or ``https://…``; may be empty where that means something."""
 Origin = Annotated[str, AfterValidator(_origin)]

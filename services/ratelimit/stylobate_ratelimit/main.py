@@ -33,6 +33,7 @@ from stylobate_ratelimit.store.memory_bans import MemoryBanStore
 from stylobate_ratelimit.store.port import BanStore
 from stylobate_ratelimit.store.postgres import PostgresBanStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 from stylobate_ratelimit.usage_manager import UsageManager
 
 _TRY_AGAIN_S = 10.0
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
 async def build(app: AppManager, settings: RateLimitSettings) -> None:
     """Count in Redis; in this process while Redis is down. Bans come with the database, whenever it can be had."""
-    shared = RedisLimitStore(app.redis, timeout=settings.redis_timeout)
+    counts = RedisClusterLimitStore if app.redis.is_cluster else RedisLimitStore
+    shared = counts(app.redis, timeout=settings.redis_timeout)
     local = MemoryLimitStore(most_subjects=settings.local_subjects)
     followed = BanList(clock=_now)
     bans = BanManager(app.access, followed)

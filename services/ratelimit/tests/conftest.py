@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 from stylobate.redis import RedisManager
 from stylobate.testing import FakeClock
+from stylobate.testing.valkey_cluster import ValkeyCluster
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.port import LimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class StoreUnderTest:
     pass_time: Callable[[timedelta], Awaitable[None]]
     """On the server's own clock time has to be waited for; keep periods short."""
     seconds: Callable[[], float]
+    is_one_step: bool = True
+    """Whether a check of several subjects is; else it is charged at each, and given back."""
 
 
 @pytest_asyncio.fixture
@@ -41,17 +45,24 @@ def _memory() -> StoreUnderTest:
     return StoreUnderTest(MemoryLimitStore(clock.seconds), advance, clock.seconds)
 
 
-@pytest_asyncio.fixture(params=["memory", "redis"])
+@pytest_asyncio.fixture(params=["memory", "redis", "cluster"])
 async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnderTest]:
     """Give each adapter in turn."""
     if request.param == "memory":
         yield _memory()
         return
-    async with RedisManager.open(request.getfixturevalue("redis_url")) as redis:
-        await redis.call("FLUSHDB")
-        loop = asyncio.get_running_loop()
+    if request.param == "cluster":
+        cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+        await cluster.flush()
+        url, kind = cluster.url, RedisClusterLimitStore
+    else:
+        url, kind = request.getfixturevalue("redis_url"), RedisLimitStore
+    async with RedisManager.open(url) as redis:
+        if not redis.is_cluster:
+            await redis.call("FLUSHDB")
+        store = kind(redis, timedelta(seconds=30))
         yield StoreUnderTest(
-            RedisLimitStore(redis, timedelta(seconds=30)), lambda by: asyncio.sleep(by.total_seconds()), loop.time
+            store, lambda by: asyncio.sleep(by.total_seconds()), asyncio.get_running_loop().time, not redis.is_cluster
         )
 
 

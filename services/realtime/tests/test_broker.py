@@ -50,15 +50,17 @@ def _said(text: str) -> Broadcast:
     return Broadcast("publication", f'"{text}"'.encode())
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def ends(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[tuple[End, End]]:
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def ends(request: pytest.FixtureRequest) -> AsyncIterator[tuple[End, End]]:
     """Give two nodes."""
     if request.param == "memory":
         bus = MemoryBus()
         yield End(MemoryBroker(bus)), End(MemoryBroker(bus))
         return
+    is_cluster = request.param == "cluster"
+    url = request.getfixturevalue("valkey_cluster").url if is_cluster else request.getfixturevalue("redis_url")
     async with AsyncExitStack() as stack:
-        yield await _redis_end(stack, redis_url), await _redis_end(stack, redis_url)
+        yield await _redis_end(stack, url), await _redis_end(stack, url)
 
 
 async def _redis_end(stack: AsyncExitStack, url: str) -> End:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from stylobate.redis import RedisManager
+from stylobate.testing.valkey_cluster import ValkeyCluster
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.presence import Presence, PresenceEntry
 from stylobate_realtime.presence.redis import RedisPresence
@@ -20,15 +21,22 @@ ANN = PresenceEntry("default:chat:1", ClientInfo("ann", "c1"))
 BOB = PresenceEntry("default:chat:1", ClientInfo("bob", "c2"))
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def presence(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Presence]:
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def presence(request: pytest.FixtureRequest) -> AsyncIterator[Presence]:
     """Give an empty presence."""
     if request.param == "memory":
         yield MemoryPresence(TTL, time.monotonic)
         return
+    if request.param == "cluster":
+        cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+        await cluster.flush()
+        url = cluster.url
+    else:
+        url = request.getfixturevalue("redis_url")
     async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(RedisManager.open(redis_url))
-        await redis.call("FLUSHDB")
+        redis = await stack.enter_async_context(RedisManager.open(url))
+        if not redis.is_cluster:
+            await redis.call("FLUSHDB")
         yield RedisPresence(redis, TTL)
 
 

@@ -172,11 +172,12 @@ async def store(open_store: OpenStore) -> StateStore:
     return await open_store()
 
 
-@pytest.fixture(params=[*STORES, "ephemeral memory", "valkey"])
+@pytest.fixture(params=[*STORES, "ephemeral memory", "valkey", "valkey cluster"])
 def open_any_store(request: pytest.FixtureRequest) -> OpenStore:
     """Give each adapter in turn, those of the ephemeral namespace ``orders`` too."""
     ttl = timedelta(minutes=5)
-    redis = request.getfixturevalue("redis") if request.param == "valkey" else None
+    of_valkey = {"valkey": "redis", "valkey cluster": "redis_cluster"}
+    redis = request.getfixturevalue(of_valkey[request.param]) if request.param in of_valkey else None
     open_kept = opening(request, request.param) if request.param in SERVERS else None
 
     async def another() -> StateStore:
@@ -185,7 +186,7 @@ def open_any_store(request: pytest.FixtureRequest) -> OpenStore:
                 return MemoryStateStore(FakeClock())
             case "ephemeral memory":
                 return MemoryEphemeralStore(FakeClock(), ttl)
-            case "valkey":
+            case "valkey" | "valkey cluster":
                 return RedisStateStore(redis, "orders", ttl)
         assert open_kept is not None
         return (await open_kept()).store

@@ -3,8 +3,9 @@
 Faults of the server or the way to it become :class:`stylobate.errors.RedisUnavailableError`.
 """
 
-from stylobate.redis.manager import RedisManager
+from stylobate.redis.manager import RedisManager, Subscription
 from stylobate.redis.script import Script
+from stylobate.redis.slots import spread_tags
 from stylobate.redis.subscription import RedisSubscription
 
-__all__ = ["RedisManager", "RedisSubscription", "Script"]
+__all__ = ["RedisManager", "RedisSubscription", "Script", "Subscription", "spread_tags"]

@@ -1,24 +1,19 @@
 """One connection to the server: commands pipelined, replies in their order, parsed by hiredis."""
 
 import asyncio
-import re
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
 
-from stylobate.errors import RedisUnavailableError
-from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import OTHER_PROTOCOL, UNTRUSTED, is_refusal, refusal, unavailable
+from stylobate.redis.faults import OTHER_PROTOCOL, refusal, unavailable
 
 Argument = str | bytes | int | float
 Reply = Any
 """bytes, int, None or a list of these."""
 
 _NOTHING = object()
-_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
 
 class _Together:
@@ -54,7 +49,7 @@ class Link(asyncio.Protocol):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, timeout_s: float, pushed: Callable[[list[Any]], None] | None = None
     ) -> None:
-        """Make one; see :func:`connect`.
+        """Make one; see :func:`stylobate.redis.connecting.connect`.
 
         :param timeout_s: the oldest command may wait so long for its reply; then the connection counts as lost.
         :param pushed: takes every message once the connection subscribed; replies to commands are not expected then.
@@ -69,6 +64,8 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0
         self.is_entered = False
+        self.peer: tuple[str, int] = ("", 0)
+        """Host and port of the server; empty on a unix socket."""
         self.run_id = b""
         """Of the server, for as long as the connection lasts; empty where it does not tell."""
         self.is_subscriber = False
@@ -180,68 +177,3 @@ class Link(asyncio.Protocol):
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(unavailable(reason))
-
-
-async def connect(
-    address: RedisAddress,
-    loop: asyncio.AbstractEventLoop,
-    *,
-    connect_s: float,
-    timeout_s: float,
-    pushed: Callable[[list[Any]], None] | None = None,
-) -> Link:
-    """Return a link that is let in, to the server that takes writes; every host is tried once.
-
-    :raises RedisUnavailableError: when there is none; its cause is what the first said that does not let us in, else the last.
-    """
-    cause = ""
-    for _ in range(address.tries):
-        try:
-            return await _connect(address, loop, lambda: Link(loop, timeout_s, pushed), connect_s)
-        except ssl.SSLCertVerificationError as error:
-            said = f"{UNTRUSTED}: {error.verify_message}"
-        except RedisUnavailableError as error:
-            said = error.metadata["cause"]
-        except Exception as error:  # noqa: BLE001  a refusal (redis-py's type, see faults.py) or an OSError: the next host
-            said = f"{type(error).__name__}: {error}"
-        cause = cause if is_refusal(cause) else said
-        address.skip()
-    raise unavailable(cause)
-
-
-async def _connect(address: RedisAddress, loop: asyncio.AbstractEventLoop, make: Callable[[], Link], connect_s: float) -> Link:
-    """Return a link to the current server that is let in. Raises what keeps it out."""
-    async with asyncio.timeout(connect_s):
-        link = await address.open(loop, make)
-    try:
-        async with asyncio.timeout(connect_s):
-            await _enter(link, address)
-    finally:
-        if not link.is_entered:
-            link.abort("not let in")
-    return link
-
-
-async def _enter(link: Link, address: RedisAddress) -> None:
-    """Authenticate, choose the database, and make sure of the server's role where there are several."""
-    if address.password:
-        await link.send("AUTH", *((address.username,) if address.username else ()), address.password)
-    if address.database:
-        await link.send("SELECT", address.database)
-    if address.tries > 1:
-        role = await link.send("ROLE")
-        if role[0] != b"master":
-            raise unavailable("ReadOnlyError: it is a replica")
-    await link.send("PING")
-    link.run_id = await _run_id(link)
-    link.is_entered = True
-
-
-async def _run_id(link: Link) -> bytes:
-    try:
-        found = _RUN_ID.search(await link.send("INFO", "server"))
-    except RedisUnavailableError:
-        raise
-    except Exception:  # noqa: BLE001  redis-py's type, see faults.py: a user who may not ask
-        return b""
-    return found[1] if found else b""

@@ -1,4 +1,4 @@
-"""The Redis server of a process: commands, scripts, publications, subscriptions, health."""
+"""The Redis server, Cluster or master behind Sentinels of a process: commands, scripts, publications, subscriptions, health."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,13 +12,18 @@ from stylobate.config import ConfigError
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
+from stylobate.redis.cluster import Cluster
+from stylobate.redis.connecting import connect
 from stylobate.redis.faults import is_refusal
-from stylobate.redis.link import Argument, Reply, connect
+from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
-from stylobate.redis.subscription import RedisSubscription
+from stylobate.redis.sentinel_watch import Connected, SentinelWatch
+from stylobate.redis.sharded import ShardedSubscription
+from stylobate.redis.subscription import BY_NAME, BY_PATTERN, RedisSubscription
 
 Keys = Sequence[Argument]
+Subscription = RedisSubscription | ShardedSubscription
 _PATIENCE = 5
 """How many times the time to connect is given to a server that did not answer, before it counts as one that is down."""
 
@@ -27,14 +32,19 @@ class RedisManager:
     """Valkey or Redis. It holds copies, live messages and what may be lost, so being without it is degraded, not down.
 
     ``call``, ``run`` and ``publish`` share one pipelined connection and cost a fifth of redis-py's price. They raise
-    RedisUnavailableError for faults; no command is sent a second time by itself.
+    RedisUnavailableError for faults; no command that may have been carried out is sent a second time by itself.
+
+    On a Cluster the keys of a command or a script share a hash tag, a channel has two kinds of messages, and they do not meet:
+    :meth:`publish` is heard by who subscribed to its name, :meth:`publish_all` by who subscribed to a pattern.
     """
 
-    def __init__(self, address: RedisAddress, pipeline: Pipeline, connect_timeout: timedelta) -> None:
+    def __init__(self, address: RedisAddress, pipeline: Pipeline | Cluster, connect_timeout: timedelta) -> None:
         self._address = address
         self._pipeline = pipeline
         self._connect_timeout = connect_timeout
-        self._subscriptions: WeakSet[RedisSubscription] = WeakSet()  # those that run; their tasks hold them
+        self._publish = "SPUBLISH" if isinstance(pipeline, Cluster) else "PUBLISH"
+        self._subscriptions: WeakSet[Subscription] = WeakSet()  # those that run; their tasks hold them
+        self._watch = SentinelWatch(address, connect_timeout, self._connections) if address.master else None
 
     @classmethod
     @asynccontextmanager
@@ -50,22 +60,26 @@ class RedisManager:
 
         A server that is down does not delay the opening; one that takes connections and is silent does, for some seconds.
 
-        :param url: ``redis://``, ``rediss://`` or ``unix://``; see RedisAddress.parse. Of several hosts the one that takes
-            writes is used, and looked for again when it is lost.
+        :param url: ``redis://``, ``rediss://`` or ``unix://``, of a Cluster ``redis+cluster://``, of Sentinels ``redis+sentinel://``;
+            see RedisAddress.parse. Of several hosts the one that takes writes is used, and looked for again when it is lost.
         :param command_timeout: of one command.
         :param max_pending: commands that may wait for replies at a time, beyond it they fail.
         :raises ValueError: for an invalid URL.
         :raises ConfigError: the server answers and does not let us in; of one that is down nobody knows.
         """
         address = RedisAddress.parse(url)
-        pipeline = Pipeline(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
-
+        kind = Cluster if address.kind == "cluster" else Pipeline
+        pipeline = kind(address, connect_timeout=connect_timeout, timeout=command_timeout, max_pending=max_pending)
         manager = cls(address, pipeline, connect_timeout)
         try:
             await pipeline.start()
             await manager._check_let_in()
+            if manager._watch is not None:
+                await manager._watch.start()
             yield manager
         finally:
+            if manager._watch is not None:
+                await manager._watch.close()
             for subscription in tuple(manager._subscriptions):
                 await subscription.close()
             await pipeline.close()
@@ -91,6 +105,11 @@ class RedisManager:
         if said:
             raise ConfigError([f"STYLOBATE_REDIS_URL: redis {self._address}: {said}"])
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys without a common hash tag are in different places."""
+        return isinstance(self._pipeline, Cluster)
+
     async def call(self, *arguments: Argument) -> Reply:
         """Send one command and return its reply (bytes, int, None or a list). Not for commands that block.
 
@@ -108,12 +127,12 @@ class RedisManager:
         return await self._pipeline.run(script, keys=tuple(keys), arguments=tuple(args), within_s=within_s)
 
     async def publish(self, channel: str, payload: bytes) -> int:
-        """Publish and return how many subscribers of this server heard it. Raises as :meth:`call` does."""
-        count: int = await self._pipeline.call("PUBLISH", channel, payload)
+        """Publish to who subscribed to the name, and return how many of this server heard it. Raises as :meth:`call` does."""
+        count: int = await self._pipeline.call(self._publish, channel, payload)
         return count
 
     async def publish_all(self, messages: Sequence[tuple[str, bytes]]) -> list[Exception]:
-        """Publish on channels, all at once and in this order; return why some were not published, one error for each.
+        """Publish to who subscribed to patterns, all at once and in this order; return why some were not, one error for each.
 
         Costs a third of as many calls of :meth:`publish`.
         """
@@ -130,8 +149,8 @@ class RedisManager:
         *,
         is_exact: bool = False,
         on_reconnect: Callable[[], None] | None = None,
-    ) -> RedisSubscription:
-        """Call back with channel and payload of every message on the channels, on a connection of its own.
+    ) -> Subscription:
+        """Call back with channel and payload of every message on the channels, on connections of their own.
 
         Returns when the subscription holds; when the server is down, at once, and ``on_reconnect`` is called when it holds
         for the first time. See :class:`RedisSubscription` for what is promised. It is closed with the manager.
@@ -139,14 +158,18 @@ class RedisManager:
         :param is_exact: the names are those of channels (``SUBSCRIBE``); else they are patterns, and each publication costs the
             server a look at each of them.
         """
-        subscription = RedisSubscription(
-            self._address,
-            names,
-            callback,
-            is_exact=is_exact,
-            on_reconnect=on_reconnect,
-            connect_timeout=self._connect_timeout,
-        )
+        subscription: Subscription
+        cluster, timeout = self._pipeline, self._connect_timeout
+        if is_exact and isinstance(cluster, Cluster):
+            subscription = ShardedSubscription(
+                cluster, self._address, names, callback, on_reconnect=on_reconnect, connect_timeout=timeout
+            )
+        else:
+            address = cluster.anywhere if isinstance(cluster, Cluster) else self._address
+            words = BY_NAME if is_exact else BY_PATTERN
+            subscription = RedisSubscription(
+                address, names, callback, words=words, on_reconnect=on_reconnect, connect_timeout=timeout
+            )
         self._subscriptions.add(subscription)
         await subscription.start()
         return subscription
@@ -156,16 +179,28 @@ class RedisManager:
         started = monotonic()
         status, details = Status.HEALTHY, ""
         try:
-            await self._pipeline.call("PING")
+            await self._pipeline.ping()
         except RedisUnavailableError as error:
             cause = error.metadata.get("cause", "")
             status = Status.UNHEALTHY if is_refusal(cause) else Status.DEGRADED
             details = f"redis {self._address}: {cause}"
+        if self._watch is not None and not self._watch.is_connected and not details:
+            status, details = (
+                Status.DEGRADED,
+                f"redis {self._address}: no Sentinel is connected, another master would be found late",
+            )
         metrics = {
             "connected": float(self._pipeline.is_connected),
             "pending": float(self._pipeline.pending),
             "subscriptions": float(len(self._subscriptions)),
             "subscriptions_connected": float(sum(one.is_connected for one in self._subscriptions)),
             "latency_ms": round((monotonic() - started) * 1000, 3),
-        }
+        } | self._pipeline.metrics
+        if self._watch is not None:
+            metrics["sentinel_connected"] = float(self._watch.is_connected)
         return Health(status, details, metrics)
+
+    def _connections(self) -> list[Connected]:
+        """Return what is connected to the master that Sentinels name."""
+        subscriptions = [one for one in self._subscriptions if isinstance(one, RedisSubscription)]
+        return [self._pipeline, *subscriptions] if isinstance(self._pipeline, Pipeline) else []

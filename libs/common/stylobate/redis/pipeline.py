@@ -1,14 +1,15 @@
 """The pipelined connection that all tasks of a process share, connected again and again when lost."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
+from stylobate.redis.connecting import connect
 from stylobate.redis.faults import ScriptUnknownError, is_refusal, unavailable
-from stylobate.redis.link import Argument, Link, Reply, connect
+from stylobate.redis.link import Argument, Link, Reply
 from stylobate.redis.script import Script
 from stylobate.resilience import backoff
 from stylobate.stopping import end, goes_on
@@ -22,16 +23,26 @@ class Pipeline:
     For commands that answer at once: a blocking one (BLPOP, WAIT) would hold up everybody.
     """
 
-    def __init__(self, address: RedisAddress, *, connect_timeout: timedelta, timeout: timedelta, max_pending: int) -> None:
+    def __init__(
+        self,
+        address: RedisAddress,
+        *,
+        connect_timeout: timedelta,
+        timeout: timedelta,
+        max_pending: int,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         """Describe it; :meth:`start` connects.
 
         :param timeout: of one command.
         :param max_pending: commands that may wait for a reply; past it they fail at once instead of queueing up.
+        :param on_lost: is called when the connection was lost, and after each attempt that failed.
         """
         self._address = address
         self._connect_s = connect_timeout.total_seconds()
         self._timeout_s = timeout.total_seconds()
         self._max_pending = max_pending
+        self._on_lost = on_lost
         self._link: Link | None = None
         self._cause = "not connected yet"
         self._attempt: asyncio.Future[None] | None = None
@@ -39,10 +50,14 @@ class Pipeline:
 
     async def start(self) -> None:
         """Connect; returns after the first attempt, whatever came of it. Later ones go on in the background."""
+        self.begin()
+        await self.attempted()
+
+    def begin(self) -> None:
+        """Connect in the background; what is asked for meanwhile waits for the first attempt."""
         loop = asyncio.get_running_loop()
         self._attempt = loop.create_future()
         self._task = loop.create_task(self._run(loop), name="redis-pipeline")
-        await asyncio.wait([self._attempt])
 
     async def close(self) -> None:
         """Drop the connection; commands under way fail."""
@@ -50,11 +65,36 @@ class Pipeline:
             await end((self._task,))
         if self._link is not None:
             self._link.abort("closed")
+        self._attempted()
+
+    async def attempted(self) -> None:
+        """Wait for the attempt to connect that is under way."""
+        if self._attempt is not None:
+            await asyncio.wait([self._attempt])
+
+    async def ping(self) -> None:
+        """Ask the server whether it is there. Raises RedisUnavailableError."""
+        await self.call("PING")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Nothing that the other properties do not tell."""
+        return {}
 
     @property
     def cause(self) -> str:
         """Why there is no connection; of the last one, while there is."""
         return self._cause
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Host and port of the server that it is connected to; None: to none at the moment."""
+        return self._link.peer if self._link is not None and self.is_connected else None
+
+    def leave(self, reason: str) -> None:
+        """Drop the connection, for another one."""
+        if self._link is not None:
+            self._link.abort(reason)
 
     @property
     def is_connected(self) -> bool:
@@ -112,6 +152,22 @@ class Pipeline:
         except ScriptUnknownError:
             return await self._ask(link, ("EVAL", script.text, *said), within_s)
 
+    async def call_asking(self, *arguments: Argument, within_s: float | None = None) -> Reply:
+        """Send a command for a slot that the server gets just now. Raises as :meth:`call` does."""
+        link = self._link or await self._connected(within_s)
+        _, reply = await link.send_all([("ASKING",), arguments])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def run_asking(
+        self, script: Script, *, keys: tuple[Argument, ...], arguments: tuple[Argument, ...], within_s: float | None = None
+    ) -> Reply:
+        """Run a script for a slot that the server gets just now; it is sent along, for it may be new there."""
+        link = self._link or await self._connected(within_s)
+        said = (len(keys), *keys, *arguments, *((link.run_id,) if script.hears_run_id else ()))
+        return await self.call_asking("EVAL", script.text, *said, within_s=within_s)
+
     async def _connected(self, within_s: float | None) -> Link:
         """Wait for the attempt to connect that is under way; between two attempts there is nothing to wait for."""
         if self._attempt is not None:
@@ -130,6 +186,7 @@ class Pipeline:
             except RedisUnavailableError as error:
                 self._cause = error.metadata["cause"]
                 self._attempted()
+                self._on_lost()
                 if self._cause != said:  # once for each cause, not for each attempt
                     said = self._cause
                     event = "redis_refuses" if is_refusal(said) else "redis_unreachable"
@@ -145,6 +202,7 @@ class Pipeline:
             self._cause = await asyncio.shield(link.lost)
             self._link = None
             _log.warning("redis_connection_lost", server=str(self._address), cause=self._cause)
+            self._on_lost()
 
     def _attempted(self) -> None:
         attempt, self._attempt = self._attempt, None

@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis.address import RedisAddress
-from stylobate.redis.faults import unavailable
-from stylobate.redis.link import Link, connect
+from stylobate.redis.connecting import connect
+from stylobate.redis.faults import RedirectedError, unavailable
+from stylobate.redis.link import Link
 from stylobate.resilience import backoff
 from stylobate.stopping import end, goes_on
 
@@ -20,6 +21,29 @@ _BATCH = 500
 _log = get_logger("app")
 
 Callback = Callable[[str, bytes], None]
+
+
+class Words(NamedTuple):
+    """What is said to subscribe in one of the three ways, and what the server says."""
+
+    prefix: str
+    message: bytes
+    at_once: int = _BATCH
+
+    @property
+    def confirmation(self) -> bytes:
+        """The server knows of a name."""
+        return f"{self.prefix}subscribe".lower().encode()
+
+    @property
+    def end(self) -> bytes:
+        """It knows of it no more."""
+        return f"{self.prefix}unsubscribe".lower().encode()
+
+
+BY_NAME, BY_PATTERN = Words("", b"message"), Words("P", b"pmessage")
+SHARDED = Words("S", b"smessage", at_once=1)
+"""By name, at the node of a Cluster that has the name's slot: names of several slots cannot stand in one command."""
 
 
 class RedisSubscription:
@@ -35,16 +59,24 @@ class RedisSubscription:
         names: Iterable[str],
         callback: Callback,
         *,
-        is_exact: bool,
+        words: Words,
         on_reconnect: Callable[[], None] | None,
         connect_timeout: timedelta,
+        on_confirmed: Callable[[bytes], None] = lambda _name: None,
+        on_moved: Callable[[], None] = lambda: None,
     ) -> None:
+        """Describe it; :meth:`start` connects.
+
+        :param on_confirmed: is called when the server knows of a name.
+        :param on_moved: is called when the server says that it has a name's slot no longer.
+        """
         self._address = address
         self._names = {name.encode() for name in names}
         self._callback = callback
-        self._prefix = "" if is_exact else "P"
-        self._message = b"message" if is_exact else b"pmessage"
-        self._confirmation = b"subscribe" if is_exact else b"psubscribe"
+        self._words = words
+        self._message = words.message
+        self._on_confirmed = on_confirmed
+        self._on_moved = on_moved
         self._on_reconnect = on_reconnect
         self._connect_s = connect_timeout.total_seconds()
         self._link: Link | None = None
@@ -62,9 +94,33 @@ class RedisSubscription:
 
     async def start(self) -> None:
         """Subscribe; returns when it holds or when the first attempt failed (it goes on in the background then)."""
+        self.begin()
+        await self.tried()
+
+    async def tried(self) -> None:
+        """Return when it holds or when the first attempt has failed."""
+        await self._tried.wait()
+
+    def begin(self) -> None:
+        """Subscribe in the background."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(loop), name="redis-subscription")
-        await self._tried.wait()
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Host and port of the server; None while there is no connection."""
+        return self._link.peer if self._link is not None else None
+
+    def leave(self, reason: str) -> None:
+        """Drop the connection, for another one."""
+        if self._link is not None:
+            self._link.abort(reason)
+
+    def put(self, name: bytes) -> None:
+        """Listen to one more, without waiting until the server knows of it; again to one that it has forgotten."""
+        self._names.add(name)
+        if self._link is not None:
+            self._send(self._link, [name])
 
     async def add(self, name: str, within: timedelta) -> None:
         """Listen to one more; returns when the server knows of it. Raises RedisUnavailableError; it is not listened to then."""
@@ -88,7 +144,12 @@ class RedisSubscription:
         self._names.discard(key)
         self._waiters.pop(key, None)
         if self._link is not None:
-            self._link.write(f"{self._prefix}UNSUBSCRIBE", key)
+            self._link.write(f"{self._words.prefix}UNSUBSCRIBE", key)
+
+    def forget(self, name: bytes) -> None:
+        """Listen to one less, which the server knows no longer."""
+        self._names.discard(name)
+        del self._unconfirmed[name]
 
     async def close(self) -> None:
         """Stop calling back and drop the connection."""
@@ -99,11 +160,14 @@ class RedisSubscription:
 
     def _send(self, link: Link, names: list[bytes]) -> None:
         self._unconfirmed.update(names)
-        link.write(f"{self._prefix}SUBSCRIBE", *names)
+        for start in range(0, len(names), self._words.at_once):
+            link.write(f"{self._words.prefix}SUBSCRIBE", *names[start : start + self._words.at_once])
 
     def _pushed(self, message: Any) -> None:
         """Take a message, which ends in channel and payload, a confirmation, or a pong."""
-        if isinstance(message, Exception):
+        if isinstance(message, (RedirectedError, RedisUnavailableError)) and self._words is SHARDED:
+            self._on_moved()  # it has the slot no longer, or nobody has it
+        elif isinstance(message, Exception):
             if self._link is not None:
                 self._link.abort(f"unexpected reply: {message}")
         elif message[0] == self._message:
@@ -111,8 +175,11 @@ class RedisSubscription:
                 self._callback(message[-2].decode(), message[-1])
             except Exception:  # noqa: BLE001  whatever it raises, the next message is to be delivered
                 _log.exception("subscription_callback_failed", channel=message[-2].decode(errors="replace"))
-        elif message[0] == self._confirmation:
+        elif message[0] == self._words.confirmation:
             self._confirmed(message[1])
+        elif message[0] == self._words.end and message[1] in self._names and not self._unconfirmed[message[1]]:
+            self._unconfirmed[message[1]] = 1  # nobody asked for that: its slot has moved
+            self._on_moved()
 
     def _confirmed(self, name: bytes) -> None:
         self._unconfirmed[name] -= 1
@@ -122,6 +189,7 @@ class RedisSubscription:
         for waiter in self._waiters.pop(name, ()):
             if not waiter.done():
                 waiter.set_result(None)
+        self._on_confirmed(name)
         if not self._unconfirmed:
             self._holds()
 
@@ -159,9 +227,9 @@ class RedisSubscription:
         self._link = link
         self._unconfirmed.clear()
         names = list(self._names)
-        for start in range(0, len(names), _BATCH):
-            self._send(link, names[start : start + _BATCH])
-        if not names:
+        if names:
+            self._send(link, names)
+        else:
             self._holds()
         while goes_on():
             received = link.received

@@ -30,6 +30,7 @@ from stylobate.testing.databases import Databases
 from stylobate.testing.logs import plain_logs
 from stylobate.testing.ports import free_ports
 from stylobate.testing.shared_folder import shared_folder
+from stylobate.testing.valkey_cluster import ValkeyCluster
 
 if TYPE_CHECKING:
     from stylobate.database.mongodb import MongoManager
@@ -82,6 +83,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = EmbeddedValkey(folder / "data", run, options={"appendonly": "no"})
     yield from _running(server)
     shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    """Give a Valkey Cluster of three masters that runs for the whole session."""
+    made = ValkeyCluster(tmp_path_factory.mktemp("valkey-cluster"), replicas=0)
+    try:
+        _finish(made.start())
+        yield made
+    finally:
+        _finish(made.stop())
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +197,14 @@ async def redis(redis_url: str) -> AsyncIterator[RedisManager]:
     """Give a RedisManager on an empty database."""
     async with RedisManager.open(redis_url) as manager:
         await manager.call("FLUSHALL")
+        yield manager
+
+
+@pytest_asyncio.fixture
+async def redis_cluster(valkey_cluster: ValkeyCluster) -> AsyncIterator[RedisManager]:
+    """Give a RedisManager on an empty Cluster."""
+    await valkey_cluster.flush()
+    async with RedisManager.open(valkey_cluster.url) as manager:
         yield manager
 
 

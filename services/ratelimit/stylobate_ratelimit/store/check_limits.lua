@@ -7,7 +7,7 @@
 --          microseconds; keys are n*k indexes into KEYS; refusals too, 0 at a level that bans nobody.
 -- returns  for each check in turn 6 integers: allowed, level (from 0), remaining, reset in ms, retry after in ms, flags; of
 --          several levels then two for each of them: remaining, reset in ms. Flags of level j (from 0): 4^j, a shadow would
---          have refused; 2*4^j, its subject is to be banned.
+--          have refused; 2*4^j, its subject is to be banned. After all checks the time, in microseconds.
 --
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
 -- a list, or a text while their subject is banned: what is refused then counts no more.
@@ -209,4 +209,5 @@ for i, charges in pairs(pending) do
     call('PEXPIRE', KEYS[i], to_ms(periods[i]))
   end
 end
+answer[filled + 1] = now
 return answer

@@ -11,8 +11,7 @@ from stylobate.redis import RedisManager, Script
 
 from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
 
-_TAG = "{limits}"
-"""One hash tag: a check's keys must share a slot of a cluster, and any two subjects may meet in a check."""
+_TAG = "limits"
 _COLUMNS = 6
 """Integers that the script answers for a check, before those of its levels."""
 _MOST_KEPT = 4096
@@ -20,16 +19,26 @@ _US, _MS = timedelta(microseconds=1), timedelta(milliseconds=1)
 
 
 class RedisLimitStore:
-    """LimitStore on Redis. The clock is the server's."""
+    """LimitStore on one Redis: all keys carry one hash tag, for any two subjects may meet in a check. Its clock counts."""
 
-    def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500)) -> None:
+    def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500), *, tag: str = _TAG) -> None:
+        """Keep the parts.
+
+        :param tag: what the keys' slot in a Cluster is told from.
+        """
         self._redis = redis
+        self._tag = f"{{{tag}}}"
         self._timeout_s = timeout.total_seconds()
         self._script = Script.of("stylobate_ratelimit.store", "check_limits.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._kept: BoundedDict[LevelSet, _Packed] = BoundedDict(_MOST_KEPT)
+        self._give_back = Script.of("stylobate_ratelimit.store", "give_back.lua")
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
+        return (await self.charge_at(groups))[0]
+
+    async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
+        """Charge, and return beside the outcomes the moment by the server's clock, in microseconds."""
         index: dict[str, int] = {}
         gcra: list[int] = []
         request = []
@@ -39,16 +48,28 @@ class RedisLimitStore:
             refusals = packed.refusals and _refusals(packed.refusals, group.subjects, index)
             request.append((packed.levels, group.costs or False, keys, refusals))
         answer = await self._run(tuple(index), (gcra, request))
-        return list(_outcomes(groups, answer))
+        return list(_outcomes(groups, answer)), answer[-1]
+
+    async def give_back(self, charges: Sequence["Charge"], charged_at: int) -> None:
+        """Take charges of that moment back, as far as time has not done so. Raises RedisUnavailableError."""
+        index: dict[str, int] = {}
+        told = []
+        for tenant, limit, subject, units, full_ms in charges:
+            number = index.setdefault(_prefix(self._tag, tenant, limit) + subject, len(index) + 1)
+            is_gcra = limit.algorithm is Algorithm.GCRA
+            told.append((number, is_gcra, units * limit.interval_us if is_gcra else units, max(0, full_ms - 1) * 1000))
+        await self._redis.run(self._give_back, tuple(index), (charged_at, self._encode(told)), within_s=self._timeout_s)
 
     async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
-        await self._redis.call("SET", _refusal_prefix(tenant, name) + subject, "banned", "PX", max(1, lasts // _MS))
+        await self._redis.call("SET", _refusal_prefix(self._tag, tenant, name) + subject, "banned", "PX", max(1, lasts // _MS))
 
     async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
-        await self._redis.call("DEL", _prefix(tenant, limit) + subject, _refusal_prefix(tenant, limit.name) + subject)
+        await self._redis.call(
+            "DEL", _prefix(self._tag, tenant, limit) + subject, _refusal_prefix(self._tag, tenant, limit.name) + subject
+        )
 
     async def forgive(self, tenant: str, name: str, subject: str) -> None:
-        await self._redis.call("DEL", _refusal_prefix(tenant, name) + subject)
+        await self._redis.call("DEL", _refusal_prefix(self._tag, tenant, name) + subject)
 
     async def ready(self) -> None:
         await self._run((), ((), ()))
@@ -63,17 +84,28 @@ class RedisLimitStore:
             packed = _Packed(
                 [_level(limit) for limit in levels.limits],
                 [
-                    (_prefix(tenant, limit), limit.algorithm is Algorithm.GCRA)
+                    (_prefix(self._tag, tenant, limit), limit.algorithm is Algorithm.GCRA)
                     for tenant, limit in zip(levels.tenants, levels.limits, strict=True)
                 ],
                 any(limit.ban is not None for limit in levels.limits)
                 and [
-                    _refusal_prefix(tenant, limit.name) if limit.ban else None
+                    _refusal_prefix(self._tag, tenant, limit.name) if limit.ban else None
                     for tenant, limit in zip(levels.tenants, levels.limits, strict=True)
                 ],
             )
             self._kept.put(levels, packed)
         return packed
+
+
+class Charge(NamedTuple):
+    """What a subject was charged at a limit."""
+
+    tenant: str
+    limit: Limit
+    subject: str
+    units: int
+    full_ms: int
+    """Until the limit was full again, as the charge was answered."""
 
 
 class _Packed(NamedTuple):
@@ -112,14 +144,14 @@ def _refusals(prefixes: list[str | None], subjects: Sequence[str], index: dict[s
     ]
 
 
-def _prefix(tenant: str, limit: Limit) -> str:
+def _prefix(tag: str, tenant: str, limit: Limit) -> str:
     """Return what stands before the subject. Neither tenant nor name has a colon, so no subject can reach another's key."""
     kind = "g" if limit.algorithm is Algorithm.GCRA else f"w{limit.period_us}"
-    return f"{_TAG}:{tenant}:{limit.name}:{kind}:"
+    return f"{tag}:{tenant}:{limit.name}:{kind}:"
 
 
-def _refusal_prefix(tenant: str, name: str) -> str:
-    return f"{_TAG}:{tenant}:{name}:r:"
+def _refusal_prefix(tag: str, tenant: str, name: str) -> str:
+    return f"{tag}:{tenant}:{name}:r:"
 
 
 def _level(limit: Limit) -> tuple[int, ...]:

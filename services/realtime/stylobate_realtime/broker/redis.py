@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Self
 
@@ -10,7 +10,7 @@ import msgspec
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.idempotency import Answer, Claim, KeyTakenError
-from stylobate.redis import RedisManager, RedisSubscription, Script
+from stylobate.redis import RedisManager, Script, Subscription
 
 from stylobate_realtime.broker import Broadcast, Receive
 from stylobate_realtime.errors import RealtimeUnavailableError
@@ -24,7 +24,7 @@ class RedisBroker:
     Use :meth:`open`.
     """
 
-    _heard: RedisSubscription
+    _heard: Subscription
 
     def __init__(self, redis: RedisManager, patience: timedelta) -> None:
         self._redis = redis
@@ -67,11 +67,26 @@ class RedisBroker:
                 await self._redis.publish(channel, payload)
                 return
             answer, kept_ms = claim.request + claim.encode(None), (claim.expires_at - claim.at) // timedelta(milliseconds=1)
-            is_ours = await self._redis.run(self._once, [_answer_of(claim)], [answer, kept_ms, channel, payload])
+            if self._redis.is_cluster:
+                is_ours = await self._publish_apart(_answer_of(claim), answer, kept_ms, channel, payload)
+            else:
+                is_ours = await self._redis.run(self._once, [_answer_of(claim)], [answer, kept_ms, channel, payload])
         except RedisUnavailableError as error:
             raise RealtimeUnavailableError(retry_after=error.retry_after) from error
         if not is_ours:
             raise KeyTakenError
+
+    async def _publish_apart(self, key: str, answer: bytes, kept_ms: int, channel: str, payload: bytes) -> bool:
+        """Publish where the key's answer is in another slot than the channel: the answer first, so nothing is carried twice."""
+        if await self._redis.call("SET", key, answer, "NX", "PX", kept_ms) is None:
+            return False
+        try:
+            await self._redis.publish(channel, payload)
+        except BaseException:
+            with suppress(RedisUnavailableError):
+                await self._redis.call("DEL", key)
+            raise
+        return True
 
     async def find(self, claim: Claim) -> Answer | None:
         try:

@@ -153,7 +153,8 @@ if some then
     local key = sub(member, find(member, '\0', 1, true) + 1)
     call('ZREM', DUE, member)
     call('ZREM', BY_OWNER, member)
-    if call('EXISTS', sub(KEYS[OBJECTS + 1], 1, cut) .. key) == 0 then   -- it may be another's by now
+    -- It may be another's by now. In a Cluster whose slot is being moved the answer may be an error: then it stays in the set.
+    if redis.pcall('EXISTS', sub(KEYS[OBJECTS + 1], 1, cut) .. key) == 0 then
       call('ZREM', BY_KEY, key)
     end
   end

