@@ -58,7 +58,9 @@ async def _check_kind(link: Link, address: RedisAddress, mode: str) -> None:
         if masters is not None and int(masters[1]) > 1:
             raise unavailable(f"it is a node of a Cluster: {OTHER_KIND} {tls}+cluster://")
     if address.kind not in {mode, "single"}:
-        raise unavailable(f"it is not a {'Sentinel' if address.kind == 'sentinel' else 'node of a Cluster'}: {OTHER_KIND} {tls}://")
+        raise unavailable(
+            f"it is not a {'Sentinel' if address.kind == 'sentinel' else 'node of a Cluster'}: {OTHER_KIND} {tls}://"
+        )
 
 
 async def _asked(link: Link, *command: str) -> bytes:

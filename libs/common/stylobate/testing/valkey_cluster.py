@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import hiredis
-
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.redis.slots import COUNT, SlotMap
 from stylobate.testing.ports import HOST, free_ports
 from stylobate.testing.until import until
+from stylobate.testing.valkey_call import valkey_call
 
 _PATIENCE_S = 60.0
 
@@ -74,19 +73,7 @@ class ValkeyCluster:
 
     async def call(self, node: int, *arguments: str | int | bytes) -> Any:
         """Send a command to one node, through its socket. Raises RuntimeError for a refusal."""
-        reader, writer = await asyncio.open_unix_connection(str(self.nodes[node].socket))
-        parser = hiredis.Reader()
-        try:
-            commands = [("AUTH", self._password)] if self._password else []
-            for command in (*commands, arguments):
-                writer.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub knows tuples of one only
-                while (reply := parser.gets()) is False:
-                    parser.feed(await reader.read(65536))
-        finally:
-            writer.close()
-        if isinstance(reply, Exception):
-            raise RuntimeError(f"{arguments}: {reply}")  # noqa: TRY004  it is what the server says
-        return reply
+        return await valkey_call(self.nodes[node].socket, *arguments, password=self._password)
 
     async def all(self, *arguments: str | int, of: slice = slice(None)) -> list[Any]:
         """Send a command to every node."""

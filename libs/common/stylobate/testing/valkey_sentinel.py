@@ -7,14 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.launcher.embedded.process import ChildProcess, server_environ
 from stylobate.launcher.embedded.valkey import server_binary
 from stylobate.testing.ports import HOST, free_ports
+from stylobate.testing.until import until
+from stylobate.testing.valkey_call import valkey_call
 
-_PATIENCE = timedelta(seconds=60)
+_PATIENCE_S = 60.0
 
 
 class ValkeySentinels:
@@ -39,10 +41,12 @@ class ValkeySentinels:
         try:
             await asyncio.gather(*(server.start() for server in made.servers))
             await asyncio.gather(*(server.ready() for server in made.servers))
+            await until(made._follows, within_s=_PATIENCE_S)
             for sentinel in made.sentinels:
                 sentinel.start()
             for port, sentinel in zip(made.sentinel_ports, made.sentinels, strict=True):
-                await sentinel.answers(lambda port=port: _listens(port), _PATIENCE)  # type: ignore[misc]
+                await sentinel.answers(lambda port=port: _listens(port), timedelta(seconds=_PATIENCE_S))  # type: ignore[misc]
+            await until(made._know, within_s=_PATIENCE_S)
             yield made
         finally:
             await asyncio.gather(*(sentinel.stop() for sentinel in made.sentinels))
@@ -54,6 +58,23 @@ class ValkeySentinels:
         """The address of the master, by its Sentinels."""
         hosts = ",".join(f"{HOST}:{port}" for port in self.sentinel_ports)
         return f"redis+sentinel://:{self.password}@{hosts}/{self.name}?sentinel_password={self.sentinel_password}"
+
+    async def call(self, sentinel: int, *arguments: str | int) -> Any:
+        """Send a command to one Sentinel."""
+        return await valkey_call(self.sentinel_ports[sentinel], *arguments, password=self.sentinel_password)
+
+    async def _follows(self) -> bool:
+        said = await valkey_call(self.servers[1].socket, "INFO", "replication", password=self.password)
+        return b"master_link_status:up" in said
+
+    async def _know(self) -> bool:
+        """Tell whether every Sentinel knows the replica, which it asks for every ten seconds, and the others."""
+        for number in range(len(self.sentinels)):
+            replicas = await self.call(number, "SENTINEL", "REPLICAS", self.name)
+            others = await self.call(number, "SENTINEL", "SENTINELS", self.name)
+            if len(replicas) != 1 or b"slave" not in replicas[0] or len(others) != len(self.sentinels) - 1:
+                return False
+        return True
 
     def _server(self, port: int) -> EmbeddedValkey:
         run = run_folder(self._folder) / str(port)

@@ -37,7 +37,6 @@ async def test_the_next_master_is_found(tmp_path, caplog):
         async with RedisManager.open(url) as redis:
             await redis.subscribe(["news"], lambda _, payload: heard.put_nowait(payload), is_exact=True, on_reconnect=back.set)
             assert await redis.call("SET", "key", "1") == b"OK"
-            await until(lambda: redis.call("INFO", "replication"), lambda said: b"state=online" in said)
             await until(lambda: redis.call("WAIT", 1, 100))
             health = await redis.health()
             assert (health.status, health.metrics["sentinel_connected"]) == (Status.HEALTHY, 1.0)
@@ -56,7 +55,12 @@ async def test_a_master_that_was_replaced_alive_is_left(tmp_path):
     async with ValkeySentinels.running(tmp_path) as servers, RedisManager.open(servers.url) as redis:
         assert await redis.call("SET", "key", "before") == b"OK"
         await until(lambda: redis.call("WAIT", 1, 100))
-        await _failover(servers.sentinel_ports[0], servers)
+
+        async def is_begun():
+            with suppress(RuntimeError):  # it takes the replica for a bad one until it has asked it twice
+                return await servers.call(0, "SENTINEL", "FAILOVER", servers.name)
+
+        await until(is_begun)
         async with RedisManager.open(f"redis://:{servers.password}@127.0.0.1:{servers.ports[1]}") as new:
             await until(lambda: _call(new, "ROLE"), lambda role: role is not None and role[0] == b"master")
 
@@ -65,17 +69,3 @@ async def test_a_master_that_was_replaced_alive_is_left(tmp_path):
                 return await _call(new, "GET", "key") == b"after"
 
             await until(is_written)
-
-
-async def _failover(port, servers):
-    """Tell the Sentinel to make the replica the master."""
-
-    async def is_begun():
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"AUTH %s\r\nSENTINEL FAILOVER shop\r\n" % servers.sentinel_password.encode())
-        assert await reader.readline() == b"+OK\r\n"
-        said = await reader.readline()
-        writer.close()
-        return said == b"+OK\r\n"
-
-    await until(is_begun)
