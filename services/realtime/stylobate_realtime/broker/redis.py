@@ -77,7 +77,10 @@ class RedisBroker:
             raise KeyTakenError
 
     async def _publish_apart(self, key: str, answer: bytes, kept_ms: int, channel: str, payload: bytes) -> bool:
-        """Publish where the key's answer is in another slot than the channel: the answer first, so nothing is carried twice."""
+        """Publish where the key's answer is in another slot than the channel: the answer first, so nothing is carried twice.
+
+        Those that are under way at a time pass in any order.
+        """
         if await self._redis.call("SET", key, answer, "NX", "PX", kept_ms) is None:
             return False
         try:
