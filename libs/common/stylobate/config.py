@@ -32,6 +32,8 @@ SHARED = "shared"
 """Where a store keeps what is not one service's own."""
 _OF_THE_STORE = "vault_"
 """Settings that say where the store is."""
+_WITH_LOGIN = {"database_url", "database_replica_url"}
+"""Servers for which a store may make users."""
 
 
 class Environment(StrEnum):
@@ -76,6 +78,12 @@ class SettingStore(Protocol):
 
     def requires(self, name: str) -> bool:
         """Return whether a value may come from this store alone."""
+
+    def with_login(self, url: str) -> tuple[str, str] | None:
+        """Return the URL of a database with a user that this store has made, and where it is from; None: it makes none.
+
+        Raises ConfigError where it should and cannot.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +237,15 @@ class Settings(BaseModel):
 
     @classmethod
     def _find(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
+        found = cls._looked_up(name, sources)
+        if sources.store is None or name not in _WITH_LOGIN:
+            return found
+        url, origin = found or (cls.model_fields[name].default, "default")
+        made = sources.store.with_login(url) if url else None
+        return found if made is None else (made[0], f"{origin}, user of {made[1]}")
+
+    @classmethod
+    def _looked_up(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
         owns = [f"{cls.service}_{name}"] if cls.service else []
         files = [*owns, name] if cls._is_shared(name) else owns
         store = sources.store if not name.startswith(_OF_THE_STORE) else None

@@ -42,6 +42,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
+_NO_OWNER = "STYLOBATE_VAULT_DATABASE_ROLE: needs STYLOBATE_DATABASE_ROLES: else tables would belong to users that Vault removes"
 _UNUSED_WITHIN_S = 5.0
 
 
@@ -155,6 +156,8 @@ class AppManager:
         """Open this service's database, of whichever kind its URL is; return the adapters of that kind. See :meth:`database`."""
         if not is_mongodb(self.settings.database_url):
             return PostgresStorage(await self.database())
+        if self._shared.settings.vault_database_role:
+            raise ConfigError(["STYLOBATE_VAULT_DATABASE_ROLE: users that Vault makes are for PostgreSQL, not for MongoDB yet"])
         from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
         await self._migrated()
@@ -174,6 +177,8 @@ class AppManager:
         if is_mongodb(settings.database_url):
             own = f"STYLOBATE_{self.name.upper()}_DATABASE_URL"
             raise ConfigError([f"{URL}: {self.name} does not run on MongoDB yet; {own} gives it a PostgreSQL"])
+        if not settings.database_roles and self._shared.settings.vault_database_role:
+            raise ConfigError([_NO_OWNER])
         await self._migrated()
         opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
         database = await self.enter(opened(pool_size=settings.database_pool_size, refused=self._refused), name="database")

@@ -14,6 +14,8 @@ from stylobate.testing.authority import Authority
 from stylobate.testing.ports import HOST, free_ports
 from stylobate.vault import VaultOptions
 
+_USER = """create role "{{name}}" login password '{{password}}' valid until '{{expiration}}' in role app"""
+
 
 class VaultServer:
     """One server, in memory: a plain listener, and one with TLS beside it."""
@@ -88,6 +90,26 @@ class VaultServer:
         """Have versions before this one open nothing any more."""
         with self.root() as client:
             client.secrets.transit.update_key_configuration(key, min_decryption_version=before)
+
+    def database(self, role: str, *, host: str, name: str, port: str = "5432", ttl: str, most: str) -> None:
+        """Have the engine for databases make users in a database of the tests' server, by a role; they take what `app` may.
+
+        :param host: the folder of its socket. :param ttl: how long a user is there, and :param most: at most, renewed.
+        """
+        with self.root() as client:
+            if "database/" not in client.sys.list_mounted_secrets_engines()["data"]:
+                client.sys.enable_secrets_engine("database")
+                client.sys.create_or_update_policy("database", 'path "database/creds/*" { capabilities = ["read"] }')
+                client.auth.approle.create_or_update_approle(ROLE, token_policies=[ROLE, "database"])
+            client.secrets.database.configure(
+                name=name,
+                plugin_name="postgresql-database-plugin",
+                allowed_roles=["*"],
+                connection_url=f"postgresql://{{{{username}}}}:{{{{password}}}}@/{name}?host={host}&port={port}",
+                username="stylobate",
+                password="unused",  # noqa: S106  the tests' server asks for none
+            )
+            client.secrets.database.create_role(role, name, [_USER], default_ttl=ttl, max_ttl=most)
 
     def end_logins(self) -> None:
         """Take every login of the platform's role away."""

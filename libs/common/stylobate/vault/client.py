@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from stylobate.config import ConfigError
 from stylobate.telemetry import counter
@@ -19,6 +19,16 @@ from stylobate.vault.errors import (
 from stylobate.vault.options import VaultOptions
 
 R = TypeVar("R")
+
+
+class Lease(NamedTuple):
+    """What an engine gave for a time."""
+
+    id: str
+    seconds: float
+    values: Mapping[str, str]
+
+
 _REFUSED_S = 300.0
 """How long a login that was refused is not tried again with the same proof: after five refusals Vault locks out everybody who
 logs in with the role, replicas that are well among them."""
@@ -26,7 +36,7 @@ _SEVERAL = re.compile(r"^\d+ errors? occurred: \* ")
 """What Vault writes before what is the matter."""
 _SPENT = 0.5
 """Of its time, after which a token is renewed."""
-_SENT = {"seal", "open"}
+_SENT = {"seal", "open", "lease"}
 """What is asked with a value that may be wrong."""
 _REDIRECTS = (
     "sends us elsewhere, which is not followed, for the token would go along; STYLOBATE_VAULT_ADDRESS must name the server"
@@ -59,6 +69,8 @@ class VaultClient:
             session=session,
             allow_redirects=False,  # the token would go along
         )
+        self.logins = 0
+        """How often a login was made: what was given for a time to one before ends with that."""
         self._ends = 0.0
         self._due = 0.0
         self._refusal: tuple[str, float, VaultLoginError] | None = None
@@ -128,6 +140,7 @@ class VaultClient:
                 )
         auth = self._ask("login", where, log_in)["auth"]
         self._hvac.token = auth["client_token"]
+        self.logins += 1
         self._holds(auth)
 
     def _take_token(self, token: str) -> None:
@@ -172,6 +185,21 @@ class VaultClient:
         """Tell an engine something; return what it answers. Raises VaultError; VaultRefusedError for what it does not take."""
         with self._understood():
             return dict(self._call(what, path, partial(self._post, path, body))["data"])
+
+    def lease(self, path: str) -> Lease:
+        """Return what an engine gives for a time. Raises VaultError."""
+        with self._understood():
+            found = self._call("lease", path, partial(self._hvac.adapter.get, f"/v1/{path}"))
+            given = Lease(found["lease_id"], float(found["lease_duration"]), dict(found["data"]))
+            if not given.seconds > 0:
+                raise ValueError("a lease without a time")
+            return given
+
+    def renew(self, lease: str) -> float:
+        """Prolong a lease; return for how many seconds it holds now. Raises VaultError; VaultRefusedError where it is over."""
+        path = "sys/leases/renew"
+        with self._understood():
+            return float(self._call("lease", path, partial(self._post, path, {"lease_id": lease}))["lease_duration"])
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         try:

@@ -74,6 +74,7 @@ class VaultManager:
 
     def look_soon(self) -> None:
         """Look now, not when it is time: somebody was refused with a secret that Vault may have exchanged."""
+        self.secrets.database_user.doubt()
         self._look_now.set()
 
     async def ask(self, question: Callable[[VaultClient], R]) -> R:
@@ -89,9 +90,12 @@ class VaultManager:
         found += [f"{place} is gone; its last known value is used" for place in self.secrets.gone]
         found.append(self._untold)
         details = "; ".join(text for text in found if text)
-        left = self._client.token_left_s
         metrics = {"age_s": round(self.age_s, 1), "values": float(self.secrets.values)}
-        metrics |= {"token_left_s": round(left, 1)} if left != float("inf") else {}
+        for name, left in (
+            ("token_left_s", self._client.token_left_s),
+            ("database_user_left_s", self.secrets.database_user.left_s),
+        ):
+            metrics |= {name: round(left, 1)} if left != float("inf") else {}
         return Health(Status.DEGRADED if details else Status.HEALTHY, details, metrics)
 
     async def _run(self) -> None:
@@ -130,7 +134,7 @@ class VaultManager:
 
     def _until_due(self) -> float:
         regular = self.options.refresh.total_seconds() * random.uniform(0.8, 1.0)  # noqa: S311  processes look at different times
-        return max(_SOON_S, min(regular, self._client.renewal_in_s))
+        return max(_SOON_S, min(regular, self._client.renewal_in_s, self.secrets.database_user.due_in_s))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -33,6 +33,10 @@ class VaultOptions:
     """For an answer."""
     refresh: timedelta = timedelta(seconds=10)
     """How often is looked for what has changed."""
+    database_role: str = ""
+    """Of the database secrets engine: what makes users of the database; empty: nothing does."""
+    database_mount: str = "database"
+    """Where that engine is mounted."""
     required: tuple[str, ...] = ()
     """Names of settings for which no other source is used: ``auth_signing_key``, ``database_url``, ``module_shop_token``."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from stylobate.config import ConfigError
 from stylobate.vault.client import VaultClient
+from stylobate.vault.database_user import DatabaseUser
 from stylobate.vault.errors import VaultDeniedError, VaultError
 from stylobate.vault.options import VaultOptions
 
@@ -22,6 +23,7 @@ class VaultSecrets:
 
     def __init__(self, client: VaultClient) -> None:
         self._client = client
+        self.database_user = DatabaseUser(client)
         self._lock = Lock()
         self._found: dict[str, dict[str, Any]] = {}
         self._wanted: set[str] = set()
@@ -52,6 +54,16 @@ class VaultSecrets:
     def requires(self, name: str) -> bool:
         """Return whether a value may come from Vault alone."""
         return name in self._client.options.required
+
+    def with_login(self, url: str) -> tuple[str, str] | None:
+        """Return the URL of a database with the user that Vault has made, and where it is from; None: Vault makes none.
+
+        Raises ConfigError where it should and cannot.
+        """
+        if not self.database_user.is_wanted:
+            return None
+        with self._lock:
+            return self.database_user.for_url(url), self.database_user.place
 
     def place(self, path: str, name: str) -> str:
         """Return where a value stands: ``vault secret/stylobate/auth#signing_key at https://…``."""
@@ -92,6 +104,13 @@ class VaultSecrets:
         with self._lock:
             is_changed = False
             refusal: VaultError | None = None
+            try:
+                is_changed |= self.database_user.look()
+            except VaultDeniedError as error:
+                refusal = error
+            except VaultError as error:
+                self._down = str(error)
+                raise
             for path in sorted(self._wanted):
                 try:
                     is_changed |= self._take(path, self._client.secret(path) or {})

@@ -40,10 +40,15 @@ class VaultSettings(Settings):
     """How long an answer may take."""
     vault_refresh: timedelta = Field(timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(hours=1))
     """How often is looked for values that have changed."""
+    vault_database_role: str = Field(default="", pattern=r"[A-Za-z0-9_.-]*")
+    """A role of Vault's engine for databases: it makes a user for each process, and user and password in `database_url` and
+    `database_replica_url` are those. Empty: they are as they are set."""
+    vault_database_mount: str = "database"
+    """Where that engine is mounted."""
     vault_required: tuple[str, ...] = ()
     """Settings that come from Vault and from nowhere else: `auth_signing_key,database_url`. Without Vault nothing starts then."""
 
-    @field_validator("vault_mount", "vault_path", "vault_auth_mount")
+    @field_validator("vault_mount", "vault_path", "vault_auth_mount", "vault_database_mount")
     @classmethod
     def _is_a_path(cls, text: str) -> str:
         return _path(text)
@@ -99,8 +104,9 @@ def _path(text: str) -> str:
 def _options(values: dict[str, Any]) -> VaultOptions | None:
     address, auth = values["vault_address"], values["vault_auth"]
     if not address:
-        if values["vault_required"]:
-            raise ConfigError(["STYLOBATE_VAULT_REQUIRED: needs STYLOBATE_VAULT_ADDRESS: where Vault is"])
+        for name in ("vault_required", "vault_database_role"):
+            if values[name]:
+                raise ConfigError([f"STYLOBATE_{name.upper()}: needs STYLOBATE_VAULT_ADDRESS: where Vault is"])
         return None
     findings = []
     credentials = values["vault_credentials_file"] or (_OF_KUBERNETES if auth == "kubernetes" else "")
@@ -126,5 +132,7 @@ def _options(values: dict[str, Any]) -> VaultOptions | None:
         namespace=values["vault_namespace"],
         timeout=values["vault_timeout"],
         refresh=values["vault_refresh"],
+        database_role=values["vault_database_role"],
+        database_mount=values["vault_database_mount"],
         required=values["vault_required"],
     )

@@ -1,0 +1,117 @@
+"""Users of the database that Vault makes for a time: pools change over before the time is over, and nobody notices."""
+
+import asyncio
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+from stylobate.config import ConfigError, Settings, Sources
+from stylobate.database import DatabaseManager, MigrationSet, Migrator
+from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
+from stylobate.vault import VaultManager
+
+_OFTEN = {"refresh": timedelta(seconds=1)}
+_GROUP = """
+do $$ begin create role app nologin; exception when duplicate_object then null; end $$; grant stylobate_state to app
+"""
+
+
+@pytest.fixture
+async def engine(vault, postgres_url, database_for):
+    """Give the URL of a database, and a role of Vault whose users take the services' roles there for 2 s, at most 4 s."""
+    database = await database_for("state", MigrationSet.of("encryption"))
+    name = await database.fetchval("select current_database()")
+    owner = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    await _as_owner(owner, _GROUP)
+    query = parse_qs(urlsplit(owner).query)
+    vault.database("brief", host=query["host"][0], name=name, port=query.get("port", ["5432"])[0], ttl="2s", most="4s")
+    return owner
+
+
+async def _as_owner(url, statement):
+    connection = await asyncpg.connect(url)
+    try:
+        return (
+            await connection.fetch(statement) if statement.lstrip().startswith("select") else await connection.execute(statement)
+        )
+    finally:
+        await connection.close()
+
+
+def _sources(vault, owner, role="brief", **other):
+    manager = VaultManager(vault.options("database", database_role=role, **_OFTEN, **other))
+    return manager, Sources({"STYLOBATE_DATABASE_URL": owner}, (), None, manager.secrets)
+
+
+async def test_users_change_and_no_statement_fails(vault, engine) -> None:
+    """A user is renewed, and replaced before its end; what works with the pool meanwhile never hears of it."""
+    manager, sources = _sources(vault, engine)
+    settings, resolved = Settings.resolve(sources)
+    origin = next(found.origin for found in resolved if found.name == "database_url")
+    assert origin == f"environment STYLOBATE_DATABASE_URL, user of vault database/creds/brief at {vault.url}"
+    assert urlsplit(settings.database_url).username.startswith("v-")
+    shown = next(found.value for found in resolved if found.name == "database_url")
+    assert urlsplit(settings.database_url).password not in shown
+    users, failed, done = set(), [], []
+    async with (
+        manager.open(),
+        DatabaseManager.open(settings.database_url, service="state", refused=manager.look_soon) as database,
+    ):
+
+        async def take() -> str:
+            url = Settings.load(sources).database_url
+            await database.use(url)
+            users.add(urlsplit(url).username)
+            return ""
+
+        manager.on_change(take)
+
+        async def work() -> None:
+            while True:
+                try:
+                    async with database.transaction() as connection:
+                        assert await connection.fetchval("select current_user") == "stylobate_state"
+                        await connection.execute("update data_key set replaced_at = null")
+                    done.append(True)
+                except Exception as error:  # noqa: BLE001  told below
+                    failed.append(error)
+                await asyncio.sleep(0.01)
+
+        working = [asyncio.create_task(work()) for _ in range(4)]
+        await until(lambda: len(users) >= 3, within_s=30)
+        vault.end_logins()  # and with the login every user that it was given
+        ended = len(users)
+        await until(lambda: len(users) > ended, within_s=30)
+        for one in working:
+            one.cancel()
+    assert failed == []
+    assert len(done) > 100
+
+
+async def test_migrations_belong_to_the_service(vault, engine) -> None:
+    """What a user of Vault migrates belongs to the role of the service, so the user can be removed."""
+    _, sources = _sources(vault, engine)
+    url = Settings.load(sources).database_url
+    sets = [MigrationSet.of("encryption"), MigrationSet.of("idempotency")]
+    assert await Migrator(url, "state", sets).upgrade()
+    rows = await _as_owner(engine, "select distinct tableowner from pg_tables where schemaname = 'state'")
+    assert [row[0] for row in rows] == ["stylobate_state"]
+    user = urlsplit(url).username
+    vault.end_logins()
+    gone = f"select 1 from pg_roles where rolname = '{user}'"
+    await until(lambda: _as_owner(engine, gone), lambda rows: not rows)
+
+
+def test_without_a_user_nothing_starts(vault, engine) -> None:
+    """Vault away, a role that is not there, a policy that says no: one line with the place, and never the user of the URL."""
+    nobody = f"http://127.0.0.1:{free_ports(1)}"
+    for options, said in (
+        ({"role": "none"}, "database/creds/none at .*: unknown role: none"),
+        ({"database_mount": "others"}, "others/creds/brief: permission denied"),
+        ({"address": nobody}, "does not answer"),
+    ):
+        _, sources = _sources(vault, engine, **options)
+        with pytest.raises(ConfigError, match=f"STYLOBATE_VAULT_DATABASE_ROLE: vault .*{said}"):
+            Settings.load(sources)
