@@ -3,11 +3,13 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import grpc
+from cryptography import x509
 
 from stylobate.logs import get_logger
 
@@ -49,6 +51,17 @@ class TlsSettings:
                 whose = f"STYLOBATE_TLS_CERTIFICATE, {self.certificate}"
                 found.append(f"KEY: {self.private_key} is not the private key of {whose} ({_reason(error)})")
         return found
+
+    def over(self) -> list[str]:
+        """Return what is wrong with the time of this side's certificate: nobody who looks at it would take it."""
+        if self.certificate is None:
+            return []
+        leaf = x509.load_pem_x509_certificates(self.certificate.read_bytes())[0]
+        if leaf.not_valid_after_utc <= (now := datetime.now(UTC)):
+            return [f"CERTIFICATE: {self.certificate} ended at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"]
+        if leaf.not_valid_before_utc > now:
+            return [f"CERTIFICATE: {self.certificate} begins at {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"]
+        return []
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Read the files, and again for who connects after they have changed. Raises OSError, ValueError."""
@@ -133,6 +146,10 @@ class Renewed(Generic[T]):
         self._files, self._make = files, make
         self._seen = files.state()
         self._made = make()
+        if over := files.over():
+            _log.error(
+                "certificate_over", problem=over, cure="who connects refuses it; another one is taken as soon as it is there"
+            )
         self._refused: object = None
         self._look_at = monotonic() + _LOOK_EVERY_S
 
@@ -148,7 +165,7 @@ class Renewed(Generic[T]):
 
     def _renew(self, state: object) -> None:
         try:
-            problems = self._files.findings()
+            problems = self._files.findings() or self._files.over()
             if not problems:
                 self._made, self._seen = self._make(), state
                 _log.info("certificates_read", certificate=str(self._files.certificate or self._files.authority))

@@ -68,6 +68,7 @@ class ConsulAgent:
                 verify=(authority or True) if is_secure else False,
                 connections_timeout=_ANSWER_S,
             )
+        self._client.http._session.trace_configs.append(_following_nobody(url))  # noqa: SLF001  it takes none from outside
         self._client.token = token or None  # whatever the environment says to other programs
         self.url = url
 
@@ -190,6 +191,20 @@ def _place(node: Any) -> tuple[str, int]:
     if not 0 < (port := int(service["Port"])) <= _MOST:
         raise ValueError(f"{service.get('ID')} has the port {port}")
     return address_of(host, port), min(max(int((service.get("Weights") or {}).get("Passing", 1)), 1), _MOST)
+
+
+def _following_nobody(url: str) -> aiohttp.TraceConfig:
+    """Return what ends a request that is sent elsewhere: the token would go along."""
+
+    async def refuse(*_: object) -> None:
+        raise OSError(
+            f"Consul at {url} sends us elsewhere, where the token would go along: STYLOBATE_CONSUL_URL must name the agent"
+        )
+
+    traced = aiohttp.TraceConfig()
+    traced.on_request_redirect.append(refuse)
+    traced.freeze()
+    return traced
 
 
 @contextmanager

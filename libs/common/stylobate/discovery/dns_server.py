@@ -42,6 +42,8 @@ class DnsServer:
             self._resolver.nameservers = [host]
             self._resolver.port = port
         self._resolver.lifetime = _ANSWER_S
+        self._answered: set[tuple[str, str]] = set()
+        """Names and kinds of addresses that the server has answered for."""
 
     async def watch(self, lost: Hint) -> AsyncIterator[Places]:
         """Yield them now and whenever it is time."""
@@ -79,14 +81,23 @@ class DnsServer:
         return places, ttl
 
     async def _addresses(self, name: str) -> tuple[list[str], float]:
-        """Return every address of a name, and for how many seconds that holds."""
+        """Return every address of a name, and for how many seconds that holds.
+
+        A kind of address for which the server has no answer at all is left out as long as it never had one: some servers know A
+        only. One that had, and has none now, is an outage.
+        """
         found, ttl, missing = list[str](), LOOK_S, dns.exception.DNSException(name)  # type: ignore[no-untyped-call]
         for kind in ("A", "AAAA"):
             try:
                 answer = await self._resolver.resolve(name, kind)
-            except dns.resolver.NoAnswer as error:
+            except dns.resolver.NXDOMAIN:
+                raise
+            except dns.exception.DNSException as error:
+                if not isinstance(error, dns.resolver.NoAnswer) and (name, kind) in self._answered:
+                    raise
                 missing = error
                 continue
+            self._answered.add((name, kind))
             records: list[Any] = list(answer)
             found += [record.address for record in records]
             ttl = min(ttl, float(answer.rrset.ttl) if answer.rrset else 0.0)

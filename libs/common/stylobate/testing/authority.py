@@ -21,10 +21,13 @@ class Authority:
         certificate = self._sign(self._name, self._key, is_authority=True)
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Return the files of a new certificate and its private key, readable by its owner alone."""
+    def issue(self, name: str, *, lasts: timedelta = timedelta(hours=1)) -> tuple[Path, Path]:
+        """Return the files of a new certificate and its private key, readable by its owner alone.
+
+        :param lasts: from now on; below zero: it ended so long ago, at most four minutes.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        certificate = self._sign(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, lasts=lasts)
         files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files[1].touch(mode=0o600)
@@ -33,13 +36,20 @@ class Authority:
         )
         return files
 
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool = False) -> x509.Certificate:
+    def _sign(
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        is_authority: bool = False,
+        lasts: timedelta = timedelta(hours=1),
+    ) -> x509.Certificate:
         now = datetime.now(UTC)
         loopback = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         return (
             x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(loopback), critical=False)
             .sign(self._key, hashes.SHA256())

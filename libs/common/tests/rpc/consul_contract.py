@@ -21,6 +21,8 @@ class ConsulContract:
         self.index = 10
         self.token = ""
         """Asked of everybody; empty: of nobody."""
+        self.sends_to = ""
+        """Where it sends everybody; empty: nowhere."""
         self.is_silent = False
         """Whether requests are taken and never answered."""
         self.asked: list[tuple[str, str]] = []
@@ -96,6 +98,8 @@ class ConsulContract:
     async def _door(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.is_silent:
             await asyncio.Event().wait()
+        if self.sends_to:
+            raise web.HTTPTemporaryRedirect(self.sends_to + request.path)
         if self.token and request.headers.get("X-Consul-Token") != self.token:
             return web.Response(status=403, text="Permission denied", headers={"Server": WHO})
         answer: web.StreamResponse = await handler(request)

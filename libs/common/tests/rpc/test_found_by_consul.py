@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub
 from stylobate.app.discovery import DiscoverySettings, Finder
@@ -158,3 +159,33 @@ async def test_addresses_that_are_none(address: str):
     """They are refused with the setting that names them."""
     with pytest.raises(ConfigError, match="STYLOBATE_STATE_ADDRESS"):
         finder_of().find("state", address)
+
+
+async def test_nobody_is_followed_elsewhere():
+    """What answers in place of the agent with another address gets no request there: the token would go along."""
+    asked = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("X-Consul-Token"))
+        return web.json_response([])
+
+    async with ConsulContract.run() as consul, listening(elsewhere) as other:
+        consul.sends_to = other
+        finder = finder_of(discovery="consul", consul_url=consul.url, consul_token="hush")
+        whereabouts = finder.find("probe", NAME)
+        whereabouts.listen(lambda _places: None)
+        await until(lambda: "sends us elsewhere" in finder.health().details)
+        assert asked == []
+        await finder.close()
+
+
+@asynccontextmanager
+async def listening(handler: Any) -> AsyncIterator[str]:
+    """Answer every request; give the address."""
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()

@@ -26,6 +26,8 @@ class Zone:
 
     def __init__(self) -> None:
         self.records: list[str] = []
+        self.broken: set[str] = set()
+        """Kinds of records that it fails to answer for."""
 
     def resolve(self, request: Any, _: Any) -> Any:
         """Answer one question."""
@@ -37,6 +39,8 @@ class Zone:
         if not of_name:
             reply.header.rcode = RCODE.NXDOMAIN
         assert QTYPE[request.q.qtype] in {"A", "AAAA", "SRV"}
+        if QTYPE[request.q.qtype] in self.broken:
+            reply.header.rcode, reply.rr = RCODE.SERVFAIL, []
         return reply
 
 
@@ -84,6 +88,20 @@ async def test_services_come_and_go_under_load():
                     zone.records.remove(first)
                     await until(lambda: len(set(streams(channel))) == 1)
                 assert set(answers) == {"there"}
+
+
+async def test_a_server_that_fails_for_one_kind_of_address():
+    """AAAA that never were answered hide no A; A that were answered before and are not now are an outage, and are kept."""
+    async with served() as one:
+        with dns(f"{HOST} 0 IN A 127.0.0.1") as (zone, server):
+            zone.broken.add("AAAA")
+            async with found(f"dns:///{HOST}:{port_of(one)}", server) as (channel, finder):
+                await until(lambda: outcome(channel), lambda said: said == "there")
+                assert finder.health().status is Status.HEALTHY
+                zone.broken, zone.records = {"A"}, [*zone.records, f"{HOST} 0 IN AAAA ::1"]
+                await until(lambda: finder.health().status is Status.DEGRADED)
+                (shown,) = finder.shown().values()
+                assert [*shown["addresses"]] == [f"ipv4:127.0.0.1:{port_of(one)}"]
 
 
 async def test_a_service_whose_name_is_gone_hides_no_others():

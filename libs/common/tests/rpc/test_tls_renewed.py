@@ -126,6 +126,29 @@ async def test_files_that_do_not_fit_leave_those_before(tmp_path: Path, monkeypa
     assert "is not the private key" in line["problems"][0]
 
 
+async def test_a_certificate_that_is_over_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before is shown on, with one line; a start with such a one is said, and the next that holds is taken."""
+    monkeypatch.setattr(tls_module, "_LOOK_EVERY_S", 0.0)
+    made, side = authority(tmp_path / "authority"), Side(tmp_path / "side")
+    client = TlsSettings(made.file, *made.issue("client"))
+    side.put(made.file.read_bytes(), made.issue("first"))
+    over = made.issue("over", lasts=timedelta(minutes=-1))
+    with capture_logs() as lines:
+        async with served(side.settings, mux=True) as address:
+            first = await shown_by(address, client)
+            side.put(made.file.read_bytes(), over)
+            for _ in range(3):
+                assert await shown_by(address, client) == first
+        (line,) = [line for line in lines if line["event"] == "certificates_not_read"]
+        assert "side.pem ended at 20" in line["problems"][0]
+        async with served(side.settings, mux=True) as address:
+            assert any(line["event"] == "certificate_over" for line in lines)
+            with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+                await shown_by(address, client)
+            side.put(made.file.read_bytes(), made.issue("next"))
+            assert await shown_by(address, client)
+
+
 @WIRES
 async def test_a_mixed_server_takes_both(mux: bool, tmp_path: Path) -> None:
     """Clients with TLS and without are answered at one address; one that says nothing holds nobody up; later only TLS is."""

@@ -1,9 +1,11 @@
 """Vault while a process runs: logins that end, servers that go away and are sealed, values that change and vanish."""
 
+import asyncio
 from datetime import timedelta
 
 import hvac
 import pytest
+from aiohttp import web
 from stylobate.health import Status
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.until import until
@@ -171,3 +173,23 @@ def test_a_token_is_taken_as_it_is(vault, tmp_path) -> None:
         root.auth.token.revoke(file.read_text())
     with pytest.raises(VaultError, match=f"the token in {file} was revoked or has ended; write another"):
         client.secret("auth")
+
+
+async def test_nobody_is_followed_elsewhere(vault) -> None:
+    """What answers in place of Vault with another address gets no token there, nor does whoever is at that address."""
+    asked = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPTemporaryRedirect(f"{vault.url}{request.path}")
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", elsewhere)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = VaultClient(vault.options("redirected", address=f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    with pytest.raises(VaultError, match="sends us elsewhere, which is not followed, for the token would go along"):
+        await asyncio.to_thread(client.secret, "auth")
+    assert asked == ["/v1/auth/approle/login"]
+    await runner.cleanup()

@@ -17,6 +17,10 @@ from stylobate.tls import TlsSettings
 
 _LEAVE_WITHIN_S = 10.0
 """For calls under way at an address that the name no longer has."""
+_LOOKED_AT = 16
+"""Streams among which a call looks for the least busy one, others each time: looking at hundreds would cost more than it."""
+_FEW = 50
+"""Addresses; of more each is tried again less often, so that all together cost the same when nobody is there."""
 _TURNS = 10
 """What the weights of the addresses are brought down to: the heaviest one comes so often in a turn, each at least once."""
 
@@ -75,7 +79,10 @@ class MuxChannel(ClientChannel):
             return None
         self._turn += 1
         place = self._turn % len(streams)
-        free = [stream for stream in streams[place:] + streams[:place] if stream.has_room]
+        near = streams[place : place + _LOOKED_AT]
+        if len(near) < min(_LOOKED_AT, len(streams)):
+            near += streams[: min(_LOOKED_AT, len(streams)) - len(near)]
+        free = [stream for stream in near if stream.has_room] or [stream for stream in streams if stream.has_room]
         best = min(free, key=lambda stream: (stream.leaving.done(), len(stream.pending) / stream.weight), default=None)
         if best is None or not self._plain_ones:
             return best
@@ -123,7 +130,7 @@ class MuxChannel(ClientChannel):
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
         for address in places.keys() - self._peers.keys():
-            self._peers[address] = Peer(address, self._target, self._tls, self._change)
+            self._peers[address] = Peer(address, self._target, self._tls, self._change, lambda: max(1.0, len(self._peers) / _FEW))
         self._change()
 
     def _change(self) -> None:

@@ -29,19 +29,24 @@ _decode = msgspec.msgpack.Decoder(Listener).decode
 _log = get_logger("app")
 
 
-def _pauses() -> Iterator[float]:
-    return chain(repeat(_SOON_S, _MISSES), backoff())
-
-
 class Peer:
     """Keeps a stream to one address.
 
     :param address: one of the target's.
     :param tls: None: no encryption. Not used for a unix socket.
     :param changed: told when :attr:`stream` or :attr:`is_plain` is another.
+    :param patience: says how many times as long as one address alone it pauses between two tries.
     """
 
-    def __init__(self, address: str, target: Target, tls: TlsSettings | None, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        target: Target,
+        tls: TlsSettings | None,
+        changed: Callable[[], None],
+        patience: Callable[[], float] = lambda: 1.0,
+    ) -> None:
+        self._patience = patience
         self.stream: ClientStream | None = None
         self.is_plain = False
         """Whether it serves, and takes no streams."""
@@ -66,7 +71,7 @@ class Peer:
             stream.close()
 
     async def _keep(self) -> None:
-        pauses, misses = _pauses(), 0
+        pauses, misses = self._pauses(), 0
         while True:
             if self.stream is not None and self.stream.is_closing:
                 self._leave()
@@ -77,23 +82,28 @@ class Peer:
                 misses += 1
                 if misses == _MISSES:
                     self._leave()
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(next(pauses) * self._patience())
                 continue
             except (OSError, TimeoutError) as error:  # told of, and not there: it ended meanwhile, or something is between
                 self._set(self.stream, is_plain=self.stream is None)
                 self._unreachable.note(target=self._address, cause=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(next(pauses) * self._patience())
                 continue
             if stream is None:
                 self._leave(is_plain=True)
                 await asyncio.sleep(_ASK_AGAIN_S * random.uniform(0.5, 1.0))  # noqa: S311  spreads the load
                 continue
             self._unreachable.over()
-            pauses, misses = _pauses(), 0
             self._finish()
             self._set(stream, is_plain=False)
+            pauses, misses = self._pauses(), 0
             if await stream.leaving not in REPLACED:
                 self._leave()
+
+    def _pauses(self) -> Iterator[float]:
+        """Return how long to pause between tries: at once where something is to be replaced, or where there are few others."""
+        is_soon = self.stream is not None or self._patience() <= 1
+        return chain(repeat(_SOON_S, _MISSES), backoff()) if is_soon else backoff()
 
     def _leave(self, *, is_plain: bool = False) -> None:
         self._finish()
