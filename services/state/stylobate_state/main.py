@@ -60,7 +60,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     declared, indexes = app.declarations, all_indexes(app.declarations.namespaces)
     sources = {one.name: one.sources for module in declared.modules for one in module.projections}
     placed_in = placed(settings, declared.namespaces, sources)
-    main = Room(app, await app.database())
+    main = Room(app, await app.storage())
     await check_main(main.places, settings.places, declared.namespaces)
     further = [
         await Room.open_apart(app, settings, main, name, apart=apart, indexes=indexes) for name, apart in placed_in.items()

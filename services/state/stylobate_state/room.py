@@ -5,31 +5,22 @@ from datetime import UTC, datetime
 from functools import partial
 
 from stylobate.app.manager import AppManager
-from stylobate.database import DatabaseManager
-from stylobate.encryption.postgres import PostgresDataKeyStore
+from stylobate.app.storage import Storage
 from stylobate.idempotency import Idempotency
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
-from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import EventLog, Relay
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering
 
+from stylobate_state.adapters import adapters_of, carrier
 from stylobate_state.history_forgetter import LEASE as FORGETTING
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.index import Index
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.namespace import Namespace
-from stylobate_state.places import SOURCE, settle
+from stylobate_state.places import settle
 from stylobate_state.settings import DATABASES, StateSettings
 from stylobate_state.state_manager import StateManager
+from stylobate_state.store.moving import Carrier
 from stylobate_state.store.placed_log import PlacedLog
-from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_carrier import PostgresCarrier
-from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
-from stylobate_state.store.postgres_places import PostgresPlaceStore
-from stylobate_state.store.postgres_projections import PostgresProjectionStore
-from stylobate_state.store.postgres_resealing import PostgresResealStore
-from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.timer_runner import TimerRunner
 from stylobate_state.watch.feed import Feed
 
@@ -41,26 +32,25 @@ class Room:
     :param apart: the namespaces for which it is there; none for the first one, which keeps whatever is nowhere else.
     """
 
-    def __init__(self, app: AppManager, database: DatabaseManager, name: str = "", apart: Collection[str] = ()) -> None:
+    def __init__(self, app: AppManager, storage: Storage, name: str = "", apart: Collection[str] = ()) -> None:
         self.apart = apart
-        self.places = PostgresPlaceStore(database, SOURCE)
-        ledger = PostgresIdempotencyLedger(database)
-        self.idempotency = Idempotency(ledger, lambda: datetime.now(UTC))
-        self.log = PostgresEventLog(database, SOURCE)
+        self._adapters = adapters = adapters_of(storage)
+        self.places = adapters.places
+        self.idempotency = Idempotency(adapters.ledger, lambda: datetime.now(UTC))
+        self.log = adapters.log
         self.feed = Feed(self.log)
-        self.store = PostgresStateStore(database, ledger)
-        self.texts = PostgresResealStore(database)
-        self.data_keys = PostgresDataKeyStore(database)
-        self.projections = PostgresProjectionStore(database, self.store)
+        self.store = adapters.store
+        self.texts = adapters.texts
+        self.data_keys = adapters.data_keys
+        self.projections = adapters.projections
         self.name = name
         self._app = app
-        self._database = database
-        self._leases = LeaseManager(PostgresLeaseStore(database), app.node)
+        self._leases = LeaseManager(adapters.leases, app.node)
         served: list[EventLog] = [PlacedLog(self.log, one, self.places) for one in sorted(apart)] if name else [self.log]
         grown = [app.event_log(log, self.feed.wake) for log in served]
         self.relay = Relay(
             self.log,
-            PostgresNumbering(database, SOURCE),
+            adapters.numbering,
             self._leases,
             app.redis,
             on_numbered=grown[0] if len(grown) == 1 else partial(_all, grown),
@@ -80,25 +70,24 @@ class Room:
     ) -> "Room":
         """Open a further database. It may be away: what stands in it is refused as unavailable until it is there."""
 
-        async def look(database: DatabaseManager) -> None:
-            there = PostgresPlaceStore(database, SOURCE)
+        async def look(storage: Storage) -> None:
+            there = adapters_of(storage)
             for namespace in sorted(apart):
-                await settle(namespace, name, main.places, there)
-            store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
+                await settle(namespace, name, main.places, there.places)
             # before anything is served: a write that came before would not be held to a unique one
-            await store.declare([index for index in indexes if index.namespace in apart])
+            await there.store.declare([index for index in indexes if index.namespace in apart])
 
-        return cls(app, await app.database_apart(name, settings.databases[name], DATABASES, look), name, apart)
+        return cls(app, await app.storage_apart(name, settings.databases[name], DATABASES, look), name, apart)
 
     def forgetter(
         self, namespaces: Mapping[str, Namespace], settings: StateSettings, ephemeral: Collection[str]
     ) -> HistoryForgetter:
         """Make what takes data away here."""
-        return HistoryForgetter(PostgresForgettingStore(self._database), namespaces, settings.history_grace, ephemeral)
+        return HistoryForgetter(self._adapters.forgetting, namespaces, settings.history_grace, ephemeral)
 
-    def carrier(self, there: "Room") -> PostgresCarrier:
+    def carrier(self, there: "Room") -> Carrier:
         """Make what carries namespaces from here to another database."""
-        return PostgresCarrier(self._database, there._database, there.store, SOURCE, there.name)  # noqa: SLF001  of its own kind
+        return carrier(self._adapters, there._adapters, there.name)  # noqa: SLF001  of its own kind
 
     async def start(
         self, namespaces: Mapping[str, Namespace], indexes: Collection[Index], manager: StateManager, forgetter: HistoryForgetter
@@ -118,7 +107,7 @@ class Room:
             keeper = await app.enter(IndexKeeper.open(self.store, tuple(indexes)), name="indexes")
         app.task(self._named("indexes"), keeper.declare)
         app.task(self._named("index_builder"), partial(leases.run, LEASE, keeper.build))
-        timers = TimerRunner(PostgresTimerStore(self._database), namespaces, manager)
+        timers = TimerRunner(self._adapters.timers, namespaces, manager)
         app.check(self._named("timers"), partial(timers.health, leases))
         app.task(self._named("timers"), partial(timers.run, leases))
         if forgetter.rules:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field, ValidationInfo, field_validator
 from stylobate.config import secret
-from stylobate.value_kinds import LongSecret, PostgresUrl
+from stylobate.value_kinds import DatabaseUrl, LongSecret
 from stylobate.vault import TransitSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -38,9 +38,9 @@ class StateSettings(TransitSettings):
     """Of them by one user, or by one address where nobody is known: 429 ``STATE_TOO_MANY_WATCHES`` beyond it."""
     watch_quiet: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
     """How long a watch goes without a sign of life."""
-    databases: Mapping[str, PostgresUrl] = {}
-    """Databases beside `STYLOBATE_DATABASE_URL`, for namespaces that stand apart: `archive=postgresql://…`, several with white
-    space between. One in which no namespace stands is there to be moved to."""
+    databases: Mapping[str, DatabaseUrl] = {}
+    """Databases beside `STYLOBATE_DATABASE_URL`, for namespaces that stand apart: `archive=postgresql://…` or
+    `archive=mongodb://…`, several with white space between. One in which no namespace stands is there to be moved to."""
     places: Mapping[str, str] = {}
     """The namespaces that stand in one of them: `orders=archive payments=archive`. All others stand in
     `STYLOBATE_DATABASE_URL`."""

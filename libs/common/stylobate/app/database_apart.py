@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Generic, Protocol, TypeVar
 
-from stylobate.database import DatabaseManager, Migrator
+from stylobate.app.storage import Storage
+from stylobate.database.schema import SchemaMigrator
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.resilience import wait_for_dependency
 from stylobate.stopping import end
 
-Look = Callable[[DatabaseManager], Awaitable[None]]
+Look = Callable[[Storage], Awaitable[None]]
 """Looks whether a database may be used. Raises ConfigError where it may not."""
 _WITHIN_S = 3.0
 """So long a start waits: within it a wrong setting is refused."""
@@ -18,7 +20,16 @@ _MIGRATIONS_LOOK_S = 1.0
 _log = get_logger("app")
 
 
-class Opening:
+class _Held(Protocol):
+    held: str
+
+    def hold(self, why: str) -> None: ...
+
+
+D = TypeVar("D", bound=_Held)
+
+
+class Opening(Generic[D]):
     """Holds a database back until it was there, is up to date and was looked at.
 
     :param anew: opens it once more, for the look. :param migrates: whether this process brings the schema up to date; else it
@@ -28,10 +39,10 @@ class Opening:
     def __init__(
         self,
         name: str,
-        database: DatabaseManager,
-        migrator: Migrator,
-        anew: Callable[[], AbstractAsyncContextManager[DatabaseManager]],
-        look: Look,
+        database: D,
+        migrator: SchemaMigrator,
+        anew: Callable[[], AbstractAsyncContextManager[D]],
+        look: Callable[[D], Awaitable[None]],
         *,
         migrates: bool,
     ) -> None:

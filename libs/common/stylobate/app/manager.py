@@ -10,7 +10,7 @@ import grpc.aio
 
 from stylobate import __version__
 from stylobate.app.changes import SettingChanges, Take
-from stylobate.app.database_apart import Look, Opening
+from stylobate.app.database_apart import D, Look, Opening
 from stylobate.app.express import Express
 from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
@@ -21,7 +21,7 @@ from stylobate.audit import AuditChain, AuditSealer, AuditStore, AuditTrail
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import ConfigError, Settings, Sources
-from stylobate.database import DatabaseManager, Limits, Migrator
+from stylobate.database import DatabaseManager, Limits
 from stylobate.database.address import is_mongodb
 from stylobate.database.refusal import URL
 from stylobate.database.schema import SchemaMigrator, migrator_of
@@ -189,7 +189,7 @@ class AppManager:
         self.follow("database_url", "database_replica_url", take=take)
         return database
 
-    async def database_apart(self, name: str, url: str, setting: str, look: Look) -> DatabaseManager:
+    async def storage_apart(self, name: str, url: str, setting: str, look: Look) -> Storage:
         """Open one more database with this service's schema. The start waits for it a moment only, and the service runs without.
 
         Until it was there, is up to date and was looked at, whatever is asked of it is refused as unavailable.
@@ -197,10 +197,26 @@ class AppManager:
         :param setting: that the URL comes from. :param look: looks whether it may be used. Raises ConfigError where it may not.
         :raises ConfigError: it may not, or does not let us in.
         """
-        migrator = Migrator(url, self.name, self.spec.migrations, use_role=self.settings.database_roles, setting=setting)
-        opened = partial(self._opened, url, setting=setting)
-        database = await self.enter(opened(pool_size=self.settings.database_pool_size, waits=False), name=f"database {name}")
-        opening = Opening(name, database, migrator, lambda: opened(pool_size=1), look, migrates=self.settings.is_development)
+        if is_mongodb(url):
+            from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
+
+            on_mongodb = partial(MongoManager.open, url, service=self.name, limits=self._limits(), setting=setting)
+            return MongoStorage(await self._apart(name, url, setting, on_mongodb, lambda one: look(MongoStorage(one))))
+        on_postgres = partial(self._opened, url, setting=setting)
+        return PostgresStorage(await self._apart(name, url, setting, on_postgres, lambda one: look(PostgresStorage(one))))
+
+    async def _apart(
+        self,
+        name: str,
+        url: str,
+        setting: str,
+        opened: Callable[..., AbstractAsyncContextManager[D]],
+        look: Callable[[D], Awaitable[None]],
+    ) -> D:
+        settings = self.settings
+        migrator = migrator_of(url, self.name, self.spec.migrations, use_role=settings.database_roles, setting=setting)
+        database = await self.enter(opened(pool_size=settings.database_pool_size, waits=False), name=f"database {name}")
+        opening = Opening(name, database, migrator, lambda: opened(pool_size=1), look, migrates=settings.is_development)
         self._stack.push_async_callback(opening.close)
         if not await opening.is_soon_done():
             self.check(f"opening {name}", opening.health)
