@@ -12,7 +12,7 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import add_ActionServiceSe
 from stylobate.api.actions.v1.module_service_pb2_grpc import add_ModuleServiceServicer_to_server
 from stylobate.api.actions.v1.user_data_service_pb2_grpc import add_UserDataServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.clients.limits import LimitsClient
 from stylobate.clients.realtime import Publisher
 from stylobate.config import Sources
@@ -20,11 +20,9 @@ from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ProjectionDeclaration
 from stylobate.declarations.sources import packages_of
 from stylobate.hooks import HooksManager, Patience
-from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.idempotency import LIFETIME, Keeping
 from stylobate.ids import new_id
 from stylobate.leases import LeaseManager
-from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.modules.context import Platform
 from stylobate.modules.state import StateClient
 from stylobate.modules.users import UsersClient
@@ -47,6 +45,7 @@ from stylobate_actions.runs import HOLD, Runs
 from stylobate_actions.servicer import ActionServicer, ModuleServicer
 from stylobate_actions.settings import ActionsSettings
 from stylobate_actions.store.memory import MemoryRunLedger
+from stylobate_actions.store.port import RunLedger
 from stylobate_actions.store.postgres import PostgresRunLedger
 from stylobate_actions.upgrade_runner import UpgradeRunner
 from stylobate_actions.user_data import UserData
@@ -78,11 +77,11 @@ class _Adapters:
 
 async def build(app: AppManager, settings: ActionsSettings) -> None:
     """Enter the parts in order. Waits for the database, for no other service."""
-    database = await app.database()
-    leases = LeaseManager(PostgresLeaseStore(database), app.node)
+    storage = await app.storage()
+    leases = LeaseManager(storage.leases(), app.node)
     hooks = HooksManager(
         app.redis,
-        store=PostgresHookStore(database),
+        store=storage.hooks(),
         leases=leases,
         channel=app.channel,
         patience=Patience(outage_limit=settings.hook_outage_limit),
@@ -92,9 +91,9 @@ async def build(app: AppManager, settings: ActionsSettings) -> None:
             await app.enter(LimitsClient(app.channel("ratelimit"), on_unreachable=settings.limits_on_unreachable)),
             app.limit_rules,
         ),
-        audit=ActionTrail(await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)),
+        audit=ActionTrail(await app.audit_trail(storage.audit(), storage.audit_chain(app.name), leases)),
         hooks=hooks,
-        runs=Runs(PostgresRunLedger(database, HOLD, LIFETIME), asyncio.get_running_loop(), new_id),
+        runs=Runs(_ledger(storage), asyncio.get_running_loop(), new_id),
         sources=app.sources,
         packages=packages_of(settings.modules),
         clock=lambda: datetime.now(UTC),
@@ -120,6 +119,16 @@ def _keep_sealed(app: AppManager, settings: ActionsSettings, runs: Runs) -> None
 
     app.follow("encryption_key", "encryption_key_before", take=take)
     runs.keeping = Keeping.of(settings.encryption_key, settings.encryption_key_before)
+
+
+def _ledger(storage: Storage) -> RunLedger:
+    match storage:
+        case PostgresStorage():
+            return PostgresRunLedger(storage.database, HOLD, LIFETIME)
+        case MongoStorage():
+            from stylobate_actions.store.mongodb import MongoRunLedger  # noqa: PLC0415  its driver, for whoever has one
+
+            return MongoRunLedger(storage.database, HOLD, LIFETIME)
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from stylobate.app.memory_app import MemoryApp
+from stylobate.app.storage import PostgresStorage
 from stylobate.audit import AuditTrail
 from stylobate.config import Environment, Sources
 from stylobate.declarations import load_declarations
@@ -49,9 +50,9 @@ class DatabaseApp(MemoryApp):
         self.checks: dict[str, Any] = {}
         self.tasks: dict[str, Any] = {}
 
-    async def database(self) -> Any:
+    async def storage(self) -> PostgresStorage:
         """Open a fresh, migrated database."""
-        return await self._database_for(SPEC.name, *SPEC.migrations)
+        return PostgresStorage(await self._database_for(SPEC.name, *SPEC.migrations))
 
     def check(self, name: str, check: Callable[[], Any]) -> None:
         """Keep a health check."""

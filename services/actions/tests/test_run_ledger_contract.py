@@ -10,6 +10,7 @@ from stylobate.database import MigrationSet
 from stylobate.testing import FakeClock
 from stylobate.testing.until import until
 from stylobate_actions.store.memory import MemoryRunLedger
+from stylobate_actions.store.mongodb import MongoRunLedger
 from stylobate_actions.store.port import Begun, RunKey, RunLedger, Standing
 from stylobate_actions.store.postgres import PostgresRunLedger
 
@@ -33,17 +34,38 @@ class Bench:
         return found
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def bench(request: pytest.FixtureRequest, database_for: Any) -> Bench:
+TERMS = ((LONG, LIFETIME), (HOLD, LIFETIME), (HOLD, timedelta()))
+RUNS = MigrationSet.of("actions", "stylobate_actions.store")
+
+
+@pytest.fixture
+def memory() -> Bench:
+    """Give the ledger in memory."""
+    ledgers = [MemoryRunLedger(lambda: datetime.now(UTC), *term) for term in TERMS]
+    for other in ledgers[1:]:
+        other._runs = ledgers[0]._runs
+    return Bench(*ledgers)
+
+
+@pytest.fixture
+async def postgres(database_for: Any) -> Bench:
+    """Give the one on PostgreSQL."""
+    database = await database_for("actions", RUNS)
+    return Bench(*(PostgresRunLedger(database, *term) for term in TERMS))
+
+
+@pytest.fixture
+async def mongodb(mongo_for: Any) -> Bench:
+    """Give the one on MongoDB."""
+    database = await mongo_for("actions", RUNS)
+    return Bench(*(MongoRunLedger(database, *term) for term in TERMS))
+
+
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
+def bench(request: pytest.FixtureRequest) -> Bench:
     """Give each kind of ledger in turn."""
-    terms = ((LONG, LIFETIME), (HOLD, LIFETIME), (HOLD, timedelta()))
-    if request.param == "memory":
-        ledgers = [MemoryRunLedger(lambda: datetime.now(UTC), *term) for term in terms]
-        for other in ledgers[1:]:
-            other._runs = ledgers[0]._runs
-        return Bench(*ledgers)
-    database = await database_for("actions", MigrationSet.of("actions", "stylobate_actions.store"))
-    return Bench(*(PostgresRunLedger(database, *term) for term in terms))
+    found: Bench = request.getfixturevalue(request.param)
+    return found
 
 
 async def test_a_run_is_begun_once_and_answered(bench: Bench) -> None:

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.clients.limits import LevelSpec
 from stylobate.config import ConfigError
 from stylobate.declarations import parse_rate_limit
 from stylobate.declarations.model import LimitRule
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases import LeaseManager
-from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.logs import get_logger
 from stylobate.outbox import Relay
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.resilience import prune_forever
 
 from stylobate_ratelimit.ban_list import BanList
@@ -71,26 +68,37 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
 
 
-async def _open(app: AppManager, settings: RateLimitSettings) -> PostgresBanStore:
+async def _open(app: AppManager, settings: RateLimitSettings) -> BanStore:
     """Open the database and what else lives in it. Limits do not wait for it."""
-    database = await app.database()
-    leases = LeaseManager(PostgresLeaseStore(database), app.node)
-    audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
-    log = PostgresEventLog(database, app.name)
+    storage = await app.storage()
+    leases = LeaseManager(storage.leases(), app.node)
+    log = storage.event_log(app.name)
     relay = Relay(
         log,
-        PostgresNumbering(database, app.name),
+        storage.numbering(app.name),
         leases,
         app.redis,
         retention=settings.event_retention,
         on_numbered=app.event_log(log),
     )
-    store = PostgresBanStore(database, PostgresOutbox(app.name), audit, PostgresIdempotencyLedger(database), relay.wake)
+    store = await _store(app, storage, leases, relay.wake)
     app.task("relay", relay.run)
     app.task("prune", lambda: prune_forever(store.prune))
     app.task("idempotency", store.idempotency.run)
     app.check("relay", relay.health)
     return store
+
+
+async def _store(app: AppManager, storage: Storage, leases: LeaseManager, wake: Callable[[], None]) -> BanStore:
+    match storage:
+        case PostgresStorage():
+            audit = await app.audit_trail(storage.audit(), storage.audit_chain(app.name), leases)
+            return PostgresBanStore(storage.database, storage.outbox(app.name), audit, storage.idempotency(), wake)
+        case MongoStorage():
+            from stylobate_ratelimit.store.mongodb import MongoBanStore  # noqa: PLC0415  its driver, for whoever has one
+
+            trail = await app.audit_trail(storage.audit(), storage.audit_chain(app.name), leases)
+            return MongoBanStore(storage.database, storage.outbox(app.name), trail, storage.idempotency(), wake)
 
 
 async def build_in_memory(app: "MemoryApp") -> None:

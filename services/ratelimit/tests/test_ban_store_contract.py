@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit.mongodb import MongoAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
 from stylobate.idempotency import Claim, KeyTakenError
+from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.outbox import Event
+from stylobate.outbox.mongodb import MongoOutbox
 from stylobate.outbox.postgres import PostgresOutbox
 from stylobate.testing import FakeClock
 from stylobate.testing.until import until
 from stylobate_ratelimit.ban import AutomaticBan, BanSubject, OperatorBan
 from stylobate_ratelimit.errors import BanInvalidError
 from stylobate_ratelimit.store.memory_bans import MemoryBanStore
+from stylobate_ratelimit.store.mongodb import MongoBanStore
 from stylobate_ratelimit.store.postgres import PostgresBanStore
 
 SETS = (
@@ -70,6 +74,38 @@ class _Postgres:
         return [row["type"] for row in events], [row["action"] for row in records]
 
 
+class _Mongo:
+    """The store twice, with clients of its own each."""
+
+    def __init__(self, databases: list[Any], trail: Any) -> None:
+        self._database = databases[0]
+        self.store, self.other = (
+            MongoBanStore(database, MongoOutbox("ratelimit"), trail, MongoIdempotencyLedger(database)) for database in databases
+        )
+
+    async def now(self) -> datetime:
+        return await self._database.now()
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Move what is there into the past: the server's clock is nobody's to move."""
+        earlier = round(by.total_seconds() * 1000)
+        fields = ("started_at", "until", "lifted_at", "forget_at")
+        await self._database.update_many("ban", {}, [{"$set": {name: {"$subtract": [f"${name}", earlier]} for name in fields}}])
+
+    async def told(self) -> tuple[list[str], list[str]]:
+        events = await self._database.find("outbox_event", {}, sort=[("version", 1), ("_id", 1)])
+        records = await self._database.find("audit_record", {}, sort=[("time", 1), ("_id", 1)])
+        return [row["type"] for row in events], [row["action"] for row in records]
+
+
+@pytest.fixture
+async def mongodb(mongo_for: Any) -> AsyncIterator[_Mongo]:
+    """Return the MongoDB store."""
+    databases = [await mongo_for("ratelimit", *SETS) for _ in range(2)]
+    async with AuditTrail.open(MongoAuditStore(databases[0]), "ratelimit") as trail:
+        yield _Mongo(databases, trail)
+
+
 @pytest.fixture
 async def postgres(database_for: Any) -> AsyncIterator[_Postgres]:
     """Return the PostgreSQL store."""
@@ -78,10 +114,10 @@ async def postgres(database_for: Any) -> AsyncIterator[_Postgres]:
         yield _Postgres(databases, trail)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def bench(request: pytest.FixtureRequest) -> Any:
     """Return a store, with another process's view of it."""
-    return _Memory() if request.param == "memory" else request.getfixturevalue("postgres")
+    return _Memory() if request.param == "memory" else request.getfixturevalue(request.param)
 
 
 async def _put(store: Any, subject: BanSubject = ANNA, duration: timedelta | None = MINUTE, reason: str = "spam") -> Any:

@@ -12,15 +12,19 @@ A service asks :meth:`AppManager.storage` for it and takes its own store by its 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
 from stylobate.database import DatabaseManager
 from stylobate.encryption.postgres import PostgresDataKeyStore
+from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 
 if TYPE_CHECKING:
+    from stylobate.audit.mongodb import MongoAuditChain, MongoAuditStore
     from stylobate.database.mongodb import MongoManager
     from stylobate.encryption.mongodb import MongoDataKeyStore
+    from stylobate.hooks.mongodb import MongoHookStore
     from stylobate.idempotency.mongodb import MongoIdempotencyLedger
     from stylobate.leases.mongodb import MongoLeaseStore
     from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering, MongoOutbox
@@ -52,8 +56,20 @@ class PostgresStorage:
         """Return where answers are kept."""
         return PostgresIdempotencyLedger(self.database)
 
+    def audit(self) -> PostgresAuditStore:
+        """Return where audit records are kept."""
+        return PostgresAuditStore(self.database)
+
+    def audit_chain(self, service: str) -> PostgresAuditChain:
+        """Return the chain that they are sealed in."""
+        return PostgresAuditChain(self.database, service)
+
+    def hooks(self) -> PostgresHookStore:
+        """Return how far hooks have come."""
+        return PostgresHookStore(self.database)
+
     def data_keys(self) -> PostgresDataKeyStore:
-        """Return where keys are kept that values are sealed with."""
+        """Return where data keys are kept."""
         return PostgresDataKeyStore(self.database)
 
 
@@ -93,8 +109,26 @@ class MongoStorage:
 
         return MongoIdempotencyLedger(self.database)
 
+    def audit(self) -> "MongoAuditStore":
+        """Return where audit records are kept."""
+        from stylobate.audit.mongodb import MongoAuditStore
+
+        return MongoAuditStore(self.database)
+
+    def audit_chain(self, service: str) -> "MongoAuditChain":
+        """Return the chain that they are sealed in."""
+        from stylobate.audit.mongodb import MongoAuditChain
+
+        return MongoAuditChain(self.database, service)
+
+    def hooks(self) -> "MongoHookStore":
+        """Return how far hooks have come."""
+        from stylobate.hooks.mongodb import MongoHookStore
+
+        return MongoHookStore(self.database)
+
     def data_keys(self) -> "MongoDataKeyStore":
-        """Return where keys are kept that values are sealed with."""
+        """Return where data keys are kept."""
         from stylobate.encryption.mongodb import MongoDataKeyStore
 
         return MongoDataKeyStore(self.database)

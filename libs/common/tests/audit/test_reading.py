@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stylobate.api.audit.v1 import audit_service_pb2 as pb
 from stylobate.audit import AuditQuery, AuditRecord, AuditStore, Outcome
 from stylobate.audit.merged import merged
+from stylobate.audit.mongodb import MongoAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.audit.postgres import store as adapter
 from stylobate.audit.query import Place
@@ -16,7 +17,7 @@ from stylobate.database import MigrationSet
 from stylobate.errors import InvalidInputError
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.ids import new_id
-from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.fixtures import DatabaseFor, MongoFor
 
 from .memory_store import MemoryAuditStore
 
@@ -55,15 +56,37 @@ def records() -> list[AuditRecord]:
     ]
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest, database_for: DatabaseFor) -> "AuditStore[object]":
+AUDIT = MigrationSet.of("audit", "stylobate.audit")
+
+
+@pytest.fixture
+async def memory() -> "AuditStore[object]":
+    """Give the store in memory."""
+    return await filled(MemoryAuditStore())
+
+
+@pytest.fixture
+async def postgres(database_for: DatabaseFor) -> "AuditStore[object]":
+    """Give the one on PostgreSQL."""
+    return await filled(PostgresAuditStore(await database_for("test", AUDIT)))
+
+
+@pytest.fixture
+async def mongodb(mongo_for: MongoFor) -> "AuditStore[object]":
+    """Give the one on MongoDB."""
+    return await filled(MongoAuditStore(await mongo_for("test", AUDIT)))
+
+
+async def filled(store: "AuditStore[object]") -> "AuditStore[object]":
+    """Put the records in."""
+    await store.insert(records())
+    return store
+
+
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
+def store(request: pytest.FixtureRequest) -> "AuditStore[object]":
     """Give each kind of store in turn, with the records."""
-    found: AuditStore[object] = (
-        MemoryAuditStore()
-        if request.param == "memory"
-        else PostgresAuditStore(await database_for("test", MigrationSet.of("audit", "stylobate.audit")))
-    )
-    await found.insert(records())
+    found: AuditStore[object] = request.getfixturevalue(request.param)
     return found
 
 

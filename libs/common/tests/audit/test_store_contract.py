@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from stylobate.audit import AuditRecord, AuditStore
+from stylobate.audit.mongodb import MongoAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.audit.record import made_storable
 from stylobate.database import MigrationSet
@@ -37,6 +38,17 @@ async def postgres(database_for: Any) -> Bench:
 
 
 @pytest.fixture
+async def mongodb(mongo_for: Any) -> Bench:
+    """Give the store on MongoDB."""
+    database = await mongo_for("test", MigrationSet.of("audit", "stylobate.audit"))
+
+    async def actions() -> list[str]:
+        return [row["action"] for row in await database.find("audit_record", {}, sort=[("_id", 1)])]
+
+    return Bench(MongoAuditStore(database), database.transaction, actions)
+
+
+@pytest.fixture
 def memory() -> Bench:
     """Give the store in memory."""
     store = MemoryAuditStore()
@@ -47,7 +59,7 @@ def memory() -> Bench:
     return Bench(store, MemoryTransaction.begin, actions)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def bench(request: pytest.FixtureRequest) -> Any:
     """Give each kind of store in turn."""
     return request.getfixturevalue(request.param)

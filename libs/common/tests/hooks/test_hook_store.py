@@ -4,21 +4,46 @@ from dataclasses import replace
 
 import pytest
 from stylobate.database import MigrationSet
+from stylobate.hooks.mongodb import MongoHookStore
 from stylobate.hooks.port import HookStore, Move, Place, Rebased
 from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.outbox import Event, LoggedEvent, Position
-from stylobate.testing.fixtures import DatabaseFor
+from stylobate.testing.fixtures import DatabaseFor, MongoFor
 
 from .memory_store import MemoryHookStore
 
+HOOKS = MigrationSet.of("hooks", "stylobate.hooks")
 
-@pytest.fixture(params=["memory", "postgres"])
-async def store(request: pytest.FixtureRequest, database_for: DatabaseFor) -> HookStore:
-    """Give each kind of store in turn, where the hooks a and b begin at 5 in each partition of `state`."""
-    sets = MigrationSet.of("hooks", "stylobate.hooks")
-    store = MemoryHookStore() if request.param == "memory" else PostgresHookStore(await database_for("actions", sets))
+
+@pytest.fixture
+async def memory() -> HookStore:
+    """Give the store in memory."""
+    return await begun(MemoryHookStore())
+
+
+@pytest.fixture
+async def postgres(database_for: DatabaseFor) -> HookStore:
+    """Give the one on PostgreSQL."""
+    return await begun(PostgresHookStore(await database_for("actions", HOOKS)))
+
+
+@pytest.fixture
+async def mongodb(mongo_for: MongoFor) -> HookStore:
+    """Give the one on MongoDB."""
+    return await begun(MongoHookStore(await mongo_for("actions", HOOKS)))
+
+
+async def begun(store: HookStore) -> HookStore:
+    """Let the hooks a and b begin at 5 in each partition of `state`."""
     await store.add("state", ["a", "b"], Position.of([5] * 16))
     return store
+
+
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
+def store(request: pytest.FixtureRequest) -> HookStore:
+    """Give each kind of store in turn."""
+    found: HookStore = request.getfixturevalue(request.param)
+    return found
 
 
 def place(token: int, hook: str = "a", partition: int = 3) -> Place:

@@ -4,7 +4,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -152,9 +152,14 @@ class MongoManager(Statements):
         database = self._client.admin if on_admin else self._database
 
         async def do(_: Collection, __: AsyncClientSession | None) -> Document:
-            return await database.command(command)
+            return await database.command(command, codec_options=_CODECS)
 
         return await self._do("", do)
+
+    async def now(self) -> datetime:
+        """Return the time by the primary's clock."""
+        found: datetime = (await self.command("hello"))["localTime"]
+        return found
 
     async def health(self) -> Health:
         """Ask the primary, at most for a second."""

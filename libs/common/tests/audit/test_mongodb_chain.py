@@ -1,0 +1,134 @@
+"""Records in a chain, on a real MongoDB: whatever is done to one that was sealed is found."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from stylobate.audit import AuditRecord
+from stylobate.audit.chain import faults
+from stylobate.audit.mongodb import MongoAuditChain, MongoAuditStore
+from stylobate.audit.query import AuditQuery
+from stylobate.database import MigrationSet
+from stylobate.database.mongodb import MongoManager
+from stylobate.testing.fixtures import MongoFor
+
+AUDIT = MigrationSet.of("audit", "stylobate.audit")
+BLOCK = 10
+RECORDS, BLOCKS = "audit_record", "audit_block"
+Tampering = Callable[[MongoManager], Awaitable[Any]]
+
+
+async def _copied(database: MongoManager) -> None:
+    row = await database.find_one(RECORDS, {"action": "a1.1"}) or {}
+    await database.insert(RECORDS, [{**row, "_id": "copied"}])
+
+
+async def _swapped(database: MongoManager) -> None:
+    one, other = [await database.find_one(RECORDS, {"action": action}) or {} for action in ("a0.0", "a2.0")]
+    for row, seq in ((one, other["seq"]), (other, one["seq"])):
+        await database.update_one(RECORDS, {"_id": row["_id"]}, {"$set": {"seq": seq}})
+
+
+TAMPERING: list[tuple[Tampering, dict[int, str]]] = [
+    (lambda on: on.update_one(RECORDS, {"action": "a2.3"}, {"$set": {"actor": "eve"}}), {2: "one of its 10 records"}),
+    (lambda on: on.update_one(RECORDS, {"action": "a2.3"}, {"$set": {"detail": '{"n": 2}'}}), {2: "one of its 10"}),
+    (lambda on: on.update_one(RECORDS, {"action": "a2.3"}, [{"$set": {"time": {"$add": ["$time", 1]}}}]), {2: "one of its 10"}),
+    (lambda on: on.delete(RECORDS, {"action": "a0.0"}), {1: "sealed with 10 records"}),
+    (_copied, {1: "11 are there"}),
+    (_swapped, {1: "one of its 10", 2: "one of its 10"}),
+    (lambda on: on.update_one(BLOCKS, {"_id": 2}, {"$set": {"hash": b"x"}}), {2: "its seal", 3: "its seal"}),
+    (lambda on: on.delete(BLOCKS, {"_id": 1}), {1: "blocks 1 to 1 are missing"}),
+]
+
+
+@pytest.fixture
+async def database(mongo_for: MongoFor) -> MongoManager:
+    """Give a database with 25 records, sealed in blocks of ten."""
+    made = await mongo_for("test", AUDIT)
+    for number in range(5):
+        await write(made, *(f"a{number}.{at}" for at in range(5)))
+    await seal(made)
+    return made
+
+
+async def write(database: MongoManager, *actions: str, age: timedelta = timedelta()) -> None:
+    """Write records in one transaction."""
+    made = [AuditRecord(action, actor="ada", detail={"n": 1.5}, time=datetime.now(UTC) - age) for action in actions]
+    await MongoAuditStore(database).insert(made)
+
+
+async def seal(database: MongoManager) -> None:
+    """Seal all that is there."""
+    chain = MongoAuditChain(database, "test")
+    while await chain.seal(await chain.mark(), BLOCK):
+        pass
+
+
+async def found(database: MongoManager, blocks: int = 2) -> dict[int, str]:
+    """Verify all, some blocks at a time; return the faults."""
+    chain, told, after = MongoAuditChain(database, "test"), dict[int, str](), 0
+    while True:
+        stretch = await chain.stretch(after, blocks)
+        told |= dict(faults("test", stretch))
+        if not stretch.blocks:
+            return told
+        after = stretch.blocks[-1].number
+
+
+async def test_whatever_is_done_to_what_was_sealed_is_found(database: MongoManager) -> None:
+    """A record or a seal that is changed, removed, put in or moved is named with its block, and no other block."""
+    kept = {name: await database.find(name, {}) for name in (RECORDS, BLOCKS)}
+    for tampering, places in TAMPERING:
+        assert await found(database) == {}
+        await tampering(database)
+        for size in (1, 50):
+            told = await found(database, size)
+            assert set(told) == set(places), told
+            assert all(said in told[block] for block, said in places.items()), told
+        for name, rows in kept.items():
+            await database.delete(name, {})
+            await database.insert(name, rows)
+
+
+async def test_many_that_seal_at_once_make_one_chain(mongo_for: MongoFor) -> None:
+    """Two processes seal without a lease while others write, and are cancelled again and again: each record is sealed once."""
+    one, other = await mongo_for("test", AUDIT), await mongo_for("test", AUDIT)
+
+    async def writes() -> None:
+        for number in range(20):
+            await write(one, *(f"{number}.{at}" for at in range(7)))
+
+    async def seals(database: MongoManager, pause: float) -> None:
+        while not writing.done():
+            sealing = asyncio.create_task(seal(database))
+            await asyncio.wait({sealing, writing}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            sealing.cancel()
+            await asyncio.wait({sealing})
+
+    writing = asyncio.create_task(writes())
+    await asyncio.gather(writing, seals(one, 0.02), seals(other, 0.05))
+    await seal(one)
+    assert await found(one, 50) == {}
+    blocks = await one.find(BLOCKS, {}, sort=[("_id", 1)])
+    assert (sum(block["count"] for block in blocks), len(blocks)) == (140, blocks[-1]["_id"])
+
+
+async def test_retention_deletes_whole_blocks_and_the_rest_verifies(mongo_for: MongoFor) -> None:
+    """Old records go, a record tells of it, and what is left hangs on the last hash; one that is back is found."""
+    database = await mongo_for("test", AUDIT)
+    chain, year = MongoAuditChain(database, "test"), timedelta(days=365)
+    await write(database, *(f"old{at}" for at in range(13)), age=2 * year)
+    await write(database, *(f"new{at}" for at in range(10)))
+    await seal(database)
+    saved = await database.find_one(RECORDS, {"seq": 3})
+    assert saved is not None
+    assert await chain.delete(year, 30) == 10, "the second block holds newer ones too"
+    assert await chain.delete(year, 30) == 0
+    await seal(database)
+    assert await found(database) == {}
+    records = await MongoAuditStore(database).read(AuditQuery("default", action="audit.*"), 10)
+    assert [record.detail["records"] for record in records.records] == [10]
+    await database.insert(RECORDS, [saved])
+    assert await found(database) == {1: "1 records stand where retention took all away"}
